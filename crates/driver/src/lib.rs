@@ -1,0 +1,183 @@
+//! What a host can do, as traits: VMs, pods, the network. The agent knows nothing else of a machine. Each has a simulated
+//! implementation for the simulator (`sim`) and one suite that every implementation must pass (`suite`).
+//!
+//! All verbs are *ensure*, *remove* and *list*: idempotent, level-triggered, repeatable after a crash at any point. A
+//! driver keeps no memory of its own that it could not rebuild from the host.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::hostnet::HostNetwork;
+use model::wanted::{Nic, WantedPod, WantedVm};
+use model::{Time, VmPhase};
+
+/// What a driver could not do. The text is for people, names the thing and says what to do.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DriverFault {
+    /// A program, device or service that is needed is missing or does not answer; it may come back. Try again later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Something must happen first (a port to be plugged, an image to be fetched); try again soon.
+    #[error("{0}")]
+    NotReady(String),
+    /// It cannot work as asked; trying again will not help.
+    #[error("{0}")]
+    Refused(String),
+    /// The host said no: a full disk, a failing system call. Try again later.
+    #[error("{0}")]
+    Failed(String),
+}
+
+pub type Result<T> = std::result::Result<T, DriverFault>;
+
+/// Whether a part of the host works: its name, and what is wrong with it in words (empty: nothing).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub part: String,
+    pub problem: String,
+    /// A version, for people.
+    pub version: String,
+}
+
+/// A VM as the driver finds it on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenVm {
+    /// [`WantedVm::id`].
+    pub id: String,
+    pub phase: VmPhase,
+    /// Why it is not running, in words.
+    pub message: String,
+    pub soft_reboots: u32,
+    pub hard_reboots: u32,
+    /// The process, if one runs.
+    pub pid: Option<u32>,
+}
+
+/// Opens the tap of a VM's interface, in the namespace where it belongs.
+#[async_trait]
+pub trait TapSource: Send + Sync {
+    /// The tap's file descriptor, ready to be handed to QEMU. `NotReady` until the namespace exists.
+    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd>;
+}
+
+/// Runs VMs.
+#[async_trait]
+pub trait VmDriver: Send + Sync {
+    async fn health(&self) -> Health;
+    /// Everything that the driver has on this host, wanted or not, from a fresh look.
+    async fn list(&self) -> Result<Vec<SeenVm>>;
+    /// Brings a VM one step nearer to what is wanted and says where it stands. Starting is not waited for.
+    async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm>;
+    /// Stops a VM at once and removes all of it, disks too (unless `keep_disks`). Returns when nothing runs any more.
+    async fn remove(&self, id: &str, keep_disks: bool) -> Result<()>;
+    /// The file with all that the guest wrote to its first serial line.
+    fn console_log(&self, id: &str) -> PathBuf;
+}
+
+/// The state of a container, as the runtime sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerState {
+    Created,
+    Running { started: Time },
+    Exited { code: i32, reason: String, message: String, started: Time, finished: Time },
+    Unknown,
+}
+
+/// A container as the driver finds it on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenContainer {
+    /// The runtime's id.
+    pub id: String,
+    pub name: String,
+    pub attempt: u32,
+    pub image: String,
+    /// The image's digest as the runtime resolved it.
+    pub image_ref: String,
+    pub state: ContainerState,
+    pub log_path: PathBuf,
+}
+
+/// A pod as the driver finds it on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenPod {
+    pub uid: String,
+    pub name: String,
+    pub namespace: String,
+    pub cluster_id: String,
+    /// The sandbox is up.
+    pub ready: bool,
+    /// When its sandbox was made.
+    pub created: Option<Time>,
+    pub containers: Vec<SeenContainer>,
+}
+
+/// What a command in a container gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecOutput {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// A stream into a pod that the runtime shall open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamRequest {
+    Exec { container_id: String, command: Vec<String>, stdin: bool, stdout: bool, stderr: bool, tty: bool },
+    Attach { container_id: String, stdin: bool, stdout: bool, stderr: bool, tty: bool },
+    PortForward { pod_uid: String, ports: Vec<u16> },
+}
+
+/// Runs pods.
+#[async_trait]
+pub trait PodDriver: Send + Sync {
+    async fn health(&self) -> Health;
+    /// Every pod that the driver has on this host, wanted or not, from a fresh look.
+    async fn list(&self) -> Result<Vec<SeenPod>>;
+    /// Sees to it that the pod's sandbox is up; a dead sandbox is replaced (its containers are gone then).
+    async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()>;
+    /// Fetches the image of a container if need be and by its pull policy; returns its reference by digest.
+    async fn ensure_image(&self, pod: &WantedPod, container: &str) -> Result<String>;
+    /// Creates and starts the container in its wanted attempt unless that attempt exists; removes older attempts but the last.
+    async fn ensure_container(&self, pod: &WantedPod, container: &str) -> Result<()>;
+    /// TERM, then after `grace` KILL. Returns when it has stopped.
+    async fn stop_container(&self, container_id: &str, grace: Duration) -> Result<()>;
+    /// Stops what still runs of a pod (TERM, after `grace` KILL) and removes all of it. Returns when nothing is left.
+    async fn remove(&self, uid: &str, grace: Duration) -> Result<()>;
+    /// Runs a command in a container and waits for it; for probes and hooks.
+    async fn exec(&self, container_id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput>;
+    /// The URL of the runtime's streaming server for a stream.
+    async fn stream(&self, request: &StreamRequest) -> Result<String>;
+}
+
+/// A port as the driver finds it on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenWire {
+    pub port_id: String,
+    /// The device exists, is joined to its bridge and its rules are in force.
+    pub active: bool,
+}
+
+/// Makes the host's network.
+#[async_trait]
+pub trait NetDriver: TapSource {
+    async fn health(&self) -> Health;
+    /// Makes the host's network what is wanted, removes what is not, and says which ports are plugged. Flows that
+    /// were let in by a rule that is gone are cut. Cheap when nothing changed since the last call.
+    async fn apply(&self, network: &HostNetwork) -> Result<Vec<SeenWire>>;
+    /// Plugs a port's veth into a pod's network namespace: addresses, routes, MTU, `lo` up. The port must be part of
+    /// the network that was last applied, else `NotReady`.
+    async fn plug(&self, port_id: &str, netns: &Path, ifname: &str) -> Result<()>;
+    /// Takes a port's veth away. Without an error if there is none.
+    async fn unplug(&self, port_id: &str) -> Result<()>;
+    /// Removes everything that the driver ever made on this host.
+    async fn purge(&self) -> Result<()>;
+}
+
+/// Answers the guests' metadata requests; implemented by the agent, called by the network driver.
+#[async_trait]
+pub trait Metadata: Send + Sync {
+    /// The answer to `GET path` from the port: status, content type and body.
+    async fn get(&self, port_id: &str, path: &str) -> (u16, &'static str, Vec<u8>);
+}

@@ -1,0 +1,60 @@
+//! The OpenStack face: Keystone, Nova, Placement, Neutron and Glance as views of the store.
+//!
+//! * [`table`]: what an endpoint is; each service is a table of them, and `dispatch` is the only way in
+//! * [`call`]: a request after the gate, and the reply; [`fault`]: how each service words its errors
+//! * one folder a service, one file (or a folder of `requests`, `view`) a resource
+//!
+//! Must never know the Kubernetes face, planners, drivers or the agent: they meet in the store alone.
+
+pub mod call;
+pub mod fault;
+pub mod table;
+
+pub mod compute;
+pub mod identity;
+pub mod image;
+pub mod network;
+pub mod placement;
+
+use std::sync::Arc;
+
+use gate::Gate;
+use store::Store;
+
+/// What every endpoint can reach.
+#[derive(Clone)]
+pub struct Cloud {
+    pub store: Store,
+    pub blobs: blob::Blobs,
+    pub gate: Arc<Gate>,
+    /// Shown in the catalog and in links: `https://10.0.0.1:8443`.
+    pub base_url: String,
+    pub region: String,
+    /// Turns the endpoint of a Host row into console bytes and the like.
+    pub streams: Arc<dyn HostStreams>,
+}
+
+/// Reaches what only a host can tell, through the endpoint that its Host row names.
+pub trait HostStreams: Send + Sync {
+    /// `GET path` at the host's endpoint: status and body (at most `limit` bytes).
+    fn get<'a>(
+        &'a self,
+        endpoint: &'a str,
+        path: &'a str,
+        limit: usize,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(u16, Vec<u8>), model::Fault>> + Send + 'a>>;
+}
+
+/// Every service, in the order of their prefixes.
+pub fn services() -> Vec<table::Service> {
+    vec![compute::service(), identity::service(), image::service(), network::service(), placement::service()]
+}
+
+/// The face as one router, to be mounted at the root.
+pub fn router(cloud: Cloud) -> axum::Router {
+    let face = Arc::new(table::Face::new(cloud, services()));
+    axum::Router::new().fallback(move |request| {
+        let face = face.clone();
+        async move { face.dispatch(request).await }
+    })
+}

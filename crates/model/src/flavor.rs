@@ -1,0 +1,53 @@
+//! A size of server.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Claim, Index, Realm, Resource};
+
+/// A Nova flavor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flavor {
+    pub id: String,
+    pub name: String,
+    #[serde(default)]
+    pub description: Option<String>,
+    pub vcpus: u64,
+    /// MiB.
+    pub ram: u64,
+    /// Root disk, GiB; 0: as large as the image.
+    pub disk: u64,
+    /// GiB.
+    #[serde(default)]
+    pub ephemeral: u64,
+    /// MiB.
+    #[serde(default)]
+    pub swap: u64,
+    pub is_public: bool,
+    /// Projects that may use it although it is not public.
+    #[serde(default)]
+    pub access: Vec<String>,
+    #[serde(default)]
+    pub extra_specs: BTreeMap<String, String>,
+}
+
+impl Resource for Flavor {
+    kind!(Flavor);
+    fn realm(&self) -> Realm {
+        Realm::Cloud
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        vec![Claim::Unique(format!("flavor-name/{}", self.name))]
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        vec![(Index::Name, self.name.clone())]
+    }
+    fn shared(&self) -> bool {
+        self.is_public
+    }
+}

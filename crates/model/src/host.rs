@@ -1,0 +1,78 @@
+//! A machine that runs VMs and pods.
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Claim, Realm, Resource, Time};
+
+/// A machine that runs VMs and pods. The agent writes it; an administrator sets `enabled`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// The host's name, also its Kubernetes node name.
+    pub name: String,
+    /// A UUID: Placement's resource provider, Nova's hypervisor id.
+    pub id: String,
+    /// Thousandths of a core that may be promised, over-commitment included.
+    pub cpu_milli: u64,
+    /// MiB of memory that may be promised.
+    pub memory_mib: u64,
+    /// GiB of disk that may be promised.
+    pub disk_gib: u64,
+    /// Real cores, before over-commitment.
+    pub cores: u64,
+    /// An administrator lets the scheduler use it.
+    pub enabled: bool,
+    pub disabled_reason: Option<String>,
+    /// Where streams of this host's VMs and pods are served: `unix:PATH` or `https://ADDRESS:PORT`.
+    pub endpoint: String,
+    /// The address under which other hosts reach this one's VXLAN.
+    pub underlay: Option<std::net::IpAddr>,
+    pub traits: Vec<String>,
+    pub status: HostStatus,
+    pub created_at: Time,
+}
+
+/// What the agent last said about itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// When the agent last reported; `None` before it did for the first time.
+    pub heartbeat: Option<Time>,
+    /// Each part with what is wrong with it; an empty text: nothing.
+    pub parts: Vec<(String, String)>,
+    /// How VMs run: `kvm` or `tcg`.
+    pub accel: String,
+    pub kernel: String,
+    pub os: String,
+    pub hypervisor_version: String,
+    pub container_runtime: String,
+}
+
+impl Host {
+    /// The pool of one sort of room on a host.
+    pub fn pool(host: &str, resource: &str) -> String {
+        format!("room/{host}/{resource}")
+    }
+
+    /// The claims of something that takes room on a host.
+    pub fn room(host: &str, cpu_milli: u64, memory_mib: u64, disk_gib: u64) -> Vec<Claim> {
+        [("cpu", cpu_milli), ("memory", memory_mib), ("disk", disk_gib)]
+            .into_iter()
+            .filter(|(_, amount)| *amount > 0)
+            .map(|(resource, amount)| Claim::Use { pool: Self::pool(host, resource), amount })
+            .collect()
+    }
+}
+
+impl Resource for Host {
+    kind!(Host);
+    fn realm(&self) -> Realm {
+        Realm::Cloud
+    }
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        let limit = |resource, limit| Claim::Limit { pool: Self::pool(&self.name, resource), limit };
+        vec![limit("cpu", self.cpu_milli), limit("memory", self.memory_mib), limit("disk", self.disk_gib)]
+    }
+}

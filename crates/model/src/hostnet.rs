@@ -1,0 +1,176 @@
+//! What the network of one host shall look like: the whole of it, as data. A pure function of the rows makes it
+//! (`plan::hostnet`), a driver makes it true in one pass, and whatever is on the host but not in it is removed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Direction;
+
+/// The whole network of one host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostNetwork {
+    /// One namespace each.
+    pub domains: Vec<Domain>,
+    /// External networks: bridges in the host's own namespace, to which domains with a way out are linked.
+    pub externals: Vec<External>,
+}
+
+/// An external network on this host. Its bridge carries the gateway's address, and the host routes and masquerades
+/// what leaves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct External {
+    pub network_id: String,
+    /// Gateway addresses with prefix lengths, to be held by the bridge: `172.24.4.1/24`.
+    pub gateways: Vec<(IpAddr, u8)>,
+    pub mtu: u32,
+}
+
+/// A router with its networks, or a lone network: one namespace, in which nothing of another domain exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Domain {
+    /// The id of the network of the domain that was made first: it stays the same when a router joins others to it, as
+    /// far as that is possible.
+    pub id: String,
+    pub bridges: Vec<Bridge>,
+    pub uplinks: Vec<Uplink>,
+    /// Further routes of its routers: destination (CIDR) and next hop.
+    pub routes: Vec<(String, IpAddr)>,
+    pub services: Vec<Service>,
+    pub zone: Zone,
+    /// Answered at 169.254.169.254 for the ports of the domain.
+    pub metadata: bool,
+}
+
+/// A network on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bridge {
+    pub network_id: String,
+    pub vni: u32,
+    pub mtu: u32,
+    /// Addresses of routers (and, where a network has none, of DHCP and DNS) on it, with prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The MAC of the bridge on this host. Each host has its own (FACTS: a shared one makes bridges drop routed frames).
+    pub mac: String,
+    pub subnets: Vec<Scope>,
+    /// Ports plugged on this host.
+    pub ports: Vec<Wire>,
+    /// Underlay addresses of the other hosts that have ports of this network.
+    pub peers: Vec<IpAddr>,
+    /// MAC and underlay address of every port on another host.
+    pub remote_ports: Vec<(String, IpAddr)>,
+}
+
+/// How a port is plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Plug {
+    /// A tap, opened for a VM.
+    Tap,
+    /// A veth whose other end is in a pod's namespace. The pair is made when the runtime asks for it (CNI).
+    Veth,
+}
+
+/// A port on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wire {
+    pub port_id: String,
+    /// The device's name: `tap` or `vth` and the first 11 characters of the port's id.
+    pub device: String,
+    pub plug: Plug,
+    pub mac: String,
+    /// With the prefix length of the subnet.
+    pub addresses: Vec<(IpAddr, u8)>,
+    pub gateway: Option<IpAddr>,
+    pub mtu: u32,
+    pub up: bool,
+    /// Sources that the port may use beside its own: MAC and CIDR.
+    pub allowed_pairs: Vec<(Option<String>, String)>,
+    /// `None`: port security is off, everything passes.
+    pub rules: Option<Vec<Rule>>,
+    /// What DHCP tells this port.
+    pub hostname: String,
+    /// The server's id, for metadata.
+    pub device_id: String,
+}
+
+/// One thing that a port's security groups allow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rule {
+    pub direction: Direction,
+    pub ipv6: bool,
+    /// IP protocol number; `None` is any.
+    pub protocol: Option<u8>,
+    /// For TCP, UDP and the like: first and last destination port. For ICMP: type and code (code `None` is any).
+    pub ports: Option<(u16, Option<u16>)>,
+    /// The other side: CIDRs. `None` is anybody; an empty list is nobody.
+    pub remote: Option<Vec<String>>,
+}
+
+/// What DHCP and DNS need to know of a subnet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scope {
+    pub subnet_id: String,
+    pub base: IpAddr,
+    pub prefix: u8,
+    pub gateway: Option<IpAddr>,
+    /// Answer DHCP on it.
+    pub dhcp: bool,
+    /// The address from which DHCP and DNS are answered: the gateway's, or one that was set aside.
+    pub server: Option<IpAddr>,
+    /// Name servers to announce; empty: `server`.
+    pub dns: Vec<IpAddr>,
+    /// Destination (CIDR) and next hop.
+    pub routes: Vec<(String, IpAddr)>,
+}
+
+/// A router's way out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Uplink {
+    pub router_id: String,
+    /// The external network.
+    pub network_id: String,
+    /// The router's own address there, with prefix length, and its MAC.
+    pub address: (IpAddr, u8),
+    pub mac: String,
+    /// The external network's gateway.
+    pub gateway: Option<IpAddr>,
+    pub snat: bool,
+    /// Floating address and the inner address to which it leads, both ways.
+    pub floating: Vec<(IpAddr, IpAddr)>,
+    pub mtu: u32,
+}
+
+/// An address that stands for several: Kubernetes' cluster IPs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub address: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    pub port: u16,
+    /// Empty: connections are refused.
+    pub backends: Vec<(IpAddr, u16)>,
+    /// A client keeps its backend.
+    pub sticky: bool,
+}
+
+/// The names of a domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Zone {
+    /// Suffixes that clients shall try, in order.
+    pub search: Vec<String>,
+    /// Full name, lower case, without the last dot, and its addresses.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Full name of a service port (`_http._tcp.…`), target names with ports.
+    pub srv: BTreeMap<String, Vec<(String, u16)>>,
+    /// Suffixes for which this zone alone answers: an unknown name below them does not exist.
+    pub authority: Vec<String>,
+}
+
+impl Domain {
+    /// The namespace's name.
+    pub fn namespace(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.id.get(..13).unwrap_or(&self.id))
+    }
+}

@@ -1,0 +1,74 @@
+//! A Glance image: the record. The bytes live in the blob store.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Realm, Resource, Time};
+
+/// Who sees an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    Public,
+    Private,
+    Shared,
+    Community,
+}
+
+/// Glance's image states that Braid has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageStatus {
+    Queued,
+    Saving,
+    Active,
+    Deactivated,
+}
+
+/// A Glance image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    pub id: String,
+    /// The owner.
+    pub project_id: String,
+    pub name: Option<String>,
+    pub visibility: Visibility,
+    pub status: ImageStatus,
+    pub disk_format: Option<String>,
+    pub container_format: Option<String>,
+    /// GiB.
+    pub min_disk: u64,
+    /// MiB.
+    pub min_ram: u64,
+    pub protected: bool,
+    pub os_hidden: bool,
+    pub tags: Vec<String>,
+    /// Everything else that was set, `kernel_id` and `ramdisk_id` among them.
+    pub properties: BTreeMap<String, String>,
+    /// Projects with which a shared image is shared: the id and `pending`, `accepted` or `rejected`.
+    pub members: BTreeMap<String, String>,
+    /// SHA-256 of the bytes, in hex: the name of the blob.
+    pub blob: Option<String>,
+    pub size: Option<u64>,
+    /// MD5 in hex, which Glance still gives.
+    pub checksum: Option<String>,
+    /// SHA-512 in hex.
+    pub os_hash_value: Option<String>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+impl Resource for Image {
+    kind!(Image);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+    fn shared(&self) -> bool {
+        matches!(self.visibility, Visibility::Public | Visibility::Community)
+    }
+}

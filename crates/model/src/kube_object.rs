@@ -1,0 +1,231 @@
+//! An object of the Kubernetes API, of any kind. The body is kept as the client sent it plus defaults, so that no field
+//! is lost that a hand-written type forgot; only what claims something is read here.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::resource::kind;
+use crate::{Claim, Host, Index, Key, Kind, Realm, Resource, quota};
+
+/// An object of the Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KubeObject {
+    pub cluster_id: String,
+    /// The project that owns the cluster: whose quota counts.
+    pub project_id: String,
+    /// Empty for the core group.
+    pub group: String,
+    /// The plural: `pods`.
+    pub resource: String,
+    /// Empty for what has no namespace.
+    pub namespace: String,
+    pub name: String,
+    /// The whole object without `metadata.resourceVersion`, which is the row's revision.
+    pub body: Value,
+}
+
+impl KubeObject {
+    /// The beginning of the names of all objects of a resource, in one namespace or (empty) in all.
+    pub fn prefix(group: &str, resource: &str, namespace: &str) -> String {
+        if namespace.is_empty() { format!("{group}/{resource}/") } else { format!("{group}/{resource}/{namespace}/") }
+    }
+
+    /// The key of an object. Objects without a namespace have `//` before their name.
+    pub fn key_of(cluster: &str, group: &str, resource: &str, namespace: &str, name: &str) -> Key {
+        Key::new(
+            Kind::KubeObject,
+            Realm::Cluster(cluster.into()),
+            format!("{group}/{resource}/{namespace}/{name}"),
+        )
+    }
+
+    pub fn uid(&self) -> &str {
+        self.body["metadata"]["uid"].as_str().unwrap_or("")
+    }
+
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        self.group == group && self.resource == resource
+    }
+
+    pub fn is_pod(&self) -> bool {
+        self.is("", "pods")
+    }
+
+    /// Whether a pod has come to its end: it takes no room and no quota any more.
+    pub fn pod_finished(&self) -> bool {
+        matches!(self.body["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+    }
+
+    /// Whether the object is being deleted (it has a deletion timestamp).
+    pub fn deleting(&self) -> bool {
+        self.body["metadata"]["deletionTimestamp"].is_string()
+    }
+
+    /// Uids of the owners.
+    pub fn owners(&self) -> impl Iterator<Item = &str> {
+        self.body["metadata"]["ownerReferences"].as_array().into_iter().flatten().filter_map(|o| o["uid"].as_str())
+    }
+}
+
+impl Resource for KubeObject {
+    kind!(KubeObject);
+    fn realm(&self) -> Realm {
+        Realm::Cluster(self.cluster_id.as_str().into())
+    }
+    fn name(&self) -> String {
+        format!("{}/{}/{}/{}", self.group, self.resource, self.namespace, self.name)
+    }
+    fn claims(&self) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        if !self.namespace.is_empty() {
+            claims.push(Claim::Needs(Self::key_of(&self.cluster_id, "", "namespaces", "", &self.namespace)));
+        }
+        if self.is_pod() && !self.pod_finished() {
+            let demand = pod_demand(&self.body);
+            claims.extend(quota::uses(&self.project_id, "cores", demand.cpu_milli));
+            claims.extend(quota::uses(&self.project_id, "ram", demand.memory_mib));
+            if let Some(host) = self.body["spec"]["nodeName"].as_str() {
+                claims.extend(Host::room(host, demand.cpu_milli, demand.memory_mib, 0));
+            }
+        }
+        if self.is("", "services") {
+            for ip in self.body["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if ip != "None" && !ip.is_empty() {
+                    claims.push(Claim::Unique(format!("service-address/{}/{ip}", self.cluster_id)));
+                }
+            }
+        }
+        claims
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        let mut index: Vec<(Index, String)> = self.owners().map(|uid| (Index::Owner, uid.to_owned())).collect();
+        if self.is_pod()
+            && let Some(host) = self.body["spec"]["nodeName"].as_str()
+        {
+            index.push((Index::Host, host.to_owned()));
+        }
+        // Pods and services are found by uid too: events and ports name them so.
+        index.push((Index::Name, self.uid().to_owned()));
+        index
+    }
+}
+
+/// What a pod takes of quota and of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodDemand {
+    pub cpu_milli: u64,
+    pub memory_mib: u64,
+}
+
+/// What a container without requests counts for: a tenth of a core and 64 MiB. Nothing would make quota meaningless.
+const UNASKED: PodDemand = PodDemand { cpu_milli: 100, memory_mib: 64 };
+
+/// The room that a pod takes: the sum of its containers' requests (or limits), or its largest init container's.
+pub fn pod_demand(pod: &Value) -> PodDemand {
+    let of = |field: &str| -> Vec<PodDemand> {
+        pod["spec"][field].as_array().into_iter().flatten().map(container_demand).collect()
+    };
+    let (containers, init) = (of("containers"), of("initContainers"));
+    let sum = |f: fn(&PodDemand) -> u64| containers.iter().map(f).fold(0u64, u64::saturating_add);
+    let most = |f: fn(&PodDemand) -> u64| init.iter().map(f).max().unwrap_or(0);
+    PodDemand {
+        cpu_milli: sum(|d| d.cpu_milli).max(most(|d| d.cpu_milli)),
+        memory_mib: sum(|d| d.memory_mib).max(most(|d| d.memory_mib)),
+    }
+}
+
+fn container_demand(container: &Value) -> PodDemand {
+    let asked = |resource: &str| {
+        let resources = &container["resources"];
+        resources["requests"].get(resource).or_else(|| resources["limits"].get(resource)).and_then(text_of)
+    };
+    PodDemand {
+        cpu_milli: asked("cpu").and_then(|q| quantity_milli(&q)).unwrap_or(UNASKED.cpu_milli),
+        memory_mib: asked("memory")
+            .and_then(|q| quantity_bytes(&q))
+            .map_or(UNASKED.memory_mib, |bytes| bytes.div_ceil(1 << 20)),
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A Kubernetes quantity in thousandths, rounded up: `1` is 1000, `250m` is 250. `None` if it is not a quantity.
+pub fn quantity_milli(text: &str) -> Option<u64> {
+    let nano = quantity_nano(text)?;
+    u64::try_from(nano.div_ceil(1_000_000)).ok()
+}
+
+/// A Kubernetes quantity in whole units, rounded up: `1Ki` is 1024. `None` if it is not a quantity.
+pub fn quantity_bytes(text: &str) -> Option<u64> {
+    let nano = quantity_nano(text)?;
+    u64::try_from(nano.div_ceil(1_000_000_000)).ok()
+}
+
+/// In billionths. See the serialisation format in k8s.io/apimachinery's `resource.Quantity`. Negative ones are refused.
+fn quantity_nano(text: &str) -> Option<u128> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '+').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (scale_up, scale_down): (u128, u128) = match suffix {
+        "" => (1, 1),
+        "n" => (1, 1_000_000_000),
+        "u" => (1, 1_000_000),
+        "m" => (1, 1_000),
+        "k" => (1_000, 1),
+        "M" => (1_000_000, 1),
+        "G" => (1_000_000_000, 1),
+        "T" => (1_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000, 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1 << 40, 1),
+        "Pi" => (1 << 50, 1),
+        "Ei" => (1 << 60, 1),
+        _ => {
+            let exponent: u32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            (10u128.checked_pow(exponent.min(18))?, 1)
+        }
+    };
+    let number = number.strip_prefix('+').unwrap_or(number);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 9 || whole.len() > 18 {
+        return None;
+    }
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let parts: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    let nano = whole * 1_000_000_000 + parts * 10u128.pow(9 - fraction.len() as u32);
+    Some(nano.checked_mul(scale_up)?.div_ceil(scale_down))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn quantities() {
+        for (text, milli) in [("1", 1000), ("250m", 250), ("0.5", 500), ("1.5", 1500), ("2e3", 2_000_000), ("1u", 1)] {
+            assert_eq!(quantity_milli(text), Some(milli), "{text}");
+        }
+        assert_eq!(quantity_bytes("64Mi"), Some(64 << 20));
+        for text in ["", "m", "1x", "-1", "1.2.3", "9999999999999999999999"] {
+            assert_eq!(quantity_milli(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pod_takes_the_larger_of_sum_and_init() {
+        let pod = json!({"spec": {
+            "containers": [{"resources": {"requests": {"cpu": "200m"}}}, {}],
+            "initContainers": [{"resources": {"limits": {"memory": "1Gi"}}}]
+        }});
+        assert_eq!(pod_demand(&pod), PodDemand { cpu_milli: 300, memory_mib: 1024 });
+    }
+}

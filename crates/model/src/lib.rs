@@ -1,0 +1,70 @@
+//! Every kind of row that Braid knows: what it says, what it claims, when it is valid. Floor 0: no I/O, no async, no
+//! clock, no random numbers, so that planners and the simulator can be pure, and a claim means the same everywhere.
+//!
+//! * [`Key`], [`Resource`], [`Object`], [`Row`], [`Snapshot`]: how rows are named, declared and read
+//! * [`Claim`], [`Delta`], [`Ledger`], [`Refused`]: what rows claim and how a commit checks it
+//! * [`Change`], [`Write`]: what is committed; [`Fault`]: what a request is told
+//! * one file a kind for the rest; [`hostnet`] is what a host's network shall look like, [`wanted`] what shall run there
+
+mod change;
+mod claim;
+mod fault;
+pub mod hostnet;
+mod key;
+pub mod quota;
+mod resource;
+mod snapshot;
+pub mod wanted;
+
+mod cluster;
+mod flavor;
+mod floatingip;
+mod host;
+mod identity;
+mod image;
+mod keypair;
+mod kube_object;
+mod network;
+mod port;
+mod registry;
+mod router;
+mod security_group;
+mod server;
+mod setting;
+mod subnet;
+mod vm;
+
+pub use change::{Change, Expect, Write};
+pub use claim::{Claim, Delta, Ledger, Pool, Refused};
+pub use cluster::Cluster;
+pub use fault::Fault;
+pub use flavor::Flavor;
+pub use floatingip::FloatingIp;
+pub use host::{Host, HostStatus};
+pub use identity::{
+    Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Project, Revocation, Role, Target, TokenKey, User,
+};
+pub use image::{Image, ImageStatus, Visibility};
+pub use key::{BadKey, Key, Realm};
+pub use keypair::Keypair;
+pub use kube_object::{KubeObject, PodDemand, pod_demand, quantity_bytes, quantity_milli};
+pub use network::Network;
+pub use port::{FixedIp, Port, PortStatus};
+pub use quota::Quota;
+pub use registry::{OciManifest, OciTag};
+pub use resource::{Index, Kind, Object, Resource};
+pub use router::{Gateway, Router};
+pub use security_group::{Direction, SecurityGroup, SecurityGroupRule};
+pub use server::{NicRequest, Server, ServerAction, ServerGroup};
+pub use setting::Setting;
+pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
+pub use subnet::{Subnet, SubnetPool, allocate};
+pub use vm::{Vm, VmPhase, VmStatus};
+
+/// A moment. Rows carry moments; only processes that have a clock make them.
+pub type Time = jiff::Timestamp;
+
+/// An id made from names: the same names give the same id, so that a planner that runs twice makes one row, not two.
+pub fn derived_id(parts: &[&str]) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, parts.join("\u{1f}").as_bytes()).to_string()
+}

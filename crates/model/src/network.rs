@@ -1,0 +1,54 @@
+//! A layer-2 network.
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Claim, Index, Realm, Resource, Time, quota};
+
+/// A Neutron network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    pub id: String,
+    pub project_id: String,
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    pub admin_state_up: bool,
+    /// Every project may put ports on it.
+    pub shared: bool,
+    /// The way out: routers have gateways and floating IPs on it. It is one bridge in the host's own namespace.
+    pub external: bool,
+    #[serde(default)]
+    pub is_default: bool,
+    pub port_security_enabled: bool,
+    pub mtu: u32,
+    /// The VXLAN network identifier, unique in the cloud.
+    pub vni: u32,
+    #[serde(default)]
+    pub dns_domain: String,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+impl Resource for Network {
+    kind!(Network);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        let mut claims = vec![Claim::Unique(format!("vni/{}", self.vni))];
+        claims.extend(quota::uses(&self.project_id, "network", 1));
+        claims
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        vec![(Index::Name, self.name.clone())]
+    }
+    fn shared(&self) -> bool {
+        self.shared || self.external
+    }
+}

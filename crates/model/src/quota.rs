@@ -1,0 +1,136 @@
+//! The limits of a project, over VMs and pods together. Use is counted by claims in the commit, never by adding up rows
+//! afterwards, so it is always exact.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Claim, Key, Kind, Realm, Resource};
+
+/// A resource that can be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// The name in OpenStack's quota APIs.
+    pub name: &'static str,
+    /// Which API shows it.
+    pub service: Service,
+    /// How many units of the pool make one unit of the API: cores are counted in thousandths, since pods ask for parts.
+    pub scale: u64,
+    /// The limit of a new project, in the API's units; `None` is unlimited (-1).
+    pub default: Option<u64>,
+}
+
+/// The OpenStack service that shows a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Compute,
+    Network,
+}
+
+const fn compute(name: &'static str, scale: u64, default: u64) -> Limited {
+    Limited { name, service: Service::Compute, scale, default: Some(default) }
+}
+const fn network(name: &'static str, default: u64) -> Limited {
+    Limited { name, service: Service::Network, scale: 1, default: Some(default) }
+}
+
+/// Every resource that is counted. Defaults are those of Nova and Neutron, except that containers share them.
+pub const LIMITED: &[Limited] = &[
+    compute("instances", 1, 10),
+    compute("cores", 1000, 20),
+    compute("ram", 1, 51200),
+    compute("server_groups", 1, 10),
+    network("network", 100),
+    network("subnet", 100),
+    network("subnetpool", 100),
+    network("port", 500),
+    network("router", 10),
+    network("floatingip", 50),
+    network("security_group", 10),
+    network("security_group_rule", 100),
+];
+
+/// The limited resource of this name.
+pub fn limited(name: &str) -> Option<&'static Limited> {
+    LIMITED.iter().find(|l| l.name == name)
+}
+
+impl Limited {
+    /// An amount of the pool in the API's units, for people: `1.5`.
+    pub fn show(&self, amount: u64) -> String {
+        match (amount / self.scale, amount % self.scale) {
+            (whole, 0) => whole.to_string(),
+            (whole, rest) => format!("{whole}.{}", format!("{rest:03}").trim_end_matches('0')),
+        }
+    }
+}
+
+/// The name of the pool from which a project's rows use a resource.
+pub fn pool(project: &str, resource: &str) -> String {
+    format!("quota/{project}/{resource}")
+}
+
+/// The resource that a quota pool is about, if the pool is one.
+pub fn resource_of(pool: &str) -> Option<&'static Limited> {
+    let mut parts = pool.strip_prefix("quota/")?.rsplitn(2, '/');
+    limited(parts.next()?)
+}
+
+/// Uses `amount` units of the pool of a project's quota; rows without a project are free.
+pub fn uses(project: &str, resource: &str, amount: u64) -> Option<Claim> {
+    debug_assert!(limited(resource).is_some(), "unknown quota resource {resource}");
+    (!project.is_empty()).then(|| Claim::Use { pool: pool(project, resource), amount })
+}
+
+/// The limits of one project. Made with the project, in the same commit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quota {
+    pub project_id: String,
+    /// Limits that differ from the default, in the API's units; `None` is unlimited.
+    pub limits: BTreeMap<String, Option<u64>>,
+}
+
+impl Quota {
+    pub fn new(project_id: impl Into<String>) -> Self {
+        Self { project_id: project_id.into(), limits: BTreeMap::new() }
+    }
+
+    /// The limit in force, in the API's units; `None` is unlimited.
+    pub fn limit(&self, resource: &Limited) -> Option<u64> {
+        self.limits.get(resource.name).copied().unwrap_or(resource.default)
+    }
+}
+
+impl Resource for Quota {
+    kind!(Quota);
+    fn realm(&self) -> Realm {
+        Realm::Cloud
+    }
+    fn name(&self) -> String {
+        self.project_id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        let limits = LIMITED.iter().filter_map(|resource| {
+            let limit = self.limit(resource)?.saturating_mul(resource.scale);
+            Some(Claim::Limit { pool: pool(&self.project_id, resource.name), limit })
+        });
+        let project = Key::new(Kind::Project, Realm::Cloud, self.project_id.as_str());
+        limits.chain([Claim::Needs(project)]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_cores_read_well() {
+        let cores = limited("cores").unwrap();
+        assert_eq!(cores.show(1000), "1");
+        assert_eq!(cores.show(1500), "1.5");
+        assert_eq!(cores.show(100), "0.1");
+        assert_eq!(resource_of("quota/p/cores"), Some(cores));
+        assert_eq!(resource_of("room/host/cores"), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! What every kind of row declares about itself, and the closed set of kinds. A closed enum rather than boxed trait
+//! objects: the compiler then names every place that a new kind must be thought of.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::*;
+
+/// A kind of row: one declaration gives its key, its claims, who may see it and how it is found.
+pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
+    const KIND: Kind;
+    /// Whose row it is.
+    fn realm(&self) -> Realm;
+    /// The last part of the key: the id, for most kinds.
+    fn name(&self) -> String;
+    /// What the row claims; a pure function of the row.
+    fn claims(&self) -> Vec<Claim> {
+        Vec::new()
+    }
+    /// Under which values the row can be found beside its key.
+    fn index(&self) -> Vec<(Index, String)> {
+        Vec::new()
+    }
+    /// Projects other than the realm's own never see the row, unless this says that all do.
+    fn shared(&self) -> bool {
+        false
+    }
+    fn key(&self) -> Key {
+        Key::new(Self::KIND, self.realm(), self.name())
+    }
+    fn of(object: &Object) -> Option<&Self>;
+}
+
+/// A secondary index of the snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Index {
+    /// The host to which the row is bound.
+    Host,
+    /// The row's owner, by the owner's id or uid: a server's ports, a pod's port, a user's assignments.
+    Owner,
+    /// The network to which the row belongs.
+    Network,
+    /// The row's unique name within its realm or domain, for look-ups by name.
+    Name,
+}
+
+macro_rules! kinds {
+    ($($name:ident => $text:literal, $doc:literal;)*) => {
+        /// Every kind of row.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Kind { $(#[doc = $doc] #[serde(rename = $text)] $name,)* }
+
+        impl Kind {
+            pub const ALL: &'static [Kind] = &[$(Kind::$name,)*];
+
+            /// The kind's name in keys and in messages.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Kind::$name => $text,)* }
+            }
+
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Kind::$name),)* _ => None }
+            }
+        }
+
+        /// The content of a row, of any kind.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", content = "row")]
+        pub enum Object { $(#[serde(rename = $text)] $name(Arc<$name>),)* }
+
+        impl Object {
+            pub fn kind(&self) -> Kind {
+                match self { $(Object::$name(_) => Kind::$name,)* }
+            }
+            pub fn key(&self) -> Key {
+                match self { $(Object::$name(o) => o.key(),)* }
+            }
+            pub fn claims(&self) -> Vec<Claim> {
+                match self { $(Object::$name(o) => o.claims(),)* }
+            }
+            pub fn index(&self) -> Vec<(Index, String)> {
+                match self { $(Object::$name(o) => o.index(),)* }
+            }
+            pub fn shared(&self) -> bool {
+                match self { $(Object::$name(o) => o.shared(),)* }
+            }
+        }
+
+        $(impl From<$name> for Object {
+            fn from(value: $name) -> Self { Object::$name(Arc::new(value)) }
+        })*
+    };
+}
+
+/// Writes the part of [`Resource`] that is the same for every kind.
+macro_rules! kind {
+    ($name:ident) => {
+        const KIND: crate::Kind = crate::Kind::$name;
+        fn of(object: &crate::Object) -> Option<&Self> {
+            match object {
+                crate::Object::$name(value) => Some(value),
+                _ => None,
+            }
+        }
+    };
+}
+pub(crate) use kind;
+
+kinds! {
+    Domain => "domain", "A Keystone domain.";
+    Project => "project", "A Keystone project: the tenant.";
+    User => "user", "A Keystone user.";
+    Group => "group", "A Keystone group of users.";
+    Role => "role", "A Keystone role.";
+    Assignment => "assignment", "A role given to a user or group on a project, a domain or the system.";
+    AppCredential => "application-credential", "A Keystone application credential.";
+    Revocation => "revocation", "Tokens that are no longer valid.";
+    TokenKey => "token-key", "A key that signs or once signed tokens.";
+    Quota => "quota", "The limits of one project.";
+    Host => "host", "A machine that runs VMs and pods.";
+    Flavor => "flavor", "A Nova flavor.";
+    Keypair => "keypair", "A Nova key pair.";
+    Server => "server", "A Nova server: what the user asked for.";
+    Vm => "vm", "One incarnation of a server on a host.";
+    ServerAction => "server-action", "An entry of a server's action log.";
+    ServerGroup => "server-group", "A Nova server group.";
+    Image => "image", "A Glance image.";
+    OciTag => "oci-tag", "A tag of a repository in the cloud's registry.";
+    OciManifest => "oci-manifest", "A manifest of a repository in the cloud's registry.";
+    Network => "network", "A Neutron network.";
+    Subnet => "subnet", "A Neutron subnet.";
+    SubnetPool => "subnetpool", "A Neutron subnet pool.";
+    Port => "port", "A Neutron port: a VM's, a pod's or a router's place on a network.";
+    Router => "router", "A Neutron router.";
+    FloatingIp => "floatingip", "A Neutron floating IP.";
+    SecurityGroup => "security-group", "A Neutron security group.";
+    SecurityGroupRule => "security-group-rule", "A rule of a security group.";
+    Cluster => "cluster", "A logical Kubernetes cluster of one project.";
+    KubeObject => "kube", "An object of the Kubernetes API, of any kind.";
+    Setting => "setting", "One value of the cloud's own, by name.";
+}

@@ -1,0 +1,186 @@
+//! A Nova server: what its user asked for. What runs of it is a [`crate::Vm`], one for each incarnation; `BUILD`,
+//! `ACTIVE` and the rest are computed from both and stored nowhere.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Claim, Flavor, Index, Key, Kind, Realm, Resource, Time, quota};
+
+/// A network interface asked for at creation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NicRequest {
+    /// A port that exists, instead of a network.
+    pub port_id: Option<String>,
+    pub network_id: Option<String>,
+    pub fixed_ip: Option<IpAddr>,
+    pub tag: Option<String>,
+}
+
+/// A Nova server. Verbs change its desired state: power is a state, reboot a counter, rebuild and resize a new incarnation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    pub id: String,
+    pub project_id: String,
+    pub user_id: String,
+    pub name: String,
+    #[serde(default)]
+    pub description: Option<String>,
+    pub hostname: String,
+    /// The flavor as it was when the server was made or resized.
+    pub flavor: Flavor,
+    /// The flavor before a resize that is not confirmed; it can be reverted to.
+    #[serde(default)]
+    pub old_flavor: Option<Flavor>,
+    pub image_id: Option<String>,
+    #[serde(default)]
+    pub key_name: Option<String>,
+    /// Copied from the key pair, which may be deleted.
+    #[serde(default)]
+    pub public_key: Option<String>,
+    /// As given: base64.
+    #[serde(default)]
+    pub user_data: Option<String>,
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default)]
+    pub config_drive: bool,
+    #[serde(default)]
+    pub access_ipv4: String,
+    #[serde(default)]
+    pub access_ipv6: String,
+    #[serde(default)]
+    pub availability_zone: Option<String>,
+    #[serde(default)]
+    pub server_group_id: Option<String>,
+    /// Interfaces, in order. `None`: whatever networks the project has (Nova's `auto`).
+    pub nics: Vec<NicRequest>,
+    /// Ids of security groups for ports that are made for the server.
+    #[serde(default)]
+    pub security_groups: Vec<String>,
+    /// Only this host will do.
+    #[serde(default)]
+    pub requested_host: Option<String>,
+    pub reservation_id: String,
+    #[serde(default)]
+    pub launch_index: u32,
+    #[serde(default)]
+    pub admin_pass_hash: Option<String>,
+
+    /// Shall run. Off after `os-stop`.
+    pub power: bool,
+    #[serde(default)]
+    pub paused: bool,
+    #[serde(default)]
+    pub suspended: bool,
+    #[serde(default)]
+    pub locked: bool,
+    #[serde(default)]
+    pub locked_reason: Option<String>,
+    /// Grows with each soft reboot asked for.
+    #[serde(default)]
+    pub soft_reboots: u32,
+    /// Grows with each hard reboot asked for.
+    #[serde(default)]
+    pub hard_reboots: u32,
+    /// Grows with each rebuild and resize: a new disk or a new size.
+    pub incarnation: u32,
+    /// The incarnation whose disk this one keeps (a resize); `None`: a fresh disk from the image.
+    #[serde(default)]
+    pub keep_disk: bool,
+    /// Shall go away. The row stays until nothing of it is left on any host.
+    #[serde(default)]
+    pub deleting: bool,
+    /// Set by an administrator (`os-resetState`); shown until the next action.
+    #[serde(default)]
+    pub forced_state: Option<String>,
+    /// Why nothing of it can run, in words; the planner's.
+    #[serde(default)]
+    pub problem: Option<String>,
+    pub created_at: Time,
+    pub updated_at: Time,
+    #[serde(default)]
+    pub launched_at: Option<Time>,
+}
+
+impl Resource for Server {
+    kind!(Server);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        // An unconfirmed resize keeps the room of the larger size, so that it can always be reverted.
+        let old = self.old_flavor.as_ref();
+        let vcpus = self.flavor.vcpus.max(old.map_or(0, |f| f.vcpus));
+        let ram = self.flavor.ram.max(old.map_or(0, |f| f.ram));
+        let mut claims: Vec<Claim> = [("instances", 1), ("cores", vcpus * 1000), ("ram", ram)]
+            .into_iter()
+            .filter_map(|(resource, amount)| quota::uses(&self.project_id, resource, amount))
+            .collect();
+        if let Some(group) = &self.server_group_id {
+            claims.push(Claim::Needs(Key::new(Kind::ServerGroup, self.realm(), group.as_str())));
+        }
+        claims
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        vec![(Index::Name, self.name.clone())]
+    }
+}
+
+/// An entry of a server's action log (`os-instance-actions`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerAction {
+    pub server_id: String,
+    pub project_id: String,
+    pub request_id: String,
+    pub user_id: String,
+    /// `create`, `stop`, `reboot`, …
+    pub action: String,
+    pub start_time: Time,
+    pub message: Option<String>,
+}
+
+impl Resource for ServerAction {
+    kind!(ServerAction);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        format!("{}/{}", self.server_id, self.request_id)
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        vec![(Index::Owner, self.server_id.clone())]
+    }
+}
+
+/// A Nova server group: servers that shall be together or apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerGroup {
+    pub id: String,
+    pub project_id: String,
+    pub user_id: String,
+    pub name: String,
+    /// `affinity`, `anti-affinity`, `soft-affinity`, `soft-anti-affinity`.
+    pub policy: String,
+    pub max_server_per_host: Option<u64>,
+}
+
+impl Resource for ServerGroup {
+    kind!(ServerGroup);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        quota::uses(&self.project_id, "server_groups", 1).into_iter().collect()
+    }
+}

@@ -1,0 +1,246 @@
+//! All rows at one revision, as a persistent map: a clone is one pointer and stays as it was. Reads never wait for a disk
+//! and never block a writer.
+
+use std::ops::Bound;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::{Change, Delta, Index, Key, Kind, Object, Realm, Refused, Resource, Write};
+
+/// The number of a commit. Zero is the empty store.
+pub type Revision = u64;
+
+/// A row as it stands in the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub key: Key,
+    pub object: Object,
+    /// The commit that created the row.
+    pub created: Revision,
+    /// The commit that last wrote it; Kubernetes' resourceVersion.
+    pub modified: Revision,
+}
+
+/// A row of a known kind; dereferences to the value.
+#[derive(Debug)]
+pub struct Entry<'a, T> {
+    pub row: &'a Arc<Row>,
+    pub value: &'a T,
+}
+
+impl<T> Clone for Entry<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Entry<'_, T> {}
+
+impl<T> Deref for Entry<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+/// What one commit did to one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub key: Key,
+    pub before: Option<Arc<Row>>,
+    pub after: Option<Arc<Row>>,
+}
+
+/// One commit as watchers see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    pub revision: Revision,
+    pub events: Vec<Event>,
+}
+
+/// All rows at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    revision: Revision,
+    rows: OrdMap<Key, Arc<Row>>,
+    ids: OrdMap<(Kind, Arc<str>), Key>,
+    index: OrdMap<(Index, Arc<str>, Key), ()>,
+}
+
+impl Snapshot {
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The number of rows of all kinds.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn row(&self, key: &Key) -> Option<&Arc<Row>> {
+        self.rows.get(key)
+    }
+
+    /// The row with this key, if it is of this kind.
+    pub fn at<T: Resource>(&self, key: &Key) -> Option<Entry<'_, T>> {
+        self.rows.get(key).and_then(entry)
+    }
+
+    /// The row of this kind with this name (for most kinds: id) in whatever realm. Names that are unique only within
+    /// their realm are found through [`Snapshot::at`].
+    pub fn get<T: Resource>(&self, id: &str) -> Option<Entry<'_, T>> {
+        self.ids.get(&(T::KIND, Arc::from(id))).and_then(|key| self.at(key))
+    }
+
+    /// All rows of a kind, by realm and name.
+    pub fn all<T: Resource>(&self) -> impl Iterator<Item = Entry<'_, T>> {
+        let start = Key::new(T::KIND, Realm::Cloud, "");
+        self.rows
+            .range((Bound::Included(start), Bound::Unbounded))
+            .take_while(|(key, _)| key.kind == T::KIND)
+            .filter_map(|(_, row)| entry(row))
+    }
+
+    /// All rows of a kind in one realm, by name.
+    pub fn within<T: Resource>(&self, realm: &Realm) -> impl Iterator<Item = Entry<'_, T>> {
+        self.names(realm, "", None)
+    }
+
+    /// All rows of a kind in one realm whose names begin with a prefix, by name, beginning behind `after`.
+    pub fn names<'a, T: Resource>(
+        &'a self,
+        realm: &Realm,
+        prefix: &'a str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Entry<'a, T>> {
+        let realm = realm.clone();
+        let start = match after {
+            Some(name) => Bound::Excluded(Key::new(T::KIND, realm.clone(), name)),
+            None => Bound::Included(Key::new(T::KIND, realm.clone(), prefix)),
+        };
+        self.rows
+            .range((start, Bound::Unbounded))
+            .take_while(move |(key, _)| key.kind == T::KIND && key.realm == realm && key.name.starts_with(prefix))
+            .filter_map(|(_, row)| entry(row))
+    }
+
+    /// All rows of a kind with this value in an index, by realm and name.
+    pub fn find<'a, T: Resource>(&'a self, index: Index, value: &str) -> impl Iterator<Item = Entry<'a, T>> {
+        let value: Arc<str> = value.into();
+        let start = (index, value.clone(), Key::new(T::KIND, Realm::Cloud, ""));
+        self.index
+            .range((Bound::Included(start), Bound::Unbounded))
+            .take_while(move |((i, v, key), ())| *i == index && *v == value && key.kind == T::KIND)
+            .filter_map(|((_, _, key), ())| self.at(key))
+    }
+
+    /// Every row, by key.
+    pub fn rows(&self) -> impl Iterator<Item = &Arc<Row>> {
+        self.rows.values()
+    }
+
+    /// Checks a change against the rows of this snapshot alone and nets its claims. The backend repeats the check of
+    /// the revisions and checks the claims, at the moment of the commit.
+    pub fn prepare(&self, change: &Change) -> Result<Delta, Refused> {
+        let mut delta = Delta::default();
+        for expect in &change.expects {
+            let now = self.row(&expect.key).map(|row| row.modified);
+            if now != expect.revision {
+                return Err(Refused::Stale(expect.key.clone()));
+            }
+        }
+        for write in &change.writes {
+            let key = write.key();
+            let before = self.row(&key);
+            match write {
+                Write::Create(object) => {
+                    if before.is_some() {
+                        return Err(Refused::Taken { name: key.to_string(), holder: key });
+                    }
+                    delta.replace(&key, None, Some(object));
+                }
+                Write::Update { object, expected } => {
+                    let row = before.filter(|row| row.modified == *expected);
+                    let row = row.ok_or_else(|| Refused::Stale(key.clone()))?;
+                    delta.replace(&key, Some(&row.object), Some(object));
+                }
+                Write::Delete { expected, .. } => {
+                    let row = before.filter(|row| row.modified == *expected);
+                    let row = row.ok_or_else(|| Refused::Stale(key.clone()))?;
+                    delta.replace(&key, Some(&row.object), None);
+                }
+            }
+        }
+        delta.settle();
+        Ok(delta)
+    }
+
+    /// Applies the writes of a commit and returns what watchers shall see.
+    pub fn apply(&mut self, revision: Revision, writes: &[Write]) -> Committed {
+        let mut events = Vec::with_capacity(writes.len());
+        for write in writes {
+            let key = write.key();
+            let before = self.rows.get(&key).cloned();
+            let after = match write {
+                Write::Create(object) | Write::Update { object, .. } => Some(Arc::new(Row {
+                    key: key.clone(),
+                    object: object.clone(),
+                    created: before.as_ref().map_or(revision, |row| row.created),
+                    modified: revision,
+                })),
+                Write::Delete { .. } => None,
+            };
+            self.put(&key, before.as_ref(), after.as_ref());
+            events.push(Event { key, before, after });
+        }
+        self.revision = revision;
+        Committed { revision, events }
+    }
+
+    /// Puts back a row read from a backend.
+    pub fn load(&mut self, row: Row) {
+        self.revision = self.revision.max(row.modified);
+        let row = Arc::new(row);
+        let before = self.rows.get(&row.key).cloned();
+        self.put(&row.key.clone(), before.as_ref(), Some(&row));
+    }
+
+    /// Sets the revision after loading; commits that only deleted leave no row with their number.
+    pub fn set_revision(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
+    fn put(&mut self, key: &Key, before: Option<&Arc<Row>>, after: Option<&Arc<Row>>) {
+        if let Some(row) = before {
+            for (index, value) in row.object.index() {
+                self.index.remove(&(index, value.into(), key.clone()));
+            }
+        }
+        match after {
+            Some(row) => {
+                for (index, value) in row.object.index() {
+                    self.index.insert((index, value.into(), key.clone()), ());
+                }
+                self.ids.insert((key.kind, key.name.clone()), key.clone());
+                self.rows.insert(key.clone(), row.clone());
+            }
+            None => {
+                let id = (key.kind, key.name.clone());
+                if self.ids.get(&id) == Some(key) {
+                    self.ids.remove(&id);
+                }
+                self.rows.remove(key);
+            }
+        }
+    }
+}
+
+fn entry<T: Resource>(row: &Arc<Row>) -> Option<Entry<'_, T>> {
+    T::of(&row.object).map(|value| Entry { row, value })
+}

@@ -1,0 +1,169 @@
+//! A range of addresses on a network, and how the next free one is found.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Claim, Index, Key, Kind, Port, Realm, Resource, Snapshot, Time, quota};
+
+/// A Neutron subnet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subnet {
+    pub id: String,
+    pub project_id: String,
+    pub network_id: String,
+    /// The realm of the network, which may be another project's.
+    pub network_project_id: String,
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    /// The network part's address.
+    pub base: IpAddr,
+    pub prefix: u8,
+    pub gateway_ip: Option<IpAddr>,
+    /// First and last address of each range from which addresses are handed out.
+    pub pools: Vec<(IpAddr, IpAddr)>,
+    pub enable_dhcp: bool,
+    #[serde(default)]
+    pub dns_nameservers: Vec<IpAddr>,
+    /// Destination (CIDR) and next hop.
+    #[serde(default)]
+    pub host_routes: Vec<(String, IpAddr)>,
+    #[serde(default)]
+    pub ipv6_ra_mode: Option<String>,
+    #[serde(default)]
+    pub ipv6_address_mode: Option<String>,
+    #[serde(default)]
+    pub subnetpool_id: Option<String>,
+    #[serde(default)]
+    pub service_types: Vec<String>,
+    #[serde(default)]
+    pub dns_publish_fixed_ip: bool,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+impl Subnet {
+    /// `10.0.0.0/24`
+    pub fn cidr(&self) -> String {
+        format!("{}/{}", self.base, self.prefix)
+    }
+
+    /// Whether an address lies in the subnet.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.base, ip) {
+            (IpAddr::V4(base), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                u32::from(base) & mask == u32::from(ip) & mask
+            }
+            (IpAddr::V6(base), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                u128::from(base) & mask == u128::from(ip) & mask
+            }
+            _ => false,
+        }
+    }
+
+    /// The key of the network on which it lies.
+    pub fn network_key(&self) -> Key {
+        Key::new(Kind::Network, Realm::project(&self.network_project_id), self.network_id.as_str())
+    }
+}
+
+impl Resource for Subnet {
+    kind!(Subnet);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        let mut claims = vec![
+            Claim::Needs(self.network_key()),
+            Claim::Unique(format!("cidr/{}/{}", self.network_id, self.cidr())),
+        ];
+        claims.extend(quota::uses(&self.project_id, "subnet", 1));
+        claims
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        vec![(Index::Network, self.network_id.clone()), (Index::Name, self.name.clone())]
+    }
+}
+
+/// A Neutron subnet pool: prefixes from which subnets are cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubnetPool {
+    pub id: String,
+    pub project_id: String,
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    /// CIDRs.
+    pub prefixes: Vec<String>,
+    pub default_prefixlen: u8,
+    pub min_prefixlen: u8,
+    pub max_prefixlen: u8,
+    pub default_quota: Option<u64>,
+    pub shared: bool,
+    pub is_default: bool,
+    #[serde(default)]
+    pub address_scope_id: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+impl Resource for SubnetPool {
+    kind!(SubnetPool);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        quota::uses(&self.project_id, "subnetpool", 1).into_iter().collect()
+    }
+    fn shared(&self) -> bool {
+        self.shared
+    }
+}
+
+/// The name of the claim on an address of a network.
+pub(crate) fn address_claim(network: &str, ip: IpAddr) -> String {
+    format!("address/{network}/{ip}")
+}
+
+/// The lowest address of the subnet's pools that no port of the snapshot holds and that is not in `taken` (addresses that
+/// the same change already gave away). The commit's claims decide; if it refuses, ask again with a fresh snapshot.
+pub fn allocate(snapshot: &Snapshot, subnet: &Subnet, taken: &[IpAddr]) -> Option<IpAddr> {
+    let used: HashSet<IpAddr> = snapshot
+        .find::<Port>(Index::Network, &subnet.network_id)
+        .flat_map(|port| port.value.fixed_ips.iter().map(|fixed| fixed.ip))
+        .chain(taken.iter().copied())
+        .chain(subnet.gateway_ip)
+        .collect();
+    subnet.pools.iter().find_map(|(first, last)| lowest_free(*first, *last, &used))
+}
+
+fn lowest_free(first: IpAddr, last: IpAddr, used: &HashSet<IpAddr>) -> Option<IpAddr> {
+    // One more candidate than there are used addresses is enough, however large the range.
+    let tries = used.len() as u128 + 1;
+    match (first, last) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(u32::from(a))..=u128::from(u32::from(b)))
+            .take(tries as usize)
+            .map(|n| IpAddr::V4(Ipv4Addr::from(n as u32)))
+            .find(|ip| !used.contains(ip)),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a)..=u128::from(b))
+            .take(tries as usize)
+            .map(|n| IpAddr::V6(Ipv6Addr::from(n)))
+            .find(|ip| !used.contains(ip)),
+        _ => None,
+    }
+}

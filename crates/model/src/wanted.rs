@@ -1,0 +1,126 @@
+//! What shall run on one host, as its drivers understand it: rows resolved into plain instructions.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A VM that shall exist on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WantedVm {
+    /// The VM's id: `<server id>.<incarnation>`.
+    pub id: String,
+    /// Told to the guest as its system UUID.
+    pub uuid: String,
+    pub name: String,
+    pub vcpus: u64,
+    pub memory_mib: u64,
+    /// Shall run; else it is stopped, its disk kept.
+    pub running: bool,
+    pub paused: bool,
+    /// Counters: the driver reboots when they are above what it last did.
+    pub soft_reboots: u32,
+    pub hard_reboots: u32,
+    pub boot: Boot,
+    pub disks: Vec<Disk>,
+    pub nics: Vec<Nic>,
+}
+
+/// From what a VM boots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Boot {
+    /// A kernel of its own, handed to QEMU.
+    Kernel { kernel: PathBuf, initrd: Option<PathBuf>, cmdline: String },
+    /// The boot loader of the first disk.
+    Disk,
+}
+
+/// A disk of a VM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Unique within the VM: `root`, `config`, a volume's id. Also its serial.
+    pub id: String,
+    /// A file to copy the disk from when it does not exist yet (never written to).
+    pub base: Option<PathBuf>,
+    /// `raw` or `qcow2`: the format of `base`.
+    pub format: String,
+    /// Bytes; 0: as large as `base`.
+    pub size: u64,
+    pub read_only: bool,
+    /// The VM (an earlier incarnation) whose disk of the same id is taken over instead.
+    pub take_from: Option<String>,
+}
+
+/// A network interface of a VM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Nic {
+    pub port_id: String,
+    pub mac: String,
+    pub mtu: u32,
+    /// The tap's name, in the namespace of the port's domain.
+    pub device: String,
+    pub namespace: String,
+}
+
+/// A pod that shall exist on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WantedPod {
+    pub uid: String,
+    pub name: String,
+    pub namespace: String,
+    pub cluster_id: String,
+    pub hostname: String,
+    pub dns_servers: Vec<IpAddr>,
+    pub dns_search: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub host_network: bool,
+    /// Seconds between TERM and KILL.
+    pub grace_seconds: u32,
+    /// All containers, init containers first; which of them shall run now is the agent's decision.
+    pub containers: Vec<WantedContainer>,
+    /// Parts shared by the containers.
+    pub share_pid: bool,
+    pub run_as_user: Option<i64>,
+    pub run_as_group: Option<i64>,
+    pub fs_group: Option<i64>,
+    pub supplemental_groups: Vec<i64>,
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// A container of a pod, in one attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WantedContainer {
+    pub name: String,
+    /// Grows with each restart.
+    pub attempt: u32,
+    /// A reference that the runtime can pull.
+    pub image: String,
+    /// `Always`, `IfNotPresent`, `Never`.
+    pub pull: String,
+    pub command: Vec<String>,
+    pub args: Vec<String>,
+    pub working_dir: String,
+    pub env: Vec<(String, String)>,
+    /// Host path, path in the container, read-only.
+    pub mounts: Vec<(PathBuf, String, bool)>,
+    pub stdin: bool,
+    pub stdin_once: bool,
+    pub tty: bool,
+    pub privileged: bool,
+    pub read_only_root: bool,
+    pub run_as_user: Option<i64>,
+    pub run_as_group: Option<i64>,
+    pub run_as_non_root: bool,
+    pub capabilities_add: Vec<String>,
+    pub capabilities_drop: Vec<String>,
+    pub no_new_privileges: bool,
+    /// Shares of a core in thousandths; 0: the least.
+    pub cpu_request_milli: u64,
+    /// 0: no limit.
+    pub cpu_limit_milli: u64,
+    /// Bytes; 0: no limit.
+    pub memory_limit: u64,
+    pub oom_score_adj: i64,
+}
