@@ -1,5 +1,243 @@
-//! Content-addressed bytes of VM images and OCI images: files named by their SHA-256.
+//! Content-addressed bytes of VM images and OCI images: files named by their SHA-256. One store for both, so that a layer
+//! or a disk that two records name lies on the disk once. Which blobs are still needed is known by the rows alone;
+//! [`Blobs::sweep`] removes the rest.
+//!
+//! A blob is either whole and durable under its name or not there: bytes go to a file of another name first.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256, Sha512};
+
+/// What could not be done with a blob.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobFault {
+    /// The disk said no; the text says at what.
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    /// More bytes than the caller allowed.
+    #[error("more than {0} bytes")]
+    TooLarge(u64),
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> BlobFault {
+    let what = what.into();
+    move |source| BlobFault::Io { what, source }
+}
+
+/// What is known of bytes that were written: sizes in bytes, hashes in lower-case hex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// The blob's name.
+    pub sha256: String,
+    pub sha512: String,
+    pub md5: String,
+    pub size: u64,
+}
 
 /// A handle to the blob store; clones are the same store.
 #[derive(Clone, Debug)]
-pub struct Blobs {}
+pub struct Blobs {
+    dir: PathBuf,
+    serial: Arc<AtomicU64>,
+}
+
+/// Half-written files older than this belong to nobody any more.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+impl Blobs {
+    /// A store in a folder, which is made when something is first written.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), serial: Arc::default() }
+    }
+
+    /// Where the bytes with this SHA-256 (in hex) lie, if they are there. A name that is not such a hash leads nowhere.
+    pub fn path(&self, sha256: &str) -> PathBuf {
+        let valid = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+        self.dir.join("sha256").join(if valid { sha256 } else { "none" })
+    }
+
+    /// The size of a blob, if it is there.
+    pub fn size(&self, sha256: &str) -> Option<u64> {
+        std::fs::metadata(self.path(sha256)).ok().filter(|m| m.is_file()).map(|m| m.len())
+    }
+
+    /// The whole of a small blob.
+    pub fn read(&self, sha256: &str, limit: u64) -> Result<Vec<u8>, BlobFault> {
+        let path = self.path(sha256);
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(&path).map_err(io(format!("opening blob {sha256}")))?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(io(format!("reading blob {sha256}")))?;
+        if bytes.len() as u64 > limit { Err(BlobFault::TooLarge(limit)) } else { Ok(bytes) }
+    }
+
+    /// Begins to write a blob of at most `limit` bytes.
+    pub fn writer(&self, limit: u64) -> Result<Writer, BlobFault> {
+        let parts = self.dir.join("parts");
+        std::fs::create_dir_all(&parts).map_err(io(format!("making {}", parts.display())))?;
+        std::fs::create_dir_all(self.dir.join("sha256")).map_err(io("making the blobs' folder"))?;
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let path = parts.join(format!("{}-{serial}", std::process::id()));
+        let file = std::fs::File::create(&path).map_err(io(format!("making {}", path.display())))?;
+        Ok(Writer {
+            blobs: self.clone(),
+            path,
+            file: Some(file),
+            sha256: Sha256::new(),
+            sha512: Sha512::new(),
+            md5: Md5::new(),
+            size: 0,
+            limit,
+        })
+    }
+
+    /// Writes a blob that is in memory.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, BlobFault> {
+        let mut writer = self.writer(bytes.len() as u64)?;
+        writer.write(bytes)?;
+        writer.finish()
+    }
+
+    /// Copies a file into the store.
+    pub fn import(&self, from: &Path) -> Result<Digest, BlobFault> {
+        let what = || format!("reading {}", from.display());
+        let mut file = std::fs::File::open(from).map_err(io(what()))?;
+        let mut writer = self.writer(u64::MAX)?;
+        let mut buffer = vec![0u8; 1 << 20];
+        loop {
+            match file.read(&mut buffer).map_err(io(what()))? {
+                0 => return writer.finish(),
+                n => writer.write(&buffer[..n])?,
+            }
+        }
+    }
+
+    /// Removes blobs that are not needed, and parts that nobody finished. A blob younger than an hour stays: the row
+    /// that needs it may be about to be written.
+    pub fn sweep(&self, needed: &HashSet<String>) -> Result<usize, BlobFault> {
+        const YOUNG: Duration = Duration::from_secs(3600);
+        let old = |path: &Path, age: Duration| {
+            let modified = std::fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::now());
+            modified.elapsed().unwrap_or_default() > age
+        };
+        let mut removed = 0;
+        for (folder, age) in [("sha256", YOUNG), ("parts", ABANDONED)] {
+            let Ok(entries) = std::fs::read_dir(self.dir.join(folder)) else { continue };
+            for entry in entries.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if !needed.contains(&name) && old(&entry.path(), age) {
+                    std::fs::remove_file(entry.path()).map_err(io(format!("removing {}", entry.path().display())))?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// A blob being written. Dropped without [`Writer::finish`], it leaves nothing.
+pub struct Writer {
+    blobs: Blobs,
+    path: PathBuf,
+    file: Option<std::fs::File>,
+    sha256: Sha256,
+    sha512: Sha512,
+    md5: Md5,
+    size: u64,
+    limit: u64,
+}
+
+impl Writer {
+    /// Adds bytes. Blocks for the disk; call it where that is allowed.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobFault> {
+        self.size += bytes.len() as u64;
+        if self.size > self.limit {
+            return Err(BlobFault::TooLarge(self.limit));
+        }
+        self.sha256.update(bytes);
+        self.sha512.update(bytes);
+        self.md5.update(bytes);
+        match &mut self.file {
+            Some(file) => file.write_all(bytes).map_err(io("writing a blob")),
+            None => Ok(()),
+        }
+    }
+
+    /// How many bytes were written.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes the blob durable under its name.
+    pub fn finish(mut self) -> Result<Digest, BlobFault> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let digest = Digest {
+            sha256: hex(&self.sha256.clone().finalize()),
+            sha512: hex(&self.sha512.clone().finalize()),
+            md5: hex(&self.md5.clone().finalize()),
+            size: self.size,
+        };
+        if let Some(file) = self.file.take() {
+            file.sync_all().map_err(io("writing a blob"))?;
+        }
+        let path = self.blobs.path(&digest.sha256);
+        std::fs::rename(&self.path, &path).map_err(io(format!("naming blob {}", digest.sha256)))?;
+        let folder = std::fs::File::open(self.blobs.dir.join("sha256")).map_err(io("opening the blobs' folder"))?;
+        folder.sync_all().map_err(io("writing the blobs' folder"))?;
+        Ok(digest)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Renamed already after a finish.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_under_their_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path());
+        let digest = blobs.put(b"hello").unwrap();
+        assert_eq!(digest.sha256, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+        assert_eq!(digest.md5, "5d41402abc4b2a76b9719d911017c592");
+        assert_eq!(blobs.read(&digest.sha256, 100).unwrap(), b"hello");
+        assert_eq!(blobs.size(&digest.sha256), Some(5));
+        assert!(matches!(blobs.read(&digest.sha256, 4), Err(BlobFault::TooLarge(4))));
+    }
+
+    #[test]
+    fn what_is_not_finished_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path());
+        let mut writer = blobs.writer(3).unwrap();
+        assert!(matches!(writer.write(b"four"), Err(BlobFault::TooLarge(3))));
+        drop(writer);
+        assert_eq!(std::fs::read_dir(dir.path().join("parts")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn names_cannot_leave_the_folder() {
+        let blobs = Blobs::new("/blobs");
+        assert_eq!(blobs.path("../../etc/passwd"), Path::new("/blobs/sha256/none"));
+    }
+
+    #[test]
+    fn a_sweep_spares_what_is_young() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path());
+        let digest = blobs.put(b"young").unwrap();
+        assert_eq!(blobs.sweep(&HashSet::new()).unwrap(), 0);
+        assert!(blobs.size(&digest.sha256).is_some());
+    }
+}

@@ -1,1 +1,145 @@
-fn main() {}
+//! `braid`: the only binary. It parses the command line and hands over to one module for each command; `up` wires the
+//! crates together, and nothing else may know a real driver.
+
+mod bootstrap;
+mod client;
+mod control;
+mod down;
+mod env;
+mod listen;
+mod paths;
+mod planner;
+mod status;
+mod streams;
+mod tls;
+mod token;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where a cloud keeps everything unless told otherwise.
+const DEFAULT_DIR: &str = "/var/lib/braid";
+
+/// A whole cloud in one process: VMs and containers on one network, by the OpenStack and Kubernetes APIs.
+#[derive(Parser)]
+#[command(name = "braid", version, after_help = "Examples:
+  braid up --detach            start the cloud in the background
+  eval \"$(braid env)\"          log in: openstack and kubectl now use it
+  braid status                 is everything well?
+  braid explain server vm1     what is it waiting for?
+  braid down --purge           stop and remove every trace")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The folder of a cloud.
+#[derive(Args, Clone, Debug)]
+pub struct DirArg {
+    /// The folder in which the cloud keeps everything
+    #[arg(long, env = "BRAID_DIR", default_value = DEFAULT_DIR)]
+    pub dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the cloud
+    #[command(after_help = "Examples:
+  braid up                                  in the foreground, in /var/lib/braid
+  braid up --detach --listen 0.0.0.0:8443   in the background, for other machines too
+  braid up --sim --dir /tmp/try             without root: simulated hosts")]
+    Up(up::UpArgs),
+    /// Print shell exports that log in to the project demo
+    #[command(after_help = "Example:
+  eval \"$(braid env)\" && openstack server list && kubectl get pods")]
+    Env(env::EnvArgs),
+    /// Say how each part is
+    Status(status::StatusArgs),
+    /// Say in words what a thing waits for or why it failed
+    #[command(after_help = "Examples:
+  braid explain server vm1
+  braid explain pod default/web")]
+    Explain(status::ExplainArgs),
+    /// Stop the control plane; what runs goes on running
+    Down(down::DownArgs),
+    /// Print a token for kubectl (an exec credential plugin)
+    Token(token::TokenArgs),
+}
+
+fn main() -> ExitCode {
+    // containerd calls this very binary under these names, without a command line of ours.
+    let name = std::env::args_os().next().and_then(|arg| PathBuf::from(arg).file_name().map(|n| n.to_owned()));
+    if name.as_deref().is_some_and(|n| n == "braid-cni" || n == "loopback") {
+        return driver_cri::cni_main();
+    }
+    let result = match Cli::parse().command {
+        Command::Up(args) => up::run(args),
+        Command::Env(args) => env::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Explain(args) => status::explain(&args),
+        Command::Down(args) => down::run(&args),
+        Command::Token(args) => token::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(problem) => {
+            say_error(&problem);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command could not do, in words for whoever typed it.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("{0}")]
+    Words(String),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+}
+
+impl Problem {
+    pub fn words(text: impl Into<String>) -> Self {
+        Self::Words(text.into())
+    }
+
+    /// For `map_err`: names what was being done.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+impl From<model::Fault> for Problem {
+    fn from(fault: model::Fault) -> Self {
+        Self::Words(fault.to_string())
+    }
+}
+
+impl From<store::StoreFault> for Problem {
+    fn from(fault: store::StoreFault) -> Self {
+        Self::Words(fault.to_string())
+    }
+}
+
+/// A line for the person at the terminal.
+#[allow(clippy::print_stdout)]
+pub fn say(text: impl std::fmt::Display) {
+    println!("{text}");
+}
+
+#[allow(clippy::print_stderr)]
+fn say_error(problem: &Problem) {
+    eprintln!("braid: {problem}");
+}
+
+/// A runtime for commands that only ask something.
+pub fn small_runtime() -> Result<tokio::runtime::Runtime, Problem> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Problem::io("starting"))
+}

@@ -149,6 +149,11 @@ pub trait PodDriver: Send + Sync {
     async fn exec(&self, container_id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput>;
     /// The URL of the runtime's streaming server for a stream.
     async fn stream(&self, request: &StreamRequest) -> Result<String>;
+    /// A program, with its arguments, whose standard streams are those of a command run in the container.
+    fn exec_program(&self, container_id: &str, command: &[String], tty: bool) -> Result<Vec<String>> {
+        let _ = (command, tty);
+        Err(DriverFault::Unavailable(format!("this driver cannot run commands in {container_id}")))
+    }
 }
 
 /// A port as the driver finds it on the host.
@@ -171,6 +176,12 @@ pub trait NetDriver: TapSource {
     async fn plug(&self, port_id: &str, netns: &Path, ifname: &str) -> Result<()>;
     /// Takes a port's veth away. Without an error if there is none.
     async fn unplug(&self, port_id: &str) -> Result<()>;
+    /// Connects to an address as the gateway of the port's network would: for probes and port-forwards. Rules of
+    /// security groups do not apply.
+    async fn dial(&self, port_id: &str, to: std::net::SocketAddr) -> Result<std::net::TcpStream> {
+        let _ = to;
+        Err(DriverFault::Unavailable(format!("this network driver cannot reach port {port_id}")))
+    }
     /// Removes everything that the driver ever made on this host.
     async fn purge(&self) -> Result<()>;
 }

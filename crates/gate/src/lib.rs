@@ -1,24 +1,116 @@
 //! The gate: from a credential to a principal, and whether the principal may. The same gate for both faces, so that a
 //! token, a role or a revocation means one thing in the whole cloud.
+//!
+//! * [`Principal`], [`View`]: who is asking, and what they can see of a snapshot
+//! * [`Gate`]: tokens to principals (`token`), passwords and the like to tokens (`login`), clusters' credentials (`kube`)
+//! * `fernet`, `payload`: what a token is; [`roles`]: who may do what where, computed from rows
+//! * `bootstrap`: the first rows of a cloud; [`project_rows`]: the first rows of a project; [`audit`]: who did what
 
+mod access_rules;
+pub mod audit;
+mod bootstrap;
+mod fernet;
+mod kube;
+mod login;
+mod password;
+mod payload;
 mod principal;
+mod project;
+pub mod revoke;
+pub mod roles;
+mod token;
 mod view;
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::SignedDuration;
+use model::{Change, Fault, Revision, Time};
+use sha2::{Digest, Sha256};
+
+pub use bootstrap::{first_rows, new_id, new_secret};
+pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};
+pub use login::{DomainRef, NamedRef, Proof, Wish};
+pub use password::Passwords;
+pub use payload::Scoped;
 pub use principal::{Principal, RoleRef, Scope};
+pub use project::{project_rows, remains};
 pub use view::View;
+
+/// How many validated tokens are remembered.
+const REMEMBERED: usize = 16_384;
+
+/// How many keys validate tokens beside the newest, which makes them.
+const OLD_KEYS: usize = 2;
+
+/// The cost of bcrypt, as in Keystone.
+const COST: u32 = 12;
 
 /// The gate of one cloud.
 pub struct Gate {
-    _store: store::Store,
+    store: store::Store,
+    passwords: Passwords,
+    lifetime: SignedDuration,
+    /// Principals of tokens, by the token's hash, as of a revision: at another revision everything is looked up again.
+    seen: Mutex<HashMap<[u8; 32], (Revision, Principal)>>,
 }
 
 impl Gate {
     pub fn new(store: store::Store) -> Self {
-        Self { _store: store }
+        Self::with_cost(store, COST)
+    }
+
+    /// A gate whose password hashes cost `2^cost` rounds; tests use 4, the least there is.
+    pub fn with_cost(store: store::Store, cost: u32) -> Self {
+        Self {
+            store,
+            passwords: Passwords::new(cost),
+            lifetime: SignedDuration::from_hours(24),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// How long a token is valid.
+    pub fn lifetime(&self) -> SignedDuration {
+        self.lifetime
+    }
+
+    /// Where passwords and secrets are hashed and checked.
+    pub fn passwords(&self) -> &Passwords {
+        &self.passwords
     }
 
     /// The principal of an OpenStack token, or why it is void.
-    pub async fn token(&self, _token: &str) -> Result<Principal, model::Fault> {
-        Err(model::Fault::Unauthorized("tokens are not built yet".into()))
+    pub async fn token(&self, token: &str) -> Result<Principal, Fault> {
+        let snapshot = self.store.snapshot();
+        let now = Time::now();
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if let Some((revision, principal)) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&hash)
+            && *revision == snapshot.revision()
+            && principal.expires_at > now
+        {
+            return Ok(principal.clone());
+        }
+        let payload = token::open(&snapshot, token).ok_or_else(token::unauthorized)?;
+        let principal = token::principal(&snapshot, &payload, now)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= REMEMBERED {
+            seen.clear();
+        }
+        seen.insert(hash, (snapshot.revision(), principal.clone()));
+        Ok(principal)
+    }
+
+    /// Makes a new key for tokens. The former ones validate until two more have been made.
+    pub async fn rotate_keys(&self) -> Result<(), Fault> {
+        self.store
+            .transact(|snapshot| {
+                let mut change = Change::from(bootstrap::new_key(Time::now()));
+                for key in token::key_rows(snapshot).into_iter().skip(OLD_KEYS) {
+                    change.delete(key);
+                }
+                Ok((change, ()))
+            })
+            .await
     }
 }

@@ -60,7 +60,8 @@ impl Principal {
 
     /// The project, or the refusal that fits a request which needs one.
     pub fn project(&self) -> Result<&str, Fault> {
-        self.project_id().ok_or_else(|| Fault::Forbidden("This request needs a token that is scoped to a project.".into()))
+        self.project_id()
+            .ok_or_else(|| Fault::Forbidden("This request needs a token that is scoped to a project.".into()))
     }
 
     /// May change things of its project.

@@ -29,10 +29,7 @@ impl<'a> View<'a> {
 
     /// The row with this id if the principal may know of it; else it does not exist.
     pub fn get<T: Resource>(&self, id: &str) -> Result<Entry<'a, T>, Fault> {
-        self.snapshot
-            .get::<T>(id)
-            .filter(|entry| self.sees(entry.value))
-            .ok_or_else(|| Fault::not_found(T::KIND, id))
+        self.snapshot.get::<T>(id).filter(|entry| self.sees(entry.value)).ok_or_else(|| Fault::not_found(T::KIND, id))
     }
 
     /// The row with this id if the principal may change it. What is seen but not owned (shared by others) is forbidden.

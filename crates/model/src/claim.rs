@@ -4,9 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{Key, Object};
+
+/// The most that one row may use of one pool: 2^53, which every JSON reader keeps exact.
+pub const MOST: u64 = 1 << 53;
 
 /// One claim of one row. A row's claims are a pure function of the row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,6 +43,11 @@ pub struct Delta {
     pub gone: Vec<Key>,
     /// Two rows of the change itself want the same name: the name and the first of them.
     pub clash: Option<(String, Key)>,
+    /// A use that is larger than [`MOST`], or a sum that no number holds: the pool and the amount. Never granted.
+    pub excess: Option<(String, u64)>,
+    /// The limits that the replaced rows stated, by which [`Delta::settle`] knows those that did not change.
+    #[serde(skip)]
+    stated: BTreeMap<String, u64>,
 }
 
 impl Delta {
@@ -69,6 +78,8 @@ impl Delta {
             self.take.remove(&name);
             self.give.remove(&name);
         }
+        let stated = std::mem::take(&mut self.stated);
+        self.limits.retain(|pool, limit| limit.is_none() || *limit != stated.get(pool).copied());
     }
 
     fn lay(&mut self, key: &Key, claim: Claim) {
@@ -80,7 +91,7 @@ impl Delta {
                     self.clash = Some((name, first));
                 }
             }
-            Claim::Use { pool, amount } => *self.uses.entry(pool).or_default() += amount as i64,
+            Claim::Use { pool, amount } => self.use_more(pool, amount, 1),
             Claim::Limit { pool, limit } => {
                 self.limits.insert(pool, Some(limit));
             }
@@ -93,11 +104,23 @@ impl Delta {
             Claim::Unique(name) => {
                 self.give.insert(name, key.clone());
             }
-            Claim::Use { pool, amount } => *self.uses.entry(pool).or_default() -= amount as i64,
-            Claim::Limit { pool, .. } => {
+            Claim::Use { pool, amount } => self.use_more(pool, amount, -1),
+            Claim::Limit { pool, limit } => {
+                self.stated.insert(pool.clone(), limit);
                 self.limits.entry(pool).or_insert(None);
             }
             Claim::Needs(other) => *self.needs.entry(other).or_default() -= 1,
+        }
+    }
+
+    fn use_more(&mut self, pool: String, amount: u64, sign: i64) {
+        let sum = self.uses.get(&pool).copied().unwrap_or_default();
+        let next = i64::try_from(amount).ok().filter(|n| *n as u64 <= MOST).and_then(|n| sum.checked_add(n * sign));
+        match next {
+            Some(next) => {
+                self.uses.insert(pool, next);
+            }
+            None => self.excess = Some((pool, amount)),
         }
     }
 }
@@ -122,12 +145,13 @@ pub enum Refused {
     InUse { key: Key, users: u64 },
 }
 
-/// The claims standing in a whole store, in memory: what the embedded and the in-memory backends check against.
+/// The claims standing in a whole store, in memory: what the embedded and the in-memory backends check against. A
+/// persistent map like the snapshot, so that a backend can try a group of commits on a copy and drop it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    names: BTreeMap<String, Key>,
-    pools: BTreeMap<String, Pool>,
-    needed: BTreeMap<Key, u64>,
+    names: OrdMap<String, Key>,
+    pools: OrdMap<String, Pool>,
+    needed: OrdMap<Key, u64>,
 }
 
 /// How much of a pool is used, and how much there is.
@@ -141,18 +165,16 @@ pub struct Pool {
 impl Pool {
     /// This pool after a change, or why the change does not fit in.
     pub fn after(self, name: &str, change: i64, limit: Option<Option<u64>>) -> Result<Self, Refused> {
-        let next = Self {
-            used: self.used.saturating_add_signed(change),
-            limit: limit.unwrap_or(self.limit),
-        };
-        match next.limit {
-            Some(limit) if change > 0 && next.used > limit => Err(Refused::Exceeded {
+        let limit = limit.unwrap_or(self.limit);
+        let used = if change < 0 { Some(self.used.saturating_add_signed(change)) } else { self.used.checked_add_signed(change) };
+        match used {
+            Some(used) if change <= 0 || limit.is_none_or(|limit| used <= limit) => Ok(Self { used, limit }),
+            _ => Err(Refused::Exceeded {
                 pool: name.to_owned(),
-                asked: change as u64,
+                asked: change.unsigned_abs(),
                 used: self.used,
-                limit,
+                limit: limit.unwrap_or(u64::MAX),
             }),
-            _ => Ok(next),
         }
     }
 }
@@ -162,6 +184,11 @@ impl Ledger {
     pub fn check(&self, delta: &Delta, exists: impl Fn(&Key) -> bool) -> Result<(), Refused> {
         if let Some((name, holder)) = &delta.clash {
             return Err(Refused::Taken { name: name.clone(), holder: holder.clone() });
+        }
+        if let Some((pool, asked)) = &delta.excess {
+            let now = self.pool(pool);
+            let limit = now.limit.unwrap_or(MOST).min(MOST);
+            return Err(Refused::Exceeded { pool: pool.clone(), asked: *asked, used: now.used, limit });
         }
         for name in delta.take.keys() {
             if let Some(holder) = self.names.get(name)
@@ -196,18 +223,27 @@ impl Ledger {
             self.names.insert(name.clone(), key.clone());
         }
         for (pool, limit) in &delta.limits {
-            self.pools.entry(pool.clone()).or_default().limit = *limit;
+            let now = self.pool(pool);
+            self.set_pool(pool, Pool { limit: *limit, ..now });
         }
         for (pool, change) in &delta.uses {
-            let entry = self.pools.entry(pool.clone()).or_default();
-            entry.used = entry.used.saturating_add_signed(*change);
+            let now = self.pool(pool);
+            self.set_pool(pool, Pool { used: now.used.saturating_add_signed(*change), ..now });
         }
         for (key, change) in &delta.needs {
-            let entry = self.needed.entry(key.clone()).or_default();
-            *entry = entry.saturating_add_signed(*change);
-            if *entry == 0 {
-                self.needed.remove(key);
-            }
+            match self.needed(key).saturating_add_signed(*change) {
+                0 => self.needed.remove(key),
+                users => self.needed.insert(key.clone(), users),
+            };
+        }
+    }
+
+    /// A pool that is empty and unlimited is not kept, so that equal rows make equal ledgers.
+    fn set_pool(&mut self, name: &str, pool: Pool) {
+        if pool == Pool::default() {
+            self.pools.remove(name);
+        } else {
+            self.pools.insert(name.to_owned(), pool);
         }
     }
 
@@ -224,5 +260,92 @@ impl Ledger {
     /// Who holds a unique name.
     pub fn holder(&self, name: &str) -> Option<&Key> {
         self.names.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Flavor, Kind, Quota, Realm};
+
+    fn flavor(id: &str, name: &str) -> Object {
+        Flavor {
+            id: id.into(),
+            name: name.into(),
+            description: None,
+            vcpus: 1,
+            ram: 1,
+            disk: 0,
+            ephemeral: 0,
+            swap: 0,
+            is_public: true,
+            access: Vec::new(),
+            extra_specs: Default::default(),
+        }
+        .into()
+    }
+
+    fn used(pool: &str, amount: u64) -> Delta {
+        let mut delta = Delta::default();
+        delta.lay(&Key::new(Kind::Setting, Realm::Cloud, "a"), Claim::Use { pool: pool.into(), amount });
+        delta.settle();
+        delta
+    }
+
+    #[test]
+    fn an_unchanged_limit_is_no_change() {
+        let (key, quota) = (Key::new(Kind::Quota, Realm::Cloud, "p"), Object::from(Quota::new("p")));
+        let mut lower = Quota::new("p");
+        lower.limits.insert("ram".into(), Some(1));
+        let mut delta = Delta::default();
+        delta.replace(&key, Some(&quota), Some(&quota));
+        delta.settle();
+        assert_eq!(delta, Delta::default());
+        delta.replace(&key, Some(&quota), Some(&lower.into()));
+        delta.settle();
+        assert_eq!(delta.limits, BTreeMap::from([("quota/p/ram".to_owned(), Some(1))]));
+    }
+
+    #[test]
+    fn a_name_moves_within_one_change() {
+        let [a, b] = ["a", "b"].map(|id| Key::new(Kind::Flavor, Realm::Cloud, id));
+        let mut ledger = Ledger::default();
+        let mut delta = Delta::default();
+        delta.replace(&a, None, Some(&flavor("a", "small")));
+        delta.settle();
+        ledger.apply(&delta);
+        let mut delta = Delta::default();
+        delta.replace(&b, None, Some(&flavor("b", "small")));
+        assert!(matches!(ledger.check(&delta, |_| true), Err(Refused::Taken { .. })));
+        delta.replace(&a, Some(&flavor("a", "small")), Some(&flavor("a", "large")));
+        delta.settle();
+        assert_eq!(ledger.check(&delta, |_| true), Ok(()));
+        ledger.apply(&delta);
+        assert_eq!(ledger.holder("flavor-name/small"), Some(&b));
+        assert_eq!(ledger.holder("flavor-name/large"), Some(&a));
+    }
+
+    #[test]
+    fn amounts_that_no_number_holds_are_refused() {
+        let ledger = Ledger::default();
+        for amount in [MOST + 1, i64::MAX as u64, u64::MAX] {
+            assert!(matches!(ledger.check(&used("p", amount), |_| true), Err(Refused::Exceeded { .. })), "{amount}");
+        }
+        assert_eq!(ledger.check(&used("p", MOST), |_| true), Ok(()));
+        let full = Pool { used: u64::MAX - 1, limit: None };
+        assert!(full.after("p", 2, None).is_err());
+        assert!(full.after("p", 1, None).is_ok());
+        assert!(full.after("p", -2, Some(Some(1))).is_ok(), "shrinking is always allowed");
+    }
+
+    #[test]
+    fn an_empty_pool_leaves_no_trace() {
+        let mut ledger = Ledger::default();
+        ledger.apply(&used("p", 5));
+        assert_eq!(ledger.pool("p").used, 5);
+        let mut back = used("p", 5);
+        back.uses.insert("p".into(), -5);
+        ledger.apply(&back);
+        assert_eq!(ledger, Ledger::default());
     }
 }

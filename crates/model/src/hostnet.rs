@@ -93,6 +93,9 @@ pub struct Wire {
     pub hostname: String,
     /// The server's id, for metadata.
     pub device_id: String,
+    /// What DHCP tells this port beside the rest: the option's name or number, its value, and whether it is DHCPv6's.
+    #[serde(default)]
+    pub dhcp_options: Vec<(String, String, bool)>,
 }
 
 /// One thing that a port's security groups allow.
@@ -123,6 +126,10 @@ pub struct Scope {
     pub dns: Vec<IpAddr>,
     /// Destination (CIDR) and next hop.
     pub routes: Vec<(String, IpAddr)>,
+    /// How IPv6 hosts learn their addresses: `slaac`, `dhcpv6-stateless`, `dhcpv6-stateful`; `None`: no router
+    /// advertisements.
+    #[serde(default)]
+    pub ipv6_ra_mode: Option<String>,
 }
 
 /// A router's way out.

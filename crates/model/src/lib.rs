@@ -54,11 +54,11 @@ pub use quota::Quota;
 pub use registry::{OciManifest, OciTag};
 pub use resource::{Index, Kind, Object, Resource};
 pub use router::{Gateway, Router};
-pub use security_group::{Direction, SecurityGroup, SecurityGroupRule};
+pub use security_group::{Direction, PROTOCOLS, SecurityGroup, SecurityGroupRule, default_security_group};
 pub use server::{NicRequest, Server, ServerAction, ServerGroup};
 pub use setting::Setting;
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
-pub use subnet::{Subnet, SubnetPool, allocate};
+pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, next_address};
 pub use vm::{Vm, VmPhase, VmStatus};
 
 /// A moment. Rows carry moments; only processes that have a clock make them.

@@ -48,6 +48,35 @@ pub enum Direction {
     Egress,
 }
 
+/// The IP protocols that rules may name, with their numbers.
+pub const PROTOCOLS: &[(&str, u8)] = &[
+    ("ah", 51),
+    ("dccp", 33),
+    ("egp", 8),
+    ("esp", 50),
+    ("gre", 47),
+    ("hopopt", 0),
+    ("icmp", 1),
+    ("icmpv6", 58),
+    ("igmp", 2),
+    ("ip", 0),
+    ("ipip", 4),
+    ("ipv6-encap", 41),
+    ("ipv6-frag", 44),
+    ("ipv6-icmp", 58),
+    ("ipv6-nonxt", 59),
+    ("ipv6-opts", 60),
+    ("ipv6-route", 43),
+    ("ospf", 89),
+    ("pgm", 113),
+    ("rsvp", 46),
+    ("sctp", 132),
+    ("tcp", 6),
+    ("udp", 17),
+    ("udplite", 136),
+    ("vrrp", 112),
+];
+
 /// A rule of a security group: what it allows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SecurityGroupRule {
@@ -73,6 +102,13 @@ pub struct SecurityGroupRule {
 }
 
 impl SecurityGroupRule {
+    /// The IP protocol's number; `None` is any. `icmp` in an IPv6 rule means ICMPv6, as in Neutron.
+    pub fn protocol_number(&self) -> Option<u8> {
+        let text = self.protocol.as_deref()?;
+        let number = PROTOCOLS.iter().find(|(name, _)| *name == text).map(|(_, n)| *n).or_else(|| text.parse().ok())?;
+        Some(if self.ipv6 && number == 1 { 58 } else { number })
+    }
+
     /// Says the same as every other rule with an equal value, whatever its id.
     fn meaning(&self) -> String {
         format!(
@@ -108,4 +144,38 @@ impl Resource for SecurityGroupRule {
     fn index(&self) -> Vec<(Index, String)> {
         vec![(Index::Owner, self.group_id.clone())]
     }
+}
+
+/// The group that every project has, and its rules: out to anywhere, in from the group's own members. Its ids are made
+/// from the project's, so that whoever finds it missing first makes the same rows.
+pub fn default_security_group(project_id: &str, now: Time) -> (SecurityGroup, Vec<SecurityGroupRule>) {
+    let id = crate::derived_id(&["default-security-group", project_id]);
+    let group = SecurityGroup {
+        id: id.clone(),
+        project_id: project_id.to_owned(),
+        name: "default".into(),
+        description: "Default security group".into(),
+        stateful: true,
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    let rule = |direction: Direction, ipv6: bool| SecurityGroupRule {
+        id: crate::derived_id(&["default-rule", &id, &format!("{direction:?}"), &ipv6.to_string()]),
+        project_id: project_id.to_owned(),
+        group_id: id.clone(),
+        direction,
+        ipv6,
+        protocol: None,
+        port_min: None,
+        port_max: None,
+        remote_ip_prefix: None,
+        remote_group_id: (direction == Direction::Ingress).then(|| id.clone()),
+        description: String::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    let both = [Direction::Egress, Direction::Ingress];
+    let rules = both.into_iter().flat_map(|d| [rule(d, false), rule(d, true)]).collect();
+    (group, rules)
 }

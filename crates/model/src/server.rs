@@ -70,6 +70,9 @@ pub struct Server {
     pub launch_index: u32,
     #[serde(default)]
     pub admin_pass_hash: Option<String>,
+    /// `OS-DCF:diskConfig` is AUTO: the image's one partition may be resized to the disk.
+    #[serde(default)]
+    pub auto_disk: bool,
 
     /// Shall run. Off after `os-stop`.
     pub power: bool,

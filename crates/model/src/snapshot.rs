@@ -1,6 +1,7 @@
 //! All rows at one revision, as a persistent map: a clone is one pointer and stays as it was. Reads never wait for a disk
 //! and never block a writer.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub struct Committed {
 pub struct Snapshot {
     revision: Revision,
     rows: OrdMap<Key, Arc<Row>>,
-    ids: OrdMap<(Kind, Arc<str>), Key>,
+    ids: OrdMap<(Kind, Arc<str>, Realm), ()>,
     index: OrdMap<(Index, Arc<str>, Key), ()>,
 }
 
@@ -92,10 +93,15 @@ impl Snapshot {
         self.rows.get(key).and_then(entry)
     }
 
-    /// The row of this kind with this name (for most kinds: id) in whatever realm. Names that are unique only within
-    /// their realm are found through [`Snapshot::at`].
+    /// The row of this kind with this name (for most kinds: id) in whatever realm; of several the first by realm. Names
+    /// that are unique only within their realm are found through [`Snapshot::at`].
     pub fn get<T: Resource>(&self, id: &str) -> Option<Entry<'_, T>> {
-        self.ids.get(&(T::KIND, Arc::from(id))).and_then(|key| self.at(key))
+        let start = (T::KIND, Arc::<str>::from(id), Realm::Cloud);
+        let ((kind, name, realm), ()) = self.ids.range((Bound::Included(start), Bound::Unbounded)).next()?;
+        if *kind != T::KIND || **name != *id {
+            return None;
+        }
+        self.at(&Key { kind: *kind, realm: realm.clone(), name: name.clone() })
     }
 
     /// All rows of a kind, by realm and name.
@@ -108,7 +114,7 @@ impl Snapshot {
     }
 
     /// All rows of a kind in one realm, by name.
-    pub fn within<T: Resource>(&self, realm: &Realm) -> impl Iterator<Item = Entry<'_, T>> {
+    pub fn within<'a, T: Resource>(&'a self, realm: &Realm) -> impl Iterator<Item = Entry<'a, T>> + use<'a, T> {
         self.names(realm, "", None)
     }
 
@@ -118,7 +124,7 @@ impl Snapshot {
         realm: &Realm,
         prefix: &'a str,
         after: Option<&str>,
-    ) -> impl Iterator<Item = Entry<'a, T>> {
+    ) -> impl Iterator<Item = Entry<'a, T>> + use<'a, T> {
         let realm = realm.clone();
         let start = match after {
             Some(name) => Bound::Excluded(Key::new(T::KIND, realm.clone(), name)),
@@ -131,7 +137,7 @@ impl Snapshot {
     }
 
     /// All rows of a kind with this value in an index, by realm and name.
-    pub fn find<'a, T: Resource>(&'a self, index: Index, value: &str) -> impl Iterator<Item = Entry<'a, T>> {
+    pub fn find<'a, T: Resource>(&'a self, index: Index, value: &str) -> impl Iterator<Item = Entry<'a, T>> + use<'a, T> {
         let value: Arc<str> = value.into();
         let start = (index, value.clone(), Key::new(T::KIND, Realm::Cloud, ""));
         self.index
@@ -155,8 +161,13 @@ impl Snapshot {
                 return Err(Refused::Stale(expect.key.clone()));
             }
         }
+        let mut seen = BTreeSet::new();
         for write in &change.writes {
             let key = write.key();
+            if !seen.insert(key.clone()) {
+                // The first write of the change has changed the row already.
+                return Err(Refused::Stale(key));
+            }
             let before = self.row(&key);
             match write {
                 Write::Create(object) => {
@@ -227,14 +238,11 @@ impl Snapshot {
                 for (index, value) in row.object.index() {
                     self.index.insert((index, value.into(), key.clone()), ());
                 }
-                self.ids.insert((key.kind, key.name.clone()), key.clone());
+                self.ids.insert((key.kind, key.name.clone(), key.realm.clone()), ());
                 self.rows.insert(key.clone(), row.clone());
             }
             None => {
-                let id = (key.kind, key.name.clone());
-                if self.ids.get(&id) == Some(key) {
-                    self.ids.remove(&id);
-                }
+                self.ids.remove(&(key.kind, key.name.clone(), key.realm.clone()));
                 self.rows.remove(key);
             }
         }
@@ -243,4 +251,45 @@ impl Snapshot {
 
 fn entry<T: Resource>(row: &Arc<Row>) -> Option<Entry<'_, T>> {
     T::of(&row.object).map(|value| Entry { row, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KubeObject, Setting};
+
+    fn setting(name: &str) -> Object {
+        Setting { name: name.into(), value: 1.into() }.into()
+    }
+
+    #[test]
+    fn a_change_writes_a_key_once() {
+        let mut change = Change::new();
+        change.create(setting("a")).create(setting("b"));
+        assert!(Snapshot::default().prepare(&change).is_ok());
+        change.create(setting("a"));
+        assert!(matches!(Snapshot::default().prepare(&change), Err(Refused::Stale(_))));
+    }
+
+    #[test]
+    fn a_namesake_in_another_realm_survives() {
+        let object = |cluster: &str| KubeObject {
+            cluster_id: cluster.into(),
+            project_id: String::new(),
+            group: String::new(),
+            resource: "namespaces".into(),
+            namespace: String::new(),
+            name: "default".into(),
+            body: serde_json::json!({}),
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(1, &[Write::Create(object("one").into()), Write::Create(object("two").into())]);
+        let found = |snapshot: &Snapshot| snapshot.get::<KubeObject>("/namespaces//default").map(|e| e.value.cluster_id.clone());
+        assert_eq!(found(&snapshot).as_deref(), Some("one"));
+        for key in [object("two").key(), object("one").key()] {
+            let mut fewer = snapshot.clone();
+            fewer.apply(2, &[Write::Delete { key: key.clone(), expected: 1 }]);
+            assert!(found(&fewer).is_some_and(|cluster| key.realm != Realm::Cluster(cluster.into())));
+        }
+    }
 }

@@ -143,27 +143,35 @@ pub(crate) fn address_claim(network: &str, ip: IpAddr) -> String {
 /// The lowest address of the subnet's pools that no port of the snapshot holds and that is not in `taken` (addresses that
 /// the same change already gave away). The commit's claims decide; if it refuses, ask again with a fresh snapshot.
 pub fn allocate(snapshot: &Snapshot, subnet: &Subnet, taken: &[IpAddr]) -> Option<IpAddr> {
-    let used: HashSet<IpAddr> = snapshot
-        .find::<Port>(Index::Network, &subnet.network_id)
-        .flat_map(|port| port.value.fixed_ips.iter().map(|fixed| fixed.ip))
-        .chain(taken.iter().copied())
-        .chain(subnet.gateway_ip)
-        .collect();
-    subnet.pools.iter().find_map(|(first, last)| lowest_free(*first, *last, &used))
+    let mut used = addresses_in_use(snapshot, &subnet.network_id);
+    used.extend(taken);
+    next_address(subnet, &used)
 }
 
-fn lowest_free(first: IpAddr, last: IpAddr, used: &HashSet<IpAddr>) -> Option<IpAddr> {
-    // One more candidate than there are used addresses is enough, however large the range.
-    let tries = used.len() as u128 + 1;
+/// Every address that a port of the network holds: for those who allocate many at once with [`next_address`].
+pub fn addresses_in_use(snapshot: &Snapshot, network: &str) -> HashSet<IpAddr> {
+    let ports = snapshot.find::<Port>(Index::Network, network);
+    ports.flat_map(|port| port.value.fixed_ips.iter().map(|fixed| fixed.ip)).collect()
+}
+
+/// The lowest address of the subnet's pools that is neither used nor the gateway's.
+pub fn next_address(subnet: &Subnet, used: &HashSet<IpAddr>) -> Option<IpAddr> {
+    subnet.pools.iter().find_map(|(first, last)| lowest_free(*first, *last, used, subnet.gateway_ip))
+}
+
+fn lowest_free(first: IpAddr, last: IpAddr, used: &HashSet<IpAddr>, gateway: Option<IpAddr>) -> Option<IpAddr> {
+    let free = |ip: &IpAddr| !used.contains(ip) && Some(*ip) != gateway;
+    // Two more candidates than there are used addresses are enough, however large the range.
+    let tries = used.len() as u128 + 2;
     match (first, last) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(u32::from(a))..=u128::from(u32::from(b)))
             .take(tries as usize)
             .map(|n| IpAddr::V4(Ipv4Addr::from(n as u32)))
-            .find(|ip| !used.contains(ip)),
+            .find(free),
         (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a)..=u128::from(b))
             .take(tries as usize)
             .map(|n| IpAddr::V6(Ipv6Addr::from(n)))
-            .find(|ip| !used.contains(ip)),
+            .find(free),
         _ => None,
     }
 }

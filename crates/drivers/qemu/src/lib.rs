@@ -1,0 +1,255 @@
+//! VMs, run by QEMU: one process each, spoken to over QMP, which outlives Braid. Refused: libvirt, a daemon with a state
+//! of its own between us and QEMU; cloud-hypervisor and Firecracker, which need KVM.
+//!
+//! ```text
+//!                     ensure, running                     the guest powers off, QEMU dies
+//!   nothing ─────────────────────────────> running/paused ────────────────────────────────> ended
+//!      ^                                     │       ^                                       │
+//!      │ remove (from anywhere)     stop asked       │ started again, if hard_reboots grew   │
+//!      │                                     v       │ or it was not wanted to run meanwhile │
+//!   stopped <───── the guest obeys, or KILL after 60 s ───────────────────────────────────────┘
+//!
+//!   soft reboot: the guest is asked to power off, and started when it has, or after 120 s in any case
+//!   hard reboot: KILL, start
+//! ```
+//!
+//! Every call of `ensure` takes at most one of these steps; nothing waits for a guest.
+//!
+//! What a guest does by itself counts: one that powers itself off stays off, as Nova shows it (SHUTOFF), and so does one
+//! whose QEMU died or was killed; the message says which. Only `hard_reboots`, or not being wanted and wanted again, start
+//! it again. (Whoever starts a server whose power is on and whose VM has ended must therefore count `hard_reboots` up.)
+//! The exception is a host that was booted anew: its guests did not end by themselves and are started.
+//!
+//! * [`vm`]: the steps; [`state`]: what is remembered for them
+//! * [`launch`]: QEMU's command line; [`qmp`]: what it is told later; [`accel`]: is KVM of use here
+//! * [`disk`]: a VM's disks; [`process`]: QEMU's process
+
+mod accel;
+mod disk;
+mod launch;
+mod process;
+mod qmp;
+mod state;
+mod vm;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver};
+use futures_util::future::join_all;
+use model::wanted::WantedVm;
+use tokio::sync::OnceCell;
+
+pub use accel::Accel;
+use accel::Found;
+use process::Process;
+use state::State;
+
+/// The file that says which process a VM is.
+const PROCESS: &str = "process";
+const BINARY: &str = "qemu-system-x86_64";
+/// A guest can write to its console without end.
+const CONSOLE_LIMIT: u64 = 8 << 20;
+const CONSOLE_KEPT: u64 = 1 << 20;
+
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// All VMs are below it.
+    pub dir: PathBuf,
+    /// `None`: KVM if a probe shows that it works, else TCG.
+    pub accel: Option<Accel>,
+    /// `None`: the one of the system.
+    pub binary: Option<PathBuf>,
+}
+
+/// The driver. Cheap to make; keeps nothing that it could not find out again.
+pub struct Qemu {
+    config: Config,
+    found: OnceCell<(PathBuf, Found)>,
+    /// One step at a time for each VM.
+    steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Qemu {
+    pub fn new(config: Config) -> Self {
+        Self { config, found: OnceCell::new(), steps: Mutex::default() }
+    }
+
+    /// QEMU and what it runs guests with. Asked for anew as long as there is no QEMU.
+    async fn qemu(&self) -> Result<&(PathBuf, Found)> {
+        let find = async || {
+            let missing = || {
+                DriverFault::Unavailable(format!("VMs cannot run: {BINARY} is not installed (Debian: qemu-system-x86)"))
+            };
+            let binary = self.config.binary.clone().or_else(|| process::which(BINARY)).ok_or_else(missing)?;
+            let dir = &self.config.dir;
+            fs::create_dir_all(dir).map_err(|e| failed(format!("cannot create {}", dir.display()), e))?;
+            let found = accel::find(&binary, self.config.accel, dir).await?;
+            tracing::info!(accel = ?found.accel, why = found.why, version = found.version, "VMs can run");
+            Ok((binary, found))
+        };
+        self.found.get_or_try_init(find).await
+    }
+
+    /// A VM's directory.
+    fn vm_dir(&self, id: &str) -> PathBuf {
+        self.config.dir.join("vms").join(id)
+    }
+
+    /// Where the disks of a VM are that is gone, for the next incarnation of its server.
+    fn kept_dir(&self, id: &str) -> PathBuf {
+        self.config.dir.join("kept").join(id)
+    }
+
+    fn step(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever is in a step holds its lock too.
+        steps.retain(|_, lock| Arc::strong_count(lock) > 1);
+        steps.entry(id.to_owned()).or_default().clone()
+    }
+
+    fn process(&self, id: &str) -> Option<Process> {
+        let (dir, mark) = (self.vm_dir(id), launch::mark(id));
+        let record = dir.join(PROCESS);
+        // We may have died between starting it and writing that down.
+        if !record.exists() && State::load(&dir).started {
+            return Process::search(&mark, &dir);
+        }
+        Process::recorded(&record, &mark)
+    }
+}
+
+#[async_trait]
+impl VmDriver for Qemu {
+    async fn health(&self) -> Health {
+        let part = "VMs".to_owned();
+        match self.qemu().await {
+            Ok((_, Found { accel: Accel::Kvm, version, .. })) => {
+                Health { part, problem: String::new(), version: format!("{version}, KVM") }
+            }
+            Ok((_, Found { why, version, .. })) => {
+                Health { part, problem: String::new(), version: format!("{version}, TCG ({why})") }
+            }
+            Err(fault) => Health { part, problem: fault.to_string(), version: String::new() },
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<SeenVm>> {
+        let dir = self.config.dir.join("vms");
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|e| failed(format!("cannot read {}", dir.display()), e))?,
+        };
+        let ids = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+        Ok(join_all(ids.map(async |id| self.look(&id).await)).await)
+    }
+
+    async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm> {
+        disk::check_name(&vm.id, "a VM")?;
+        let step = self.step(&vm.id);
+        let _alone = step.lock().await;
+        trim_console(&self.console_log(&vm.id));
+        self.bring_nearer(vm, taps).await
+    }
+
+    async fn remove(&self, id: &str, keep_disks: bool) -> Result<()> {
+        disk::check_name(id, "a VM")?;
+        let step = self.step(id);
+        let _alone = step.lock().await;
+        if let Some(process) = self.process(id)
+            && !process.kill().await
+        {
+            return Err(DriverFault::Failed(format!("QEMU (process {}) of VM {id} does not end", process.pid)));
+        }
+        let fault = |e| failed(format!("cannot remove VM {id}"), e);
+        if keep_disks {
+            self.keep_disks(id).map_err(fault)?;
+        } else {
+            self.forget_kept(id).map_err(fault)?;
+        }
+        remove_dir(&self.vm_dir(id)).map_err(fault)
+    }
+
+    fn console_log(&self, id: &str) -> PathBuf {
+        self.vm_dir(id).join("console.log")
+    }
+}
+
+impl Qemu {
+    /// The socket of a VM's first serial line, for a person at the console.
+    pub fn console_socket(&self, id: &str) -> PathBuf {
+        self.vm_dir(id).join("serial.sock")
+    }
+
+    /// Kills every VM and removes all that the driver ever made.
+    pub async fn purge(&self) -> Result<()> {
+        for vm in self.list().await? {
+            self.remove(&vm.id, false).await?;
+        }
+        remove_dir(&self.config.dir).map_err(|e| failed(format!("cannot remove {}", self.config.dir.display()), e))
+    }
+
+    fn keep_disks(&self, id: &str) -> io::Result<()> {
+        let (from, to) = (self.vm_dir(id), self.kept_dir(id));
+        for entry in fs::read_dir(&from).into_iter().flatten().flatten().filter(|e| disk::is_disk(&e.path())) {
+            fs::create_dir_all(&to)?;
+            fs::rename(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    }
+
+    /// Disks that were kept of this or of an earlier incarnation: nobody will take them over any more.
+    fn forget_kept(&self, id: &str) -> io::Result<()> {
+        let parts =
+            |id: &str| id.rsplit_once('.').and_then(|(server, n)| Some((server.to_owned(), n.parse::<u32>().ok()?)));
+        let Some((server, incarnation)) = parts(id) else { return remove_dir(&self.kept_dir(id)) };
+        for entry in fs::read_dir(self.config.dir.join("kept")).into_iter().flatten().flatten() {
+            let kept = entry.file_name().to_str().and_then(parts);
+            if kept.is_some_and(|(of, n)| of == server && n <= incarnation) {
+                remove_dir(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the end of a console that became too long. QEMU appends, so it goes on at the new end.
+fn trim_console(log: &Path) {
+    use std::io::{Read, Seek, Write};
+    let trim = || -> io::Result<()> {
+        if fs::metadata(log)?.len() < CONSOLE_LIMIT {
+            return Ok(());
+        }
+        let mut file = fs::File::options().read(true).append(true).open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(io::SeekFrom::Start(length.saturating_sub(CONSOLE_KEPT)))?;
+        let mut tail = Vec::new();
+        (&mut file).take(CONSOLE_KEPT).read_to_end(&mut tail)?;
+        file.set_len(0)?;
+        file.write_all(&tail)
+    };
+    match trim() {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "cannot trim a console's log"),
+        _ => {}
+    }
+}
+
+/// How long to wait for a new QEMU to answer or fail before saying that it is starting.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+/// A fault of the host, with what was tried.
+fn failed(what: String, error: io::Error) -> DriverFault {
+    DriverFault::Failed(format!("{what}: {error}"))
+}

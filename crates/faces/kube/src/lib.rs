@@ -1,0 +1,175 @@
+//! The Kubernetes face: `/clusters/{id}` is a complete Kubernetes API of its own over the rows of one logical cluster.
+//! The verbs are generic; a kind adds its strategy (`kinds`) and one line in `registry`.
+//!
+//! * `serve`: the way in: gate, cluster, rights, verb; [`endpoints`] is every route, for tests that walk them
+//! * `request`: what a URL asks for; `call`: a request that passed the gate; `body`, `fault`: what goes over the wire
+//! * `registry`, `kinds`: the kinds; `types`, `annotations`, `check`, `validate`: their shapes and rules
+//! * `verbs`, `patch`, `watch`, `table`, `selectors`: what is done with objects
+//! * `discovery`, `openapi`: what the API says about itself; `reviews`, `authz`: who may what
+//! * `stream`: logs, exec, attach, port-forward; `protobuf`: bodies of typed Go clients
+//! * [`cluster_rows`]: what a new cluster begins with
+//!
+//! Must never know the OpenStack face, planners, drivers or the agent: they meet in the store alone.
+
+mod annotations;
+mod authz;
+mod body;
+mod call;
+mod check;
+mod discovery;
+mod fault;
+mod kinds;
+mod meta;
+mod openapi;
+mod pages;
+mod patch;
+mod protobuf;
+mod registry;
+mod request;
+mod reviews;
+mod rows;
+mod selectors;
+mod serve;
+mod stream;
+mod table;
+mod types;
+mod validate;
+mod verbs;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gate::Gate;
+use http::Method;
+use model::{Cluster, Revision, Snapshot};
+use store::Store;
+
+use crate::authz::Subject;
+use crate::fault::{Failure, Result};
+use crate::pages::Pages;
+
+pub use crate::rows::cluster_rows;
+
+/// What the face needs. A clone is the same face.
+#[derive(Clone)]
+pub struct Kube {
+    store: Store,
+    gate: Arc<Gate>,
+    pages: Arc<Pages>,
+    seats: Seats,
+}
+
+/// A client certificate that the listener has verified, put by it into the request's extensions.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+}
+
+/// What a request proves itself with.
+#[derive(Clone, Debug)]
+pub(crate) enum Credential {
+    None,
+    Bearer(String),
+    Certificate(ClientCertificate),
+}
+
+impl Kube {
+    pub fn new(store: Store, gate: Arc<Gate>) -> Self {
+        Self { store, gate, pages: Arc::default(), seats: Seats::default() }
+    }
+
+    /// Who asks and the cluster that is asked for. Whoever has no valid credential is told so; to whoever has one that
+    /// is good elsewhere, the cluster does not exist.
+    pub(crate) async fn admit(&self, credential: &Credential, cluster_id: &str) -> Result<(Subject, Cluster)> {
+        let who = match credential {
+            Credential::None => return Err(Failure::unauthorized()),
+            Credential::Bearer(token) => self.gate.bearer(token, cluster_id).await,
+            Credential::Certificate(certificate) => {
+                self.gate.certificate(&certificate.common_name, &certificate.organizations, cluster_id)
+            }
+        };
+        let who = who.map_err(|fault| match fault {
+            model::Fault::NotFound { .. } => Failure::no_path(),
+            other => other.into(),
+        })?;
+        let snapshot = self.store.snapshot();
+        let cluster = snapshot.get::<Cluster>(cluster_id).ok_or_else(Failure::no_path)?;
+        Ok((Subject::of(&who, cluster.value), cluster.value.clone()))
+    }
+
+    /// A snapshot at a revision or later; waits a little for one that is not there yet.
+    pub(crate) async fn reach(&self, wanted: Revision) -> Result<Snapshot> {
+        let snapshot = self.store.snapshot();
+        if snapshot.revision() >= wanted {
+            return Ok(snapshot);
+        }
+        let mut watch = self.store.watch(snapshot.revision())?;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+        loop {
+            let snapshot = self.store.snapshot();
+            if snapshot.revision() >= wanted {
+                return Ok(snapshot);
+            }
+            if !matches!(tokio::time::timeout_at(deadline, watch.next()).await, Ok(Ok(_))) {
+                return Err(Failure::too_new(wanted, self.store.snapshot().revision()));
+            }
+        }
+    }
+}
+
+/// The most watches that one user may have open.
+const MAX_WATCHES: usize = 2000;
+
+/// How many watches each user has open.
+#[derive(Clone, Default)]
+pub(crate) struct Seats(Arc<Mutex<HashMap<String, usize>>>);
+
+/// One open watch; given back when dropped.
+pub(crate) struct Seat {
+    seats: Seats,
+    user: String,
+}
+
+impl Seats {
+    pub(crate) fn take(&self, user: &str) -> Result<Seat> {
+        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = seats.entry(user.to_owned()).or_default();
+        if *count >= MAX_WATCHES {
+            return Err(Failure::too_many(format!("you have {MAX_WATCHES} watches open; close some first")));
+        }
+        *count += 1;
+        Ok(Seat { seats: self.clone(), user: user.to_owned() })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = seats.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                seats.remove(&self.user);
+            }
+        }
+    }
+}
+
+/// The face as one router, to be merged at the root: it serves `/clusters/{id}/...`.
+pub fn router(kube: Kube) -> axum::Router {
+    let serve = move |request| {
+        let kube = kube.clone();
+        async move { serve::serve(kube, request).await }
+    };
+    axum::Router::new()
+        .route("/clusters/{id}", axum::routing::any(serve.clone()))
+        .route("/clusters/{id}/", axum::routing::any(serve.clone()))
+        .route("/clusters/{id}/{*path}", axum::routing::any(serve))
+}
+
+/// Every route below `/clusters/{id}`, with names filled in, for tests that walk them all.
+pub fn endpoints() -> Vec<(Method, String)> {
+    serve::endpoints()
+}

@@ -1,6 +1,7 @@
 //! A request that passed the gate, and the reply to it.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -33,7 +34,8 @@ pub struct Call {
     /// The path and query as sent.
     pub uri: String,
     pub now: Time,
-    pub body: Body,
+    /// Locked by nobody: the lock only lets handlers keep `&Call` over an await, which a bare body would forbid.
+    pub body: Mutex<Body>,
     /// The rows as of the beginning of the request.
     pub snapshot: Snapshot,
 }
@@ -74,9 +76,14 @@ impl Call {
         }
     }
 
+    /// The body as a stream; the second time it is empty.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The body as JSON, whatever its content type says; an empty body is `Null`.
     pub async fn json(&mut self) -> Result<Value, Fault> {
-        let bytes = read(std::mem::take(&mut self.body), MAX_JSON).await?;
+        let bytes = read(self.take_body(), MAX_JSON).await?;
         if bytes.is_empty() {
             return Ok(Value::Null);
         }

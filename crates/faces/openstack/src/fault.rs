@@ -42,11 +42,25 @@ pub fn log(fault: &Fault, service: &str, path: &str, request_id: &str) {
     }
 }
 
+/// Keystone's sentence for a fault.
+fn keystone_message(fault: &Fault) -> String {
+    match fault {
+        Fault::NotFound { what, .. } if what == "token" => "Failed to validate token".to_owned(),
+        Fault::NotFound { what, .. } if what == "resource" => {
+            "The requested URL was not found on the server. If you entered the URL manually please check your spelling \
+             and try again."
+                .to_owned()
+        }
+        Fault::NotFound { what, id } => format!("Could not find {what}: {id}."),
+        other => message(other),
+    }
+}
+
 /// Keystone's form: `{"error": {"code", "message", "title"}}`.
 pub fn keystone(fault: &Fault, context: &ErrorContext<'_>) -> Reply {
     let status = status(fault);
     let title = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-    let reply = Reply::json(status, &json!({"error": {"code": status, "message": message(fault), "title": title}}));
+    let reply = Reply::json(status, &json!({"error": {"code": status, "message": keystone_message(fault), "title": title}}));
     if status == 401 {
         return reply.with("www-authenticate", &format!("Keystone uri=\"{}/identity\"", context.base_url));
     }

@@ -34,6 +34,9 @@ pub struct Cloud {
     pub streams: Arc<dyn HostStreams>,
 }
 
+/// A host's answer, when it comes: status and body.
+pub type HostAnswer<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(u16, Vec<u8>), model::Fault>> + Send + 'a>>;
+
 /// Reaches what only a host can tell, through the endpoint that its Host row names.
 pub trait HostStreams: Send + Sync {
     /// `GET path` at the host's endpoint: status and body (at most `limit` bytes).
@@ -42,7 +45,7 @@ pub trait HostStreams: Send + Sync {
         endpoint: &'a str,
         path: &'a str,
         limit: usize,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(u16, Vec<u8>), model::Fault>> + Send + 'a>>;
+    ) -> HostAnswer<'a>;
 }
 
 /// Every service, in the order of their prefixes.

@@ -145,13 +145,18 @@ impl Face {
             .and_then(|h| h.to_str().ok())
             .map_or_else(|| self.cloud.base_url.clone(), |host| format!("https://{host}"));
         let path = path.to_owned();
+        let method = request.method().clone();
         let mut version = (0, 0);
-        let result = self.serve(service, router, request, &request_id, &mut version).await;
+        let mut actor = gate::audit::Actor::default();
+        let result = self.serve(service, router, request, &request_id, &mut version, &mut actor).await;
         let reply = result.unwrap_or_else(|fault| {
             fault::log(&fault, service.name, &path, &request_id);
             let context = ErrorContext { path: &path, request_id: &request_id, base_url: &base_url, version };
             (service.render)(&fault, &context)
         });
+        if !method.is_safe() {
+            gate::audit::record(&actor, method.as_str(), &path, reply.status.as_u16(), &request_id);
+        }
         finish(reply, service, version, &request_id)
     }
 
@@ -162,6 +167,7 @@ impl Face {
         request: Request<Body>,
         request_id: &str,
         version: &mut (u16, u16),
+        actor: &mut gate::audit::Actor,
     ) -> Result<Reply, Fault> {
         let (parts, body) = request.into_parts();
         if let Some(versions) = &service.versions {
@@ -195,7 +201,9 @@ impl Face {
         };
         if let Some(principal) = &principal {
             allowed(endpoint.access, principal)?;
+            self.cloud.gate.allows(principal, service.name, parts.method.as_str(), rest)?;
         }
+        *actor = gate::audit::Actor::of(principal.as_ref());
         let route = route?;
         let call = Call {
             cloud: self.cloud.clone(),
@@ -208,7 +216,7 @@ impl Face {
             request_id: request_id.to_owned(),
             uri: parts.uri.to_string(),
             now: model::Time::now(),
-            body,
+            body: body.into(),
             snapshot: self.cloud.store.snapshot(),
         };
         let head = parts.method == Method::HEAD;

@@ -1,8 +1,174 @@
-//! The compute service.
+//! Nova 2.1 to 2.96: servers, flavors, key pairs and what is around them, as views of the store's rows.
+//!
+//! * [`servers`]: requests, views and verbs of servers; what a server *is* comes from `servers::status` alone
+//! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`]: one file each
+//! * [`security_groups`], [`images`]: Nova's own views of Neutron's and Glance's rows, which ended with 2.35
+//!
+//! Not built, and answered so: volumes, snapshots of servers, suspend, shelve, rescue, migration, consoles but the log.
 
-use crate::table::Service;
+pub mod body;
+pub mod fault;
+pub mod flavors;
+pub mod hosts;
+pub mod images;
+pub mod keypairs;
+pub mod keys;
+pub mod quotas;
+pub mod security_groups;
+pub mod server_groups;
+pub mod servers;
+pub mod versions;
+pub mod volumes;
+pub mod wire;
+
+use crate::endpoint;
+use crate::table::{Endpoint, Service, Versions};
+
+/// The newest microversion.
+pub const MAX: (u16, u16) = (2, 96);
+
+/// The one availability zone.
+pub const ZONE: &str = "nova";
+
+/// The last version of Nova's views of other services' things.
+const PROXY: (u16, u16) = (2, 35);
+
+/// The number that older versions show where newer ones show a UUID.
+pub fn number_of(id: &str) -> u32 {
+    uuid::Uuid::try_parse(id).map_or(0, |id| (id.as_u128() >> 96) as u32 & 0x7fff_ffff)
+}
 
 /// The compute service.
 pub fn service() -> Service {
-    Service { name: "compute", prefix: "/compute", versions: None, endpoints: Vec::new(), render: crate::fault::keystone }
+    let versions = Versions {
+        name: "compute",
+        legacy_header: Some("x-openstack-nova-api-version"),
+        min: (2, 1),
+        max: MAX,
+    };
+    let endpoints = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows()];
+    Service {
+        name: "compute",
+        prefix: "/compute",
+        versions: Some(versions),
+        endpoints: endpoints.into_iter().flatten().collect(),
+        render: fault::render,
+    }
+}
+
+fn server_rows() -> Vec<Endpoint> {
+    use servers::{actions, create, interfaces, list, log, metadata, tags, update};
+    vec![
+        endpoint!(GET "/v2.1/servers" Reader list::index),
+        endpoint!(POST "/v2.1/servers" Member create::create),
+        endpoint!(GET "/v2.1/servers/detail" Reader list::index_detail),
+        endpoint!(GET "/v2.1/servers/{id}" Reader list::show),
+        endpoint!(PUT "/v2.1/servers/{id}" Member update::update),
+        endpoint!(DELETE "/v2.1/servers/{id}" Member update::delete),
+        endpoint!(POST "/v2.1/servers/{id}/action" Member actions::action),
+        endpoint!(GET "/v2.1/servers/{id}/metadata" Reader metadata::index),
+        endpoint!(POST "/v2.1/servers/{id}/metadata" Member metadata::create),
+        endpoint!(PUT "/v2.1/servers/{id}/metadata" Member metadata::replace),
+        endpoint!(GET "/v2.1/servers/{id}/metadata/{key}" Reader metadata::show),
+        endpoint!(PUT "/v2.1/servers/{id}/metadata/{key}" Member metadata::update),
+        endpoint!(DELETE "/v2.1/servers/{id}/metadata/{key}" Member metadata::delete),
+        endpoint!(GET "/v2.1/servers/{id}/tags" Reader tags::index, since (2, 26)),
+        endpoint!(PUT "/v2.1/servers/{id}/tags" Member tags::replace, since (2, 26)),
+        endpoint!(DELETE "/v2.1/servers/{id}/tags" Member tags::delete_all, since (2, 26)),
+        endpoint!(GET "/v2.1/servers/{id}/tags/{tag}" Reader tags::show, since (2, 26)),
+        endpoint!(PUT "/v2.1/servers/{id}/tags/{tag}" Member tags::create, since (2, 26)),
+        endpoint!(DELETE "/v2.1/servers/{id}/tags/{tag}" Member tags::delete, since (2, 26)),
+        endpoint!(GET "/v2.1/servers/{id}/ips" Reader interfaces::addresses),
+        endpoint!(GET "/v2.1/servers/{id}/ips/{network}" Reader interfaces::addresses_of),
+        endpoint!(GET "/v2.1/servers/{id}/os-interface" Reader interfaces::index),
+        endpoint!(POST "/v2.1/servers/{id}/os-interface" Member interfaces::attach),
+        endpoint!(GET "/v2.1/servers/{id}/os-interface/{port}" Reader interfaces::show),
+        endpoint!(DELETE "/v2.1/servers/{id}/os-interface/{port}" Member interfaces::detach),
+        endpoint!(GET "/v2.1/servers/{id}/os-instance-actions" Reader log::index),
+        endpoint!(GET "/v2.1/servers/{id}/os-instance-actions/{request}" Reader log::show),
+        endpoint!(GET "/v2.1/servers/{id}/os-security-groups" Reader security_groups::list_of_server),
+        endpoint!(GET "/v2.1/servers/{id}/os-volume_attachments" Reader volumes::index),
+        endpoint!(POST "/v2.1/servers/{id}/os-volume_attachments" Member volumes::attach),
+        endpoint!(GET "/v2.1/servers/{id}/os-volume_attachments/{volume}" Reader volumes::show),
+        endpoint!(PUT "/v2.1/servers/{id}/os-volume_attachments/{volume}" Member volumes::attach),
+        endpoint!(DELETE "/v2.1/servers/{id}/os-volume_attachments/{volume}" Member volumes::show),
+        endpoint!(GET "/v2.1/servers/{id}/diagnostics" Admin volumes::no_diagnostics),
+        endpoint!(POST "/v2.1/servers/{id}/remote-consoles" Member volumes::no_console, since (2, 6)),
+    ]
+}
+
+fn flavor_rows() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/v2.1/flavors" Reader flavors::index),
+        endpoint!(POST "/v2.1/flavors" Admin flavors::create),
+        endpoint!(GET "/v2.1/flavors/detail" Reader flavors::index_detail),
+        endpoint!(GET "/v2.1/flavors/{id}" Reader flavors::show),
+        endpoint!(PUT "/v2.1/flavors/{id}" Admin flavors::update, since (2, 55)),
+        endpoint!(DELETE "/v2.1/flavors/{id}" Admin flavors::delete),
+        endpoint!(POST "/v2.1/flavors/{id}/action" Admin flavors::action),
+        endpoint!(GET "/v2.1/flavors/{id}/os-flavor-access" Admin flavors::access),
+        endpoint!(GET "/v2.1/flavors/{id}/os-extra_specs" Reader flavors::specs),
+        endpoint!(POST "/v2.1/flavors/{id}/os-extra_specs" Admin flavors::create_specs),
+        endpoint!(GET "/v2.1/flavors/{id}/os-extra_specs/{key}" Reader flavors::spec),
+        endpoint!(PUT "/v2.1/flavors/{id}/os-extra_specs/{key}" Admin flavors::update_spec),
+        endpoint!(DELETE "/v2.1/flavors/{id}/os-extra_specs/{key}" Admin flavors::delete_spec),
+    ]
+}
+
+fn host_rows() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/v2.1/os-hypervisors" Admin hosts::hypervisor_index),
+        endpoint!(GET "/v2.1/os-hypervisors/detail" Admin hosts::hypervisor_detail),
+        endpoint!(GET "/v2.1/os-hypervisors/statistics" Admin hosts::statistics, until (2, 87)),
+        endpoint!(GET "/v2.1/os-hypervisors/{id}" Admin hosts::hypervisor_show),
+        endpoint!(GET "/v2.1/os-hypervisors/{id}/uptime" Admin hosts::hypervisor_uptime, until (2, 87)),
+        endpoint!(GET "/v2.1/os-hypervisors/{id}/search" Admin hosts::hypervisor_search, until (2, 52)),
+        endpoint!(GET "/v2.1/os-services" Admin hosts::services),
+        endpoint!(PUT "/v2.1/os-services/{id}" Admin hosts::update_service),
+        endpoint!(GET "/v2.1/os-availability-zone" Reader hosts::zone_index),
+        endpoint!(GET "/v2.1/os-availability-zone/detail" Admin hosts::zone_detail),
+        endpoint!(GET "/v2.1/os-aggregates" Admin hosts::aggregates),
+        endpoint!(POST "/v2.1/os-aggregates" Admin hosts::no_aggregates),
+        endpoint!(GET "/v2.1/os-aggregates/{id}" Admin hosts::no_aggregate),
+        endpoint!(PUT "/v2.1/os-aggregates/{id}" Admin hosts::no_aggregate),
+        endpoint!(DELETE "/v2.1/os-aggregates/{id}" Admin hosts::no_aggregate),
+    ]
+}
+
+fn other_rows() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/" Public versions::list),
+        endpoint!(GET "/v2.1" Public versions::show),
+        endpoint!(GET "/v2.1/os-keypairs" Token keypairs::index),
+        endpoint!(POST "/v2.1/os-keypairs" Token keypairs::create),
+        endpoint!(GET "/v2.1/os-keypairs/{name}" Token keypairs::show),
+        endpoint!(DELETE "/v2.1/os-keypairs/{name}" Token keypairs::delete),
+        endpoint!(GET "/v2.1/limits" Reader quotas::limits),
+        endpoint!(GET "/v2.1/os-quota-sets/{id}" Reader quotas::show),
+        endpoint!(PUT "/v2.1/os-quota-sets/{id}" Admin quotas::update),
+        endpoint!(DELETE "/v2.1/os-quota-sets/{id}" Admin quotas::delete),
+        endpoint!(GET "/v2.1/os-quota-sets/{id}/defaults" Token quotas::defaults),
+        endpoint!(GET "/v2.1/os-quota-sets/{id}/detail" Reader quotas::detail),
+        endpoint!(GET "/v2.1/os-quota-class-sets/{id}" Admin quotas::show_class),
+        endpoint!(GET "/v2.1/os-server-groups" Reader server_groups::index),
+        endpoint!(POST "/v2.1/os-server-groups" Member server_groups::create),
+        endpoint!(GET "/v2.1/os-server-groups/{id}" Reader server_groups::show),
+        endpoint!(DELETE "/v2.1/os-server-groups/{id}" Member server_groups::delete),
+    ]
+}
+
+fn proxy_rows() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/v2.1/os-security-groups" Reader security_groups::index, until PROXY),
+        endpoint!(POST "/v2.1/os-security-groups" Member security_groups::create, until PROXY),
+        endpoint!(GET "/v2.1/os-security-groups/{id}" Reader security_groups::show, until PROXY),
+        endpoint!(PUT "/v2.1/os-security-groups/{id}" Member security_groups::update, until PROXY),
+        endpoint!(DELETE "/v2.1/os-security-groups/{id}" Member security_groups::delete, until PROXY),
+        endpoint!(POST "/v2.1/os-security-group-rules" Member security_groups::create_rule, until PROXY),
+        endpoint!(DELETE "/v2.1/os-security-group-rules/{id}" Member security_groups::delete_rule, until PROXY),
+        endpoint!(GET "/v2.1/images" Reader images::index, until PROXY),
+        endpoint!(GET "/v2.1/images/detail" Reader images::index_detail, until PROXY),
+        endpoint!(GET "/v2.1/images/{id}" Reader images::show, until PROXY),
+        endpoint!(GET "/v2.1/images/{id}/metadata" Reader images::metadata, until (2, 38)),
+    ]
 }

@@ -1,8 +1,152 @@
-//! The identity service.
+//! The identity service: Keystone v3 over the rows that the gate reads. What is decided here is the wire; who may do
+//! what where, tokens and passwords are [`gate`]'s.
+//!
+//! Users see and change themselves; everything else is an administrator's, as in Keystone's defaults. Not built, and so
+//! absent: trusts, federation, EC2 and other credentials, policies, registered limits, domain configuration, and changes
+//! of the catalog, which follows from what is built.
 
-use crate::table::Service;
+mod app_credentials;
+mod assignments;
+mod auth;
+mod catalog;
+mod discovery;
+mod domains;
+mod doomed;
+mod grants;
+mod groups;
+mod projects;
+mod roles;
+mod users;
+mod wire;
+
+use doomed::Doomed;
+
+use crate::endpoint;
+use crate::table::{Endpoint, Service};
 
 /// The identity service.
 pub fn service() -> Service {
-    Service { name: "identity", prefix: "/identity", versions: None, endpoints: Vec::new(), render: crate::fault::keystone }
+    let endpoints = [auth_endpoints(), resource_endpoints(), role_endpoints(), catalog_endpoints()];
+    Service {
+        name: "identity",
+        prefix: "/identity",
+        versions: None,
+        endpoints: endpoints.into_iter().flatten().collect(),
+        render: crate::fault::keystone,
+    }
+}
+
+fn auth_endpoints() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/" Public discovery::versions),
+        endpoint!(GET "/v3" Public discovery::v3),
+        endpoint!(POST "/v3/auth/tokens" Public auth::create),
+        endpoint!(GET "/v3/auth/tokens" Token auth::show),
+        endpoint!(DELETE "/v3/auth/tokens" Token auth::delete),
+        endpoint!(GET "/v3/auth/projects" Token auth::list_projects),
+        endpoint!(GET "/v3/auth/domains" Token auth::list_domains),
+        endpoint!(GET "/v3/auth/system" Token auth::list_system),
+        endpoint!(GET "/v3/auth/catalog" Token auth::show_catalog),
+        endpoint!(GET "/v3/users/{user_id}/application_credentials" Token app_credentials::index),
+        endpoint!(POST "/v3/users/{user_id}/application_credentials" Token app_credentials::create),
+        endpoint!(GET "/v3/users/{user_id}/application_credentials/{application_credential_id}" Token app_credentials::show),
+        endpoint!(DELETE "/v3/users/{user_id}/application_credentials/{application_credential_id}" Token app_credentials::delete),
+        endpoint!(GET "/v3/users/{user_id}/access_rules" Token app_credentials::list_rules),
+        endpoint!(GET "/v3/users/{user_id}/access_rules/{access_rule_id}" Token app_credentials::show_rule),
+        endpoint!(DELETE "/v3/users/{user_id}/access_rules/{access_rule_id}" Token app_credentials::delete_rule),
+    ]
+}
+
+fn resource_endpoints() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/v3/domains" Admin domains::index),
+        endpoint!(POST "/v3/domains" Admin domains::create),
+        endpoint!(GET "/v3/domains/{domain_id}" Token domains::show),
+        endpoint!(PATCH "/v3/domains/{domain_id}" Admin domains::update),
+        endpoint!(DELETE "/v3/domains/{domain_id}" Admin domains::delete),
+        endpoint!(GET "/v3/projects" Admin projects::index),
+        endpoint!(POST "/v3/projects" Admin projects::create),
+        endpoint!(GET "/v3/projects/{project_id}" Token projects::show),
+        endpoint!(PATCH "/v3/projects/{project_id}" Admin projects::update),
+        endpoint!(DELETE "/v3/projects/{project_id}" Admin projects::delete),
+        endpoint!(GET "/v3/projects/{project_id}/tags" Token projects::list_tags),
+        endpoint!(PUT "/v3/projects/{project_id}/tags" Admin projects::put_tags),
+        endpoint!(DELETE "/v3/projects/{project_id}/tags" Admin projects::delete_tags),
+        endpoint!(GET "/v3/projects/{project_id}/tags/{tag}" Token projects::check_tag),
+        endpoint!(PUT "/v3/projects/{project_id}/tags/{tag}" Admin projects::put_tag),
+        endpoint!(DELETE "/v3/projects/{project_id}/tags/{tag}" Admin projects::delete_tag),
+        endpoint!(GET "/v3/users" Admin users::index),
+        endpoint!(POST "/v3/users" Admin users::create),
+        endpoint!(GET "/v3/users/{user_id}" Token users::show),
+        endpoint!(PATCH "/v3/users/{user_id}" Admin users::update),
+        endpoint!(DELETE "/v3/users/{user_id}" Admin users::delete),
+        endpoint!(POST "/v3/users/{user_id}/password" Public users::change_password),
+        endpoint!(GET "/v3/users/{user_id}/projects" Token projects::of_user),
+        endpoint!(GET "/v3/users/{user_id}/groups" Token users::list_groups),
+        endpoint!(GET "/v3/groups" Admin groups::index),
+        endpoint!(POST "/v3/groups" Admin groups::create),
+        endpoint!(GET "/v3/groups/{group_id}" Admin groups::show),
+        endpoint!(PATCH "/v3/groups/{group_id}" Admin groups::update),
+        endpoint!(DELETE "/v3/groups/{group_id}" Admin groups::delete),
+        endpoint!(GET "/v3/groups/{group_id}/users" Admin users::of_group),
+        endpoint!(GET "/v3/groups/{group_id}/users/{user_id}" Token groups::check_member),
+        endpoint!(PUT "/v3/groups/{group_id}/users/{user_id}" Admin groups::add_member),
+        endpoint!(DELETE "/v3/groups/{group_id}/users/{user_id}" Admin groups::remove_member),
+    ]
+}
+
+fn role_endpoints() -> Vec<Endpoint> {
+    let mut endpoints = vec![
+        endpoint!(GET "/v3/roles" Admin roles::index),
+        endpoint!(POST "/v3/roles" Admin roles::create),
+        endpoint!(GET "/v3/roles/{role_id}" Admin roles::show),
+        endpoint!(PATCH "/v3/roles/{role_id}" Admin roles::update),
+        endpoint!(DELETE "/v3/roles/{role_id}" Admin roles::delete),
+        endpoint!(GET "/v3/roles/{role_id}/implies" Admin roles::list_implied),
+        endpoint!(GET "/v3/role_inferences" Admin roles::list_inferences),
+        endpoint!(GET "/v3/role_assignments" Admin assignments::index),
+    ];
+    // Each place and kind of actor: the list and the grant itself.
+    macro_rules! grants {
+        ($($list:literal $grant:literal)*) => {$(
+            endpoints.push(endpoint!(GET $list Admin grants::index));
+            endpoints.push(endpoint!(GET $grant Admin grants::show));
+            endpoints.push(endpoint!(PUT $grant Admin grants::create));
+            endpoints.push(endpoint!(DELETE $grant Admin grants::delete));
+        )*};
+    }
+    grants! {
+        "/v3/projects/{project_id}/users/{user_id}/roles"
+        "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}"
+        "/v3/projects/{project_id}/groups/{group_id}/roles"
+        "/v3/projects/{project_id}/groups/{group_id}/roles/{role_id}"
+        "/v3/domains/{domain_id}/users/{user_id}/roles"
+        "/v3/domains/{domain_id}/users/{user_id}/roles/{role_id}"
+        "/v3/domains/{domain_id}/groups/{group_id}/roles"
+        "/v3/domains/{domain_id}/groups/{group_id}/roles/{role_id}"
+        "/v3/system/users/{user_id}/roles"
+        "/v3/system/users/{user_id}/roles/{role_id}"
+        "/v3/system/groups/{group_id}/roles"
+        "/v3/system/groups/{group_id}/roles/{role_id}"
+        "/v3/OS-INHERIT/projects/{project_id}/users/{user_id}/roles/inherited_to_projects"
+        "/v3/OS-INHERIT/projects/{project_id}/users/{user_id}/roles/{role_id}/inherited_to_projects"
+        "/v3/OS-INHERIT/projects/{project_id}/groups/{group_id}/roles/inherited_to_projects"
+        "/v3/OS-INHERIT/projects/{project_id}/groups/{group_id}/roles/{role_id}/inherited_to_projects"
+        "/v3/OS-INHERIT/domains/{domain_id}/users/{user_id}/roles/inherited_to_projects"
+        "/v3/OS-INHERIT/domains/{domain_id}/users/{user_id}/roles/{role_id}/inherited_to_projects"
+        "/v3/OS-INHERIT/domains/{domain_id}/groups/{group_id}/roles/inherited_to_projects"
+        "/v3/OS-INHERIT/domains/{domain_id}/groups/{group_id}/roles/{role_id}/inherited_to_projects"
+    }
+    endpoints
+}
+
+fn catalog_endpoints() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/v3/regions" Token catalog::list_regions),
+        endpoint!(GET "/v3/regions/{id}" Token catalog::show_region),
+        endpoint!(GET "/v3/services" Admin catalog::list_services),
+        endpoint!(GET "/v3/services/{id}" Admin catalog::show_service),
+        endpoint!(GET "/v3/endpoints" Admin catalog::list_endpoints),
+        endpoint!(GET "/v3/endpoints/{id}" Admin catalog::show_endpoint),
+    ]
 }

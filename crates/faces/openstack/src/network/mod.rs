@@ -1,8 +1,121 @@
-//! The network service.
+//! The network service: Neutron's v2.0 API.
+//!
+//! * [`noun`]: what all resources have in common; [`attrs`]: which attributes they have; [`list`]: how lists are cut
+//! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
+//! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`],
+//!   [`security_groups`], [`rules`], [`subnetpools`], [`quotas`]; [`about`]: versions, extensions, agents
+//! * [`addresses`]: which addresses a port gets; [`cidr`]: arithmetic of ranges
+//!
+//! What Neutron has beyond this (trunks, QoS, RBAC policies, segments, flavors) is absent from the list of extensions
+//! and from the table, so that clients learn it the way they learn it from a Neutron without those plugins.
 
-use crate::table::Service;
+mod about;
+mod addresses;
+mod ask;
+mod attrs;
+mod cidr;
+mod floatingips;
+mod interfaces;
+mod list;
+mod networks;
+mod noun;
+mod ports;
+mod quotas;
+mod routers;
+mod rules;
+mod security_groups;
+mod subnetpools;
+mod subnets;
+mod tags;
+mod trouble;
+
+use model::{FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet, SubnetPool};
+
+use crate::endpoint;
+use crate::table::{Endpoint, Service};
+
+macro_rules! crud {
+    ($type:ty, $method:ident, $path:expr, $access:ident, $module:ident :: $handler:ident) => {
+        Endpoint {
+            method: http::Method::$method,
+            path: $path,
+            access: crate::table::Access::$access,
+            since: (0, 0),
+            until: (u16::MAX, u16::MAX),
+            handler: |call| Box::pin($module::$handler::<$type>(call)),
+        }
+    };
+}
+/// The rows of one resource with everything that all resources have.
+macro_rules! resource {
+    ($rows:ident, $type:ty, $many:literal) => {
+        $rows.extend([
+            crud!($type, GET, concat!("/v2.0/", $many), Reader, noun::list),
+            crud!($type, POST, concat!("/v2.0/", $many), Member, noun::create),
+            crud!($type, GET, concat!("/v2.0/", $many, "/{id}"), Reader, noun::show),
+            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}"), Member, noun::update),
+            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}"), Member, noun::delete),
+        ]);
+    };
+}
+
+macro_rules! tagged {
+    ($rows:ident, $type:ty, $many:literal) => {
+        $rows.extend([
+            crud!($type, GET, concat!("/v2.0/", $many, "/{id}/tags"), Reader, tags::list),
+            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::replace),
+            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::clear),
+            crud!($type, GET, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Reader, tags::show),
+            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Member, tags::add),
+            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Member, tags::remove),
+        ]);
+    };
+}
+
 
 /// The network service.
 pub fn service() -> Service {
-    Service { name: "network", prefix: "/network", versions: None, endpoints: Vec::new(), render: crate::fault::keystone }
+    let mut rows = vec![
+        endpoint!(GET "/" Public about::versions),
+        endpoint!(GET "/v2.0" Token about::resources),
+        endpoint!(GET "/v2.0/extensions" Token about::extensions),
+        endpoint!(GET "/v2.0/extensions/{alias}" Token about::show_extension),
+        endpoint!(GET "/v2.0/agents" Admin about::agents),
+        endpoint!(GET "/v2.0/agents/{id}" Admin about::show_agent),
+        endpoint!(GET "/v2.0/availability_zones" Reader about::zones),
+        endpoint!(GET "/v2.0/service-providers" Reader about::providers),
+        endpoint!(GET "/v2.0/floatingip_pools" Reader about::pools),
+        endpoint!(GET "/v2.0/network-ip-availabilities" Admin about::availabilities),
+        endpoint!(GET "/v2.0/network-ip-availabilities/{id}" Admin about::show_availability),
+        endpoint!(GET "/v2.0/quotas" Admin quotas::list),
+        endpoint!(GET "/v2.0/quotas/tenant" Reader quotas::whose),
+        endpoint!(GET "/v2.0/quotas/project" Reader quotas::whose),
+        endpoint!(GET "/v2.0/quotas/{project}" Reader quotas::show),
+        endpoint!(PUT "/v2.0/quotas/{project}" Admin quotas::update),
+        endpoint!(DELETE "/v2.0/quotas/{project}" Admin quotas::reset),
+        endpoint!(GET "/v2.0/quotas/{project}/default" Reader quotas::default),
+        endpoint!(GET "/v2.0/quotas/{project}/default.json" Reader quotas::default),
+        endpoint!(GET "/v2.0/quotas/{project}/details" Reader quotas::details),
+        endpoint!(GET "/v2.0/quotas/{project}/details.json" Reader quotas::details),
+        endpoint!(PUT "/v2.0/routers/{id}/add_router_interface" Member interfaces::add),
+        endpoint!(PUT "/v2.0/routers/{id}/remove_router_interface" Member interfaces::remove),
+        endpoint!(PUT "/v2.0/routers/{id}/add_extraroutes" Member interfaces::add_routes),
+        endpoint!(PUT "/v2.0/routers/{id}/remove_extraroutes" Member interfaces::remove_routes),
+    ];
+    resource!(rows, Network, "networks");
+    resource!(rows, Subnet, "subnets");
+    resource!(rows, SubnetPool, "subnetpools");
+    resource!(rows, Port, "ports");
+    resource!(rows, Router, "routers");
+    resource!(rows, FloatingIp, "floatingips");
+    resource!(rows, SecurityGroup, "security-groups");
+    resource!(rows, SecurityGroupRule, "security-group-rules");
+    tagged!(rows, Network, "networks");
+    tagged!(rows, Subnet, "subnets");
+    tagged!(rows, SubnetPool, "subnetpools");
+    tagged!(rows, Port, "ports");
+    tagged!(rows, Router, "routers");
+    tagged!(rows, FloatingIp, "floatingips");
+    tagged!(rows, SecurityGroup, "security-groups");
+    Service { name: "network", prefix: "/network", versions: None, endpoints: rows, render: trouble::render }
 }

@@ -1,8 +1,125 @@
-//! The placement service.
+//! Placement 1.0 to 1.39, read only: hosts and the claims on them, computed from rows. What takes room is decided by
+//! claims in the store's commit, so there is nothing that a client could write here; writing answers 501.
 
-use crate::table::Service;
+pub mod fault;
+pub mod provider;
+pub mod query;
+
+use model::Fault;
+use serde_json::{Value, json};
+
+use crate::call::{Call, Reply};
+use crate::endpoint;
+use crate::table::{Service, Versions};
+
+/// The newest microversion.
+pub const MAX: (u16, u16) = (1, 39);
+
+/// The standard resource classes (os-resource-classes), in their order.
+const STANDARD: &[&str] = &[
+    "VCPU",
+    "MEMORY_MB",
+    "DISK_GB",
+    "PCI_DEVICE",
+    "SRIOV_NET_VF",
+    "NUMA_SOCKET",
+    "NUMA_CORE",
+    "NUMA_THREAD",
+    "NUMA_MEMORY_MB",
+    "IPV4_ADDRESS",
+    "VGPU",
+    "VGPU_DISPLAY_HEAD",
+    "NET_BW_EGR_KILOBIT_PER_SEC",
+    "NET_BW_IGR_KILOBIT_PER_SEC",
+    "PCPU",
+    "MEM_ENCRYPTION_CONTEXT",
+    "FPGA",
+    "PGPU",
+    "NET_PACKET_RATE_KILOPACKET_PER_SEC",
+    "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
+    "NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC",
+];
+
+/// Whether there is such a resource class.
+pub fn is_class(name: &str) -> bool {
+    STANDARD.contains(&name)
+}
 
 /// The placement service.
 pub fn service() -> Service {
-    Service { name: "placement", prefix: "/placement", versions: None, endpoints: Vec::new(), render: crate::fault::keystone }
+    let versions = Versions { name: "placement", legacy_header: None, min: (1, 0), max: MAX };
+    Service {
+        name: "placement",
+        prefix: "/placement",
+        versions: Some(versions),
+        endpoints: vec![
+            endpoint!(GET "/" Public root),
+            endpoint!(GET "/resource_providers" Admin provider::index),
+            endpoint!(POST "/resource_providers" Admin read_only),
+            endpoint!(GET "/resource_providers/{id}" Admin provider::show),
+            endpoint!(PUT "/resource_providers/{id}" Admin read_only),
+            endpoint!(DELETE "/resource_providers/{id}" Admin read_only),
+            endpoint!(GET "/resource_providers/{id}/inventories" Admin provider::inventories),
+            endpoint!(POST "/resource_providers/{id}/inventories" Admin read_only),
+            endpoint!(PUT "/resource_providers/{id}/inventories" Admin read_only),
+            endpoint!(DELETE "/resource_providers/{id}/inventories" Admin read_only, since (1, 5)),
+            endpoint!(GET "/resource_providers/{id}/inventories/{class}" Admin provider::inventory_of),
+            endpoint!(PUT "/resource_providers/{id}/inventories/{class}" Admin read_only),
+            endpoint!(DELETE "/resource_providers/{id}/inventories/{class}" Admin read_only),
+            endpoint!(GET "/resource_providers/{id}/usages" Admin provider::usages),
+            endpoint!(GET "/resource_providers/{id}/allocations" Admin provider::allocations_of),
+            endpoint!(GET "/resource_providers/{id}/aggregates" Admin provider::aggregates_of, since (1, 1)),
+            endpoint!(PUT "/resource_providers/{id}/aggregates" Admin read_only, since (1, 1)),
+            endpoint!(GET "/resource_providers/{id}/traits" Admin provider::traits_of, since (1, 6)),
+            endpoint!(PUT "/resource_providers/{id}/traits" Admin read_only, since (1, 6)),
+            endpoint!(DELETE "/resource_providers/{id}/traits" Admin read_only, since (1, 6)),
+            endpoint!(GET "/resource_classes" Admin classes, since (1, 2)),
+            endpoint!(POST "/resource_classes" Admin read_only, since (1, 2)),
+            endpoint!(GET "/resource_classes/{name}" Admin class, since (1, 2)),
+            endpoint!(PUT "/resource_classes/{name}" Admin read_only, since (1, 2)),
+            endpoint!(DELETE "/resource_classes/{name}" Admin read_only, since (1, 2)),
+            endpoint!(GET "/traits" Admin provider::trait_index, since (1, 6)),
+            endpoint!(GET "/traits/{name}" Admin provider::trait_show, since (1, 6)),
+            endpoint!(PUT "/traits/{name}" Admin read_only, since (1, 6)),
+            endpoint!(DELETE "/traits/{name}" Admin read_only, since (1, 6)),
+            endpoint!(GET "/allocation_candidates" Admin provider::candidates, since (1, 10)),
+            endpoint!(POST "/allocations" Admin read_only, since (1, 13)),
+            endpoint!(GET "/allocations/{consumer}" Admin provider::allocations),
+            endpoint!(PUT "/allocations/{consumer}" Admin read_only),
+            endpoint!(DELETE "/allocations/{consumer}" Admin read_only),
+            endpoint!(GET "/usages" Admin provider::project_usages, since (1, 9)),
+        ],
+        render: fault::render,
+    }
+}
+
+async fn root(_: Call) -> Result<Reply, Fault> {
+    Ok(Reply::ok(json!({"versions": [{
+        "id": "v1.0", "max_version": format!("{}.{}", MAX.0, MAX.1), "min_version": "1.0", "status": "CURRENT",
+        "links": [{"rel": "self", "href": ""}],
+    }]})))
+}
+
+async fn read_only(_: Call) -> Result<Reply, Fault> {
+    Err(Fault::NotImplemented(
+        "Placement is read-only in this cloud: inventories and allocations follow from hosts, servers and pods.".into(),
+    ))
+}
+
+fn show_class(name: &str) -> Value {
+    json!({"name": name, "links": [{"rel": "self", "href": format!("/placement/resource_classes/{name}")}]})
+}
+
+async fn classes(_: Call) -> Result<Reply, Fault> {
+    let all: Vec<Value> = STANDARD.iter().map(|name| show_class(name)).collect();
+    Ok(Reply::ok(json!({"resource_classes": all})))
+}
+
+async fn class(call: Call) -> Result<Reply, Fault> {
+    let name = call.param("name");
+    if is_class(name) {
+        Ok(Reply::ok(show_class(name)))
+    } else {
+        Err(fault::missing(format!("No such resource class {name}.")))
+    }
 }

@@ -1,0 +1,59 @@
+# The names people type. Each target does its own set-up and is safe to repeat.
+#
+#   make up          set up what is missing, build, start the whole cloud, run the tour
+#   make test        everything: unit, simulation, real clients, real VMs and containers
+#   make lint        formatting, clippy, floors and rooms, licences, shell scripts
+#   make bench       figures, with a baseline of the same run
+#   make acceptance  tempest's SCS-0128 tests against a cloud that it starts
+#   make docs        the API documentation of the crates
+#   make down        stop the cloud and remove every trace of it
+#   make clean       remove what was built
+
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export BRAID_IMAGES ?= /var/cache/braid/images
+export BRAID_VENV ?= $(HOME)/.cache/braid/venv
+BRAID_DIR ?= /var/lib/braid
+PATH := $(HOME)/.cargo/bin:$(PATH)
+export PATH
+
+.PHONY: up test lint bench acceptance docs down clean setup images
+
+setup:
+	@scripts/setup
+
+images: setup
+	@images/build
+
+up: setup images
+	@cargo build --release --bin braid
+	@BRAID=$(CARGO_TARGET_DIR)/release/braid scripts/tour --dir $(BRAID_DIR) --keep
+	@echo
+	@echo "The cloud is up. Log in with:"
+	@echo "  export PATH=$(CARGO_TARGET_DIR)/release:$(BRAID_VENV)/bin:\$$PATH"
+	@echo "  eval \"\$$(braid env --dir $(BRAID_DIR))\""
+	@echo "  openstack server list; kubectl get pods"
+
+test: setup images
+	@scripts/test
+
+lint: setup
+	@scripts/lint
+
+bench: setup images
+	@cargo build --release --bin braid
+	@scripts/bench
+
+acceptance: setup images
+	@scripts/setup --acceptance
+	@cargo build --bin braid
+	@scripts/acceptance
+
+docs:
+	@cargo doc --workspace --no-deps
+
+down:
+	@$(CARGO_TARGET_DIR)/release/braid down --dir $(BRAID_DIR) --purge
+
+clean:
+	@cargo clean

@@ -1,0 +1,167 @@
+//! What the agent says of its host: the Host row, and a Node in each Kubernetes cluster.
+
+use jiff::SignedDuration;
+use model::{Change, Cluster, Fault, Host, HostStatus, KubeObject, Snapshot, Time};
+use serde_json::{Value, json};
+
+use crate::Agent;
+
+/// How often the agent reports that it lives.
+pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
+
+/// Writes the host's row and its nodes.
+pub async fn report(agent: &Agent) -> Result<(), Fault> {
+    let drivers = agent.drivers();
+    let (vm, pod, net) = (drivers.vm.health().await, drivers.pod.health().await, drivers.net.health().await);
+    let now = agent.now();
+    let status = HostStatus {
+        heartbeat: Some(now),
+        parts: [&vm, &pod, &net].iter().map(|h| (h.part.clone(), h.problem.clone())).collect(),
+        accel: if vm.version.contains("kvm") { "kvm" } else { "tcg" }.into(),
+        kernel: release(),
+        os: os_name(),
+        hypervisor_version: vm.version,
+        container_runtime: pod.version,
+    };
+    agent
+        .write(|snapshot| {
+            let mut change = Change::new();
+            let Some(host) = snapshot.get::<Host>(&agent.config().host) else { return Ok(change) };
+            let mut value = host.value.clone();
+            value.status = status.clone();
+            value.endpoint = agent.config().endpoint.clone();
+            nodes(&mut change, snapshot, &value, now);
+            change.update(host, value);
+            Ok(change)
+        })
+        .await
+}
+
+/// A Node object in every cluster, with what really changed.
+fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
+    for cluster in snapshot.all::<Cluster>() {
+        let key = KubeObject::key_of(&cluster.id, "", "nodes", "", &host.name);
+        match snapshot.at::<KubeObject>(&key) {
+            Some(node) => {
+                let mut body = node.body.clone();
+                body["status"] = node_status(host, &node.body["status"], now);
+                change.edit(node, |node| node.body = body);
+            }
+            None => {
+                let uid = model::derived_id(&["node", &cluster.id, &host.name]);
+                change.create(KubeObject {
+                    cluster_id: cluster.id.clone(),
+                    project_id: cluster.project_id.clone(),
+                    group: String::new(),
+                    resource: "nodes".into(),
+                    namespace: String::new(),
+                    name: host.name.clone(),
+                    body: json!({
+                        "apiVersion": "v1", "kind": "Node",
+                        "metadata": {
+                            "name": host.name, "uid": uid, "creationTimestamp": seconds(now),
+                            "labels": {
+                                "kubernetes.io/hostname": host.name, "kubernetes.io/os": "linux",
+                                "kubernetes.io/arch": arch(), "beta.kubernetes.io/os": "linux",
+                                "beta.kubernetes.io/arch": arch(),
+                            },
+                        },
+                        "spec": {},
+                        "status": node_status(host, &Value::Null, now),
+                    }),
+                });
+            }
+        }
+    }
+}
+
+fn node_status(host: &Host, before: &Value, now: Time) -> Value {
+    let problem = host.status.parts.iter().find(|(part, problem)| part == "containers" && !problem.is_empty());
+    let (ready, reason, message) = match problem {
+        None => ("True", "KubeletReady", "the agent is ready".to_owned()),
+        Some((_, problem)) => ("False", "ContainerRuntimeNotReady", problem.clone()),
+    };
+    let old = &before["conditions"][0];
+    let since = if old["status"] == ready { old["lastTransitionTime"].clone() } else { json!(seconds(now)) };
+    let room = json!({
+        "cpu": format!("{}m", host.cpu_milli), "memory": format!("{}Mi", host.memory_mib), "pods": "110",
+        "ephemeral-storage": format!("{}Gi", host.disk_gib),
+    });
+    json!({
+        "capacity": room, "allocatable": room,
+        "conditions": [{
+            "type": "Ready", "status": ready, "reason": reason, "message": message,
+            "lastHeartbeatTime": seconds(now), "lastTransitionTime": since,
+        }],
+        "addresses": [{"type": "Hostname", "address": host.name}],
+        "nodeInfo": {
+            "architecture": arch(), "operatingSystem": "linux", "kernelVersion": host.status.kernel,
+            "osImage": host.status.os, "containerRuntimeVersion": host.status.container_runtime,
+            "kubeletVersion": concat!("v1.35.0-braid.", env!("CARGO_PKG_VERSION")), "kubeProxyVersion": "",
+            "machineID": host.id, "systemUUID": host.id, "bootID": "",
+        },
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+    })
+}
+
+/// As Kubernetes writes moments: whole seconds.
+pub(crate) fn seconds(time: Time) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+fn os_name() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+/// What a machine has, for its first Host row.
+pub fn measure(name: &str, dir: &std::path::Path, endpoint: &str, now: Time) -> Host {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    Host {
+        name: name.to_owned(),
+        id: model::derived_id(&["host", name]),
+        cpu_milli: cores * 1000 * CPU_OVERCOMMIT,
+        memory_mib: memory_mib().saturating_sub(RESERVED_MIB).max(256),
+        disk_gib: disk_gib(dir),
+        cores,
+        enabled: true,
+        disabled_reason: None,
+        endpoint: endpoint.to_owned(),
+        underlay: None,
+        traits: vec!["COMPUTE_NODE".into()],
+        status: HostStatus::default(),
+        created_at: now,
+    }
+}
+
+/// Nova's default: four promised cores for a real one.
+const CPU_OVERCOMMIT: u64 = 4;
+/// Nova's default for the host itself.
+const RESERVED_MIB: u64 = 512;
+
+fn memory_mib() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    total.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(1024, |kb| kb / 1024)
+}
+
+fn disk_gib(dir: &std::path::Path) -> u64 {
+    match nix::sys::statvfs::statvfs(dir) {
+        Ok(fs) => (fs.blocks_available() as u64).saturating_mul(fs.fragment_size() as u64) >> 30,
+        Err(_) => 1,
+    }
+}
+

@@ -1,0 +1,52 @@
+//! The host's network: compiled from rows, made by the driver, and each port's status written back.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use model::{Change, Fault, Index, Port, PortStatus, Snapshot};
+
+use crate::{Agent, fault};
+
+/// The network is made again after this long even if nothing changed, in case somebody meddled with it.
+const VERIFY_EVERY: SignedDuration = SignedDuration::from_secs(15);
+
+/// Whether the network must be made: it is not what was last made, or that was long ago.
+pub fn due(agent: &Agent, snapshot: &Snapshot) -> bool {
+    let applied = agent.inner.network.lock().expect("no panic under this lock");
+    if !applied.problem.is_empty() || applied.when.is_none_or(|t| agent.now().duration_since(t) > VERIFY_EVERY) {
+        return true;
+    }
+    let last = applied.network.clone();
+    drop(applied);
+    *last != plan::hostnet::compile(snapshot, &agent.config().host)
+}
+
+/// Makes the network and writes which ports are up.
+pub async fn step(agent: &Agent) -> Result<(), Fault> {
+    let snapshot = agent.store().snapshot();
+    let network = plan::hostnet::compile(&snapshot, &agent.config().host);
+    let result = agent.drivers().net.apply(&network).await;
+    {
+        let mut applied = agent.inner.network.lock().expect("no panic under this lock");
+        applied.when = Some(agent.now());
+        applied.problem = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        if result.is_ok() {
+            applied.network = Arc::new(network);
+        }
+    }
+    let seen = result.map_err(fault)?;
+    agent.wake();
+    let active = |id: &str| seen.iter().any(|wire| wire.port_id == id && wire.active);
+    agent
+        .write(|snapshot| {
+            let mut change = Change::new();
+            for port in snapshot.find::<Port>(Index::Host, &agent.config().host) {
+                let status = if active(&port.id) { PortStatus::Active } else { PortStatus::Down };
+                if port.status != status {
+                    change.edit(port, |port| port.status = status);
+                }
+            }
+            Ok(change)
+        })
+        .await
+}

@@ -1,0 +1,188 @@
+//! A pod's status, computed from a fresh look at the runtime, never from what it was before, save for the moments at
+//! which conditions turned.
+
+use driver::{ContainerState, SeenPod};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use model::{Port, Time};
+use serde_json::{Map, Value, json};
+
+use crate::host::seconds;
+use crate::pod::{Waiting, WaitingFor, newest};
+use crate::pod_probe::Results;
+
+/// All that a status is made from.
+pub struct Look<'a> {
+    pub pod: &'a Pod,
+    pub seen: Option<&'a SeenPod>,
+    pub waiting: &'a WaitingFor,
+    pub probes: &'a Results,
+    pub port: Option<&'a Port>,
+    pub now: Time,
+}
+
+impl Look<'_> {
+    /// The whole `status`; `before` gives moments, the QoS class and conditions of other writers.
+    pub fn status(&self, before: &Value) -> Value {
+        let spec = self.pod.spec.clone().unwrap_or_default();
+        let init: Vec<Value> = spec.init_containers.iter().flatten().map(|c| self.container(c, true)).collect();
+        let containers: Vec<Value> = spec.containers.iter().map(|c| self.container(c, false)).collect();
+        let phase = self.phase(before, &init, &containers);
+        let ended = matches!(phase, "Succeeded" | "Failed");
+        let all_ready = containers.iter().all(|c| c["ready"] == true) && !ended;
+        let initialized = init.iter().all(|c| c["state"]["terminated"]["exitCode"] == 0);
+        let mut status = before.as_object().cloned().unwrap_or_default();
+        status.insert("phase".into(), json!(phase));
+        let conditions = [
+            ("PodReadyToStartContainers", self.seen.is_some_and(|s| s.ready), ""),
+            ("Initialized", initialized, "ContainersNotInitialized"),
+            ("Ready", all_ready, if ended { "PodCompleted" } else { "ContainersNotReady" }),
+            ("ContainersReady", all_ready, if ended { "PodCompleted" } else { "ContainersNotReady" }),
+            ("PodScheduled", true, ""),
+        ];
+        status.insert("conditions".into(), self.conditions(&before["conditions"], &conditions, &containers));
+        status.insert("containerStatuses".into(), json!(containers));
+        if !init.is_empty() {
+            status.insert("initContainerStatuses".into(), json!(init));
+        }
+        self.addresses(&mut status);
+        if self.seen.is_some() && !status.contains_key("startTime") {
+            status.insert("startTime".into(), json!(seconds(self.now)));
+        }
+        match self.waiting.get("") {
+            Some(why) if !ended && phase == "Pending" => {
+                status.insert("message".into(), json!(why.message));
+            }
+            _ => {
+                status.remove("message");
+            }
+        }
+        Value::Object(status)
+    }
+
+    fn addresses(&self, status: &mut Map<String, Value>) {
+        let ips: Vec<String> = self.port.iter().flat_map(|p| &p.fixed_ips).map(|f| f.ip.to_string()).collect();
+        if let Some(first) = ips.first() {
+            status.insert("podIP".into(), json!(first));
+            status.insert("podIPs".into(), ips.iter().map(|ip| json!({"ip": ip})).collect());
+        }
+    }
+
+    fn phase(&self, before: &Value, init: &[Value], containers: &[Value]) -> &'static str {
+        match before["phase"].as_str() {
+            Some("Succeeded") => return "Succeeded",
+            Some("Failed") => return "Failed",
+            _ => {}
+        }
+        let policy = self.pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always");
+        let code = |c: &Value| c["state"]["terminated"]["exitCode"].as_i64();
+        if policy == "Never" && init.iter().any(|c| code(c).is_some_and(|code| code != 0)) {
+            return "Failed";
+        }
+        let codes: Vec<Option<i64>> = containers.iter().map(code).collect();
+        if !codes.is_empty() && codes.iter().all(Option::is_some) && policy != "Always" {
+            if codes.iter().all(|c| *c == Some(0)) {
+                return "Succeeded";
+            }
+            if policy == "Never" {
+                return "Failed";
+            }
+        }
+        let started = |c: &Value| c["state"]["running"].is_object() || c["lastState"].get("terminated").is_some() || code(c).is_some();
+        if containers.iter().any(started) { "Running" } else { "Pending" }
+    }
+
+    fn conditions(&self, before: &Value, wanted: &[(&str, bool, &str)], containers: &[Value]) -> Value {
+        let names: Vec<&str> =
+            containers.iter().filter(|c| c["ready"] != true).filter_map(|c| c["name"].as_str()).collect();
+        let old = |kind: &str| before.as_array().into_iter().flatten().find(|c| c["type"] == kind);
+        let mut conditions: Vec<Value> = wanted
+            .iter()
+            .map(|(kind, holds, reason)| {
+                let status = if *holds { "True" } else { "False" };
+                let since = match old(kind) {
+                    Some(c) if c["status"] == status => c["lastTransitionTime"].clone(),
+                    _ => json!(seconds(self.now)),
+                };
+                let mut condition = json!({
+                    "type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": since,
+                });
+                if !holds && !reason.is_empty() {
+                    condition["reason"] = json!(reason);
+                    if *reason == "ContainersNotReady" {
+                        condition["message"] = json!(format!("containers with unready status: [{}]", names.join(" ")));
+                    }
+                }
+                condition
+            })
+            .collect();
+        // Conditions of other writers (readiness gates) stay.
+        let others = before.as_array().into_iter().flatten();
+        conditions.extend(others.filter(|c| !wanted.iter().any(|(kind, ..)| c["type"] == **kind)).cloned());
+        Value::Array(conditions)
+    }
+
+    fn container(&self, container: &Container, init: bool) -> Value {
+        let name = &container.name;
+        let newest = newest(self.seen, name);
+        let waiting = self.waiting.get(name).or_else(|| self.waiting.get(""));
+        let empty = Waiting { reason: "ContainerCreating".into(), message: String::new() };
+        let wait = |why: &Waiting| {
+            let mut state = json!({"reason": why.reason});
+            if !why.message.is_empty() {
+                state["message"] = json!(why.message);
+            }
+            json!({"waiting": state})
+        };
+        let (state, last, running) = match newest.map(|c| (&c.state, c)) {
+            Some((ContainerState::Running { started }, c)) => {
+                (json!({"running": {"startedAt": seconds(*started)}}), self.previous(name, c.attempt), true)
+            }
+            Some((state @ ContainerState::Exited { .. }, c)) => match self.waiting.get(name) {
+                // It is about to be started again: what it was is its last state.
+                Some(why) => (wait(why), terminated(state, &c.id), false),
+                None => (terminated(state, &c.id), self.previous(name, c.attempt), false),
+            },
+            Some((_, c)) => (wait(waiting.unwrap_or(&empty)), self.previous(name, c.attempt), false),
+            None => (wait(waiting.unwrap_or(&empty)), json!({}), false),
+        };
+        let started = running && self.probes.started(name);
+        let ready = if init {
+            state["terminated"]["exitCode"] == 0
+        } else {
+            started && self.probes.ready(name, container.readiness_probe.is_some())
+        };
+        json!({
+            "name": name,
+            "image": newest.map_or(container.image.as_deref().unwrap_or(""), |c| c.image.as_str()),
+            "imageID": newest.map_or("", |c| c.image_ref.as_str()),
+            "containerID": newest.map_or(String::new(), |c| format!("containerd://{}", c.id)),
+            "restartCount": newest.map_or(0, |c| c.attempt),
+            "ready": ready, "started": started, "state": state, "lastState": last,
+        })
+    }
+
+    fn previous(&self, name: &str, attempt: u32) -> Value {
+        let all = self.seen.iter().flat_map(|s| &s.containers);
+        let last = all.filter(|c| c.name == name && c.attempt < attempt).max_by_key(|c| c.attempt);
+        last.map_or(json!({}), |c| terminated(&c.state, &c.id))
+    }
+}
+
+fn terminated(state: &ContainerState, id: &str) -> Value {
+    let ContainerState::Exited { code, reason, message, started, finished } = state else { return json!({}) };
+    let reason = if !reason.is_empty() {
+        reason.as_str()
+    } else if *code == 0 {
+        "Completed"
+    } else {
+        "Error"
+    };
+    let mut body = json!({
+        "exitCode": code, "reason": reason, "startedAt": seconds(*started), "finishedAt": seconds(*finished),
+        "containerID": format!("containerd://{id}"),
+    });
+    if !message.is_empty() {
+        body["message"] = json!(message);
+    }
+    json!({"terminated": body})
+}

@@ -1,0 +1,174 @@
+//! A pod's volumes as folders of this host: `emptyDir`, and files from ConfigMaps, Secrets, the downward API and service
+//! account tokens. `hostPath` is refused: it would hand the host to whoever may create a pod.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{KeyToPath, Pod, Volume};
+use model::{Entry, Fault, KubeObject, Snapshot};
+
+use crate::pod_wanted::Context;
+use crate::{Agent, pod_env};
+
+fn folder(agent: &Agent, uid: &str) -> PathBuf {
+    agent.config().dir.join("pods").join(uid)
+}
+
+/// Makes what is missing of a pod's volumes, brings files up to date, and says where each volume lies.
+pub async fn ensure(
+    agent: &Agent,
+    snapshot: &Snapshot,
+    row: Entry<'_, KubeObject>,
+    pod: &Pod,
+) -> Result<BTreeMap<String, PathBuf>, Fault> {
+    let mut volumes = BTreeMap::new();
+    let port = snapshot.find::<model::Port>(model::Index::Owner, row.uid()).next().map(|p| p.value);
+    let none = BTreeMap::new();
+    let context = Context { agent, snapshot, row, pod, port, volumes: &none };
+    for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
+        let path = folder(agent, row.uid()).join("volumes").join(&volume.name);
+        match files(&context, volume)? {
+            None => make_folder(&path, 0o777)?,
+            Some(files) => write_files(&path, &files)?,
+        }
+        volumes.insert(volume.name.clone(), path);
+    }
+    Ok(volumes)
+}
+
+/// Removes all volumes of a pod.
+pub fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
+    let path = folder(agent, uid);
+    match std::fs::remove_dir_all(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", &path, &e)),
+        _ => Ok(()),
+    }
+}
+
+struct File {
+    path: String,
+    content: Vec<u8>,
+    mode: u32,
+}
+
+/// The files that a volume shall hold; `None`: it is the pod's own to fill.
+fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fault> {
+    if volume.empty_dir.is_some() {
+        return Ok(None);
+    }
+    if let Some(source) = &volume.config_map {
+        let optional = source.optional.unwrap_or(false);
+        return keyed(context, "configmaps", &source.name, optional, &source.items, source.default_mode).map(Some);
+    }
+    if let Some(source) = &volume.secret {
+        let name = source.secret_name.as_deref().unwrap_or("");
+        let optional = source.optional.unwrap_or(false);
+        return keyed(context, "secrets", name, optional, &source.items, source.default_mode).map(Some);
+    }
+    if let Some(source) = &volume.downward_api {
+        let mut files = Vec::new();
+        for item in source.items.iter().flatten() {
+            let field = item.field_ref.as_ref().ok_or_else(|| not_supported(volume, "resourceFieldRef in files"))?;
+            let content = pod_env::field(context, &field.field_path)?.into_bytes();
+            files.push(File { path: item.path.clone(), content, mode: mode(item.mode.or(source.default_mode)) });
+        }
+        return Ok(Some(files));
+    }
+    if let Some(source) = &volume.projected {
+        let mut all = Vec::new();
+        for part in source.sources.iter().flatten() {
+            if let Some(map) = &part.config_map {
+                let optional = map.optional.unwrap_or(false);
+                all.extend(keyed(context, "configmaps", &map.name, optional, &map.items, source.default_mode)?);
+            } else if let Some(secret) = &part.secret {
+                let optional = secret.optional.unwrap_or(false);
+                all.extend(keyed(context, "secrets", &secret.name, optional, &secret.items, source.default_mode)?);
+            } else if let Some(downward) = &part.downward_api {
+                for item in downward.items.iter().flatten() {
+                    let field = item.field_ref.as_ref().ok_or_else(|| not_supported(volume, "resourceFieldRef in files"))?;
+                    let content = pod_env::field(context, &field.field_path)?.into_bytes();
+                    all.push(File { path: item.path.clone(), content, mode: mode(item.mode.or(source.default_mode)) });
+                }
+            } else {
+                return Err(not_supported(volume, "this projected source"));
+            }
+        }
+        return Ok(Some(all));
+    }
+    Err(not_supported(volume, "this kind of volume"))
+}
+
+fn not_supported(volume: &Volume, what: &str) -> Fault {
+    Fault::invalid(format!("volume {}: {what} is not supported (emptyDir, configMap, secret, downwardAPI and projected are)", volume.name))
+}
+
+fn mode(mode: Option<i32>) -> u32 {
+    mode.map_or(0o644, |m| m as u32 & 0o777)
+}
+
+fn keyed(
+    context: &Context<'_>,
+    resource: &str,
+    name: &str,
+    optional: bool,
+    items: &Option<Vec<KeyToPath>>,
+    default_mode: Option<i32>,
+) -> Result<Vec<File>, Fault> {
+    let Some(data) = pod_env::data(context, resource, name, optional)? else { return Ok(Vec::new()) };
+    let Some(items) = items else {
+        let all = data.into_iter().map(|(path, content)| File { path, content, mode: mode(default_mode) });
+        return Ok(all.collect());
+    };
+    let mut files = Vec::new();
+    for item in items {
+        match data.iter().find(|(key, _)| *key == item.key) {
+            Some((_, content)) => files.push(File {
+                path: item.path.clone(),
+                content: content.clone(),
+                mode: mode(item.mode.or(default_mode)),
+            }),
+            None if optional => {}
+            None => return Err(Fault::invalid(format!("{resource} {name} has no key {}", item.key))),
+        }
+    }
+    Ok(files)
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), Fault> {
+    std::fs::create_dir_all(path).map_err(|e| failed("making", path, &e))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|e| failed("making", path, &e))
+}
+
+/// Writes what differs; each file at once or not at all, and removes files that are no longer wanted.
+fn write_files(root: &Path, files: &[File]) -> Result<(), Fault> {
+    make_folder(root, 0o755)?;
+    for file in files {
+        if file.path.starts_with('/') || file.path.split('/').any(|part| part == "..") {
+            return Err(Fault::invalid(format!("the path {} leaves its volume", file.path)));
+        }
+        let path = root.join(&file.path);
+        if std::fs::read(&path).is_ok_and(|now| now == file.content) {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| failed("making", parent, &e))?;
+        }
+        let part = path.with_extension("braid-part");
+        std::fs::write(&part, &file.content).map_err(|e| failed("writing", &part, &e))?;
+        std::fs::set_permissions(&part, std::fs::Permissions::from_mode(file.mode))
+            .map_err(|e| failed("writing", &part, &e))?;
+        std::fs::rename(&part, &path).map_err(|e| failed("writing", &path, &e))?;
+    }
+    let wanted = |name: &str| files.iter().any(|f| f.path == name || f.path.starts_with(&format!("{name}/")));
+    for entry in std::fs::read_dir(root).map_err(|e| failed("reading", root, &e))?.flatten() {
+        if !wanted(&entry.file_name().to_string_lossy()) && entry.path().is_file() {
+            std::fs::remove_file(entry.path()).map_err(|e| failed("removing", &entry.path(), &e))?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(what: &str, path: &Path, e: &std::io::Error) -> Fault {
+    Fault::Unavailable(format!("{what} {}: {e}", path.display()))
+}

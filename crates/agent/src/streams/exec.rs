@@ -1,0 +1,198 @@
+//! A command's standard streams over a WebSocket, in Kubernetes' channel protocol (v4 and v5): the first byte of a
+//! message is the channel; 3 ends with a Status. See k8s.io/apimachinery's `remotecommand` constants.
+
+use std::process::{ExitStatus, Stdio};
+
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use nix::pty::openpty;
+use rustix::termios::{Winsize, tcsetwinsize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const ERROR: u8 = 3;
+const RESIZE: u8 = 4;
+const CLOSE: u8 = 255;
+
+/// Which streams the client wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub tty: bool,
+}
+
+/// Runs a program with the socket as its standard streams, until it ends or the client goes.
+pub async fn serve(socket: WebSocket, program: Vec<String>, request: Request) {
+    let (mut sink, stream) = socket.split();
+    let status = match start(&program, request) {
+        Ok((child, streams)) => run(&mut sink, stream, child, streams, request).await,
+        Err(e) => Some(failure(&format!("running {}: {e}", program.first().map_or("", String::as_str)), None)),
+    };
+    if let Some(status) = status {
+        let mut message = vec![ERROR];
+        message.extend_from_slice(status.to_string().as_bytes());
+        let _ = sink.send(Message::Binary(message.into())).await;
+    }
+    let _ = sink.send(Message::Close(None)).await;
+}
+
+struct Streams {
+    stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    terminal: Option<std::fs::File>,
+}
+
+fn start(program: &[String], request: Request) -> std::io::Result<(Child, Streams)> {
+    let (name, args) = program.split_first().ok_or_else(|| std::io::Error::other("no program"))?;
+    let mut command = Command::new(name);
+    command.args(args).kill_on_drop(true);
+    if request.tty {
+        let pty = openpty(None, None)?;
+        let slave = std::fs::File::from(pty.slave);
+        command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
+        let child = command.spawn()?;
+        let master = std::fs::File::from(pty.master);
+        let reader = tokio::fs::File::from_std(master.try_clone()?);
+        let writer = tokio::fs::File::from_std(master.try_clone()?);
+        let streams = Streams {
+            stdin: Some(Box::new(writer)),
+            stdout: Some(Box::new(reader)),
+            stderr: None,
+            terminal: Some(master),
+        };
+        return Ok((child, streams));
+    }
+    command.stdin(if request.stdin { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let streams = Streams {
+        stdin: child.stdin.take().map(|s| Box::new(s) as Box<dyn AsyncWrite + Send + Unpin>),
+        stdout: child.stdout.take().map(|s| Box::new(s) as Box<dyn AsyncRead + Send + Unpin>),
+        stderr: child.stderr.take().map(|s| Box::new(s) as Box<dyn AsyncRead + Send + Unpin>),
+        terminal: None,
+    };
+    Ok((child, streams))
+}
+
+/// Copies until the program ends; `None` if the client went first.
+async fn run(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: SplitStream<WebSocket>,
+    mut child: Child,
+    streams: Streams,
+    request: Request,
+) -> Option<Value> {
+    let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
+    let out = streams.stdout.filter(|_| request.stdout || request.tty);
+    let err = streams.stderr.filter(|_| request.stderr);
+    let copies = [out.map(|s| (STDOUT, s)), err.map(|s| (STDERR, s))];
+    for (channel, reader) in copies.into_iter().flatten() {
+        tokio::spawn(copy_out(channel, reader, send.clone()));
+    }
+    drop(send);
+    let pid = child.id();
+    let mut input = tokio::spawn(copy_in(stream, streams.stdin, streams.terminal, pid));
+    let mut gone = false;
+    let mut draining = true;
+    while draining {
+        tokio::select! {
+            message = receive.recv() => match message {
+                Some(bytes) => if sink.send(Message::Binary(bytes.into())).await.is_err() { gone = true; draining = false },
+                None => draining = false,
+            },
+            _ = &mut input, if !gone => { gone = true; draining = false },
+        }
+    }
+    if gone {
+        let _ = child.kill().await;
+        return None;
+    }
+    let status = child.wait().await;
+    input.abort();
+    Some(match status {
+        Ok(status) => result(status),
+        Err(e) => failure(&format!("waiting for the command: {e}"), None),
+    })
+}
+
+async fn copy_out(channel: u8, mut reader: Box<dyn AsyncRead + Send + Unpin>, send: mpsc::Sender<Vec<u8>>) {
+    let mut buffer = vec![0u8; 32 << 10];
+    // A terminal whose other side was closed gives an error rather than an end.
+    while let Ok(n @ 1..) = reader.read(&mut buffer).await {
+        let mut message = Vec::with_capacity(n + 1);
+        message.push(channel);
+        message.extend_from_slice(&buffer[..n]);
+        if send.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns when the client is gone.
+async fn copy_in(
+    mut stream: SplitStream<WebSocket>,
+    mut stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    terminal: Option<std::fs::File>,
+    pid: Option<u32>,
+) {
+    while let Some(Ok(message)) = stream.next().await {
+        let bytes = match message {
+            Message::Binary(bytes) => bytes,
+            Message::Close(_) => return,
+            _ => continue,
+        };
+        match bytes.split_first() {
+            Some((&STDIN, data)) => {
+                if let Some(writer) = &mut stdin
+                    && (writer.write_all(data).await.is_err() || writer.flush().await.is_err())
+                {
+                    stdin = None;
+                }
+            }
+            Some((&CLOSE, [STDIN])) => stdin = None,
+            Some((&RESIZE, data)) => resize(terminal.as_ref(), data, pid),
+            _ => {}
+        }
+    }
+}
+
+fn resize(terminal: Option<&std::fs::File>, data: &[u8], pid: Option<u32>) {
+    let Ok(size) = serde_json::from_slice::<Value>(data) else { return };
+    let side = |name: &str| size[name].as_u64().and_then(|n| u16::try_from(n).ok());
+    let (Some(terminal), Some(columns), Some(rows)) = (terminal, side("Width"), side("Height")) else { return };
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    if tcsetwinsize(terminal, size).is_ok()
+        && let Some(pid) = pid.and_then(|p| i32::try_from(p).ok())
+    {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGWINCH);
+    }
+}
+
+fn result(status: ExitStatus) -> Value {
+    use std::os::unix::process::ExitStatusExt;
+    match status.code().or_else(|| status.signal().map(|s| 128 + s)) {
+        Some(0) => json!({"metadata": {}, "status": "Success"}),
+        code => {
+            let code = code.unwrap_or(255);
+            failure(&format!("command terminated with non-zero exit code: exit code {code}"), Some(code))
+        }
+    }
+}
+
+fn failure(message: &str, code: Option<i32>) -> Value {
+    let mut status = json!({"metadata": {}, "status": "Failure", "message": message, "reason": "InternalError"});
+    if let Some(code) = code {
+        status["reason"] = json!("NonZeroExitCode");
+        status["details"] = json!({"causes": [{"reason": "ExitCode", "message": code.to_string()}]});
+    }
+    status
+}

@@ -1,0 +1,169 @@
+//! Logs of containers, from the files that the runtime writes: `TIME STREAM TAG TEXT`, where the tag `P` is a part of a
+//! line and `F` its end. See the kubelet's CRI log format.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path as Part, RawQuery, State};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use driver::ContainerState;
+use http::StatusCode;
+use model::Time;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
+
+use super::{Reply, missing, pairs};
+use crate::Agent;
+
+/// What of a log is wanted.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    follow: bool,
+    previous: bool,
+    timestamps: bool,
+    tail: Option<usize>,
+    since: Option<Time>,
+    limit: Option<usize>,
+}
+
+impl Options {
+    fn parse(query: &[(String, String)], now: Time) -> Result<Self, String> {
+        let mut options = Self::default();
+        let number = |name: &str, value: &str| value.parse::<u32>().map_err(|_| format!("{name}: '{value}' is not a number"));
+        for (name, value) in query {
+            let yes = value == "true" || value == "1";
+            match name.as_str() {
+                "follow" => options.follow = yes,
+                "previous" => options.previous = yes,
+                "timestamps" => options.timestamps = yes,
+                "tailLines" => options.tail = Some(number(name, value)? as usize),
+                "limitBytes" => options.limit = Some(number(name, value)? as usize),
+                "sinceSeconds" => options.since = Some(now - jiff::SignedDuration::from_secs(number(name, value)?.into())),
+                "sinceTime" => options.since = Some(value.parse().map_err(|_| format!("{name}: '{value}' is not a time"))?),
+                _ => {}
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// `GET /logs/<cluster>/<pod uid>/<container>`
+pub async fn serve(
+    State(agent): State<Agent>,
+    Part((_, uid, container)): Part<(String, String, String)>,
+    RawQuery(query): RawQuery,
+) -> Reply {
+    let options = Options::parse(&pairs(query), agent.now()).map_err(|e| (StatusCode::BAD_REQUEST, e))?;
+    let all = agent.drivers().pod.list().await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+    let seen = all.into_iter().find(|p| p.uid == uid).ok_or_else(|| missing(format!("pod {uid} is not on this host")))?;
+    let mut attempts: Vec<_> = seen.containers.into_iter().filter(|c| c.name == container).collect();
+    attempts.sort_by_key(|c| std::cmp::Reverse(c.attempt));
+    let wanted = attempts.into_iter().nth(usize::from(options.previous));
+    let wanted = wanted.ok_or_else(|| missing(format!("container {container} has no such log")))?;
+    let id = matches!(wanted.state, ContainerState::Running { .. }).then_some(wanted.id);
+    let (send, receive) = mpsc::channel::<Bytes>(64);
+    tokio::spawn(read(agent, wanted.log_path, options, id, send));
+    let stream = futures_util::stream::unfold(receive, |mut receive| async move {
+        let bytes = receive.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), receive))
+    });
+    Ok(Body::from_stream(stream).into_response())
+}
+
+/// Sends the log's lines; when following, until the container ends or the client goes.
+async fn read(agent: Agent, path: PathBuf, options: Options, running: Option<String>, send: mpsc::Sender<Bytes>) {
+    let Ok(file) = tokio::fs::File::open(&path).await else { return };
+    let mut reader = BufReader::new(file);
+    let mut held: std::collections::VecDeque<Vec<u8>> = Default::default();
+    let mut line = Vec::new();
+    let mut left = options.limit.unwrap_or(usize::MAX);
+    let mut caught_up = false;
+    let mut last_look = false;
+    loop {
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(n) if n > 0 && line.ends_with(b"\n") => {
+                let text = render(&line, &options);
+                line.clear();
+                let Some(text) = text else { continue };
+                match options.tail {
+                    Some(tail) if !caught_up => {
+                        held.push_back(text);
+                        if held.len() > tail {
+                            held.pop_front();
+                        }
+                    }
+                    _ => {
+                        if !give(&send, text, &mut left).await {
+                            return;
+                        }
+                    }
+                }
+            }
+            Ok(_) => {
+                if !caught_up {
+                    caught_up = true;
+                    for text in held.drain(..) {
+                        if !give(&send, text, &mut left).await {
+                            return;
+                        }
+                    }
+                }
+                if !options.follow || last_look || send.is_closed() {
+                    return;
+                }
+                last_look = !still_runs(&agent, running.as_deref()).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+async fn still_runs(agent: &Agent, id: Option<&str>) -> bool {
+    let (Some(id), Ok(all)) = (id, agent.drivers().pod.list().await) else { return false };
+    let mut containers = all.iter().flat_map(|p| &p.containers);
+    containers.any(|c| c.id == id && matches!(c.state, ContainerState::Running { .. }))
+}
+
+async fn give(send: &mpsc::Sender<Bytes>, mut text: Vec<u8>, left: &mut usize) -> bool {
+    text.truncate(*left);
+    *left -= text.len();
+    (text.is_empty() || send.send(text.into()).await.is_ok()) && *left > 0
+}
+
+/// A line as the client shall see it, or nothing if it is too old.
+fn render(line: &[u8], options: &Options) -> Option<Vec<u8>> {
+    let mut parts = line.splitn(4, |b| *b == b' ');
+    let (time, _stream, tag, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if let Some(since) = options.since {
+        let when: Time = std::str::from_utf8(time).ok()?.parse().ok()?;
+        if when < since {
+            return None;
+        }
+    }
+    let mut out = Vec::with_capacity(line.len());
+    if options.timestamps {
+        out.extend_from_slice(time);
+        out.push(b' ');
+    }
+    let part = tag.split(|b| *b == b':').next() == Some(b"P");
+    out.extend_from_slice(if part { text.strip_suffix(b"\n").unwrap_or(text) } else { text });
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_parts() {
+        let options = Options::default();
+        assert_eq!(render(b"2026-01-01T00:00:00Z stdout F hello\n", &options).as_deref(), Some(&b"hello\n"[..]));
+        assert_eq!(render(b"2026-01-01T00:00:00Z stdout P hel\n", &options).as_deref(), Some(&b"hel"[..]));
+        assert_eq!(render(b"nonsense\n", &options), None);
+        let since = Options { since: "2026-01-02T00:00:00Z".parse().ok(), ..Options::default() };
+        assert_eq!(render(b"2026-01-01T00:00:00Z stdout F old\n", &since), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! The first start: what a new cloud has before anybody asks for anything. One commit, so that a start that was killed
+//! half-way leaves either nothing or all of it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use model::{
+    Change, Cluster, FixedIp, Flavor, Gateway, Index, Network, Port, Project, Router, Setting,
+    Snapshot, Subnet, Time,
+};
+use serde_json::json;
+use store::Store;
+
+use crate::Problem;
+
+/// The name of the setting that says that all this was done.
+const DONE: &str = "first-start";
+
+/// The range of addresses that face the outside, and the networks' size.
+#[derive(Clone, Debug)]
+pub struct Ranges {
+    /// `172.24.4.0/24`: base and prefix length of the external network.
+    pub public: (Ipv4Addr, u8),
+}
+
+/// Makes the first networks, flavors and the cluster, once. Returns the id of the cluster of the project demo.
+pub async fn run(store: &Store, ranges: &Ranges, now: Time) -> Result<String, Problem> {
+    let cluster = store
+        .transact(|snapshot| {
+            if let Some(done) = snapshot.get::<Setting>(DONE) {
+                return Ok((Change::new(), done.value.value["cluster"].as_str().unwrap_or("").to_owned()));
+            }
+            let project = |name: &str| {
+                let found = snapshot.find::<Project>(Index::Name, &format!("{}/{name}", model::DEFAULT_DOMAIN)).next();
+                found.map(|p| p.id.clone()).ok_or_else(|| model::Fault::Internal(format!("there is no project {name}")))
+            };
+            let (admin, demo) = (project("admin")?, project("demo")?);
+            let mut first = First { change: Change::new(), snapshot, now };
+            first.flavors();
+            let public = first.public(&admin, ranges);
+            let network = first.demo(&demo, &public);
+            let cluster = first.cluster(&demo, &network);
+            first.change.create(Setting { name: DONE.into(), value: json!({"cluster": cluster}) });
+            Ok((first.change, cluster))
+        })
+        .await?;
+    Ok(cluster)
+}
+
+struct First<'a> {
+    change: Change,
+    snapshot: &'a Snapshot,
+    now: Time,
+}
+
+fn id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// A network and its one subnet.
+struct Made {
+    network: Network,
+    subnet: Subnet,
+}
+
+impl First<'_> {
+    fn flavors(&mut self) {
+        // Name, cores, MiB, GiB. The smallest has just what the image `tiny` boots in and a disk of the image's size.
+        let flavors = [
+            ("1", "m1.tiny", 1, 96, 0),
+            ("2", "m1.small", 1, 512, 1),
+            ("3", "m1.medium", 2, 2048, 10),
+            ("4", "m1.large", 4, 4096, 20),
+        ];
+        for (id, name, vcpus, ram, disk) in flavors {
+            self.change.create(Flavor {
+                id: id.into(),
+                name: name.into(),
+                description: None,
+                vcpus,
+                ram,
+                disk,
+                ephemeral: 0,
+                swap: 0,
+                is_public: true,
+                access: Vec::new(),
+                extra_specs: Default::default(),
+            });
+        }
+    }
+
+    fn network(&mut self, name: &str, project: &str, base: Ipv4Addr, prefix: u8, external: bool, vni: u32) -> Made {
+        let network = Network {
+            id: id(),
+            project_id: project.into(),
+            name: name.into(),
+            description: String::new(),
+            admin_state_up: true,
+            shared: false,
+            external,
+            is_default: external,
+            port_security_enabled: true,
+            mtu: if external { 1500 } else { 1450 },
+            vni,
+            dns_domain: String::new(),
+            tags: Vec::new(),
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        let number = u32::from(base);
+        let size = 1u32 << (32 - u32::from(prefix));
+        let at = |offset: u32| IpAddr::V4(Ipv4Addr::from(number + offset));
+        let subnet = Subnet {
+            id: id(),
+            project_id: project.into(),
+            network_id: network.id.clone(),
+            network_project_id: project.into(),
+            name: name.replace("-net", "") + "-subnet",
+            description: String::new(),
+            base: at(0),
+            prefix,
+            gateway_ip: Some(at(1)),
+            pools: vec![(at(2), at(size - 2))],
+            enable_dhcp: !external,
+            dns_nameservers: Vec::new(),
+            host_routes: Vec::new(),
+            ipv6_ra_mode: None,
+            ipv6_address_mode: None,
+            subnetpool_id: None,
+            service_types: Vec::new(),
+            dns_publish_fixed_ip: false,
+            tags: Vec::new(),
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        self.change.create(network.clone()).create(subnet.clone());
+        Made { network, subnet }
+    }
+
+    fn public(&mut self, admin: &str, ranges: &Ranges) -> Made {
+        let (base, prefix) = ranges.public;
+        self.network("public", admin, base, prefix, true, 1000)
+    }
+
+    /// The demo project's network and its router, which leads out.
+    fn demo(&mut self, demo: &str, public: &Made) -> Made {
+        let made = self.network("demo-net", demo, Ipv4Addr::new(10, 10, 0, 0), 24, false, 1001);
+        let router = id();
+        let gateway_port = id();
+        let outside = model::allocate(self.snapshot, &public.subnet, &[]);
+        let mut gateway = self.port(&public.network, "", &gateway_port, &router, "network:router_gateway");
+        gateway.fixed_ips.extend(outside.map(|ip| FixedIp { subnet_id: public.subnet.id.clone(), ip }));
+        let mut inside = self.port(&made.network, demo, &id(), &router, "network:router_interface");
+        inside
+            .fixed_ips
+            .extend(made.subnet.gateway_ip.map(|ip| FixedIp { subnet_id: made.subnet.id.clone(), ip }));
+        self.change.create(gateway).create(inside);
+        self.change.create(Router {
+            id: router,
+            project_id: demo.into(),
+            name: "demo-router".into(),
+            description: String::new(),
+            admin_state_up: true,
+            gateway: Some(Gateway { network_id: public.network.id.clone(), port_id: gateway_port, enable_snat: true }),
+            routes: Vec::new(),
+            tags: Vec::new(),
+            created_at: self.now,
+            updated_at: self.now,
+        });
+        made
+    }
+
+    fn port(&self, network: &Network, project: &str, id: &str, device: &str, owner: &str) -> Port {
+        Port {
+            id: id.into(),
+            project_id: project.into(),
+            network_id: network.id.clone(),
+            network_project_id: network.project_id.clone(),
+            name: String::new(),
+            description: String::new(),
+            mac: Port::mac_from(id, 0),
+            fixed_ips: Vec::new(),
+            device_id: device.into(),
+            device_owner: owner.into(),
+            admin_state_up: true,
+            security_groups: Vec::new(),
+            port_security_enabled: false,
+            allowed_address_pairs: Vec::new(),
+            extra_dhcp_opts: Vec::new(),
+            dns_name: String::new(),
+            pod: None,
+            vnic_type: None,
+            binding_profile: None,
+            owned: false,
+            host: None,
+            status: model::PortStatus::Active,
+            tags: Vec::new(),
+            created_at: self.now,
+            updated_at: self.now,
+        }
+    }
+
+    fn cluster(&mut self, demo: &str, network: &Made) -> String {
+        let cluster = Cluster {
+            id: uuid::Uuid::new_v4().simple().to_string(),
+            project_id: demo.into(),
+            name: "demo".into(),
+            network_id: network.network.id.clone(),
+            network_project_id: demo.into(),
+            service_base: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)),
+            service_prefix: 16,
+            domain: "cluster.local".into(),
+            created_at: self.now,
+        };
+        let id = cluster.id.clone();
+        for object in face_kube::cluster_rows(&cluster, self.now) {
+            self.change.create(object);
+        }
+        self.change.create(cluster);
+        id
+    }
+}
+

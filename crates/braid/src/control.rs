@@ -1,0 +1,229 @@
+//! The running process answers the other commands here: readiness, status, explanations. A unix socket that only its
+//! owner can open, so that it needs no credentials.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::StatusCode;
+use model::{Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Vm};
+use serde_json::{Value, json};
+use store::Store;
+
+use crate::Problem;
+use crate::paths::Dir;
+
+/// What the commands may ask about.
+pub struct About {
+    pub store: Store,
+    pub started: Instant,
+    pub authority: String,
+    pub ready_ms: std::sync::OnceLock<u128>,
+}
+
+/// Serves the control socket until the process ends.
+pub async fn serve(dir: &Dir, about: Arc<About>) -> Result<(), Problem> {
+    let router = Router::new()
+        .route("/ready", get(ready))
+        .route("/status", get(status))
+        .route("/explain/{kind}/{*name}", get(explain))
+        .with_state(about);
+    let listener = private_socket(&dir.control())?;
+    tokio::spawn(async move {
+        if let Err(e) = axum::serve(listener, router).await {
+            tracing::error!("the control socket ended: {e}");
+        }
+    });
+    Ok(())
+}
+
+/// A listening unix socket that only its owner can open; a stale one is replaced.
+pub fn private_socket(path: &std::path::Path) -> Result<tokio::net::UnixListener, Problem> {
+    let what = || format!("listening on {}", path.display());
+    let _ = std::fs::remove_file(path);
+    let listener = tokio::net::UnixListener::bind(path).map_err(Problem::io(what()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(Problem::io(what()))?;
+    Ok(listener)
+}
+
+async fn ready(State(about): State<Arc<About>>) -> (StatusCode, String) {
+    match about.ready_ms.get() {
+        Some(ms) => (StatusCode::OK, ms.to_string()),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "starting".into()),
+    }
+}
+
+async fn status(State(about): State<Arc<About>>) -> Json<Value> {
+    let snapshot = about.store.snapshot();
+    let hosts: Vec<Value> = snapshot
+        .all::<Host>()
+        .map(|host| {
+            let parts: Vec<Value> = host
+                .status
+                .parts
+                .iter()
+                .map(|(part, problem)| json!({"part": part, "ok": problem.is_empty(), "problem": problem}))
+                .collect();
+            json!({
+                "name": host.name, "heartbeat": host.status.heartbeat, "accel": host.status.accel, "parts": parts,
+                "vms": snapshot.find::<Vm>(Index::Host, &host.name).count(),
+                "pods": snapshot.find::<KubeObject>(Index::Host, &host.name).filter(|o| o.is_pod()).count(),
+            })
+        })
+        .collect();
+    let store = match about.store.fresh().await {
+        Ok(_) => json!({"ok": true, "problem": ""}),
+        Err(e) => json!({"ok": false, "problem": e.to_string()}),
+    };
+    let healthy = store["ok"] == true
+        && hosts.iter().all(|h| h["parts"].as_array().is_some_and(|p| p.iter().all(|p| p["ok"] == true)));
+    let count = |kind: Kind| snapshot.rows().filter(|row| row.key.kind == kind).count();
+    Json(json!({
+        "healthy": healthy,
+        "url": format!("https://{}", about.authority),
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "uptime_seconds": about.started.elapsed().as_secs(),
+        "ready_ms": about.ready_ms.get().map(|ms| *ms as u64),
+        "memory_mib": resident_mib(),
+        "store": store,
+        "revision": snapshot.revision(),
+        "hosts": hosts,
+        "counts": {
+            "projects": count(Kind::Project), "servers": count(Kind::Server), "images": snapshot.all::<Image>().count(),
+            "networks": count(Kind::Network), "ports": count(Kind::Port), "clusters": count(Kind::Cluster),
+            "pods": snapshot.all::<KubeObject>().filter(|o| o.is_pod()).count(), "rows": snapshot.len(),
+        },
+    }))
+}
+
+fn resident_mib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+async fn explain(State(about): State<Arc<About>>, Path((kind, name)): Path<(String, String)>) -> (StatusCode, Json<Value>) {
+    let snapshot = about.store.snapshot();
+    let found = match kind.as_str() {
+        "server" | "vm" => servers(&snapshot, &name),
+        "pod" | "pods" | "po" => pods(&snapshot, &name),
+        "port" => ports(&snapshot, &name),
+        "host" | "node" => hosts(&snapshot, &name),
+        _ => {
+            let text = format!("braid explains server, pod, port and host; not '{kind}'");
+            return (StatusCode::BAD_REQUEST, Json(json!({"error": text})));
+        }
+    };
+    if found.is_empty() {
+        return (StatusCode::NOT_FOUND, Json(json!({"error": format!("there is no {kind} '{name}'")})));
+    }
+    (StatusCode::OK, Json(json!({"things": found})))
+}
+
+fn thing(name: String, key: &Key, lines: Vec<String>) -> Value {
+    json!({"name": name, "key": key, "lines": lines})
+}
+
+fn servers(snapshot: &Snapshot, name: &str) -> Vec<Value> {
+    let named = snapshot.all::<Server>().filter(|s| s.id == name || s.name == name);
+    named
+        .map(|server| {
+            let mut lines = Vec::new();
+            lines.extend(server.problem.iter().map(|p| format!("cannot go on: {p}")));
+            if server.deleting {
+                lines.push("is being deleted".into());
+            }
+            let vms: Vec<_> = snapshot.find::<Vm>(Index::Owner, &server.id).collect();
+            if vms.is_empty() && server.problem.is_none() {
+                lines.push("waits for its ports, then for a host".into());
+            }
+            for vm in vms {
+                let host = vm.host.as_deref().unwrap_or("no host yet");
+                lines.push(format!("incarnation {} on {host}: {:?} {}", vm.incarnation, vm.status.phase, vm.status.message));
+                lines.extend(vm.decision.iter().map(|line| format!("  scheduler: {line}")));
+            }
+            for port in snapshot.find::<Port>(Index::Owner, &server.id) {
+                let ips: Vec<String> = port.fixed_ips.iter().map(|f| f.ip.to_string()).collect();
+                lines.push(format!("port {} [{}]: {:?}", port.id, ips.join(", "), port.status));
+            }
+            thing(server.name.clone(), &server.row.key, lines)
+        })
+        .collect()
+}
+
+fn pods(snapshot: &Snapshot, name: &str) -> Vec<Value> {
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+    let fits = |o: &KubeObject| {
+        o.is_pod() && (o.name == name || o.uid() == name) && (namespace.is_empty() || o.namespace == namespace)
+    };
+    let found = snapshot.all::<KubeObject>().filter(|o| fits(o.value));
+    found
+        .map(|pod| {
+            let status = &pod.body["status"];
+            let mut lines = vec![format!("phase {}", status["phase"].as_str().unwrap_or("unknown"))];
+            match pod.body["spec"]["nodeName"].as_str() {
+                Some(host) => lines.push(format!("on host {host}")),
+                None => lines.push("waits for a host".into()),
+            }
+            if pod.deleting() {
+                lines.push("is being deleted".into());
+            }
+            lines.extend(status["message"].as_str().map(str::to_owned));
+            for condition in status["conditions"].as_array().into_iter().flatten().filter(|c| c["status"] != "True") {
+                let text = |name: &str| condition[name].as_str().unwrap_or("").to_owned();
+                lines.push(format!("not {}: {} {}", text("type"), text("reason"), text("message")));
+            }
+            for container in status["containerStatuses"].as_array().into_iter().flatten() {
+                let name = container["name"].as_str().unwrap_or("");
+                for (state, body) in container["state"].as_object().into_iter().flatten() {
+                    let text = |name: &str| body[name].as_str().unwrap_or("").to_owned();
+                    lines.push(format!("container {name}: {state} {} {}", text("reason"), text("message")));
+                }
+            }
+            for port in snapshot.find::<Port>(Index::Owner, pod.uid()) {
+                let ips: Vec<String> = port.fixed_ips.iter().map(|f| f.ip.to_string()).collect();
+                lines.push(format!("port {} [{}]: {:?}", port.id, ips.join(", "), port.status));
+            }
+            let title = format!("{}/{}", pod.namespace, pod.name);
+            thing(title, &pod.row.key, lines.into_iter().map(|l| l.trim_end().to_owned()).collect())
+        })
+        .collect()
+}
+
+fn ports(snapshot: &Snapshot, name: &str) -> Vec<Value> {
+    let named = snapshot.all::<Port>().filter(|p| p.id == name || (p.name == name && !name.is_empty()));
+    named
+        .map(|port| {
+            let host = port.host.as_deref().unwrap_or("no host");
+            let lines = vec![
+                format!("{:?} on {host}", port.status),
+                format!("belongs to {} {}", port.device_owner, port.device_id),
+            ];
+            thing(port.id.clone(), &port.row.key, lines)
+        })
+        .collect()
+}
+
+fn hosts(snapshot: &Snapshot, name: &str) -> Vec<Value> {
+    let named = snapshot.all::<Host>().filter(|h| h.name == name || h.id == name);
+    named
+        .map(|host| {
+            let mut lines: Vec<String> = Vec::new();
+            match host.status.heartbeat {
+                Some(moment) => lines.push(format!("last reported at {moment}")),
+                None => lines.push("has never reported".into()),
+            }
+            if !host.enabled {
+                lines.push(format!("disabled: {}", host.disabled_reason.as_deref().unwrap_or("no reason given")));
+            }
+            for (part, problem) in &host.status.parts {
+                lines.push(format!("{part}: {}", if problem.is_empty() { "well" } else { problem }));
+            }
+            thing(host.name.clone(), &host.row.key, lines)
+        })
+        .collect()
+}

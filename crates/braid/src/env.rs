@@ -1,0 +1,102 @@
+//! `braid env` and the kubeconfig: how people log in.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::paths::{Dir, read_text, write_private};
+use crate::{DirArg, Problem, say};
+
+#[derive(Args)]
+pub struct EnvArgs {
+    #[command(flatten)]
+    dir: DirArg,
+    /// Log in to this project instead of demo
+    #[arg(long)]
+    project: Option<String>,
+}
+
+/// How to reach the cloud: written by `up`, read by the other commands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Access {
+    /// `127.0.0.1:8443`
+    pub authority: String,
+    pub user: String,
+    pub project: String,
+    /// The id of the Kubernetes cluster of the project demo.
+    pub cluster_id: String,
+}
+
+impl Access {
+    pub fn read(dir: &Dir) -> Result<Self, Problem> {
+        let text = read_text(&dir.access())?;
+        serde_json::from_str(&text).map_err(|e| Problem::words(format!("{}: {e}", dir.access().display())))
+    }
+
+    pub fn write(&self, dir: &Dir) -> Result<(), Problem> {
+        write_private(&dir.access(), json!(self).to_string().as_bytes())?;
+        self.write_kubeconfig(dir)
+    }
+
+    fn write_kubeconfig(&self, dir: &Dir) -> Result<(), Problem> {
+        let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "demo",
+            "clusters": [{"name": "demo", "cluster": {
+                "server": format!("https://{}/clusters/{}", self.authority, self.cluster_id),
+                "certificate-authority": dir.ca(),
+            }}],
+            "users": [{"name": self.user, "user": {"exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": program,
+                "args": ["token", "--dir", dir.path()],
+            }}}],
+            "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": self.user, "namespace": "default"}}],
+        });
+        write_private(&dir.kubeconfig(), format!("{config:#}\n").as_bytes())
+    }
+}
+
+pub fn run(args: &EnvArgs) -> Result<ExitCode, Problem> {
+    let dir = Dir::open(&args.dir.dir)?;
+    let access = Access::read(&dir)?;
+    let password = read_text(&dir.password())?;
+    let exports = [
+        ("OS_AUTH_URL", format!("https://{}/identity/v3", access.authority)),
+        ("OS_USERNAME", access.user),
+        ("OS_PASSWORD", password.trim().to_owned()),
+        ("OS_PROJECT_NAME", args.project.clone().unwrap_or(access.project)),
+        ("OS_USER_DOMAIN_NAME", "Default".to_owned()),
+        ("OS_PROJECT_DOMAIN_NAME", "Default".to_owned()),
+        ("OS_IDENTITY_API_VERSION", "3".to_owned()),
+        ("OS_REGION_NAME", "RegionOne".to_owned()),
+        ("OS_CACERT", dir.ca().display().to_string()),
+        ("KUBECONFIG", dir.kubeconfig().display().to_string()),
+    ];
+    for (name, value) in exports {
+        say(format_args!("export {name}={}", quoted(&value)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As one word for a shell.
+fn quoted(text: &str) -> String {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/:._-@".contains(c)) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_for_shells() {
+        assert_eq!(quoted("https://a:1/b"), "https://a:1/b");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,97 @@
+//! The one HTTPS port: TLS, then each path to its face.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// A client that has not finished its TLS greeting by then is dropped.
+const GREETING: Duration = Duration::from_secs(10);
+/// Clients served at once; more wait in the kernel's queue.
+const MAX_CLIENTS: usize = 4096;
+
+/// Where each path goes.
+#[derive(Clone)]
+pub struct Faces {
+    pub openstack: Router,
+    pub kube: Router,
+    pub registry: Router,
+}
+
+impl Faces {
+    /// One router for all: by the first part of the path.
+    pub fn router(self) -> Router {
+        Router::new().fallback(move |request: Request| {
+            let faces = self.clone();
+            async move {
+                let path = request.uri().path();
+                let face = match path.split('/').nth(1).unwrap_or("") {
+                    "clusters" => faces.kube,
+                    "v2" => faces.registry,
+                    "" => return root().into_response(),
+                    "healthz" => return "ok".into_response(),
+                    _ => faces.openstack,
+                };
+                face.oneshot(request).await.into_response()
+            }
+        })
+    }
+}
+
+fn root() -> impl IntoResponse {
+    axum::Json(serde_json::json!({
+        "name": "braid", "version": env!("CARGO_PKG_VERSION"),
+        "services": ["/identity", "/compute", "/placement", "/network", "/image", "/clusters/<id>", "/v2/"],
+    }))
+}
+
+/// Serves until the process ends.
+pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router: Router) {
+    let acceptor = TlsAcceptor::from(tls);
+    let places = Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(e) => {
+                // Out of file descriptors, most likely: others must end first.
+                tracing::warn!("accepting a connection: {e}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let _ = stream.set_nodelay(true);
+            let Ok(Ok(stream)) = tokio::time::timeout(GREETING, acceptor.accept(stream)).await else { return };
+            let certificate = peer(stream.get_ref().1);
+            let service = TowerToHyperService::new(router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+                if let Some(certificate) = certificate.clone() {
+                    request.extensions_mut().insert(certificate);
+                }
+                request.map(axum::body::Body::new)
+            }));
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+            builder.http2().timer(TokioTimer::new()).max_concurrent_streams(512);
+            if let Err(e) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+                tracing::trace!("a connection ended: {e}");
+            }
+        });
+    }
+}
+
+/// The client's certificate, which TLS has verified, if it showed one.
+fn peer(connection: &rustls::ServerConnection) -> Option<gate::PeerCertificate> {
+    let der = connection.peer_certificates()?.first()?;
+    gate::PeerCertificate::parse(der)
+}

@@ -1,0 +1,113 @@
+//! The folder of a cloud: the one place that knows what lies where.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::Problem;
+
+/// The folder of a cloud.
+#[derive(Clone, Debug)]
+pub struct Dir(PathBuf);
+
+impl Dir {
+    /// The folder, made with mode 0700 if it does not exist.
+    pub fn create(path: &Path) -> Result<Self, Problem> {
+        let make = || std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        make().map_err(Problem::io(format!("making {}", path.display())))?;
+        Self::open(path)
+    }
+
+    /// The folder, which must exist.
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        let full = std::fs::canonicalize(path).map_err(Problem::io(format!(
+            "there is no cloud in {} (start one with `braid up --dir {}`)",
+            path.display(),
+            path.display()
+        )))?;
+        Ok(Self(full))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.join("store.db")
+    }
+    pub fn ca(&self) -> PathBuf {
+        self.join("ca.pem")
+    }
+    pub fn ca_key(&self) -> PathBuf {
+        self.join("ca.key")
+    }
+    pub fn certificate(&self) -> PathBuf {
+        self.join("server.pem")
+    }
+    pub fn key(&self) -> PathBuf {
+        self.join("server.key")
+    }
+    /// The password of the user `admin`.
+    pub fn password(&self) -> PathBuf {
+        self.join("admin-password")
+    }
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.join("kubeconfig")
+    }
+    /// How to reach the cloud, for the other commands.
+    pub fn access(&self) -> PathBuf {
+        self.join("access.json")
+    }
+    /// Tokens that `braid token` keeps for kubectl.
+    pub fn token_cache(&self) -> PathBuf {
+        self.join("token-cache.json")
+    }
+    pub fn log(&self) -> PathBuf {
+        self.join("braid.log")
+    }
+    /// The process that holds the cloud, by an exclusive lock on this file.
+    pub fn pid(&self) -> PathBuf {
+        self.join("braid.pid")
+    }
+    /// Where the commands ask the running process.
+    pub fn control(&self) -> PathBuf {
+        self.join("control.sock")
+    }
+    /// Where this host serves logs, consoles and commands.
+    pub fn host_socket(&self) -> PathBuf {
+        self.join("host.sock")
+    }
+    /// Where the CNI plugin asks for a pod's port.
+    pub fn cni_socket(&self) -> PathBuf {
+        self.join("cni.sock")
+    }
+
+    /// Begins the names of everything that must be unique on the machine and is outside the folder: namespaces,
+    /// bridges, nft tables. Made from the folder's path, so that a purge finds it without a running process.
+    pub fn prefix(&self) -> String {
+        let id = model::derived_id(&["dir", &self.0.to_string_lossy()]);
+        format!("b{}-", &id[..4])
+    }
+}
+
+/// Writes a file that only its owner can read, at once or not at all.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Problem> {
+    let part = path.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        let _ = std::fs::remove_file(&part);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(Problem::io(format!("writing {}", path.display())))
+}
+
+/// Reads a text file of the cloud's folder.
+pub fn read_text(path: &Path) -> Result<String, Problem> {
+    std::fs::read_to_string(path).map_err(Problem::io(format!("reading {}", path.display())))
+}

@@ -1,0 +1,77 @@
+//! The loop around the planners: a commit wakes it, it plans from a snapshot, commits each change by itself, and plans
+//! again until nothing is left to do. A refused change is not an error: the next snapshot shows why, and the planner
+//! thinks again.
+
+use std::time::Duration;
+
+use model::{Change, Snapshot, Time};
+use store::{Store, StoreFault};
+
+/// Planners look again after this long although nothing changed: time itself is an input of some.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// A planner: its name for the log, and the pure function.
+type Planner = (&'static str, fn(&Snapshot, Time) -> Vec<Change>);
+
+/// All planners, in the order in which a new thing passes them.
+const PLANNERS: &[Planner] = &[
+    ("namespace", plan::kube::namespace::plan),
+    ("deployment", plan::kube::deployment::plan),
+    ("replicaset", plan::kube::replicaset::plan),
+    ("server", plan::server::plan),
+    ("schedule", plan::schedule::plan),
+    ("port", plan::port::plan),
+    ("endpointslice", plan::kube::endpointslice::plan),
+    ("garbage", plan::kube::garbage::plan),
+];
+
+/// Runs until the process ends.
+pub async fn run(store: Store) {
+    let mut watch = None;
+    loop {
+        let snapshot = store.snapshot();
+        let revision = snapshot.revision();
+        if watch.is_none() {
+            watch = store.watch(revision).ok();
+        }
+        let mut moved = false;
+        for (name, plan) in PLANNERS {
+            // Each sees what the ones before it did in this round.
+            moved |= round(&store, name, *plan).await;
+        }
+        if moved {
+            continue;
+        }
+        let news = async {
+            match &mut watch {
+                Some(watch) => watch.next().await.map(|commits| commits.last().map_or(0, |c| c.revision)),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            result = async {
+                // Commits that the last round already saw are no news.
+                let mut news = Box::pin(news);
+                (&mut news).await
+            } => if result.is_err() { watch = None },
+        }
+    }
+}
+
+/// Plans once and commits; whether anything was committed.
+async fn round(store: &Store, name: &str, plan: fn(&Snapshot, Time) -> Vec<Change>) -> bool {
+    let snapshot = store.snapshot();
+    let mut moved = false;
+    for change in plan(&snapshot, Time::now()) {
+        match store.commit(&change).await {
+            Ok(_) => moved = true,
+            Err(StoreFault::Refused(refused)) => tracing::debug!(planner = name, "refused: {refused}"),
+            Err(e) => {
+                tracing::warn!(planner = name, "{e}");
+                return moved;
+            }
+        }
+    }
+    moved
+}

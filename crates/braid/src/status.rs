@@ -1,0 +1,100 @@
+//! `braid status` and `braid explain`: questions to the running process.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::paths::Dir;
+use crate::{DirArg, Problem, client, say};
+
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    dir: DirArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    dir: DirArg,
+    /// server, pod, port or host
+    kind: String,
+    /// The id or name; a pod's namespace may stand before it: default/web
+    name: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the process of the folder; an answer that is an error becomes a problem in its words.
+fn ask(dir: &Dir, path: &str) -> Result<Value, Problem> {
+    let answer = crate::small_runtime()?.block_on(client::unix(&dir.control(), client::get(path)?));
+    let answer = answer.map_err(|e| Problem::words(format!("the cloud in {} is not running ({e})", dir.path().display())))?;
+    let value = answer.json();
+    match value["error"].as_str() {
+        Some(error) => Err(Problem::words(error)),
+        None => Ok(value),
+    }
+}
+
+/// Exits with 0 when everything is well, with 1 when it is not.
+pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
+    let dir = Dir::open(&args.dir.dir)?;
+    let status = ask(&dir, "/status")?;
+    let code = if status["healthy"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if args.json {
+        say(format_args!("{status:#}"));
+        return Ok(code);
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    say(format_args!("braid {} at {} (pid {})", text(&status["version"]), text(&status["url"]), status["pid"]));
+    say(format_args!(
+        "up for {} s, ready after {} ms, {} MiB of memory, revision {}",
+        status["uptime_seconds"], status["ready_ms"], status["memory_mib"], status["revision"]
+    ));
+    say(format_args!("store: {}", well(&status["store"]["problem"])));
+    for host in status["hosts"].as_array().into_iter().flatten() {
+        say(format_args!(
+            "host {}: {} VMs ({}), {} pods, last seen {}",
+            text(&host["name"]), host["vms"], text(&host["accel"]), host["pods"], text(&host["heartbeat"])
+        ));
+        for part in host["parts"].as_array().into_iter().flatten() {
+            say(format_args!("  {}: {}", text(&part["part"]), well(&part["problem"])));
+        }
+    }
+    let counts: Vec<String> =
+        status["counts"].as_object().into_iter().flatten().map(|(name, n)| format!("{n} {name}")).collect();
+    say(counts.join(", "));
+    Ok(code)
+}
+
+fn well(problem: &Value) -> &str {
+    match problem.as_str() {
+        Some(text) if !text.is_empty() => text,
+        _ => "well",
+    }
+}
+
+pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Problem> {
+    let dir = Dir::open(&args.dir.dir)?;
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+    if !plain(&args.kind) || !plain(&args.name) || args.name.is_empty() {
+        return Err(Problem::words("a kind and an id or name, please: braid explain server vm1"));
+    }
+    let answer = ask(&dir, &format!("/explain/{}/{}", args.kind, args.name))?;
+    if args.json {
+        say(format_args!("{answer:#}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for thing in answer["things"].as_array().into_iter().flatten() {
+        say(format_args!("{} ({})", thing["name"].as_str().unwrap_or(""), thing["key"].as_str().unwrap_or("")));
+        for line in thing["lines"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            say(format_args!("  {line}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

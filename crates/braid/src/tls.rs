@@ -1,0 +1,103 @@
+//! The cloud's own certificate authority and the certificate of its one HTTPS port. Made at the first start and kept;
+//! the server's certificate is made anew when it nears its end or the names change.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use crate::Problem;
+use crate::paths::{Dir, read_text, write_private};
+
+fn failed(what: &str) -> impl FnOnce(rcgen::Error) -> Problem + '_ {
+    move |e| Problem::words(format!("{what}: {e}"))
+}
+
+/// Makes what is missing of the authority and the certificate. `names`: host names and addresses of the server.
+pub fn ensure(dir: &Dir, names: &[String]) -> Result<(), Problem> {
+    if !dir.ca().exists() || !dir.ca_key().exists() {
+        make_ca(dir)?;
+    }
+    let wanted = names.join("\n");
+    let stamp = dir.join("server.names");
+    let current = std::fs::read_to_string(&stamp).unwrap_or_default();
+    if current != wanted || !dir.certificate().exists() || !dir.key().exists() {
+        make_certificate(dir, names)?;
+        write_private(&stamp, wanted.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn make_ca(dir: &Dir) -> Result<(), Problem> {
+    let key = KeyPair::generate().map_err(failed("making the authority's key"))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Braid cloud authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    let certificate = params.self_signed(&key).map_err(failed("making the authority"))?;
+    write_private(&dir.ca_key(), key.serialize_pem().as_bytes())?;
+    write_private(&dir.ca(), certificate.pem().as_bytes())
+}
+
+fn make_certificate(dir: &Dir, names: &[String]) -> Result<(), Problem> {
+    let ca_key = KeyPair::from_pem(&read_text(&dir.ca_key())?).map_err(failed("reading the authority's key"))?;
+    let issuer = Issuer::from_ca_cert_pem(&read_text(&dir.ca())?, ca_key).map_err(failed("reading the authority"))?;
+    let key = KeyPair::generate().map_err(failed("making the server's key"))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "braid");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    for name in names {
+        let san = match name.parse::<IpAddr>() {
+            Ok(ip) => SanType::IpAddress(ip),
+            Err(_) => SanType::DnsName(name.as_str().try_into().map_err(failed("naming the server"))?),
+        };
+        params.subject_alt_names.push(san);
+    }
+    let certificate = params.signed_by(&key, &issuer).map_err(failed("making the server's certificate"))?;
+    write_private(&dir.key(), key.serialize_pem().as_bytes())?;
+    write_private(&dir.certificate(), format!("{}{}", certificate.pem(), read_text(&dir.ca())?).as_bytes())
+}
+
+/// The server's side of TLS. Clients may show a certificate of the cloud's authority.
+pub fn server_config(dir: &Dir) -> Result<Arc<rustls::ServerConfig>, Problem> {
+    let bad = |e: rustls::pki_types::pem::Error| Problem::words(format!("reading the server's certificate: {e}"));
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(dir.certificate()).map_err(bad)?.collect::<Result<_, _>>().map_err(bad)?;
+    let key = PrivateKeyDer::from_pem_file(dir.key()).map_err(bad)?;
+    let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots(dir)?))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| Problem::words(format!("trusting the cloud's authority: {e}")))?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(|e| Problem::words(format!("using the server's certificate: {e}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A client's side of TLS that trusts the cloud's authority alone.
+pub fn client_config(dir: &Dir) -> Result<Arc<rustls::ClientConfig>, Problem> {
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots(dir)?).with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn roots(dir: &Dir) -> Result<rustls::RootCertStore, Problem> {
+    let bad = |e: String| Problem::words(format!("reading {}: {e}", dir.ca().display()));
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(dir.ca()).map_err(|e| bad(e.to_string()))? {
+        let certificate = certificate.map_err(|e| bad(e.to_string()))?;
+        roots.add(certificate).map_err(|e| bad(e.to_string()))?;
+    }
+    Ok(roots)
+}
+
+/// Uses ring everywhere: two providers may be linked in, and rustls wants to be told.
+pub fn install_provider() {
+    // An error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -1,0 +1,230 @@
+//! `braid up`: wires the crates together and serves. The order matters only for what must exist first; everything else
+//! waits for rows.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent::{Agent, Drivers};
+use clap::{Args, ValueEnum};
+use gate::Gate;
+use model::{Change, Host, Time};
+use nix::fcntl::{Flock, FlockArg};
+use store::Store;
+
+use crate::bootstrap::{self, Ranges};
+use crate::control::{self, About};
+use crate::env::Access;
+use crate::listen::{self, Faces};
+use crate::paths::{Dir, read_text, write_private};
+use crate::{DirArg, Problem, say, streams, tls};
+
+mod detach;
+pub mod host;
+mod images;
+
+/// How VMs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    Kvm,
+    Tcg,
+}
+
+#[derive(Args, Clone)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub dir: DirArg,
+    /// The address and port of the APIs
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Go to the background when ready
+    #[arg(long)]
+    pub detach: bool,
+    /// Run nothing for real: simulated VMs, pods and networks, no root needed
+    #[arg(long)]
+    pub sim: bool,
+    /// How VMs run; without it, KVM if it really executes guests
+    #[arg(long)]
+    pub accel: Option<Accel>,
+    /// Where rows are kept, instead of a file in the folder: etcd://HOST:PORT
+    #[arg(long)]
+    pub store: Option<String>,
+    /// The addresses that face the outside; only the first start looks at it
+    #[arg(long, default_value = "172.24.4.0/24", value_parser = parse_range)]
+    pub public: (Ipv4Addr, u8),
+    /// Where images for the first start lie: tiny.img, tiny.vmlinuz, tiny.initrd, tiny-oci.tar
+    #[arg(long, env = "BRAID_IMAGES", default_value = "/var/cache/braid/images")]
+    pub images: PathBuf,
+}
+
+fn parse_range(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let (base, prefix) = text.split_once('/').ok_or("a range like 172.24.4.0/24, please")?;
+    let base: Ipv4Addr = base.parse().map_err(|_| format!("{base} is not an IPv4 address"))?;
+    let prefix: u8 = prefix.parse().map_err(|_| format!("{prefix} is not a prefix length"))?;
+    if !(8..=29).contains(&prefix) || u32::from(base) & ((1u32 << (32 - u32::from(prefix))) - 1) != 0 {
+        return Err(format!("{text} is not a range of 8 to 2^24 addresses"));
+    }
+    Ok((base, prefix))
+}
+
+pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
+    let dir = Dir::create(&args.dir.dir)?;
+    if args.detach {
+        return detach::run(&args, &dir);
+    }
+    let started = Instant::now();
+    let lock = hold(&dir)?;
+    log_to_stderr();
+    tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .enable_all()
+        .build()
+        .map_err(Problem::io("starting"))?;
+    let result = runtime.block_on(serve(args, dir, started));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    drop(lock);
+    result
+}
+
+/// Takes the folder for this process, or says who has it.
+fn hold(dir: &Dir) -> Result<Flock<File>, Problem> {
+    let what = || format!("taking {}", dir.pid().display());
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(dir.pid()).map_err(Problem::io(what()))?;
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
+        let pid = std::fs::read_to_string(dir.pid()).unwrap_or_default();
+        Problem::words(format!("the cloud in {} is up already (pid {})", dir.path().display(), pid.trim()))
+    })?;
+    std::fs::write(dir.pid(), std::process::id().to_string()).map_err(Problem::io(what()))?;
+    Ok(lock)
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BRAID_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}
+
+async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Problem> {
+    let listener = tokio::net::TcpListener::bind(args.listen)
+        .await
+        .map_err(Problem::io(format!("listening on {} (another cloud or program there?)", args.listen)))?;
+    let address = listener.local_addr().map_err(Problem::io("listening"))?;
+    // What other programs on this machine connect to.
+    let authority = if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
+    tls::ensure(&dir, &server_names(address))?;
+    let store = open_store(&args, &dir).await?;
+    let about = Arc::new(About { store: store.clone(), started, authority: authority.clone(), ready_ms: Default::default() });
+    control::serve(&dir, about.clone()).await?;
+
+    let now = Time::now();
+    let gate = Arc::new(Gate::new(store.clone()));
+    let fresh = first_password(&dir, &gate).await?;
+    let cluster_id = bootstrap::run(&store, &Ranges { public: args.public }, now).await?;
+    let blobs = blob::Blobs::new(dir.join("blobs"));
+    let name = host::name();
+    host::register(&store, &name, &dir, now).await?;
+    Access { authority: authority.clone(), user: "admin".into(), project: "demo".into(), cluster_id }.write(&dir)?;
+
+    let made = host::drivers(&args, &dir, &store, &authority)?;
+    let agent = Agent::new(
+        agent::Config {
+            host: name,
+            dir: dir.path().to_owned(),
+            prefix: dir.prefix(),
+            endpoint: format!("unix:{}", dir.host_socket().display()),
+            blobs: blobs.clone(),
+            clock: Time::now,
+        },
+        store.clone(),
+        made,
+    );
+    host::serve(&dir, &agent)?;
+    let faces = Faces {
+        openstack: face_openstack::router(face_openstack::Cloud {
+            store: store.clone(),
+            blobs: blobs.clone(),
+            gate: gate.clone(),
+            base_url: format!("https://{authority}"),
+            region: "RegionOne".into(),
+            streams: Arc::new(streams::Streams),
+        }),
+        kube: face_kube::router(face_kube::Kube::new(store.clone(), gate.clone())),
+        registry: face_registry::router(face_registry::Registry::new(store.clone(), blobs.clone(), gate.clone())),
+    };
+    tokio::spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
+    tokio::spawn(crate::planner::run(store.clone()));
+    tokio::spawn(agent.run());
+    images::import(&store, &blobs, &args.images).await?;
+
+    let ms = started.elapsed().as_millis();
+    let _ = about.ready_ms.set(ms);
+    say(format_args!("braid is up at https://{authority} after {ms} ms; log in with: eval \"$(braid env --dir {})\"", dir.path().display()));
+    if fresh {
+        say(format_args!("first start: the password of the user admin is {} (kept in {})", read_text(&dir.password())?.trim(), dir.password().display()));
+    }
+    wait_for_end().await;
+    store.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open_store(args: &UpArgs, dir: &Dir) -> Result<Store, Problem> {
+    match &args.store {
+        Some(url) if url.starts_with("etcd://") => Ok(Store::open_etcd(url).await?),
+        Some(url) => Err(Problem::words(format!("{url} is not a store that braid knows: etcd://HOST:PORT is"))),
+        None => Ok(Store::open_sqlite(dir.store()).await?),
+    }
+}
+
+/// Makes the first users with a random password; whether this was the first start.
+async fn first_password(dir: &Dir, gate: &Gate) -> Result<bool, Problem> {
+    if !dir.password().exists() {
+        write_private(&dir.password(), format!("{}\n", random_password()).as_bytes())?;
+    }
+    let password = read_text(&dir.password())?;
+    Ok(gate.bootstrap(password.trim(), &random_password()).await?)
+}
+
+fn random_password() -> String {
+    // A version 4 UUID has 122 random bits from the system's source.
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// Names and addresses by which clients may know the server.
+fn server_names(address: SocketAddr) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), host::name()];
+    if address.ip().is_unspecified() {
+        names.extend(host::addresses());
+    } else {
+        names.push(address.ip().to_string());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
+    names
+}
+
+async fn wait_for_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tracing::info!("stopping; VMs and containers go on running");
+}
+
+/// Commits a row unless it exists.
+async fn create_host(store: &Store, host: Host) -> Result<(), Problem> {
+    store
+        .transact(|snapshot| match snapshot.get::<Host>(&host.name) {
+            Some(_) => Ok((Change::new(), ())),
+            None => Ok((Change::from(host.clone()), ())),
+        })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! This machine as a host: its row, its drivers, its sockets. The one place that names real drivers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agent::{Agent, Drivers};
+use async_trait::async_trait;
+use driver_cri::{CniAddress, CniHandler, CniPlugged, CniRequest, Cri};
+use driver_linuxnet::LinuxNet;
+use driver_qemu::Qemu;
+use model::Time;
+use store::Store;
+
+use super::{Accel, UpArgs, create_host};
+use crate::Problem;
+use crate::control::private_socket;
+use crate::paths::Dir;
+
+/// The machine's name: the Host row's and the Node's.
+pub fn name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_lowercase();
+    if name.is_empty() { "localhost".into() } else { name }
+}
+
+/// The machine's own addresses.
+pub fn addresses() -> Vec<String> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let ips = all.filter_map(|a| a.address).filter_map(|a| a.as_sockaddr_in().map(|a| a.ip().to_string()));
+    ips.collect()
+}
+
+/// Makes the Host row at the first start.
+pub async fn register(store: &Store, name: &str, dir: &Dir, now: Time) -> Result<(), Problem> {
+    let endpoint = format!("unix:{}", dir.host_socket().display());
+    create_host(store, agent::host::measure(name, dir.path(), &endpoint, now)).await
+}
+
+/// The drivers that the arguments ask for.
+pub fn drivers(args: &UpArgs, dir: &Dir, store: &Store, authority: &str) -> Result<Drivers, Problem> {
+    if args.sim {
+        return Ok(simulated());
+    }
+    install_cni(&dir.join("cni"))?;
+    let answers = agent::metadata::Answers::new(store.clone());
+    let net = LinuxNet::new(driver_linuxnet::Config {
+        prefix: dir.prefix(),
+        dir: dir.join("net"),
+        metadata: answers,
+    });
+    let accel = args.accel.map(|accel| match accel {
+        Accel::Kvm => driver_qemu::Accel::Kvm,
+        Accel::Tcg => driver_qemu::Accel::Tcg,
+    });
+    let vm = Qemu::new(driver_qemu::Config { dir: dir.join("vms"), accel, ..driver_qemu::Config::default() });
+    Ok(Drivers { vm: Arc::new(vm), pod: Arc::new(cri(dir, authority)), net: Arc::new(net) })
+}
+
+/// The container driver of a folder. A purge needs it without a running cloud, and without an authority.
+pub fn cri(dir: &Dir, authority: &str) -> Cri {
+    Cri::new(driver_cri::Config {
+        dir: dir.join("cri"),
+        prefix: format!("braid-{}", dir.prefix().trim_end_matches('-')),
+        registry: Some(driver_cri::Registry {
+            name: "braid.local".into(),
+            url: format!("https://{authority}"),
+            ca: Some(dir.ca()),
+        }),
+        credentials: None,
+        cni_bin_dir: dir.join("cni"),
+        cni_socket: dir.cni_socket(),
+    })
+}
+
+fn simulated() -> Drivers {
+    let host = driver::sim::Host::default();
+    Drivers { vm: Arc::new(host.clone()), pod: Arc::new(host.clone()), net: Arc::new(host) }
+}
+
+/// Puts this program where containerd looks for network plugins.
+fn install_cni(bin: &Path) -> Result<(), Problem> {
+    let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
+    std::fs::create_dir_all(bin).map_err(Problem::io(format!("making {}", bin.display())))?;
+    for name in ["braid-cni", "loopback"] {
+        let link = bin.join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&program, &link).map_err(Problem::io(format!("making {}", link.display())))?;
+    }
+    Ok(())
+}
+
+/// Serves the host's sockets: streams for the faces, questions of the CNI plugin.
+pub fn serve(dir: &Dir, agent: &Agent) -> Result<(), Problem> {
+    let listener = private_socket(&dir.host_socket())?;
+    let router = agent::streams::router(agent.clone());
+    tokio::spawn(async move {
+        if let Err(e) = axum::serve(listener, router).await {
+            tracing::error!("the host's socket ended: {e}");
+        }
+    });
+    let (socket, handler) = (dir.cni_socket(), Arc::new(Cni(agent.clone())));
+    tokio::spawn(async move {
+        if let Err(e) = driver_cri::serve_cni(&socket, handler).await {
+            tracing::error!("the socket of the network plugin ended: {e}");
+        }
+    });
+    Ok(())
+}
+
+struct Cni(Agent);
+
+#[async_trait]
+impl CniHandler for Cni {
+    async fn add(&self, request: &CniRequest) -> driver::Result<CniPlugged> {
+        let plugged = agent::cni::add(&self.0, &request.pod_uid, &request.netns, &request.ifname).await?;
+        let ips = plugged.addresses.into_iter().map(|(address, gateway)| CniAddress { address, gateway });
+        Ok(CniPlugged { ips: ips.collect(), mac: plugged.mac })
+    }
+
+    async fn del(&self, request: &CniRequest) -> driver::Result<()> {
+        agent::cni::del(&self.0, &request.pod_uid).await
+    }
+
+    async fn check(&self, _: &CniRequest) -> driver::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! Reads from containerd what pods there are. Only what carries our labels is a pod of ours; there is nothing else in
+//! our own containerd, but a person may have tried something by hand.
+
+use std::collections::{BTreeMap, HashMap};
+
+use driver::{ContainerState, Result, SeenContainer, SeenPod};
+use k8s_cri::v1;
+use model::Time;
+
+use crate::client::look;
+use crate::{Cri, spec};
+
+/// What a container was when last asked for. Neither its start nor its end changes any more, so each is asked for once.
+pub struct Known {
+    state: i32,
+    seen: ContainerState,
+    image_ref: String,
+}
+
+impl Cri {
+    pub(crate) async fn seen(&self) -> Result<Vec<SeenPod>> {
+        let client = self.up().await?;
+        // Containers first: one that is made in between belongs to a sandbox that the second list has.
+        let containers = client.containers(None).await?;
+        let sandboxes = client.sandboxes(None).await?;
+        let mut statuses = self.statuses.lock().await;
+        statuses.retain(|id, _| containers.iter().any(|c| c.id == *id));
+        let mut pods: BTreeMap<String, (SeenPod, u32)> = BTreeMap::new();
+        for sandbox in sandboxes {
+            note_sandbox(&mut pods, sandbox);
+        }
+        for container in containers {
+            let uid = container.labels.get(spec::POD_UID).cloned().unwrap_or_default();
+            let Some((pod, _)) = pods.get_mut(&uid) else { continue };
+            if let Some(seen) = self.seen_container(container, &mut statuses).await? {
+                pod.containers.push(seen);
+            }
+        }
+        let mut pods: Vec<SeenPod> = pods.into_values().map(|(pod, _)| pod).collect();
+        for pod in &mut pods {
+            pod.containers.sort_by(|a, b| (&a.name, a.attempt).cmp(&(&b.name, b.attempt)));
+        }
+        Ok(pods)
+    }
+
+    /// None if it went away meanwhile.
+    async fn seen_container(
+        &self,
+        container: v1::Container,
+        statuses: &mut HashMap<String, Known>,
+    ) -> Result<Option<SeenContainer>> {
+        let known = statuses.get(&container.id).filter(|known| known.state == container.state);
+        if known.is_none() {
+            let request = v1::ContainerStatusRequest { container_id: container.id.clone(), verbose: false };
+            let answer = self.client.runtime().container_status(request).await;
+            if answer.as_ref().is_err_and(|s| s.code() == tonic::Code::NotFound) {
+                return Ok(None);
+            }
+            let answer = look("look at a container", std::future::ready(answer)).await?;
+            let Some(status) = answer.status else { return Ok(None) };
+            let state = state(&status);
+            statuses
+                .insert(container.id.clone(), Known { state: status.state, seen: state, image_ref: status.image_ref });
+        }
+        let Some(known) = statuses.get(&container.id) else { return Ok(None) };
+        let metadata = container.metadata.unwrap_or_default();
+        let label = |key: &str| container.labels.get(key).map(String::as_str).unwrap_or_default();
+        let (namespace, name, uid) = (label(spec::POD_NAMESPACE), label(spec::POD_NAME), label(spec::POD_UID));
+        let logs = spec::log_dir(&self.paths.dir, namespace, name, uid);
+        Ok(Some(SeenContainer {
+            log_path: logs.join(spec::log_file(&metadata.name, metadata.attempt)),
+            id: container.id,
+            name: metadata.name,
+            attempt: metadata.attempt,
+            image: container.image.unwrap_or_default().image,
+            image_ref: known.image_ref.clone(),
+            state: known.seen.clone(),
+        }))
+    }
+}
+
+/// A pod whose sandbox was replaced has several for a moment: the latest counts.
+fn note_sandbox(pods: &mut BTreeMap<String, (SeenPod, u32)>, sandbox: v1::PodSandbox) {
+    let Some(uid) = sandbox.labels.get(spec::POD_UID).cloned() else { return };
+    let metadata = sandbox.metadata.unwrap_or_default();
+    if pods.get(&uid).is_some_and(|(_, attempt)| *attempt > metadata.attempt) {
+        return;
+    }
+    let pod = SeenPod {
+        uid: uid.clone(),
+        name: metadata.name,
+        namespace: metadata.namespace,
+        cluster_id: sandbox.labels.get(spec::CLUSTER).cloned().unwrap_or_default(),
+        ready: sandbox.state == v1::PodSandboxState::SandboxReady as i32,
+        created: time(sandbox.created_at),
+        containers: Vec::new(),
+    };
+    pods.insert(uid, (pod, metadata.attempt));
+}
+
+fn state(status: &v1::ContainerStatus) -> ContainerState {
+    let when = |nanoseconds| time(nanoseconds).unwrap_or_default();
+    match v1::ContainerState::try_from(status.state) {
+        Ok(v1::ContainerState::ContainerCreated) => ContainerState::Created,
+        Ok(v1::ContainerState::ContainerRunning) => ContainerState::Running { started: when(status.started_at) },
+        Ok(v1::ContainerState::ContainerExited) => ContainerState::Exited {
+            code: status.exit_code,
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+            started: when(status.started_at),
+            finished: when(status.finished_at),
+        },
+        _ => ContainerState::Unknown,
+    }
+}
+
+/// containerd's nanoseconds; zero is never.
+fn time(nanoseconds: i64) -> Option<Time> {
+    (nanoseconds > 0).then(|| Time::from_nanosecond(i128::from(nanoseconds)).ok()).flatten()
+}

@@ -1,0 +1,298 @@
+//! DHCPv4, answered inside the namespace: one socket a bridge. There is no lease file: who gets what is in the store, so
+//! a lease is long, and a new process knows all that the old one knew.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use dhcproto::v4::{
+    Decodable, Decoder, DhcpOption, Encodable, Encoder, Message, MessageType, Opcode, OptionCode, UnknownOption,
+};
+use dhcproto::Name;
+use model::hostnet::{Bridge, Scope, Wire};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+use std::os::fd::AsRawFd;
+
+use crate::address::{Mac, parse_cidr, range, number};
+use crate::dhcp_options;
+use crate::facts::{Current, Facts};
+
+const LEASE_SECONDS: u32 = 86_400;
+/// Clients may take no less for granted (RFC 1542).
+const SHORTEST: usize = 300;
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+// Packets between two namespaces of one kernel have no checksum yet when a client reads them raw, and some clients drop
+// them for it. None at all is allowed, and is accepted by all.
+nix::setsockopt_impl!(NoChecksum, libc::SOL_SOCKET, libc::SO_NO_CHECK, bool, nix::sys::socket::sockopt::SetBool);
+
+/// Turns off UDP checksums of a socket.
+#[derive(Clone, Copy)]
+struct NoChecksum;
+
+/// Opens the socket of a bridge; runs in the namespace.
+pub fn open(bridge: &str) -> io::Result<std::net::UdpSocket> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::Broadcast, &true)?;
+    setsockopt(&fd, sockopt::BindToDevice, &bridge.into())?;
+    setsockopt(&fd, NoChecksum, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 67)))?;
+    Ok(fd.into())
+}
+
+/// Answers on a bridge until it is dropped.
+pub async fn serve(socket: tokio::net::UdpSocket, network_id: String, facts: Current) {
+    let mut buffer = [0; 1500];
+    loop {
+        let Ok((length, _)) = socket.recv_from(&mut buffer).await else {
+            // A bridge that went away ends this server with it; anything else passes.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(request) = Message::decode(&mut Decoder::new(&buffer[..length])) else { continue };
+        if let Some((answer, target)) = answer(&facts.get(), &network_id, &request)
+            && let Err(error) = socket.send_to(&answer, SocketAddr::from((target, 68))).await
+        {
+            tracing::warn!(network_id, %error, "a DHCP answer could not be sent");
+        }
+    }
+}
+
+/// What a client is told, and where.
+fn answer(facts: &Facts, network_id: &str, request: &Message) -> Option<(Vec<u8>, Ipv4Addr)> {
+    if request.opcode() != Opcode::BootRequest || request.hlen() != 6 {
+        return None;
+    }
+    let mac = Mac(request.chaddr().get(..6)?.try_into().ok()?);
+    let (bridge, wire) = facts.port_by_mac(network_id, mac)?;
+    let asked = match request.opts().get(OptionCode::RequestedIpAddress) {
+        Some(DhcpOption::RequestedIpAddress(address)) => Some(*address),
+        _ => Some(request.ciaddr()).filter(|address| !address.is_unspecified()),
+    };
+    let leases = leases(bridge, wire);
+    let (scope, address) = leases.iter().find(|lease| Some(lease.1) == asked).or(leases.first())?;
+    let server = server(bridge, scope)?;
+    if let Some(DhcpOption::ServerIdentifier(other)) = request.opts().get(OptionCode::ServerIdentifier)
+        && *other != server
+    {
+        return None;
+    }
+    let kind = match request.opts().msg_type()? {
+        MessageType::Discover => MessageType::Offer,
+        MessageType::Request if asked == Some(*address) => MessageType::Ack,
+        MessageType::Request => MessageType::Nak,
+        MessageType::Inform => MessageType::Ack,
+        _ => return None,
+    };
+    let mut message = Message::default();
+    message.set_opcode(Opcode::BootReply).set_xid(request.xid()).set_flags(request.flags());
+    message.set_chaddr(&mac.0).set_giaddr(request.giaddr());
+    message.opts_mut().insert(DhcpOption::MessageType(kind));
+    message.opts_mut().insert(DhcpOption::ServerIdentifier(server));
+    let mut target = Ipv4Addr::BROADCAST;
+    if kind != MessageType::Nak {
+        if request.opts().has_msg_type(MessageType::Inform) {
+            message.set_ciaddr(request.ciaddr());
+        } else {
+            message.set_yiaddr(*address).set_siaddr(server);
+            message.opts_mut().insert(DhcpOption::AddressLeaseTime(LEASE_SECONDS));
+        }
+        describe(&mut message, facts, wire, scope, server);
+        if !request.ciaddr().is_unspecified() {
+            target = request.ciaddr();
+        }
+    }
+    let mut bytes = Vec::with_capacity(SHORTEST);
+    message.encode(&mut Encoder::new(&mut bytes)).ok()?;
+    if bytes.len() < SHORTEST {
+        bytes.resize(SHORTEST, 0);
+    }
+    Some((bytes, target))
+}
+
+/// The addresses of a port that DHCP may tell it.
+fn leases<'a>(bridge: &'a Bridge, wire: &Wire) -> Vec<(&'a Scope, Ipv4Addr)> {
+    let addresses = wire.addresses.iter().filter_map(|(address, _)| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    addresses
+        .filter_map(|address| {
+            let within = |scope: &&Scope| {
+                let (first, last) = range(scope.base, scope.prefix);
+                scope.dhcp && scope.base.is_ipv4() && (first..=last).contains(&number(address.into()))
+            };
+            bridge.subnets.iter().find(within).map(|scope| (scope, address))
+        })
+        .collect()
+}
+
+/// The address from which a subnet is served.
+fn server(bridge: &Bridge, scope: &Scope) -> Option<Ipv4Addr> {
+    let (first, last) = range(scope.base, scope.prefix);
+    let held = bridge.addresses.iter().map(|(address, _)| *address);
+    let mut own = held.filter(|address| address.is_ipv4() && (first..=last).contains(&number(*address)));
+    match scope.server.or_else(|| own.next())? {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// The options of a lease.
+fn describe(message: &mut Message, facts: &Facts, wire: &Wire, scope: &Scope, server: Ipv4Addr) {
+    let v4 = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    };
+    let options = message.opts_mut();
+    let mask = u32::MAX.checked_shl(32 - u32::from(scope.prefix.min(32))).unwrap_or(0);
+    options.insert(DhcpOption::SubnetMask(Ipv4Addr::from(mask)));
+    if let Ok(mtu) = u16::try_from(wire.mtu) {
+        options.insert(DhcpOption::InterfaceMtu(mtu));
+    }
+    let gateway = scope.gateway.as_ref().and_then(v4);
+    if let Some(gateway) = gateway {
+        options.insert(DhcpOption::Router(vec![gateway]));
+    }
+    let mut dns: Vec<Ipv4Addr> = scope.dns.iter().filter_map(v4).collect();
+    if dns.is_empty() {
+        dns.push(server);
+    }
+    options.insert(DhcpOption::DomainNameServer(dns));
+    if !wire.hostname.is_empty() {
+        options.insert(DhcpOption::Hostname(wire.hostname.clone()));
+    }
+    let Some(domain) = facts.domain() else { return };
+    if let Some(first) = domain.zone.search.first() {
+        options.insert(DhcpOption::DomainName(first.clone()));
+        let names: Vec<Name> = domain.zone.search.iter().filter_map(|name| Name::from_ascii(name).ok()).collect();
+        options.insert(DhcpOption::DomainSearch(names));
+    }
+    let mut routes: Vec<(Ipv4Addr, u8, Ipv4Addr)> = Vec::new();
+    for (destination, hop) in &scope.routes {
+        if let (Some((IpAddr::V4(base), prefix)), Some(hop)) = (parse_cidr(destination), v4(hop)) {
+            routes.push((base, prefix, hop));
+        }
+    }
+    if domain.metadata {
+        routes.push((METADATA, 32, server));
+    }
+    // A client that reads these does not read the router option.
+    routes.extend(gateway.map(|gateway| (Ipv4Addr::UNSPECIFIED, 0, gateway)));
+    let bytes = classless(&routes);
+    if !bytes.is_empty() && bytes.len() <= 255 {
+        options.insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, bytes)));
+    }
+    for (name, value, _) in wire.dhcp_options.iter().filter(|option| !option.2) {
+        if let Some((code, bytes)) = dhcp_options::read(name, value) {
+            options.insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), bytes)));
+        }
+    }
+}
+
+/// Routes as RFC 3442 writes them.
+fn classless(routes: &[(Ipv4Addr, u8, Ipv4Addr)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (base, prefix, hop) in routes {
+        bytes.push(*prefix);
+        bytes.extend(&base.octets()[..usize::from(prefix.div_ceil(8)).min(4)]);
+        bytes.extend(hop.octets());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use model::hostnet::Domain;
+
+    use super::*;
+
+    fn facts() -> Facts {
+        let wire = Wire {
+            port_id: "p".into(),
+            device: "tap0".into(),
+            plug: model::hostnet::Plug::Tap,
+            mac: "02:00:00:00:00:05".into(),
+            addresses: vec![("10.0.0.5".parse().unwrap(), 24)],
+            gateway: None,
+            mtu: 1450,
+            up: true,
+            allowed_pairs: Vec::new(),
+            rules: None,
+            hostname: "web-1".into(),
+            device_id: String::new(),
+            dhcp_options: vec![("bootfile-name".into(), "boot.efi".into(), false), ("mtu".into(), "1400".into(), true)],
+        };
+        let scope = Scope {
+            subnet_id: "s".into(),
+            base: "10.0.0.0".parse().unwrap(),
+            prefix: 24,
+            gateway: Some("10.0.0.1".parse().unwrap()),
+            dhcp: true,
+            server: Some("10.0.0.1".parse().unwrap()),
+            dns: Vec::new(),
+            routes: vec![("10.9.0.0/16".into(), "10.0.0.9".parse().unwrap())],
+            ipv6_ra_mode: None,
+        };
+        let bridge = Bridge {
+            network_id: "n".into(),
+            vni: 1,
+            mtu: 1450,
+            addresses: vec![("10.0.0.1".parse().unwrap(), 24)],
+            mac: "02:aa:00:00:00:01".into(),
+            subnets: vec![scope],
+            ports: vec![wire],
+            peers: Vec::new(),
+            remote_ports: Vec::new(),
+        };
+        Facts::new(&Domain {
+            id: "d".into(),
+            bridges: vec![bridge],
+            uplinks: Vec::new(),
+            routes: Vec::new(),
+            services: Vec::new(),
+            zone: Default::default(),
+            metadata: true,
+        })
+    }
+
+    fn ask(kind: MessageType, asked: Option<Ipv4Addr>) -> Option<Message> {
+        let mut request = Message::default();
+        request.set_chaddr(&[2, 0, 0, 0, 0, 5]);
+        request.opts_mut().insert(DhcpOption::MessageType(kind));
+        if let Some(asked) = asked {
+            request.opts_mut().insert(DhcpOption::RequestedIpAddress(asked));
+        }
+        let (bytes, _) = answer(&facts(), "n", &request)?;
+        assert!(bytes.len() >= SHORTEST);
+        Message::decode(&mut Decoder::new(&bytes)).ok()
+    }
+
+    #[test]
+    fn a_port_is_offered_its_address_with_routes() {
+        let offer = ask(MessageType::Discover, None).unwrap();
+        assert_eq!(offer.yiaddr(), Ipv4Addr::new(10, 0, 0, 5));
+        assert_eq!(offer.opts().get(OptionCode::SubnetMask), Some(&DhcpOption::SubnetMask([255, 255, 255, 0].into())));
+        assert_eq!(offer.opts().get(OptionCode::InterfaceMtu), Some(&DhcpOption::InterfaceMtu(1450)));
+        let Some(DhcpOption::ClasslessStaticRoute(routes)) = offer.opts().get(OptionCode::ClasslessStaticRoute) else {
+            panic!("no routes")
+        };
+        assert_eq!(routes.len(), 3);
+        let boot = Some(&DhcpOption::BootfileName(b"boot.efi".to_vec()));
+        assert_eq!(offer.opts().get(OptionCode::BootfileName), boot);
+    }
+
+    #[test]
+    fn a_wrong_address_is_refused_and_a_stranger_is_ignored() {
+        let own = Some(Ipv4Addr::new(10, 0, 0, 5));
+        assert!(ask(MessageType::Request, own).unwrap().opts().has_msg_type(MessageType::Ack));
+        let other = Some(Ipv4Addr::new(10, 0, 0, 6));
+        assert!(ask(MessageType::Request, other).unwrap().opts().has_msg_type(MessageType::Nak));
+        assert!(ask(MessageType::Release, own).is_none());
+        let mut stranger = Message::default();
+        stranger.set_chaddr(&[2, 0, 0, 0, 0, 6]);
+        stranger.opts_mut().insert(DhcpOption::MessageType(MessageType::Discover));
+        assert!(answer(&facts(), "n", &stranger).is_none());
+    }
+}

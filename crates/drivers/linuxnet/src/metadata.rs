@@ -1,0 +1,90 @@
+//! The guests' metadata service: HTTP at 169.254.169.254 in the namespace. Who asks is told by the source address, which
+//! a port cannot forge; what is answered, the agent decides.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use driver::Metadata;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::{Backlog, SockType, listen};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::facts::Current;
+
+/// Where guests look for it.
+pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+const CONNECTIONS: usize = 64;
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Opens the listener; runs in the namespace.
+pub fn open() -> io::Result<std::net::TcpListener> {
+    let fd = crate::dns::bound(ADDRESS, SockType::Stream, 80)?;
+    listen(&fd, Backlog::new(64)?)?;
+    Ok(fd.into())
+}
+
+/// Answers until it is dropped.
+pub async fn serve(listener: TcpListener, facts: Current, metadata: Arc<dyn Metadata>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, client)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= CONNECTIONS {
+            connections.join_next().await;
+        }
+        let (facts, metadata) = (facts.clone(), metadata.clone());
+        connections.spawn(async move {
+            let _ = timeout(LONGEST, converse(stream, client.ip(), facts, metadata)).await;
+        });
+    }
+}
+
+async fn converse(stream: TcpStream, client: IpAddr, facts: Current, metadata: Arc<dyn Metadata>) {
+    let service = service_fn(|request| {
+        let (facts, metadata) = (facts.clone(), metadata.clone());
+        async move { Ok::<_, Infallible>(answer(&request, client, &facts, &*metadata).await) }
+    });
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10))
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    client: IpAddr,
+    facts: &Current,
+    metadata: &dyn Metadata,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return response(405, "text/plain", b"405 Method Not Allowed".to_vec());
+    }
+    let port = facts.get().port_by_address(client).map(|wire| wire.port_id.clone());
+    let Some(port) = port else {
+        return response(404, "text/plain", b"404 Not Found".to_vec());
+    };
+    let (status, kind, body) = metadata.get(&port, request.uri().path()).await;
+    response(status, kind, body)
+}
+
+fn response(status: u16, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}

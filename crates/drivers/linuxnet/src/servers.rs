@@ -1,0 +1,102 @@
+//! The servers of a domain: which run, on sockets made in its namespace.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use driver::Metadata;
+use model::hostnet::Domain;
+use tokio::task::JoinHandle;
+
+use crate::facts::{Current, Facts};
+use crate::netlink::Link;
+use crate::netns::Netns;
+use crate::{dhcp, dns, metadata, names};
+
+/// What makes a server the same as before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// The network, and its bridge's index: a new bridge needs a new socket.
+    Dhcp(String, u32),
+    Dns(IpAddr),
+    Metadata,
+}
+
+/// A server's tasks; they end with it.
+struct Running(Vec<JoinHandle<()>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// All servers of a domain.
+pub struct Servers {
+    facts: Current,
+    running: BTreeMap<Key, Running>,
+    metadata: Arc<dyn Metadata>,
+}
+
+impl Servers {
+    pub fn new(metadata: Arc<dyn Metadata>) -> Servers {
+        Servers { facts: Current::default(), running: BTreeMap::new(), metadata }
+    }
+
+    /// Tells the servers what is true now, ends those that are not wanted and starts those that are missing.
+    pub async fn ensure(&mut self, domain: &Domain, netns: &Netns, links: &[Link]) -> io::Result<()> {
+        if self.facts.get().domain() != Some(domain) {
+            self.facts.set(Facts::new(domain));
+        }
+        let wanted = wanted(domain, links);
+        self.running.retain(|key, running| wanted.contains(key) && running.0.iter().all(|task| !task.is_finished()));
+        for key in wanted {
+            if !self.running.contains_key(&key) {
+                let running = self.start(&key, netns).await?;
+                self.running.insert(key, running);
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, key: &Key, netns: &Netns) -> io::Result<Running> {
+        let facts = self.facts.clone();
+        let tasks = match key.clone() {
+            Key::Dhcp(network_id, _) => {
+                let bridge = names::bridge(&network_id);
+                let socket = netns.run(move || dhcp::open(&bridge)).await?;
+                vec![tokio::spawn(dhcp::serve(tokio::net::UdpSocket::from_std(socket)?, network_id, facts))]
+            }
+            Key::Dns(address) => {
+                let (udp, tcp) = netns.run(move || dns::open(address)).await?;
+                let udp = tokio::net::UdpSocket::from_std(udp)?;
+                let tcp = tokio::net::TcpListener::from_std(tcp)?;
+                vec![tokio::spawn(dns::serve_udp(udp, facts.clone())), tokio::spawn(dns::serve_tcp(tcp, facts))]
+            }
+            Key::Metadata => {
+                let listener = tokio::net::TcpListener::from_std(netns.run(metadata::open).await?)?;
+                vec![tokio::spawn(metadata::serve(listener, facts, self.metadata.clone()))]
+            }
+        };
+        Ok(Running(tasks))
+    }
+}
+
+fn wanted(domain: &Domain, links: &[Link]) -> Vec<Key> {
+    let mut wanted = Vec::new();
+    for bridge in &domain.bridges {
+        let name = names::bridge(&bridge.network_id);
+        let Some(link) = links.iter().find(|link| link.name == name) else { continue };
+        if bridge.subnets.iter().any(|scope| scope.dhcp && scope.base.is_ipv4()) {
+            wanted.push(Key::Dhcp(bridge.network_id.clone(), link.index));
+        }
+        wanted.extend(bridge.addresses.iter().map(|(address, _)| Key::Dns(*address)));
+    }
+    if domain.metadata {
+        wanted.push(Key::Metadata);
+    }
+    wanted
+}

@@ -1,0 +1,147 @@
+//! Whether KVM is of use here. A host may have `/dev/kvm` and make a VM with it, and yet run a guest wrongly or a
+//! hundred times slower than expected (clouds whose machines are VMs themselves). So a guest is run: the firmware boots
+//! one sector, which writes to a port that ends QEMU. That is some millions of instructions in three processor modes,
+//! with interrupts; a working KVM does it in a fraction of a second. Refused: looking for the device or asking it for
+//! its version; a probe of a few instructions, which a broken KVM passes too.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use driver::{DriverFault, Result};
+use tokio::process::Command;
+
+const LIMIT: Duration = Duration::from_secs(4);
+/// isa-debug-exit turns a byte into an exit code: twice the byte and one more.
+const FINISHED: i32 = 0x10 * 2 + 1;
+
+/// What executes guests' instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    Kvm,
+    Tcg,
+}
+
+/// What was found, and why KVM is not used if it is not.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub accel: Accel,
+    pub why: String,
+    /// QEMU's version.
+    pub version: String,
+}
+
+/// QEMU's version, and the best accelerator, remembered in `dir` for this kernel and this QEMU.
+pub async fn find(binary: &Path, wanted: Option<Accel>, dir: &Path) -> Result<Found> {
+    let version = version(binary).await?;
+    if let Some(accel) = wanted {
+        return Ok(Found { accel, why: "chosen".to_owned(), version });
+    }
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let key = format!("{} {version}\n", kernel.trim());
+    let cache = dir.join("kvm-probe");
+    let known = std::fs::read_to_string(&cache).ok();
+    let problem = match known.as_deref().and_then(|text| text.strip_prefix(&key)) {
+        Some(problem) => problem.to_owned(),
+        None => match probe(binary, dir).await {
+            Some(problem) => {
+                if let Err(error) = std::fs::write(&cache, format!("{key}{problem}")) {
+                    tracing::warn!(%error, "cannot remember the KVM probe");
+                }
+                problem
+            }
+            // Perhaps the host was busy: tried again at the next start.
+            None => format!("a test guest under KVM did not finish within {LIMIT:?}"),
+        },
+    };
+    let accel = if problem.is_empty() { Accel::Kvm } else { Accel::Tcg };
+    Ok(Found { accel, why: problem, version })
+}
+
+async fn version(binary: &Path) -> Result<String> {
+    let unusable = |why: String| DriverFault::Unavailable(format!("VMs cannot run: {}: {why}", binary.display()));
+    let output = Command::new(binary).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(20), output).await;
+    let output = output.map_err(|_| unusable("does not answer".to_owned()))?.map_err(|e| unusable(e.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let number = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    Ok(format!("QEMU {}", number.ok_or_else(|| unusable("tells no version".to_owned()))?))
+}
+
+/// Runs a guest under KVM; what went wrong, in words (empty: nothing), or none if it did not finish in time.
+async fn probe(binary: &Path, dir: &Path) -> Option<String> {
+    if !Path::new("/dev/kvm").exists() {
+        return Some("there is no /dev/kvm".to_owned());
+    }
+    let disk = dir.join("kvm-probe.img");
+    if let Err(error) = std::fs::write(&disk, boot_sector()) {
+        return Some(format!("the KVM probe cannot be written: {error}"));
+    }
+    let mut command = Command::new(binary);
+    command.args(["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "32", "-nodefaults", "-no-user-config"]);
+    command.args(["-display", "none", "-device", "isa-debug-exit,iobase=0x501,iosize=2", "-drive"]);
+    command
+        .arg(format!("if=none,id=probe,format=raw,snapshot=on,file={}", disk.display().to_string().replace(',', ",,")));
+    command.args(["-device", "virtio-blk-pci,drive=probe"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let outcome = tokio::time::timeout(LIMIT, command.output()).await;
+    let _ = std::fs::remove_file(&disk);
+    Some(match outcome.ok()? {
+        Err(error) => format!("a test guest under KVM could not be run: {error}"),
+        Ok(output) if output.status.code() == Some(FINISHED) => String::new(),
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            format!("a test guest under KVM failed: {}", words.lines().next().unwrap_or("without a word"))
+        }
+    })
+}
+
+/// A disk whose first sector ends QEMU. Firmware does not boot disks of one sector.
+fn boot_sector() -> Vec<u8> {
+    let mut disk = vec![0; 1 << 20];
+    let code = [
+        0xba, 0x01, 0x05, // mov dx, 0x501
+        0xb0, 0x10, // mov al, 0x10
+        0xee, // out dx, al
+        0xf4, // hlt
+    ];
+    disk[..code.len()].copy_from_slice(&code);
+    disk[510] = 0x55;
+    disk[511] = 0xaa;
+    disk
+}
+
+#[cfg(test)]
+mod tests {
+    /// The probe's guest does finish where guests run: under TCG.
+    #[tokio::test]
+    async fn the_probe_finishes_without_kvm() {
+        let Some(binary) = crate::process::which("qemu-system-x86_64") else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        std::fs::write(&disk, super::boot_sector()).unwrap();
+        let mut command = tokio::process::Command::new(binary);
+        command.args([
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg",
+            "-m",
+            "32",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+        ]);
+        command.args([
+            "-device",
+            "isa-debug-exit,iobase=0x501,iosize=2",
+            "-device",
+            "virtio-blk-pci,drive=probe",
+            "-drive",
+        ]);
+        command.arg(format!("if=none,id=probe,format=raw,snapshot=on,file={}", disk.display())).kill_on_drop(true);
+        let status = tokio::time::timeout(std::time::Duration::from_secs(60), command.status()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(super::FINISHED));
+    }
+}

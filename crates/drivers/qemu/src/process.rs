@@ -1,0 +1,125 @@
+//! Processes that outlive us, known by more than a number: pids are reused, so a process is the one that we started only
+//! if its start time and its command line are right too.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A process that runs, with what tells it from a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: i32,
+    /// Clock ticks between the host's boot and its start.
+    started: u64,
+}
+
+impl Process {
+    /// The process of this number, unless there is none or it is a zombie.
+    pub fn find(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may hold anything; fields are counted from behind it.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        let started = fields.nth(18)?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some(Self { pid, started })
+    }
+
+    /// The process that was recorded in `pidfile`, if it still runs and `mark` is one of its arguments.
+    pub fn recorded(pidfile: &Path, mark: &str) -> Option<Self> {
+        let text = fs::read_to_string(pidfile).ok()?;
+        let (pid, started) = text.trim().split_once(' ')?;
+        let recorded: u64 = started.parse().ok()?;
+        let process = Self::find(pid.parse().ok()?)?;
+        (process.started == recorded && arguments(process.pid).iter().any(|a| a == mark)).then_some(process)
+    }
+
+    /// The process that has `mark` among its arguments and runs in `dir`; for when its record was lost.
+    pub fn search(mark: &str, dir: &Path) -> Option<Self> {
+        let dir = dir.canonicalize().ok()?;
+        let entries = fs::read_dir("/proc").ok()?.flatten();
+        let mut pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+        let pid = pids.find(|pid| {
+            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)
+                && arguments(*pid).iter().any(|a| a == mark)
+        })?;
+        Self::find(pid)
+    }
+
+    /// Writes down which process this is.
+    pub fn record(&self, pidfile: &Path) -> std::io::Result<()> {
+        let new = pidfile.with_extension("new");
+        fs::write(&new, format!("{} {}\n", self.pid, self.started))?;
+        fs::rename(new, pidfile)
+    }
+
+    pub fn runs(&self) -> bool {
+        Self::find(self.pid).as_ref() == Some(self)
+    }
+
+    /// Sends a signal, unless the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        if self.runs() {
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+
+    /// KILL. False if that did not end it within five seconds.
+    pub async fn kill(&self) -> bool {
+        self.signal(Signal::SIGKILL);
+        self.gone_within(Duration::from_secs(5)).await
+    }
+
+    /// Whether it ended within that time.
+    pub async fn gone_within(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while self.runs() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        true
+    }
+}
+
+/// The command line of a process.
+fn arguments(pid: i32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes.split(|b| *b == 0).filter(|a| !a.is_empty()).map(|a| String::from_utf8_lossy(a).into_owned()).collect()
+}
+
+/// Where a program is.
+pub fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_known_by_its_start_and_arguments() {
+        let dir = tempfile::tempdir().unwrap();
+        let pidfile = dir.path().join("pid");
+        let mut child = tokio::process::Command::new("sleep").arg("1000.25").spawn().unwrap();
+        let process = Process::find(child.id().unwrap() as i32).unwrap();
+        process.record(&pidfile).unwrap();
+        while arguments(process.pid).len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(Process::recorded(&pidfile, "1000.25"), Some(process));
+        assert_eq!(Process::recorded(&pidfile, "another"), None);
+        let other = Process { started: process.started + 1, ..process };
+        other.record(&pidfile).unwrap();
+        assert_eq!(Process::recorded(&pidfile, "1000.25"), None);
+        assert!(!other.runs());
+        process.signal(Signal::SIGKILL);
+        child.wait().await.unwrap();
+        assert!(!process.runs());
+    }
+}

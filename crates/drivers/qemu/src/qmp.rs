@@ -1,0 +1,63 @@
+//! QMP: commands to a QEMU over its unix socket, one connection a command. QEMU serves one connection at a time, the
+//! next waits; all are short.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+const LIMIT: Duration = Duration::from_secs(5);
+const LONGEST_ANSWER: u64 = 1 << 20;
+
+/// Runs a command in the QEMU whose directory this is.
+pub async fn command(dir: &Path, name: &str) -> io::Result<Value> {
+    match tokio::time::timeout(LIMIT, talk(dir, name)).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer to {name} within {LIMIT:?}"))),
+    }
+}
+
+async fn talk(dir: &Path, name: &str) -> io::Result<Value> {
+    // Paths of sockets must be short, ours may be long: the way leads over the open directory.
+    let directory = File::open(dir)?;
+    let socket = format!("/proc/self/fd/{}/qmp.sock", directory.as_raw_fd());
+    let (reader, mut writer) = UnixStream::connect(socket).await?.into_split();
+    let mut reader = BufReader::new(reader.take(LONGEST_ANSWER));
+    let greeting = next(&mut reader).await?;
+    if greeting.get("QMP").is_none() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a QMP socket"));
+    }
+    let mut answer = Value::Null;
+    for execute in ["qmp_capabilities", name] {
+        writer.write_all(format!("{}\n", json!({"execute": execute})).as_bytes()).await?;
+        answer = loop {
+            let mut message = next(&mut reader).await?;
+            if let Some(error) = message.get("error") {
+                return Err(io::Error::other(error["desc"].as_str().unwrap_or("refused").to_owned()));
+            }
+            if message.get("return").is_some() {
+                break message["return"].take();
+            }
+            // Anything else is an event, which nobody waits for: what counts is the state.
+        };
+    }
+    Ok(answer)
+}
+
+async fn next(reader: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Value> {
+    let mut line = String::new();
+    if reader.read_line(&mut line).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// Where a guest stands, as QEMU calls it: `running`, `paused`, `shutdown`, …
+pub async fn status(dir: &Path) -> io::Result<String> {
+    Ok(command(dir, "query-status").await?["status"].as_str().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,305 @@
+//! The driver with real guests. Skipped, saying so, where QEMU or the test images are missing.
+#![allow(clippy::print_stderr)]
+
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use driver::{DriverFault, SeenVm, TapSource, VmDriver};
+use driver_qemu::{Config, Qemu};
+use model::VmPhase;
+use model::wanted::{Boot, Disk, Nic, WantedVm};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const IMAGES: &str = "/var/cache/braid/images";
+/// A guest under TCG on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+struct NoTaps;
+
+#[async_trait]
+impl TapSource for NoTaps {
+    async fn open_tap(&self, nic: &Nic) -> driver::Result<OwnedFd> {
+        Err(DriverFault::NotReady(format!("there is no tap {}", nic.device)))
+    }
+}
+
+/// A driver in a directory of its own. What it leaves behind is killed.
+struct Bench {
+    dir: tempfile::TempDir,
+    qemu: Qemu,
+}
+
+impl Bench {
+    fn new() -> Option<Self> {
+        let missing = ["tiny.vmlinuz", "tiny.initrd", "tiny.img"].iter().find(|f| !Path::new(IMAGES).join(f).exists());
+        if missing.is_some() || !Path::new("/usr/bin/qemu-system-x86_64").exists() {
+            eprintln!("skipped: needs qemu-system-x86_64 and the images in {IMAGES}");
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let qemu = Self::driver(dir.path());
+        Some(Self { dir, qemu })
+    }
+
+    fn driver(dir: &Path) -> Qemu {
+        Qemu::new(Config { dir: dir.join("qemu"), accel: None, binary: None })
+    }
+
+    fn vm(&self, id: &str) -> WantedVm {
+        let image = |name: &str| PathBuf::from(IMAGES).join(name).canonicalize().expect("an image");
+        let unpacked = Path::new(IMAGES).join("tiny.vmlinux").exists();
+        WantedVm {
+            id: id.to_owned(),
+            uuid: "6f1c8a52-3f0e-4b1e-9d4d-0a6f5d1f2b3c".to_owned(),
+            name: "a name, with a comma".to_owned(),
+            vcpus: 1,
+            memory_mib: 192,
+            running: true,
+            paused: false,
+            soft_reboots: 0,
+            hard_reboots: 0,
+            boot: Boot::Kernel {
+                kernel: image(if unpacked { "tiny.vmlinux" } else { "tiny.vmlinuz" }),
+                initrd: Some(image("tiny.initrd")),
+                cmdline: "console=ttyS0 quiet swiotlb=noforce".to_owned(),
+            },
+            disks: vec![Disk {
+                id: "root".to_owned(),
+                base: Some(image("tiny.img")),
+                format: "raw".to_owned(),
+                size: 64 << 20,
+                read_only: false,
+                take_from: None,
+            }],
+            nics: vec![],
+        }
+    }
+
+    async fn ensure(&self, vm: &WantedVm) -> SeenVm {
+        self.qemu.ensure(vm, &NoTaps).await.expect("a step")
+    }
+
+    /// Takes steps until the VM is so.
+    async fn until(&self, vm: &WantedVm, what: &str, good: impl Fn(&SeenVm) -> bool) -> SeenVm {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.ensure(vm).await;
+            if good(&seen) {
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "waited in vain: {what}: {seen:?}: {}", self.console(vm));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn console(&self, vm: &WantedVm) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.qemu.console_log(&vm.id)).unwrap_or_default()).into_owned()
+    }
+
+    /// Until the console has shown a text that often.
+    async fn shown(&self, vm: &WantedVm, text: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.console(vm).matches(text).count() < times {
+            assert!(Instant::now() < deadline, "no {text:?} on the console: {}", self.console(vm));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn booted(&self, vm: &WantedVm, times: usize) {
+        self.shown(vm, "braid-guest: init started", times).await;
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let vms = std::fs::read_dir(self.dir.path().join("qemu/vms")).into_iter().flatten().flatten();
+        for vm in vms {
+            let record = std::fs::read_to_string(vm.path().join("process")).unwrap_or_default();
+            if let Some(pid) = record.split(' ').next().and_then(|pid| pid.parse().ok()) {
+                let ours = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == vm.path());
+                let _ = ours.then(|| kill(Pid::from_raw(pid), Signal::SIGKILL));
+            }
+        }
+    }
+}
+
+fn runs(seen: &SeenVm) -> bool {
+    seen.phase == VmPhase::Running
+}
+
+#[tokio::test]
+async fn a_guest_boots_pauses_and_reboots() {
+    let Some(bench) = Bench::new() else { return };
+    let health = bench.qemu.health().await;
+    assert_eq!(health.problem, "");
+    eprintln!("{}", health.version);
+    let mut vm = bench.vm("server-a.1");
+    let started = Instant::now();
+    let first = bench.until(&vm, "it runs", runs).await;
+    eprintln!("QEMU answers after {:?}", started.elapsed());
+    bench.booted(&vm, 1).await;
+    eprintln!("init runs after {:?}", started.elapsed());
+
+    // Another driver, as after a restart of Braid, finds the same process.
+    let second = Bench::driver(bench.dir.path());
+    assert_eq!(second.list().await.expect("a list"), std::slice::from_ref(&first));
+    assert_eq!(second.ensure(&vm, &NoTaps).await.expect("a step").pid, first.pid);
+
+    vm.paused = true;
+    bench.until(&vm, "it pauses", |seen| seen.phase == VmPhase::Paused).await;
+    vm.paused = false;
+    assert_eq!(bench.until(&vm, "it goes on", runs).await.pid, first.pid);
+
+    vm.soft_reboots = 1;
+    let rebooted = bench.until(&vm, "a soft reboot", |seen| runs(seen) && seen.soft_reboots == 1).await;
+    assert_ne!(rebooted.pid, first.pid);
+    bench.booted(&vm, 2).await;
+    assert!(bench.console(&vm).contains("reboot: Power down"), "it was asked politely: {}", bench.console(&vm));
+
+    vm.hard_reboots = 1;
+    let again = bench.until(&vm, "a hard reboot", |seen| runs(seen) && seen.hard_reboots == 1).await;
+    assert_ne!(again.pid, rebooted.pid);
+    bench.booted(&vm, 3).await;
+
+    bench.qemu.remove(&vm.id, false).await.expect("removed");
+    bench.qemu.remove(&vm.id, false).await.expect("removed twice");
+    assert_eq!(bench.qemu.list().await.expect("a list"), []);
+    let pid = again.pid.expect("a process");
+    let ended = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    assert!(ended, "QEMU is gone");
+    assert!(!bench.dir.path().join("qemu/vms/server-a.1").exists());
+}
+
+#[tokio::test]
+async fn a_guest_that_stopped_stays_so_until_it_is_started() {
+    let Some(bench) = Bench::new() else { return };
+    let mut vm = bench.vm("server-b.1");
+    bench.until(&vm, "it runs", runs).await;
+    bench.shown(&vm, "braid-guest: ready", 1).await;
+    let mut line = std::os::unix::net::UnixStream::connect(bench.qemu.console_socket(&vm.id)).expect("the serial line");
+    line.write_all(b"echo left >/root/note; sync; poweroff\n").expect("a line");
+    let off = bench.until(&vm, "it powers itself off", |seen| seen.phase == VmPhase::Stopped).await;
+    assert_eq!(off.message, "the guest powered itself off");
+    assert_eq!(bench.ensure(&vm).await, off, "it stays off");
+    assert_eq!(off.pid, None);
+
+    vm.hard_reboots = 1;
+    let on = bench.until(&vm, "it is started", runs).await;
+    bench.booted(&vm, 2).await;
+    kill(Pid::from_raw(on.pid.expect("a process") as i32), Signal::SIGKILL).expect("killed");
+    let dead = bench.until(&vm, "its death is noticed", |seen| seen.phase == VmPhase::Stopped).await;
+    assert!(dead.message.starts_with("QEMU was killed or died"), "{}", dead.message);
+    assert_eq!(bench.ensure(&vm).await.pid, None, "it stays dead");
+
+    vm.running = false;
+    let off = bench.ensure(&vm).await;
+    assert_eq!((off.phase, off.message.as_str()), (VmPhase::Stopped, ""));
+    vm.running = true;
+    bench.until(&vm, "it is started again", runs).await;
+    bench.booted(&vm, 3).await;
+    vm.running = false;
+    bench.until(&vm, "it is stopped", |seen| seen.phase == VmPhase::Stopped && seen.message.is_empty()).await;
+
+    // The next incarnation takes the disk over.
+    bench.qemu.remove("server-b.1", true).await.expect("removed");
+    assert_eq!(bench.qemu.list().await.expect("a list"), []);
+    let mut next = bench.vm("server-b.2");
+    next.disks[0].take_from = Some("server-b.1".to_owned());
+    next.disks[0].size = 128 << 20;
+    bench.until(&next, "it runs", runs).await;
+    bench.shown(&next, "braid-guest: ready", 1).await;
+    let mut line =
+        std::os::unix::net::UnixStream::connect(bench.qemu.console_socket(&next.id)).expect("the serial line");
+    line.write_all(b"cat /root/note /sys/block/vda/size | tr '\\n' ' '\n").expect("a line");
+    bench.shown(&next, "left 262144", 1).await;
+    bench.qemu.purge().await.expect("purged");
+    assert!(!bench.dir.path().join("qemu").exists());
+}
+
+/// A tap in a namespace of its own, which it keeps alive.
+struct Tap;
+
+#[async_trait]
+impl TapSource for Tap {
+    #[allow(unsafe_code)]
+    async fn open_tap(&self, _: &Nic) -> driver::Result<OwnedFd> {
+        let open = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a namespace");
+            let tun = std::fs::File::options().read(true).write(true).open("/dev/net/tun").expect("/dev/net/tun");
+            // SAFETY: an ifreq of zeros is valid, the kernel reads and writes within it only.
+            unsafe {
+                let mut request: libc::ifreq = std::mem::zeroed();
+                request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+                assert_eq!(libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &mut request), 0);
+            }
+            OwnedFd::from(tun)
+        };
+        Ok(std::thread::spawn(open).join().expect("a tap"))
+    }
+}
+
+#[tokio::test]
+async fn a_guest_has_the_interface_and_the_disks_that_it_was_given() {
+    let Some(bench) = Bench::new() else { return };
+    let mut vm = bench.vm("server-d.1");
+    vm.nics = vec![nic()];
+    let config = bench.dir.path().join("config.iso");
+    std::fs::write(&config, [b'c'; 1 << 20]).expect("a file");
+    let disk = |id: &str, base, size, read_only| Disk {
+        id: id.to_owned(),
+        base,
+        format: "raw".to_owned(),
+        size,
+        read_only,
+        take_from: None,
+    };
+    vm.disks.push(disk("config", Some(config), 0, true));
+    vm.disks.push(disk("0f8ad0f4-56c1-4d38-9a3f-6d3c7b1a2e55", None, 32 << 20, false));
+    let deadline = Instant::now() + PATIENCE;
+    while !runs(&bench.qemu.ensure(&vm, &Tap).await.expect("a step")) {
+        assert!(Instant::now() < deadline, "it does not run");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bench.shown(&vm, "braid-guest: ready", 1).await;
+    let mut line = std::os::unix::net::UnixStream::connect(bench.qemu.console_socket(&vm.id)).expect("the serial line");
+    let files = "/sys/class/net/eth0/address /sys/class/net/eth0/mtu /sys/block/vdb/ro /sys/block/vdc/serial";
+    line.write_all(format!("cat {files} | tr '\\n' ' '; head -c 3 /dev/vdb\n").as_bytes()).expect("a line");
+    bench.shown(&vm, "fa:16:3e:00:00:01 1450 1 0f8ad0f4-56c1-4d38-9", 1).await;
+    bench.shown(&vm, "ccc", 1).await;
+    bench.qemu.remove(&vm.id, false).await.expect("removed");
+}
+
+fn nic() -> Nic {
+    Nic {
+        port_id: "p".to_owned(),
+        mac: "fa:16:3e:00:00:01".to_owned(),
+        mtu: 1450,
+        device: "tap0".to_owned(),
+        namespace: "ns".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_work_says_why() {
+    let Some(bench) = Bench::new() else { return };
+    let mut vm = bench.vm("server-c.1");
+    vm.nics = vec![nic()];
+    let fault = bench.qemu.ensure(&vm, &NoTaps).await.expect_err("no tap");
+    assert_eq!(fault, DriverFault::NotReady("there is no tap tap0".to_owned()));
+    let mut small = bench.vm("server-c.2");
+    small.disks[0].size = 1 << 20;
+    let fault = bench.qemu.ensure(&small, &NoTaps).await.expect_err("too small");
+    assert!(matches!(&fault, DriverFault::Refused(text) if text.contains("needs a disk of")), "{fault}");
+    let mut kernel = bench.vm("server-c.3");
+    kernel.boot = Boot::Kernel { kernel: "/no/such/kernel".into(), initrd: None, cmdline: String::new() };
+    let failed = bench.until(&kernel, "it fails", |seen| seen.phase == VmPhase::Failed).await;
+    assert!(failed.message.contains("/no/such/kernel"), "{}", failed.message);
+    assert!(bench.qemu.ensure(&WantedVm { id: "../x".to_owned(), ..kernel }, &NoTaps).await.is_err());
+    let absent =
+        Qemu::new(Config { dir: bench.dir.path().join("other"), accel: None, binary: Some("/no/qemu".into()) });
+    assert!(absent.health().await.problem.starts_with("VMs cannot run: /no/qemu"), "{:?}", absent.health().await);
+}

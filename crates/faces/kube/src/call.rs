@@ -1,0 +1,155 @@
+//! A request that passed the gate, and the form in which it wants its answer.
+
+use axum::body::Body;
+use http::{HeaderMap, Response, header};
+use model::{Cluster, KubeObject, Realm, Revision, Row, Snapshot, Time};
+use serde_json::{Map, Value};
+
+use crate::authz::{self, Attributes, Subject};
+use crate::body::{self, Shown};
+use crate::fault::{Failure, Result};
+use crate::kinds::event;
+use crate::registry::Kind;
+use crate::request::{Query, ResourcePath};
+use crate::{Kube, table};
+
+/// In which form objects are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Object,
+    /// `kubectl get`'s columns.
+    Table,
+    /// Metadata alone.
+    Metadata,
+}
+
+impl Form {
+    /// The first form of the header Accept that can be given.
+    pub fn of(headers: &HeaderMap) -> Result<Self> {
+        let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Self::Object) };
+        let accept = accept.to_str().unwrap_or("");
+        for entry in accept.split(',') {
+            let mut parts = entry.split(';').map(str::trim);
+            let media = parts.next().unwrap_or("");
+            if !matches!(media, "application/json" | "application/*" | "*/*" | "") {
+                continue;
+            }
+            let parameters: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
+            let get = |name| parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+            match get("as") {
+                None => return Ok(Self::Object),
+                Some("Table") if get("v") == Some("v1") => return Ok(Self::Table),
+                Some("PartialObjectMetadata" | "PartialObjectMetadataList") if get("v") == Some("v1") => {
+                    return Ok(Self::Metadata);
+                }
+                Some(_) => {}
+            }
+        }
+        let message = "only the following media types are accepted: application/json, application/json;stream=watch";
+        Err(Failure::new(406, "NotAcceptable", message))
+    }
+}
+
+/// A request for objects that passed the gate.
+pub struct Call<'a> {
+    pub kube: &'a Kube,
+    pub cluster: &'a Cluster,
+    pub who: &'a Subject,
+    pub path: ResourcePath<'a>,
+    pub verb: &'static str,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub form: Form,
+    pub now: Time,
+}
+
+impl Call<'_> {
+    pub fn kind(&self) -> &'static Kind {
+        self.path.kind
+    }
+
+    pub fn agent(&self) -> &str {
+        self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+
+    pub fn realm(&self) -> Realm {
+        Realm::Cluster(self.cluster.id.as_str().into())
+    }
+
+    /// Everything, as new as the client asks for: at a revision or later, whatever there is (`0`), or the newest.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        match self.query.get("resourceVersion") {
+            None => Ok(self.kube.store.fresh().await?),
+            Some("0") => Ok(self.kube.store.snapshot()),
+            Some(text) => self.kube.reach(revision(text)?).await,
+        }
+    }
+
+    /// The row of the object that the path names.
+    pub fn row<'s>(&self, snapshot: &'s Snapshot) -> Result<model::Entry<'s, KubeObject>> {
+        find(snapshot, self.cluster, self.kind(), self.path.namespace, self.path.name)
+            .ok_or_else(|| Failure::not_found(self.kind(), self.path.name))
+    }
+
+    /// Whether the caller may do something else beside what the request's own check allowed.
+    pub fn check(&self, snapshot: &Snapshot, what: &Attributes<'_>) -> Result<()> {
+        authz::check(snapshot, self.cluster, self.who, what)
+    }
+
+    /// One object as a reply.
+    pub fn show(&self, status: u16, object: &KubeObject, revision: Revision) -> Response<Body> {
+        match self.form {
+            Form::Object => {
+                let shown = view(self.kind(), &object.body);
+                body::json(status, &Shown { body: shown.as_ref(), revision })
+            }
+            Form::Table => body::json(status, &table::of_one(self, object, revision, true)),
+            Form::Metadata => body::json(status, &table::partial(&object.body, revision)),
+        }
+    }
+}
+
+/// The object of a kind with this name.
+pub fn find<'s>(
+    snapshot: &'s Snapshot,
+    cluster: &Cluster,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+) -> Option<model::Entry<'s, KubeObject>> {
+    snapshot.at(&KubeObject::key_of(&cluster.id, kind.stored.0, kind.stored.1, namespace, name))
+}
+
+/// A revision as clients write it.
+pub fn revision(text: &str) -> Result<Revision> {
+    text.parse().map_err(|_| Failure::bad_request(format!("Invalid value: {text:?}: invalid resource version")))
+}
+
+/// A stored body as a kind shows it: events have two forms.
+pub fn view<'a>(kind: &Kind, body: &'a Value) -> std::borrow::Cow<'a, Value> {
+    if kind.group == kind.stored.0 {
+        return std::borrow::Cow::Borrowed(body);
+    }
+    let mut shown = body.clone();
+    event::convert(&mut shown, false);
+    std::borrow::Cow::Owned(shown)
+}
+
+/// A body as a kind shows it, with its revision, to be changed.
+pub fn editable(kind: &Kind, row: &Row, object: &KubeObject) -> Value {
+    let mut body = view(kind, &object.body).into_owned();
+    crate::meta::of(&mut body).insert("resourceVersion".to_owned(), row.modified.to_string().into());
+    body
+}
+
+/// A body as it is stored.
+pub fn store_form(kind: &Kind, body: &mut Value) {
+    if kind.group != kind.stored.0 {
+        event::convert(body, true);
+    }
+}
+
+/// An empty JSON object.
+pub fn empty() -> Value {
+    Value::Object(Map::new())
+}

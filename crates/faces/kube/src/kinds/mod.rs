@@ -1,0 +1,232 @@
+//! What each kind adds to the generic verbs: defaults, validation, what an update may change, and its columns.
+
+pub mod configmap;
+pub mod deployment;
+pub mod endpointslice;
+pub mod event;
+pub mod lease;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod pod_validation;
+pub mod replicaset;
+pub mod role;
+pub mod secret;
+pub mod service;
+pub mod template;
+
+use model::{Cluster, Snapshot, Time};
+use serde_json::{Map, Value};
+
+use crate::fault::Result;
+use crate::validate::{Errors, NameRule};
+
+/// What a strategy may look at when an object is created.
+pub struct Context<'a> {
+    pub snapshot: &'a Snapshot,
+    pub cluster: &'a Cluster,
+    pub now: Time,
+}
+
+/// A column of `kubectl get`.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    pub kind: &'static str,
+    /// Shown by `-o wide` only.
+    pub wide: bool,
+    pub description: &'static str,
+}
+
+/// A column that is always shown.
+pub const fn column(name: &'static str) -> Column {
+    Column { name, kind: "string", wide: false, description: "" }
+}
+
+/// A column of whole numbers.
+pub const fn count(name: &'static str) -> Column {
+    Column { name, kind: "integer", wide: false, description: "" }
+}
+
+/// A column that `-o wide` shows.
+pub const fn wide(name: &'static str) -> Column {
+    Column { name, kind: "string", wide: true, description: "" }
+}
+
+pub const NAME: Column = Column { name: "Name", kind: "string", wide: false, description: "Name must be unique within a namespace." };
+pub const AGE: Column = Column { name: "Age", kind: "string", wide: false, description: "Time since the object was created." };
+
+/// What only the kind knows. Everything has a default: a kind with nothing of its own is [`Plain`].
+pub trait Strategy: Sync + Send {
+    /// Which names the kind's objects may have.
+    fn name_rule(&self) -> NameRule {
+        NameRule::Subdomain
+    }
+
+    /// Fills in what the client left out; of objects that are created and of such that are updated.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Prepares an object for its creation: what the server decides and the client may not.
+    fn create(&self, _object: &mut Value, _context: &Context<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Prepares an update: puts back what an update cannot change.
+    fn update(&self, _new: &mut Value, _old: &Value) {}
+
+    /// The rules that every object keeps.
+    fn validate(&self, _object: &Value, _errors: &mut Errors) {}
+
+    /// The rules that an update keeps beside.
+    fn validate_update(&self, _new: &Value, _old: &Value, _errors: &mut Errors) {}
+
+    /// Field selectors beside `metadata.name` and `metadata.namespace`.
+    fn selectable(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The columns of a table.
+    fn columns(&self) -> &'static [Column] {
+        &[NAME, AGE]
+    }
+
+    /// The cells of one object, one for each column.
+    fn cells(&self, object: &Value, now: Time) -> Vec<Value> {
+        vec![name(object), age(object, now)]
+    }
+}
+
+/// A kind with nothing of its own.
+pub struct Plain;
+
+impl Strategy for Plain {}
+
+/// Sets a field unless it is there.
+pub fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
+    if let Value::Object(map) = object
+        && !map.contains_key(field)
+    {
+        map.insert(field.to_owned(), value.into());
+    }
+}
+
+/// The field as an object, made if it is not there.
+pub fn object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Value {
+    if !parent.is_object() {
+        *parent = Value::Object(Map::new());
+    }
+    if !parent[field].is_object() {
+        parent[field] = Value::Object(Map::new());
+    }
+    &mut parent[field]
+}
+
+/// The items of a list, none if it is absent.
+pub fn items<'a>(object: &'a Value, field: &str) -> std::slice::Iter<'a, Value> {
+    object[field].as_array().map_or(Default::default(), |items| items.iter())
+}
+
+/// The items of a list, to change them.
+pub fn items_mut<'a>(object: &'a mut Value, field: &str) -> std::slice::IterMut<'a, Value> {
+    match object.get_mut(field) {
+        Some(Value::Array(items)) => items.iter_mut(),
+        _ => Default::default(),
+    }
+}
+
+/// The number of entries of a map or list.
+pub fn size(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => map.len(),
+        Value::Array(list) => list.len(),
+        _ => 0,
+    }
+}
+
+/// The cell with the object's name.
+pub fn name(object: &Value) -> Value {
+    object["metadata"]["name"].clone()
+}
+
+/// The cell with the object's age.
+pub fn age(object: &Value, now: Time) -> Value {
+    since(&object["metadata"]["creationTimestamp"], now).into()
+}
+
+/// How long ago a moment was, as kubectl tells it: `5m10s`.
+pub fn since(moment: &Value, now: Time) -> String {
+    match moment.as_str().and_then(|t| t.parse::<Time>().ok()) {
+        Some(then) => duration(now.as_second().saturating_sub(then.as_second())),
+        None => "<unknown>".to_owned(),
+    }
+}
+
+/// A number of seconds in at most two units, by the rules of `duration.HumanDuration`.
+pub fn duration(seconds: i64) -> String {
+    let (minutes, hours, days, years) = (seconds / 60, seconds / 3600, seconds / 86400, seconds / 86400 / 365);
+    let two = |a: i64, unit: char, b: i64, small: char| {
+        if b == 0 { format!("{a}{unit}") } else { format!("{a}{unit}{b}{small}") }
+    };
+    match seconds {
+        s if s < -1 => "<invalid>".to_owned(),
+        s if s < 0 => "0s".to_owned(),
+        s if s < 120 => format!("{s}s"),
+        _ if minutes < 10 => two(minutes, 'm', seconds % 60, 's'),
+        _ if minutes < 180 => format!("{minutes}m"),
+        _ if hours < 8 => two(hours, 'h', minutes % 60, 'm'),
+        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 192 => two(days, 'd', hours % 24, 'h'),
+        _ if days < 730 => format!("{days}d"),
+        _ if days < 365 * 8 => two(years, 'y', days % 365, 'd'),
+        _ => format!("{years}y"),
+    }
+}
+
+/// A map of labels as one text: `a=1,b=2`, or `<none>`.
+pub fn pairs(map: &Value) -> String {
+    match map.as_object() {
+        Some(map) if !map.is_empty() => {
+            let all: Vec<String> = map.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
+            all.join(",")
+        }
+        _ => "<none>".to_owned(),
+    }
+}
+
+/// A label selector as one text, as kubectl prints it.
+pub fn selector(selector: &Value) -> String {
+    let mut parts: Vec<String> =
+        selector["matchLabels"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
+    for rule in items(selector, "matchExpressions") {
+        let key = rule["key"].as_str().unwrap_or("");
+        let values: Vec<&str> = items(rule, "values").filter_map(Value::as_str).collect();
+        parts.push(match rule["operator"].as_str() {
+            Some("In") => format!("{key} in ({})", values.join(",")),
+            Some("NotIn") => format!("{key} notin ({})", values.join(",")),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    if parts.is_empty() { "<none>".to_owned() } else { parts.join(",") }
+}
+
+/// Names and images of a template's containers, each as one text.
+pub fn containers_and_images(pod_spec: &Value) -> (String, String) {
+    let of = |field: &str| {
+        let all: Vec<&str> = items(pod_spec, "containers").filter_map(|c| c[field].as_str()).collect();
+        all.join(",")
+    };
+    (of("name"), of("image"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn durations_are_kubectls() {
+        for (seconds, text) in
+            [(5, "5s"), (119, "119s"), (125, "2m5s"), (600, "10m"), (7200, "120m"), (3 * 3600, "3h"), (86400 * 3, "3d"), (86400 * 800, "2y70d")]
+        {
+            assert_eq!(super::duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Pods.
+
+use model::{KubeObject, Time};
+use serde_json::{Value, json};
+
+use super::{Column, Context, Strategy, age, column, default, duration, items, items_mut, name, object, pod_validation, template, wide};
+use crate::fault::{Failure, Result};
+use crate::validate::Errors;
+
+pub struct Pod;
+
+impl Strategy for Pod {
+    fn default(&self, pod: &mut Value) {
+        let spec = object(pod, "spec");
+        default(spec, "enableServiceLinks", true);
+        template::pod_spec(spec);
+    }
+
+    fn create(&self, pod: &mut Value, context: &Context<'_>) -> Result<()> {
+        let qos = template::qos_class(&pod["spec"]);
+        let pending = pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
+        pod["status"] = json!({"phase": "Pending", "qosClass": qos});
+        if pending {
+            pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates"}]);
+        }
+        service_account(pod, context)?;
+        tolerations(&mut pod["spec"]);
+        priority(&mut pod["spec"])
+    }
+
+    fn update(&self, new: &mut Value, old: &Value) {
+        // What admission set at creation and the client's manifest does not repeat.
+        for field in ["serviceAccountName", "serviceAccount", "priority", "preemptionPolicy", "nodeName"] {
+            if new["spec"][field].is_null() && !old["spec"][field].is_null() {
+                new["spec"][field] = old["spec"][field].clone();
+            }
+        }
+    }
+
+    fn validate(&self, pod: &Value, errors: &mut Errors) {
+        pod_validation::spec(&pod["spec"], "spec", errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
+        pod_validation::update(new, old, errors);
+    }
+
+    fn selectable(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            super::NAME,
+            column("Ready"),
+            column("Status"),
+            column("Restarts"),
+            super::AGE,
+            wide("IP"),
+            wide("Node"),
+            wide("Nominated Node"),
+            wide("Readiness Gates"),
+        ];
+        COLUMNS
+    }
+
+    fn cells(&self, pod: &Value, now: Time) -> Vec<Value> {
+        let (spec, status) = (&pod["spec"], &pod["status"]);
+        let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).unwrap_or("<none>").to_owned();
+        let total = items(spec, "containers").count();
+        let ready = items(status, "containerStatuses").filter(|c| c["ready"] == true && c["state"]["running"].is_object()).count();
+        let gates = items(spec, "readinessGates");
+        let gates = match gates.len() {
+            0 => "<none>".to_owned(),
+            n => {
+                let met = gates
+                    .filter(|gate| {
+                        items(status, "conditions").any(|c| c["type"] == gate["conditionType"] && c["status"] == "True")
+                    })
+                    .count();
+                format!("{met}/{n}")
+            }
+        };
+        vec![
+            name(pod),
+            format!("{ready}/{total}").into(),
+            reason(pod).into(),
+            restarts(status, now).into(),
+            age(pod, now),
+            text(&status["podIP"]).into(),
+            text(&spec["nodeName"]).into(),
+            text(&status["nominatedNodeName"]).into(),
+            gates.into(),
+        ]
+    }
+}
+
+/// The pod runs as a service account that must exist, and gets its token as a volume unless it refuses.
+fn service_account(pod: &mut Value, context: &Context<'_>) -> Result<()> {
+    let spec = &mut pod["spec"];
+    if spec["serviceAccountName"].as_str().is_none_or(str::is_empty) {
+        spec["serviceAccountName"] = "default".into();
+        spec["serviceAccount"] = "default".into();
+    }
+    let account = spec["serviceAccountName"].as_str().unwrap_or("default").to_owned();
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("").to_owned();
+    let name = pod["metadata"]["name"].as_str().unwrap_or("").to_owned();
+    let key = KubeObject::key_of(&context.cluster.id, "", "serviceaccounts", &namespace, &account);
+    let Some(row) = context.snapshot.at::<KubeObject>(&key) else {
+        let message = format!(
+            "pods \"{name}\" is forbidden: error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
+        );
+        return Err(Failure::new(403, "Forbidden", message));
+    };
+    let spec = &mut pod["spec"];
+    if spec["imagePullSecrets"].is_null() && row.body["imagePullSecrets"].is_array() {
+        spec["imagePullSecrets"] = row.body["imagePullSecrets"].clone();
+    }
+    let wanted = spec["automountServiceAccountToken"].as_bool();
+    if wanted.or(row.body["automountServiceAccountToken"].as_bool()).unwrap_or(true) {
+        token_volume(spec);
+    }
+    Ok(())
+}
+
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+fn token_volume(spec: &mut Value) {
+    let needed = ["containers", "initContainers"]
+        .iter()
+        .any(|field| items(spec, field).any(|c| !items(c, "volumeMounts").any(|m| m["mountPath"] == TOKEN_PATH)));
+    if !needed || items(spec, "volumes").any(|v| v["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-"))) {
+        return;
+    }
+    let volume = format!("kube-api-access-{}", crate::meta::suffix());
+    let entry = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}
+    ]}});
+    push(spec, "volumes", entry);
+    for field in ["containers", "initContainers"] {
+        for container in items_mut(spec, field) {
+            if !items(container, "volumeMounts").any(|m| m["mountPath"] == TOKEN_PATH) {
+                push(container, "volumeMounts", json!({"name": volume, "mountPath": TOKEN_PATH, "readOnly": true}));
+            }
+        }
+    }
+}
+
+fn push(object: &mut Value, field: &str, item: Value) {
+    match &mut object[field] {
+        Value::Array(list) => list.push(item),
+        other => *other = Value::Array(vec![item]),
+    }
+}
+
+/// A pod stays five minutes on a node that is lost, unless it says otherwise.
+fn tolerations(spec: &mut Value) {
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerated = items(spec, "tolerations").any(|t| {
+            (t["key"] == key || t["key"].as_str().is_none_or(str::is_empty))
+                && (t["effect"] == "NoExecute" || t["effect"].as_str().is_none_or(str::is_empty))
+        });
+        if !tolerated {
+            push(spec, "tolerations", json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
+        }
+    }
+}
+
+fn priority(spec: &mut Value) -> Result<()> {
+    let class = spec["priorityClassName"].as_str().unwrap_or("");
+    let priority = match class {
+        "" => 0,
+        "system-cluster-critical" => 2_000_000_000,
+        "system-node-critical" => 2_000_001_000,
+        other => {
+            return Err(Failure::new(403, "Forbidden", format!("pods is forbidden: no PriorityClass with name {other} was found")));
+        }
+    };
+    default(spec, "priority", priority);
+    default(spec, "preemptionPolicy", "PreemptLowerPriority");
+    Ok(())
+}
+
+/// The word in the column STATUS, by kubectl's own rules.
+fn reason(pod: &Value) -> String {
+    let (spec, status) = (&pod["spec"], &pod["status"]);
+    let mut reason = status["reason"].as_str().or(status["phase"].as_str()).unwrap_or("Unknown").to_owned();
+    if items(status, "conditions").any(|c| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated") {
+        reason = "SchedulingGated".to_owned();
+    }
+    let mut initializing = false;
+    let total = items(spec, "initContainers").count();
+    for (i, container) in items(status, "initContainerStatuses").enumerate() {
+        let sidecar = items(spec, "initContainers").any(|c| c["name"] == container["name"] && c["restartPolicy"] == "Always");
+        let (ended, waiting) = (&container["state"]["terminated"], &container["state"]["waiting"]);
+        if ended["exitCode"] == 0 || (sidecar && container["started"] == true) {
+            continue;
+        }
+        reason = if ended.is_object() {
+            format!("Init:{}", ended_reason(ended))
+        } else {
+            match waiting["reason"].as_str() {
+                Some(why) if !why.is_empty() && why != "PodInitializing" => format!("Init:{why}"),
+                _ => format!("Init:{i}/{total}"),
+            }
+        };
+        initializing = true;
+        break;
+    }
+    let initialized = items(status, "conditions").any(|c| c["type"] == "Initialized" && c["status"] == "True");
+    if !initializing || initialized {
+        let mut running = false;
+        for container in items(status, "containerStatuses").rev() {
+            let (ended, waiting) = (&container["state"]["terminated"], &container["state"]["waiting"]);
+            if let Some(why) = waiting["reason"].as_str().filter(|w| !w.is_empty()) {
+                reason = why.to_owned();
+            } else if ended.is_object() {
+                reason = ended_reason(ended);
+            } else if container["ready"] == true && container["state"]["running"].is_object() {
+                running = true;
+            }
+        }
+        if reason == "Completed" && running {
+            let ready = items(status, "conditions").any(|c| c["type"] == "Ready" && c["status"] == "True");
+            reason = if ready { "Running" } else { "NotReady" }.to_owned();
+        }
+    }
+    if pod["metadata"]["deletionTimestamp"].is_string() {
+        if status["reason"] == "NodeLost" {
+            return "Unknown".to_owned();
+        }
+        if !matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")) {
+            return "Terminating".to_owned();
+        }
+    }
+    reason
+}
+
+fn ended_reason(ended: &Value) -> String {
+    match ended["reason"].as_str().filter(|r| !r.is_empty()) {
+        Some(reason) => reason.to_owned(),
+        None => match ended["signal"].as_i64().filter(|s| *s != 0) {
+            Some(signal) => format!("Signal:{signal}"),
+            None => format!("ExitCode:{}", ended["exitCode"].as_i64().unwrap_or(0)),
+        },
+    }
+}
+
+/// The column RESTARTS: `3 (2m ago)`.
+fn restarts(status: &Value, now: Time) -> String {
+    let count: i64 = items(status, "containerStatuses").map(|c| c["restartCount"].as_i64().unwrap_or(0)).sum();
+    let last = items(status, "containerStatuses")
+        .filter_map(|c| c["lastState"]["terminated"]["finishedAt"].as_str()?.parse::<Time>().ok())
+        .max();
+    match last {
+        Some(last) if count > 0 => {
+            format!("{count} ({} ago)", duration(now.as_second().saturating_sub(last.as_second())))
+        }
+        _ => count.to_string(),
+    }
+}

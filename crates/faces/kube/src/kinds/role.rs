@@ -1,0 +1,125 @@
+//! Roles and role bindings, of namespaces and of the cluster. Whether their author may grant so much is for `authz`.
+
+use model::Time;
+use serde_json::Value;
+
+use super::{Column, Strategy, age, column, default, items, items_mut, name, wide};
+use crate::validate::{Errors, NameRule};
+
+pub struct Role;
+pub struct Binding;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+impl Strategy for Role {
+    fn name_rule(&self) -> NameRule {
+        NameRule::Path
+    }
+
+    fn validate(&self, role: &Value, errors: &mut Errors) {
+        for (i, rule) in items(role, "rules").enumerate() {
+            let at = format!("rules[{i}]");
+            if items(rule, "verbs").len() == 0 {
+                errors.required(format!("{at}.verbs"), "verbs must contain at least one value");
+            }
+            if items(rule, "nonResourceURLs").len() > 0 {
+                if role["kind"] == "Role" {
+                    let detail = "namespaced rules cannot apply to non-resource URLs";
+                    errors.invalid(format!("{at}.nonResourceURLs"), &rule["nonResourceURLs"], detail);
+                }
+                continue;
+            }
+            if items(rule, "apiGroups").len() == 0 {
+                errors.required(format!("{at}.apiGroups"), "resource rules must supply at least one api group");
+            }
+            if items(rule, "resources").len() == 0 {
+                errors.required(format!("{at}.resources"), "resource rules must supply at least one resource");
+            }
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[super::NAME, Column { kind: "date", ..column("Created At") }];
+        COLUMNS
+    }
+
+    fn cells(&self, role: &Value, _now: Time) -> Vec<Value> {
+        vec![name(role), role["metadata"]["creationTimestamp"].clone()]
+    }
+}
+
+impl Strategy for Binding {
+    fn name_rule(&self) -> NameRule {
+        NameRule::Path
+    }
+
+    fn default(&self, binding: &mut Value) {
+        if let Some(role) = binding.get_mut("roleRef") {
+            default(role, "apiGroup", RBAC);
+        }
+        for subject in items_mut(binding, "subjects") {
+            if subject["kind"] != "ServiceAccount" {
+                default(subject, "apiGroup", RBAC);
+            }
+        }
+    }
+
+    fn validate(&self, binding: &Value, errors: &mut Errors) {
+        let role = &binding["roleRef"];
+        let kinds: &[&str] = if binding["kind"] == "RoleBinding" { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+        errors.one_of("roleRef.apiGroup", &role["apiGroup"], &[RBAC]);
+        if !role["kind"].as_str().is_some_and(|k| kinds.contains(&k)) {
+            errors.unsupported("roleRef.kind", &role["kind"], kinds);
+        }
+        if role["name"].as_str().is_none_or(str::is_empty) {
+            errors.required("roleRef.name", "");
+        }
+        for (i, subject) in items(binding, "subjects").enumerate() {
+            let at = format!("subjects[{i}]");
+            if subject["name"].as_str().is_none_or(str::is_empty) {
+                errors.required(format!("{at}.name"), "");
+            }
+            match subject["kind"].as_str() {
+                Some("ServiceAccount") if binding["kind"] == "ClusterRoleBinding" && subject["namespace"].is_null() => {
+                    errors.required(format!("{at}.namespace"), "");
+                }
+                Some("ServiceAccount" | "User" | "Group") => {}
+                _ => errors.unsupported(format!("{at}.kind"), &subject["kind"], &["ServiceAccount", "User", "Group"]),
+            }
+        }
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
+        if new["roleRef"] != old["roleRef"] {
+            errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] =
+            &[super::NAME, column("Role"), super::AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];
+        COLUMNS
+    }
+
+    fn cells(&self, binding: &Value, now: Time) -> Vec<Value> {
+        let role = &binding["roleRef"];
+        let of = |kind: &str| {
+            let all: Vec<String> = items(binding, "subjects")
+                .filter(|s| s["kind"] == kind)
+                .map(|s| match s["namespace"].as_str() {
+                    Some(namespace) => format!("{namespace}/{}", s["name"].as_str().unwrap_or("")),
+                    None => s["name"].as_str().unwrap_or("").to_owned(),
+                })
+                .collect();
+            Value::from(all.join(", "))
+        };
+        vec![
+            name(binding),
+            format!("{}/{}", role["kind"].as_str().unwrap_or(""), role["name"].as_str().unwrap_or("")).into(),
+            age(binding, now),
+            of("User"),
+            of("Group"),
+            of("ServiceAccount"),
+        ]
+    }
+}

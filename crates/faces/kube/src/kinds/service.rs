@@ -1,0 +1,267 @@
+//! Services. The cluster address is chosen here, the lowest that is free; the claim on it decides in the commit.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use model::{Cluster, KubeObject, Realm, Snapshot, Time};
+use serde_json::{Value, json};
+
+use super::{Column, Context, Strategy, age, column, default, items, items_mut, name, object, pairs, size, wide};
+use crate::fault::{Failure, Result};
+use crate::validate::{self, Errors, NameRule, name_problem};
+
+pub struct Service;
+
+impl Strategy for Service {
+    fn name_rule(&self) -> NameRule {
+        NameRule::Service
+    }
+
+    fn default(&self, service: &mut Value) {
+        let spec = object(service, "spec");
+        default(spec, "type", "ClusterIP");
+        default(spec, "sessionAffinity", "None");
+        if spec["sessionAffinity"] == "ClientIP" {
+            let timeout = object(object(spec, "sessionAffinityConfig"), "clientIP");
+            default(timeout, "timeoutSeconds", 10800);
+        }
+        for port in items_mut(spec, "ports") {
+            default(port, "protocol", "TCP");
+            let target = &port["targetPort"];
+            if target.is_null() || *target == 0 || *target == "" {
+                port["targetPort"] = port["port"].clone();
+            }
+        }
+        let kind = spec["type"].as_str().unwrap_or("").to_owned();
+        if kind != "ExternalName" {
+            default(spec, "internalTrafficPolicy", "Cluster");
+        }
+        if kind == "LoadBalancer" {
+            default(spec, "externalTrafficPolicy", "Cluster");
+            // Hosts are shared by clusters: their ports are nobody's, so the type NodePort is refused.
+            default(spec, "allocateLoadBalancerNodePorts", false);
+        }
+    }
+
+    fn create(&self, service: &mut Value, context: &Context<'_>) -> Result<()> {
+        service["status"] = json!({"loadBalancer": {}});
+        if service["spec"]["type"] == "ExternalName" {
+            return Ok(());
+        }
+        let taken = taken(context.snapshot, context.cluster);
+        let spec = &mut service["spec"];
+        let family = if context.cluster.service_base.is_ipv4() { "IPv4" } else { "IPv6" };
+        default(spec, "ipFamilies", json!([family]));
+        default(spec, "ipFamilyPolicy", "SingleStack");
+        let asked = spec["clusterIP"].as_str().or(spec["clusterIPs"][0].as_str()).unwrap_or("").to_owned();
+        let address = match asked.as_str() {
+            "None" => "None".to_owned(),
+            "" => free(context.cluster, &taken).ok_or_else(|| {
+                Failure::new(500, "InternalError", "failed to allocate a serviceIP: range is full")
+            })?,
+            asked => {
+                let invalid = |detail: &str| {
+                    let mut errors = Errors::default();
+                    errors.invalid("spec.clusterIPs", &json!([asked]), detail);
+                    let name = service["metadata"]["name"].as_str().unwrap_or("");
+                    crate::registry::find("", "v1", "services")
+                        .map(|kind| Failure::invalid(kind, name, errors.into_causes()))
+                        .unwrap_or_else(Failure::no_path)
+                };
+                let Ok(ip) = asked.parse::<IpAddr>() else { return Err(invalid("must be empty, 'None', or a valid IP address")) };
+                if !within(context.cluster, ip) {
+                    return Err(invalid("failed to allocate IP: the provided IP is not in the valid range"));
+                }
+                if taken.contains(&ip) {
+                    return Err(invalid("failed to allocate IP: provided IP is already allocated"));
+                }
+                ip.to_string()
+            }
+        };
+        let spec = &mut service["spec"];
+        spec["clusterIP"] = address.as_str().into();
+        spec["clusterIPs"] = json!([address]);
+        Ok(())
+    }
+
+    fn update(&self, new: &mut Value, old: &Value) {
+        if new["spec"]["type"] == "ExternalName" {
+            return;
+        }
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            if new["spec"][field].is_null() && !old["spec"][field].is_null() {
+                new["spec"][field] = old["spec"][field].clone();
+            }
+        }
+    }
+
+    fn validate(&self, service: &Value, errors: &mut Errors) {
+        let spec = &service["spec"];
+        errors.one_of("spec.type", &spec["type"], &["ClusterIP", "ExternalName", "LoadBalancer"]);
+        errors.one_of("spec.sessionAffinity", &spec["sessionAffinity"], &["ClientIP", "None"]);
+        errors.one_of("spec.internalTrafficPolicy", &spec["internalTrafficPolicy"], &["Cluster", "Local"]);
+        validate::labels(&spec["selector"], "spec.selector", errors);
+        if spec["type"] == "ExternalName" {
+            match spec["externalName"].as_str() {
+                None | Some("") => errors.required("spec.externalName", ""),
+                Some(host) => {
+                    if let Some(problem) = name_problem(NameRule::Subdomain, host.trim_end_matches('.')) {
+                        errors.invalid("spec.externalName", &spec["externalName"], problem);
+                    }
+                }
+            }
+        } else if size(&spec["ports"]) == 0 && spec["clusterIP"] != "None" {
+            errors.required("spec.ports", "");
+        }
+        ports(spec, errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
+        let (new, old) = (&new["spec"], &old["spec"]);
+        if new["type"] != "ExternalName" && old["type"] != "ExternalName" && new["clusterIPs"] != old["clusterIPs"] {
+            errors.invalid("spec.clusterIPs[0]", &new["clusterIPs"], "may not change once set");
+        }
+        if new["type"] != "ExternalName" && old["type"] != "ExternalName" && new["clusterIP"] != old["clusterIP"] {
+            errors.invalid("spec.clusterIP", &new["clusterIP"], "field is immutable");
+        }
+    }
+
+    fn selectable(&self) -> &'static [&'static str] {
+        &["spec.clusterIP", "spec.type"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            super::NAME,
+            column("Type"),
+            column("Cluster-IP"),
+            column("External-IP"),
+            column("Port(s)"),
+            super::AGE,
+            wide("Selector"),
+        ];
+        COLUMNS
+    }
+
+    fn cells(&self, service: &Value, now: Time) -> Vec<Value> {
+        let spec = &service["spec"];
+        vec![
+            name(service),
+            spec["type"].clone(),
+            spec["clusterIP"].as_str().filter(|a| !a.is_empty()).unwrap_or("<none>").into(),
+            external(service).into(),
+            port_list(spec).into(),
+            age(service, now),
+            pairs(&spec["selector"]).into(),
+        ]
+    }
+}
+
+fn ports(spec: &Value, errors: &mut Errors) {
+    let many = size(&spec["ports"]) > 1;
+    let (mut names, mut pairs) = (HashSet::new(), HashSet::new());
+    for (i, port) in items(spec, "ports").enumerate() {
+        let at = format!("spec.ports[{i}]");
+        match port["name"].as_str() {
+            None | Some("") if many => errors.required(format!("{at}.name"), ""),
+            None | Some("") => {}
+            Some(text) => {
+                if let Some(problem) = name_problem(NameRule::Label, text) {
+                    errors.invalid(format!("{at}.name"), &port["name"], problem);
+                }
+                if !names.insert(text) {
+                    errors.duplicate(format!("{at}.name"), &port["name"]);
+                }
+            }
+        }
+        errors.one_of(format!("{at}.protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"]);
+        errors.port(format!("{at}.port"), &port["port"]);
+        errors.port(format!("{at}.targetPort"), &port["targetPort"]);
+        if !pairs.insert((port["port"].as_i64(), port["protocol"].as_str())) {
+            errors.duplicate(at, port);
+        }
+    }
+}
+
+/// The addresses in use by the services of the cluster.
+fn taken(snapshot: &Snapshot, cluster: &Cluster) -> HashSet<IpAddr> {
+    let realm = Realm::Cluster(cluster.id.as_str().into());
+    let prefix = KubeObject::prefix("", "services", "");
+    snapshot
+        .names::<KubeObject>(&realm, &prefix, None)
+        .flat_map(|s| items(&s.value.body["spec"], "clusterIPs"))
+        .filter_map(|ip| ip.as_str()?.parse().ok())
+        .collect()
+}
+
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    }
+}
+
+/// The first and last address of the range that a service may have: neither the network's, nor the broadcast's.
+fn range(cluster: &Cluster) -> (u128, u128) {
+    let bits: u32 = if cluster.service_base.is_ipv4() { 32 } else { 128 };
+    let host_bits = bits.saturating_sub(u32::from(cluster.service_prefix)).min(127);
+    let size = 1u128 << host_bits;
+    let base = number(cluster.service_base) & !(size - 1);
+    (base + 1, (base + size).saturating_sub(2).max(base + 1))
+}
+
+fn within(cluster: &Cluster, ip: IpAddr) -> bool {
+    let (first, last) = range(cluster);
+    ip.is_ipv4() == cluster.service_base.is_ipv4() && (first..=last).contains(&number(ip))
+}
+
+/// The lowest free address of the cluster's services. The first is that of the API itself.
+fn free(cluster: &Cluster, taken: &HashSet<IpAddr>) -> Option<String> {
+    let (first, last) = range(cluster);
+    // One of the first n + 1 addresses is free when n are taken.
+    let end = last.min(first.saturating_add(taken.len() as u128 + 1));
+    (first..=end).map(|n| address(cluster, n)).find(|ip| !taken.contains(ip)).map(|ip| ip.to_string())
+}
+
+fn address(cluster: &Cluster, number: u128) -> IpAddr {
+    if cluster.service_base.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::from(number as u32))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(number))
+    }
+}
+
+/// The first address of a cluster's services: that of the service `kubernetes`.
+pub fn first_address(cluster: &Cluster) -> String {
+    address(cluster, range(cluster).0).to_string()
+}
+
+fn external(service: &Value) -> String {
+    let spec = &service["spec"];
+    let mut all: Vec<&str> = items(spec, "externalIPs").filter_map(Value::as_str).collect();
+    match spec["type"].as_str() {
+        Some("ExternalName") => return spec["externalName"].as_str().unwrap_or("").to_owned(),
+        Some("LoadBalancer") => {
+            let ingress = items(&service["status"]["loadBalancer"], "ingress");
+            all.extend(ingress.filter_map(|i| i["ip"].as_str().or(i["hostname"].as_str())));
+            if all.is_empty() {
+                return "<pending>".to_owned();
+            }
+        }
+        _ => {}
+    }
+    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
+}
+
+fn port_list(spec: &Value) -> String {
+    let all: Vec<String> = items(spec, "ports")
+        .map(|port| {
+            let (number, protocol) = (port["port"].as_i64().unwrap_or(0), port["protocol"].as_str().unwrap_or("TCP"));
+            match port["nodePort"].as_i64().filter(|n| *n != 0) {
+                Some(node) => format!("{number}:{node}/{protocol}"),
+                None => format!("{number}/{protocol}"),
+            }
+        })
+        .collect();
+    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
+}

@@ -1,0 +1,214 @@
+//! OpenAPI v3: an index, and a document for each group. A document is made when it is first asked for, and kept
+//! compressed: together they are some 100 KiB, not megabytes.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use axum::body::Body;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, Response, header};
+use serde_json::{Map, Value, json};
+
+use crate::annotations::{self, ListType};
+use crate::body;
+use crate::fault::{Failure, Result};
+use crate::registry::{KINDS, Kind, groups};
+use crate::types::definitions;
+
+/// Compressed documents, by path.
+static DOCUMENTS: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Default::default);
+
+fn path_of(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// `/openapi/v3`. Documents change only with the program, so its version is their hash.
+pub fn index(base: &str) -> Response<Body> {
+    let paths: Map<String, Value> = groups()
+        .into_iter()
+        .map(|(group, version)| {
+            let path = path_of(group, version);
+            let url = format!("{base}/openapi/v3/{path}?hash={}", hash());
+            (path, json!({"serverRelativeURL": url}))
+        })
+        .collect();
+    body::json(200, &json!({"paths": paths}))
+}
+
+fn hash() -> String {
+    let names: String = KINDS.iter().map(|k| format!("{}/{};", k.qualified(), k.version)).collect();
+    let text = format!("{} {names}", env!("CARGO_PKG_VERSION"));
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string().to_uppercase()
+}
+
+/// `/openapi/v3/api/v1` and `/openapi/v3/apis/{group}/{version}`.
+pub fn document(headers: &HeaderMap, group: &str, version: &str) -> Result<Response<Body>> {
+    if !groups().contains(&(group, version)) {
+        return Err(Failure::no_path());
+    }
+    let path = path_of(group, version);
+    let known = DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).get(&path).cloned();
+    let packed = match known {
+        Some(packed) => packed,
+        None => {
+            let packed = pack(&build(group, version)).map_err(broken)?;
+            DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).insert(path, packed.clone());
+            packed
+        }
+    };
+    let zips = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+    let mut response = if zips {
+        let mut response = body::bytes_reply(200, "application/json", packed);
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        let mut text = Vec::new();
+        GzDecoder::new(packed.as_ref()).read_to_end(&mut text).map_err(broken)?;
+        body::bytes_reply(200, "application/json", text.into())
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", hash())) {
+        headers.insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+fn broken(e: std::io::Error) -> Failure {
+    tracing::error!("an OpenAPI document could not be packed: {e}");
+    Failure::new(500, "InternalError", "Internal error occurred")
+}
+
+fn pack(document: &Value) -> std::io::Result<Bytes> {
+    let mut writer = GzEncoder::new(Vec::new(), Compression::default());
+    writer.write_all(document.to_string().as_bytes())?;
+    Ok(writer.finish()?.into())
+}
+
+fn build(group: &str, version: &str) -> Value {
+    let kinds: Vec<&Kind> = KINDS.iter().filter(|k| k.group == group && k.version == version).collect();
+    let mut schemas = definitions(kinds.iter().flat_map(|k| k.schemas()));
+    for (name, schema) in &mut schemas {
+        let short = name.rsplit('.').next().unwrap_or(name).to_owned();
+        annotate(schema, &short);
+    }
+    for kind in &kinds {
+        if let Some(schema) = schemas.get_mut(&kind.definition) {
+            schema["x-kubernetes-group-version-kind"] =
+                json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
+        }
+    }
+    let mut paths = Map::new();
+    for kind in &kinds {
+        add_paths(&mut paths, kind);
+    }
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": format!("v{}.{}.0", crate::discovery::VERSION.0, crate::discovery::VERSION.1)},
+        "paths": paths,
+        "components": {"schemas": schemas}
+    })
+}
+
+/// Adds what the schemas of k8s-openapi leave out, and puts references beside other words into `allOf`.
+fn annotate(schema: &mut Value, owner: &str) {
+    if annotations::atomic_struct(owner) {
+        schema["x-kubernetes-map-type"] = "atomic".into();
+    }
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for (field, property) in properties {
+        wrap_reference(property);
+        if let Some(items) = property.get_mut("items") {
+            wrap_reference(items);
+        }
+        let rule = annotations::list(owner, field);
+        if property["type"] == "array" {
+            property["x-kubernetes-list-type"] = match rule.list {
+                ListType::Atomic => "atomic",
+                ListType::Set => "set",
+                ListType::Map => "map",
+            }
+            .into();
+            if rule.list == ListType::Map {
+                property["x-kubernetes-list-map-keys"] = json!(rule.keys);
+            }
+        }
+        if annotations::atomic_map(owner, field) {
+            property["x-kubernetes-map-type"] = "atomic".into();
+        }
+        let retain = annotations::retain_keys(owner, field);
+        let strategy = match (rule.merge, retain) {
+            (true, true) => "merge,retainKeys",
+            (true, false) => "merge",
+            (false, true) => "retainKeys",
+            (false, false) => continue,
+        };
+        property["x-kubernetes-patch-strategy"] = strategy.into();
+        if !rule.merge_key.is_empty() {
+            property["x-kubernetes-patch-merge-key"] = rule.merge_key.into();
+        }
+    }
+}
+
+/// OpenAPI 3.0 ignores what stands beside a `$ref`.
+fn wrap_reference(schema: &mut Value) {
+    if let Some(fields) = schema.as_object_mut()
+        && fields.len() > 1
+        && let Some(reference) = fields.remove("$ref")
+    {
+        fields.insert("allOf".to_owned(), json!([{"$ref": reference}]));
+    }
+}
+
+fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
+    let root = format!("/{}", path_of(kind.group, kind.version));
+    let place = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
+    let collection = format!("{root}{place}/{}", kind.plural);
+    let schema = json!({"$ref": format!("#/components/schemas/{}", kind.definition)});
+    let operation = |action: &str, parameters: &[&str]| operation(kind, action, parameters, &schema);
+    const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
+    let mut at_collection = json!({"post": operation("post", WRITE)});
+    if !kind.review {
+        at_collection["get"] = operation("list", &["labelSelector", "fieldSelector", "limit", "continue", "watch"]);
+        at_collection["delete"] = operation("deletecollection", &["dryRun", "labelSelector", "fieldSelector"]);
+        let object = json!({
+            "get": operation("get", &[]),
+            "put": operation("put", WRITE),
+            "patch": operation("patch", &["dryRun", "fieldManager", "fieldValidation", "force"]),
+            "delete": operation("delete", &["dryRun", "gracePeriodSeconds", "propagationPolicy"]),
+        });
+        paths.insert(format!("{collection}/{{name}}"), object);
+    }
+    paths.insert(collection, at_collection);
+}
+
+fn operation(kind: &Kind, action: &str, parameters: &[&str], schema: &Value) -> Value {
+    let parameters: Vec<Value> = parameters
+        .iter()
+        .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}))
+        .collect();
+    let mut operation = json!({
+        "operationId": format!("{action}{}", kind.kind),
+        "parameters": parameters,
+        "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": schema}}}},
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    });
+    let content = match action {
+        "post" | "put" => json!({"application/json": {"schema": schema}}),
+        "patch" => {
+            let any = json!({"schema": {"type": "object"}});
+            json!({
+                "application/apply-patch+yaml": any, "application/json-patch+json": any,
+                "application/merge-patch+json": any, "application/strategic-merge-patch+json": any
+            })
+        }
+        _ => return operation,
+    };
+    operation["requestBody"] = json!({"content": content});
+    operation
+}

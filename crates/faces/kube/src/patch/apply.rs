@@ -1,0 +1,398 @@
+//! Server-side apply, and the tracking of who owns which field through every other write.
+
+use model::Time;
+use serde_json::{Map, Value, json};
+
+use super::fields::{self, Difference, Fields, Topology};
+use crate::annotations::ListType;
+use crate::fault::{Failure, Result};
+use crate::meta;
+use crate::types::{TypeId, Types};
+
+/// How many managers that update (rather than apply) are told apart; older ones become one.
+const MAX_UPDATERS: usize = 10;
+const ANCIENT: &str = "ancient-changes";
+
+/// Who writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manager {
+    pub name: String,
+    pub apply: bool,
+    pub api_version: String,
+    /// Empty, or the subresource through which is written.
+    pub subresource: String,
+}
+
+/// What one manager owns.
+#[derive(Clone, Debug)]
+struct Owned {
+    manager: Manager,
+    time: Value,
+    fields: Fields,
+}
+
+/// Metadata that nobody owns.
+const UNOWNED: &[&[&str]] = &[
+    &["apiVersion"],
+    &["kind"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "clusterName"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+    &["metadata", "deletionTimestamp"],
+    &["metadata", "deletionGracePeriodSeconds"],
+];
+
+fn strip(fields: &mut Fields) {
+    for path in UNOWNED {
+        fields.remove(path);
+    }
+    if let Some(meta) = fields.children.get_mut("f:metadata") {
+        meta.member = false;
+        if meta.is_empty() {
+            fields.children.remove("f:metadata");
+        }
+    }
+}
+
+fn read(object: &Value) -> Vec<Owned> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries
+        .map(|entry| Owned {
+            manager: Manager {
+                name: entry["manager"].as_str().unwrap_or("").to_owned(),
+                apply: entry["operation"] == "Apply",
+                api_version: entry["apiVersion"].as_str().unwrap_or("").to_owned(),
+                subresource: entry["subresource"].as_str().unwrap_or("").to_owned(),
+            },
+            time: entry["time"].clone(),
+            fields: Fields::read(&entry["fieldsV1"]),
+        })
+        .collect()
+}
+
+fn write(object: &mut Value, owners: Vec<Owned>) {
+    let mut entries = Vec::new();
+    for owned in owners.into_iter().filter(|o| !o.fields.is_empty()) {
+        let mut entry = json!({
+            "manager": owned.manager.name,
+            "operation": if owned.manager.apply { "Apply" } else { "Update" },
+            "apiVersion": owned.manager.api_version,
+            "fieldsType": "FieldsV1",
+        });
+        if let Value::Object(entry) = &mut entry {
+            entry.insert("fieldsV1".to_owned(), owned.fields.write());
+            if !owned.time.is_null() {
+                entry.insert("time".to_owned(), owned.time);
+            }
+            if !owned.manager.subresource.is_empty() {
+                entry.insert("subresource".to_owned(), owned.manager.subresource.into());
+            }
+        }
+        entries.push(entry);
+    }
+    let meta = meta::of(object);
+    if entries.is_empty() {
+        meta.remove("managedFields");
+    } else {
+        meta.insert("managedFields".to_owned(), Value::Array(entries));
+    }
+}
+
+/// Notes in `new` what the manager changed against `old` by an ordinary write. Other managers lose what was changed.
+pub fn track(types: &Types, id: TypeId, old: Option<&Value>, new: &mut Value, manager: &Manager, now: Time) {
+    let mut owners = old.map(read).unwrap_or_default();
+    if old.is_some() && new["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty) {
+        owners.clear();
+    }
+    let Difference { mut changed, mut removed } = fields::compare(types, id, old, Some(new));
+    strip(&mut changed);
+    strip(&mut removed);
+    if changed.is_empty() && removed.is_empty() {
+        write(new, owners);
+        return;
+    }
+    let mut mine = None;
+    for (i, owned) in owners.iter_mut().enumerate() {
+        owned.fields.subtract(&removed);
+        if owned.manager == *manager {
+            mine = Some(i);
+        } else {
+            owned.fields.subtract(&changed);
+        }
+    }
+    let time = Value::from(meta::stamp(now));
+    match mine {
+        Some(i) => {
+            owners[i].fields.union(&changed);
+            owners[i].time = time;
+        }
+        None => owners.push(Owned { manager: manager.clone(), time, fields: changed }),
+    }
+    forget_the_oldest(&mut owners);
+    write(new, owners);
+}
+
+fn forget_the_oldest(owners: &mut Vec<Owned>) {
+    let updaters = |owners: &[Owned]| owners.iter().filter(|o| !o.manager.apply && o.manager.name != ANCIENT).count();
+    while updaters(owners) > MAX_UPDATERS {
+        let Some(i) = owners.iter().position(|o| !o.manager.apply && o.manager.name != ANCIENT) else { return };
+        let old = owners.remove(i);
+        match owners.iter_mut().find(|o| o.manager.name == ANCIENT && o.manager.api_version == old.manager.api_version) {
+            Some(ancient) => ancient.fields.union(&old.fields),
+            None => owners.insert(0, Owned { manager: Manager { name: ANCIENT.to_owned(), ..old.manager }, ..old }),
+        }
+    }
+}
+
+/// What of a configuration does not count: parts that the endpoint does not write.
+pub type Ignored = &'static [&'static [&'static str]];
+
+/// Applies a configuration to an object (`None`: there is none yet). The result carries its new owners.
+#[allow(clippy::too_many_arguments)]
+pub fn apply(
+    types: &Types,
+    id: TypeId,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &Manager,
+    ignored: Ignored,
+    force: bool,
+    now: Time,
+) -> Result<Value> {
+    unambiguous(types, id, config, "")?;
+    let mut owners = live.map(read).unwrap_or_default();
+    let mut wanted = fields::of(types, id, config);
+    strip(&mut wanted);
+    for path in ignored {
+        wanted.remove(path);
+    }
+    let mut object = live.cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    merge(types, id, &mut object, config);
+    let mine = owners.iter().position(|o| o.manager == *manager);
+    let last = match mine {
+        Some(i) => std::mem::replace(&mut owners[i].fields, wanted.clone()),
+        None => {
+            owners.push(Owned { manager: manager.clone(), time: Value::Null, fields: wanted.clone() });
+            Fields::default()
+        }
+    };
+    let mine = mine.unwrap_or(owners.len() - 1);
+    let mut all = Fields::default();
+    owners.iter().for_each(|o| all.union(&o.fields));
+    prune(types, id, &mut object, &last, Some(&all));
+
+    let Difference { mut changed, mut removed } = fields::compare(types, id, live, Some(&object));
+    strip(&mut changed);
+    strip(&mut removed);
+    let mut conflicts = Vec::new();
+    for (i, owned) in owners.iter_mut().enumerate() {
+        if i != mine {
+            let taken = owned.fields.intersection(&changed);
+            if !taken.is_empty() {
+                conflicts.extend(taken.paths().into_iter().map(|path| (conflict(&owned.manager), path)));
+                owned.fields.subtract(&taken);
+            }
+        }
+        owned.fields.subtract(&removed);
+    }
+    if !conflicts.is_empty() && !force {
+        return Err(Failure::apply_conflict(conflicts));
+    }
+    let fresh = live.is_none() || last != wanted || !changed.is_empty() || !removed.is_empty();
+    if fresh {
+        owners[mine].time = meta::stamp(now).into();
+    }
+    write(&mut object, owners);
+    Ok(object)
+}
+
+fn conflict(manager: &Manager) -> String {
+    let through = match manager.subresource.as_str() {
+        "" => String::new(),
+        subresource => format!(" with subresource {subresource:?}"),
+    };
+    format!("conflict with {:?}{through} using {}", manager.name, manager.api_version)
+}
+
+/// Items of merged lists must have their keys, once each.
+fn unambiguous(types: &Types, id: TypeId, value: &Value, at: &str) -> Result<()> {
+    match (fields::topology(types, id), value) {
+        (Topology::Fields { .. }, Value::Object(map)) => {
+            for (name, value) in map {
+                unambiguous(types, fields::child(types, id, name), value, &format!("{at}.{name}"))?;
+            }
+        }
+        (Topology::Items { item, list, keys }, Value::Array(items)) => {
+            let mut seen = std::collections::HashSet::new();
+            for value in items {
+                let Some(name) = fields::item_name(value, list, keys) else {
+                    let message = format!(
+                        "failed to create typed patch object: {at}: element 0: associative list with keys has an element that omits key field {:?} (and doesn't have default value)",
+                        keys.iter().find(|k| value.get(**k).is_none()).unwrap_or(&"")
+                    );
+                    return Err(Failure::new(500, "InternalError", message));
+                };
+                if !seen.insert(name.clone()) {
+                    let message = format!("failed to create typed patch object: {at}: duplicate entries for key [{}]", &name[2..]);
+                    return Err(Failure::new(500, "InternalError", message));
+                }
+                if list == ListType::Map {
+                    unambiguous(types, item, value, at)?;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Lays a configuration over an object.
+fn merge(types: &Types, id: TypeId, object: &mut Value, config: &Value) {
+    match (fields::topology(types, id), config) {
+        (Topology::Fields { .. }, Value::Object(map)) => {
+            if !object.is_object() {
+                *object = Value::Object(Map::new());
+            }
+            let Value::Object(target) = object else { return };
+            for (name, value) in map {
+                merge(types, fields::child(types, id, name), target.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (Topology::Items { item, list, keys }, Value::Array(items)) => {
+            if !object.is_array() {
+                *object = Value::Array(Vec::new());
+            }
+            let Value::Array(target) = object else { return };
+            merge_items(types, item, list, keys, target, items);
+        }
+        _ => *object = config.clone(),
+    }
+}
+
+/// Items that both have are merged, in the configuration's order but in the places that the object gives them; new ones
+/// come last.
+fn merge_items(types: &Types, item: TypeId, list: ListType, keys: &[&str], target: &mut Vec<Value>, items: &[Value]) {
+    let names: Vec<Option<String>> = target.iter().map(|t| fields::item_name(t, list, keys)).collect();
+    let place = |value: &Value| {
+        let name = fields::item_name(value, list, keys);
+        names.iter().position(|n| *n == name)
+    };
+    let mut slots: Vec<usize> = items.iter().filter_map(place).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    let mut slots = slots.into_iter();
+    let mut result = target.clone();
+    for value in items {
+        match place(value) {
+            Some(i) => {
+                let mut merged = target[i].clone();
+                merge(types, item, &mut merged, value);
+                if let Some(slot) = slots.next() {
+                    result[slot] = merged;
+                }
+            }
+            None => result.push(value.clone()),
+        }
+    }
+    *target = result;
+}
+
+/// Removes what the manager owned and nobody owns any more.
+fn prune(types: &Types, id: TypeId, object: &mut Value, last: &Fields, owned: Option<&Fields>) {
+    match (fields::topology(types, id), object) {
+        (Topology::Fields { .. }, Value::Object(map)) => map.retain(|name, value| {
+            let key = format!("f:{name}");
+            keep(types, fields::child(types, id, name), value, &key, last, owned)
+        }),
+        (Topology::Items { item, list, keys }, Value::Array(items)) => {
+            items.retain_mut(|value| match fields::item_name(value, list, keys) {
+                Some(key) => keep(types, item, value, &key, last, owned),
+                None => true,
+            });
+        }
+        _ => {}
+    }
+}
+
+fn keep(types: &Types, id: TypeId, value: &mut Value, key: &str, last: &Fields, owned: Option<&Fields>) -> bool {
+    let Some(last) = last.children.get(key) else { return true };
+    match owned.and_then(|o| o.children.get(key)) {
+        None => false,
+        Some(owned) => {
+            prune(types, id, value, last, Some(owned));
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::types;
+
+    fn manager(name: &str, apply: bool) -> Manager {
+        Manager { name: name.into(), apply, api_version: "v1".into(), subresource: String::new() }
+    }
+
+    fn id() -> TypeId {
+        types().named("io.k8s.api.core.v1.Pod").unwrap()
+    }
+
+    fn applied(live: Option<&Value>, config: Value, who: &str, force: bool) -> Result<Value> {
+        apply(types(), id(), live, &config, &manager(who, true), &[], force, Time::UNIX_EPOCH)
+    }
+
+    fn pod(labels: Value, containers: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": labels}, "spec": {"containers": containers}})
+    }
+
+    #[test]
+    fn what_is_not_applied_again_goes() {
+        let first = applied(None, pod(json!({"a": "1", "b": "2"}), json!([{"name": "x", "image": "i"}, {"name": "y"}])), "ann", false).unwrap();
+        let second = applied(Some(&first), pod(json!({"a": "1"}), json!([{"name": "x"}])), "ann", false).unwrap();
+        assert_eq!(second["metadata"]["labels"], json!({"a": "1"}));
+        assert_eq!(second["spec"]["containers"], json!([{"name": "x"}]));
+        let again = applied(Some(&second), pod(json!({"a": "1"}), json!([{"name": "x"}])), "ann", false).unwrap();
+        assert_eq!(again, second);
+    }
+
+    #[test]
+    fn others_are_respected_until_forced() {
+        let first = applied(None, pod(json!({"a": "1"}), json!([{"name": "x", "image": "i"}])), "ann", false).unwrap();
+        let change = pod(json!({"a": "2", "c": "3"}), json!([{"name": "x"}]));
+        let conflict = applied(Some(&first), change.clone(), "bob", false).unwrap_err();
+        assert_eq!(conflict.code(), 409);
+        assert!(conflict.message().contains("conflict with \"ann\" using v1: .metadata.labels.a"), "{}", conflict.message());
+        let forced = applied(Some(&first), change, "bob", true).unwrap();
+        assert_eq!(forced["metadata"]["labels"], json!({"a": "2", "c": "3"}));
+        // Ann does not own `a` any more: leaving it out removes nothing.
+        let ann = applied(Some(&forced), pod(json!({}), json!([{"name": "x", "image": "i"}])), "ann", false).unwrap();
+        assert_eq!(ann["metadata"]["labels"]["a"], "2");
+        // Both own the item x; bob leaving it out keeps it.
+        let bob = applied(Some(&ann), pod(json!({"c": "3"}), json!([])), "bob", false).unwrap();
+        assert_eq!(bob["spec"]["containers"][0]["image"], "i");
+        assert!(bob["metadata"]["labels"].get("a").is_none());
+    }
+
+    #[test]
+    fn updates_are_tracked_too() {
+        let first = applied(None, pod(json!({"a": "1"}), json!([{"name": "x", "image": "i"}])), "ann", false).unwrap();
+        let mut edited = first.clone();
+        edited["spec"]["containers"][0]["image"] = "j".into();
+        track(types(), id(), Some(&first), &mut edited, &manager("edit", false), Time::UNIX_EPOCH);
+        let entries = edited["metadata"]["managedFields"].as_array().unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(
+            entries[1]["fieldsV1"],
+            json!({"f:spec": {"f:containers": {"k:{\"name\":\"x\"}": {"f:image": {}}}}})
+        );
+        let again = applied(Some(&edited), pod(json!({"a": "1"}), json!([{"name": "x", "image": "i"}])), "ann", false);
+        assert_eq!(again.unwrap_err().code(), 409);
+    }
+}

@@ -1,0 +1,255 @@
+//! Strategic merge patch: a merge patch that knows which lists merge, and by which key.
+
+use serde_json::{Map, Value};
+
+use crate::annotations;
+use crate::fault::{Failure, Result};
+use crate::types::{Type, TypeId, Types};
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN: &str = "$retainKeys";
+const ORDER: &str = "$setElementOrder/";
+const DELETE: &str = "$deleteFromPrimitiveList/";
+
+/// Applies a strategic merge patch to an object of a type.
+pub fn patch(types: &Types, id: TypeId, object: &mut Value, patch: Value) -> Result<()> {
+    let Value::Object(patch) = patch else {
+        return Err(Failure::bad_request("the patch is not an object"));
+    };
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    if let Value::Object(target) = object {
+        struct_(types, id, target, patch)?;
+    }
+    Ok(())
+}
+
+fn bad(what: &str) -> Failure {
+    Failure::bad_request(format!("invalid strategic merge patch: {what}"))
+}
+
+fn struct_(types: &Types, id: TypeId, target: &mut Map<String, Value>, mut patch: Map<String, Value>) -> Result<()> {
+    match patch.remove(DIRECTIVE).as_ref().map(|d| d.as_str().unwrap_or("")) {
+        None | Some("merge") => {}
+        Some("replace") => {
+            *target = without_directives(patch);
+            return Ok(());
+        }
+        Some("delete") => {
+            target.clear();
+            return Ok(());
+        }
+        Some(other) => return Err(bad(&format!("unknown $patch: {other}"))),
+    }
+    if let Some(kept) = patch.remove(RETAIN) {
+        let kept = kept.as_array().ok_or_else(|| bad("$retainKeys is not a list"))?.clone();
+        target.retain(|name, _| kept.iter().any(|k| k == name));
+    }
+    let mut orders = Vec::new();
+    let mut fields = Map::new();
+    for (name, value) in patch {
+        if let Some(field) = name.strip_prefix(ORDER) {
+            let Value::Array(order) = value else { return Err(bad("$setElementOrder is not a list")) };
+            orders.push((field.to_owned(), order));
+        } else if let Some(field) = name.strip_prefix(DELETE) {
+            let Value::Array(gone) = value else { return Err(bad("$deleteFromPrimitiveList is not a list")) };
+            if let Some(Value::Array(list)) = target.get_mut(field) {
+                list.retain(|item| !gone.contains(item));
+            }
+        } else {
+            fields.insert(name, value);
+        }
+    }
+    let node = types.get(id);
+    let owner = match node {
+        Type::Struct(s) => &*s.name,
+        _ => "",
+    };
+    for (name, value) in fields {
+        let child = match node {
+            Type::Struct(s) => s.fields.get(name.as_str()).copied(),
+            Type::Map { value, .. } => Some(*value),
+            _ => None,
+        };
+        if value.is_null() {
+            target.remove(&name);
+            continue;
+        }
+        field(types, child, target.entry(name).or_insert(Value::Null), value)?;
+    }
+    for (name, order) in orders {
+        if let Some(Value::Array(list)) = target.get_mut(&name) {
+            sort(list, &order, annotations::list(owner, &name).merge_key);
+        }
+    }
+    Ok(())
+}
+
+fn field(types: &Types, id: Option<TypeId>, target: &mut Value, patch: Value) -> Result<()> {
+    let node = id.map_or(&Type::Any, |id| types.get(id));
+    match patch {
+        Value::Object(patch) => {
+            if !target.is_object() {
+                *target = Value::Object(Map::new());
+            }
+            if let Value::Object(target) = target {
+                match id {
+                    Some(id) => struct_(types, id, target, patch)?,
+                    None => untyped(target, patch),
+                }
+            }
+            Ok(())
+        }
+        Value::Array(patch) => match node {
+            Type::List { item, rule } if rule.merge => {
+                if !target.is_array() {
+                    *target = Value::Array(Vec::new());
+                }
+                let Value::Array(target) = target else { return Ok(()) };
+                match rule.merge_key {
+                    "" => primitives(target, patch),
+                    key => objects(types, *item, key, target, patch)?,
+                }
+                Ok(())
+            }
+            _ => {
+                *target = Value::Array(patch);
+                Ok(())
+            }
+        },
+        other => {
+            *target = other;
+            Ok(())
+        }
+    }
+}
+
+/// What has no type merges as in RFC 7386.
+fn untyped(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(&name);
+        } else {
+            super::merge::patch(target.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn primitives(target: &mut Vec<Value>, patch: Vec<Value>) {
+    for value in patch {
+        if !target.contains(&value) {
+            target.push(value);
+        }
+    }
+}
+
+fn objects(types: &Types, item: TypeId, key: &str, target: &mut Vec<Value>, patch: Vec<Value>) -> Result<()> {
+    if let Some(replace) = patch.iter().position(|p| p[DIRECTIVE] == "replace" && p.get(key).is_none()) {
+        let mut rest = patch;
+        rest.remove(replace);
+        *target = rest.into_iter().filter(|p| p[DIRECTIVE] != "delete").collect();
+        return Ok(());
+    }
+    for entry in patch {
+        let Value::Object(mut entry) = entry else { return Err(bad("an item of a merged list is not an object")) };
+        let Some(name) = entry.get(key).cloned() else {
+            return Err(bad(&format!("an item of a merged list does not contain declared merge key: {key}")));
+        };
+        let place = target.iter().position(|t| t[key] == name);
+        match entry.get(DIRECTIVE).and_then(Value::as_str) {
+            Some("delete") => {
+                target.retain(|t| t[key] != name);
+                continue;
+            }
+            Some("replace") => {
+                entry.remove(DIRECTIVE);
+                let entry = Value::Object(without_directives(entry));
+                match place {
+                    Some(i) => target[i] = entry,
+                    None => target.push(entry),
+                }
+                continue;
+            }
+            _ => {}
+        }
+        let mut fresh = Value::Object(Map::new());
+        let (slot, new) = match place {
+            Some(i) => (&mut target[i], false),
+            None => (&mut fresh, true),
+        };
+        if let Value::Object(slot) = slot {
+            struct_(types, item, slot, entry)?;
+        }
+        if new {
+            target.push(fresh);
+        }
+    }
+    Ok(())
+}
+
+/// Puts a list in the order that the patch asks for; what the order does not name keeps its place behind its neighbour.
+fn sort(list: &mut [Value], order: &[Value], key: &str) {
+    let id = |v: &Value| if key.is_empty() { v.clone() } else { v[key].clone() };
+    let wanted: Vec<Value> = order.iter().map(id).collect();
+    let mut rank = 0usize;
+    let mut ranked: Vec<(usize, usize, Value)> = Vec::with_capacity(list.len());
+    for (i, value) in list.iter_mut().enumerate() {
+        let value = std::mem::take(value);
+        if let Some(found) = wanted.iter().position(|w| *w == id(&value)) {
+            rank = found + 1;
+        }
+        ranked.push((rank, i, value));
+    }
+    ranked.sort_by_key(|(rank, i, _)| (*rank, *i));
+    for (slot, (_, _, value)) in list.iter_mut().zip(ranked) {
+        *slot = value;
+    }
+}
+
+fn without_directives(map: Map<String, Value>) -> Map<String, Value> {
+    map.into_iter().filter(|(name, _)| !name.starts_with('$')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::types;
+    use serde_json::json;
+
+    fn patched(kind: &str, mut object: Value, change: Value) -> Value {
+        let id = types().named(kind).unwrap();
+        patch(types(), id, &mut object, change).unwrap();
+        object
+    }
+
+    const POD: &str = "io.k8s.api.core.v1.Pod";
+
+    #[test]
+    fn containers_merge_by_name() {
+        let pod = json!({"spec": {"containers": [{"name": "a", "image": "1", "args": ["x"]}, {"name": "b"}]}});
+        let change = json!({"spec": {
+            "$setElementOrder/containers": [{"name": "b"}, {"name": "a"}, {"name": "c"}],
+            "containers": [{"name": "a", "image": "2", "args": ["y"]}, {"name": "c"}]
+        }});
+        let expected = json!([{"name": "b"}, {"name": "a", "image": "2", "args": ["y"]}, {"name": "c"}]);
+        assert_eq!(patched(POD, pod, change)["spec"]["containers"], expected);
+    }
+
+    #[test]
+    fn directives() {
+        let pod = json!({"metadata": {"finalizers": ["a", "b"], "labels": {"x": "1"}},
+            "spec": {"volumes": [{"name": "v", "emptyDir": {}}], "containers": [{"name": "a"}, {"name": "b"}]}});
+        let change = json!({
+            "metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"], "labels": {"x": null, "y": "2"}},
+            "spec": {
+                "volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "m"}}],
+                "containers": [{"name": "b", "$patch": "delete"}]
+            }
+        });
+        let after = patched(POD, pod, change);
+        assert_eq!(after["metadata"], json!({"finalizers": ["b", "c"], "labels": {"y": "2"}}));
+        assert_eq!(after["spec"]["volumes"], json!([{"name": "v", "configMap": {"name": "m"}}]));
+        assert_eq!(after["spec"]["containers"], json!([{"name": "a"}]));
+    }
+}

@@ -1,0 +1,191 @@
+//! The way in: gate, cluster, rights, then the verb. Bodies are read only after all three.
+
+use axum::body::Body;
+use http::{Method, Request, Response, header};
+use model::{Cluster, Time};
+
+use crate::authz::{self, Attributes, Subject};
+use crate::call::{Call, Form};
+use crate::fault::{Failure, Result};
+use crate::registry::{KINDS, Kind};
+use crate::request::{Query, Target, target, verb};
+use crate::verbs::{create, delete, get, pod, scale, token, update};
+use crate::{ClientCertificate, Credential, Kube, body, discovery, openapi, reviews, stream, watch};
+
+/// Answers a request below `/clusters/{id}`.
+pub async fn serve(kube: Kube, mut request: Request<Body>) -> Response<Body> {
+    answer(&kube, &mut request).await.unwrap_or_else(|failure| failure.response())
+}
+
+fn credential(request: &Request<Body>) -> Credential {
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if let Some((scheme, token)) = bearer.and_then(|v| v.split_once(' '))
+        && scheme.eq_ignore_ascii_case("bearer")
+        && !token.trim().is_empty()
+    {
+        return Credential::Bearer(token.trim().to_owned());
+    }
+    // Browsers' WebSockets cannot set headers: the token travels as a subprotocol.
+    if let Some(token) = websocket_token(request) {
+        return Credential::Bearer(token);
+    }
+    match request.extensions().get::<ClientCertificate>() {
+        Some(certificate) => Credential::Certificate(certificate.clone()),
+        None => Credential::None,
+    }
+}
+
+fn websocket_token(request: &Request<Body>) -> Option<String> {
+    use base64::Engine;
+    let protocols = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let token = protocols.split(',').find_map(|p| p.trim().strip_prefix("base64url.bearer.authorization.k8s.io."))?;
+    String::from_utf8(base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()
+}
+
+async fn answer(kube: &Kube, request: &mut Request<Body>) -> Result<Response<Body>> {
+    let uri = request.uri().clone();
+    let below = uri.path().strip_prefix("/clusters/").ok_or_else(Failure::no_path)?;
+    let (cluster_id, path) = below.split_once('/').unwrap_or((below, ""));
+    let credential = credential(request);
+    let (who, cluster) = kube.admit(&credential, cluster_id).await?;
+    let query = Query::parse(uri.query().unwrap_or(""))?;
+    let path = crate::request::decode(&path.replace('+', "%2B"))?;
+    match target(&path).ok_or_else(Failure::no_path)? {
+        Target::Document(parts) => document(kube, request, &cluster, &who, &parts),
+        Target::Resource(path) => {
+            let verb = verb(request.method(), &path, &query).ok_or_else(Failure::method_not_allowed)?;
+            let form = if path.subresource == "log" { Form::Object } else { Form::of(request.headers())? };
+            let headers = request.headers().clone();
+            let call = Call { kube, cluster: &cluster, who: &who, path, verb, query, headers, form, now: Time::now() };
+            permitted(&call)?;
+            resource(&call, request, credential).await
+        }
+    }
+}
+
+fn document(
+    kube: &Kube,
+    request: &Request<Body>,
+    cluster: &Cluster,
+    who: &Subject,
+    parts: &[&str],
+) -> Result<Response<Body>> {
+    let path = format!("/{}", parts.join("/"));
+    let verb = request.method().as_str().to_ascii_lowercase();
+    let what = Attributes { verb: &verb, path: &path, ..Attributes::default() };
+    authz::check(&kube.store.snapshot(), cluster, who, &what)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Failure::method_not_allowed());
+    }
+    let headers = request.headers();
+    match parts {
+        ["version"] => Ok(discovery::version()),
+        ["healthz" | "livez" | "readyz", ..] => Ok(body::bytes_reply(200, "text/plain; charset=utf-8", "ok".into())),
+        ["api"] => Ok(discovery::root(headers, true)),
+        ["apis"] => Ok(discovery::root(headers, false)),
+        ["api", version] => discovery::resources("", version).ok_or_else(Failure::no_path),
+        ["apis", group] => discovery::group(group).ok_or_else(Failure::no_path),
+        ["apis", group, version] => discovery::resources(group, version).ok_or_else(Failure::no_path),
+        ["openapi", "v3"] => Ok(openapi::index(&format!("/clusters/{}", cluster.id))),
+        ["openapi", "v3", "api", version] => openapi::document(headers, "", version),
+        ["openapi", "v3", "apis", group, version] => openapi::document(headers, group, version),
+        _ => Err(Failure::no_path()),
+    }
+}
+
+fn permitted(call: &Call<'_>) -> Result<()> {
+    let kind = call.kind();
+    let name = if kind.plural == "namespaces" && call.path.name.is_empty() { "" } else { call.path.name };
+    // What happens to a namespace happens in it: a role in the namespace may grant it.
+    let namespace = if kind.plural == "namespaces" { call.path.name } else { call.path.namespace };
+    let what = Attributes {
+        verb: call.verb,
+        group: kind.group,
+        resource: kind.plural,
+        subresource: call.path.subresource,
+        namespace,
+        name,
+        path: "",
+    };
+    authz::check(&call.kube.store.snapshot(), call.cluster, call.who, &what)
+}
+
+async fn resource(call: &Call<'_>, request: &mut Request<Body>, credential: Credential) -> Result<Response<Body>> {
+    let method = request.method().clone();
+    match (call.path.subresource, call.verb) {
+        ("exec" | "attach" | "portforward", "get" | "create") => return stream::upgrade(call, request).await,
+        ("log", "get") => return stream::log(call).await,
+        ("", "watch") if !call.kind().review => return watch::watch(call, credential).await,
+        _ => {}
+    }
+    let bytes = body::read(std::mem::take(request.body_mut())).await?;
+    let kind = call.kind();
+    match (call.path.subresource, call.verb) {
+        ("", "create") if !call.path.name.is_empty() => Err(Failure::method_not_allowed()),
+        ("", "create") if kind.review => reviews::create(call, bytes).await,
+        ("", _) if kind.review => Err(Failure::method_not_allowed()),
+        ("", "create") if kind.namespaced && call.path.namespace.is_empty() => Err(Failure::method_not_allowed()),
+        ("", "create") => create::create(call, bytes).await,
+        ("", "list") => get::list(call).await,
+        ("", "deletecollection") if kind.plural == "namespaces" => Err(Failure::method_not_allowed()),
+        ("", "deletecollection") => delete::delete_collection(call, bytes).await,
+        ("", "delete") => delete::delete(call, bytes).await,
+        ("" | "status", "get") => get::get(call).await,
+        ("" | "status" | "finalize", "update") => update::update(call, bytes).await,
+        ("" | "status", "patch") => update::patch(call, bytes).await,
+        ("scale", "get" | "update" | "patch") => scale::scale(call, &method, bytes).await,
+        ("binding", "create") => pod::bind(call, bytes).await,
+        ("eviction", "create") => pod::evict(call, bytes).await,
+        ("token", "create") => token::create(call, bytes).await,
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+/// Every route, with names filled in.
+pub fn endpoints() -> Vec<(Method, String)> {
+    let mut all: Vec<(Method, String)> = [
+        "/version", "/healthz", "/livez", "/readyz", "/api", "/api/v1", "/apis", "/openapi/v3", "/openapi/v3/api/v1",
+    ]
+    .into_iter()
+    .map(|path| (Method::GET, path.to_owned()))
+    .collect();
+    for kind in KINDS.iter() {
+        of_kind(kind, &mut all);
+    }
+    all
+}
+
+fn of_kind(kind: &Kind, all: &mut Vec<(Method, String)>) {
+    let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}/{}", kind.group, kind.version) };
+    let place = if kind.namespaced { "/namespaces/default" } else { "" };
+    let collection = format!("{root}{place}/{}", kind.plural);
+    all.push((Method::POST, collection.clone()));
+    if kind.review {
+        return;
+    }
+    all.push((Method::GET, collection.clone()));
+    all.push((Method::GET, format!("{collection}?watch=true")));
+    if kind.plural != "namespaces" {
+        all.push((Method::DELETE, collection.clone()));
+    }
+    let object = format!("{collection}/default");
+    for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+        all.push((method, object.clone()));
+    }
+    if kind.status {
+        for method in [Method::GET, Method::PUT, Method::PATCH] {
+            all.push((method, format!("{object}/status")));
+        }
+    }
+    for sub in kind.subresources {
+        for verb in sub.verbs {
+            let method = match *verb {
+                "create" => Method::POST,
+                "update" => Method::PUT,
+                "patch" => Method::PATCH,
+                _ => Method::GET,
+            };
+            all.push((method, format!("{object}/{}", sub.name)));
+        }
+    }
+}

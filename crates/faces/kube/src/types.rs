@@ -1,0 +1,174 @@
+//! The shape of every kind, as a compact graph made once from k8s-openapi's schemas: what decoding checks, and by what
+//! patches and field ownership merge. Decoding into k8s-openapi's Rust types was refused: it says neither which field was
+//! unknown nor where a wrong value stood, costs a round trip, and cannot serve custom resources later.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use crate::annotations::{self, ListRule};
+use crate::registry::{KINDS, Schema};
+
+/// A node of the graph.
+pub type TypeId = u32;
+
+/// What a value may be.
+#[derive(Debug)]
+pub enum Type {
+    /// Whatever JSON.
+    Any,
+    String,
+    /// Bytes in base64.
+    Bytes,
+    Time,
+    MicroTime,
+    Quantity,
+    IntOrString,
+    Int32,
+    Int64,
+    Number,
+    Bool,
+    List { item: TypeId, rule: ListRule },
+    Map { value: TypeId, atomic: bool },
+    Struct(Struct),
+}
+
+/// A struct with named fields.
+#[derive(Debug)]
+pub struct Struct {
+    /// The last part of its definition's name: `PodSpec`.
+    pub name: Arc<str>,
+    pub fields: BTreeMap<Box<str>, TypeId>,
+    pub atomic: bool,
+}
+
+/// The graph of all registered kinds.
+pub struct Types {
+    nodes: Vec<Type>,
+    names: HashMap<String, TypeId>,
+}
+
+static TYPES: LazyLock<Types> = LazyLock::new(|| Types::of(&definitions(KINDS.iter().flat_map(|k| k.schemas()))));
+
+/// The graph of all registered kinds; made at the first use.
+pub fn types() -> &'static Types {
+    &TYPES
+}
+
+/// The schema definitions that these schemas reach, by name.
+pub fn definitions(schemas: impl Iterator<Item = Schema>) -> Map<String, Value> {
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    for schema in schemas {
+        schema(&mut generator);
+    }
+    generator.take_definitions(false)
+}
+
+impl Types {
+    fn of(definitions: &Map<String, Value>) -> Self {
+        let mut types = Self { nodes: Vec::new(), names: HashMap::new() };
+        for name in definitions.keys() {
+            types.definition(name, definitions);
+        }
+        types.nodes.shrink_to_fit();
+        types
+    }
+
+    pub fn get(&self, id: TypeId) -> &Type {
+        self.nodes.get(id as usize).unwrap_or(&Type::Any)
+    }
+
+    /// The node of a definition: `io.k8s.api.core.v1.Pod`.
+    pub fn named(&self, definition: &str) -> Option<TypeId> {
+        self.names.get(definition).copied()
+    }
+
+    fn push(&mut self, node: Type) -> TypeId {
+        self.nodes.push(node);
+        (self.nodes.len() - 1) as TypeId
+    }
+
+    fn definition(&mut self, name: &str, definitions: &Map<String, Value>) -> TypeId {
+        if let Some(id) = self.names.get(name) {
+            return *id;
+        }
+        // The place is taken first: definitions may contain themselves.
+        let id = self.push(Type::Any);
+        self.names.insert(name.to_owned(), id);
+        let short = name.rsplit('.').next().unwrap_or(name);
+        let node = match short {
+            "Quantity" => Type::Quantity,
+            "IntOrString" => Type::IntOrString,
+            "Time" => Type::Time,
+            "MicroTime" => Type::MicroTime,
+            "RawExtension" | "FieldsV1" | "JSON" => Type::Any,
+            _ => match definitions.get(name) {
+                Some(schema) => self.node(schema, short, "", definitions),
+                None => Type::Any,
+            },
+        };
+        self.nodes[id as usize] = node;
+        id
+    }
+
+    /// The node of a schema that stands in `field` of `owner`.
+    fn node(&mut self, schema: &Value, owner: &str, field: &str, definitions: &Map<String, Value>) -> Type {
+        match schema["type"].as_str() {
+            Some("string") => match schema["format"].as_str() {
+                Some("byte") => Type::Bytes,
+                Some("date-time") => Type::Time,
+                _ => Type::String,
+            },
+            Some("integer") => match schema["format"].as_str() {
+                Some("int32") => Type::Int32,
+                _ => Type::Int64,
+            },
+            Some("number") => Type::Number,
+            Some("boolean") => Type::Bool,
+            Some("array") => {
+                let item = self.reference(&schema["items"], owner, field, definitions);
+                Type::List { item, rule: annotations::list(owner, field) }
+            }
+            Some("object") if schema["properties"].is_object() => {
+                let mut fields = BTreeMap::new();
+                for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+                    fields.insert(name.as_str().into(), self.reference(schema, owner, name, definitions));
+                }
+                Type::Struct(Struct { name: owner.into(), fields, atomic: annotations::atomic_struct(owner) })
+            }
+            Some("object") if schema["additionalProperties"].is_object() => {
+                let value = self.reference(&schema["additionalProperties"], owner, field, definitions);
+                Type::Map { value, atomic: annotations::atomic_map(owner, field) }
+            }
+            // A struct without fields: `emptyDir: {}` has some, but `ContainerUser` like ones may not.
+            Some("object") if !field.is_empty() || schema.get("additionalProperties").is_some() => Type::Any,
+            Some("object") => {
+                Type::Struct(Struct { name: owner.into(), fields: BTreeMap::new(), atomic: false })
+            }
+            _ => Type::Any,
+        }
+    }
+
+    fn reference(&mut self, schema: &Value, owner: &str, field: &str, definitions: &Map<String, Value>) -> TypeId {
+        let reference = schema["$ref"].as_str().or_else(|| schema["allOf"][0]["$ref"].as_str());
+        if let Some(name) = reference.and_then(|r| r.rsplit('/').next()) {
+            return self.definition(name, definitions);
+        }
+        let node = self.node(schema, owner, field, definitions);
+        self.push(node)
+    }
+}
+
+/// The type of a field or map value.
+pub fn child<'a>(types: &'a Types, node: &'a Type, name: &str) -> Option<TypeId> {
+    match node {
+        Type::Struct(s) => s.fields.get(name).copied(),
+        Type::Map { value, .. } => Some(*value),
+        _ => {
+            let _ = types;
+            None
+        }
+    }
+}

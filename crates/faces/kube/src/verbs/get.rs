@@ -1,0 +1,179 @@
+//! Get and list. A list is written straight from the rows into the reply.
+
+use axum::body::Body;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::Response;
+use model::{Entry, KubeObject, Revision, Snapshot};
+use serde_json::{Value, json};
+
+use crate::body::{self, Shown};
+use crate::call::{Call, Form, revision, view};
+use crate::fault::{Failure, Result};
+use crate::selectors::{FieldSelector, LabelSelector};
+use crate::table::{self, Include, TableRow};
+
+/// `GET` of an object.
+pub async fn get(call: &Call<'_>) -> Result<Response<Body>> {
+    let snapshot = call.snapshot().await?;
+    let entry = call.row(&snapshot)?;
+    Ok(call.show(200, entry.value, entry.row.modified))
+}
+
+/// Which objects a list or watch is about.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+    pub prefix: String,
+    /// The name that the path gives.
+    pub name: Option<String>,
+}
+
+impl Selection {
+    pub fn read(call: &Call<'_>) -> Result<Self> {
+        let (group, plural) = call.kind().stored;
+        let labels = LabelSelector::parse(call.query.get("labelSelector").unwrap_or(""))?;
+        let fields = FieldSelector::parse(call.kind(), call.query.get("fieldSelector").unwrap_or(""))?;
+        let name = (!call.path.name.is_empty()).then(|| call.path.name.to_owned());
+        Ok(Self { labels, fields, prefix: KubeObject::prefix(group, plural, call.path.namespace), name })
+    }
+
+    pub fn matches(&self, object: &KubeObject) -> bool {
+        self.name.as_ref().is_none_or(|name| *name == object.name)
+            && self.labels.matches(&object.body["metadata"]["labels"])
+            && self.fields.matches(&object.body)
+    }
+
+    fn is_all(&self) -> bool {
+        self.name.is_none() && self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    /// The objects, by name, beginning behind `after`.
+    pub fn rows<'s>(
+        &'s self,
+        call: &Call<'_>,
+        snapshot: &'s Snapshot,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Entry<'s, KubeObject>> {
+        snapshot.names::<KubeObject>(&call.realm(), &self.prefix, after).filter(|entry| self.matches(entry.value))
+    }
+}
+
+/// Where a list goes on: the revision that it was begun at and the last name.
+struct Continue {
+    revision: Revision,
+    after: String,
+}
+
+impl Continue {
+    fn read(text: &str) -> Result<Self> {
+        let bad = || Failure::bad_request("continue key is not valid: the token is not one of this server's");
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+        let after = value["after"].as_str().ok_or_else(bad)?.to_owned();
+        Ok(Self { revision: value["rv"].as_u64().ok_or_else(bad)?, after })
+    }
+
+    fn write(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(json!({"rv": self.revision, "after": self.after}).to_string())
+    }
+}
+
+/// `GET` of a collection.
+pub async fn list(call: &Call<'_>) -> Result<Response<Body>> {
+    let selection = Selection::read(call)?;
+    let limit = call.query.number("limit")?.filter(|n| *n > 0).map(|n| n as usize);
+    let (snapshot, after) = start(call).await?;
+    let mut rows = selection.rows(call, &snapshot, after.as_deref());
+    let mut page: Vec<Entry<'_, KubeObject>> = match limit {
+        Some(limit) => rows.by_ref().take(limit.saturating_add(1)).collect(),
+        None => rows.by_ref().collect(),
+    };
+    let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
+    if let Some(limit) = limit.filter(|limit| page.len() > *limit) {
+        page.truncate(limit);
+        let after = page.last().map_or(String::new(), |entry| entry.row.key.name.to_string());
+        meta["continue"] = Continue { revision: snapshot.revision(), after }.write().into();
+        if selection.is_all() {
+            meta["remainingItemCount"] = (rows.count() + 1).into();
+        }
+        call.kube.pages.keep(&snapshot);
+    }
+    Ok(body::bytes_reply(200, "application/json", written(call, &page, &meta)?.into()))
+}
+
+/// The rows that a list shows: the newest, those of a revision, or those that an earlier page began with.
+async fn start(call: &Call<'_>) -> Result<(Snapshot, Option<String>)> {
+    let asked = call.query.get("resourceVersion");
+    let rule = call.query.get("resourceVersionMatch");
+    if let Some(token) = call.query.get("continue") {
+        if asked.is_some_and(|rv| rv != "0") {
+            return Err(Failure::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        let token = Continue::read(token)?;
+        let snapshot = call.kube.pages.at(token.revision, &call.kube.store).ok_or_else(|| {
+            Failure::expired("The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.")
+        })?;
+        return Ok((snapshot, Some(token.after)));
+    }
+    match (rule, asked) {
+        (Some(_), None) => {
+            Err(Failure::bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        }
+        (Some("Exact"), Some(text)) => {
+            let wanted = revision(text)?;
+            if wanted == 0 {
+                return Err(Failure::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""));
+            }
+            let newest = call.kube.reach(wanted).await?;
+            let exact = if newest.revision() == wanted { Some(newest) } else { call.kube.pages.at(wanted, &call.kube.store) };
+            let old = || Failure::expired(format!("The resourceVersion for the provided list is too old: {wanted}"));
+            Ok((exact.ok_or_else(old)?, None))
+        }
+        (None | Some("NotOlderThan"), _) => Ok((call.snapshot().await?, None)),
+        (Some(other), _) => Err(Failure::bad_request(format!("resourceVersionMatch: Unsupported value: {other:?}"))),
+    }
+}
+
+fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Result<Vec<u8>> {
+    let kind = call.kind();
+    let strategy = kind.strategy;
+    let mut out = Vec::with_capacity(256 + page.len() * 512);
+    let (head, tail) = match call.form {
+        Form::Object => (json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta}), "items"),
+        Form::Metadata => (json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}), "items"),
+        Form::Table => {
+            let columns = table::columns(strategy.columns());
+            (json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": columns}), "rows")
+        }
+    };
+    let fail = |e: serde_json::Error| {
+        tracing::error!("a list could not be written: {e}");
+        Failure::new(500, "InternalError", "Internal error occurred")
+    };
+    serde_json::to_writer(&mut out, &head).map_err(fail)?;
+    out.pop();
+    out.extend_from_slice(format!(",\"{tail}\":[").as_bytes());
+    let include = Include::of(call);
+    for (i, entry) in page.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        let revision = entry.row.modified;
+        match call.form {
+            Form::Object => {
+                let body = view(kind, &entry.value.body);
+                serde_json::to_writer(&mut out, &Shown { body: &body, revision })
+            }
+            Form::Metadata => serde_json::to_writer(&mut out, &table::partial(&entry.value.body, revision)),
+            Form::Table => {
+                let row = TableRow { object: entry.value, revision, strategy, include, now: call.now };
+                serde_json::to_writer(&mut out, &row)
+            }
+        }
+        .map_err(fail)?;
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}

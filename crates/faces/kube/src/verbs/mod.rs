@@ -1,0 +1,207 @@
+//! The generic verbs, one file each; what all writes share is here and in `admit`.
+
+pub mod admit;
+pub mod create;
+pub mod delete;
+pub mod get;
+pub mod pod;
+pub mod scale;
+pub mod token;
+pub mod update;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use model::{Change, Cluster, KubeObject, Refused, Revision, Snapshot, quota};
+use serde_json::Value;
+use store::StoreFault;
+
+use crate::Kube;
+use crate::body;
+use crate::check;
+use crate::fault::{Failure, Result};
+use crate::registry::{self, Kind};
+use crate::request::FieldValidation;
+use crate::types::types;
+
+/// How often a write is planned again when others get in between.
+const ATTEMPTS: u32 = 64;
+
+/// An object that was written, or would have been.
+pub struct Written {
+    pub object: Arc<KubeObject>,
+    pub revision: Revision,
+}
+
+/// Plans a write from a snapshot and commits it; plans again when a row changed meanwhile, or when a claim was lost to
+/// somebody whom the snapshot did not show yet. A dry run stops before the commit. The revision is that of the commit,
+/// or of the snapshot if there was nothing to commit.
+pub async fn commit<T>(
+    kube: &Kube,
+    kind: &Kind,
+    name: &str,
+    dry_run: bool,
+    mut plan: impl FnMut(&Snapshot) -> Result<(Change, T)>,
+) -> Result<(Revision, T)> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let snapshot = kube.store.snapshot();
+        let (change, result) = plan(&snapshot)?;
+        if dry_run || change.is_empty() {
+            if dry_run && let Err(refused) = snapshot.prepare(&change) {
+                return Err(refusal(kind, name, refused));
+            }
+            return Ok((0, result));
+        }
+        match kube.store.commit(&change).await {
+            Ok(revision) => return Ok((revision, result)),
+            Err(StoreFault::Refused(refused)) => {
+                let seen = snapshot.revision() == kube.store.snapshot().revision();
+                if !matches!(refused, Refused::Stale(_)) && (seen || last.as_ref() == Some(&refused)) {
+                    return Err(refusal(kind, name, refused));
+                }
+                last = Some(refused);
+            }
+            Err(broken) => return Err(model::Fault::from(broken).into()),
+        }
+    }
+    Err(last.map_or_else(|| Failure::too_many("the store is too busy"), |refused| refusal(kind, name, refused)))
+}
+
+/// A refused commit in Kubernetes' words.
+fn refusal(kind: &Kind, name: &str, refused: Refused) -> Failure {
+    match refused {
+        Refused::Stale(_) => Failure::modified(kind, name),
+        Refused::Taken { name: taken, holder } if taken == holder.to_string() => Failure::exists(kind, name),
+        Refused::Taken { name: taken, .. } => Failure::conflict(kind, name, &format!("{taken} is already in use")),
+        Refused::Exceeded { pool, asked, used, limit } => match quota::resource_of(&pool) {
+            Some(resource) => {
+                let (asked, used, limit) = (resource.show(asked), resource.show(used), resource.show(limit));
+                let why =
+                    format!("exceeded quota: {}, requested: {asked}, used: {used}, limited: {limit}", resource.name);
+                Failure::forbidden(kind, name, &why)
+            }
+            None => {
+                let why = format!("no room: {pool} has {used} of {limit} in use and {asked} more were asked for");
+                Failure::conflict(kind, name, &why)
+            }
+        },
+        Refused::Missing(key) => {
+            let mut parts = key.name.split('/');
+            let (group, plural) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+            let missing = key.name.rsplit('/').next().unwrap_or("");
+            match registry::stored(group, plural) {
+                Some(kind) => Failure::not_found(kind, missing),
+                None => Failure::conflict(kind, name, &format!("{} {} does not exist", key.kind.as_str(), key.name)),
+            }
+        }
+        Refused::InUse { users, .. } => Failure::conflict(kind, name, &format!("{users} other objects still need it")),
+    }
+}
+
+/// A decoded body and what was strange about it.
+pub struct Decoded {
+    pub object: Value,
+    pub warnings: Vec<String>,
+}
+
+/// Reads the body of a write as a kind.
+pub fn decode(kind: &Kind, headers: &HeaderMap, bytes: &Bytes, validation: FieldValidation) -> Result<Decoded> {
+    decode_as(&kind.api_version(), kind.kind, &kind.definition, headers, bytes, validation)
+}
+
+/// Reads a body as a type that is known by its definition.
+pub fn decode_as(
+    api_version: &str,
+    kind: &str,
+    definition: &str,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+    validation: FieldValidation,
+) -> Result<Decoded> {
+    let parsed = match body::media_type(headers) {
+        "application/json" | "" => body::parse(bytes)?,
+        crate::protobuf::MEDIA_TYPE => {
+            body::Parsed { value: crate::protobuf::decode(bytes)?, duplicates: Vec::new() }
+        }
+        other => {
+            let message = format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json (not {other:?})"
+            );
+            return Err(Failure::new(415, "UnsupportedMediaType", message));
+        }
+    };
+    let mut object = parsed.value;
+    if !object.is_object() {
+        return Err(Failure::bad_request("the object provided is unrecognized: it is not a JSON object"));
+    }
+    for (field, expected) in [("apiVersion", api_version), ("kind", kind)] {
+        match object[field].as_str() {
+            None | Some("") => object[field] = expected.into(),
+            Some(found) if found == expected => {}
+            Some(found) => {
+                let what = if field == "kind" { "kind" } else { "API version" };
+                let message = format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
+                return Err(Failure::bad_request(message));
+            }
+        }
+    }
+    let warnings = conform(api_version, kind, definition, &mut object, &parsed.duplicates, validation)?;
+    Ok(Decoded { object, warnings })
+}
+
+/// Checks the shape of an object; returns what to warn of.
+pub fn conform(
+    api_version: &str,
+    kind: &str,
+    definition: &str,
+    object: &mut Value,
+    duplicates: &[String],
+    validation: FieldValidation,
+) -> Result<Vec<String>> {
+    let types = types();
+    let id = types.named(definition).ok_or_else(|| {
+        tracing::error!(definition, "a kind's schema is missing");
+        Failure::new(500, "InternalError", "Internal error occurred")
+    })?;
+    let found = check::check(types, id, object);
+    let version = api_version.rsplit('/').next().unwrap_or(api_version);
+    let unusable = |why: &str| {
+        Failure::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+    };
+    if let Some(wrong) = &found.wrong {
+        return Err(unusable(wrong));
+    }
+    let mut strange: Vec<String> = found.unknown.iter().map(|f| format!("unknown field \"{f}\"")).collect();
+    strange.extend(duplicates.iter().map(|f| format!("duplicate field \"{f}\"")));
+    match validation {
+        FieldValidation::Strict if !strange.is_empty() => {
+            Err(unusable(&format!("strict decoding error: {}", strange.join(", "))))
+        }
+        FieldValidation::Ignore => Ok(Vec::new()),
+        _ => Ok(strange),
+    }
+}
+
+/// The namespace of a new object must exist and must not be going away.
+pub fn namespace_lives(snapshot: &Snapshot, cluster: &Cluster, kind: &Kind, namespace: &str, name: &str) -> Result<()> {
+    if namespace.is_empty() {
+        return Ok(());
+    }
+    let namespaces = registry::stored("", "namespaces").ok_or_else(Failure::no_path)?;
+    let Some(row) = crate::call::find(snapshot, cluster, namespaces, "", namespace) else {
+        return Err(Failure::not_found(namespaces, namespace));
+    };
+    if row.deleting() {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut failure = Failure::forbidden(kind, name, &why);
+        let message = format!("namespace {namespace} is being terminated");
+        failure.set_details(serde_json::json!({
+            "name": name, "kind": kind.plural,
+            "causes": [{"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"}]
+        }));
+        return Err(failure);
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The subresource `scale` of what has replicas.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Response};
+use model::{Entry, KubeObject, Snapshot};
+use serde_json::{Value, json};
+
+use super::admit::{Owners, changed_object};
+use super::update::outcome;
+use super::{commit, conform, decode_as};
+use crate::body;
+use crate::call::{Call, editable};
+use crate::fault::{Failure, Result};
+use crate::kinds::selector;
+use crate::patch::{json as json_patch, merge};
+use crate::request::WriteOptions;
+
+const DEFINITION: &str = "io.k8s.api.autoscaling.v1.Scale";
+const VERSION: &str = "autoscaling/v1";
+
+fn scale_of(object: &KubeObject, revision: u64) -> Value {
+    let (meta, spec, status) = (&object.body["metadata"], &object.body["spec"], &object.body["status"]);
+    let labels = match selector(&spec["selector"]) {
+        none if none == "<none>" => String::new(),
+        labels => labels,
+    };
+    json!({
+        "kind": "Scale", "apiVersion": VERSION,
+        "metadata": {
+            "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
+            "resourceVersion": revision.to_string(), "creationTimestamp": meta["creationTimestamp"]
+        },
+        "spec": {"replicas": spec["replicas"].as_i64().unwrap_or(0)},
+        "status": {"replicas": status["replicas"].as_i64().unwrap_or(0), "selector": labels}
+    })
+}
+
+/// `GET`, `PUT` and `PATCH` of a scale.
+pub async fn scale(call: &Call<'_>, method: &Method, bytes: Bytes) -> Result<Response<Body>> {
+    if *method == Method::GET {
+        let snapshot = call.snapshot().await?;
+        let entry = call.row(&snapshot)?;
+        return Ok(body::json(200, &scale_of(entry.value, entry.row.modified)));
+    }
+    let options = WriteOptions::read(&call.query, call.agent())?;
+    let plan = |snapshot: &Snapshot| {
+        let entry = call.row(snapshot)?;
+        let wanted = wanted(call, method, &bytes, entry, &options)?;
+        let revision = crate::meta::text(&wanted, "resourceVersion");
+        if !revision.is_empty() && revision != entry.row.modified.to_string() {
+            return Err(Failure::modified(call.kind(), &entry.value.name));
+        }
+        let replicas = &wanted["spec"]["replicas"];
+        if replicas.as_i64().is_none_or(|n| n < 0) {
+            let name = &entry.value.name;
+            let message = format!("Scale.autoscaling \"{name}\" is invalid: spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0");
+            return Err(Failure::new(422, "Invalid", message));
+        }
+        let mut new = editable(call.kind(), entry.row, entry.value);
+        new["spec"]["replicas"] = replicas.clone();
+        let updated = changed_object(call, snapshot, entry, new, &Owners::Track(&options.manager))?;
+        Ok(outcome(entry, updated))
+    };
+    let (revision, (object, before)): (u64, (Arc<KubeObject>, u64)) =
+        commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
+    Ok(body::json(200, &scale_of(&object, if revision > 0 { revision } else { before })))
+}
+
+fn wanted(
+    call: &Call<'_>,
+    method: &Method,
+    bytes: &Bytes,
+    entry: Entry<'_, KubeObject>,
+    options: &WriteOptions,
+) -> Result<Value> {
+    if *method == Method::PUT {
+        return Ok(decode_as(VERSION, "Scale", DEFINITION, &call.headers, bytes, options.validation)?.object);
+    }
+    let mut scale = scale_of(entry.value, entry.row.modified);
+    let patch = body::parse(bytes)?.value;
+    match body::media_type(&call.headers) {
+        "application/json-patch+json" => json_patch::patch(&mut scale, patch)?,
+        // A scale has no lists: the two merge alike.
+        "application/merge-patch+json" | "application/strategic-merge-patch+json" => merge::patch(&mut scale, patch),
+        other => {
+            let message = format!("a scale cannot be patched by {other:?}");
+            return Err(Failure::new(415, "UnsupportedMediaType", message));
+        }
+    }
+    conform(VERSION, "Scale", DEFINITION, &mut scale, &[], options.validation)?;
+    Ok(scale)
+}

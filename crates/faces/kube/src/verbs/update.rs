@@ -1,0 +1,237 @@
+//! Update, and the four kinds of patch.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Response;
+use model::{Change, Entry, KubeObject, Object, Snapshot, Write};
+use serde_json::Value;
+
+use super::admit::{Owners, Updated, changed_object, new_object};
+use super::create::creation;
+use super::{Written, commit, conform, decode};
+use crate::authz::Attributes;
+use crate::body;
+use crate::call::{Call, editable, find, view};
+use crate::fault::{Failure, Result};
+use crate::patch::{apply, json, merge, strategic};
+use crate::request::WriteOptions;
+use crate::types::types;
+
+/// `PUT` of an object, its status or a namespace's finalizers.
+pub async fn update(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
+    let options = WriteOptions::read(&call.query, call.agent())?;
+    let decoded = decode(call.kind(), &call.headers, &bytes, options.validation)?;
+    let plan = |snapshot: &Snapshot| {
+        let entry = call.row(snapshot)?;
+        let updated = changed_object(call, snapshot, entry, decoded.object.clone(), &Owners::Track(&options.manager))?;
+        Ok(outcome(entry, updated))
+    };
+    let (revision, (object, before)) = commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
+    let mut response = call.show(200, &object, if revision > 0 { revision } else { before });
+    body::warn(&mut response, &decoded.warnings);
+    Ok(response)
+}
+
+/// The change that an update makes, the object to show and the revision that it has if nothing is committed.
+pub fn outcome(entry: Entry<'_, KubeObject>, updated: Updated) -> (Change, (Arc<KubeObject>, u64)) {
+    let mut change = Change::new();
+    let object = match updated {
+        Updated::Same => Arc::new(entry.value.clone()),
+        Updated::Changed(object) => {
+            change.writes.push(replacement(entry, object.clone()));
+            object
+        }
+        Updated::Gone(object) => {
+            change.delete(entry);
+            object
+        }
+    };
+    (change, (object, entry.row.modified))
+}
+
+/// The write that replaces a row.
+pub fn replacement(entry: Entry<'_, KubeObject>, object: Arc<KubeObject>) -> Write {
+    Write::Update { object: Object::KubeObject(object), expected: entry.row.modified }
+}
+
+/// A patch as it was sent.
+enum Patch {
+    Json(Value),
+    Merge(Value),
+    Strategic(Value),
+    Apply(Value),
+}
+
+/// `PATCH` of an object, its status or a namespace's finalizers.
+pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
+    let options = WriteOptions::read(&call.query, call.agent())?;
+    let (patch, duplicates) = read(call, &bytes)?;
+    let mut warnings = Vec::new();
+    if let Patch::Apply(config) = &patch {
+        if call.query.get("fieldManager").is_none() {
+            let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+            return Err(Failure::new(422, "Invalid", message));
+        }
+        // What the configuration says that the kind does not know is told once, not at every attempt.
+        let mut config = config.clone();
+        let kind = call.kind();
+        warnings = conform(&kind.api_version(), kind.kind, &kind.definition, &mut config, &duplicates, options.validation)?;
+    } else if options.force {
+        let message = "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch";
+        return Err(Failure::new(422, "Invalid", message));
+    }
+    let mut created = false;
+    let plan = |snapshot: &Snapshot| {
+        created = false;
+        match find(snapshot, call.cluster, call.kind(), call.path.namespace, call.path.name) {
+            Some(entry) => {
+                let (new, owners, strange) = patched(call, entry, &patch, &duplicates, &options)?;
+                if !matches!(patch, Patch::Apply(_)) {
+                    warnings = strange;
+                }
+                let updated = changed_object(call, snapshot, entry, new, &owners)?;
+                Ok(outcome(entry, updated))
+            }
+            None => {
+                let Patch::Apply(config) = &patch else { return Err(Failure::not_found(call.kind(), call.path.name)) };
+                if !call.path.subresource.is_empty() {
+                    return Err(Failure::not_found(call.kind(), call.path.name));
+                }
+                created = true;
+                let object = Arc::new(applied_anew(call, snapshot, config, &options)?);
+                Ok((creation(object.clone()), (object, 0)))
+            }
+        }
+    };
+    let (revision, (object, before)) = commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
+    let mut response = call.show(if created { 201 } else { 200 }, &object, if revision > 0 { revision } else { before });
+    body::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+fn read(call: &Call<'_>, bytes: &Bytes) -> Result<(Patch, Vec<String>)> {
+    let media_type = body::media_type(&call.headers);
+    let parse = || body::parse(bytes).map_err(|e| Failure::bad_request(format!("error decoding patch: {}", e.message())));
+    Ok(match media_type {
+        "application/json-patch+json" => (Patch::Json(parse()?.value), Vec::new()),
+        "application/merge-patch+json" => (Patch::Merge(parse()?.value), Vec::new()),
+        "application/strategic-merge-patch+json" => (Patch::Strategic(parse()?.value), Vec::new()),
+        "application/apply-patch+yaml" => {
+            let parsed = parse()?;
+            if !parsed.value.is_object() {
+                return Err(Failure::bad_request("error decoding patch: it is not an object"));
+            }
+            (Patch::Apply(parsed.value), parsed.duplicates)
+        }
+        other => {
+            let message = format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml (not {other:?})"
+            );
+            return Err(Failure::new(415, "UnsupportedMediaType", message));
+        }
+    })
+}
+
+type Patched<'a> = (Value, Owners<'a>, Vec<String>);
+
+/// The object after the patch, in the shape of its kind.
+fn patched<'a>(
+    call: &Call<'_>,
+    entry: Entry<'_, KubeObject>,
+    patch: &Patch,
+    duplicates: &[String],
+    options: &'a WriteOptions,
+) -> Result<Patched<'a>> {
+    let kind = call.kind();
+    let (types, version) = (types(), kind.api_version());
+    let id = types.named(&kind.definition).ok_or_else(Failure::no_path)?;
+    if let Patch::Apply(config) = patch {
+        let live = view(kind, &entry.value.body);
+        let mut config = config.clone();
+        conform(&version, kind.kind, &kind.definition, &mut config, duplicates, options.validation)?;
+        sent_for(call, &config)?;
+        let revision = crate::meta::text(&config, "resourceVersion").to_owned();
+        crate::meta::of(&mut config).remove("managedFields");
+        let manager = call.manager(&options.manager, true);
+        let mut new = apply::apply(types, id, Some(&live), &config, &manager, ignored(call), options.force, call.now)?;
+        if !revision.is_empty() {
+            crate::meta::of(&mut new).insert("resourceVersion".to_owned(), revision.into());
+        }
+        return Ok((new, Owners::Applied, Vec::new()));
+    }
+    let mut new = editable(kind, entry.row, entry.value);
+    match patch {
+        Patch::Json(patch) => json::patch(&mut new, patch.clone())?,
+        Patch::Merge(patch) => merge::patch(&mut new, patch.clone()),
+        Patch::Strategic(patch) => strategic::patch(types, id, &mut new, patch.clone())?,
+        Patch::Apply(_) => {}
+    }
+    if !new.is_object() {
+        return Err(Failure::bad_request("the patch does not leave an object"));
+    }
+    let strange = conform(&version, kind.kind, &kind.definition, &mut new, duplicates, options.validation)?;
+    Ok((new, Owners::Track(&options.manager), strange))
+}
+
+/// The configuration must be about the object that the URL names.
+fn sent_for(call: &Call<'_>, config: &Value) -> Result<()> {
+    let kind = call.kind();
+    for (field, expected) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_owned())] {
+        if config[field].as_str() != Some(expected.as_str()) {
+            let message = format!("invalid object type: {field} must be {expected:?}, not {}", config[field]);
+            return Err(Failure::bad_request(message));
+        }
+    }
+    let name = crate::meta::text(config, "name");
+    if !name.is_empty() && name != call.path.name {
+        let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name);
+        return Err(Failure::bad_request(message));
+    }
+    if config["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+/// Fields that an endpoint does not write, so that applying through it does not own them.
+fn ignored(call: &Call<'_>) -> apply::Ignored {
+    match call.path.subresource {
+        "" if call.kind().status => &[&["status"]],
+        "status" => &[&["spec"], &["metadata"]],
+        _ => &[],
+    }
+}
+
+fn applied_anew(call: &Call<'_>, snapshot: &Snapshot, config: &Value, options: &WriteOptions) -> Result<KubeObject> {
+    let kind = call.kind();
+    // Applying to what does not exist is creating it.
+    call.check(
+        snapshot,
+        &Attributes {
+            verb: "create",
+            group: kind.group,
+            resource: kind.plural,
+            namespace: call.path.namespace,
+            name: call.path.name,
+            ..Attributes::default()
+        },
+    )?;
+    let types = types();
+    let id = types.named(&kind.definition).ok_or_else(Failure::no_path)?;
+    let mut config = config.clone();
+    conform(&kind.api_version(), kind.kind, &kind.definition, &mut config, &[], options.validation)?;
+    sent_for(call, &config)?;
+    if !crate::meta::text(&config, "uid").is_empty() {
+        return Err(Failure::conflict(kind, call.path.name, "uid mismatch: the provided object specified a uid, and no existing object was found"));
+    }
+    let manager = call.manager(&options.manager, true);
+    let object = apply::apply(types, id, None, &config, &manager, ignored(call), options.force, call.now)?;
+    new_object(call, snapshot, object, &Owners::Applied)
+}
+
+/// Reads what was written, for callers that change an object themselves.
+pub fn written(revision: u64, object: Arc<KubeObject>, before: u64) -> Written {
+    Written { object, revision: if revision > 0 { revision } else { before } }
+}

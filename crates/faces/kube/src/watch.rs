@@ -1,0 +1,285 @@
+//! Watch: what is there, if asked for, then every change in order, as lines of JSON.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::Response;
+use model::{Committed, Fault, Kind as RowKind, KubeObject, Realm, Resource, Revision, Row, Time};
+use serde::Serialize;
+use serde_json::{Value, json};
+use store::{Interest, Watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use crate::authz::{self, Attributes};
+use crate::body::{self, Shown};
+use crate::call::{Call, Form, revision, view};
+use crate::fault::{Failure, Result};
+use crate::kinds::Column;
+use crate::registry::Kind;
+use crate::table::{self, Include, OneRow, TableRow};
+use crate::verbs::get::Selection;
+use crate::{Credential, Kube, Seat};
+
+/// How often a quiet watch says how far it is, and whether its credential is still good is looked at.
+const TICK: Duration = Duration::from_secs(30);
+
+/// How long a watch lasts that does not say.
+const DEFAULT_SECONDS: u64 = 1800;
+
+/// The annotation that ends the objects that were there.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+struct Stream {
+    kube: Kube,
+    credential: Credential,
+    kind: &'static Kind,
+    cluster_id: String,
+    namespace: String,
+    name: String,
+    realm: Realm,
+    form: Form,
+    include: Include,
+    selection: Selection,
+    bookmarks: bool,
+    /// The columns were told.
+    told: bool,
+    watch: Watch,
+    /// What is to be sent, each with its events.
+    ready: VecDeque<Bytes>,
+    tick: Interval,
+    end: Instant,
+    finished: bool,
+    _seat: Seat,
+}
+
+/// A watch of a collection or an object.
+pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<Body>> {
+    let selection = Selection::read(call)?;
+    let seat = call.kube.seats.take(&call.who.user)?;
+    let asked = call.query.get("resourceVersion").unwrap_or("");
+    let bookmarks = call.query.flag("allowWatchBookmarks");
+    let initial = initial_events(call, asked)?;
+    let snapshot = match asked {
+        "" => call.kube.store.fresh().await?,
+        "0" => call.kube.store.snapshot(),
+        text => call.kube.reach(revision(text)?).await?,
+    };
+    let from = if initial { snapshot.revision() } else { revision(asked)? };
+    let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0).unwrap_or(DEFAULT_SECONDS).min(86_400);
+    let interest = Interest { kind: RowKind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() };
+    let watch = match call.kube.store.watch_part(from, interest) {
+        Ok(watch) => watch,
+        Err(fault) => return Ok(response(stream::iter([Ok(failed(&expired(fault)))]))),
+    };
+    let mut tick = interval_at(Instant::now() + TICK, TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut state = Stream {
+        kube: call.kube.clone(),
+        credential,
+        kind: call.kind(),
+        cluster_id: call.cluster.id.clone(),
+        namespace: call.path.namespace.to_owned(),
+        name: call.path.name.to_owned(),
+        realm: call.realm(),
+        form: call.form,
+        include: Include::of(call),
+        selection,
+        bookmarks,
+        told: false,
+        watch,
+        ready: VecDeque::new(),
+        tick,
+        end: Instant::now() + Duration::from_secs(seconds),
+        finished: false,
+        _seat: seat,
+    };
+    if initial {
+        let selection = state.selection.clone();
+        for entry in selection.rows(call, &snapshot, None) {
+            state.event("ADDED", entry.value, entry.row.modified);
+        }
+        if call.query.flag("sendInitialEvents") && bookmarks {
+            state.bookmark(from, true);
+        }
+    }
+    Ok(response(stream::unfold(state, |mut state| async move {
+        let bytes = state.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), state))
+    })))
+}
+
+/// Whether the objects that are there come first.
+fn initial_events(call: &Call<'_>, asked: &str) -> Result<bool> {
+    let invalid = |why: &str| Failure::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"));
+    let rule = call.query.get("resourceVersionMatch");
+    match call.query.get("sendInitialEvents") {
+        Some(_) if rule != Some("NotOlderThan") => {
+            Err(invalid("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+        }
+        Some("true") => Ok(true),
+        Some(_) => Ok(false),
+        None if rule.is_some() => {
+            Err(invalid("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+        }
+        None => Ok(matches!(asked, "" | "0")),
+    }
+}
+
+fn response<S>(stream: S) -> Response<Body>
+where
+    S: futures_util::Stream<Item = std::result::Result<Bytes, std::convert::Infallible>> + Send + 'static,
+{
+    let mut response = body::bytes_reply(200, "application/json", Bytes::new());
+    *response.body_mut() = Body::from_stream(stream);
+    response
+}
+
+fn expired(fault: Fault) -> Failure {
+    match fault {
+        Fault::Expired(why) => Failure::expired(format!("too old resource version: {why}")),
+        other => other.into(),
+    }
+}
+
+fn failed(failure: &Failure) -> Bytes {
+    line("ERROR", &failure.body())
+}
+
+#[derive(Serialize)]
+struct Line<'a, T> {
+    r#type: &'a str,
+    object: &'a T,
+}
+
+fn line(r#type: &str, object: &impl Serialize) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    if let Err(e) = serde_json::to_writer(&mut out, &Line { r#type, object }) {
+        tracing::error!("an event could not be written: {e}");
+        return Bytes::new();
+    }
+    out.push(b'\n');
+    out.into()
+}
+
+impl Stream {
+    /// The next bytes for the client; `None` ends the watch.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if !self.ready.is_empty() {
+                return Some(self.take());
+            }
+            if self.finished {
+                return None;
+            }
+            tokio::select! {
+                commits = self.watch.next() => match commits {
+                    Ok(commits) => commits.iter().for_each(|commit| self.commit(commit)),
+                    Err(fault) => {
+                        self.finished = true;
+                        self.ready.push_back(failed(&expired(fault)));
+                    }
+                },
+                _ = self.tick.tick() => {
+                    if !self.still_allowed().await {
+                        return None;
+                    }
+                    if self.bookmarks {
+                        let seen = self.watch.seen();
+                        self.bookmark(seen, false);
+                    }
+                }
+                _ = sleep_until(self.end) => {
+                    self.finished = true;
+                    if self.bookmarks {
+                        let seen = self.watch.seen();
+                        self.bookmark(seen, false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything that is ready, in one piece.
+    fn take(&mut self) -> Bytes {
+        if self.ready.len() == 1 {
+            return self.ready.pop_front().unwrap_or_default();
+        }
+        let mut all = Vec::with_capacity(self.ready.iter().map(Bytes::len).sum());
+        self.ready.drain(..).for_each(|bytes| all.extend_from_slice(&bytes));
+        all.into()
+    }
+
+    fn commit(&mut self, commit: &Arc<Committed>) {
+        for event in &commit.events {
+            let ours = event.key.kind == RowKind::KubeObject
+                && event.key.realm == self.realm
+                && event.key.name.starts_with(&self.selection.prefix);
+            if !ours {
+                continue;
+            }
+            let before = event.before.as_deref().and_then(object).filter(|o| self.selection.matches(o));
+            let after = event.after.as_deref().and_then(object).filter(|o| self.selection.matches(o));
+            match (before, after) {
+                (None, None) => {}
+                (None, Some(new)) => self.event("ADDED", new, commit.revision),
+                (Some(_), Some(new)) => self.event("MODIFIED", new, commit.revision),
+                // What left the selection is told as it was, what was deleted too.
+                (Some(old), None) => self.event("DELETED", old, commit.revision),
+            }
+        }
+    }
+
+    fn event(&mut self, r#type: &str, object: &KubeObject, revision: Revision) {
+        let bytes = match self.form {
+            Form::Object => line(r#type, &Shown { body: &view(self.kind, &object.body), revision }),
+            Form::Metadata => line(r#type, &table::partial(&object.body, revision)),
+            Form::Table => {
+                let strategy = self.kind.strategy;
+                let row = TableRow { object, revision, strategy, include: self.include, now: Time::now() };
+                line(r#type, &OneRow::new(row, !std::mem::replace(&mut self.told, true)))
+            }
+        };
+        self.ready.push_back(bytes);
+    }
+
+    fn bookmark(&mut self, revision: Revision, initial_end: bool) {
+        let mut meta = json!({"resourceVersion": revision.to_string()});
+        if initial_end {
+            meta["annotations"] = json!({INITIAL_END: "true"});
+        }
+        let object = match self.form {
+            Form::Table => {
+                let columns: Value = table::columns(if self.told { &[] as &[Column] } else { self.kind.strategy.columns() });
+                self.told = true;
+                let row = json!({"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}});
+                json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
+                    "columnDefinitions": columns, "rows": if initial_end { json!([row]) } else { json!([]) }})
+            }
+            Form::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}),
+            Form::Object => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": meta}),
+        };
+        self.ready.push_back(line("BOOKMARK", &object));
+    }
+
+    /// Whether the credential is good and the caller may still watch; what was revoked ends within a tick.
+    async fn still_allowed(&self) -> bool {
+        let Ok((who, cluster)) = self.kube.admit(&self.credential, &self.cluster_id).await else { return false };
+        let what = Attributes {
+            verb: "watch",
+            group: self.kind.group,
+            resource: self.kind.plural,
+            namespace: &self.namespace,
+            name: &self.name,
+            ..Attributes::default()
+        };
+        authz::allowed(&self.kube.store.snapshot(), &cluster, &who, &what)
+    }
+}
+
+fn object(row: &Row) -> Option<&KubeObject> {
+    KubeObject::of(&row.object)
+}

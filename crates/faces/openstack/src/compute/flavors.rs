@@ -1,0 +1,390 @@
+//! Flavors, their extra specs and who may use them.
+
+use std::cmp::Ordering;
+
+use gate::View;
+use model::{Change, Entry, Fault, Flavor};
+use serde_json::{Value, json};
+
+use super::body::{self, Fields, bad};
+use super::fault::missing;
+use super::wire::{href, links, list, page};
+use crate::call::{Call, Reply};
+
+/// Nova's largest integers in the database.
+const MOST: i64 = 0x7fff_ffff;
+
+/// The caller may use the flavor.
+pub fn usable(view: &View<'_>, flavor: &Flavor) -> bool {
+    view.sees(flavor) || view.who.project_id().is_some_and(|id| flavor.access.iter().any(|project| project == id))
+}
+
+/// The flavor with this id, if the caller may use it.
+pub fn find<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, Flavor>, Fault> {
+    let found = view.snapshot.get::<Flavor>(id).filter(|flavor| usable(view, flavor));
+    found.ok_or_else(|| missing(format!("Flavor {id} could not be found.")))
+}
+
+/// A flavor inside a server since 2.47.
+pub fn embedded(flavor: &Flavor) -> Value {
+    json!({
+        "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk, "ephemeral": flavor.ephemeral,
+        "swap": flavor.swap, "original_name": flavor.name, "extra_specs": flavor.extra_specs,
+    })
+}
+
+fn brief(call: &Call, flavor: &Flavor) -> Value {
+    let mut out = json!({
+        "id": flavor.id, "name": flavor.name, "links": links(call, &format!("/flavors/{}", flavor.id)),
+    });
+    if call.version >= (2, 55) {
+        out["description"] = json!(flavor.description);
+    }
+    out
+}
+
+fn detail(call: &Call, flavor: &Flavor) -> Value {
+    let mut out = brief(call, flavor);
+    out["ram"] = json!(flavor.ram);
+    out["disk"] = json!(flavor.disk);
+    out["vcpus"] = json!(flavor.vcpus);
+    out["swap"] = if flavor.swap == 0 && call.version < (2, 75) { json!("") } else { json!(flavor.swap) };
+    out["OS-FLV-EXT-DATA:ephemeral"] = json!(flavor.ephemeral);
+    out["OS-FLV-DISABLED:disabled"] = json!(false);
+    out["os-flavor-access:is_public"] = json!(flavor.is_public);
+    out["rxtx_factor"] = json!(1.0);
+    if call.version >= (2, 61) {
+        out["extra_specs"] = json!(flavor.extra_specs);
+    }
+    out
+}
+
+/// `GET /flavors`
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    listing(call, "/flavors", brief)
+}
+
+/// `GET /flavors/detail`
+pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
+    listing(call, "/flavors/detail", detail)
+}
+
+fn number(call: &Call, name: &str) -> Result<u64, Fault> {
+    let Some(text) = call.query(name) else { return Ok(0) };
+    text.parse().map_err(|_| Fault::Invalid(format!("Invalid {name} filter [{text}]")))
+}
+
+fn listing(call: Call, path: &str, show: fn(&Call, &Flavor) -> Value) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let (least_disk, least_ram) = (number(&call, "minDisk")?, number(&call, "minRam")?);
+    let public = match call.query("is_public").map(str::to_lowercase) {
+        // Only an administrator may ask for other than the usual: public ones and those that the project may use.
+        _ if !view.who.is_admin() => None,
+        None => Some(true),
+        Some(text) => match text.as_str() {
+            "none" => None,
+            "true" | "t" | "1" | "yes" | "on" => Some(true),
+            "false" | "f" | "0" | "no" | "off" => Some(false),
+            _ => return Err(Fault::Invalid(format!("Invalid is_public filter [{text}]"))),
+        },
+    };
+    let mut flavors: Vec<&Flavor> = view
+        .snapshot
+        .all::<Flavor>()
+        .map(|entry| entry.value)
+        .filter(|f| usable(&view, f) && f.disk >= least_disk && f.ram >= least_ram)
+        .filter(|f| public.is_none_or(|p| f.is_public == p))
+        .collect();
+    sort(&call, &mut flavors)?;
+    let page = page(&call, flavors, |f| f.id.clone())?;
+    let next = page.more.then(|| page.items.last().map(|f| f.id.clone())).flatten();
+    let items = page.items.into_iter().map(|f| show(&call, f)).collect();
+    Ok(Reply::ok(list(&call, "flavors", path, items, next)))
+}
+
+fn sort(call: &Call, flavors: &mut [&Flavor]) -> Result<(), Fault> {
+    let key = call.query("sort_key").unwrap_or("flavorid");
+    let by: fn(&Flavor, &Flavor) -> Ordering = match key {
+        "flavorid" | "id" => |a, b| a.id.cmp(&b.id),
+        "name" => |a, b| a.name.cmp(&b.name),
+        "memory_mb" => |a, b| a.ram.cmp(&b.ram),
+        "vcpus" => |a, b| a.vcpus.cmp(&b.vcpus),
+        "root_gb" => |a, b| a.disk.cmp(&b.disk),
+        "ephemeral_gb" => |a, b| a.ephemeral.cmp(&b.ephemeral),
+        "swap" => |a, b| a.swap.cmp(&b.swap),
+        "is_public" => |a, b| a.is_public.cmp(&b.is_public),
+        "created_at" | "updated_at" | "rxtx_factor" | "disabled" | "description" | "vcpu_weight" => |_, _| Ordering::Equal,
+        _ => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}."))),
+    };
+    let down = match call.query("sort_dir").unwrap_or("asc") {
+        "asc" => false,
+        "desc" => true,
+        other => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_dir. Value: {other}."))),
+    };
+    flavors.sort_by(|a, b| {
+        let order = by(a, b).then_with(|| a.id.cmp(&b.id));
+        if down { order.reverse() } else { order }
+    });
+    Ok(())
+}
+
+/// `GET /flavors/{id}`
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let flavor = find(&view, call.param("id"))?;
+    Ok(Reply::ok(json!({"flavor": detail(&call, &flavor)})))
+}
+
+/// `POST /flavors`
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let fields = Fields::of(&body, "flavor")?;
+    let mut known = vec![
+        "name",
+        "id",
+        "ram",
+        "vcpus",
+        "disk",
+        "swap",
+        "OS-FLV-EXT-DATA:ephemeral",
+        "rxtx_factor",
+        "os-flavor-access:is_public",
+    ];
+    if call.version >= (2, 55) {
+        known.push("description");
+    }
+    fields.only(&known)?;
+    fields.required("name")?;
+    let number = |field: &str, least: i64| Ok::<_, Fault>(fields.integer(field, least, MOST)?.unwrap_or(0) as u64);
+    for field in ["ram", "vcpus", "disk"] {
+        fields.required(field)?;
+    }
+    if fields.get("rxtx_factor").is_some_and(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()) != Some(1.0)) {
+        return Err(Fault::Invalid("rxtx_factor is deprecated; only 1.0 is supported.".into()));
+    }
+    let flavor = Flavor {
+        id: flavor_id(&fields)?,
+        name: fields.name("name")?.unwrap_or_default(),
+        description: fields.text("description", 65535)?.map(str::to_owned),
+        vcpus: number("vcpus", 1)?,
+        ram: number("ram", 1)?,
+        disk: number("disk", 0)?,
+        ephemeral: number("OS-FLV-EXT-DATA:ephemeral", 0)?,
+        swap: number("swap", 0)?,
+        is_public: fields.boolean("os-flavor-access:is_public")?.unwrap_or(true),
+        access: Vec::new(),
+        extra_specs: Default::default(),
+    };
+    let made = call
+        .cloud
+        .store
+        .transact(|snapshot| {
+            if snapshot.get::<Flavor>(&flavor.id).is_some() {
+                return Err(Fault::Conflict(format!("Flavor with ID {} already exists.", flavor.id)));
+            }
+            if snapshot.all::<Flavor>().any(|f| f.name == flavor.name) {
+                return Err(Fault::Conflict(format!("Flavor with name {} already exists.", flavor.name)));
+            }
+            Ok((Change::from(flavor.clone()), flavor.clone()))
+        })
+        .await?;
+    Ok(Reply::ok(json!({"flavor": detail(&call, &made)})))
+}
+
+fn flavor_id(fields: &Fields<'_>) -> Result<String, Fault> {
+    let Some(value) = fields.get("id") else { return Ok(uuid::Uuid::new_v4().to_string()) };
+    let text = match value {
+        Value::Number(n) => n.to_string(),
+        Value::String(text) if text == "auto" => return Ok(uuid::Uuid::new_v4().to_string()),
+        Value::String(text) => text.clone(),
+        _ => return Err(bad("id", value, "It is not of type 'string', 'number', 'null'")),
+    };
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-_. ".contains(c);
+    if text.is_empty() || text.len() > 255 || text.trim() != text || !text.chars().all(fine) {
+        return Err(bad("id", value, "Flavor ids are 1 to 255 letters, digits, spaces, '-', '_' and '.'"));
+    }
+    Ok(text)
+}
+
+/// Changes the flavor of the path in one transaction.
+async fn edit(call: &Call, edit: impl Fn(&mut Flavor) -> Result<(), Fault>) -> Result<Flavor, Fault> {
+    let who = call.who()?;
+    let id = call.param("id");
+    call.cloud
+        .store
+        .transact(|snapshot| {
+            let entry = find(&View::new(snapshot, who), id)?;
+            let mut flavor = entry.value.clone();
+            edit(&mut flavor)?;
+            let mut change = Change::new();
+            if flavor != *entry.value {
+                change.update(entry, flavor.clone());
+            }
+            Ok((change, flavor))
+        })
+        .await
+}
+
+/// `PUT /flavors/{id}` since 2.55
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let fields = Fields::of(&body, "flavor")?;
+    fields.only(&["description"])?;
+    fields.required("description")?;
+    let description = fields.text("description", 65535)?.map(str::to_owned);
+    let flavor = edit(&call, |flavor| {
+        flavor.description = description.clone();
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::ok(json!({"flavor": detail(&call, &flavor)})))
+}
+
+/// `DELETE /flavors/{id}`
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let (who, id) = (call.who()?, call.param("id"));
+    let gone = |snapshot: &model::Snapshot| {
+        let mut change = Change::new();
+        change.delete(find(&View::new(snapshot, who), id)?);
+        Ok((change, ()))
+    };
+    call.cloud.store.transact(gone).await?;
+    Ok(Reply::empty(202))
+}
+
+// Extra specs
+
+/// `GET /flavors/{id}/os-extra_specs`
+pub async fn specs(call: Call) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let flavor = find(&view, call.param("id"))?;
+    Ok(Reply::ok(json!({"extra_specs": flavor.extra_specs})))
+}
+
+/// `GET /flavors/{id}/os-extra_specs/{key}`
+pub async fn spec(call: Call) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let (id, key) = (call.param("id"), call.param("key"));
+    let flavor = find(&view, id)?;
+    let value = flavor.extra_specs.get(key).ok_or_else(|| no_spec(id, key))?;
+    Ok(Reply::ok(json!({key: value})))
+}
+
+fn no_spec(id: &str, key: &str) -> Fault {
+    missing(format!("Flavor {id} has no extra specs with key {key}."))
+}
+
+/// Extra specs as a body gives them; values may be numbers.
+fn spec_texts(value: &Value) -> Result<Vec<(String, String)>, Fault> {
+    let mut value = value.clone();
+    for text in value.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
+        if text.is_number() {
+            *text = json!(text.to_string());
+        }
+    }
+    body::texts("extra_specs", &value)
+}
+
+/// `POST /flavors/{id}/os-extra_specs`
+pub async fn create_specs(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let fields = Fields::new("body", &body)?;
+    fields.only(&["extra_specs"])?;
+    let specs = spec_texts(fields.required("extra_specs")?)?;
+    edit(&call, |flavor| {
+        flavor.extra_specs.extend(specs.iter().cloned());
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::ok(json!({"extra_specs": specs.into_iter().collect::<std::collections::BTreeMap<_, _>>()})))
+}
+
+/// `PUT /flavors/{id}/os-extra_specs/{key}`
+pub async fn update_spec(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let specs = spec_texts(&body)?;
+    let [(key, value)] = specs.as_slice() else {
+        return Err(Fault::Invalid("Request body contains too many items".into()));
+    };
+    if key != call.param("key") {
+        return Err(Fault::Invalid("Request body and URI mismatch".into()));
+    }
+    edit(&call, |flavor| {
+        flavor.extra_specs.insert(key.clone(), value.clone());
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::ok(json!({key: value})))
+}
+
+/// `DELETE /flavors/{id}/os-extra_specs/{key}`
+pub async fn delete_spec(call: Call) -> Result<Reply, Fault> {
+    let (id, key) = (call.param("id"), call.param("key"));
+    edit(&call, |flavor| flavor.extra_specs.remove(key).map(drop).ok_or_else(|| no_spec(id, key))).await?;
+    Ok(Reply::empty(200))
+}
+
+// Access
+
+fn access_view(flavor: &Flavor) -> Reply {
+    let list: Vec<Value> =
+        flavor.access.iter().map(|project| json!({"flavor_id": flavor.id, "tenant_id": project})).collect();
+    Reply::ok(json!({"flavor_access": list}))
+}
+
+/// `GET /flavors/{id}/os-flavor-access`
+pub async fn access(call: Call) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let flavor = find(&view, call.param("id"))?;
+    if flavor.is_public {
+        return Err(missing("Access list not available for public flavors."));
+    }
+    Ok(access_view(&flavor))
+}
+
+/// `POST /flavors/{id}/action`
+pub async fn action(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let (name, grant) = match body.as_object().and_then(|map| map.keys().next()).map(String::as_str) {
+        Some("addTenantAccess") => ("addTenantAccess", true),
+        Some("removeTenantAccess") => ("removeTenantAccess", false),
+        other => return Err(Fault::Invalid(format!("There is no such action: {}", other.unwrap_or("")))),
+    };
+    let fields = Fields::of(&body, name)?;
+    fields.only(&["tenant"])?;
+    fields.required("tenant")?;
+    let tenant = fields.text("tenant", 255)?.unwrap_or("").to_owned();
+    if grant && call.snapshot.get::<model::Project>(&tenant).is_none() {
+        return Err(Fault::Invalid(format!("Project ID {tenant} is not a valid project.")));
+    }
+    let flavor = edit(&call, |flavor| {
+        let at = flavor.access.iter().position(|project| *project == tenant);
+        match (grant, at) {
+            (true, _) if flavor.is_public => {
+                Err(Fault::Conflict("Can not add access to a public flavor.".into()))
+            }
+            (true, Some(_)) => Err(Fault::Conflict(format!(
+                "Flavor access already exists for flavor {} and project {tenant} combination.",
+                flavor.id
+            ))),
+            (true, None) => {
+                flavor.access.push(tenant.clone());
+                Ok(())
+            }
+            (false, Some(at)) => {
+                flavor.access.remove(at);
+                Ok(())
+            }
+            (false, None) => {
+                Err(missing(format!("Flavor access not found for {} / {tenant} combination.", flavor.id)))
+            }
+        }
+    })
+    .await?;
+    Ok(access_view(&flavor))
+}
+
+/// The flavor of a server before 2.47.
+pub fn reference(call: &Call, flavor: &Flavor) -> Value {
+    json!({"id": flavor.id, "links": [{"rel": "bookmark", "href": href(call, &format!("/flavors/{}", flavor.id)).replacen("/v2.1", "", 1)}]})
+}

@@ -1,0 +1,144 @@
+//! Key pairs. They belong to users, not to projects.
+
+use model::{Change, Entry, Fault, Index, Keypair, Pool, Snapshot};
+use serde_json::{Value, json};
+
+use super::body::{Fields, bad};
+use super::fault::{missing, over};
+use super::wire::{list, page};
+use super::{keys, quotas};
+use crate::call::{Call, Reply};
+
+/// Whose key pairs the request is about: the caller's, or (2.10, administrators) another user's.
+fn user(call: &Call, asked: Option<&str>) -> Result<String, Fault> {
+    let who = call.who()?;
+    match asked.filter(|id| *id != who.user_id) {
+        None => Ok(who.user_id.clone()),
+        Some(_) if call.version < (2, 10) => {
+            Err(Fault::Invalid("Additional properties are not allowed ('user_id' was unexpected)".into()))
+        }
+        Some(id) if who.is_admin() => Ok(id.to_owned()),
+        Some(_) => Err(Fault::Forbidden("Policy doesn't allow os_compute_api:os-keypairs to be performed.".into())),
+    }
+}
+
+fn find<'a>(snapshot: &'a Snapshot, user: &str, name: &str) -> Result<Entry<'a, Keypair>, Fault> {
+    let found = snapshot.get::<Keypair>(&format!("{user}/{name}"));
+    found.ok_or_else(|| missing(format!("Keypair {name} not found for user {user}")))
+}
+
+fn show_pair(call: &Call, pair: &Keypair) -> Value {
+    let mut out = json!({"name": pair.name, "public_key": pair.public_key, "fingerprint": pair.fingerprint});
+    if call.version >= (2, 2) {
+        out["type"] = json!(pair.kind);
+    }
+    out
+}
+
+/// `GET /os-keypairs`
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let user = user(&call, call.query("user_id"))?;
+    let mut pairs: Vec<&Keypair> =
+        call.snapshot.find::<Keypair>(Index::Owner, &user).map(|entry| entry.value).collect();
+    pairs.sort_by(|a, b| a.name.cmp(&b.name));
+    let (pairs, next) = if call.version >= (2, 35) {
+        let page = page(&call, pairs, |pair| pair.name.clone())?;
+        let next = page.more.then(|| page.items.last().map(|pair| pair.name.clone())).flatten();
+        (page.items, next)
+    } else {
+        (pairs, None)
+    };
+    let items = pairs.into_iter().map(|pair| json!({"keypair": show_pair(&call, pair)})).collect();
+    Ok(Reply::ok(list(&call, "keypairs", "/os-keypairs", items, next)))
+}
+
+/// `GET /os-keypairs/{name}`
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    let user = user(&call, call.query("user_id"))?;
+    let pair = find(&call.snapshot, &user, call.param("name"))?;
+    let mut out = show_pair(&call, &pair);
+    out["user_id"] = json!(pair.user_id);
+    // Nova's number of the row; ours have none, so one is made from the name.
+    out["id"] = json!(super::number_of(&model::derived_id(&["keypair", &pair.user_id, &pair.name])));
+    out["created_at"] = json!(super::wire::time_micro(pair.created_at));
+    out["deleted"] = json!(false);
+    out["deleted_at"] = Value::Null;
+    out["updated_at"] = Value::Null;
+    Ok(Reply::ok(json!({"keypair": out})))
+}
+
+fn checked_name(call: &Call, fields: &Fields<'_>) -> Result<String, Fault> {
+    let value = fields.required("name")?;
+    let name = fields.name("name")?.unwrap_or_default();
+    let more = if call.version >= (2, 92) { " -_@." } else { " -_" };
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c)) {
+        if call.version >= (2, 92) {
+            return Err(bad("name", value, "Only expected characters: [a-zA-Z0-9-_@. ]"));
+        }
+        return Err(Fault::Invalid(
+            "Keypair data is invalid: Keypair name contains unsafe characters".into(),
+        ));
+    }
+    Ok(name)
+}
+
+/// `POST /os-keypairs`
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let fields = Fields::of(&body, "keypair")?;
+    let mut known = vec!["name", "public_key"];
+    known.extend((call.version >= (2, 2)).then_some("type"));
+    known.extend((call.version >= (2, 10)).then_some("user_id"));
+    fields.only(&known)?;
+    let name = checked_name(&call, &fields)?;
+    if fields.text("type", 10)?.is_some_and(|kind| kind != "ssh") {
+        return Err(Fault::Invalid("Keypair data is invalid: only keys of type 'ssh' are supported".into()));
+    }
+    let user = user(&call, fields.text("user_id", 255)?)?;
+    let (public_key, private_key) = match fields.text("public_key", 16 * 1024)? {
+        Some(text) => (text.trim().to_owned(), None),
+        None if call.version >= (2, 92) => return Err(fields.required("public_key").err().unwrap_or_else(|| {
+            bad("public_key", &Value::Null, "None is not of type 'string'")
+        })),
+        None => {
+            let pair = keys::generate()?;
+            (format!("{} Generated-by-Nova", pair.public_key), Some(pair.private_key))
+        }
+    };
+    let fingerprint = keys::fingerprint(&public_key)
+        .ok_or_else(|| Fault::Invalid("Keypair data is invalid: failed to generate fingerprint".into()))?;
+    let pair = Keypair { user_id: user, name, kind: "ssh".into(), public_key, fingerprint, created_at: call.now };
+    let limit = quotas::limit(&call.snapshot, call.who()?.project_id().unwrap_or(""), "key_pairs");
+    call.cloud
+        .store
+        .transact(|snapshot| {
+            if find(snapshot, &pair.user_id, &pair.name).is_ok() {
+                return Err(Fault::Conflict(format!("Key pair '{}' already exists.", pair.name)));
+            }
+            let used = snapshot.find::<Keypair>(Index::Owner, &pair.user_id).count() as u64;
+            if limit.is_some_and(|limit| used >= limit) {
+                return Err(over("key_pairs", 1, Pool { used, limit }));
+            }
+            Ok((Change::from(pair.clone()), ()))
+        })
+        .await?;
+    let mut out = show_pair(&call, &pair);
+    out["user_id"] = json!(pair.user_id);
+    if let Some(key) = private_key {
+        out["private_key"] = json!(key);
+    }
+    Ok(Reply::json(if call.version >= (2, 2) { 201 } else { 200 }, &json!({"keypair": out})))
+}
+
+/// `DELETE /os-keypairs/{name}`
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let user = user(&call, call.query("user_id"))?;
+    let name = call.param("name");
+    let gone = |snapshot: &Snapshot| {
+        let mut change = Change::new();
+        change.delete(find(snapshot, &user, name)?);
+        Ok((change, ()))
+    };
+    call.cloud.store.transact(gone).await?;
+    Ok(Reply::empty(if call.version >= (2, 2) { 204 } else { 202 }))
+}

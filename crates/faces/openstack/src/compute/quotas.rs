@@ -1,0 +1,256 @@
+//! Limits and quotas. What is counted is counted by claims (see [`model::quota`]); what limits the size of one thing
+//! (metadata of a server) is only read where that thing is written.
+
+use model::quota::{self, Limited, Quota};
+use model::{Change, Fault, Pool, Project, Snapshot};
+use serde_json::{Map, Value, json};
+
+use super::body::Fields;
+use crate::call::{Call, Reply};
+
+/// A resource of Nova's quota sets.
+struct Entry {
+    name: &'static str,
+    /// The limit of a new project; `None`: counted, or kept for compatibility without a limit.
+    default: Option<u64>,
+    /// The last version that shows it.
+    until: (u16, u16),
+    /// The name of the claims' resource, where that counts it.
+    counted: Option<&'static str>,
+    /// An administrator may set it.
+    settable: bool,
+}
+
+const ALWAYS: (u16, u16) = (u16::MAX, u16::MAX);
+const PROXY: (u16, u16) = (2, 35);
+const INJECTED: (u16, u16) = (2, 56);
+
+const fn counted(name: &'static str) -> Entry {
+    Entry { name, default: None, until: ALWAYS, counted: Some(name), settable: true }
+}
+const fn plain(name: &'static str, default: u64, until: (u16, u16), settable: bool) -> Entry {
+    Entry { name, default: Some(default), until, counted: None, settable }
+}
+const fn proxied(name: &'static str, counted: Option<&'static str>) -> Entry {
+    Entry { name, default: None, until: PROXY, counted, settable: false }
+}
+
+const ENTRIES: &[Entry] = &[
+    counted("instances"),
+    counted("cores"),
+    counted("ram"),
+    counted("server_groups"),
+    plain("metadata_items", 128, ALWAYS, true),
+    plain("key_pairs", 100, ALWAYS, true),
+    plain("server_group_members", 10, ALWAYS, true),
+    proxied("fixed_ips", None),
+    proxied("floating_ips", Some("floatingip")),
+    proxied("security_groups", Some("security_group")),
+    proxied("security_group_rules", Some("security_group_rule")),
+    plain("injected_files", 5, INJECTED, false),
+    plain("injected_file_content_bytes", 10240, INJECTED, false),
+    plain("injected_file_path_bytes", 255, INJECTED, false),
+];
+
+fn entries(version: (u16, u16)) -> impl Iterator<Item = &'static Entry> {
+    ENTRIES.iter().filter(move |entry| version <= entry.until)
+}
+
+impl Entry {
+    fn limited(&self) -> Option<&'static Limited> {
+        self.counted.and_then(quota::limited)
+    }
+
+    /// The limit in a project's row; `None` is unlimited.
+    fn limit(&self, row: &Quota) -> Option<u64> {
+        match self.limited() {
+            Some(limited) => row.limit(limited),
+            None => row.limits.get(self.name).copied().unwrap_or(self.default),
+        }
+    }
+
+    /// How much is in use, in Nova's units.
+    fn used(&self, call: &Call, project: &str) -> u64 {
+        let Some(limited) = self.limited() else { return 0 };
+        call.cloud.store.pool(&quota::pool(project, limited.name)).used.div_ceil(limited.scale)
+    }
+}
+
+fn row(snapshot: &Snapshot, project: &str) -> Quota {
+    snapshot.get::<Quota>(project).map_or_else(|| Quota::new(project), |entry| entry.value.clone())
+}
+
+/// A project's limit of one resource; `None` is unlimited.
+pub fn limit(snapshot: &Snapshot, project: &str, name: &str) -> Option<u64> {
+    ENTRIES.iter().find(|entry| entry.name == name).and_then(|entry| entry.limit(&row(snapshot, project)))
+}
+
+/// The use and limit of a project's claims, in Nova's units.
+pub fn pool(call: &Call, project: &str, name: &str) -> Pool {
+    let Some(entry) = ENTRIES.iter().find(|entry| entry.name == name) else { return Pool::default() };
+    Pool { used: entry.used(call, project), limit: entry.limit(&row(&call.snapshot, project)) }
+}
+
+fn number(limit: Option<u64>) -> i64 {
+    limit.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn set(call: &Call, quota: &Quota, id: Option<&str>) -> Value {
+    let mut set: Map<String, Value> =
+        entries(call.version).map(|entry| (entry.name.to_owned(), json!(number(entry.limit(quota))))).collect();
+    if let Some(id) = id {
+        set.insert("id".into(), json!(id));
+    }
+    json!({"quota_set": set})
+}
+
+/// The project of the path, if the caller may see its quota.
+fn project(call: &Call) -> Result<&str, Fault> {
+    let (who, id) = (call.who()?, call.param("id"));
+    if who.project_id() == Some(id) {
+        return Ok(id);
+    }
+    if !who.is_admin() {
+        return Err(Fault::Forbidden("Policy doesn't allow os_compute_api:os-quota-sets:show to be performed.".into()));
+    }
+    if call.snapshot.get::<Project>(id).is_none() {
+        return Err(Fault::Invalid(format!("Project ID {id} is not a valid project.")));
+    }
+    Ok(id)
+}
+
+/// `GET /os-quota-sets/{id}`
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    let id = project(&call)?;
+    Ok(Reply::ok(set(&call, &row(&call.snapshot, id), Some(id))))
+}
+
+/// `GET /os-quota-sets/{id}/defaults`
+pub async fn defaults(call: Call) -> Result<Reply, Fault> {
+    let id = call.param("id");
+    Ok(Reply::ok(set(&call, &Quota::new(id), Some(id))))
+}
+
+/// `GET /os-quota-sets/{id}/detail`
+pub async fn detail(call: Call) -> Result<Reply, Fault> {
+    let id = project(&call)?;
+    let quota = row(&call.snapshot, id);
+    let mut set: Map<String, Value> = entries(call.version)
+        .map(|entry| {
+            let value = json!({"limit": number(entry.limit(&quota)), "in_use": entry.used(&call, id), "reserved": 0});
+            (entry.name.to_owned(), value)
+        })
+        .collect();
+    set.insert("id".into(), json!(id));
+    Ok(Reply::ok(json!({"quota_set": set})))
+}
+
+/// `PUT /os-quota-sets/{id}`
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let fields = Fields::of(&body, "quota_set")?;
+    let mut known: Vec<&str> = entries(call.version).map(|entry| entry.name).collect();
+    known.extend(["force", "tenant_id"]);
+    fields.only(&known)?;
+    if call.query("user_id").is_some() {
+        return Err(super::fault::not_built("A quota of one user"));
+    }
+    let id = project(&call)?;
+    let force = fields.boolean("force")?.unwrap_or(false);
+    let mut limits = Vec::new();
+    for entry in entries(call.version) {
+        let Some(value) = fields.integer(entry.name, -1, i64::from(i32::MAX))? else { continue };
+        let value = u64::try_from(value).ok();
+        if !entry.settable {
+            return Err(Fault::Invalid(format!("The limit of {} cannot be set here.", entry.name)));
+        }
+        let used = entry.used(&call, id);
+        if let Some(limit) = value.filter(|limit| !force && *limit < used) {
+            return Err(Fault::Invalid(format!(
+                "Quota limit {limit} for {} must be greater than or equal to already used and reserved {used}.",
+                entry.name
+            )));
+        }
+        limits.push((entry.name, value));
+    }
+    let quota = call
+        .cloud
+        .store
+        .transact(|snapshot| {
+            let mut quota = row(snapshot, id);
+            quota.limits.extend(limits.iter().map(|(name, limit)| ((*name).to_owned(), *limit)));
+            let mut change = Change::new();
+            match snapshot.get::<Quota>(id) {
+                Some(entry) => change.update(entry, quota.clone()),
+                None => change.create(quota.clone()),
+            };
+            Ok((change, quota))
+        })
+        .await?;
+    Ok(Reply::ok(set(&call, &quota, None)))
+}
+
+/// `DELETE /os-quota-sets/{id}`: back to the defaults of what Nova limits.
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let id = project(&call)?;
+    call.cloud
+        .store
+        .transact(|snapshot| {
+            let mut change = Change::new();
+            if let Some(entry) = snapshot.get::<Quota>(id) {
+                change.edit(entry, |q| q.limits.retain(|name, _| !ENTRIES.iter().any(|e| e.settable && e.name == name)));
+            }
+            Ok((change, ()))
+        })
+        .await?;
+    Ok(Reply::empty(202))
+}
+
+/// `GET /os-quota-class-sets/{id}`: there is one class, `default`, and it is built in.
+pub async fn show_class(call: Call) -> Result<Reply, Fault> {
+    let id = call.param("id");
+    let mut out = set(&call, &Quota::new(""), Some(id));
+    if call.version < (2, 50)
+        && let Some(map) = out["quota_set"].as_object_mut()
+    {
+        map.retain(|name, _| name != "server_groups" && name != "server_group_members");
+    }
+    Ok(Reply::ok(json!({"quota_class_set": out["quota_set"]})))
+}
+
+/// `GET /limits`
+pub async fn limits(call: Call) -> Result<Reply, Fault> {
+    let who = call.who()?;
+    let project = match call.query("tenant_id").filter(|id| who.project_id() != Some(id)) {
+        None => who.project()?,
+        Some(id) if who.is_admin() => id,
+        Some(_) => return Err(Fault::Forbidden("Policy doesn't allow os_compute_api:limits:other_project to be performed.".into())),
+    };
+    let quota = row(&call.snapshot, project);
+    let mut absolute = Map::new();
+    let mut put = |until: (u16, u16), entry: &str, most: &str, used: &str| {
+        if call.version > until {
+            return;
+        }
+        if let Some(entry) = ENTRIES.iter().find(|e| e.name == entry) {
+            absolute.insert(most.to_owned(), json!(number(entry.limit(&quota))));
+            if !used.is_empty() {
+                absolute.insert(used.to_owned(), json!(entry.used(&call, project)));
+            }
+        }
+    };
+    put(ALWAYS, "instances", "maxTotalInstances", "totalInstancesUsed");
+    put(ALWAYS, "cores", "maxTotalCores", "totalCoresUsed");
+    put(ALWAYS, "ram", "maxTotalRAMSize", "totalRAMUsed");
+    put(ALWAYS, "server_groups", "maxServerGroups", "totalServerGroupsUsed");
+    put(ALWAYS, "metadata_items", "maxServerMeta", "");
+    put((2, 38), "metadata_items", "maxImageMeta", "");
+    put(ALWAYS, "key_pairs", "maxTotalKeypairs", "");
+    put(ALWAYS, "server_group_members", "maxServerGroupMembers", "");
+    put(PROXY, "floating_ips", "maxTotalFloatingIps", "totalFloatingIpsUsed");
+    put(PROXY, "security_groups", "maxSecurityGroups", "totalSecurityGroupsUsed");
+    put(PROXY, "security_group_rules", "maxSecurityGroupRules", "");
+    put(INJECTED, "injected_files", "maxPersonality", "");
+    put(INJECTED, "injected_file_content_bytes", "maxPersonalitySize", "");
+    Ok(Reply::ok(json!({"limits": {"rate": [], "absolute": absolute}})))
+}

@@ -1,0 +1,123 @@
+//! Server groups: servers that shall be together or apart.
+
+use model::{Change, Entry, Fault, Realm, Server, ServerGroup, Snapshot};
+use serde_json::{Value, json};
+
+use super::body::{Fields, bad};
+use super::wire::{list, page};
+use crate::call::{Call, Reply};
+
+const POLICIES: &[&str] = &["anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity"];
+
+/// Ids of the servers in a group.
+pub fn members(snapshot: &Snapshot, group: &ServerGroup) -> Vec<String> {
+    let realm = Realm::project(&group.project_id);
+    snapshot
+        .within::<Server>(&realm)
+        .filter(|server| server.server_group_id.as_deref() == Some(&group.id) && !server.deleting)
+        .map(|server| server.id.clone())
+        .collect()
+}
+
+fn show_group(call: &Call, group: &ServerGroup) -> Value {
+    let mut out = json!({
+        "id": group.id, "name": group.name, "members": members(&call.snapshot, group),
+    });
+    if call.version >= (2, 64) {
+        out["policy"] = json!(group.policy);
+        out["rules"] = group.max_server_per_host.map_or(json!({}), |n| json!({"max_server_per_host": n}));
+    } else {
+        out["policies"] = json!([group.policy]);
+        out["metadata"] = json!({});
+    }
+    if call.version >= (2, 13) {
+        out["project_id"] = json!(group.project_id);
+        out["user_id"] = json!(group.user_id);
+    }
+    out
+}
+
+/// `GET /os-server-groups`
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let groups: Vec<Entry<'_, ServerGroup>> = if call.query("all_projects").is_some() && view.who.is_admin() {
+        view.all::<ServerGroup>().collect()
+    } else {
+        view.mine::<ServerGroup>().collect()
+    };
+    let mut groups = groups;
+    let offset = call.query("offset").map(str::parse::<usize>).transpose();
+    let offset = offset.map_err(|_| Fault::Invalid("offset must be a whole number".into()))?.unwrap_or(0);
+    groups.drain(..offset.min(groups.len()));
+    let page = page(&call, groups, |group| group.id.clone())?;
+    let items = page.items.into_iter().map(|group| show_group(&call, &group)).collect();
+    Ok(Reply::ok(list(&call, "server_groups", "/os-server-groups", items, None)))
+}
+
+/// `GET /os-server-groups/{id}`
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let group = view.get::<ServerGroup>(call.param("id"))?;
+    Ok(Reply::ok(json!({"server_group": show_group(&call, &group)})))
+}
+
+/// `POST /os-server-groups`
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let fields = Fields::of(&body, "server_group")?;
+    fields.required("name")?;
+    let name = fields.name("name")?.unwrap_or_default();
+    let (policy, value) = if call.version >= (2, 64) {
+        fields.only(&["name", "policy", "rules"])?;
+        let value = fields.required("policy")?;
+        (value.as_str(), value)
+    } else {
+        fields.only(&["name", "policies"])?;
+        let value = fields.required("policies")?;
+        let one = value.as_array().filter(|list| list.len() == 1).and_then(|list| list[0].as_str());
+        (one, value)
+    };
+    let soft = call.version >= (2, 15);
+    let policy = policy.filter(|p| POLICIES.contains(p) && (soft || !p.starts_with("soft-")));
+    let policy = policy.ok_or_else(|| bad("policy", value, &format!("It is not one of {POLICIES:?}")))?;
+    let mut max_server_per_host = None;
+    if let Some(rules) = fields.get("rules") {
+        let rules = Fields::new("rules", rules)?;
+        rules.only(&["max_server_per_host"])?;
+        max_server_per_host = rules.integer("max_server_per_host", 1, i64::from(i32::MAX))?.map(|n| n as u64);
+        if max_server_per_host.is_some() && policy != "anti-affinity" {
+            return Err(Fault::Invalid("Only anti-affinity policy supports rules.".into()));
+        }
+    }
+    let who = call.who()?;
+    let group = ServerGroup {
+        id: uuid::Uuid::new_v4().to_string(),
+        project_id: who.project()?.to_owned(),
+        user_id: who.user_id.clone(),
+        name,
+        policy: policy.to_owned(),
+        max_server_per_host,
+    };
+    call.cloud.store.transact(|_| Ok((Change::from(group.clone()), ()))).await?;
+    Ok(Reply::ok(json!({"server_group": show_group(&call, &group)})))
+}
+
+/// `DELETE /os-server-groups/{id}`: its servers stay, without the group.
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let (who, id) = (call.who()?, call.param("id"));
+    call.cloud
+        .store
+        .transact(|snapshot| {
+            let group = gate::View::new(snapshot, who).own::<ServerGroup>(id)?;
+            let mut change = Change::new();
+            for server in snapshot.within::<Server>(&Realm::project(&group.project_id)) {
+                if server.server_group_id.as_deref() == Some(id) {
+                    change.edit(server, |s| s.server_group_id = None);
+                }
+            }
+            change.delete(group);
+            Ok((change, ()))
+        })
+        .await?;
+    Ok(Reply::empty(204))
+}

@@ -1,0 +1,234 @@
+//! `POST /servers/{id}/action`: what can be done to a server. Verbs change what is wanted; hosts follow.
+
+use model::{Fault, Port, SecurityGroup, Server};
+use serde_json::Value;
+
+use super::{Subject, When, act, console, remake, update, view};
+use crate::call::{Call, Reply};
+use crate::compute::body::{Fields, bad};
+use crate::compute::fault::{missing, not_built};
+use crate::compute::security_groups;
+
+/// Actions that Nova has and this cloud has not.
+const NOT_BUILT: &[&str] = &[
+    "createImage",
+    "createBackup",
+    "suspend",
+    "resume",
+    "shelve",
+    "shelveOffload",
+    "unshelve",
+    "rescue",
+    "unrescue",
+    "changePassword",
+    "evacuate",
+    "migrate",
+    "os-migrateLive",
+    "restore",
+    "trigger_crash_dump",
+    "os-getVNCConsole",
+    "os-getSPICEConsole",
+    "os-getRDPConsole",
+    "os-getSerialConsole",
+    "os-getMKSConsole",
+    "resetNetwork",
+    "injectNetworkInfo",
+];
+
+/// Actions that ended with a version: their last one.
+const ENDED: &[(&str, (u16, u16))] =
+    &[("addFloatingIp", (2, 43)), ("removeFloatingIp", (2, 43)), ("addFixedIp", (2, 43)), ("removeFixedIp", (2, 43))];
+
+/// `POST /servers/{id}/action`
+pub async fn action(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let map = body.as_object().filter(|map| map.len() == 1);
+    let Some((name, value)) = map.and_then(|map| map.iter().next()) else {
+        return Err(Fault::Invalid("Malformed request body: exactly one action must be given".into()));
+    };
+    if let Some((_, last)) = ENDED.iter().find(|(ended, _)| ended == name) {
+        return Err(if call.version > *last { missing("The resource could not be found.") } else { not_built(name) });
+    }
+    let known_server = |call: &Call| super::find(&call.view()?, call.param("id")).map(drop);
+    known_server(&call)?;
+    match name.as_str() {
+        "os-start" => start(&call).await,
+        "os-stop" => stop(&call).await,
+        "reboot" => reboot(&call, &body).await,
+        "pause" => pause(&call).await,
+        "unpause" => unpause(&call).await,
+        "lock" => lock(&call, value).await,
+        "unlock" => unlock(&call).await,
+        "rebuild" => remake::rebuild(&call, &body).await,
+        "resize" => remake::resize(&call, &body).await,
+        "confirmResize" => remake::confirm(&call).await,
+        "revertResize" => remake::revert(&call).await,
+        "forceDelete" => {
+            update::remove(&call).await?;
+            Ok(Reply::empty(202))
+        }
+        "os-resetState" => reset_state(&call, &body).await,
+        "os-getConsoleOutput" => console::output(&call, value).await,
+        "addSecurityGroup" => groups(&call, &body, true).await,
+        "removeSecurityGroup" => groups(&call, &body, false).await,
+        other if NOT_BUILT.contains(&other) => Err(not_built(&format!("The action '{other}'"))),
+        other => Err(Fault::Invalid(format!("There is no such action: {other}"))),
+    }
+}
+
+const fn when(vm_states: &'static [&'static str]) -> When {
+    When { vm_states, tasks: &[], any_task: false, though_locked: false }
+}
+
+async fn simple(
+    call: &Call,
+    verb: &str,
+    when: When,
+    edit: impl Fn(&mut Server),
+) -> Result<Reply, Fault> {
+    act(call, verb, when, |server, _| {
+        server.forced_state = None;
+        edit(server);
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(202))
+}
+
+async fn start(call: &Call) -> Result<Reply, Fault> {
+    simple(call, "start", when(&["stopped"]), |server| server.power = true).await
+}
+
+async fn stop(call: &Call) -> Result<Reply, Fault> {
+    simple(call, "stop", when(&["active", "error"]), |server| server.power = false).await
+}
+
+async fn pause(call: &Call) -> Result<Reply, Fault> {
+    simple(call, "pause", when(&["active"]), |server| server.paused = true).await
+}
+
+async fn unpause(call: &Call) -> Result<Reply, Fault> {
+    simple(call, "unpause", when(&["paused"]), |server| server.paused = false).await
+}
+
+async fn reboot(call: &Call, body: &Value) -> Result<Reply, Fault> {
+    let fields = Fields::of(body, "reboot")?;
+    fields.only(&["type"])?;
+    let value = fields.required("type")?;
+    match value.as_str().map(str::to_uppercase).as_deref() {
+        Some("SOFT") => simple(call, "reboot", when(&["active"]), |server| server.soft_reboots += 1).await,
+        Some("HARD") => {
+            // A hard reboot also starts what is stopped, paused or in error.
+            let when = When {
+                vm_states: &["active", "stopped", "paused", "suspended", "error"],
+                tasks: &["rebooting", "rebooting_hard", "pausing", "unpausing", "powering-on", "powering-off"],
+                any_task: false,
+                though_locked: false,
+            };
+            let edit = |server: &mut Server| {
+                server.hard_reboots += 1;
+                server.power = true;
+                server.paused = false;
+            };
+            simple(call, "reboot", when, edit).await
+        }
+        _ => Err(bad("type", value, "It is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']")),
+    }
+}
+
+const ANY: When = When { vm_states: &[], tasks: &[], any_task: true, though_locked: true };
+
+async fn lock(call: &Call, value: &Value) -> Result<Reply, Fault> {
+    let reason = if value.is_null() {
+        None
+    } else {
+        let fields = Fields::new("lock", value)?;
+        fields.only(if call.version >= (2, 73) { &["locked_reason"] } else { &[] })?;
+        fields.text("locked_reason", 255)?.map(str::to_owned)
+    };
+    act(call, "lock", ANY, |server, _| {
+        server.locked = true;
+        server.locked_reason.clone_from(&reason);
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(202))
+}
+
+async fn unlock(call: &Call) -> Result<Reply, Fault> {
+    act(call, "unlock", ANY, |server, _| {
+        server.locked = false;
+        server.locked_reason = None;
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(202))
+}
+
+async fn reset_state(call: &Call, body: &Value) -> Result<Reply, Fault> {
+    if !call.who()?.is_admin() {
+        return Err(Fault::Forbidden(
+            "Policy doesn't allow os_compute_api:os-admin-actions:reset_state to be performed.".into(),
+        ));
+    }
+    let fields = Fields::of(body, "os-resetState")?;
+    fields.only(&["state"])?;
+    let value = fields.required("state")?;
+    let state = match value.as_str() {
+        Some(state @ ("active" | "error")) => state.to_owned(),
+        _ => return Err(bad("state", value, "It is not one of ['active', 'error']")),
+    };
+    act(call, "", ANY, |server, _| {
+        server.forced_state = Some(state.clone());
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(202))
+}
+
+/// Puts all of the server's ports into a security group, or takes them out.
+async fn groups(call: &Call, body: &Value, add: bool) -> Result<Reply, Fault> {
+    let verb = if add { "addSecurityGroup" } else { "removeSecurityGroup" };
+    let fields = Fields::of(body, verb)?;
+    fields.required("name")?;
+    let name = fields.name("name")?.unwrap_or_default();
+    let when = When { vm_states: &[], tasks: &[], any_task: true, though_locked: false };
+    act(call, if add { "add_security_group" } else { "remove_security_group" }, when, |server, subject| {
+        let group = security_groups::resolve(&subject.view, &name)?.value.clone();
+        let changed = regroup(call, server, subject, &group, add);
+        if !add && !changed {
+            return Err(missing(format!(
+                "Security group {name} not associated with the instance {}",
+                server.id
+            )));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(202))
+}
+
+/// Whether any port changed.
+fn regroup(call: &Call, server: &mut Server, subject: &mut Subject<'_>, group: &SecurityGroup, add: bool) -> bool {
+    let mut changed = false;
+    let ports: Vec<String> = view::ports(subject.snapshot, server).iter().map(|port| port.id.clone()).collect();
+    for port in ports.iter().filter_map(|id| subject.snapshot.get::<Port>(id)) {
+        let has = port.security_groups.contains(&group.id);
+        if has == add || !port.port_security_enabled {
+            continue;
+        }
+        changed = true;
+        subject.change.edit(port, |p| {
+            p.security_groups.retain(|id| *id != group.id);
+            p.security_groups.extend(add.then(|| group.id.clone()));
+            p.updated_at = call.now;
+        });
+    }
+    // Ports that are not made yet get what the server says.
+    if ports.is_empty() {
+        changed = server.security_groups.contains(&group.id) != add;
+        server.security_groups.retain(|id| *id != group.id);
+        server.security_groups.extend(add.then(|| group.id.clone()));
+    }
+    changed
+}

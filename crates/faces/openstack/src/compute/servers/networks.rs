@@ -1,0 +1,128 @@
+//! Which interfaces a server shall have: `networks` of a request resolved to networks and ports.
+
+use std::net::IpAddr;
+
+use gate::View;
+use model::{Entry, Fault, Index, Network, NicRequest, Port, Subnet};
+use serde_json::Value;
+
+use super::requests::port_of;
+use crate::call::Call;
+use crate::compute::body::{Fields, bad};
+use crate::compute::fault::referred;
+
+/// The interfaces asked for. Without `networks` (before 2.37) and with `auto`: the one network that the project has.
+pub fn resolve(call: &Call, view: &View<'_>, asked: Option<&Value>) -> Result<Vec<NicRequest>, Fault> {
+    let words = call.version >= (2, 37);
+    match asked.filter(|value| !value.is_null()) {
+        None if words => Err(Fault::Invalid(
+            "Invalid input for field/attribute server. 'networks' is a required property".into(),
+        )),
+        None => automatic(view, false),
+        Some(Value::String(word)) if words && word == "auto" => automatic(view, true),
+        Some(Value::String(word)) if words && word == "none" => Ok(Vec::new()),
+        Some(Value::Array(list)) if list.is_empty() && !words => automatic(view, false),
+        Some(Value::Array(list)) => {
+            let mut seen: Vec<NicRequest> = Vec::new();
+            for item in list {
+                let nic = one(call, view, item)?;
+                if nic.port_id.is_some() && seen.iter().any(|other| other.port_id == nic.port_id) {
+                    return Err(Fault::Invalid("Port is used more than once.".into()));
+                }
+                seen.push(nic);
+            }
+            Ok(seen)
+        }
+        Some(other) => Err(bad("networks", other, "It is not valid under any of the given schemas")),
+    }
+}
+
+/// The project's own networks and those shared with it.
+fn automatic(view: &View<'_>, needed: bool) -> Result<Vec<NicRequest>, Fault> {
+    let usable = |network: &Entry<'_, Network>| (view.owns(network.value) || network.shared) && !network.external;
+    let mut networks = view.snapshot.all::<Network>().filter(usable);
+    match (networks.next(), networks.next()) {
+        (None, _) if needed => Err(Fault::Invalid(format!(
+            "Unable to automatically allocate a network for project {}",
+            view.who.project_id().unwrap_or("")
+        ))),
+        (None, _) => Ok(Vec::new()),
+        (Some(network), None) => {
+            needs_subnet(view, &network)?;
+            Ok(vec![NicRequest { network_id: Some(network.id.clone()), ..NicRequest::default() }])
+        }
+        (Some(_), Some(_)) => Err(Fault::Conflict(
+            "Multiple possible networks found, use a Network ID to be more specific.".into(),
+        )),
+    }
+}
+
+fn one(call: &Call, view: &View<'_>, item: &Value) -> Result<NicRequest, Fault> {
+    let fields = Fields::new("networks", item)?;
+    let tags = call.version == (2, 32) || call.version >= (2, 42);
+    fields.only(if tags { &["uuid", "port", "fixed_ip", "tag"] } else { &["uuid", "port", "fixed_ip"] })?;
+    let tag = fields.text("tag", 60)?.map(str::to_owned);
+    if let Some(id) = fields.uuid("port")? {
+        if fields.get("fixed_ip").is_some() {
+            return Err(Fault::Invalid(format!(
+                "Specified Fixed IP '{}' cannot be used with port '{id}': the two cannot be specified together.",
+                fields.text("fixed_ip", 64)?.unwrap_or("")
+            )));
+        }
+        let port = referred(port_of(view, id), format!("Port id {id} could not be found."))?;
+        free(&port)?;
+        return Ok(NicRequest { port_id: Some(port.id.clone()), tag, ..NicRequest::default() });
+    }
+    let Some(id) = fields.uuid("uuid")? else {
+        return Err(Fault::Invalid(
+            "Bad network format: missing 'uuid' or 'port' of the network to connect to.".into(),
+        ));
+    };
+    let network = network(view, id)?;
+    let fixed_ip = fields.text("fixed_ip", 64)?.map(|text| address(view, &network, text)).transpose()?;
+    Ok(NicRequest { network_id: Some(network.id.clone()), fixed_ip, tag, port_id: None })
+}
+
+/// The port is nobody's yet and has an address.
+pub fn free(port: &Port) -> Result<(), Fault> {
+    if !port.device_id.is_empty() {
+        return Err(Fault::Conflict(format!("Port {} is still in use.", port.id)));
+    }
+    if port.fixed_ips.is_empty() {
+        return Err(Fault::Invalid(format!("Port {} requires a FixedIP in order to be used.", port.id)));
+    }
+    Ok(())
+}
+
+/// The network of this id, if servers of the caller can be on it.
+pub fn network<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, Network>, Fault> {
+    let network = referred(view.get::<Network>(id), format!("Network {id} could not be found."))?;
+    if network.external {
+        return Err(Fault::Forbidden(format!("It is not allowed to create an interface on external network {id}")));
+    }
+    needs_subnet(view, &network)?;
+    Ok(network)
+}
+
+fn needs_subnet(view: &View<'_>, network: &Network) -> Result<(), Fault> {
+    match view.snapshot.find::<Subnet>(Index::Network, &network.id).next() {
+        Some(_) => Ok(()),
+        None => Err(Fault::Invalid(format!(
+            "Network {} requires a subnet in order to boot instances on.",
+            network.id
+        ))),
+    }
+}
+
+/// A free address of one of the network's subnets.
+pub fn address(view: &View<'_>, network: &Network, text: &str) -> Result<IpAddr, Fault> {
+    let ip: IpAddr = text.parse().map_err(|_| Fault::Invalid(format!("Invalid fixed IP address ({text})")))?;
+    if !view.snapshot.find::<Subnet>(Index::Network, &network.id).any(|subnet| subnet.contains(ip)) {
+        return Err(Fault::Invalid(format!("Fixed IP {ip} is not a valid ip address for network {}.", network.id)));
+    }
+    let held = |port: Entry<'_, Port>| port.fixed_ips.iter().any(|fixed| fixed.ip == ip);
+    if view.snapshot.find::<Port>(Index::Network, &network.id).any(held) {
+        return Err(Fault::Invalid(format!("Fixed IP address {ip} is already in use on instance or network {}.", network.id)));
+    }
+    Ok(ip)
+}

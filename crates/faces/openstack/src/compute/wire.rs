@@ -1,0 +1,106 @@
+//! What all of Nova's resources share on the wire: links, pages, times.
+
+use model::{Fault, Time};
+use serde_json::{Value, json};
+
+use crate::call::Call;
+
+/// The most items that one page has (`[api]max_limit`).
+pub const MAX_LIMIT: usize = 1000;
+
+/// The address of a resource: `/flavors/1`.
+pub fn href(call: &Call, path: &str) -> String {
+    format!("{}/compute/v2.1{path}", call.base_url())
+}
+
+/// The links that every resource has.
+pub fn links(call: &Call, path: &str) -> Value {
+    json!([{"rel": "self", "href": href(call, path)}, bookmark(call, path)])
+}
+
+/// The link without a version.
+pub fn bookmark(call: &Call, path: &str) -> Value {
+    json!({"rel": "bookmark", "href": format!("{}/compute{path}", call.base_url())})
+}
+
+/// `2026-11-21T19:34:15Z`
+pub fn time(time: Time) -> String {
+    format!("{time:.0}")
+}
+
+/// `2026-11-21T19:34:15.000000`
+pub fn time_micro(time: Time) -> String {
+    format!("{time:.6}").trim_end_matches('Z').to_owned()
+}
+
+/// A part of a list.
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// There are more, behind the last.
+    pub more: bool,
+}
+
+/// Cuts a sorted list as `limit` and `marker` say. `id` names an item; a marker that is not in the list is refused.
+pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<Page<T>, Fault> {
+    let limit = match call.query("limit") {
+        None => MAX_LIMIT,
+        Some(text) => match text.parse::<i64>() {
+            Ok(n) if n < 0 => {
+                return Err(Fault::Invalid("Invalid input for query parameters limit. Value: limit must be >= 0".into()));
+            }
+            Ok(0) => MAX_LIMIT,
+            Ok(n) => usize::try_from(n).unwrap_or(MAX_LIMIT).min(MAX_LIMIT),
+            Err(_) => {
+                return Err(Fault::Invalid(format!(
+                    "Invalid input for query parameters limit. Value: {text}. '{text}' does not match '^[0-9]*$'"
+                )));
+            }
+        },
+    };
+    let mut items = items;
+    if let Some(marker) = call.query("marker").filter(|m| !m.is_empty()) {
+        let at = items.iter().position(|item| id(item) == marker);
+        let at = at.ok_or_else(|| Fault::Invalid(format!("marker [{marker}] not found")))?;
+        items.drain(..=at);
+    }
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Page { items, more })
+}
+
+/// The list's body: the items, and the link to the next page if there is one.
+pub fn list(call: &Call, name: &str, path: &str, items: Vec<Value>, next: Option<String>) -> Value {
+    let mut body = json!({name: items});
+    if let Some(marker) = next {
+        let mut query: Vec<String> = call
+            .query
+            .iter()
+            .filter(|(n, _)| n != "marker")
+            .map(|(n, v)| format!("{}={}", escape(n), escape(v)))
+            .collect();
+        query.push(format!("marker={}", escape(&marker)));
+        let href = format!("{}?{}", href(call, path), query.join("&"));
+        body[format!("{name}_links")] = json!([{"rel": "next", "href": href}]);
+    }
+    body
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// A moment given by a user: ISO 8601 with or without a zone (then UTC), or a date.
+pub fn parse_time(text: &str) -> Option<Time> {
+    let spaced = text.trim().replacen(' ', "T", 1);
+    let zoned = || spaced.parse::<Time>().ok();
+    let plain = || format!("{spaced}Z").parse::<Time>().ok();
+    let date = || format!("{spaced}T00:00:00Z").parse::<Time>().ok();
+    zoned().or_else(plain).or_else(date)
+}

@@ -1,0 +1,249 @@
+//! `/v3/users/{user_id}/application_credentials` and the access rules in them.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use model::{AppCredential, Change, Fault, Index, Role, Snapshot, Time, User};
+use serde_json::{Value, json};
+
+use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes, self_or_admin};
+use crate::call::{Call, Reply};
+
+/// The most access rules of one credential.
+const MOST_RULES: usize = 100;
+
+fn view(call: &Call, credential: &AppCredential) -> Value {
+    let role = |id: &String| {
+        let role = call.snapshot.get::<Role>(id)?;
+        Some(json!({"id": role.id, "name": role.value.name, "domain_id": role.domain_id}))
+    };
+    let link = format!("{}/users/{}/application_credentials/{}", base(call), credential.user_id, credential.id);
+    let mut value = json!({
+        "id": credential.id,
+        "name": credential.name,
+        "description": credential.description,
+        "user_id": credential.user_id,
+        "project_id": credential.project_id,
+        "system": null,
+        "roles": credential.role_ids.iter().filter_map(role).collect::<Vec<_>>(),
+        // Keystone shows this moment without a zone; it is UTC.
+        "expires_at": credential.expires_at.map(|t| t.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()),
+        "unrestricted": credential.unrestricted,
+        "links": {"self": link},
+    });
+    if !credential.access_rules.is_empty() {
+        value["access_rules"] = json!(credential.access_rules);
+    }
+    value
+}
+
+/// The credential of the path, if it is the user's of the path.
+fn find<'a>(snapshot: &'a Snapshot, call: &Call) -> Result<model::Entry<'a, AppCredential>, Fault> {
+    let id = call.param("application_credential_id");
+    let found = snapshot.get::<AppCredential>(id).filter(|c| c.user_id == call.param("user_id"));
+    found.ok_or_else(|| Fault::NotFound { what: "Application Credential".into(), id: id.to_owned() })
+}
+
+/// A credential that was made without `unrestricted` cannot make or delete credentials.
+fn unrestricted(call: &Call, action: &str) -> Result<(), Fault> {
+    let credential = call.who()?.app_credential_id.as_ref().and_then(|id| call.snapshot.get::<AppCredential>(id));
+    match credential {
+        Some(credential) if !credential.unrestricted => Err(forbidden(action)),
+        _ => Ok(()),
+    }
+}
+
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let user_id = call.param("user_id");
+    self_or_admin(&call, user_id, "list_application_credentials")?;
+    get::<User>(&call.snapshot, user_id)?;
+    let own = call.snapshot.find::<AppCredential>(Index::Owner, user_id).filter(|c| passes(&call, "name", &c.name));
+    let items = own.map(|c| view(&call, c.value)).collect();
+    Ok(list(&call, "application_credentials", items))
+}
+
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    self_or_admin(&call, call.param("user_id"), "get_application_credential")?;
+    let credential = find(&call.snapshot, &call)?;
+    Ok(Reply::ok(json!({"application_credential": view(&call, credential.value)})))
+}
+
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "application_credential").await?;
+    let who = call.who()?;
+    if who.user_id != call.param("user_id") {
+        return Err(forbidden("create_application_credential"));
+    }
+    unrestricted(&call, "create_application_credential")?;
+    let project_id = who.project_id().ok_or_else(|| forbidden("create_application_credential"))?.to_owned();
+    let mut credential = AppCredential {
+        id: gate::new_id(),
+        name: fields.new_name()?,
+        user_id: who.user_id.clone(),
+        project_id,
+        secret_hash: String::new(),
+        description: fields.text("description")?,
+        expires_at: expiry(&call, fields.text("expires_at")?)?,
+        role_ids: roles(&call, fields.get("roles"))?,
+        unrestricted: fields.flag("unrestricted")?.unwrap_or(false),
+        access_rules: access_rules(&call, fields.get("access_rules"))?,
+    };
+    check_name(&call.snapshot, &credential)?;
+    let secret = fields.text("secret")?.unwrap_or_else(gate::new_secret);
+    credential.secret_hash = call.cloud.gate.passwords().hash(&secret).await?;
+    let created = call.cloud.store.transact(|snapshot| {
+        check_name(snapshot, &credential)?;
+        Ok((Change::from(credential.clone()), ()))
+    });
+    created.await?;
+    let mut value = view(&call, &credential);
+    value["secret"] = json!(secret);
+    Ok(Reply::json(201, &json!({"application_credential": value})))
+}
+
+fn check_name(snapshot: &Snapshot, new: &AppCredential) -> Result<(), Fault> {
+    match snapshot.find::<AppCredential>(Index::Owner, &new.user_id).any(|c| c.name == new.name) {
+        true => Err(duplicate("application_credential", &new.name, None)),
+        false => Ok(()),
+    }
+}
+
+/// A moment with or without a zone; without one it is UTC.
+fn expiry(call: &Call, text: Option<String>) -> Result<Option<Time>, Fault> {
+    let Some(text) = text else { return Ok(None) };
+    let zoned = text.parse::<Time>().ok();
+    let plain = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
+    let time = zoned.or_else(plain).ok_or_else(|| invalid("expires_at", "it is not a moment in ISO 8601"))?;
+    if time <= call.now {
+        let text = "Invalid application credential: the expiration time must not be in the past.";
+        return Err(Fault::invalid(text));
+    }
+    Ok(Some(time))
+}
+
+/// The roles that are asked for, all of which the caller must have here and now; none asked for: all.
+fn roles(call: &Call, asked: Option<&Value>) -> Result<Vec<String>, Fault> {
+    let who = call.who()?;
+    let has = || who.roles.iter();
+    let asked = match asked {
+        None | Some(Value::Null) => return Ok(has().map(|role| role.id.clone()).collect()),
+        Some(Value::Array(asked)) if asked.is_empty() => return Ok(has().map(|role| role.id.clone()).collect()),
+        Some(Value::Array(asked)) => asked,
+        Some(_) => return Err(invalid("roles", "it is not of type 'array'")),
+    };
+    let mut ids: Vec<String> = Vec::new();
+    for role in asked {
+        let (id, name) = (role["id"].as_str(), role["name"].as_str());
+        if id.is_none() && name.is_none() {
+            return Err(invalid("roles", "every role needs an id or a name"));
+        }
+        let found = has().find(|r| id.is_none_or(|id| r.id == id) && name.is_none_or(|name| r.name == name));
+        let found = found.ok_or_else(|| {
+            Fault::invalid(format!(
+                "Invalid application credential: Could not find role assignment with role: {}, user or group: {}, \
+                 project, domain, or system: {}.",
+                id.or(name).unwrap_or_default(),
+                who.user_id,
+                who.project_id().unwrap_or_default()
+            ))
+        })?;
+        if !ids.contains(&found.id) {
+            ids.push(found.id.clone());
+        }
+    }
+    Ok(ids)
+}
+
+/// Access rules as they are kept: an id each. A rule can also be named by the id of one that the user has already.
+fn access_rules(call: &Call, asked: Option<&Value>) -> Result<Vec<Value>, Fault> {
+    let asked = match asked {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(asked)) => asked,
+        Some(_) => return Err(invalid("access_rules", "it is not of type 'array'")),
+    };
+    // No rules are no restriction: clients that were told of none send an empty list.
+    if asked.len() > MOST_RULES {
+        return Err(invalid("access_rules", &format!("there are more than {MOST_RULES} of them")));
+    }
+    let existing = rules_of(call, &call.who()?.user_id);
+    let rule = |rule: &Value| -> Result<Value, Fault> {
+        let text = |field: &str| rule[field].as_str().map(str::to_owned);
+        if let (Some(id), None) = (text("id"), text("path")) {
+            let known = existing.iter().find(|r| r["id"] == *id).cloned();
+            return known.ok_or_else(|| Fault::NotFound { what: "Access Rule".into(), id });
+        }
+        let (Some(service), Some(method), Some(path)) = (text("service"), text("method"), text("path")) else {
+            return Err(invalid("access_rules", "every rule needs service, method and path"));
+        };
+        if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) || !path.starts_with('/') {
+            return Err(invalid("access_rules", &format!("{method} {path} is no rule")));
+        }
+        let same = |r: &&Value| r["service"] == *service && r["method"] == *method && r["path"] == *path;
+        let id = existing.iter().find(same).and_then(|r| r["id"].as_str().map(str::to_owned));
+        Ok(json!({"id": id.unwrap_or_else(gate::new_id), "service": service, "method": method, "path": path}))
+    };
+    asked.iter().map(rule).collect()
+}
+
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    self_or_admin(&call, call.param("user_id"), "delete_application_credential")?;
+    unrestricted(&call, "delete_application_credential")?;
+    let deleted = call.cloud.store.transact(|snapshot| {
+        let mut change = Change::new();
+        change.delete(find(snapshot, &call)?);
+        Ok((change, ()))
+    });
+    deleted.await?;
+    Ok(Reply::empty(204))
+}
+
+/// The rules in all credentials of a user, each once.
+fn rules_of(call: &Call, user_id: &str) -> Vec<Value> {
+    let mut rules: Vec<Value> = Vec::new();
+    for credential in call.snapshot.find::<AppCredential>(Index::Owner, user_id) {
+        for rule in &credential.access_rules {
+            if !rules.contains(rule) {
+                rules.push(rule.clone());
+            }
+        }
+    }
+    rules
+}
+
+fn rule_view(call: &Call, rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    let id = rule["id"].as_str().unwrap_or_default();
+    rule["links"] = json!({"self": format!("{}/users/{}/access_rules/{id}", base(call), call.param("user_id"))});
+    rule
+}
+
+pub async fn list_rules(call: Call) -> Result<Reply, Fault> {
+    let user_id = call.param("user_id");
+    self_or_admin(&call, user_id, "list_access_rules")?;
+    let rules = rules_of(&call, user_id).into_iter().filter(|rule| {
+        ["service", "method", "path"].iter().all(|f| passes(&call, f, rule[*f].as_str().unwrap_or_default()))
+    });
+    let items = rules.map(|rule| rule_view(&call, &rule)).collect();
+    Ok(list(&call, "access_rules", items))
+}
+
+fn find_rule(call: &Call) -> Result<Value, Fault> {
+    let id = call.param("access_rule_id");
+    let rule = rules_of(call, call.param("user_id")).into_iter().find(|rule| rule["id"] == id);
+    rule.ok_or_else(|| Fault::NotFound { what: "Access Rule".into(), id: id.to_owned() })
+}
+
+pub async fn show_rule(call: Call) -> Result<Reply, Fault> {
+    self_or_admin(&call, call.param("user_id"), "get_access_rule")?;
+    let rule = find_rule(&call)?;
+    Ok(Reply::ok(json!({"access_rule": rule_view(&call, &rule)})))
+}
+
+/// A rule lives in its credentials and goes with the last of them, so there is never one that could be deleted alone.
+pub async fn delete_rule(call: Call) -> Result<Reply, Fault> {
+    self_or_admin(&call, call.param("user_id"), "delete_access_rule")?;
+    find_rule(&call)?;
+    Err(Fault::Forbidden(
+        "Access rule is still in use by one or more application credentials. Delete the application credentials first."
+            .into(),
+    ))
+}

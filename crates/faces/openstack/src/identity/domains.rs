@@ -1,0 +1,142 @@
+//! `/v3/domains`.
+
+use model::{Assignment, Change, DEFAULT_DOMAIN, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, User};
+use serde_json::{Value, json};
+
+use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes, passes_flag};
+use super::{groups, projects, users};
+use crate::call::{Call, Reply};
+
+pub fn view(base: &str, domain: &Domain) -> Value {
+    json!({
+        "id": domain.id,
+        "name": domain.name,
+        "description": domain.description,
+        "enabled": domain.enabled,
+        "tags": domain.tags,
+        "options": {},
+        "links": {"self": format!("{base}/domains/{}", domain.id)},
+    })
+}
+
+fn reply(call: &Call, status: u16, domain: &Domain) -> Reply {
+    Reply::json(status, &json!({"domain": view(&base(call), domain)}))
+}
+
+/// The domain that a request for something new means: the one it names, or the caller's own.
+pub fn domain_of(call: &Call, fields: &Fields) -> Result<String, Fault> {
+    if let Some(id) = fields.text("domain_id")? {
+        return get::<Domain>(&call.snapshot, &id).map(|domain| domain.id.clone());
+    }
+    Ok(match &call.who()?.scope {
+        gate::Scope::Domain { id } => id.clone(),
+        gate::Scope::Project { domain_id, .. } => domain_id.clone(),
+        _ => DEFAULT_DOMAIN.to_owned(),
+    })
+}
+
+fn check_name(snapshot: &Snapshot, id: &str, name: &str) -> Result<(), Fault> {
+    match snapshot.find::<Domain>(Index::Name, name).any(|d| d.id != id) {
+        true => Err(duplicate("domain", name, None)),
+        false => Ok(()),
+    }
+}
+
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let kept = call
+        .snapshot
+        .all::<Domain>()
+        .filter(|d| passes(&call, "name", &d.name) && passes_flag(&call, "enabled", d.enabled));
+    let items = kept.map(|d| view(&base(&call), d.value)).collect();
+    Ok(list(&call, "domains", items))
+}
+
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    let id = call.param("domain_id");
+    let who = call.who()?;
+    let own =
+        who.user_domain_id == id || matches!(&who.scope, gate::Scope::Project { domain_id, .. } if domain_id == id);
+    if !who.is_admin() && !own {
+        return Err(forbidden("get_domain"));
+    }
+    Ok(reply(&call, 200, get::<Domain>(&call.snapshot, id)?.value))
+}
+
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "domain").await?;
+    fields.no_options()?;
+    let id = match fields.text("explicit_domain_id")? {
+        Some(id) if uuid::Uuid::try_parse(&id).is_ok_and(|u| u.simple().to_string() == id) => id,
+        Some(_) => return Err(invalid("explicit_domain_id", "it is not 32 hexadecimal digits")),
+        None => gate::new_id(),
+    };
+    let domain = Domain {
+        id,
+        name: fields.new_name()?,
+        description: fields.text("description")?.unwrap_or_default(),
+        enabled: fields.flag("enabled")?.unwrap_or(true),
+        tags: fields.tags()?.unwrap_or_default(),
+    };
+    let created = call.cloud.store.transact(|snapshot| {
+        check_name(snapshot, "", &domain.name)?;
+        if snapshot.get::<Domain>(&domain.id).is_some() {
+            return Err(duplicate("domain", &domain.id, None));
+        }
+        Ok((Change::from(domain.clone()), ()))
+    });
+    created.await?;
+    Ok(reply(&call, 201, &domain))
+}
+
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "domain").await?;
+    fields.no_options()?;
+    let (name, description) = (fields.name()?, fields.text("description")?);
+    let (enabled, tags) = (fields.flag("enabled")?, fields.tags()?);
+    let updated = call.cloud.store.transact(|snapshot| {
+        let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
+        let mut domain = entry.value.clone();
+        if let Some(name) = &name {
+            check_name(snapshot, &domain.id, name)?;
+            domain.name.clone_from(name);
+        }
+        domain.description = description.clone().unwrap_or(domain.description);
+        domain.enabled = enabled.unwrap_or(domain.enabled);
+        domain.tags = tags.clone().unwrap_or(domain.tags);
+        let mut change = Change::new();
+        change.update(entry, domain.clone());
+        Ok((change, domain))
+    });
+    Ok(reply(&call, 200, &updated.await?))
+}
+
+/// Deletes a disabled domain with everything in it.
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let deleted = call.cloud.store.transact(|snapshot| {
+        let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
+        if entry.enabled {
+            return Err(Fault::Forbidden("Cannot delete a domain that is enabled, please disable it first.".into()));
+        }
+        let mut doomed = super::Doomed::default();
+        for project in snapshot.all::<Project>().filter(|p| p.domain_id == entry.id) {
+            projects::doom(snapshot, &project, &mut doomed)?;
+        }
+        for user in snapshot.all::<User>().filter(|u| u.domain_id == entry.id) {
+            users::doom(snapshot, &user, &mut doomed);
+        }
+        for group in snapshot.all::<Group>().filter(|g| g.domain_id == entry.id) {
+            groups::doom(snapshot, &group, &mut doomed);
+        }
+        for role in snapshot.all::<Role>().filter(|r| r.domain_id.as_ref() == Some(&entry.id)) {
+            super::roles::doom(snapshot, &role, &mut doomed);
+        }
+        let target = Target::Domain(entry.id.clone());
+        for assignment in snapshot.all::<Assignment>().filter(|a| a.target == target) {
+            doomed.delete(assignment);
+        }
+        doomed.delete(entry);
+        Ok((doomed.change(snapshot), ()))
+    });
+    deleted.await?;
+    Ok(Reply::empty(204))
+}

@@ -1,0 +1,146 @@
+//! `/v3/groups` and who is in them.
+
+use model::{Assignment, Change, Entry, Fault, Group, Index, Snapshot, User};
+use serde_json::{Value, json};
+
+use super::Doomed;
+use super::domains::domain_of;
+use super::wire::{Fields, base, duplicate, get, invalid, list, passes, self_or_admin};
+use crate::call::{Call, Reply};
+
+pub fn view(base: &str, group: &Group) -> Value {
+    json!({
+        "id": group.id,
+        "name": group.name,
+        "domain_id": group.domain_id,
+        "description": group.description,
+        "links": {"self": format!("{base}/groups/{}", group.id)},
+    })
+}
+
+fn reply(call: &Call, status: u16, group: &Group) -> Reply {
+    Reply::json(status, &json!({"group": view(&base(call), group)}))
+}
+
+fn check_name(snapshot: &Snapshot, group: &Group) -> Result<(), Fault> {
+    let same = |g: &Group| g.id != group.id && g.name == group.name && g.domain_id == group.domain_id;
+    match snapshot.all::<Group>().any(|g| same(g.value)) {
+        true => Err(duplicate("group", &group.name, Some(&group.domain_id))),
+        false => Ok(()),
+    }
+}
+
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let kept = call
+        .snapshot
+        .all::<Group>()
+        .filter(|g| passes(&call, "name", &g.name) && passes(&call, "domain_id", &g.domain_id));
+    let items = kept.map(|g| view(&base(&call), g.value)).collect();
+    Ok(list(&call, "groups", items))
+}
+
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    Ok(reply(&call, 200, get::<Group>(&call.snapshot, call.param("group_id"))?.value))
+}
+
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "group").await?;
+    let group = Group {
+        id: gate::new_id(),
+        name: fields.new_name()?,
+        domain_id: domain_of(&call, &fields)?,
+        description: fields.text("description")?.unwrap_or_default(),
+        members: Vec::new(),
+    };
+    let created = call.cloud.store.transact(|snapshot| {
+        check_name(snapshot, &group)?;
+        Ok((Change::from(group.clone()), ()))
+    });
+    created.await?;
+    Ok(reply(&call, 201, &group))
+}
+
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "group").await?;
+    let (name, description, domain_id) = (fields.name()?, fields.text("description")?, fields.text("domain_id")?);
+    let updated = call.cloud.store.transact(|snapshot| {
+        let entry = get::<Group>(snapshot, call.param("group_id"))?;
+        let mut group = entry.value.clone();
+        if domain_id.as_ref().is_some_and(|id| *id != group.domain_id) {
+            return Err(invalid("domain_id", "Cannot change Domain ID"));
+        }
+        group.name = name.clone().unwrap_or(group.name);
+        group.description = description.clone().unwrap_or(group.description);
+        check_name(snapshot, &group)?;
+        let mut change = Change::new();
+        change.update(entry, group.clone());
+        Ok((change, group))
+    });
+    Ok(reply(&call, 200, &updated.await?))
+}
+
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let deleted = call.cloud.store.transact(|snapshot| {
+        let entry = get::<Group>(snapshot, call.param("group_id"))?;
+        let mut doomed = Doomed::default();
+        doom(snapshot, &entry, &mut doomed);
+        Ok((doomed.change(snapshot), ()))
+    });
+    deleted.await?;
+    Ok(Reply::empty(204))
+}
+
+/// What goes with a group.
+pub fn doom(snapshot: &Snapshot, group: &Entry<'_, Group>, doomed: &mut Doomed) {
+    for assignment in snapshot.find::<Assignment>(Index::Owner, &group.id) {
+        doomed.delete(assignment);
+    }
+    doomed.delete(*group);
+}
+
+pub async fn check_member(call: Call) -> Result<Reply, Fault> {
+    let user_id = call.param("user_id");
+    self_or_admin(&call, user_id, "check_user_in_group")?;
+    let group = get::<Group>(&call.snapshot, call.param("group_id"))?;
+    get::<User>(&call.snapshot, user_id)?;
+    match group.members.iter().any(|id| id == user_id) {
+        true => Ok(Reply::empty(204)),
+        false => Err(not_in(&call)),
+    }
+}
+
+fn not_in(call: &Call) -> Fault {
+    let (user, group) = (call.param("user_id"), call.param("group_id"));
+    Fault::NotFound { what: format!("user '{user}' in group"), id: group.to_owned() }
+}
+
+pub async fn add_member(call: Call) -> Result<Reply, Fault> {
+    let added = call.cloud.store.transact(|snapshot| {
+        let group = get::<Group>(snapshot, call.param("group_id"))?;
+        let user = get::<User>(snapshot, call.param("user_id"))?;
+        let mut change = Change::new();
+        if !group.members.contains(&user.id) {
+            change.edit(group, |g| g.members.push(user.id.clone()));
+            // The user must still be there when the group is written.
+            change.expect(user);
+        }
+        Ok((change, ()))
+    });
+    added.await?;
+    Ok(Reply::empty(204))
+}
+
+pub async fn remove_member(call: Call) -> Result<Reply, Fault> {
+    let removed = call.cloud.store.transact(|snapshot| {
+        let group = get::<Group>(snapshot, call.param("group_id"))?;
+        let user = get::<User>(snapshot, call.param("user_id"))?;
+        if !group.members.contains(&user.id) {
+            return Err(not_in(&call));
+        }
+        let mut change = Change::new();
+        change.edit(group, |g| g.members.retain(|id| *id != user.id));
+        Ok((change, ()))
+    });
+    removed.await?;
+    Ok(Reply::empty(204))
+}

@@ -1,0 +1,341 @@
+//! `/v3/projects`, with tags. A project is the tenant of the whole cloud: its limits and its default security group are
+//! born with it in one commit, and it can only go when nothing of it stands on hosts, disks or networks any more.
+
+use gate::roles;
+use model::{AppCredential, Assignment, Change, Domain, Entry, Fault, Index, Project, Snapshot, Target};
+use serde_json::{Map, Value, json};
+
+use super::Doomed;
+use super::domains::domain_of;
+use super::wire::{
+    Fields, base, duplicate, forbidden, get, invalid, is_tag, list, passes, passes_flag, self_or_admin, tags,
+};
+use crate::call::{Call, Reply};
+
+/// How deep projects may be nested, as in Keystone.
+const DEEPEST: usize = 5;
+
+const KNOWN: [&str; 9] =
+    ["id", "name", "domain_id", "parent_id", "description", "enabled", "tags", "is_domain", "options"];
+
+pub fn view(base: &str, project: &Project) -> Value {
+    let mut value = json!({
+        "id": project.id,
+        "name": project.name,
+        "domain_id": project.domain_id,
+        "description": project.description,
+        "enabled": project.enabled,
+        "parent_id": project.parent_id,
+        "is_domain": false,
+        "tags": project.tags,
+        "options": {},
+        "links": {"self": format!("{base}/projects/{}", project.id)},
+    });
+    for (name, extra) in &project.extra {
+        value[name] = extra.clone();
+    }
+    value
+}
+
+fn reply(call: &Call, status: u16, project: &Project) -> Reply {
+    Reply::json(status, &json!({"project": view(&base(call), project)}))
+}
+
+fn check_name(snapshot: &Snapshot, project: &Project) -> Result<(), Fault> {
+    let same = format!("{}/{}", project.domain_id, project.name);
+    match snapshot.find::<Project>(Index::Name, &same).any(|p| p.id != project.id) {
+        true => Err(duplicate("project", &project.name, Some(&project.domain_id))),
+        false => Ok(()),
+    }
+}
+
+/// Lets pass whoever may look at a project: administrators and those who have a role on it.
+fn visible<'a>(call: &'a Call, action: &str) -> Result<Entry<'a, Project>, Fault> {
+    let (who, id) = (call.who()?, call.param("project_id"));
+    let own = who.project_id() == Some(id) || roles::projects_of(&call.snapshot, &who.user_id).iter().any(|p| p == id);
+    if !who.is_admin() && !own {
+        return Err(forbidden(action));
+    }
+    get::<Project>(&call.snapshot, id)
+}
+
+fn passes_all(call: &Call, project: &Project) -> bool {
+    let has = |tag: &str| project.tags.iter().any(|t| t == tag);
+    let tags = |name: &str| call.query(name).map(|list| list.split(',').collect::<Vec<_>>());
+    passes(call, "name", &project.name)
+        && passes(call, "domain_id", &project.domain_id)
+        && passes(call, "parent_id", &project.parent_id)
+        && passes_flag(call, "enabled", project.enabled)
+        && passes_flag(call, "is_domain", false)
+        && tags("tags").is_none_or(|all| all.into_iter().all(has))
+        && tags("tags-any").is_none_or(|any| any.into_iter().any(has))
+        && tags("not-tags").is_none_or(|all| !all.into_iter().all(has))
+        && tags("not-tags-any").is_none_or(|any| !any.into_iter().any(has))
+}
+
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let items = call.snapshot.all::<Project>().filter(|p| passes_all(&call, p)).map(|p| view(&base(&call), p.value));
+    let items = items.collect();
+    Ok(list(&call, "projects", items))
+}
+
+/// `/v3/users/{user_id}/projects`: those on which a user has a role.
+pub async fn of_user(call: Call) -> Result<Reply, Fault> {
+    let user_id = call.param("user_id");
+    self_or_admin(&call, user_id, "list_user_projects")?;
+    get::<model::User>(&call.snapshot, user_id)?;
+    let ids = roles::projects_of(&call.snapshot, user_id);
+    let own = ids.iter().filter_map(|id| call.snapshot.get::<Project>(id)).filter(|p| passes_all(&call, p));
+    let items = own.map(|p| view(&base(&call), p.value)).collect();
+    Ok(list(&call, "projects", items))
+}
+
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    let project = visible(&call, "get_project")?;
+    let mut value = view(&base(&call), project.value);
+    let asked = |name: &str| call.query.iter().any(|(n, _)| n == name);
+    if asked("parents_as_list") || asked("parents_as_ids") {
+        let parents = parents(&call.snapshot, &project.parent_id);
+        value["parents"] = match asked("parents_as_ids") {
+            true => parents.iter().rev().fold(Value::Null, |above, p| json!({p.id.clone(): above})),
+            false => parents.iter().map(|p| json!({"project": view(&base(&call), p)})).collect(),
+        };
+    }
+    if asked("subtree_as_list") || asked("subtree_as_ids") {
+        value["subtree"] = match asked("subtree_as_ids") {
+            true => subtree_ids(&call.snapshot, &project.id),
+            false => {
+                subtree(&call.snapshot, &project.id).iter().map(|p| json!({"project": view(&base(&call), p)})).collect()
+            }
+        };
+    }
+    Ok(Reply::ok(json!({"project": value})))
+}
+
+fn parents<'a>(snapshot: &'a Snapshot, id: &str) -> Vec<&'a Project> {
+    let first = snapshot.get::<Project>(id).map(|p| p.value);
+    let next = |project: &&'a Project| snapshot.get::<Project>(&project.parent_id).map(|p| p.value);
+    std::iter::successors(first, next).take(DEEPEST).collect()
+}
+
+fn children<'a>(snapshot: &'a Snapshot, id: &str) -> impl Iterator<Item = &'a Project> {
+    snapshot.all::<Project>().filter(move |p| p.parent_id == id).map(|p| p.value)
+}
+
+fn subtree<'a>(snapshot: &'a Snapshot, id: &str) -> Vec<&'a Project> {
+    children(snapshot, id).flat_map(|p| std::iter::once(p).chain(subtree(snapshot, &p.id))).collect()
+}
+
+fn subtree_ids(snapshot: &Snapshot, id: &str) -> Value {
+    let ids: Map<String, Value> =
+        children(snapshot, id).map(|p| (p.id.clone(), subtree_ids(snapshot, &p.id))).collect();
+    if ids.is_empty() { Value::Null } else { Value::Object(ids) }
+}
+
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "project").await?;
+    fields.no_options()?;
+    if fields.flag("is_domain")? == Some(true) {
+        return Err(Fault::NotImplemented("Projects that act as domains are not implemented; create a domain.".into()));
+    }
+    let named_parent = fields.text("parent_id")?;
+    let parent = named_parent.as_ref().and_then(|id| call.snapshot.get::<Project>(id));
+    let domain_id = match (&parent, fields.text("domain_id")?, &named_parent) {
+        (Some(parent), None, _) => parent.domain_id.clone(),
+        (None, None, Some(id)) if call.snapshot.get::<Domain>(id).is_some() => id.clone(),
+        _ => domain_of(&call, &fields)?,
+    };
+    let project = Project {
+        id: gate::new_id(),
+        name: fields.new_name()?,
+        parent_id: named_parent.unwrap_or_else(|| domain_id.clone()),
+        domain_id,
+        description: fields.text("description")?.unwrap_or_default(),
+        enabled: fields.flag("enabled")?.unwrap_or(true),
+        tags: fields.tags()?.unwrap_or_default(),
+        extra: fields.extra(&KNOWN),
+    };
+    let created = call.cloud.store.transact(|snapshot| {
+        check_parent(snapshot, &project)?;
+        check_name(snapshot, &project)?;
+        Ok((gate::project_rows(project.clone(), call.now), ()))
+    });
+    created.await?;
+    Ok(reply(&call, 201, &project))
+}
+
+fn check_parent(snapshot: &Snapshot, project: &Project) -> Result<(), Fault> {
+    if project.parent_id == project.domain_id {
+        return get::<Domain>(snapshot, &project.domain_id).map(|_| ());
+    }
+    let parent = get::<Project>(snapshot, &project.parent_id)?;
+    if parent.domain_id != project.domain_id {
+        return Err(Fault::invalid("The parent project and the domain of the new project do not match."));
+    }
+    if !parent.enabled {
+        return Err(Fault::Forbidden(format!(
+            "cannot create a project in a branch containing a disabled project: {}",
+            parent.id
+        )));
+    }
+    if parents(snapshot, &parent.id).len() >= DEEPEST {
+        return Err(Fault::Forbidden(format!("Max hierarchy depth reached for {} branch.", parent.id)));
+    }
+    Ok(())
+}
+
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "project").await?;
+    fields.no_options()?;
+    let (name, description) = (fields.name()?, fields.text("description")?);
+    let (enabled, tags, extra) = (fields.flag("enabled")?, fields.tags()?, fields.extra(&KNOWN));
+    let (domain_id, parent_id) = (fields.text("domain_id")?, fields.text("parent_id")?);
+    if fields.flag("is_domain")? == Some(true) {
+        return Err(Fault::invalid("Update of `is_domain` is not allowed."));
+    }
+    let lifetime = call.cloud.gate.lifetime();
+    let updated = call.cloud.store.transact(|snapshot| {
+        let entry = get::<Project>(snapshot, call.param("project_id"))?;
+        let mut project = entry.value.clone();
+        if parent_id.as_ref().is_some_and(|id| *id != project.parent_id) {
+            return Err(Fault::Forbidden("Update of `parent_id` is not allowed.".into()));
+        }
+        if domain_id.as_ref().is_some_and(|id| *id != project.domain_id) {
+            return Err(invalid("domain_id", "Cannot change Domain ID"));
+        }
+        project.name = name.clone().unwrap_or(project.name);
+        project.description = description.clone().unwrap_or(project.description);
+        project.enabled = enabled.unwrap_or(project.enabled);
+        project.tags = tags.clone().unwrap_or(project.tags);
+        project.extra.extend(extra.clone());
+        check_name(snapshot, &project)?;
+        let mut change = Change::new();
+        if entry.enabled && !project.enabled {
+            if subtree(snapshot, &project.id).iter().any(|p| p.enabled) {
+                let text = format!("cannot disable project {} since its subtree contains enabled projects", project.id);
+                return Err(Fault::Forbidden(text));
+            }
+            gate::revoke::project_tokens(&mut change, snapshot, &project.id, call.now, lifetime);
+        }
+        change.update(entry, project.clone());
+        Ok((change, project))
+    });
+    Ok(reply(&call, 200, &updated.await?))
+}
+
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let deleted = call.cloud.store.transact(|snapshot| {
+        let entry = get::<Project>(snapshot, call.param("project_id"))?;
+        if children(snapshot, &entry.id).next().is_some() {
+            return Err(Fault::Forbidden(format!(
+                "Cannot delete the project {} since it is not a leaf in the hierarchy. Use the cascade option if you \
+                 want to delete a whole subtree.",
+                entry.id
+            )));
+        }
+        let mut doomed = Doomed::default();
+        doom(snapshot, &entry, &mut doomed)?;
+        Ok((doomed.change(snapshot), ()))
+    });
+    deleted.await?;
+    Ok(Reply::empty(204))
+}
+
+/// What goes with a project, or why it cannot go.
+pub fn doom(snapshot: &Snapshot, project: &Entry<'_, Project>, doomed: &mut Doomed) -> Result<(), Fault> {
+    let rows = gate::remains(snapshot, &project.id).map_err(|what| {
+        Fault::conflict(format!("Project {} cannot be deleted: it still has {what}. Delete that first.", project.id))
+    })?;
+    doomed.delete_all(rows.writes);
+    let target = Target::Project(project.id.clone());
+    for assignment in snapshot.all::<Assignment>().filter(|a| a.target == target) {
+        doomed.delete(assignment);
+    }
+    for credential in snapshot.all::<AppCredential>().filter(|c| c.project_id == project.id) {
+        doomed.delete(credential);
+    }
+    if let Some(quota) = snapshot.get::<model::Quota>(&project.id) {
+        doomed.delete(quota);
+    }
+    doomed.delete(*project);
+    Ok(())
+}
+
+pub async fn list_tags(call: Call) -> Result<Reply, Fault> {
+    let project = visible(&call, "list_project_tags")?;
+    let links = json!({"next": null, "self": format!("{}{}", call.base_url(), call.uri), "previous": null});
+    Ok(Reply::ok(json!({"tags": project.tags, "links": links})))
+}
+
+pub async fn check_tag(call: Call) -> Result<Reply, Fault> {
+    let project = visible(&call, "get_project_tag")?;
+    match project.tags.iter().any(|tag| tag == call.param("tag")) {
+        true => Ok(Reply::empty(204)),
+        false => Err(no_tag(&call)),
+    }
+}
+
+fn no_tag(call: &Call) -> Fault {
+    Fault::NotFound { what: "project tag".into(), id: call.param("tag").to_owned() }
+}
+
+/// Edits the tags of the project and returns them.
+async fn edit_tags(call: &Call, edit: impl Fn(&mut Vec<String>) -> Result<(), Fault>) -> Result<Vec<String>, Fault> {
+    let edited = call.cloud.store.transact(|snapshot| {
+        let entry = get::<Project>(snapshot, call.param("project_id"))?;
+        let mut tags = entry.tags.clone();
+        edit(&mut tags)?;
+        super::wire::tags(&json!(tags))?;
+        let mut change = Change::new();
+        change.edit(entry, |project| project.tags.clone_from(&tags));
+        Ok((change, tags))
+    });
+    edited.await
+}
+
+pub async fn put_tags(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let new = tags(&body["tags"])?;
+    let tags = edit_tags(&call, |tags| {
+        tags.clone_from(&new);
+        Ok(())
+    });
+    let tags = tags.await?;
+    let links = json!({"next": null, "self": format!("{}{}", call.base_url(), call.uri), "previous": null});
+    Ok(Reply::ok(json!({"tags": tags, "links": links})))
+}
+
+pub async fn delete_tags(call: Call) -> Result<Reply, Fault> {
+    edit_tags(&call, |tags| {
+        tags.clear();
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(204))
+}
+
+pub async fn put_tag(call: Call) -> Result<Reply, Fault> {
+    let tag = call.param("tag");
+    if !is_tag(tag) {
+        return Err(invalid("tags", &format!("'{tag}' is no tag")));
+    }
+    edit_tags(&call, |tags| {
+        if !tags.iter().any(|t| t == tag) {
+            tags.push(tag.to_owned());
+        }
+        Ok(())
+    })
+    .await?;
+    let link = format!("{}{}", call.base_url(), call.uri);
+    Ok(Reply::empty(201).with("location", &link))
+}
+
+pub async fn delete_tag(call: Call) -> Result<Reply, Fault> {
+    edit_tags(&call, |tags| {
+        let place = tags.iter().position(|t| t == call.param("tag")).ok_or_else(|| no_tag(&call))?;
+        tags.remove(place);
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(204))
+}

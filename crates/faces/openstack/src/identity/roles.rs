@@ -1,0 +1,150 @@
+//! `/v3/roles`. The five that every cloud has cannot be changed: what they imply and allow is part of the code. Role
+//! inferences can therefore be looked at only.
+
+use gate::roles::{IMPLIED, implied_by};
+use model::{Assignment, Change, Domain, Entry, Fault, Index, Role, Snapshot};
+use serde_json::{Value, json};
+
+use super::Doomed;
+use super::wire::{Fields, base, duplicate, get, invalid, list, passes};
+use crate::call::{Call, Reply};
+
+pub fn view(base: &str, role: &Role) -> Value {
+    let options = if immutable(role) { json!({"immutable": true}) } else { json!({}) };
+    json!({
+        "id": role.id,
+        "name": role.name,
+        "domain_id": role.domain_id,
+        "description": role.description,
+        "options": options,
+        "links": {"self": format!("{base}/roles/{}", role.id)},
+    })
+}
+
+fn reply(call: &Call, status: u16, role: &Role) -> Reply {
+    Reply::json(status, &json!({"role": view(&base(call), role)}))
+}
+
+fn immutable(role: &Role) -> bool {
+    role.domain_id.is_none() && (IMPLIED.contains(&role.name.as_str()) || role.name == "service")
+}
+
+fn changeable<'a>(snapshot: &'a Snapshot, id: &str, verb: &str) -> Result<Entry<'a, Role>, Fault> {
+    let role = get::<Role>(snapshot, id)?;
+    match immutable(&role) {
+        true => Err(Fault::Forbidden(format!(
+            "Unable to {verb} immutable role resource: `{id}`. Set resource option \"immutable\" to false first."
+        ))),
+        false => Ok(role),
+    }
+}
+
+fn check_name(snapshot: &Snapshot, role: &Role) -> Result<(), Fault> {
+    let mut same = snapshot.find::<Role>(Index::Name, &role.name);
+    match same.any(|r| r.id != role.id && r.domain_id == role.domain_id) {
+        true => Err(duplicate("role", &role.name, None)),
+        false => Ok(()),
+    }
+}
+
+/// Lists the global roles, or those of the domain that is named.
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let domain = call.query("domain_id");
+    let kept =
+        call.snapshot.all::<Role>().filter(|r| r.domain_id.as_deref() == domain && passes(&call, "name", &r.name));
+    let items = kept.map(|r| view(&base(&call), r.value)).collect();
+    Ok(list(&call, "roles", items))
+}
+
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    Ok(reply(&call, 200, get::<Role>(&call.snapshot, call.param("role_id"))?.value))
+}
+
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "role").await?;
+    fields.no_options()?;
+    let role = Role {
+        id: gate::new_id(),
+        name: fields.new_name()?,
+        domain_id: fields.text("domain_id")?,
+        description: fields.text("description")?,
+    };
+    let created = call.cloud.store.transact(|snapshot| {
+        check_name(snapshot, &role)?;
+        let mut change = Change::from(role.clone());
+        if let Some(id) = &role.domain_id {
+            change.expect(get::<Domain>(snapshot, id)?);
+        }
+        Ok((change, ()))
+    });
+    created.await?;
+    Ok(reply(&call, 201, &role))
+}
+
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "role").await?;
+    fields.no_options()?;
+    let (name, description, domain_id) =
+        (fields.name()?, fields.nullable("description")?, fields.nullable("domain_id")?);
+    let updated = call.cloud.store.transact(|snapshot| {
+        let entry = changeable(snapshot, call.param("role_id"), "update")?;
+        let mut role = entry.value.clone();
+        if domain_id.as_ref().is_some_and(|id| *id != role.domain_id) {
+            return Err(invalid("domain_id", "Update of `domain_id` is not allowed"));
+        }
+        role.name = name.clone().unwrap_or(role.name);
+        role.description = description.clone().unwrap_or(role.description);
+        check_name(snapshot, &role)?;
+        let mut change = Change::new();
+        change.update(entry, role.clone());
+        Ok((change, role))
+    });
+    Ok(reply(&call, 200, &updated.await?))
+}
+
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let deleted = call.cloud.store.transact(|snapshot| {
+        let entry = changeable(snapshot, call.param("role_id"), "delete")?;
+        let mut doomed = Doomed::default();
+        doom(snapshot, &entry, &mut doomed);
+        Ok((doomed.change(snapshot), ()))
+    });
+    deleted.await?;
+    Ok(Reply::empty(204))
+}
+
+/// What goes with a role.
+pub fn doom(snapshot: &Snapshot, role: &Entry<'_, Role>, doomed: &mut Doomed) {
+    for assignment in snapshot.all::<Assignment>().filter(|a| a.role_id == role.id) {
+        doomed.delete(assignment);
+    }
+    doomed.delete(*role);
+}
+
+fn brief(base: &str, id: &str, name: &str) -> Value {
+    json!({"id": id, "name": name, "links": {"self": format!("{base}/roles/{id}")}})
+}
+
+/// What a role implies directly: the next one down.
+fn inference(call: &Call, role: &Role) -> Option<Value> {
+    let next = IMPLIED.iter().position(|name| *name == role.name).and_then(|rank| IMPLIED.get(rank + 1))?;
+    let implied = implied_by(&call.snapshot, role).into_iter().find(|r| r.name == *next)?;
+    let base = base(call);
+    Some(json!({
+        "prior_role": brief(&base, &role.id, &role.name),
+        "implies": [brief(&base, &implied.id, &implied.name)],
+    }))
+}
+
+pub async fn list_inferences(call: Call) -> Result<Reply, Fault> {
+    let all = call.snapshot.all::<Role>().filter_map(|role| inference(&call, role.value)).collect();
+    Ok(list(&call, "role_inferences", all))
+}
+
+pub async fn list_implied(call: Call) -> Result<Reply, Fault> {
+    let role = get::<Role>(&call.snapshot, call.param("role_id"))?;
+    let nothing = || json!({"prior_role": brief(&base(&call), &role.id, &role.name), "implies": []});
+    let inference = inference(&call, role.value).unwrap_or_else(nothing);
+    let own = format!("{}{}", call.base_url(), call.uri);
+    Ok(Reply::ok(json!({"role_inference": inference, "links": {"self": own}})))
+}

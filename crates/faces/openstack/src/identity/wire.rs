@@ -1,0 +1,199 @@
+//! What Keystone's resources have in common on the wire: bodies named after the resource, lists with links, filters,
+//! and the sentences of refusals.
+
+use std::collections::BTreeMap;
+
+use model::{Entry, Fault, Resource, Snapshot};
+use serde_json::{Map, Value, json};
+
+use crate::call::{Call, Reply};
+
+/// The longest name that Keystone stores.
+const LONGEST_NAME: usize = 255;
+
+/// The most tags of a project.
+const MOST_TAGS: usize = 80;
+
+/// The object in a body that stands under the resource's name.
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    pub async fn read(call: &mut Call, resource: &str) -> Result<Self, Fault> {
+        match call.json().await?.get_mut(resource).map(Value::take) {
+            Some(Value::Object(fields)) => Ok(Self(fields)),
+            Some(other) => Err(invalid(resource, &format!("{} is not of type 'object'", short(&other)))),
+            None => Err(Fault::invalid(format!(
+                "Expecting to find {resource} in request body. The server could not comply with the request since it \
+                 is either malformed or otherwise incorrect. The client is assumed to be in error."
+            ))),
+        }
+    }
+
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        self.0.get(field)
+    }
+
+    /// A text; `None` if absent, `Some(None)` if null.
+    pub fn nullable(&self, field: &str) -> Result<Option<Option<String>>, Fault> {
+        match self.0.get(field) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(Value::String(text)) => Ok(Some(Some(text.clone()))),
+            Some(other) => Err(invalid(field, &format!("{} is not of type 'string', 'null'", short(other)))),
+        }
+    }
+
+    /// A text; null is the same as absent.
+    pub fn text(&self, field: &str) -> Result<Option<String>, Fault> {
+        Ok(self.nullable(field)?.flatten())
+    }
+
+    /// The name, which must not be empty.
+    pub fn name(&self) -> Result<Option<String>, Fault> {
+        let Some(value) = self.0.get("name") else { return Ok(None) };
+        let name =
+            value.as_str().ok_or_else(|| invalid("name", &format!("{} is not of type 'string'", short(value))))?;
+        if name.trim().is_empty() {
+            return Err(invalid("name", &format!("{} does not match '[\\\\S]+'", short(value))));
+        }
+        if name.chars().count() > LONGEST_NAME {
+            return Err(invalid("name", &format!("{} is too long", short(value))));
+        }
+        Ok(Some(name.to_owned()))
+    }
+
+    /// The name of something new.
+    pub fn new_name(&self) -> Result<String, Fault> {
+        self.name()?.ok_or_else(|| missing("name"))
+    }
+
+    pub fn flag(&self, field: &str) -> Result<Option<bool>, Fault> {
+        match self.0.get(field) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(invalid(field, &format!("{} is not of type 'boolean'", short(other)))),
+        }
+    }
+
+    pub fn tags(&self) -> Result<Option<Vec<String>>, Fault> {
+        self.0.get("tags").map(tags).transpose()
+    }
+
+    /// Refuses options, which Keystone has and this service does not; an empty object is what clients send anyway.
+    pub fn no_options(&self) -> Result<(), Fault> {
+        match self.0.get("options") {
+            None | Some(Value::Null) => Ok(()),
+            Some(Value::Object(options)) if options.is_empty() => Ok(()),
+            Some(_) => Err(Fault::NotImplemented("Resource options are not implemented.".into())),
+        }
+    }
+
+    /// The attributes that are none of these: Keystone keeps what it does not know.
+    pub fn extra(&self, known: &[&str]) -> BTreeMap<String, Value> {
+        let unknown = self.0.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+        unknown.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+/// A list of tags, as in Keystone: each once, without commas and slashes.
+pub fn tags(value: &Value) -> Result<Vec<String>, Fault> {
+    let all = value.as_array().ok_or_else(|| invalid("tags", &format!("{} is not of type 'array'", short(value))))?;
+    if all.len() > MOST_TAGS {
+        return Err(invalid("tags", "there are too many of them"));
+    }
+    let mut tags = Vec::new();
+    for tag in all {
+        let text =
+            tag.as_str().filter(|t| is_tag(t)).ok_or_else(|| invalid("tags", &format!("{} is no tag", short(tag))))?;
+        if tags.iter().any(|t| t == text) {
+            return Err(invalid("tags", &format!("{} has non-unique elements", short(value))));
+        }
+        tags.push(text.to_owned());
+    }
+    Ok(tags)
+}
+
+pub fn is_tag(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= 255 && !text.contains([',', '/'])
+}
+
+/// The front of every link.
+pub fn base(call: &Call) -> String {
+    format!("{}/identity/v3", call.base_url())
+}
+
+/// A list of resources under their plural.
+pub fn list(call: &Call, plural: &str, items: Vec<Value>) -> Reply {
+    let own = format!("{}{}", call.base_url(), call.uri);
+    Reply::ok(json!({plural: items, "links": {"next": null, "self": own, "previous": null}}))
+}
+
+/// Whether a value passes the filters on a field: `name=x`, `name__contains=x` and the like.
+pub fn passes(call: &Call, field: &str, value: &str) -> bool {
+    call.query.iter().all(|(name, wanted)| match name.strip_prefix(field) {
+        Some("") => value == wanted,
+        Some("__contains") => value.contains(wanted.as_str()),
+        Some("__icontains") => value.to_lowercase().contains(&wanted.to_lowercase()),
+        Some("__startswith") => value.starts_with(wanted.as_str()),
+        Some("__istartswith") => value.to_lowercase().starts_with(&wanted.to_lowercase()),
+        Some("__endswith") => value.ends_with(wanted.as_str()),
+        Some("__iendswith") => value.to_lowercase().ends_with(&wanted.to_lowercase()),
+        _ => true,
+    })
+}
+
+/// Whether a flag passes the filter `field=true`. As in Keystone, everything but `0` and `false` means yes.
+pub fn passes_flag(call: &Call, field: &str, value: bool) -> bool {
+    call.query(field).is_none_or(|wanted| asked(wanted) == value)
+}
+
+/// Whether a query parameter that is a switch is on.
+pub fn asked(value: &str) -> bool {
+    !matches!(value, "0" | "false" | "False" | "FALSE")
+}
+
+/// The row with this id.
+pub fn get<'a, T: Resource>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, T>, Fault> {
+    snapshot.get::<T>(id).ok_or_else(|| Fault::not_found(T::KIND, id))
+}
+
+/// The caller may not do this.
+pub fn forbidden(action: &str) -> Fault {
+    Fault::Forbidden(format!("You are not authorized to perform the requested action: identity:{action}."))
+}
+
+/// Lets administrators and the user in question pass.
+pub fn self_or_admin(call: &Call, user_id: &str, action: &str) -> Result<(), Fault> {
+    let who = call.who()?;
+    if who.is_admin() || who.user_id == user_id { Ok(()) } else { Err(forbidden(action)) }
+}
+
+pub fn invalid(field: &str, why: &str) -> Fault {
+    Fault::invalid(format!("Invalid input for field '{field}': {why}"))
+}
+
+pub fn missing(field: &str) -> Fault {
+    Fault::invalid(format!("Invalid input for field '': '{field}' is a required property"))
+}
+
+/// Two things of the same name, in one domain or (without one) at all.
+pub fn duplicate(what: &str, name: &str, domain: Option<&str>) -> Fault {
+    let place = domain.map(|id| format!(" at domain ID {id}")).unwrap_or_default();
+    Fault::conflict(format!(
+        "Conflict occurred attempting to store {what} - Duplicate entry found with name {name}{place}."
+    ))
+}
+
+/// A moment as tokens show it.
+pub fn time(time: model::Time) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// A value in a message: enough of it to be recognised.
+fn short(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => format!("'{text}'"),
+        other => other.to_string(),
+    };
+    text.chars().take(100).collect()
+}

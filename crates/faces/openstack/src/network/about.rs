@@ -1,0 +1,295 @@
+//! What Neutron says about itself: versions, extensions (only those that are really here), agents, availability zones,
+//! and how full networks are.
+
+use std::collections::{BTreeSet, HashSet};
+
+use model::{Fault, Host, Index, Network, Port, Subnet};
+use serde_json::{Map, Value, json};
+
+use super::ask::Ask;
+use super::attrs::{Attr, shown};
+use super::cidr::{number, version};
+use super::list;
+use super::noun::{Look, Noun, answer, moment};
+use super::trouble::{Trouble, not_found};
+use crate::call::{Call, Reply};
+
+/// Alias, name, what it brings, when it appeared.
+const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
+    ("agent", "agent", "Agents are listed.", "2013-02-03T10:00:00-00:00"),
+    ("allowed-address-pairs", "Allowed Address Pairs", "Ports may use further addresses.", "2013-07-23T10:00:00-00:00"),
+    ("availability_zone", "Availability Zone", "Availability zones are listed.", "2015-01-01T10:00:00-00:00"),
+    ("binding", "Port Binding", "Ports show where they are plugged.", "2014-02-03T10:00:00-00:00"),
+    ("dns-integration", "DNS Integration", "Ports and networks have DNS names.", "2015-08-15T18:00:00-00:00"),
+    ("empty-string-filtering", "Empty String Filtering Extension", "Filters may be empty.", "2018-05-01T10:00:00-00:00"),
+    ("ext-gw-mode", "Neutron L3 Configurable external gateway mode", "SNAT of routers can be switched.", "2013-03-28T10:00:00-00:00"),
+    ("external-net", "Neutron external network", "Networks can be external.", "2013-01-14T10:00:00-00:00"),
+    ("extra_dhcp_opt", "Neutron Extra DHCP options", "Ports have DHCP options of their own.", "2013-03-17T12:00:00-00:00"),
+    ("extraroute", "Neutron Extra Route", "Routers have further routes.", "2013-02-01T10:00:00-00:00"),
+    ("extraroute-atomic", "Atomically add/remove extra routes", "Routes are added and removed one by one.", "2019-07-10T00:00:00+00:00"),
+    ("filter-validation", "Filter parameters validation", "Unknown filters are refused.", "2018-07-04T10:00:00-00:00"),
+    ("fip-port-details", "Floating IP Port Details Extension", "Floating IPs show their ports.", "2018-04-09T10:00:00-00:00"),
+    ("floatingip-pools", "Floating IP Pools Extension", "Pools of floating IPs are listed.", "2018-03-21T10:00:00-00:00"),
+    ("ip-substring-filtering", "IP address substring filtering", "Ports are found by parts of addresses.", "2017-11-28T09:00:00-00:00"),
+    ("net-mtu", "Network MTU", "Networks have an MTU.", "2015-03-25T10:00:00-00:00"),
+    ("net-mtu-writable", "Network MTU (writable)", "The MTU of networks can be set.", "2017-07-12T00:00:00-00:00"),
+    ("network-ip-availability", "Network IP Availability", "How full networks are.", "2015-09-24T00:00:00-00:00"),
+    ("pagination", "Pagination support", "Lists come in pages.", "2016-06-12T00:00:00-00:00"),
+    ("port-security", "Port Security", "Port security can be switched.", "2012-07-23T10:00:00-00:00"),
+    ("port-security-groups-filtering", "Port filtering on security groups", "Ports are found by security groups.", "2018-01-09T09:00:00-00:00"),
+    ("project-id", "project_id field enabled", "Projects are named project_id.", "2016-09-09T09:09:09-09:09"),
+    ("provider", "Provider Network", "Administrators see how networks are built.", "2012-09-07T10:00:00-00:00"),
+    ("quota_details", "Quota details management support", "Quotas show their use.", "2017-02-10T10:00:00-00:00"),
+    ("quotas", "Quota management support", "Projects have limits.", "2012-07-29T10:00:00-00:00"),
+    ("revision-if-match", "If-Match constraints based on revision_number", "Changes can ask for a revision.", "2016-12-11T00:00:00-00:00"),
+    ("router", "Neutron L3 Router", "Routers and floating IPs.", "2012-07-20T10:00:00-00:00"),
+    ("security-group", "security-group", "Security groups and their rules.", "2012-10-05T10:00:00-00:00"),
+    ("security-groups-normalized-cidr", "Normalized CIDR field for security group rules", "Rules show their CIDR in its normal form.", "2020-07-28T10:00:00-00:00"),
+    ("security-groups-rules-belongs-to-default-sg", "Security group rule belongs to the project's default security group", "Rules show whether they are the default group's.", "2023-05-23T10:00:00-00:00"),
+    ("service-type", "Neutron Service Type Management", "Service providers are listed.", "2013-01-20T00:00:00-00:00"),
+    ("sorting", "Sorting support", "Lists are sorted as asked.", "2016-06-12T00:00:00-00:00"),
+    ("standard-attr-description", "standard-attr-description", "Resources have descriptions.", "2016-02-10T10:00:00-00:00"),
+    ("standard-attr-revisions", "Resource revision numbers", "Resources have revisions.", "2016-04-11T10:00:00-00:00"),
+    ("standard-attr-tag", "Tag support for resources with standard attribute: network, subnet, subnetpool, port, router, floatingip, security_group", "Resources have tags.", "2017-01-01T00:00:00-00:00"),
+    ("standard-attr-timestamp", "Resource timestamps", "Resources show when they were made and changed.", "2016-09-12T10:00:00-00:00"),
+    ("subnet-external-network", "Subnet belongs to an external network", "Subnets of external networks can be seen.", "2024-02-05T18:00:00-00:00"),
+    ("subnet-service-types", "Subnet service types", "Subnets can be kept for some device owners.", "2016-03-15T18:00:00-00:00"),
+    ("subnet_allocation", "Subnet Allocation", "Subnets are cut from pools.", "2015-03-30T10:00:00-00:00"),
+    ("tag-creation", "Tag creation extension", "Resources can be made with tags.", "2024-07-23T10:00:00-00:00"),
+];
+
+/// Resources whose collections the version document names.
+const RESOURCES: &[(&str, &str)] = &[
+    ("network", "networks"),
+    ("subnet", "subnets"),
+    ("subnetpool", "subnetpools"),
+    ("port", "ports"),
+];
+
+/// `GET /`
+pub async fn versions(call: Call) -> Result<Reply, Fault> {
+    let href = format!("{}/network/v2.0/", call.base_url());
+    let links = json!([{"rel": "self", "href": href}]);
+    Ok(Reply::ok(json!({"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})))
+}
+
+/// `GET /v2.0`
+pub async fn resources(call: Call) -> Result<Reply, Fault> {
+    let base = call.base_url();
+    let resources = RESOURCES.iter().map(|(one, many)| {
+        let links = json!([{"rel": "self", "href": format!("{base}/network/v2.0/{many}")}]);
+        json!({"name": one, "collection": many, "links": links})
+    });
+    Ok(Reply::ok(json!({"resources": resources.collect::<Vec<_>>()})))
+}
+
+fn extension((alias, name, description, updated): &(&str, &str, &str, &str)) -> Map<String, Value> {
+    let value = json!({"alias": alias, "name": name, "description": description, "updated": updated, "links": []});
+    value.as_object().cloned().unwrap_or_default()
+}
+
+/// `GET /v2.0/extensions`
+pub async fn extensions(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let mut all: Vec<_> = EXTENSIONS.iter().map(extension).collect();
+        for one in &mut all {
+            list::keep_fields(&ask, one);
+        }
+        Ok(Reply::ok(json!({"extensions": all})))
+    })
+    .await
+}
+
+/// `GET /v2.0/extensions/{alias}`
+pub async fn show_extension(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let alias = ask.param("alias");
+        match EXTENSIONS.iter().find(|one| one.0 == alias) {
+            Some(one) => Ok(Reply::ok(json!({"extension": extension(one)}))),
+            None => {
+                let message = format!("Extension with alias {alias} does not exist");
+                Err(Trouble::missing("HTTPNotFound", message))
+            }
+        }
+    })
+    .await
+}
+
+/// After so many seconds without a word an agent counts as down.
+const AGENT_DOWN_TIME: i64 = 75;
+
+const AGENT: &[Attr] = &[
+    shown("agent_type"),
+    shown("binary"),
+    shown("host"),
+    shown("admin_state_up"),
+    shown("alive"),
+    shown("heartbeat_timestamp"),
+    shown("configurations"),
+];
+
+fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
+    let alive = host.status.heartbeat.is_some_and(|at| ask.now.as_second() - at.as_second() <= AGENT_DOWN_TIME);
+    let parts: Map<String, Value> =
+        host.status.parts.iter().map(|(part, problem)| (part.clone(), json!(problem))).collect();
+    let value = json!({
+        "id": host.id,
+        "agent_type": "Braid agent",
+        "binary": "braid",
+        "host": host.name,
+        "admin_state_up": host.enabled,
+        "alive": alive,
+        "heartbeat_timestamp": host.status.heartbeat.map(moment),
+        "created_at": moment(host.created_at),
+        "configurations": {"parts": parts},
+    });
+    value.as_object().cloned().unwrap_or_default()
+}
+
+/// `GET /v2.0/agents`: each host has one agent, which does everything there.
+pub async fn agents(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let all = ask.snapshot.all::<Host>().map(|host| agent(&ask, host.value)).collect();
+        list::reply(&ask, model::Kind::Host, "agents", AGENT, all)
+    })
+    .await
+}
+
+/// `GET /v2.0/agents/{id}`
+pub async fn show_agent(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let id = ask.param("id");
+        let host = ask.snapshot.all::<Host>().find(|host| host.value.id == id);
+        let host = host.ok_or_else(|| not_found(model::Kind::Host, id))?;
+        Ok(Reply::ok(json!({"agent": agent(&ask, host.value)})))
+    })
+    .await
+}
+
+/// `GET /v2.0/availability_zones`: one zone, as long as some host works in it.
+pub async fn zones(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let state = if ask.snapshot.all::<Host>().any(|h| h.value.enabled) { "available" } else { "unavailable" };
+        let zones = ["network", "router"].map(|resource| {
+            let zone = json!({"name": "nova", "resource": resource, "state": state});
+            zone.as_object().cloned().unwrap_or_default()
+        });
+        let attrs = [shown("resource"), shown("state")];
+        list::reply(&ask, model::Kind::Host, "availability_zones", &attrs, zones.into())
+    })
+    .await
+}
+
+/// `GET /v2.0/service-providers`
+pub async fn providers(_call: Call) -> Result<Reply, Fault> {
+    Ok(Reply::ok(json!({"service_providers": []})))
+}
+
+/// `GET /v2.0/floatingip_pools`
+pub async fn pools(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let look = Look { rows: &ask.snapshot, who: &ask.who };
+        let external = |s: &Subnet| look.rows.get::<Network>(&s.network_id).is_some_and(|n| n.value.external);
+        let seen = look.rows.all::<Subnet>().map(|s| s.value).filter(|s| Subnet::sees(&look, s));
+        let pools = seen.filter(|s| s.base.is_ipv4() && external(s)).map(|s| {
+            json!({
+                "subnet_id": s.id,
+                "subnet_name": s.name,
+                "project_id": s.project_id,
+                "tenant_id": s.project_id,
+                "network_id": s.network_id,
+                "cidr": s.cidr(),
+            })
+        });
+        Ok(Reply::ok(json!({"floatingip_pools": pools.collect::<Vec<_>>()})))
+    })
+    .await
+}
+
+const AVAILABILITY: &[Attr] = &[
+    shown("network_id"),
+    shown("network_name"),
+    shown("total_ips"),
+    shown("used_ips"),
+    shown("subnet_ip_availability"),
+    shown("ip_version"),
+];
+
+fn availability(ask: &Ask, network: &Network, wanted: Option<u8>) -> Option<Map<String, Value>> {
+    let ports = || ask.snapshot.find::<Port>(Index::Network, &network.id);
+    let subnets = ask.snapshot.find::<Subnet>(Index::Network, &network.id).map(|s| s.value);
+    let subnets: Vec<&Subnet> = subnets.filter(|s| wanted.is_none_or(|v| v == version(s.base))).collect();
+    if wanted.is_some() && subnets.is_empty() {
+        return None;
+    }
+    let (mut total, mut used) = (0u128, 0u128);
+    let mut shown = Vec::with_capacity(subnets.len());
+    for subnet in subnets {
+        let size: u128 = subnet
+            .pools
+            .iter()
+            .map(|(a, b)| (number(*b) - number(*a)).saturating_add(1))
+            .fold(0, u128::saturating_add);
+        let taken: HashSet<_> = ports()
+            .flat_map(|p| p.value.fixed_ips.iter().filter(|f| f.subnet_id == subnet.id).map(|f| f.ip))
+            .collect();
+        total = total.saturating_add(size);
+        used += taken.len() as u128;
+        shown.push(json!({
+            "subnet_id": subnet.id,
+            "subnet_name": subnet.name,
+            "cidr": subnet.cidr(),
+            "ip_version": version(subnet.base),
+            "total_ips": clipped(size),
+            "used_ips": taken.len(),
+        }));
+    }
+    let value = json!({
+        "network_id": network.id,
+        "network_name": network.name,
+        "project_id": network.project_id,
+        "tenant_id": network.project_id,
+        "total_ips": clipped(total),
+        "used_ips": clipped(used),
+        "subnet_ip_availability": shown,
+    });
+    value.as_object().cloned()
+}
+
+/// JSON numbers here have 64 bits; nobody uses up more addresses than that.
+fn clipped(count: u128) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// `GET /v2.0/network-ip-availabilities`
+pub async fn availabilities(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let mut ask = Ask::read(call, false).await?;
+        let wanted: BTreeSet<u8> = ask.queries("ip_version").filter_map(|v| v.parse().ok()).collect();
+        ask.query.retain(|(name, _)| name != "ip_version");
+        let wanted = wanted.into_iter().next();
+        let networks: Vec<&Network> = ask.snapshot.all::<Network>().map(|n| n.value).collect();
+        let mut items: Vec<_> = networks.into_iter().filter_map(|n| availability(&ask, n, wanted)).collect();
+        items.sort_by(|a, b| a["network_id"].as_str().cmp(&b["network_id"].as_str()));
+        list::reply(&ask, model::Kind::Network, "network_ip_availabilities", AVAILABILITY, items)
+    })
+    .await
+}
+
+/// `GET /v2.0/network-ip-availabilities/{id}`
+pub async fn show_availability(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let id = ask.param("id");
+        let network = ask.snapshot.get::<Network>(id).ok_or_else(|| not_found(model::Kind::Network, id))?;
+        let shown = availability(&ask, network.value, None);
+        Ok(Reply::ok(json!({"network_ip_availability": shown})))
+    })
+    .await
+}

@@ -1,0 +1,355 @@
+//! The attributes of each resource, declared once: what a client may send and who may, in which form, and by what lists
+//! can be filtered. From the declaration come Neutron's errors for whatever does not fit.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::cidr::Cidr;
+use super::trouble::Trouble;
+
+/// The form of an attribute's value.
+#[derive(Clone, Copy)]
+pub enum Is {
+    /// A string of at most so many characters.
+    Text(usize),
+    Bool,
+    /// An integer within bounds.
+    Int(i64, i64),
+    Uuid,
+    UuidOrNull,
+    UuidList,
+    IpOrNull,
+    IpList,
+    Mac,
+    Cidr,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    OneOfOrNull(&'static [&'static str]),
+    TextList,
+    /// An object or null.
+    ObjectOrNull,
+    /// A list of objects.
+    ObjectList,
+    /// The resource looks at it itself.
+    Any,
+}
+
+/// Who may set an attribute, and when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    Never,
+    Post,
+    PostPut,
+    Put,
+}
+
+/// One attribute of a resource.
+pub struct Attr {
+    pub name: &'static str,
+    pub is: Is,
+    pub set: Set,
+    pub required: bool,
+    /// Only administrators may set it.
+    pub admin_sets: bool,
+    /// Only administrators see it.
+    pub admin_sees: bool,
+}
+
+/// An attribute that the client may not set.
+pub const fn shown(name: &'static str) -> Attr {
+    Attr { name, is: Is::Any, set: Set::Never, required: false, admin_sets: false, admin_sees: false }
+}
+
+/// An attribute that may be set at creation and changed later.
+pub const fn free(name: &'static str, is: Is) -> Attr {
+    Attr { name, is, set: Set::PostPut, required: false, admin_sets: false, admin_sees: false }
+}
+
+impl Attr {
+    /// May be set at creation only.
+    pub const fn once(mut self) -> Self {
+        self.set = Set::Post;
+        self
+    }
+    /// May be changed, but not set at creation.
+    pub const fn later(mut self) -> Self {
+        self.set = Set::Put;
+        self
+    }
+    /// Must be given at creation.
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+    /// Only administrators may set it.
+    pub const fn admin_sets(mut self) -> Self {
+        self.admin_sets = true;
+        self
+    }
+    /// Only administrators see it and may set it.
+    pub const fn admin(mut self) -> Self {
+        self.admin_sets = true;
+        self.admin_sees = true;
+        self
+    }
+}
+
+/// Neutron's limits on lengths.
+pub const NAME: Is = Is::Text(255);
+pub const DESCRIPTION: Is = Is::Text(255);
+
+/// A request's attributes after they were checked.
+pub struct Body(Map<String, Value>);
+
+impl Body {
+    /// Checks the attributes of a creation.
+    pub fn post(attrs: &[Attr], one: &str, given: &Value, admin: bool) -> Result<Self, Trouble> {
+        let given = object(one, given)?;
+        for attr in attrs.iter().filter(|a| a.required && !given.contains_key(a.name)) {
+            return Err(Trouble::http_bad(format!(
+                "Failed to parse request. Required attribute '{}' not specified",
+                attr.name
+            )));
+        }
+        Self::check(attrs, one, given, admin, "create")
+    }
+
+    /// Checks the attributes of an update.
+    pub fn put(attrs: &[Attr], one: &str, given: &Value, admin: bool) -> Result<Self, Trouble> {
+        Self::check(attrs, one, object(one, given)?, admin, "update")
+    }
+
+    fn check(
+        attrs: &[Attr],
+        one: &str,
+        given: &Map<String, Value>,
+        admin: bool,
+        verb: &str,
+    ) -> Result<Self, Trouble> {
+        let strangers: Vec<&str> =
+            given.keys().map(String::as_str).filter(|name| !known(attrs, name, verb)).collect();
+        if !strangers.is_empty() {
+            return Err(Trouble::http_bad(format!("Unrecognized attribute(s) '{}'", strangers.join(", "))));
+        }
+        let mut checked = Map::new();
+        for (name, value) in given {
+            let Some(attr) = attrs.iter().find(|a| a.name == name) else {
+                checked.insert(name.clone(), value.clone());
+                continue;
+            };
+            match (verb, attr.set) {
+                ("create", Set::Post | Set::PostPut) | ("update", Set::Put | Set::PostPut) => {}
+                ("create", _) => {
+                    return Err(Trouble::http_bad(format!("Attribute '{name}' not allowed in POST")));
+                }
+                _ => return Err(Trouble::http_bad(format!("Cannot update read-only attribute {name}"))),
+            }
+            if attr.admin_sets && !admin {
+                return Err(Trouble::policy(&format!("(rule:{verb}_{one} and rule:{verb}_{one}:{name})")));
+            }
+            checked.insert(name.clone(), fit(attr, value)?);
+        }
+        match (checked.get("project_id"), checked.get("tenant_id")) {
+            (Some(a), Some(b)) if a != b => {
+                return Err(Trouble::http_bad("'project_id' and 'tenant_id' do not match"));
+            }
+            _ => {}
+        }
+        Ok(Self(checked))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// The string, if one was given.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    pub fn bool(&self, name: &str) -> Option<bool> {
+        self.0.get(name).and_then(Value::as_bool)
+    }
+
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.0.get(name).and_then(Value::as_i64)
+    }
+
+    pub fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let list = self.0.get(name)?;
+        Some(list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// The address; `Some(None)` if null was given.
+    pub fn ip(&self, name: &str) -> Option<Option<IpAddr>> {
+        self.0.get(name).map(|v| v.as_str().and_then(|t| t.parse().ok()))
+    }
+
+    pub fn ips(&self, name: &str) -> Option<Vec<IpAddr>> {
+        Some(self.texts(name)?.iter().filter_map(|t| t.parse().ok()).collect())
+    }
+
+    /// Overwrites a field if the attribute was given.
+    pub fn set_text(&self, name: &str, field: &mut String) {
+        if let Some(text) = self.text(name) {
+            *field = text;
+        }
+    }
+
+    pub fn set_bool(&self, name: &str, field: &mut bool) {
+        if let Some(value) = self.bool(name) {
+            *field = value;
+        }
+    }
+
+    /// The project that the client names.
+    pub fn project(&self) -> Option<String> {
+        self.text("project_id").or_else(|| self.text("tenant_id"))
+    }
+}
+
+fn known(attrs: &[Attr], name: &str, verb: &str) -> bool {
+    attrs.iter().any(|a| a.name == name) || (verb == "create" && matches!(name, "project_id" | "tenant_id"))
+}
+
+fn object<'a>(one: &str, given: &'a Value) -> Result<&'a Map<String, Value>, Trouble> {
+    given.as_object().ok_or_else(|| Trouble::http_bad(format!("Unable to find '{one}' in request body")))
+}
+
+/// How Python prints a value in Neutron's sentences.
+pub fn shown_value(value: &Value) -> String {
+    match value {
+        Value::Null => "None".into(),
+        Value::Bool(true) => "True".into(),
+        Value::Bool(false) => "False".into(),
+        Value::String(text) => text.chars().take(200).collect(),
+        other => other.to_string().chars().take(200).collect(),
+    }
+}
+
+/// The value in the attribute's form.
+fn fit(attr: &Attr, value: &Value) -> Result<Value, Trouble> {
+    fit_value(attr.is, value).map_err(|reason| Trouble::attribute(attr.name, reason))
+}
+
+fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
+    let shown = || shown_value(value);
+    let same = || value.clone();
+    match is {
+        Is::Any => Ok(same()),
+        Is::Text(max) => match value {
+            Value::String(text) if text.chars().count() > max => {
+                Err(format!("'{}' exceeds maximum length of {max}.", shown()))
+            }
+            Value::String(text) if text.contains('\0') => Err("a null byte is not allowed.".into()),
+            Value::String(_) => Ok(same()),
+            _ => Err(format!("'{}' is not a valid string.", shown())),
+        },
+        Is::Bool => boolean(value).map(Value::Bool).ok_or_else(|| format!("'{}' cannot be converted to boolean.", shown())),
+        Is::Int(min, max) => {
+            let number = value.as_i64().or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()));
+            let number = number.ok_or_else(|| format!("'{}' is not an integer.", shown()))?;
+            if number < min {
+                return Err(format!("'{number}' is too small - must be at least '{min}'."));
+            }
+            if number > max {
+                return Err(format!("'{number}' is too large - must be no larger than '{max}'."));
+            }
+            Ok(Value::from(number))
+        }
+        Is::UuidOrNull | Is::IpOrNull | Is::OneOfOrNull(_) | Is::ObjectOrNull if value.is_null() => Ok(Value::Null),
+        Is::Uuid | Is::UuidOrNull => match value.as_str() {
+            Some(text) if is_uuid(text) => Ok(same()),
+            _ => Err(format!("'{}' is not a valid UUID.", shown())),
+        },
+        Is::UuidList => each(value, |item| fit_value(Is::Uuid, item)),
+        Is::IpOrNull => match value.as_str().and_then(|t| t.parse::<IpAddr>().ok()) {
+            Some(ip) => Ok(Value::from(ip.to_string())),
+            None => Err(format!("'{}' is not a valid IP address.", shown())),
+        },
+        Is::IpList => each(value, |item| match item.as_str().and_then(|t| t.parse::<IpAddr>().ok()) {
+            Some(ip) => Ok(Value::from(ip.to_string())),
+            None => Err(format!("'{}' is not a valid nameserver.", shown_value(item))),
+        }),
+        Is::Mac => match value.as_str().and_then(mac) {
+            Some(mac) => Ok(Value::from(mac)),
+            None => Err(format!("'{}' is not a valid MAC address.", shown())),
+        },
+        Is::Cidr => match value.as_str().and_then(|t| Cidr::parse(t).ok()) {
+            Some(cidr) => Ok(Value::from(cidr.to_string())),
+            None => Err(format!("'{}' is not a valid IP subnet.", shown())),
+        },
+        Is::OneOf(values) | Is::OneOfOrNull(values) => match value.as_str() {
+            Some(text) if values.contains(&text) => Ok(same()),
+            _ => Err(format!("'{}' is not in {}.", shown(), python_list(values.iter().copied()))),
+        },
+        Is::TextList => each(value, |item| fit_value(Is::Text(255), item)),
+        Is::ObjectOrNull => match value {
+            Value::Object(_) => Ok(same()),
+            _ => Err(format!("'{}' is not a dictionary.", shown())),
+        },
+        Is::ObjectList => each(value, |item| match item {
+            Value::Object(_) => Ok(item.clone()),
+            _ => Err(format!("'{}' is not a dictionary.", shown_value(item))),
+        }),
+    }
+}
+
+/// The most items that any list in a request may have.
+const MAX_ITEMS: usize = 1000;
+
+fn each(value: &Value, item: impl Fn(&Value) -> Result<Value, String>) -> Result<Value, String> {
+    match value {
+        Value::Null => Ok(Value::Array(Vec::new())),
+        Value::Array(items) if items.len() > MAX_ITEMS => Err(format!("lists have at most {MAX_ITEMS} items.")),
+        Value::Array(items) => {
+            let items = items.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+            let mut seen = std::collections::HashSet::new();
+            for value in &items {
+                if value.is_string() && !seen.insert(value.to_string()) {
+                    return Err(format!("Duplicate items in the list: '{}'", shown_value(value)));
+                }
+            }
+            Ok(Value::Array(items))
+        }
+        other => Err(format!("'{}' is not a list.", shown_value(other))),
+    }
+}
+
+/// `['a', 'b']`
+pub fn python_list<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", items.map(|i| format!("'{i}'")).collect::<Vec<_>>().join(", "))
+}
+
+/// What Neutron takes for a truth value.
+pub fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::Number(n) if n.as_u64() == Some(1) => Some(true),
+        Value::Number(n) if n.as_u64() == Some(0) => Some(false),
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "t" | "yes" | "y" | "on" => Some(true),
+            "false" | "0" | "f" | "no" | "n" | "off" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Ids as Neutron takes them: with or without hyphens.
+pub fn is_uuid(text: &str) -> bool {
+    text.len() <= 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
+/// A unicast MAC address, lower case with colons.
+pub fn mac(text: &str) -> Option<String> {
+    let text = text.replace('-', ":").to_ascii_lowercase();
+    let parts: Vec<&str> = text.split(':').collect();
+    let hex = |p: &&str| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit());
+    (parts.len() == 6 && parts.iter().all(hex) && text != "00:00:00:00:00:00").then_some(text)
+}

@@ -1,0 +1,265 @@
+//! `/floatingips`
+
+use std::net::IpAddr;
+
+use model::{FloatingIp, Index, Network, Port, Resource, Router, Subnet, Time};
+use serde_json::{Map, Value, json};
+
+use super::addresses::{self, Wanted};
+use super::ask::{Ask, Plan};
+use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
+use super::noun::{Look, Noun, Standard, referred};
+use super::ports::{self, FLOATING, INTERFACE};
+use super::tags;
+use super::trouble::{Trouble, not_found};
+
+const ATTRS: &[Attr] = &[
+    shown("id"),
+    free("description", DESCRIPTION),
+    free("floating_network_id", Is::Uuid).once().required(),
+    free("subnet_id", Is::UuidOrNull).once(),
+    free("floating_ip_address", Is::IpOrNull).once().admin_sets(),
+    free("port_id", Is::UuidOrNull),
+    free("fixed_ip_address", Is::IpOrNull),
+    free("tags", Is::TextList).once(),
+    shown("router_id"),
+    shown("status"),
+    shown("port_details"),
+];
+
+impl Noun for FloatingIp {
+    const ONE: &'static str = "floatingip";
+    const MANY: &'static str = "floatingips";
+
+    fn attrs() -> &'static [Attr] {
+        ATTRS
+    }
+
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        // A port that went away with its server or pod takes the association with it, at once for whoever looks.
+        let port = value.port_id.as_deref().and_then(|id| look.rows.get::<Port>(id));
+        let fixed_ip = value.fixed_ip.filter(|_| port.is_some());
+        let router = value.router_id.as_deref().filter(|_| port.is_some());
+        let details = port.map(|port| {
+            json!({
+                "name": port.value.name,
+                "network_id": port.value.network_id,
+                "mac_address": port.value.mac,
+                "admin_state_up": port.value.admin_state_up,
+                "status": if port.value.status == model::PortStatus::Active { "ACTIVE" } else { "DOWN" },
+                "device_id": port.value.device_id,
+                "device_owner": port.value.device_owner,
+            })
+        });
+        into.insert("floating_network_id".into(), json!(value.network_id));
+        into.insert("floating_ip_address".into(), json!(value.address));
+        into.insert("fixed_ip_address".into(), json!(fixed_ip));
+        into.insert("port_id".into(), json!(port.map(|p| p.value.id.clone())));
+        into.insert("router_id".into(), json!(router));
+        into.insert("status".into(), json!(if port.is_some() { "ACTIVE" } else { "DOWN" }));
+        into.insert("port_details".into(), json!(details));
+    }
+
+    fn standard(&self) -> Standard<'_> {
+        Standard {
+            id: &self.id,
+            project_id: &self.project_id,
+            name: None,
+            description: &self.description,
+            tags: Some(&self.tags),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.tags)
+    }
+
+    fn updated_mut(&mut self) -> &mut Time {
+        &mut self.updated_at
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+        let network: Network = referred(plan, ask, &body.text("floating_network_id").unwrap_or_default())?;
+        if !network.external {
+            let message = format!("Network {} is not a valid external network", network.id);
+            return Err(Trouble::bad_request("floatingip", message));
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let port = address_port(plan, ask, &network, &id, body)?;
+        let address = port.fixed_ips[0].ip;
+        let mut floating = FloatingIp {
+            id,
+            project_id: project,
+            description: body.text("description").unwrap_or_default(),
+            network_id: network.id,
+            address,
+            address_port_id: port.id.clone(),
+            port_id: None,
+            fixed_ip: None,
+            router_id: None,
+            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
+            created_at: ask.now,
+            updated_at: ask.now,
+        };
+        plan.put(port);
+        associate(plan, ask, &mut floating, body)?;
+        Ok(floating)
+    }
+
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        body.set_text("description", &mut value.description);
+        associate(plan, ask, value, body)
+    }
+
+    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+        if let Some(port) = plan.get::<Port>(&value.address_port_id) {
+            plan.remove(&port.key());
+        }
+        Ok(())
+    }
+}
+
+/// The port that holds the address on the external network; it has at least one address.
+fn address_port(plan: &Plan, ask: &Ask, network: &Network, id: &str, body: &Body) -> Result<Port, Trouble> {
+    let v4: Vec<Subnet> = plan
+        .rows
+        .find::<Subnet>(Index::Network, &network.id)
+        .map(|s| s.value.clone())
+        .filter(|s| s.base.is_ipv4())
+        .collect();
+    if v4.is_empty() {
+        let message = format!("Network {} does not contain any IPv4 subnet", network.id);
+        return Err(Trouble::bad_request("floatingip", message));
+    }
+    let mut port = ports::bare(network, "", ask.now);
+    port.device_owner = FLOATING.to_owned();
+    port.device_id = id.to_owned();
+    port.mac = ports::free_mac(plan, &port);
+    let ip = body.ip("floating_ip_address").flatten();
+    let subnet_id = body.text("subnet_id");
+    let tries: Vec<Wanted> = match (&ip, &subnet_id) {
+        (None, None) => v4.iter().map(|s| Wanted { subnet_id: Some(s.id.clone()), ip: None }).collect(),
+        _ => vec![Wanted { subnet_id, ip }],
+    };
+    let exhausted = || {
+        Trouble::bad(
+            "ExternalIpAddressExhausted",
+            format!("Unable to find any IP address on external network {}.", network.id),
+        )
+    };
+    let mut last = exhausted();
+    for wanted in tries {
+        match addresses::assign(plan, network, &port, Some(&[wanted])) {
+            Ok(fixed) => {
+                port.fixed_ips = fixed.into_iter().filter(|f| f.ip.is_ipv4()).collect();
+                if !port.fixed_ips.is_empty() {
+                    return Ok(port);
+                }
+            }
+            Err(Trouble::Own { kind: "IpAddressGenerationFailure", .. }) => last = exhausted(),
+            Err(other) => last = other,
+        }
+    }
+    Err(last)
+}
+
+/// Leads the floating IP to the port asked for, or to none.
+fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body) -> Result<(), Trouble> {
+    let fixed = body.ip("fixed_ip_address").flatten();
+    let port_id = match body.value("port_id") {
+        None if fixed.is_none() => return Ok(()),
+        None => floating.port_id.clone(),
+        Some(value) => value.as_str().map(str::to_owned),
+    };
+    let Some(port_id) = port_id else {
+        if fixed.is_some() {
+            let message = "fixed_ip_address cannot be specified without a port_id";
+            return Err(Trouble::bad_request("floatingip", message));
+        }
+        floating.port_id = None;
+        floating.fixed_ip = None;
+        floating.router_id = None;
+        return Ok(());
+    };
+    let port: Port = referred(plan, ask, &port_id)?;
+    if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
+        return Err(not_found(Port::KIND, &port_id));
+    }
+    let (ip, subnet_id) = inner_address(&port, fixed)?;
+    let router = router_between(plan, floating, &subnet_id).ok_or_else(|| {
+        Trouble::missing(
+            "ExternalGatewayForFloatingIPNotFound",
+            format!(
+                "External network {} is not reachable from subnet {subnet_id}.  Therefore, cannot associate Port {port_id} with a Floating IP.",
+                floating.network_id
+            ),
+        )
+    })?;
+    let rival = plan.rows.find::<FloatingIp>(Index::Owner, &port_id).find(|other| {
+        other.value.id != floating.id
+            && other.value.port_id.as_deref() == Some(&port_id)
+            && other.value.fixed_ip == Some(ip)
+    });
+    if rival.is_some() {
+        return Err(Trouble::conflict(
+            "FloatingIPPortAlreadyAssociated",
+            format!(
+                "Cannot associate floating IP {} ({}) with port {port_id} using fixed IP {ip}, as that fixed IP already has a floating IP on external network {}.",
+                floating.address, floating.id, floating.network_id
+            ),
+        ));
+    }
+    plan.hold::<Port>(&port_id);
+    plan.hold::<Router>(&router);
+    floating.port_id = Some(port_id);
+    floating.fixed_ip = Some(ip);
+    floating.router_id = Some(router);
+    Ok(())
+}
+
+/// The port's address to which the floating IP shall lead, and its subnet.
+fn inner_address(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String), Trouble> {
+    let bad = |message: String| Trouble::bad_request("floatingip", message);
+    if let Some(wanted) = wanted.filter(IpAddr::is_ipv6) {
+        return Err(bad(format!(
+            "Cannot process floating IP association with {wanted}, since that is not an IPv4 address"
+        )));
+    }
+    let v4: Vec<_> = port.fixed_ips.iter().filter(|f| f.ip.is_ipv4()).collect();
+    match (wanted, v4.as_slice()) {
+        (Some(ip), all) => match all.iter().find(|f| f.ip == ip) {
+            Some(fixed) => Ok((ip, fixed.subnet_id.clone())),
+            None => Err(bad(format!("Port {} does not have fixed ip {ip}", port.id))),
+        },
+        (None, []) => {
+            Err(bad(format!("Cannot add floating IP to port {} that has no fixed IPv4 addresses", port.id)))
+        }
+        (None, [one]) => Ok((one.ip, one.subnet_id.clone())),
+        (None, _) => Err(bad(format!(
+            "Port {} has multiple fixed IPv4 addresses.  Must provide a specific IPv4 address when assigning a floating IP",
+            port.id
+        ))),
+    }
+}
+
+/// The router of the floating IP's project that joins the subnet and the external network; the one that holds the
+/// subnet's gateway address if there are several.
+fn router_between(plan: &Plan, floating: &FloatingIp, subnet_id: &str) -> Option<String> {
+    let subnet: Subnet = plan.get(subnet_id)?;
+    let mut found: Vec<(bool, String)> = plan
+        .rows
+        .find::<Port>(Index::Network, &subnet.network_id)
+        .filter(|port| port.value.device_owner == INTERFACE)
+        .filter_map(|port| {
+            let fixed = port.value.fixed_ips.iter().find(|f| f.subnet_id == subnet_id)?;
+            let router = plan.rows.get::<Router>(&port.value.device_id)?;
+            let out = router.value.gateway.as_ref()?.network_id == floating.network_id;
+            let own = router.value.project_id == floating.project_id;
+            (out && own).then(|| (Some(fixed.ip) != subnet.gateway_ip, router.value.id.clone()))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().next().map(|(_, id)| id)
+}

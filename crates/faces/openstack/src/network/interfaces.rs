@@ -1,0 +1,307 @@
+//! Joining networks by a router, parting them again, and a router's further routes.
+
+use model::{Fault, FixedIp, FloatingIp, Index, Network, Port, Resource, Router, Subnet};
+use serde_json::{Value, json};
+
+use super::ask::{Ask, Plan};
+use super::attrs::is_uuid;
+use super::cidr::Cidr;
+use super::noun::{Look, Noun, answer, changeable, referred, shown};
+use super::ports::{self, INTERFACE};
+use super::routers::{change_routes, interfaces, overlap};
+use super::trouble::Trouble;
+use crate::call::{Call, Reply};
+
+/// `PUT /routers/{id}/add_router_interface`
+pub async fn add(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let (subnet, port) = asked(&ask)?;
+        let done = ask
+            .commit(|plan| {
+                let router: Router = changeable(plan, &ask, ask.param("id"), "add_router_interface")?;
+                let port = match (&subnet, &port) {
+                    (Some(_), Some(_)) => {
+                        let message = "Cannot specify both subnet-id and port-id";
+                        return Err(Trouble::bad_request("router", message));
+                    }
+                    (Some(subnet), None) => add_by_subnet(plan, &ask, &router, subnet)?,
+                    (None, Some(port)) => add_by_port(plan, &ask, &router, port)?,
+                    (None, None) => {
+                        let message = "Either subnet_id or port_id must be specified";
+                        return Err(Trouble::bad_request("router", message));
+                    }
+                };
+                touch(plan, &ask, router.clone());
+                Ok(interface(&router, &port, subnet.as_deref()))
+            })
+            .await?;
+        Ok(Reply::ok(done))
+    })
+    .await
+}
+
+/// `PUT /routers/{id}/remove_router_interface`
+pub async fn remove(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let (subnet, port) = asked(&ask)?;
+        if subnet.is_none() && port.is_none() {
+            return Err(Trouble::bad_request("router", "Either subnet_id or port_id must be specified"));
+        }
+        let done = ask
+            .commit(|plan| {
+                let router: Router = changeable(plan, &ask, ask.param("id"), "remove_router_interface")?;
+                let mut port = leaving(plan, &router, subnet.as_deref(), port.as_deref())?;
+                let gone: Vec<FixedIp> = match &subnet {
+                    // An interface on several IPv6 subnets leaves only the one that was named.
+                    Some(id) => port.fixed_ips.iter().filter(|f| f.subnet_id == *id).cloned().collect(),
+                    None => port.fixed_ips.clone(),
+                };
+                for fixed in &gone {
+                    check_unneeded(plan, &router, &fixed.subnet_id)?;
+                }
+                let reply = interface(&router, &port, subnet.as_deref());
+                port.fixed_ips.retain(|fixed| !gone.contains(fixed));
+                if port.fixed_ips.is_empty() {
+                    plan.remove(&port.key());
+                } else {
+                    port.updated_at = ask.now;
+                    plan.put(port);
+                }
+                touch(plan, &ask, router);
+                Ok(reply)
+            })
+            .await?;
+        Ok(Reply::ok(done))
+    })
+    .await
+}
+
+/// `PUT /routers/{id}/add_extraroutes`
+pub async fn add_routes(call: Call) -> Result<Reply, Fault> {
+    routes(call, true).await
+}
+
+/// `PUT /routers/{id}/remove_extraroutes`
+pub async fn remove_routes(call: Call) -> Result<Reply, Fault> {
+    routes(call, false).await
+}
+
+async fn routes(call: Call, add: bool) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let given = ask.body.pointer("/router/routes").filter(|v| v.is_array()).cloned();
+        let given = given.ok_or_else(|| Trouble::http_bad("Invalid body: router.routes is a list of routes"))?;
+        let verb = if add { "add_extraroutes" } else { "remove_extraroutes" };
+        ask.commit(|plan| {
+            let mut router: Router = changeable(plan, &ask, ask.param("id"), verb)?;
+            change_routes(plan, &mut router, &given, add)?;
+            touch(plan, &ask, router);
+            Ok(())
+        })
+        .await?;
+        shown::<Router>(&ask, ask.param("id"))
+    })
+    .await
+}
+
+/// Every change of a router's interfaces also writes the router, so that two of them at once, which could overlap, race.
+fn touch(plan: &mut Plan, ask: &Ask, mut router: Router) {
+    router.updated_at = ask.now;
+    plan.put(router);
+}
+
+fn asked(ask: &Ask) -> Result<(Option<String>, Option<String>), Trouble> {
+    let id = |name: &str| match &ask.body[name] {
+        Value::Null => Ok(None),
+        Value::String(id) if is_uuid(id) => Ok(Some(id.clone())),
+        other => {
+            let message = format!("'{}' is not a valid UUID", super::attrs::shown_value(other));
+            Err(Trouble::bad_request("router", message))
+        }
+    };
+    Ok((id("subnet_id")?, id("port_id")?))
+}
+
+fn interface(router: &Router, port: &Port, subnet: Option<&str>) -> Value {
+    let subnets: Vec<&str> = match subnet {
+        Some(id) => vec![id],
+        None => port.fixed_ips.iter().map(|f| f.subnet_id.as_str()).collect(),
+    };
+    json!({
+        "id": router.id,
+        "tenant_id": router.project_id,
+        "project_id": router.project_id,
+        "port_id": port.id,
+        "network_id": port.network_id,
+        "subnet_id": subnets.first(),
+        "subnet_ids": subnets,
+    })
+}
+
+fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Result<Port, Trouble> {
+    let subnet: Subnet = referred(plan, ask, id)?;
+    let Some(gateway) = subnet.gateway_ip else {
+        return Err(Trouble::bad_request("router", "Subnet for router interface must have a gateway IP"));
+    };
+    let network: Network = plan.need(&subnet.network_id)?;
+    may_join(plan, ask, &network)?;
+    check_new(plan, router, &[&subnet])?;
+    let taken = plan
+        .rows
+        .find::<Port>(Index::Network, &network.id)
+        .any(|port| port.value.fixed_ips.iter().any(|fixed| fixed.ip == gateway));
+    if taken {
+        return Err(Trouble::conflict(
+            "IpAddressInUse",
+            format!(
+                "Unable to complete operation for network {}. The IP address {gateway} is in use.",
+                network.id
+            ),
+        ));
+    }
+    let fixed = FixedIp { subnet_id: subnet.id.clone(), ip: gateway };
+    // IPv6 subnets of one network share one interface.
+    let shared = interfaces(plan, &router.id).into_iter().find(|port| {
+        subnet.base.is_ipv6() && port.network_id == network.id && port.fixed_ips.iter().any(|f| f.ip.is_ipv6())
+    });
+    let mut port = match shared {
+        Some(port) => port,
+        None => {
+            let mut port = ports::bare(&network, &router.project_id, ask.now);
+            port.device_owner = INTERFACE.to_owned();
+            port.device_id = router.id.clone();
+            port.mac = ports::free_mac(plan, &port);
+            port
+        }
+    };
+    port.fixed_ips.push(fixed);
+    port.updated_at = ask.now;
+    plan.put(port.clone());
+    Ok(port)
+}
+
+fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Result<Port, Trouble> {
+    let mut port: Port = referred(plan, ask, id)?;
+    if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
+        return Err(super::trouble::not_found(Port::KIND, id));
+    }
+    if !port.device_id.is_empty() || !port.device_owner.is_empty() {
+        return Err(Trouble::conflict(
+            "PortInUse",
+            format!(
+                "Unable to complete operation on port {} for network {}. Port already has an attached device {}.",
+                port.id, port.network_id, port.device_id
+            ),
+        ));
+    }
+    if port.fixed_ips.is_empty() {
+        return Err(Trouble::bad_request("router", "Router port must have at least one fixed IP"));
+    }
+    let subnets: Vec<Subnet> =
+        port.fixed_ips.iter().map(|f| plan.need::<Subnet>(&f.subnet_id)).collect::<Result<_, _>>()?;
+    if subnets.iter().filter(|s| s.base.is_ipv4()).count() > 1 {
+        return Err(Trouble::bad_request("router", "Cannot have multiple IPv4 subnets on router port"));
+    }
+    let network: Network = plan.need(&port.network_id)?;
+    may_join(plan, ask, &network)?;
+    check_new(plan, router, &subnets.iter().collect::<Vec<_>>())?;
+    port.device_owner = INTERFACE.to_owned();
+    port.device_id = router.id.clone();
+    port.security_groups.clear();
+    port.allowed_address_pairs.clear();
+    port.port_security_enabled = false;
+    port.updated_at = ask.now;
+    ports::release_floating(plan, &Port { fixed_ips: Vec::new(), ..port.clone() }, ask.now);
+    plan.put(port.clone());
+    Ok(port)
+}
+
+/// Others' networks that are only external are reached by a gateway, not by an interface.
+fn may_join(plan: &Plan, ask: &Ask, network: &Network) -> Result<(), Trouble> {
+    let look = Look { rows: &plan.rows, who: &ask.who };
+    if ask.who.is_admin() || look.view().owns(network) || network.shared {
+        return Ok(());
+    }
+    Err(Trouble::policy("rule:add_router_interface"))
+}
+
+fn check_new(plan: &Plan, router: &Router, new: &[&Subnet]) -> Result<(), Trouble> {
+    let mut all = interfaces(plan, &router.id);
+    all.extend(router.gateway.as_ref().and_then(|g| plan.get::<Port>(&g.port_id)));
+    let old: Vec<Subnet> =
+        all.iter().flat_map(|p| &p.fixed_ips).filter_map(|f| plan.get::<Subnet>(&f.subnet_id)).collect();
+    for subnet in new {
+        if old.iter().any(|o| o.id == subnet.id) {
+            let message = format!("Router already has a port on subnet {}", subnet.id);
+            return Err(Trouble::bad_request("router", message));
+        }
+        if let Some(hit) = old.iter().find(|o| Cidr::of(o).overlaps(&Cidr::of(subnet))) {
+            return Err(overlap(&Cidr::of(subnet), &subnet.id, &Cidr::of(hit), &hit.id));
+        }
+    }
+    Ok(())
+}
+
+/// The interface that shall go.
+fn leaving(plan: &Plan, router: &Router, subnet: Option<&str>, port: Option<&str>) -> Result<Port, Trouble> {
+    let all = interfaces(plan, &router.id);
+    match (port, subnet) {
+        (Some(id), subnet) => {
+            let port = all.into_iter().find(|p| p.id == id).ok_or_else(|| {
+                Trouble::missing(
+                    "RouterInterfaceNotFound",
+                    format!("Router {} does not have an interface with id {id}", router.id),
+                )
+            })?;
+            if let Some(subnet) = subnet
+                && !port.fixed_ips.iter().any(|f| f.subnet_id == subnet)
+            {
+                return Err(Trouble::bad(
+                    "SubnetMismatchForPort",
+                    format!("Subnet on port {id} does not match the requested subnet {subnet}."),
+                ));
+            }
+            Ok(port)
+        }
+        (None, Some(id)) => {
+            all.into_iter().find(|p| p.fixed_ips.iter().any(|f| f.subnet_id == id)).ok_or_else(|| {
+                Trouble::missing(
+                    "RouterInterfaceNotFoundForSubnet",
+                    format!("Router {} has no interface on subnet {id}", router.id),
+                )
+            })
+        }
+        (None, None) => Err(Trouble::bad_request("router", "Either subnet_id or port_id must be specified")),
+    }
+}
+
+/// Neither a floating IP nor a route needs the router's place on the subnet.
+fn check_unneeded(plan: &Plan, router: &Router, subnet_id: &str) -> Result<(), Trouble> {
+    let Some(subnet) = plan.get::<Subnet>(subnet_id) else { return Ok(()) };
+    let floating = plan.rows.find::<FloatingIp>(Index::Owner, &router.id).any(|fip| {
+        let port = fip.value.port_id.as_deref().and_then(|id| plan.rows.get::<Port>(id));
+        let inside = |f: &FixedIp| f.subnet_id == subnet_id && Some(f.ip) == fip.value.fixed_ip;
+        fip.value.router_id.as_deref() == Some(&router.id) && port.is_some_and(|p| p.value.fixed_ips.iter().any(inside))
+    });
+    if floating {
+        return Err(Trouble::conflict(
+            "RouterInterfaceInUseByFloatingIP",
+            format!(
+                "Router interface for subnet {subnet_id} on router {} cannot be deleted, as it is required by one or more floating IPs.",
+                router.id
+            ),
+        ));
+    }
+    if router.routes.iter().any(|(_, hop)| subnet.contains(*hop)) {
+        return Err(Trouble::conflict(
+            "RouterInterfaceInUseByRoute",
+            format!(
+                "Router interface for subnet {subnet_id} on router {} cannot be deleted, as it is required by one or more routes.",
+                router.id
+            ),
+        ));
+    }
+    Ok(())
+}

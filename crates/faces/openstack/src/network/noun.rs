@@ -1,0 +1,312 @@
+//! What all of Neutron's resources have in common: list, show, create (one or many), update, delete, tags. A resource
+//! declares its attributes and what is particular to it; everything else is here once.
+
+use gate::{Principal, View};
+use model::{Entry, Fault, Object, Resource, Snapshot, Time};
+use serde_json::{Map, Value, json};
+
+use super::ask::{Ask, Plan, project_for};
+use super::attrs::{Attr, Body};
+use super::list;
+use super::trouble::{Trouble, found, not_found};
+use crate::call::{Call, Reply};
+
+/// The most resources that one request may create.
+const MAX_BULK: usize = 1000;
+
+/// The rows, as somebody sees them.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    pub rows: &'a Snapshot,
+    pub who: &'a Principal,
+}
+
+impl<'a> Look<'a> {
+    pub fn view(&self) -> View<'a> {
+        View::new(self.rows, self.who)
+    }
+
+    /// The row, if the caller may know of it.
+    pub fn get<T: Noun>(&self, id: &str) -> Result<Entry<'a, T>, Trouble>
+    where
+        Object: From<T>,
+    {
+        found(self.rows.get::<T>(id).filter(|entry| T::sees(self, entry.value)), id)
+    }
+}
+
+/// A resource of Neutron.
+pub trait Noun: Resource
+where
+    Object: From<Self>,
+{
+    /// `network`
+    const ONE: &'static str;
+    /// `networks`
+    const MANY: &'static str;
+
+    fn attrs() -> &'static [Attr];
+    /// The attributes that every resource of Neutron has are added by [`standard`].
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>);
+    fn standard(&self) -> Standard<'_>;
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>>;
+    fn updated_mut(&mut self) -> &mut Time;
+
+    /// The caller may know of the row.
+    fn sees(look: &Look<'_>, value: &Self) -> bool {
+        look.view().sees(value)
+    }
+    /// The caller may change the row.
+    fn changes(look: &Look<'_>, value: &Self) -> bool {
+        look.who.is_admin() || look.view().owns(value)
+    }
+    /// The caller may delete the row.
+    fn deletes(look: &Look<'_>, value: &Self) -> bool {
+        Self::changes(look, value)
+    }
+    /// What must be there before the caller's list is looked at.
+    fn before_list(_plan: &mut Plan, _ask: &Ask) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble>;
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble>;
+    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble>;
+}
+
+/// The attributes that all resources have.
+pub struct Standard<'a> {
+    pub id: &'a str,
+    pub project_id: &'a str,
+    pub name: Option<&'a str>,
+    pub description: &'a str,
+    pub tags: Option<&'a [String]>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+/// Whole seconds, as Neutron writes moments.
+pub fn moment(time: Time) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A resource as JSON, with everything that the caller may see.
+pub fn render<T: Noun>(look: &Look<'_>, entry: Entry<'_, T>) -> Map<String, Value>
+where
+    Object: From<T>,
+{
+    let mut map = Map::new();
+    let standard = entry.value.standard();
+    map.insert("id".into(), json!(standard.id));
+    if let Some(name) = standard.name {
+        map.insert("name".into(), json!(name));
+    }
+    map.insert("project_id".into(), json!(standard.project_id));
+    map.insert("tenant_id".into(), json!(standard.project_id));
+    map.insert("description".into(), json!(standard.description));
+    if let Some(tags) = standard.tags {
+        map.insert("tags".into(), json!(tags));
+    }
+    map.insert("created_at".into(), json!(moment(standard.created_at)));
+    map.insert("updated_at".into(), json!(moment(standard.updated_at)));
+    map.insert("revision_number".into(), json!(entry.row.modified));
+    T::show(look, entry.value, &mut map);
+    if !look.who.is_admin() {
+        for attr in T::attrs().iter().filter(|a| a.admin_sees) {
+            map.remove(attr.name);
+        }
+    }
+    map
+}
+
+/// `GET /networks`
+pub async fn list<T: Noun>(call: Call) -> Result<Reply, Fault>
+where
+    Object: From<T>,
+{
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let mut plan = Plan::new(ask.snapshot.clone());
+        T::before_list(&mut plan, &ask)?;
+        let rows = if plan.is_empty() {
+            ask.snapshot.clone()
+        } else {
+            ask.commit(|plan| T::before_list(plan, &ask)).await?;
+            ask.store.snapshot()
+        };
+        let look = Look { rows: &rows, who: &ask.who };
+        let seen = rows.all::<T>().filter(|entry| T::sees(&look, entry.value));
+        let items = seen.map(|entry| render(&look, entry)).collect();
+        list::reply(&ask, T::KIND, T::MANY, T::attrs(), items)
+    })
+    .await
+}
+
+/// `GET /networks/{id}`
+pub async fn show<T: Noun>(call: Call) -> Result<Reply, Fault>
+where
+    Object: From<T>,
+{
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let look = Look { rows: &ask.snapshot, who: &ask.who };
+        let mut item = render(&look, look.get::<T>(ask.param("id"))?);
+        list::keep_fields(&ask, &mut item);
+        Ok(Reply::ok(json!({ T::ONE: item })))
+    })
+    .await
+}
+
+/// `POST /networks`
+pub async fn create<T: Noun>(call: Call) -> Result<Reply, Fault>
+where
+    Object: From<T>,
+{
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let admin = ask.who.is_admin();
+        let check = |one: &Value| -> Result<(String, Body), Trouble> {
+            let body = Body::post(T::attrs(), T::ONE, one, admin)?;
+            Ok((project_for(&ask.who, body.project().as_deref())?, body))
+        };
+        let (bodies, bulk) = match (ask.body.get(T::MANY), ask.body.get(T::ONE)) {
+            (Some(Value::Array(many)), _) if many.is_empty() => return Err(Trouble::http_bad("Resources required")),
+            (Some(Value::Array(many)), _) if many.len() > MAX_BULK => {
+                return Err(Trouble::http_bad(format!("At most {MAX_BULK} resources can be created at once")));
+            }
+            (Some(Value::Array(many)), _) => (many.iter().map(check).collect::<Result<Vec<_>, _>>()?, true),
+            (_, Some(one)) => (vec![check(one)?], false),
+            _ => return Err(Trouble::http_bad(format!("Unable to find '{}' in request body", T::ONE))),
+        };
+        let ids: Vec<String> = ask
+            .commit(|plan| {
+                bodies
+                    .iter()
+                    .map(|(project, body)| {
+                        let value = T::create(plan, &ask, project.clone(), body)?;
+                        let id = value.name();
+                        plan.put(value);
+                        Ok(id)
+                    })
+                    .collect()
+            })
+            .await?;
+        let rows = ask.store.snapshot();
+        let look = Look { rows: &rows, who: &ask.who };
+        let mut items = Vec::with_capacity(ids.len());
+        for id in &ids {
+            let mut item = render(&look, found(rows.get::<T>(id), id)?);
+            list::keep_fields(&ask, &mut item);
+            items.push(item);
+        }
+        match (bulk, items.len()) {
+            (false, 1) => Ok(Reply::json(201, &json!({ T::ONE: items[0] }))),
+            _ => Ok(Reply::json(201, &json!({ T::MANY: items }))),
+        }
+    })
+    .await
+}
+
+/// `PUT /networks/{id}`
+pub async fn update<T: Noun>(call: Call) -> Result<Reply, Fault>
+where
+    Object: From<T>,
+{
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let id = ask.param("id").to_owned();
+        let given = ask.body.get(T::ONE).unwrap_or(&Value::Null);
+        let body = Body::put(T::attrs(), T::ONE, given, ask.who.is_admin())?;
+        ask.commit(|plan| {
+            let mut value = changeable::<T>(plan, &ask, &id, "update")?;
+            T::update(plan, &ask, &mut value, &body)?;
+            *value.updated_mut() = ask.now;
+            plan.put(value);
+            Ok(())
+        })
+        .await?;
+        shown::<T>(&ask, &id)
+    })
+    .await
+}
+
+/// `DELETE /networks/{id}`
+pub async fn delete<T: Noun>(call: Call) -> Result<Reply, Fault>
+where
+    Object: From<T>,
+{
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let id = ask.param("id").to_owned();
+        ask.commit(|plan| {
+            let value = changeable::<T>(plan, &ask, &id, "delete")?;
+            let key = value.key();
+            T::delete(plan, &ask, value)?;
+            plan.remove(&key);
+            Ok(())
+        })
+        .await?;
+        Ok(Reply::empty(204))
+    })
+    .await
+}
+
+/// A resource after a change.
+pub fn shown<T: Noun>(ask: &Ask, id: &str) -> Result<Reply, Trouble>
+where
+    Object: From<T>,
+{
+    let rows = ask.store.snapshot();
+    let look = Look { rows: &rows, who: &ask.who };
+    let item = render(&look, found(rows.get::<T>(id), id)?);
+    Ok(Reply::ok(json!({ T::ONE: item })))
+}
+
+/// A copy of the row if the caller may change it and it is at the revision that the caller asks for.
+pub fn changeable<T: Noun>(plan: &Plan, ask: &Ask, id: &str, verb: &str) -> Result<T, Trouble>
+where
+    Object: From<T>,
+{
+    let look = Look { rows: &plan.rows, who: &ask.who };
+    let entry = look.get::<T>(id)?;
+    let may = if verb == "delete" { T::deletes(&look, entry.value) } else { T::changes(&look, entry.value) };
+    if !may {
+        return Err(Trouble::policy(&format!("rule:{verb}_{}", T::ONE)));
+    }
+    if let Some(asked) = asked_revision(ask)?
+        && asked != entry.row.modified
+    {
+        return Err(Trouble::precondition(format!(
+            "Constrained to {asked}, but current revision is {}",
+            entry.row.modified
+        )));
+    }
+    Ok(entry.value.clone())
+}
+
+/// `If-Match: revision_number=7`
+fn asked_revision(ask: &Ask) -> Result<Option<u64>, Trouble> {
+    let Some(header) = ask.headers.get(http::header::IF_MATCH) else { return Ok(None) };
+    let text = header.to_str().unwrap_or("").trim().trim_matches('"');
+    let number = text.strip_prefix("revision_number=").and_then(|n| n.parse().ok());
+    number
+        .map(Some)
+        .ok_or_else(|| Trouble::http_bad("Revision number etag must be in the format of revision_number=<int>"))
+}
+
+/// Turns the trouble of a handler into its reply.
+pub async fn answer(handler: impl Future<Output = Result<Reply, Trouble>> + Send) -> Result<Reply, Fault> {
+    match handler.await {
+        Ok(reply) => Ok(reply),
+        Err(trouble) => trouble.reply(),
+    }
+}
+
+/// A row to which another one refers, if the caller may know of it.
+pub fn referred<T: Noun>(plan: &Plan, ask: &Ask, id: &str) -> Result<T, Trouble>
+where
+    Object: From<T>,
+{
+    let look = Look { rows: &plan.rows, who: &ask.who };
+    look.get::<T>(id).map(|entry| entry.value.clone()).map_err(|_| not_found(T::KIND, id))
+}

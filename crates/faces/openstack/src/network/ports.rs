@@ -1,0 +1,508 @@
+//! `/ports`
+
+use model::{FixedIp, FloatingIp, Index, Network, Port, PortStatus, Router, SecurityGroup, Subnet, Time};
+use model::{Resource, next_address};
+use serde_json::{Map, Value, json};
+
+use super::addresses::{self, Wanted};
+use super::ask::{Ask, Plan};
+use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, mac, shown, shown_value};
+use super::cidr::Cidr;
+use super::noun::{Look, Noun, Standard, referred};
+use super::security_groups;
+use super::tags;
+use super::trouble::Trouble;
+
+/// Device owners of Neutron's own.
+pub const INTERFACE: &str = "network:router_interface";
+pub const GATEWAY: &str = "network:router_gateway";
+pub const FLOATING: &str = "network:floatingip";
+pub const DHCP: &str = "network:dhcp";
+
+/// The domain of networks that name none.
+const DNS_DOMAIN: &str = "braid.internal";
+const MAX_ADDRESS_PAIRS: usize = 10;
+const MAX_DHCP_OPTIONS: usize = 64;
+
+const ATTRS: &[Attr] = &[
+    shown("id"),
+    free("name", NAME),
+    free("description", DESCRIPTION),
+    free("network_id", Is::Uuid).once().required(),
+    free("admin_state_up", Is::Bool),
+    free("mac_address", Is::Mac),
+    free("fixed_ips", Is::ObjectList),
+    free("device_id", Is::Text(255)),
+    free("device_owner", Is::Text(255)),
+    free("security_groups", Is::UuidList),
+    free("port_security_enabled", Is::Bool),
+    free("allowed_address_pairs", Is::ObjectList),
+    free("extra_dhcp_opts", Is::ObjectList),
+    free("dns_name", Is::Text(255)),
+    free("binding:vnic_type", Is::OneOf(&["normal"])),
+    free("binding:profile", Is::ObjectOrNull).admin(),
+    free("tags", Is::TextList).once(),
+    Attr { admin_sees: true, ..shown("binding:host_id") },
+    Attr { admin_sees: true, ..shown("binding:vif_type") },
+    Attr { admin_sees: true, ..shown("binding:vif_details") },
+    shown("dns_assignment"),
+    shown("status"),
+    shown("ip_allocation"),
+];
+
+/// The port belongs to a router.
+pub fn is_routers(port: &Port) -> bool {
+    port.device_owner == INTERFACE || port.device_owner == GATEWAY
+}
+
+/// The port is Neutron's own: made and deleted with something else.
+fn is_services(port: &Port) -> bool {
+    is_routers(port) || port.device_owner == FLOATING || port.device_owner == DHCP
+}
+
+/// One label of a DNS name.
+pub fn is_dns_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+impl Noun for Port {
+    const ONE: &'static str = "port";
+    const MANY: &'static str = "ports";
+
+    fn attrs() -> &'static [Attr] {
+        ATTRS
+    }
+
+    fn sees(look: &Look<'_>, value: &Self) -> bool {
+        look.view().sees(value) || owns_network(look, &value.network_id)
+    }
+
+    fn deletes(look: &Look<'_>, value: &Self) -> bool {
+        Self::changes(look, value) || owns_network(look, &value.network_id)
+    }
+
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        let ips = value.fixed_ips.iter().map(|f| json!({"subnet_id": f.subnet_id, "ip_address": f.ip}));
+        let pairs = value.allowed_address_pairs.iter().map(|(mac, cidr)| {
+            json!({"mac_address": mac.as_deref().unwrap_or(&value.mac), "ip_address": cidr})
+        });
+        into.insert("network_id".into(), json!(value.network_id));
+        into.insert("mac_address".into(), json!(value.mac));
+        into.insert("admin_state_up".into(), json!(value.admin_state_up));
+        into.insert("status".into(), json!(status(value)));
+        into.insert("device_id".into(), json!(value.device_id));
+        into.insert("device_owner".into(), json!(value.device_owner));
+        into.insert("fixed_ips".into(), json!(ips.collect::<Vec<_>>()));
+        into.insert("allowed_address_pairs".into(), json!(pairs.collect::<Vec<_>>()));
+        into.insert("extra_dhcp_opts".into(), json!(value.extra_dhcp_opts));
+        into.insert("security_groups".into(), json!(value.security_groups));
+        into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
+        into.insert("dns_name".into(), json!(value.dns_name));
+        into.insert("dns_assignment".into(), dns_assignment(look, value));
+        into.insert("binding:vnic_type".into(), json!(value.vnic_type.as_deref().unwrap_or("normal")));
+        into.insert("binding:profile".into(), value.binding_profile.clone().unwrap_or_else(|| json!({})));
+        into.insert("binding:host_id".into(), json!(value.host.as_deref().unwrap_or("")));
+        into.insert("binding:vif_type".into(), json!(if value.host.is_some() { "tap" } else { "unbound" }));
+        into.insert("binding:vif_details".into(), json!({}));
+    }
+
+    fn standard(&self) -> Standard<'_> {
+        Standard {
+            id: &self.id,
+            project_id: &self.project_id,
+            name: Some(&self.name),
+            description: &self.description,
+            tags: Some(&self.tags),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.tags)
+    }
+
+    fn updated_mut(&mut self) -> &mut Time {
+        &mut self.updated_at
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+        let network: Network = referred(plan, ask, &body.text("network_id").unwrap_or_default())?;
+        let mut port = bare(&network, &project, ask.now);
+        may_set(plan, ask, &network, body, "create")?;
+        port.port_security_enabled = network.port_security_enabled;
+        port.mac = mac_for(plan, &port, body)?;
+        set_common(plan, ask, &mut port, body)?;
+        port.tags = tags::checked(body.texts("tags").unwrap_or_default())?;
+        if !body.has("security_groups") && port.port_security_enabled && !port.device_owner.starts_with("network:") {
+            port.security_groups = vec![security_groups::default_group(plan, &port.project_id, ask.now)];
+        }
+        check_security(&port, body)?;
+        let wanted = body.value("fixed_ips").map(addresses::wanted).transpose()?;
+        port.fixed_ips = addresses::assign(plan, &network, &port, wanted.as_deref())?;
+        Ok(port)
+    }
+
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        let network: Network = plan.need(&value.network_id)?;
+        may_set(plan, ask, &network, body, "update")?;
+        let structural = ["fixed_ips", "mac_address", "device_id", "device_owner"];
+        if is_services(value) && structural.iter().any(|name| body.has(name)) {
+            return Err(Trouble::bad_request(
+                "port",
+                format!("Cannot update the addresses or the owner of the port {}, because '{}' owns it", value.id, value.device_owner),
+            ));
+        }
+        if body.has("mac_address") {
+            if !ask.who.is_admin() {
+                return Err(Trouble::policy("(rule:update_port and rule:update_port:mac_address)"));
+            }
+            value.mac = mac_for(plan, value, body)?;
+        }
+        let was_secure = value.port_security_enabled;
+        set_common(plan, ask, value, body)?;
+        if was_secure && !value.port_security_enabled && !body.has("security_groups") && !value.security_groups.is_empty() {
+            return Err(Trouble::conflict(
+                "PortSecurityPortHasSecurityGroup",
+                "Port has security group associated. Cannot disable port security or IP address until security group is removed.",
+            ));
+        }
+        check_security(value, body)?;
+        if let Some(given) = body.value("fixed_ips") {
+            let wanted: Vec<Wanted> = addresses::wanted(given)?;
+            value.fixed_ips = addresses::assign(plan, &network, value, Some(&wanted))?;
+            release_floating(plan, value, ask.now);
+        }
+        Ok(())
+    }
+
+    fn delete(plan: &mut Plan, ask: &Ask, mut value: Self) -> Result<(), Trouble> {
+        if is_services(&value) || value.device_owner.starts_with("kubernetes:") {
+            return Err(Trouble::conflict(
+                "ServicePortInUse",
+                format!(
+                    "Port {} cannot be deleted directly via the port API: has device owner {}.",
+                    value.id, value.device_owner
+                ),
+            ));
+        }
+        value.fixed_ips.clear();
+        release_floating(plan, &value, ask.now);
+        Ok(())
+    }
+}
+
+fn owns_network(look: &Look<'_>, network: &str) -> bool {
+    look.rows.get::<Network>(network).is_some_and(|n| look.view().owns(n.value))
+}
+
+fn status(port: &Port) -> &'static str {
+    match (port.device_owner.as_str(), port.status) {
+        (FLOATING, _) => "N/A",
+        // Routers and DHCP are where the ports of their networks are; there is nothing that could be down by itself.
+        (INTERFACE | GATEWAY | DHCP, _) if port.admin_state_up => "ACTIVE",
+        (_, PortStatus::Active) => "ACTIVE",
+        (_, PortStatus::Down) => "DOWN",
+    }
+}
+
+fn dns_assignment(look: &Look<'_>, port: &Port) -> Value {
+    let network = look.rows.get::<Network>(&port.network_id);
+    let domain = network.map_or("", |n| n.value.dns_domain.trim_end_matches('.'));
+    let domain = if domain.is_empty() { DNS_DOMAIN } else { domain };
+    let names = port.fixed_ips.iter().filter(|_| !port.dns_name.is_empty()).map(|fixed| {
+        json!({
+            "hostname": port.dns_name,
+            "ip_address": fixed.ip,
+            "fqdn": format!("{}.{domain}.", port.dns_name),
+        })
+    });
+    json!(names.collect::<Vec<_>>())
+}
+
+/// A port with nothing set but where it is and whose.
+pub fn bare(network: &Network, project: &str, now: Time) -> Port {
+    Port {
+        id: uuid::Uuid::new_v4().to_string(),
+        project_id: project.to_owned(),
+        network_id: network.id.clone(),
+        network_project_id: network.project_id.clone(),
+        name: String::new(),
+        description: String::new(),
+        mac: String::new(),
+        fixed_ips: Vec::new(),
+        device_id: String::new(),
+        device_owner: String::new(),
+        admin_state_up: true,
+        security_groups: Vec::new(),
+        port_security_enabled: false,
+        allowed_address_pairs: Vec::new(),
+        extra_dhcp_opts: Vec::new(),
+        dns_name: String::new(),
+        pod: None,
+        vnic_type: None,
+        binding_profile: None,
+        owned: false,
+        host: None,
+        status: PortStatus::Down,
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+/// A MAC that no port of the network has.
+pub fn free_mac(plan: &Plan, port: &Port) -> String {
+    let taken = |mac: &str| plan.rows.find::<Port>(Index::Network, &port.network_id).any(|p| p.value.mac == mac);
+    let mut attempt = 0;
+    loop {
+        let mac = Port::mac_from(&port.id, attempt);
+        if !taken(&mac) {
+            return mac;
+        }
+        attempt += 1;
+    }
+}
+
+fn mac_for(plan: &Plan, port: &Port, body: &Body) -> Result<String, Trouble> {
+    let Some(mac) = body.text("mac_address") else { return Ok(free_mac(plan, port)) };
+    let mut others = plan.rows.find::<Port>(Index::Network, &port.network_id).filter(|p| p.value.id != port.id);
+    if others.any(|p| p.value.mac == mac) {
+        return Err(Trouble::conflict(
+            "MacAddressInUse",
+            format!(
+                "Unable to complete operation for network {}. The mac address {mac} is in use.",
+                port.network_id
+            ),
+        ));
+    }
+    Ok(mac)
+}
+
+/// On a network of somebody else a port takes what it is given.
+fn may_set(plan: &Plan, ask: &Ask, network: &Network, body: &Body, verb: &str) -> Result<(), Trouble> {
+    let look = Look { rows: &plan.rows, who: &ask.who };
+    let own = ask.who.is_admin() || look.view().owns(network);
+    let asks_ip = || {
+        body.value("fixed_ips").and_then(Value::as_array).into_iter().flatten().any(|f| !f["ip_address"].is_null())
+    };
+    let forbidden = [
+        ("mac_address", body.has("mac_address")),
+        ("fixed_ips:ip_address", asks_ip()),
+        ("fixed_ips", body.has("fixed_ips") && !network.shared),
+        ("port_security_enabled", body.has("port_security_enabled")),
+        ("allowed_address_pairs", body.has("allowed_address_pairs")),
+        ("device_owner", body.text("device_owner").is_some_and(|o| o.starts_with("network:"))),
+    ];
+    match forbidden.iter().find(|(_, asked)| *asked && !own) {
+        Some((name, _)) => Err(Trouble::policy(&format!("(rule:{verb}_port and rule:{verb}_port:{name})"))),
+        None => Ok(()),
+    }
+}
+
+/// What creation and update set alike, addresses aside.
+fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Result<(), Trouble> {
+    body.set_text("name", &mut port.name);
+    body.set_text("description", &mut port.description);
+    body.set_bool("admin_state_up", &mut port.admin_state_up);
+    body.set_text("device_id", &mut port.device_id);
+    body.set_text("device_owner", &mut port.device_owner);
+    body.set_bool("port_security_enabled", &mut port.port_security_enabled);
+    if body.has("device_owner") || body.has("device_id") {
+        check_owner(plan, port)?;
+    }
+    if let Some(name) = body.text("dns_name") {
+        let bare = name.trim_end_matches('.');
+        if !bare.is_empty() && !bare.split('.').all(is_dns_label) {
+            return Err(Trouble::attribute("dns_name", format!("'{name}' not a valid PQDN or FQDN.")));
+        }
+        port.dns_name = bare.to_ascii_lowercase();
+    }
+    if let Some(vnic) = body.text("binding:vnic_type") {
+        port.vnic_type = Some(vnic);
+    }
+    if let Some(profile) = body.value("binding:profile") {
+        port.binding_profile = (!profile.is_null()).then(|| profile.clone());
+    }
+    if let Some(groups) = body.texts("security_groups") {
+        for id in &groups {
+            let group: SecurityGroup = referred(plan, ask, id)?;
+            if group.project_id != port.project_id {
+                return Err(super::trouble::not_found(model::Kind::SecurityGroup, id));
+            }
+        }
+        port.security_groups = groups;
+    }
+    if let Some(pairs) = body.value("allowed_address_pairs") {
+        port.allowed_address_pairs = address_pairs(pairs)?;
+    }
+    if let Some(options) = body.value("extra_dhcp_opts") {
+        set_dhcp_options(&mut port.extra_dhcp_opts, options)?;
+    }
+    Ok(())
+}
+
+/// Nobody can pretend that a port is a router's, or give it to a router of another project.
+fn check_owner(plan: &Plan, port: &Port) -> Result<(), Trouble> {
+    if is_routers(port) || port.device_owner == FLOATING || port.device_owner == DHCP {
+        return Err(Trouble::conflict(
+            "UnsupportedPortDeviceOwner",
+            format!(
+                "Operation create or update is not supported for device_owner {} on port {}.",
+                port.device_owner, port.id
+            ),
+        ));
+    }
+    match plan.rows.get::<Router>(&port.device_id) {
+        Some(router) if router.value.project_id != port.project_id => Err(Trouble::conflict(
+            "DeviceIDNotOwnedByProject",
+            format!(
+                "The following device_id {} is not owned by your project or matches another project router.",
+                port.device_id
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Security groups and address pairs need port security, in whatever order they were asked for.
+fn check_security(port: &Port, body: &Body) -> Result<(), Trouble> {
+    if port.port_security_enabled {
+        return Ok(());
+    }
+    if body.has("security_groups") && !port.security_groups.is_empty() {
+        return Err(Trouble::bad(
+            "PortSecurityAndIPRequiredForSecurityGroups",
+            "Port security must be enabled and port must have an IP address in order to use security groups.",
+        ));
+    }
+    if !port.allowed_address_pairs.is_empty() {
+        return Err(Trouble::conflict(
+            "AddressPairAndPortSecurityRequired",
+            "Port Security must be enabled in order to have allowed address pairs on a port.",
+        ));
+    }
+    Ok(())
+}
+
+fn address_pairs(given: &Value) -> Result<Vec<(Option<String>, String)>, Trouble> {
+    let given = given.as_array().map(Vec::as_slice).unwrap_or_default();
+    if given.len() > MAX_ADDRESS_PAIRS {
+        return Err(Trouble::bad(
+            "AllowedAddressPairExhausted",
+            format!("The number of allowed address pair exceeds the maximum {MAX_ADDRESS_PAIRS}."),
+        ));
+    }
+    let mut pairs = Vec::with_capacity(given.len());
+    for pair in given {
+        let known = |name: &String| name == "ip_address" || name == "mac_address";
+        if let Some(extra) = pair.as_object().into_iter().flatten().map(|(name, _)| name).find(|n| !known(n)) {
+            return Err(Trouble::http_bad(format!("Unrecognized attribute(s) '{extra}'")));
+        }
+        let Some(text) = pair["ip_address"].as_str() else {
+            return Err(Trouble::bad("AllowedAddressPairsMissingIP", "AllowedAddressPair must contain ip_address"));
+        };
+        let bad = || {
+            let reason = format!("'{text}' is neither a valid IP address, nor is it a valid IP subnet");
+            Trouble::attribute("allowed_address_pairs", reason)
+        };
+        let cidr = Cidr::parse(text).map_err(|()| bad())?;
+        let address = if text.contains('/') { cidr.to_string() } else { cidr.base.to_string() };
+        let hardware = match &pair["mac_address"] {
+            Value::Null => None,
+            value => match value.as_str().and_then(mac) {
+                Some(mac) => Some(mac),
+                None => {
+                    let reason = format!("'{}' is not a valid MAC address.", shown_value(value));
+                    return Err(Trouble::attribute("allowed_address_pairs", reason));
+                }
+            },
+        };
+        let entry = (hardware, address);
+        if pairs.contains(&entry) {
+            return Err(Trouble::bad(
+                "DuplicateAddressPairInRequest",
+                format!("Request contains duplicate address pair: mac_address {:?} ip_address {}.", entry.0, entry.1),
+            ));
+        }
+        pairs.push(entry);
+    }
+    Ok(pairs)
+}
+
+/// Merges options by name and version; a null value takes one away.
+fn set_dhcp_options(options: &mut Vec<Value>, given: &Value) -> Result<(), Trouble> {
+    for option in given.as_array().into_iter().flatten() {
+        let bad = |reason: &str| Trouble::attribute("extra_dhcp_opts", reason);
+        let name = option["opt_name"].as_str().filter(|n| !n.is_empty() && n.len() <= 64);
+        let name = name.ok_or_else(|| bad("opt_name is required and has at most 64 characters."))?;
+        let version = match &option["ip_version"] {
+            Value::Null => 4,
+            value => match value.as_u64().or_else(|| value.as_str().and_then(|t| t.parse().ok())) {
+                Some(version @ (4 | 6)) => version,
+                _ => return Err(bad("ip_version is 4 or 6.")),
+            },
+        };
+        options.retain(|o| o["opt_name"] != name || o["ip_version"] != version);
+        match &option["opt_value"] {
+            Value::Null => {}
+            Value::String(text) if !text.trim().is_empty() && text.len() <= 255 => {
+                options.push(json!({"opt_name": name, "opt_value": text, "ip_version": version}));
+            }
+            _ => return Err(bad("opt_value is a string of at most 255 characters that is not blank.")),
+        }
+    }
+    if options.len() > MAX_DHCP_OPTIONS {
+        let reason = format!("a port has at most {MAX_DHCP_OPTIONS} options.");
+        return Err(Trouble::attribute("extra_dhcp_opts", reason));
+    }
+    Ok(())
+}
+
+/// Takes the floating IPs off addresses that the port no longer has.
+pub fn release_floating(plan: &mut Plan, port: &Port, now: Time) {
+    let gone: Vec<FloatingIp> = plan
+        .rows
+        .find::<FloatingIp>(Index::Owner, &port.id)
+        .map(|entry| entry.value.clone())
+        .filter(|fip| fip.port_id.as_deref() == Some(&port.id))
+        .filter(|fip| !port.fixed_ips.iter().any(|fixed| Some(fixed.ip) == fip.fixed_ip))
+        .collect();
+    for mut fip in gone {
+        fip.port_id = None;
+        fip.fixed_ip = None;
+        fip.router_id = None;
+        fip.updated_at = now;
+        plan.put(fip);
+    }
+}
+
+/// A subnet with DHCP but without a gateway of its own needs an address from which to answer: it is set aside by a port
+/// of Neutron's own, as Neutron does for every subnet. Where there is a gateway, DHCP answers from its address.
+pub fn keep_dhcp_port(plan: &mut Plan, subnet: &Subnet, now: Time) -> Result<(), Trouble> {
+    let network: Network = plan.need(&subnet.network_id)?;
+    let id = model::derived_id(&["dhcp-port", &subnet.id]);
+    let gateway_inside = subnet.gateway_ip.is_some_and(|ip| Cidr::of(subnet).contains(ip));
+    let needed = subnet.enable_dhcp && !gateway_inside && !addresses::is_automatic(subnet) && !network.external;
+    match (plan.get::<Port>(&id), needed) {
+        (None, true) => {
+            let mut port = bare(&network, "", now);
+            port.id = id;
+            port.device_owner = DHCP.to_owned();
+            port.device_id = format!("dhcp-{}", subnet.id);
+            port.mac = free_mac(plan, &port);
+            let used = model::addresses_in_use(&plan.rows, &network.id);
+            // A subnet without room for it works as before, without DHCP.
+            let Some(ip) = next_address(subnet, &used) else { return Ok(()) };
+            port.fixed_ips = vec![FixedIp { subnet_id: subnet.id.clone(), ip }];
+            plan.put(port);
+        }
+        (Some(port), false) => plan.remove(&port.key()),
+        _ => {}
+    }
+    Ok(())
+}
+

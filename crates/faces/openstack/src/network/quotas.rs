@@ -1,0 +1,165 @@
+//! `/quotas`: Neutron's view of a project's limits. Nova's view is of the same row.
+
+use model::{Fault, Project, Quota, quota};
+use serde_json::{Map, Value, json};
+
+use super::ask::Ask;
+use super::attrs::shown_value;
+use super::noun::answer;
+use super::trouble::Trouble;
+use crate::call::{Call, Reply};
+
+fn resources() -> impl Iterator<Item = &'static quota::Limited> {
+    quota::LIMITED.iter().filter(|resource| resource.service == quota::Service::Network)
+}
+
+/// -1 is unlimited.
+fn number(limit: Option<u64>) -> Value {
+    limit.map_or(json!(-1), |limit| json!(limit))
+}
+
+fn limits(quota: &Quota) -> Map<String, Value> {
+    resources().map(|resource| (resource.name.to_owned(), number(quota.limit(resource)))).collect()
+}
+
+fn of(ask: &Ask, project: &str) -> Quota {
+    ask.snapshot.get::<Quota>(project).map_or_else(|| Quota::new(project), |quota| quota.value.clone())
+}
+
+/// The project in the path, if the caller may look at its limits.
+fn project(ask: &Ask) -> Result<String, Trouble> {
+    let id = ask.param("project").to_owned();
+    if ask.who.is_admin() || ask.who.project_id() == Some(&id) {
+        return Ok(id);
+    }
+    Err(Trouble::policy("rule:get_quota"))
+}
+
+/// `GET /quotas`: the projects whose limits are not the default.
+pub async fn list(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let changed = |quota: &Quota| resources().any(|r| quota.limits.contains_key(r.name));
+        let quotas = ask.snapshot.all::<Quota>().filter(|quota| changed(quota.value)).map(|quota| {
+            let mut shown = limits(quota.value);
+            shown.insert("project_id".into(), json!(quota.value.project_id));
+            shown.insert("tenant_id".into(), json!(quota.value.project_id));
+            shown
+        });
+        Ok(Reply::ok(json!({"quotas": quotas.collect::<Vec<_>>()})))
+    })
+    .await
+}
+
+/// `GET /quotas/{project}`
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let project = project(&ask)?;
+        Ok(Reply::ok(json!({"quota": limits(&of(&ask, &project))})))
+    })
+    .await
+}
+
+/// `GET /quotas/{project}/default`
+pub async fn default(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let project = project(&ask)?;
+        Ok(Reply::ok(json!({"quota": limits(&Quota::new(project))})))
+    })
+    .await
+}
+
+/// `GET /quotas/{project}/details`
+pub async fn details(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let project = project(&ask)?;
+        let quota = of(&ask, &project);
+        let shown: Map<String, Value> = resources()
+            .map(|resource| {
+                let used = ask.store.pool(&quota::pool(&project, resource.name)).used;
+                let limit = number(quota.limit(resource));
+                (resource.name.to_owned(), json!({"limit": limit, "used": used, "reserved": 0}))
+            })
+            .collect();
+        Ok(Reply::ok(json!({"quota": shown})))
+    })
+    .await
+}
+
+/// `GET /quotas/tenant` and `/quotas/project`: whose limits the caller sees.
+pub async fn whose(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let project = ask.who.project()?;
+        Ok(Reply::ok(json!({"tenant": {"tenant_id": project, "project_id": project}})))
+    })
+    .await
+}
+
+/// `PUT /quotas/{project}`
+pub async fn update(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let project = ask.param("project").to_owned();
+        let given = ask.body.get("quota").and_then(Value::as_object);
+        let given = given.ok_or_else(|| Trouble::http_bad("Unable to find 'quota' in request body"))?;
+        let mut new = Vec::with_capacity(given.len());
+        for (name, value) in given {
+            if matches!(name.as_str(), "tenant_id" | "project_id") {
+                continue;
+            }
+            let known = resources().find(|resource| resource.name == name);
+            let resource =
+                known.ok_or_else(|| Trouble::http_bad(format!("Unrecognized attribute(s) '{name}'")))?;
+            let limit = value.as_i64().or_else(|| value.as_str().and_then(|t| t.parse().ok()));
+            let limit = limit.filter(|n| (-1..=i64::from(i32::MAX)).contains(n)).ok_or_else(|| {
+                Trouble::attribute(name, format!("'{}' is not in -1 to 2147483647.", shown_value(value)))
+            })?;
+            new.push((resource.name.to_owned(), u64::try_from(limit).ok()));
+        }
+        let shown = ask
+            .commit(|plan| {
+                known_project(plan, &project)?;
+                let mut quota: Quota = plan.get(&project).unwrap_or_else(|| Quota::new(&project));
+                quota.limits.extend(new.iter().cloned());
+                let shown = limits(&quota);
+                plan.put(quota);
+                Ok(shown)
+            })
+            .await?;
+        Ok(Reply::ok(json!({"quota": shown})))
+    })
+    .await
+}
+
+fn known_project(plan: &super::ask::Plan, project: &str) -> Result<(), Trouble> {
+    if plan.rows.get::<Project>(project).is_some() {
+        return Ok(());
+    }
+    Err(Trouble::missing("TenantQuotaNotFound", format!("Quota for project {project} could not be found.")))
+}
+
+/// `DELETE /quotas/{project}`: back to the default.
+pub async fn reset(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        let project = ask.param("project").to_owned();
+        ask.commit(|plan| {
+            let changed = |quota: &Quota| resources().any(|r| quota.limits.contains_key(r.name));
+            let Some(mut quota) = plan.get::<Quota>(&project).filter(changed) else {
+                let message = format!("Quota for project {project} could not be found.");
+                return Err(Trouble::missing("TenantQuotaNotFound", message));
+            };
+            quota.limits.retain(|name, _| resources().all(|resource| resource.name != name));
+            plan.put::<Quota>(quota);
+            Ok(())
+        })
+        .await?;
+        Ok(Reply::empty(204))
+    })
+    .await
+}
+

@@ -1,0 +1,286 @@
+//! `/routers`: the routers themselves, and their way out. Their interfaces are in [`super::interfaces`].
+
+use std::net::IpAddr;
+
+use model::{FloatingIp, Gateway, Index, Network, Port, Resource, Router, Subnet, Time};
+use serde_json::{Map, Value, json};
+
+use super::addresses;
+use super::ask::{Ask, Plan};
+use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, boolean, free, shown};
+use super::cidr::Cidr;
+use super::noun::{Look, Noun, Standard, referred};
+use super::ports::{self, GATEWAY, INTERFACE};
+use super::subnets::{routes_json, routes_of};
+use super::tags;
+use super::trouble::Trouble;
+
+/// Neutron's limit.
+const MAX_ROUTES: usize = 30;
+
+const ATTRS: &[Attr] = &[
+    shown("id"),
+    free("name", NAME),
+    free("description", DESCRIPTION),
+    free("admin_state_up", Is::Bool),
+    free("external_gateway_info", Is::ObjectOrNull),
+    free("routes", Is::ObjectList).later(),
+    free("tags", Is::TextList).once(),
+    shown("status"),
+];
+
+impl Noun for Router {
+    const ONE: &'static str = "router";
+    const MANY: &'static str = "routers";
+
+    fn attrs() -> &'static [Attr] {
+        ATTRS
+    }
+
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        let gateway = value.gateway.as_ref().map(|gateway| {
+            let port = look.rows.get::<Port>(&gateway.port_id);
+            let ips = port.iter().flat_map(|p| &p.value.fixed_ips);
+            let ips: Vec<Value> = ips.map(|f| json!({"subnet_id": f.subnet_id, "ip_address": f.ip})).collect();
+            json!({
+                "network_id": gateway.network_id,
+                "enable_snat": gateway.enable_snat,
+                "external_fixed_ips": ips,
+            })
+        });
+        into.insert("admin_state_up".into(), json!(value.admin_state_up));
+        into.insert("status".into(), json!("ACTIVE"));
+        into.insert("external_gateway_info".into(), json!(gateway));
+        into.insert("routes".into(), routes_json(&value.routes));
+    }
+
+    fn standard(&self) -> Standard<'_> {
+        Standard {
+            id: &self.id,
+            project_id: &self.project_id,
+            name: Some(&self.name),
+            description: &self.description,
+            tags: Some(&self.tags),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.tags)
+    }
+
+    fn updated_mut(&mut self) -> &mut Time {
+        &mut self.updated_at
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+        let mut router = Router {
+            id: uuid::Uuid::new_v4().to_string(),
+            project_id: project,
+            name: body.text("name").unwrap_or_default(),
+            description: body.text("description").unwrap_or_default(),
+            admin_state_up: body.bool("admin_state_up").unwrap_or(true),
+            gateway: None,
+            routes: Vec::new(),
+            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
+            created_at: ask.now,
+            updated_at: ask.now,
+        };
+        if let Some(info) = body.value("external_gateway_info") {
+            set_gateway(plan, ask, &mut router, info, "create")?;
+        }
+        Ok(router)
+    }
+
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        body.set_text("name", &mut value.name);
+        body.set_text("description", &mut value.description);
+        body.set_bool("admin_state_up", &mut value.admin_state_up);
+        if let Some(info) = body.value("external_gateway_info") {
+            set_gateway(plan, ask, value, info, "update")?;
+        }
+        if let Some(routes) = body.value("routes") {
+            value.routes = routes_of("routes", routes, MAX_ROUTES, |limit| too_many_routes(&value.id, limit))?;
+            check_routes(plan, value)?;
+        }
+        Ok(())
+    }
+
+    fn delete(plan: &mut Plan, _ask: &Ask, mut value: Self) -> Result<(), Trouble> {
+        if !interfaces(plan, &value.id).is_empty() {
+            let message = format!("Router {} still has ports", value.id);
+            return Err(Trouble::conflict("RouterInUse", message));
+        }
+        drop_gateway(plan, &mut value)
+    }
+}
+
+pub fn too_many_routes(id: &str, limit: usize) -> Trouble {
+    Trouble::bad(
+        "RoutesExhausted",
+        format!("Unable to complete operation for {id}. The number of routes exceeds the maximum {limit}."),
+    )
+}
+
+/// Adds routes to those that a router has, or takes them away.
+pub fn change_routes(plan: &Plan, router: &mut Router, given: &Value, add: bool) -> Result<(), Trouble> {
+    let routes = routes_of("routes", given, MAX_ROUTES, |limit| too_many_routes(&router.id, limit))?;
+    if add {
+        for route in routes {
+            if !router.routes.contains(&route) {
+                router.routes.push(route);
+            }
+        }
+        if router.routes.len() > MAX_ROUTES {
+            return Err(too_many_routes(&router.id, MAX_ROUTES));
+        }
+        check_routes(plan, router)
+    } else {
+        router.routes.retain(|route| !routes.contains(route));
+        Ok(())
+    }
+}
+
+/// The ports by which a router joins networks, in the order in which they were made.
+pub fn interfaces(plan: &Plan, router: &str) -> Vec<Port> {
+    let ports = plan.rows.find::<Port>(Index::Owner, router).filter(|p| p.value.device_owner == INTERFACE);
+    let mut ports: Vec<Port> = ports.map(|p| p.value.clone()).collect();
+    ports.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    ports
+}
+
+/// Every next hop is a neighbour of the router and not the router itself.
+pub fn check_routes(plan: &Plan, router: &Router) -> Result<(), Trouble> {
+    let mut ports = interfaces(plan, &router.id);
+    ports.extend(router.gateway.as_ref().and_then(|g| plan.get::<Port>(&g.port_id)));
+    let own: Vec<IpAddr> = ports.iter().flat_map(|p| p.fixed_ips.iter().map(|f| f.ip)).collect();
+    let subnets: Vec<Subnet> =
+        ports.iter().flat_map(|p| &p.fixed_ips).filter_map(|f| plan.get::<Subnet>(&f.subnet_id)).collect();
+    for (destination, hop) in &router.routes {
+        let bad = |reason: &str| {
+            Trouble::bad("InvalidRoutes", format!("Invalid format for routes: {destination} via {hop}, {reason}"))
+        };
+        if !subnets.iter().any(|s| s.contains(*hop)) {
+            return Err(bad("the nexthop is not connected with router"));
+        }
+        if own.contains(hop) {
+            return Err(bad("the nexthop is used by router"));
+        }
+    }
+    Ok(())
+}
+
+/// What a client says about a way out; `None`: there shall be none.
+struct WayOut {
+    network: Network,
+    enable_snat: Option<bool>,
+    fixed_ips: Option<Value>,
+}
+
+fn way_out(plan: &Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Option<WayOut>, Trouble> {
+    let Some(info) = info.as_object().filter(|info| !info.is_empty()) else { return Ok(None) };
+    let bad = |reason: String| Trouble::attribute("external_gateway_info", reason);
+    for name in info.keys() {
+        match name.as_str() {
+            "network_id" => {}
+            "enable_snat" | "external_fixed_ips" if ask.who.is_admin() => {}
+            "enable_snat" | "external_fixed_ips" => {
+                return Err(Trouble::policy(&format!(
+                    "(rule:{verb}_router and rule:{verb}_router:external_gateway_info:{name})"
+                )));
+            }
+            other => return Err(bad(format!("'{other}' is not a key of a gateway."))),
+        }
+    }
+    let id = match info.get("network_id") {
+        Some(Value::String(id)) if super::attrs::is_uuid(id) => id,
+        None | Some(Value::Null) => return Ok(None),
+        Some(other) => return Err(bad(format!("'{}' is not a valid UUID.", super::attrs::shown_value(other)))),
+    };
+    let enable_snat = match info.get("enable_snat") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(boolean(value).ok_or_else(|| bad("enable_snat is a boolean.".into()))?),
+    };
+    let network: Network = referred(plan, ask, id)?;
+    if !network.external {
+        return Err(Trouble::bad_request("router", format!("Network {id} is not an external network")));
+    }
+    let fixed_ips = info.get("external_fixed_ips").filter(|v| !v.is_null()).cloned();
+    Ok(Some(WayOut { network, enable_snat, fixed_ips }))
+}
+
+fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, verb: &str) -> Result<(), Trouble> {
+    let Some(way) = way_out(plan, ask, info, verb)? else { return drop_gateway(plan, router) };
+    if let Some(gateway) = router.gateway.as_mut().filter(|g| g.network_id == way.network.id) {
+        if let Some(snat) = way.enable_snat {
+            gateway.enable_snat = snat;
+        }
+        if let Some(given) = &way.fixed_ips {
+            let mut port: Port = plan.need(&gateway.port_id)?;
+            let wanted = addresses::wanted(given)?;
+            port.fixed_ips = addresses::assign(plan, &way.network, &port, Some(&wanted))?;
+            port.updated_at = ask.now;
+            plan.put(port);
+        }
+        return Ok(());
+    }
+    drop_gateway(plan, router)?;
+    check_no_overlap(plan, router, &way.network)?;
+    let mut port = ports::bare(&way.network, "", ask.now);
+    port.device_owner = GATEWAY.to_owned();
+    port.device_id = router.id.clone();
+    port.mac = ports::free_mac(plan, &port);
+    let wanted = way.fixed_ips.as_ref().map(addresses::wanted).transpose()?;
+    port.fixed_ips = addresses::assign(plan, &way.network, &port, wanted.as_deref())?;
+    if port.fixed_ips.is_empty() {
+        let message = format!("No IPs available for external network {}", way.network.id);
+        return Err(Trouble::bad_request("router", message));
+    }
+    router.gateway = Some(Gateway {
+        network_id: way.network.id.clone(),
+        port_id: port.id.clone(),
+        enable_snat: way.enable_snat.unwrap_or(true),
+    });
+    plan.put(port);
+    Ok(())
+}
+
+/// A router cannot tell two networks with the same addresses apart.
+fn check_no_overlap(plan: &Plan, router: &Router, network: &Network) -> Result<(), Trouble> {
+    let outer: Vec<Subnet> =
+        plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
+    for port in interfaces(plan, &router.id) {
+        for inner in port.fixed_ips.iter().filter_map(|f| plan.get::<Subnet>(&f.subnet_id)) {
+            if let Some(hit) = outer.iter().find(|o| Cidr::of(o).overlaps(&Cidr::of(&inner))) {
+                return Err(overlap(&Cidr::of(hit), &hit.id, &Cidr::of(&inner), &inner.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn overlap(new: &Cidr, new_id: &str, old: &Cidr, old_id: &str) -> Trouble {
+    Trouble::bad_request("router", format!("Cidr {new} of subnet {new_id} overlaps with cidr {old} of subnet {old_id}"))
+}
+
+fn drop_gateway(plan: &mut Plan, router: &mut Router) -> Result<(), Trouble> {
+    let Some(gateway) = router.gateway.take() else { return Ok(()) };
+    let needed = plan
+        .rows
+        .find::<FloatingIp>(Index::Owner, &router.id)
+        .any(|fip| fip.value.router_id.as_deref() == Some(&router.id));
+    if needed {
+        return Err(Trouble::conflict(
+            "RouterExternalGatewayInUseByFloatingIp",
+            format!(
+                "Gateway cannot be updated for router {}, since a gateway to external network {} is required by one or more floating IPs.",
+                router.id, gateway.network_id
+            ),
+        ));
+    }
+    if let Some(port) = plan.get::<Port>(&gateway.port_id) {
+        plan.remove(&port.key());
+    }
+    Ok(())
+}

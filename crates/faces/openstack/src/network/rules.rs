@@ -1,0 +1,308 @@
+//! `/security-group-rules`
+
+use model::{Direction, Index, PROTOCOLS, Resource, SecurityGroup, SecurityGroupRule, Time};
+use serde_json::{Map, Value, json};
+
+use super::ask::{Ask, Plan};
+use super::attrs::{Attr, Body, DESCRIPTION, Is, free, python_list, shown, shown_value};
+use super::cidr::Cidr;
+use super::noun::{Look, Noun, Standard};
+use super::trouble::{Trouble, not_found};
+
+const ATTRS: &[Attr] = &[
+    shown("id"),
+    free("description", DESCRIPTION),
+    free("security_group_id", Is::Text(36)).once().required(),
+    free("direction", Is::OneOf(&["ingress", "egress"])).once().required(),
+    free("ethertype", Is::Any).once(),
+    free("protocol", Is::Any).once(),
+    free("port_range_min", Is::Any).once(),
+    free("port_range_max", Is::Any).once(),
+    free("remote_ip_prefix", Is::Any).once(),
+    free("remote_group_id", Is::Any).once(),
+    shown("normalized_cidr"),
+    shown("belongs_to_default_sg"),
+];
+
+/// Protocols whose rules may name ports.
+const WITH_PORTS: &[u8] = &[6, 17, 33, 132, 136];
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+impl Noun for SecurityGroupRule {
+    const ONE: &'static str = "security_group_rule";
+    const MANY: &'static str = "security_group_rules";
+
+    fn attrs() -> &'static [Attr] {
+        ATTRS
+    }
+
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        let default = look.rows.get::<SecurityGroup>(&value.group_id).is_some_and(|g| g.value.name == "default");
+        let normal = value.remote_ip_prefix.as_deref().and_then(|p| Cidr::parse(p).ok()).map(|c| c.to_string());
+        into.insert("security_group_id".into(), json!(value.group_id));
+        into.insert("direction".into(), json!(value.direction));
+        into.insert("ethertype".into(), json!(if value.ipv6 { "IPv6" } else { "IPv4" }));
+        into.insert("protocol".into(), json!(value.protocol));
+        into.insert("port_range_min".into(), json!(value.port_min));
+        into.insert("port_range_max".into(), json!(value.port_max));
+        into.insert("remote_ip_prefix".into(), json!(value.remote_ip_prefix));
+        into.insert("remote_group_id".into(), json!(value.remote_group_id));
+        into.insert("normalized_cidr".into(), json!(normal));
+        into.insert("belongs_to_default_sg".into(), json!(default));
+    }
+
+    fn standard(&self) -> Standard<'_> {
+        Standard {
+            id: &self.id,
+            project_id: &self.project_id,
+            name: None,
+            description: &self.description,
+            tags: None,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        None
+    }
+
+    fn updated_mut(&mut self) -> &mut Time {
+        &mut self.updated_at
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, _project: String, body: &Body) -> Result<Self, Trouble> {
+        let group_id = body.text("security_group_id").unwrap_or_default();
+        let prefix = prefix(body.value("remote_ip_prefix"))?;
+        let ipv6 = ethertype(body.value("ethertype"))?;
+        let protocol = protocol(body.value("protocol"))?;
+        let remote_group_id = match body.value("remote_group_id") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(shown_value(value)),
+        };
+        let min = number(body.value("port_range_min"))?;
+        let max = number(body.value("port_range_max"))?;
+        let group = own_group(plan, ask, &group_id)?;
+        let mut rule = SecurityGroupRule {
+            id: uuid::Uuid::new_v4().to_string(),
+            project_id: group.project_id.clone(),
+            group_id: group.id.clone(),
+            direction: if body.text("direction").as_deref() == Some("egress") {
+                Direction::Egress
+            } else {
+                Direction::Ingress
+            },
+            ipv6,
+            protocol,
+            port_min: None,
+            port_max: None,
+            remote_ip_prefix: prefix.map(|(text, _)| text),
+            remote_group_id,
+            description: body.text("description").unwrap_or_default(),
+            created_at: ask.now,
+            updated_at: ask.now,
+        };
+        check_ethertype(&rule)?;
+        (rule.port_min, rule.port_max) = ports(&rule, min, max)?;
+        if rule.remote_ip_prefix.is_some() && rule.remote_group_id.is_some() {
+            return Err(Trouble::bad(
+                "SecurityGroupMultipleRemoteEntites",
+                "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
+            ));
+        }
+        if let Some(remote) = &rule.remote_group_id {
+            own_group(plan, ask, remote)?;
+            plan.hold::<SecurityGroup>(remote);
+        }
+        let mut others = plan.rows.find::<SecurityGroupRule>(Index::Owner, &group.id);
+        if let Some(same) = others.find(|other| same_meaning(other.value, &rule)) {
+            return Err(Trouble::conflict(
+                "SecurityGroupRuleExists",
+                format!("Security group rule already exists. Rule id is {}.", same.value.id),
+            ));
+        }
+        drop(others);
+        touch_group(plan, ask, group);
+        Ok(rule)
+    }
+
+    fn update(_plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        body.set_text("description", &mut value.description);
+        Ok(())
+    }
+
+    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
+        touch_group(plan, ask, plan.need(&value.group_id)?);
+        Ok(())
+    }
+}
+
+/// A group's revision tells clients whether its rules changed.
+fn touch_group(plan: &mut Plan, ask: &Ask, mut group: SecurityGroup) {
+    group.updated_at = ask.now;
+    plan.put(group);
+}
+
+fn own_group(plan: &Plan, ask: &Ask, id: &str) -> Result<SecurityGroup, Trouble> {
+    let look = Look { rows: &plan.rows, who: &ask.who };
+    let entry = plan.rows.get::<SecurityGroup>(id).filter(|g| SecurityGroup::sees(&look, g.value));
+    entry.map(|g| g.value.clone()).ok_or_else(|| not_found(SecurityGroup::KIND, id))
+}
+
+fn same_meaning(a: &SecurityGroupRule, b: &SecurityGroupRule) -> bool {
+    a.direction == b.direction
+        && a.ipv6 == b.ipv6
+        && a.protocol_number() == b.protocol_number()
+        && (a.port_min, a.port_max) == (b.port_min, b.port_max)
+        && a.remote_group_id == b.remote_group_id
+        && network_of(a) == network_of(b)
+}
+
+/// `0.0.0.0/0` says the same as no prefix at all.
+fn network_of(rule: &SecurityGroupRule) -> Option<Cidr> {
+    rule.remote_ip_prefix.as_deref().and_then(|p| Cidr::parse(p).ok()).filter(|cidr| cidr.prefix > 0)
+}
+
+fn ethertype(value: Option<&Value>) -> Result<bool, Trouble> {
+    let Some(value) = value else { return Ok(false) };
+    match value.as_str().map(str::to_ascii_lowercase).as_deref() {
+        Some("ipv4") => Ok(false),
+        Some("ipv6") => Ok(true),
+        _ => Err(Trouble::bad(
+            "SecurityGroupRuleInvalidEtherType",
+            format!(
+                "Security group rule for ethertype '{}' not supported. Allowed values are ['IPv4', 'IPv6'].",
+                shown_value(value)
+            ),
+        )),
+    }
+}
+
+fn protocol(value: Option<&Value>) -> Result<Option<String>, Trouble> {
+    let Some(value) = value else { return Ok(None) };
+    let bad = || {
+        let names = python_list(PROTOCOLS.iter().map(|(name, _)| *name));
+        Trouble::bad(
+            "SecurityGroupRuleInvalidProtocol",
+            format!(
+                "Security group rule protocol {} not supported. Only protocol values {names} and integer representations [0 to 255] are supported.",
+                shown_value(value)
+            ),
+        )
+    };
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) => text.to_ascii_lowercase(),
+        Value::Number(number) => number.to_string(),
+        _ => return Err(bad()),
+    };
+    match text.as_str() {
+        "any" | "0" | "" => Ok(None),
+        text if text.parse::<u8>().is_ok() || PROTOCOLS.iter().any(|(name, _)| *name == text) => {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err(bad()),
+    }
+}
+
+fn prefix(value: Option<&Value>) -> Result<Option<(String, Cidr)>, Trouble> {
+    let text = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.is_empty() => return Ok(None),
+        Some(value) => shown_value(value),
+    };
+    let bad = || Trouble::bad("InvalidCIDR", format!("Invalid CIDR {text} given as IP prefix."));
+    let cidr = Cidr::parse(&text).map_err(|()| bad())?;
+    // As given; an address alone is a range of one.
+    let shown = if text.contains('/') { text.clone() } else { cidr.to_string() };
+    Ok(Some((shown, cidr)))
+}
+
+/// A port or an ICMP type as a number, however it was written; the bounds depend on the protocol.
+fn number(value: Option<&Value>) -> Result<Option<i64>, Trouble> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            let number = value.as_i64().or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()));
+            let number = number.filter(|n| (0..=65535).contains(n));
+            number.map(Some).ok_or_else(|| {
+                Trouble::bad("SecurityGroupInvalidPortValue", format!("Invalid value for port {}", shown_value(value)))
+            })
+        }
+    }
+}
+
+fn check_ethertype(rule: &SecurityGroupRule) -> Result<(), Trouble> {
+    let shown = if rule.ipv6 { "IPv6" } else { "IPv4" };
+    if let Some(prefix) = &rule.remote_ip_prefix
+        && prefix.contains(':') != rule.ipv6
+    {
+        return Err(Trouble::bad(
+            "SecurityGroupRuleParameterConflict",
+            format!("Conflicting value ethertype {shown} for CIDR {prefix}"),
+        ));
+    }
+    if let Some(protocol) = rule.protocol.as_deref().filter(|p| p.starts_with("ipv6-") || *p == "icmpv6")
+        && !rule.ipv6
+    {
+        return Err(Trouble::bad(
+            "SecurityGroupEthertypeConflictWithProtocol",
+            format!("Invalid ethertype {shown} for protocol {protocol}."),
+        ));
+    }
+    Ok(())
+}
+
+/// Ports, or ICMP type and code, checked against the protocol.
+fn ports(rule: &SecurityGroupRule, min: Option<i64>, max: Option<i64>) -> Result<(Option<u16>, Option<u16>), Trouble> {
+    let number = rule.protocol_number();
+    let small = |n: Option<i64>| n.and_then(|n| u16::try_from(n).ok());
+    match number {
+        _ if min.is_none() && max.is_none() => {}
+        None => {
+            return Err(Trouble::bad(
+                "SecurityGroupProtocolRequiredWithPorts",
+                "Must also specify protocol if port range is given.",
+            ));
+        }
+        Some(ICMP | ICMPV6) => {
+            for (value, field, attr) in [(min, "type", "port-range-min"), (max, "code", "port-range-max")] {
+                if let Some(value) = value.filter(|v| *v > 255) {
+                    return Err(Trouble::bad(
+                        "SecurityGroupInvalidIcmpValue",
+                        format!("Invalid value for ICMP {field} ({attr}) {value}. It must be 0 to 255."),
+                    ));
+                }
+            }
+            if let (None, Some(code)) = (min, max) {
+                return Err(Trouble::bad(
+                    "SecurityGroupMissingIcmpType",
+                    format!("ICMP code (port-range-max) {code} is provided but ICMP type (port-range-min) is missing."),
+                ));
+            }
+        }
+        Some(number) if WITH_PORTS.contains(&number) => {
+            let ordered = matches!((min, max), (Some(min), Some(max)) if min <= max);
+            if !ordered {
+                return Err(Trouble::bad(
+                    "SecurityGroupInvalidPortRange",
+                    "For TCP/UDP protocols, port_range_min must be <= port_range_max",
+                ));
+            }
+            if min == Some(0) {
+                return Err(Trouble::bad("SecurityGroupInvalidPortValue", "Invalid value for port 0"));
+            }
+        }
+        Some(_) => {
+            return Err(Trouble::bad(
+                "SecurityGroupInvalidProtocolForPort",
+                format!(
+                    "Ports cannot be specified for protocol {}. Ports are only supported for ['dccp', 'sctp', 'tcp', 'udp', 'udplite'].",
+                    rule.protocol.as_deref().unwrap_or("")
+                ),
+            ));
+        }
+    }
+    Ok((small(min), small(max)))
+}

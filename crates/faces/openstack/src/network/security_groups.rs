@@ -1,0 +1,170 @@
+//! `/security-groups`
+
+use model::{Direction, Index, Object, Port, Realm, Resource, SecurityGroup, SecurityGroupRule, Time};
+use serde_json::{Map, Value, json};
+
+use super::ask::{Ask, Plan};
+use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
+use super::noun::{Look, Noun, Standard, render};
+use super::tags;
+use super::trouble::Trouble;
+
+const ATTRS: &[Attr] = &[
+    shown("id"),
+    free("name", NAME),
+    free("description", DESCRIPTION),
+    free("tags", Is::TextList).once(),
+    shown("security_group_rules"),
+];
+
+/// The name of the group that every project has.
+const DEFAULT: &str = "default";
+
+impl Noun for SecurityGroup {
+    const ONE: &'static str = "security_group";
+    const MANY: &'static str = "security_groups";
+
+    fn attrs() -> &'static [Attr] {
+        ATTRS
+    }
+
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        let rules = look.rows.find::<SecurityGroupRule>(Index::Owner, &value.id).map(|rule| render(look, rule));
+        into.insert("security_group_rules".into(), json!(rules.collect::<Vec<_>>()));
+    }
+
+    fn standard(&self) -> Standard<'_> {
+        Standard {
+            id: &self.id,
+            project_id: &self.project_id,
+            name: Some(&self.name),
+            description: &self.description,
+            tags: Some(&self.tags),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.tags)
+    }
+
+    fn updated_mut(&mut self) -> &mut Time {
+        &mut self.updated_at
+    }
+
+    fn before_list(plan: &mut Plan, ask: &Ask) -> Result<(), Trouble> {
+        if let Some(project) = ask.who.project_id() {
+            default_group(plan, project, ask.now);
+        }
+        Ok(())
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+        let name = body.text("name").unwrap_or_default();
+        not_default(&name)?;
+        default_group(plan, &project, ask.now);
+        let group = SecurityGroup {
+            id: uuid::Uuid::new_v4().to_string(),
+            project_id: project.clone(),
+            name,
+            description: body.text("description").unwrap_or_default(),
+            stateful: true,
+            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
+            created_at: ask.now,
+            updated_at: ask.now,
+        };
+        for ipv6 in [false, true] {
+            plan.put(SecurityGroupRule {
+                id: uuid::Uuid::new_v4().to_string(),
+                project_id: project.clone(),
+                group_id: group.id.clone(),
+                direction: Direction::Egress,
+                ipv6,
+                protocol: None,
+                port_min: None,
+                port_max: None,
+                remote_ip_prefix: None,
+                remote_group_id: None,
+                description: String::new(),
+                created_at: ask.now,
+                updated_at: ask.now,
+            });
+        }
+        Ok(group)
+    }
+
+    fn update(_plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        if let Some(name) = body.text("name").filter(|name| *name != value.name) {
+            if value.name == DEFAULT {
+                return Err(Trouble::conflict(
+                    "SecurityGroupCannotUpdateDefault",
+                    "Updating default security group not allowed.",
+                ));
+            }
+            not_default(&name)?;
+            value.name = name;
+        }
+        body.set_text("description", &mut value.description);
+        Ok(())
+    }
+
+    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
+        if value.name == DEFAULT && !ask.who.is_admin() {
+            return Err(Trouble::conflict(
+                "SecurityGroupCannotRemoveDefault",
+                "Insufficient rights for removing default security group.",
+            ));
+        }
+        let realm = value.realm();
+        let in_use = plan.rows.within::<Port>(&realm).any(|port| port.value.security_groups.contains(&value.id));
+        if in_use {
+            let message = format!("Security Group {} in use.", value.id);
+            return Err(Trouble::conflict("SecurityGroupInUse", message));
+        }
+        // Rules of other groups that let this one in go with it.
+        let rules: Vec<_> = plan
+            .rows
+            .within::<SecurityGroupRule>(&realm)
+            .filter(|r| r.value.group_id == value.id || r.value.remote_group_id.as_ref() == Some(&value.id))
+            .map(|r| r.row.key.clone())
+            .collect();
+        for key in rules {
+            plan.remove(&key);
+        }
+        Ok(())
+    }
+}
+
+fn not_default(name: &str) -> Result<(), Trouble> {
+    if name.eq_ignore_ascii_case(DEFAULT) {
+        return Err(Trouble::conflict(
+            "SecurityGroupDefaultAlreadyExists",
+            "Default security group already exists.",
+        ));
+    }
+    Ok(())
+}
+
+/// The id of the project's default group, which is made if there is none.
+pub fn default_group(plan: &mut Plan, project: &str, now: Time) -> String {
+    let realm = Realm::project(project);
+    let there = plan.rows.within::<SecurityGroup>(&realm).find(|g| g.value.name == DEFAULT);
+    if let Some(group) = there {
+        return group.value.id.clone();
+    }
+    let (group, rules) = model::default_security_group(project, now);
+    let id = group.id.clone();
+    put_all(plan, [group]);
+    put_all(plan, rules);
+    id
+}
+
+fn put_all<T: Resource>(plan: &mut Plan, rows: impl IntoIterator<Item = T>)
+where
+    Object: From<T>,
+{
+    for row in rows {
+        plan.put(row);
+    }
+}

@@ -1,0 +1,453 @@
+//! `/subnets`
+
+use std::net::IpAddr;
+
+use model::{Index, Network, Port, Resource, Subnet, SubnetPool, Time};
+use serde_json::{Map, Value, json};
+
+use super::ask::{Ask, Plan};
+use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
+use super::cidr::{Cidr, number, version};
+use super::noun::{Look, Noun, Standard, referred};
+use super::trouble::Trouble;
+use super::{addresses, ports, subnetpools, tags};
+
+/// Neutron's limits.
+const MAX_NAMESERVERS: usize = 5;
+const MAX_HOST_ROUTES: usize = 20;
+
+const MODES: &[&str] = &["dhcpv6-stateful", "dhcpv6-stateless", "slaac"];
+
+const ATTRS: &[Attr] = &[
+    shown("id"),
+    free("name", NAME),
+    free("description", DESCRIPTION),
+    free("network_id", Is::Uuid).once().required(),
+    free("ip_version", Is::Int(4, 6)).once(),
+    free("cidr", Is::Cidr).once(),
+    free("prefixlen", Is::Int(0, 128)).once(),
+    free("subnetpool_id", Is::UuidOrNull).once(),
+    free("gateway_ip", Is::IpOrNull),
+    free("allocation_pools", Is::ObjectList),
+    free("dns_nameservers", Is::IpList),
+    free("host_routes", Is::ObjectList),
+    free("enable_dhcp", Is::Bool),
+    free("ipv6_ra_mode", Is::OneOfOrNull(MODES)).once(),
+    free("ipv6_address_mode", Is::OneOfOrNull(MODES)).once(),
+    free("service_types", Is::TextList),
+    free("tags", Is::TextList).once(),
+    shown("router:external"),
+];
+
+impl Noun for Subnet {
+    const ONE: &'static str = "subnet";
+    const MANY: &'static str = "subnets";
+
+    fn attrs() -> &'static [Attr] {
+        ATTRS
+    }
+
+    fn sees(look: &Look<'_>, value: &Self) -> bool {
+        let network = || look.rows.get::<Network>(&value.network_id);
+        look.view().sees(value) || network().is_some_and(|n| n.value.shared())
+    }
+
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        let pools = value.pools.iter().map(|(start, end)| json!({"start": start, "end": end}));
+        let external = look.rows.get::<Network>(&value.network_id).is_some_and(|n| n.value.external);
+        into.insert("network_id".into(), json!(value.network_id));
+        into.insert("ip_version".into(), json!(version(value.base)));
+        into.insert("cidr".into(), json!(value.cidr()));
+        into.insert("gateway_ip".into(), json!(value.gateway_ip));
+        into.insert("allocation_pools".into(), json!(pools.collect::<Vec<_>>()));
+        into.insert("enable_dhcp".into(), json!(value.enable_dhcp));
+        into.insert("dns_nameservers".into(), json!(value.dns_nameservers));
+        into.insert("host_routes".into(), routes_json(&value.host_routes));
+        into.insert("ipv6_ra_mode".into(), json!(value.ipv6_ra_mode));
+        into.insert("ipv6_address_mode".into(), json!(value.ipv6_address_mode));
+        into.insert("subnetpool_id".into(), json!(value.subnetpool_id));
+        into.insert("service_types".into(), json!(value.service_types));
+        into.insert("router:external".into(), json!(external));
+    }
+
+    fn standard(&self) -> Standard<'_> {
+        Standard {
+            id: &self.id,
+            project_id: &self.project_id,
+            name: Some(&self.name),
+            description: &self.description,
+            tags: Some(&self.tags),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.tags)
+    }
+
+    fn updated_mut(&mut self) -> &mut Time {
+        &mut self.updated_at
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, _project: String, body: &Body) -> Result<Self, Trouble> {
+        let network: Network = referred(plan, ask, &body.text("network_id").unwrap_or_default())?;
+        if !Network::changes(&Look { rows: &plan.rows, who: &ask.who }, &network) {
+            return Err(Trouble::policy("rule:create_subnet"));
+        }
+        if body.project().is_some_and(|p| p != network.project_id) && ask.who.is_admin() {
+            return Err(Trouble::invalid("A subnet belongs to the project of its network"));
+        }
+        let (cidr, pool) = range(plan, ask, body, &network)?;
+        let mut subnet = Subnet {
+            id: uuid::Uuid::new_v4().to_string(),
+            // Ports refer to subnets in the network's realm.
+            project_id: network.project_id.clone(),
+            network_id: network.id.clone(),
+            network_project_id: network.project_id.clone(),
+            name: body.text("name").unwrap_or_default(),
+            description: body.text("description").unwrap_or_default(),
+            base: cidr.base,
+            prefix: cidr.prefix,
+            gateway_ip: body.ip("gateway_ip").unwrap_or_else(|| Some(cidr.first_host())),
+            pools: Vec::new(),
+            enable_dhcp: body.bool("enable_dhcp").unwrap_or(true),
+            dns_nameservers: Vec::new(),
+            host_routes: Vec::new(),
+            ipv6_ra_mode: body.text("ipv6_ra_mode"),
+            ipv6_address_mode: body.text("ipv6_address_mode"),
+            subnetpool_id: pool,
+            service_types: Vec::new(),
+            dns_publish_fixed_ip: false,
+            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
+            created_at: ask.now,
+            updated_at: ask.now,
+        };
+        check_ipv6_modes(&subnet)?;
+        check_gateway(&subnet)?;
+        subnet.pools = match pools(body, &subnet)? {
+            Some(pools) => pools,
+            None => cidr.default_pools(subnet.gateway_ip),
+        };
+        set_common(&mut subnet, body)?;
+        check_gateway_outside_pools(&subnet)?;
+        check_overlap(plan, &subnet)?;
+        plan.put(subnet.clone());
+        touch_network(plan, ask, network);
+        addresses::give_automatic(plan, &subnet, ask.now);
+        ports::keep_dhcp_port(plan, &subnet, ask.now)?;
+        Ok(subnet)
+    }
+
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        body.set_text("name", &mut value.name);
+        body.set_text("description", &mut value.description);
+        body.set_bool("enable_dhcp", &mut value.enable_dhcp);
+        if let Some(gateway) = body.ip("gateway_ip")
+            && gateway != value.gateway_ip
+        {
+            gateway_unused(plan, value)?;
+            value.gateway_ip = gateway;
+            check_gateway(value)?;
+        }
+        if let Some(pools) = pools(body, value)? {
+            value.pools = pools;
+        }
+        set_common(value, body)?;
+        check_gateway_outside_pools(value)?;
+        check_ipv6_modes(value)?;
+        plan.put(value.clone());
+        touch_network(plan, ask, plan.need(&value.network_id)?);
+        ports::keep_dhcp_port(plan, value, ask.now)
+    }
+
+    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
+        let on_it: Vec<Port> = ports_on(plan, &value);
+        let automatic = addresses::is_automatic(&value);
+        let stays = |p: &&Port| p.device_owner != ports::DHCP && (!automatic || ports::is_routers(p));
+        if let Some(port) = on_it.iter().find(stays) {
+            return Err(Trouble::conflict(
+                "SubnetInUse",
+                format!(
+                    "Unable to complete operation on subnet {}: One or more ports have an IP allocation from this subnet. Port {} is one of them.",
+                    value.id, port.id
+                ),
+            ));
+        }
+        for mut port in on_it {
+            port.fixed_ips.retain(|fixed| fixed.subnet_id != value.id);
+            if port.device_owner == ports::DHCP && port.fixed_ips.is_empty() {
+                plan.remove(&port.key());
+            } else {
+                port.updated_at = ask.now;
+                plan.put(port);
+            }
+        }
+        touch_network(plan, ask, plan.need(&value.network_id)?);
+        Ok(())
+    }
+}
+
+/// The ports that have an address of the subnet.
+pub fn ports_on(plan: &Plan, subnet: &Subnet) -> Vec<Port> {
+    plan.rows
+        .find::<Port>(Index::Network, &subnet.network_id)
+        .filter(|port| port.value.fixed_ips.iter().any(|fixed| fixed.subnet_id == subnet.id))
+        .map(|port| port.value.clone())
+        .collect()
+}
+
+/// Subnets of a network are made and changed one after the other: two at once, which could overlap, both write it.
+fn touch_network(plan: &mut Plan, ask: &Ask, mut network: Network) {
+    network.updated_at = ask.now;
+    plan.put(network);
+}
+
+/// The subnet's range: as asked for, or cut from a pool.
+fn range(plan: &mut Plan, ask: &Ask, body: &Body, network: &Network) -> Result<(Cidr, Option<String>), Trouble> {
+    let wanted = body.text("cidr").and_then(|t| Cidr::parse(&t).ok());
+    let ip_version = match body.int("ip_version") {
+        Some(5) => return Err(Trouble::attribute("ip_version", "'5' is not in [4, 6].")),
+        version => version,
+    };
+    if let (Some(cidr), Some(v)) = (&wanted, ip_version)
+        && i64::from(version(cidr.base)) != v
+    {
+        return Err(Trouble::invalid(format!("cidr {cidr} does not match the ip_version '{v}'")));
+    }
+    if wanted.is_some_and(|cidr| cidr.prefix == 0) {
+        return Err(Trouble::invalid("0 is not allowed as CIDR prefix length"));
+    }
+    if wanted.is_some() && body.has("prefixlen") {
+        return Err(Trouble::bad_request("subnets", "cidr and prefixlen must not be supplied together"));
+    }
+    let Some(pool_id) = body.text("subnetpool_id") else {
+        if ip_version.is_none() {
+            return Err(Trouble::http_bad("Failed to parse request. Required attribute 'ip_version' not specified"));
+        }
+        let message = "a subnetpool must be specified in the absence of a cidr";
+        return wanted.map(|cidr| (cidr, None)).ok_or_else(|| Trouble::bad_request("subnets", message));
+    };
+    let pool: SubnetPool = referred(plan, ask, &pool_id)?;
+    let length = body.int("prefixlen").and_then(|n| u8::try_from(n).ok());
+    let cidr = subnetpools::cut(plan, ask, &pool, &network.project_id, wanted, length, ip_version)?;
+    Ok((cidr, Some(pool_id)))
+}
+
+/// What can be set at any time and needs no look at other rows.
+fn set_common(subnet: &mut Subnet, body: &Body) -> Result<(), Trouble> {
+    if let Some(servers) = body.ips("dns_nameservers") {
+        if servers.len() > MAX_NAMESERVERS {
+            return Err(Trouble::bad(
+                "DNSNameServersExhausted",
+                format!(
+                    "Unable to complete operation for {}. The number of DNS nameservers exceeds the limit {MAX_NAMESERVERS}.",
+                    subnet.id
+                ),
+            ));
+        }
+        if let Some(other) = servers.iter().find(|ip| ip.is_ipv4() != subnet.base.is_ipv4()) {
+            return Err(Trouble::invalid(format!(
+                "dns_nameserver '{other}' does not match the ip_version '{}'",
+                version(subnet.base)
+            )));
+        }
+        subnet.dns_nameservers = servers;
+    }
+    if let Some(routes) = body.value("host_routes") {
+        subnet.host_routes = routes_of("host_routes", routes, MAX_HOST_ROUTES, |limit| {
+            Trouble::bad(
+                "HostRoutesExhausted",
+                format!(
+                    "Unable to complete operation for {}. The number of host routes exceeds the limit {limit}.",
+                    subnet.id
+                ),
+            )
+        })?;
+        let foreign = |(destination, hop): &&(String, IpAddr)| {
+            hop.is_ipv4() != subnet.base.is_ipv4() || destination.contains(':') == subnet.base.is_ipv4()
+        };
+        if let Some((destination, hop)) = subnet.host_routes.iter().find(foreign) {
+            return Err(Trouble::invalid(format!("Invalid route: {destination} via {hop}")));
+        }
+    }
+    if let Some(types) = body.texts("service_types") {
+        let known = |t: &str| ["network:", "compute:", "kubernetes:", "baremetal:"].iter().any(|p| t.starts_with(p));
+        if let Some(bad) = types.iter().find(|t| !known(t)) {
+            return Err(Trouble::bad(
+                "InvalidSubnetServiceType",
+                format!("Subnet service type {bad} does not correspond to a valid device owner."),
+            ));
+        }
+        subnet.service_types = types;
+    }
+    Ok(())
+}
+
+/// `[{"destination": …, "nexthop": …}]`
+pub fn routes_of(
+    attribute: &str,
+    given: &Value,
+    limit: usize,
+    too_many: impl Fn(usize) -> Trouble,
+) -> Result<Vec<(String, IpAddr)>, Trouble> {
+    let given = given.as_array().map(Vec::as_slice).unwrap_or_default();
+    if given.len() > limit {
+        return Err(too_many(limit));
+    }
+    let mut routes: Vec<(String, IpAddr)> = Vec::new();
+    for route in given {
+        let bad = |reason: String| Trouble::attribute(attribute, reason);
+        if let Some(extra) =
+            route.as_object().into_iter().flatten().map(|(k, _)| k).find(|k| *k != "destination" && *k != "nexthop")
+        {
+            return Err(bad(format!("Invalid data format for hostroute: '{extra}' is not a key of a route.")));
+        }
+        let text = |name: &str| route[name].as_str().unwrap_or("");
+        let (destination, hop) = (text("destination"), text("nexthop"));
+        let cidr = Cidr::parse(destination).map_err(|()| bad(format!("'{destination}' is not a valid IP subnet.")))?;
+        if !destination.contains('/') || cidr.to_string() != normal(destination) {
+            return Err(bad(format!(
+                "'{destination}' isn't a recognized IP subnet cidr, '{cidr}' is recommended."
+            )));
+        }
+        let hop: IpAddr = hop.parse().map_err(|_| bad(format!("'{hop}' is not a valid IP address.")))?;
+        let route = (cidr.to_string(), hop);
+        if routes.contains(&route) {
+            return Err(bad(format!("Duplicate hostroute '{destination}' via '{hop}'.")));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
+}
+
+/// The same CIDR with its address written in the shortest way.
+fn normal(text: &str) -> String {
+    match text.split_once('/') {
+        Some((ip, prefix)) => match ip.parse::<IpAddr>() {
+            Ok(ip) => format!("{ip}/{prefix}"),
+            Err(_) => text.to_owned(),
+        },
+        None => text.to_owned(),
+    }
+}
+
+pub fn routes_json(routes: &[(String, IpAddr)]) -> Value {
+    json!(routes.iter().map(|(d, n)| json!({"destination": d, "nexthop": n})).collect::<Vec<_>>())
+}
+
+fn check_ipv6_modes(subnet: &Subnet) -> Result<(), Trouble> {
+    let (ra, address) = (subnet.ipv6_ra_mode.as_deref(), subnet.ipv6_address_mode.as_deref());
+    if subnet.base.is_ipv4() {
+        return match (ra, address) {
+            (Some(_), _) => Err(Trouble::invalid("ipv6_ra_mode is not valid when ip_version is 4")),
+            (_, Some(_)) => Err(Trouble::invalid("ipv6_address_mode is not valid when ip_version is 4")),
+            _ => Ok(()),
+        };
+    }
+    if !subnet.enable_dhcp && (ra.is_some() || address.is_some()) {
+        return Err(Trouble::invalid(
+            "ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False",
+        ));
+    }
+    if let (Some(ra), Some(address)) = (ra, address)
+        && ra != address
+    {
+        return Err(Trouble::invalid(format!(
+            "ipv6_ra_mode set to '{ra}' with ipv6_address_mode set to '{address}' is not valid. If both attributes are set, they must be the same value"
+        )));
+    }
+    if addresses::is_automatic(subnet) && subnet.prefix != 64 {
+        return Err(Trouble::invalid(format!(
+            "Invalid CIDR {} for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64",
+            subnet.cidr()
+        )));
+    }
+    Ok(())
+}
+
+fn check_gateway(subnet: &Subnet) -> Result<(), Trouble> {
+    let Some(gateway) = subnet.gateway_ip else { return Ok(()) };
+    let cidr = Cidr::of(subnet);
+    if gateway.is_ipv4() != subnet.base.is_ipv4() {
+        let v = version(subnet.base);
+        return Err(Trouble::invalid(format!("gateway_ip '{gateway}' does not match the ip_version '{v}'")));
+    }
+    if cidr.contains(gateway) && !cidr.host_address(gateway) && gateway.is_ipv4() {
+        return Err(Trouble::invalid("Gateway is not valid on subnet"));
+    }
+    Ok(())
+}
+
+fn check_gateway_outside_pools(subnet: &Subnet) -> Result<(), Trouble> {
+    let Some(gateway) = subnet.gateway_ip else { return Ok(()) };
+    let inside = |(a, b): &&(IpAddr, IpAddr)| (number(*a)..=number(*b)).contains(&number(gateway));
+    match subnet.pools.iter().find(inside) {
+        Some((a, b)) => Err(Trouble::conflict(
+            "GatewayConflictWithAllocationPools",
+            format!("Gateway ip {gateway} conflicts with allocation pool {a}-{b}."),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The gateway's address must not change under a router that holds it.
+fn gateway_unused(plan: &Plan, subnet: &Subnet) -> Result<(), Trouble> {
+    let holder = ports_on(plan, subnet).into_iter().find(|port| {
+        port.device_owner == ports::INTERFACE && port.fixed_ips.iter().any(|f| Some(f.ip) == subnet.gateway_ip)
+    });
+    match (holder, subnet.gateway_ip) {
+        (Some(port), Some(ip)) => Err(Trouble::conflict(
+            "GatewayIpInUse",
+            format!("Current gateway ip {ip} already in use by port {}. Unable to update.", port.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The allocation pools asked for, sorted; `None` if the request does not say.
+fn pools(body: &Body, subnet: &Subnet) -> Result<Option<Vec<(IpAddr, IpAddr)>>, Trouble> {
+    let Some(given) = body.value("allocation_pools").and_then(Value::as_array) else { return Ok(None) };
+    let cidr = Cidr::of(subnet);
+    let mut pools = Vec::with_capacity(given.len());
+    for pool in given {
+        let bad = || Trouble::bad("InvalidAllocationPool", format!("The allocation pool {pool} is not valid."));
+        let ip = |name: &str| pool[name].as_str().and_then(|t| t.parse::<IpAddr>().ok());
+        let (Some(start), Some(end)) = (ip("start"), ip("end")) else { return Err(bad()) };
+        let same = start.is_ipv4() == end.is_ipv4() && start.is_ipv4() == subnet.base.is_ipv4();
+        if !same || number(end) < number(start) || pool.as_object().is_none_or(|o| o.len() != 2) {
+            return Err(bad());
+        }
+        if !cidr.host_address(start) || !cidr.host_address(end) {
+            return Err(Trouble::bad(
+                "OutOfBoundsAllocationPool",
+                format!("The allocation pool {start}-{end} spans beyond the subnet cidr {cidr}."),
+            ));
+        }
+        pools.push((start, end));
+    }
+    pools.sort_by_key(|(start, _)| number(*start));
+    for pair in pools.windows(2) {
+        if let [(a, b), (c, d)] = pair
+            && number(*c) <= number(*b)
+        {
+            return Err(Trouble::conflict(
+                "OverlappingAllocationPools",
+                format!("Found overlapping allocation pools: {a}-{b} {c}-{d} for subnet {cidr}."),
+            ));
+        }
+    }
+    Ok(Some(pools))
+}
+
+fn check_overlap(plan: &Plan, subnet: &Subnet) -> Result<(), Trouble> {
+    let cidr = Cidr::of(subnet);
+    let mut others = plan.rows.find::<Subnet>(Index::Network, &subnet.network_id);
+    if others.any(|other| Cidr::of(other.value).overlaps(&cidr)) {
+        return Err(Trouble::invalid(format!(
+            "Requested subnet with cidr: {cidr} for network: {} overlaps with another subnet",
+            subnet.network_id
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Rows that a compute test needs around the API: a network, an image, flavors, a host, and what planners and agents do.
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
+use model::*;
+
+use crate::common::Harness;
+
+/// Ids of what is there.
+pub struct Rows {
+    pub image: String,
+    pub network: String,
+    pub subnet: String,
+    /// Too small for the image.
+    pub tiny: String,
+    pub small: String,
+    pub large: String,
+    /// Larger than the host.
+    pub giant: String,
+}
+
+/// The row, or the fault of its absence.
+pub fn at<'a, T: Resource>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, T>, Fault> {
+    snapshot.get::<T>(id).ok_or_else(|| Fault::not_found(T::KIND, id))
+}
+
+fn flavor(name: &str, ram: u64, disk: u64) -> Flavor {
+    Flavor {
+        id: uuid::Uuid::new_v4().to_string(),
+        name: name.into(),
+        description: None,
+        vcpus: 1,
+        ram,
+        disk,
+        ephemeral: 0,
+        swap: 0,
+        is_public: true,
+        access: vec![],
+        extra_specs: Default::default(),
+    }
+}
+
+fn image(now: Time) -> Image {
+    Image {
+        id: uuid::Uuid::new_v4().to_string(),
+        project_id: String::new(),
+        name: Some("guest".into()),
+        visibility: Visibility::Public,
+        status: ImageStatus::Active,
+        disk_format: Some("raw".into()),
+        container_format: Some("bare".into()),
+        min_disk: 0,
+        min_ram: 64,
+        protected: false,
+        os_hidden: false,
+        tags: vec![],
+        properties: Default::default(),
+        members: Default::default(),
+        blob: Some("00".into()),
+        size: Some(1 << 20),
+        checksum: None,
+        os_hash_value: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn network(project: &str, now: Time) -> Network {
+    Network {
+        id: uuid::Uuid::new_v4().to_string(),
+        project_id: project.into(),
+        name: "private".into(),
+        description: String::new(),
+        admin_state_up: true,
+        shared: false,
+        external: false,
+        is_default: false,
+        port_security_enabled: true,
+        mtu: 1450,
+        vni: 77,
+        dns_domain: String::new(),
+        tags: vec![],
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn subnet(network: &Network) -> Subnet {
+    Subnet {
+        id: uuid::Uuid::new_v4().to_string(),
+        project_id: network.project_id.clone(),
+        network_id: network.id.clone(),
+        network_project_id: network.project_id.clone(),
+        name: String::new(),
+        description: String::new(),
+        base: "10.1.0.0".parse().unwrap(),
+        prefix: 24,
+        gateway_ip: Some("10.1.0.1".parse().unwrap()),
+        pools: vec![("10.1.0.5".parse().unwrap(), "10.1.0.200".parse().unwrap())],
+        enable_dhcp: true,
+        dns_nameservers: vec![],
+        host_routes: vec![],
+        ipv6_ra_mode: None,
+        ipv6_address_mode: None,
+        subnetpool_id: None,
+        service_types: vec![],
+        dns_publish_fixed_ip: false,
+        tags: vec![],
+        created_at: network.created_at,
+        updated_at: network.created_at,
+    }
+}
+
+fn host(now: Time) -> Host {
+    Host {
+        name: "node1".into(),
+        id: uuid::Uuid::new_v4().to_string(),
+        cpu_milli: 16_000,
+        memory_mib: 8192,
+        disk_gib: 100,
+        cores: 4,
+        enabled: true,
+        disabled_reason: None,
+        endpoint: "unix:/nowhere".into(),
+        underlay: None,
+        traits: vec!["COMPUTE_NODE".into(), "HW_CPU_X86_AVX2".into()],
+        status: HostStatus { heartbeat: Some(now), hypervisor_version: "10.0.2".into(), ..HostStatus::default() },
+        created_at: now,
+    }
+}
+
+impl Rows {
+    /// Makes all of it for the demo project.
+    pub async fn new(h: &Harness) -> Self {
+        let now = Time::now();
+        let (image, network, host) = (image(now), network(&h.demo_project, now), host(now));
+        let subnet = subnet(&network);
+        let flavors =
+            [flavor("m1.micro", 32, 1), flavor("m1.small", 256, 1), flavor("m1.big", 512, 2), flavor("m1.giant", 9000, 2)];
+        let [tiny, small, large, giant] = flavors.clone().map(|f| f.id);
+        let rows =
+            Self { image: image.id.clone(), network: network.id.clone(), subnet: subnet.id.clone(), tiny, small, large, giant };
+        let mut change = Change::new();
+        change.create(image).create(network).create(subnet).create(host);
+        for flavor in flavors {
+            change.create(flavor);
+        }
+        h.cloud.store.commit(&change).await.unwrap();
+        rows
+    }
+
+    /// Changes a row.
+    pub async fn edit<T: Resource>(&self, h: &Harness, id: &str, edit: impl Fn(&mut T))
+    where
+        Object: From<T>,
+    {
+        let done = h.cloud.store.transact(|snapshot| {
+            let mut change = Change::new();
+            change.edit(at::<T>(snapshot, id)?, &edit);
+            Ok((change, ()))
+        });
+        done.await.unwrap();
+    }
+
+    fn vm_id(h: &Harness, server: &str) -> String {
+        let snapshot = h.cloud.store.snapshot();
+        Vm::id(server, snapshot.get::<Server>(server).unwrap().incarnation)
+    }
+
+    /// What the planners and the host do for the server's current incarnation: ports, a VM on the host, a report.
+    pub async fn place(&self, h: &Harness, server: &str, host: &str, phase: VmPhase) {
+        let now = Time::now();
+        h.cloud
+            .store
+            .transact(|snapshot| {
+                let entry = at::<Server>(snapshot, server)?;
+                let mut change = Change::new();
+                for old in snapshot.find::<Vm>(Index::Owner, server) {
+                    change.delete(old);
+                }
+                change.create(Vm {
+                    server_id: server.into(),
+                    project_id: entry.project_id.clone(),
+                    incarnation: entry.incarnation,
+                    host: Some(host.into()),
+                    cpu_milli: entry.flavor.vcpus * 1000,
+                    memory_mib: entry.flavor.ram,
+                    disk_gib: entry.flavor.disk,
+                    deleting: false,
+                    decision: vec![],
+                    status: VmStatus { phase, ..VmStatus::default() },
+                    created_at: now,
+                });
+                let mut nics = entry.nics.clone();
+                for nic in nics.iter_mut().filter(|nic| nic.port_id.is_none()) {
+                    let port = self.port(snapshot, &entry, now);
+                    nic.port_id = Some(port.id.clone());
+                    change.create(port);
+                }
+                change.edit(entry, |s| {
+                    s.nics = nics;
+                    s.launched_at = Some(now);
+                });
+                Ok((change, ()))
+            })
+            .await
+            .unwrap();
+    }
+
+    fn port(&self, snapshot: &Snapshot, server: &Server, now: Time) -> Port {
+        let subnet = snapshot.get::<Subnet>(&self.subnet).unwrap();
+        let id = uuid::Uuid::new_v4().to_string();
+        Port {
+            project_id: server.project_id.clone(),
+            network_id: self.network.clone(),
+            network_project_id: subnet.network_project_id.clone(),
+            name: String::new(),
+            description: String::new(),
+            mac: Port::mac_from(&id, 0),
+            fixed_ips: vec![FixedIp { subnet_id: subnet.id.clone(), ip: allocate(snapshot, &subnet, &[]).unwrap() }],
+            device_id: server.id.clone(),
+            device_owner: "compute:nova".into(),
+            admin_state_up: true,
+            security_groups: vec![],
+            port_security_enabled: true,
+            allowed_address_pairs: vec![],
+            extra_dhcp_opts: vec![],
+            dns_name: server.hostname.clone(),
+            pod: None,
+            vnic_type: None,
+            binding_profile: None,
+            owned: true,
+            host: None,
+            status: PortStatus::Active,
+            tags: vec![],
+            created_at: now,
+            updated_at: now,
+            id,
+        }
+    }
+
+    /// What the host says of the current incarnation.
+    pub async fn report(&self, h: &Harness, server: &str, phase: VmPhase) {
+        self.edit::<Vm>(h, &Self::vm_id(h, server), |vm| vm.status.phase = phase).await;
+    }
+
+    /// The host has done all reboots.
+    pub async fn rebooted(&self, h: &Harness, server: &str) {
+        let wanted = h.cloud.store.snapshot().get::<Server>(server).unwrap().value.clone();
+        self.edit::<Vm>(h, &Self::vm_id(h, server), |vm| {
+            vm.status.soft_reboots = wanted.soft_reboots;
+            vm.status.hard_reboots = wanted.hard_reboots;
+        })
+        .await;
+    }
+
+    /// Nothing is left of a server that was deleted.
+    pub async fn vanish(&self, h: &Harness, server: &str) {
+        h.cloud
+            .store
+            .transact(|snapshot| {
+                let entry = at::<Server>(snapshot, server)?;
+                assert!(entry.deleting);
+                let mut change = Change::new();
+                for vm in snapshot.find::<Vm>(Index::Owner, server) {
+                    change.delete(vm);
+                }
+                for port in snapshot.find::<Port>(Index::Owner, server) {
+                    change.delete(port);
+                }
+                for action in snapshot.find::<ServerAction>(Index::Owner, server) {
+                    change.delete(action);
+                }
+                change.delete(entry);
+                Ok((change, ()))
+            })
+            .await
+            .unwrap();
+    }
+}

@@ -1,0 +1,72 @@
+//! Brings an OCI layout (a tar file) into the registry, as the cloud's own repository.
+
+use std::io::Read;
+use std::path::Path;
+
+use model::{Key, Kind, OciManifest, OciTag, Realm, Time};
+use serde_json::Value;
+
+use crate::manifests::{MAX_MANIFEST, refers};
+use crate::{Registry, sha256_of};
+
+/// Whether the cloud's own repository has a tag.
+pub fn is_known(store: &store::Store, repository: &str, tag: &str) -> bool {
+    let key = Key::new(Kind::OciTag, Realm::Cloud, format!("{repository}:{tag}"));
+    store.snapshot().at::<OciTag>(&key).is_some()
+}
+
+/// Brings the one image of a layout in under a name. The error is in words.
+pub async fn import(registry: &Registry, file: &Path, repository: &str, tag: &str) -> Result<(), String> {
+    let bad = |why: String| format!("{}: {why}", file.display());
+    let index = unpack(registry, file).map_err(bad)?;
+    let descriptor = &index["manifests"][0];
+    let digest = descriptor["digest"].as_str().unwrap_or_default();
+    let hex = sha256_of(digest).ok_or_else(|| bad("its index names no manifest".into()))?;
+    let bytes = registry.blobs.read(hex, MAX_MANIFEST).map_err(|e| bad(e.to_string()))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("its manifest: {e}")))?;
+    let manifest = OciManifest {
+        project_id: String::new(),
+        repository: repository.to_owned(),
+        digest: digest.to_owned(),
+        media_type: descriptor["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json").to_owned(),
+        size: bytes.len() as u64,
+        refers: refers(&value),
+        created_at: Time::now(),
+    };
+    for part in &manifest.refers {
+        if sha256_of(part).is_none_or(|hex| registry.blobs.size(hex).is_none()) {
+            return Err(bad(format!("it lacks {part}")));
+        }
+    }
+    registry.record(manifest, Some(tag.to_owned())).await.map_err(|refusal| bad(refusal.message))
+}
+
+/// Puts a layout's blobs into the store; its index.
+fn unpack(registry: &Registry, file: &Path) -> Result<Value, String> {
+    let text = |e: std::io::Error| e.to_string();
+    let mut archive = tar::Archive::new(std::fs::File::open(file).map_err(text)?);
+    let mut index = None;
+    for entry in archive.entries().map_err(text)? {
+        let mut entry = entry.map_err(text)?;
+        let path = entry.path().map_err(text)?.to_string_lossy().trim_start_matches("./").to_owned();
+        if path == "index.json" {
+            let mut bytes = Vec::new();
+            (&mut entry).take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(text)?;
+            index = Some(serde_json::from_slice(&bytes).map_err(|e| format!("its index: {e}"))?);
+        } else if let Some(hex) = path.strip_prefix("blobs/sha256/") {
+            let mut writer = registry.blobs.writer(u64::MAX).map_err(|e| e.to_string())?;
+            let mut buffer = vec![0u8; 1 << 20];
+            loop {
+                match entry.read(&mut buffer).map_err(text)? {
+                    0 => break,
+                    n => writer.write(&buffer[..n]).map_err(|e| e.to_string())?,
+                }
+            }
+            let written = writer.finish().map_err(|e| e.to_string())?;
+            if !hex.is_empty() && written.sha256 != hex {
+                return Err(format!("its blob {hex} has the digest {}", written.sha256));
+            }
+        }
+    }
+    index.ok_or_else(|| "it has no index.json".to_owned())
+}

@@ -1,0 +1,220 @@
+//! From what a user shows (a password, a token, an application credential) to a token.
+
+use jiff::SignedDuration;
+use model::{AppCredential, Domain, Fault, Index, Project, Snapshot, Time, User};
+
+use crate::payload::{Payload, Scoped};
+use crate::token::{self, unauthorized};
+use crate::{Gate, Principal, fernet, roles};
+
+/// A domain by id or name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainRef {
+    pub id: Option<String>,
+    pub name: Option<String>,
+}
+
+/// A user or project: by id, or by name and domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedRef {
+    pub id: Option<String>,
+    pub name: Option<String>,
+    pub domain: DomainRef,
+}
+
+/// What a user shows.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proof {
+    Password {
+        user: NamedRef,
+        password: String,
+    },
+    Token(String),
+    /// By id, or by name and user.
+    AppCredential {
+        id: Option<String>,
+        name: Option<String>,
+        user: NamedRef,
+        secret: String,
+    },
+}
+
+/// For what the token shall be valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Not said: the user's default project if there is one.
+    Default,
+    Unscoped,
+    Project(NamedRef),
+    Domain(DomainRef),
+    System,
+}
+
+/// What one proof showed.
+struct Shown {
+    user_id: String,
+    method: &'static str,
+    /// The token that was shown.
+    parent: Option<Principal>,
+    app_credential: Option<AppCredential>,
+}
+
+impl Gate {
+    /// Checks what is shown and makes a token. All proofs must be of the same user.
+    pub async fn login(&self, proofs: Vec<Proof>, wish: Wish) -> Result<(String, Principal), Fault> {
+        let now = Time::now();
+        // Tokens carry microseconds; what they say must not differ from what their maker was told.
+        let now = Time::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let mut shown = Vec::new();
+        for proof in proofs {
+            shown.push(self.show(proof, now).await?);
+        }
+        let first = shown.first().ok_or_else(unauthorized)?;
+        let user_id = first.user_id.clone();
+        if shown.iter().any(|s| s.user_id != user_id) {
+            return Err(unauthorized());
+        }
+        // A password check takes long: what counts are the rows after it.
+        let snapshot = self.store.snapshot();
+        let payload = self.payload(&snapshot, &shown, user_id, wish, now)?;
+        let principal = token::principal(&snapshot, &payload, now)?;
+        Ok((token::seal(&snapshot, &payload)?, principal))
+    }
+
+    async fn show(&self, proof: Proof, now: Time) -> Result<Shown, Fault> {
+        let snapshot = self.store.snapshot();
+        match proof {
+            Proof::Password { user, password } => {
+                let user = find_user(&snapshot, &user).filter(|user| token::user(&snapshot, &user.id).is_ok());
+                let hash = user.and_then(|user| user.password_hash.as_deref());
+                let right = self.passwords.check(&password, hash).await?;
+                let user = user.filter(|_| right).ok_or_else(unauthorized)?;
+                Ok(Shown { user_id: user.id.clone(), method: "password", parent: None, app_credential: None })
+            }
+            Proof::Token(token) => {
+                // Keystone looks the token up as a thing of its own: what is void is not found.
+                let parent = self.token(&token).await.map_err(|fault| match fault {
+                    Fault::Unauthorized(_) => Fault::NotFound { what: "token".into(), id: String::new() },
+                    other => other,
+                })?;
+                let app_credential = match &parent.app_credential_id {
+                    Some(id) => Some(token::app_credential(&snapshot, id, now)?.clone()),
+                    None => None,
+                };
+                Ok(Shown { user_id: parent.user_id.clone(), method: "token", parent: Some(parent), app_credential })
+            }
+            Proof::AppCredential { id, name, user, secret } => {
+                let credential = match (id, name) {
+                    (Some(id), _) => snapshot.get::<AppCredential>(&id).map(|c| c.value.clone()),
+                    (None, Some(name)) => find_user(&snapshot, &user).and_then(|user| {
+                        let mut own = snapshot.find::<AppCredential>(Index::Owner, &user.id);
+                        own.find(|c| c.name == name).map(|c| c.value.clone())
+                    }),
+                    (None, None) => None,
+                };
+                let credential = credential.filter(|c| token::app_credential(&snapshot, &c.id, now).is_ok());
+                let right = self.passwords.check(&secret, credential.as_ref().map(|c| c.secret_hash.as_str())).await?;
+                let credential = credential.filter(|_| right).ok_or_else(unauthorized)?;
+                let user_id = credential.user_id.clone();
+                Ok(Shown { user_id, method: "application_credential", parent: None, app_credential: Some(credential) })
+            }
+        }
+    }
+
+    fn payload(
+        &self,
+        snapshot: &Snapshot,
+        shown: &[Shown],
+        user_id: String,
+        wish: Wish,
+        now: Time,
+    ) -> Result<Payload, Fault> {
+        let parent = shown.iter().find_map(|s| s.parent.as_ref());
+        let credential = shown.iter().find_map(|s| s.app_credential.as_ref());
+        let scope = match credential {
+            Some(credential) => credential_scope(snapshot, credential, &wish, parent.is_some())?,
+            None => scope(snapshot, &user_id, wish)?,
+        };
+        let mut expires_at = now + self.lifetime;
+        // Keystone counts expiry in whole seconds, and clients compare the text.
+        expires_at -= SignedDuration::from_nanos(i64::from(expires_at.subsec_nanosecond()));
+        let mut audit_ids = vec![fernet::random_text::<16>()];
+        let mut methods: Vec<String> = shown.iter().map(|s| s.method.to_owned()).collect();
+        if let Some(parent) = parent {
+            // A token made from a token lives no longer than the first one did.
+            expires_at = expires_at.min(parent.expires_at);
+            audit_ids.extend(parent.audit_ids.last().cloned());
+            methods.extend(parent.methods.iter().filter(|m| *m != "token").cloned());
+        }
+        methods.dedup();
+        // Nor longer than the credential, which cannot be changed: so validation need not look at its expiry again.
+        expires_at = credential.and_then(|c| c.expires_at).map_or(expires_at, |end| expires_at.min(end));
+        let app_credential_id = credential.map(|c| c.id.clone());
+        Ok(Payload { user_id, methods, scope, app_credential_id, issued_at: now, expires_at, audit_ids })
+    }
+}
+
+/// An application credential is good for its own project and cannot ask for anything else.
+fn credential_scope(
+    snapshot: &Snapshot,
+    credential: &AppCredential,
+    wish: &Wish,
+    by_token: bool,
+) -> Result<Scoped, Fault> {
+    let own = Scoped::Project(credential.project_id.clone());
+    match wish {
+        Wish::Default => Ok(own),
+        Wish::Project(project) if by_token && project_id(snapshot, project)? == credential.project_id => Ok(own),
+        _ => Err(Fault::Unauthorized("Application credentials cannot request a scope.".into())),
+    }
+}
+
+fn scope(snapshot: &Snapshot, user_id: &str, wish: Wish) -> Result<Scoped, Fault> {
+    match wish {
+        Wish::Unscoped => Ok(Scoped::Nothing),
+        Wish::System => Ok(Scoped::System),
+        Wish::Project(project) => Ok(Scoped::Project(project_id(snapshot, &project)?)),
+        Wish::Domain(domain) => Ok(Scoped::Domain(domain_id(snapshot, &domain).ok_or_else(unauthorized)?)),
+        Wish::Default => {
+            let default = snapshot.get::<User>(user_id).and_then(|user| user.value.default_project_id.clone());
+            let usable = default.filter(|id| {
+                snapshot.get::<Project>(id).is_some_and(|p| {
+                    p.enabled && snapshot.get::<Domain>(&p.domain_id).is_some_and(|domain| domain.enabled)
+                }) && !roles::roles(snapshot, user_id, &Scoped::Project(id.clone())).is_empty()
+            });
+            Ok(usable.map_or(Scoped::Nothing, Scoped::Project))
+        }
+    }
+}
+
+fn domain_id(snapshot: &Snapshot, domain: &DomainRef) -> Option<String> {
+    match (&domain.id, &domain.name) {
+        (Some(id), _) => snapshot.get::<Domain>(id).map(|d| d.id.clone()),
+        (None, Some(name)) => snapshot.find::<Domain>(Index::Name, name).next().map(|d| d.id.clone()),
+        (None, None) => None,
+    }
+}
+
+fn find_user<'a>(snapshot: &'a Snapshot, user: &NamedRef) -> Option<&'a User> {
+    let found = match (&user.id, &user.name) {
+        (Some(id), _) => snapshot.get::<User>(id),
+        (None, Some(name)) => {
+            let domain = domain_id(snapshot, &user.domain)?;
+            snapshot.find::<User>(Index::Name, &format!("{domain}/{name}")).next()
+        }
+        (None, None) => None,
+    };
+    found.map(|user| user.value)
+}
+
+fn project_id(snapshot: &Snapshot, project: &NamedRef) -> Result<String, Fault> {
+    let found = match (&project.id, &project.name) {
+        (Some(id), _) => snapshot.get::<Project>(id),
+        (None, Some(name)) => {
+            let domain = domain_id(snapshot, &project.domain).ok_or_else(unauthorized)?;
+            snapshot.find::<Project>(Index::Name, &format!("{domain}/{name}")).next()
+        }
+        (None, None) => None,
+    };
+    found.map(|project| project.id.clone()).ok_or_else(unauthorized)
+}

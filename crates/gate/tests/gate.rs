@@ -1,0 +1,182 @@
+//! The gate over a store in memory: what a token costs and stands for, and the Kubernetes side.
+
+use gate::{Gate, NamedRef, Principal, Proof, Scope, Wish};
+use model::{Change, Cluster, DEFAULT_DOMAIN, Fault, KubeObject, Network, Project, Time};
+use serde_json::json;
+use store::Store;
+
+async fn gate() -> (Store, Gate) {
+    let store = Store::memory();
+    let gate = Gate::with_cost(store.clone(), 4);
+    assert!(gate.bootstrap("admin", "demo").await.unwrap());
+    assert!(!gate.bootstrap("other", "other").await.unwrap(), "only once");
+    (store, gate)
+}
+
+fn in_default(name: &str) -> NamedRef {
+    let domain = gate::DomainRef { id: Some(DEFAULT_DOMAIN.into()), name: None };
+    NamedRef { id: None, name: Some(name.into()), domain }
+}
+
+async fn login(gate: &Gate, user: &str, wish: Wish) -> Result<(String, Principal), Fault> {
+    let proof = Proof::Password { user: in_default(user), password: user.into() };
+    gate.login(vec![proof], wish).await
+}
+
+/// A cluster of the project with this name.
+async fn cluster(store: &Store, project: &str) -> Cluster {
+    let snapshot = store.snapshot();
+    let project_id = snapshot.all::<Project>().find(|p| p.value.name == project).unwrap().id.clone();
+    let now = Time::now();
+    let network = Network {
+        id: gate::new_id(),
+        project_id: project_id.clone(),
+        name: "net".into(),
+        description: String::new(),
+        admin_state_up: true,
+        shared: false,
+        external: false,
+        is_default: false,
+        port_security_enabled: true,
+        mtu: 1450,
+        vni: 100 + u32::try_from(snapshot.revision()).unwrap(),
+        dns_domain: String::new(),
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    let cluster = Cluster {
+        id: gate::new_id(),
+        project_id: project_id.clone(),
+        name: "one".into(),
+        network_id: network.id.clone(),
+        network_project_id: project_id,
+        service_base: "10.96.0.0".parse().unwrap(),
+        service_prefix: 16,
+        domain: "cluster.local".into(),
+        created_at: now,
+    };
+    let mut change = Change::from(network);
+    change.create(cluster.clone());
+    store.commit(&change).await.unwrap();
+    cluster
+}
+
+/// A service account, and its uid.
+async fn service_account(store: &Store, cluster: &Cluster, name: &str) -> String {
+    let object = |resource: &str, namespace: &str, name: &str| KubeObject {
+        cluster_id: cluster.id.clone(),
+        project_id: cluster.project_id.clone(),
+        group: String::new(),
+        resource: resource.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        body: json!({"metadata": {"name": name, "uid": format!("uid-of-{name}")}}),
+    };
+    let mut change = Change::from(object("namespaces", "", "apps"));
+    change.create(object("serviceaccounts", "apps", name));
+    store.commit(&change).await.unwrap();
+    format!("uid-of-{name}")
+}
+
+#[tokio::test]
+async fn bootstrap_makes_the_accounts_of_the_first_day() {
+    let (_, gate) = gate().await;
+    for project in ["admin", "demo"] {
+        let (_, who) = login(&gate, "admin", Wish::Project(in_default(project))).await.unwrap();
+        assert!(who.is_admin());
+    }
+    assert!(login(&gate, "admin", Wish::System).await.unwrap().1.is_admin());
+    let (token, who) = login(&gate, "demo", Wish::Default).await.unwrap();
+    assert!(who.is_member() && !who.is_admin());
+    assert!(matches!(&who.scope, Scope::Project { name, .. } if name == "demo"));
+    assert_eq!(gate.token(&token).await.unwrap(), who);
+    assert!(matches!(login(&gate, "demo", Wish::System).await, Err(Fault::Unauthorized(_))));
+    assert!(matches!(login(&gate, "demo", Wish::Project(in_default("admin"))).await, Err(Fault::Unauthorized(_))));
+}
+
+#[tokio::test]
+async fn an_openstack_token_reaches_the_clusters_of_its_project_only() {
+    let (store, gate) = gate().await;
+    let cluster = cluster(&store, "demo").await;
+    let (demo, _) = login(&gate, "demo", Wish::Default).await.unwrap();
+    let who = gate.bearer(&demo, &cluster.id).await.unwrap();
+    assert!(who.kube_groups.contains(&"openstack:member".to_owned()));
+    assert!(who.kube_groups.contains(&"system:authenticated".to_owned()));
+    let (system, _) = login(&gate, "admin", Wish::System).await.unwrap();
+    assert!(gate.bearer(&system, &cluster.id).await.is_ok());
+    let (other, _) = login(&gate, "admin", Wish::Project(in_default("admin"))).await.unwrap();
+    let foreign = gate.bearer(&other, &cluster.id).await.unwrap_err();
+    assert!(matches!(foreign, Fault::NotFound { .. }));
+    assert!(matches!(gate.bearer(&demo, "nowhere").await.unwrap_err(), Fault::NotFound { .. }));
+    assert!(matches!(gate.bearer("x", &cluster.id).await.unwrap_err(), Fault::Unauthorized(_)));
+}
+
+#[tokio::test]
+async fn a_service_account_lives_in_its_cluster_and_no_longer_than_itself() {
+    let (store, gate) = gate().await;
+    let cluster = cluster(&store, "demo").await;
+    let uid = service_account(&store, &cluster, "robot").await;
+    let hour = Time::now() + jiff::SignedDuration::from_hours(1);
+    let token = gate.service_account_token(&cluster.id, "apps", "robot", &uid, hour).unwrap();
+    let who = gate.bearer(&token, &cluster.id).await.unwrap();
+    assert_eq!(who.user_name, "system:serviceaccount:apps:robot");
+    assert_eq!(who.kube_cluster.as_deref(), Some(cluster.id.as_str()));
+    assert_eq!(who.project_id(), Some(cluster.project_id.as_str()));
+    assert!(who.roles.is_empty() && who.kube_groups.contains(&"system:serviceaccounts:apps".to_owned()));
+    // Not for OpenStack, not for another cluster, not changed, not expired, not unsigned.
+    assert!(gate.token(&token).await.is_err());
+    let (head, signature) = token.rsplit_once('.').unwrap();
+    let flipped = format!("{head}x.{signature}");
+    let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", head.split_once('.').unwrap().1);
+    let past = gate.service_account_token(&cluster.id, "apps", "robot", &uid, Time::UNIX_EPOCH).unwrap();
+    let other_uid = gate.service_account_token(&cluster.id, "apps", "robot", "another", hour).unwrap();
+    for bad in [flipped.as_str(), &unsigned, &past, &other_uid, "a.b.c", ".."] {
+        assert!(matches!(gate.bearer(bad, &cluster.id).await, Err(Fault::Unauthorized(_))), "{bad}");
+    }
+    assert!(gate.bearer(&token, "nowhere").await.is_err());
+    let snapshot = store.snapshot();
+    let mut change = Change::new();
+    let key = KubeObject::key_of(&cluster.id, "", "serviceaccounts", "apps", "robot");
+    change.delete(snapshot.at::<KubeObject>(&key).unwrap());
+    store.commit(&change).await.unwrap();
+    assert!(gate.bearer(&token, &cluster.id).await.is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_is_a_user_of_one_cluster() {
+    let (store, gate) = gate().await;
+    let cluster = cluster(&store, "demo").await;
+    let who = gate.certificate("ann", &["system:masters".into()], &cluster.id).unwrap();
+    assert_eq!(who.user_name, "ann");
+    assert_eq!(who.kube_groups, ["system:masters", "system:authenticated"]);
+    assert_eq!(who.kube_cluster.as_deref(), Some(cluster.id.as_str()));
+    assert!(!who.is_reader());
+    assert!(gate.certificate("", &[], &cluster.id).is_err());
+    assert!(gate.certificate("ann", &[], "nowhere").is_err());
+}
+
+/// What is remembered must be cheaper than what is looked up, on every build; the figures themselves depend on the machine
+/// and are logged.
+#[tokio::test]
+async fn the_cost_of_a_validation() {
+    let (store, gate) = gate().await;
+    let (token, first) = login(&gate, "demo", Wish::Default).await.unwrap();
+    let rounds = 2000;
+    let begin = std::time::Instant::now();
+    for _ in 0..rounds {
+        assert_eq!(gate.token(&token).await.unwrap().user_id, first.user_id);
+    }
+    let remembered = begin.elapsed() / rounds;
+    let begin = std::time::Instant::now();
+    let mut commits = std::time::Duration::ZERO;
+    for n in 0..rounds {
+        let before = std::time::Instant::now();
+        store.commit(&Change::from(model::Setting { name: format!("s{n}"), value: json!(n) })).await.unwrap();
+        commits += before.elapsed();
+        assert_eq!(gate.token(&token).await.unwrap().user_id, first.user_id);
+    }
+    let fresh = (begin.elapsed() - commits) / rounds;
+    tracing::info!(?remembered, ?fresh, "cost of a validation");
+    assert!(remembered < fresh, "remembered {remembered:?}, looked up {fresh:?}");
+}

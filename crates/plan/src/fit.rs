@@ -1,0 +1,141 @@
+//! What a cluster's Node object says about a host: labels, taints, cordon. Hosts without a Node object in the cluster
+//! count as nodes that carry their name alone.
+
+use std::collections::BTreeMap;
+
+use model::{KubeObject, Realm, Snapshot};
+use serde_json::Value;
+
+/// A node as the scheduler sees it.
+pub struct Node {
+    name: String,
+    labels: BTreeMap<String, String>,
+    taints: Vec<Taint>,
+    cordoned: bool,
+}
+
+struct Taint {
+    key: String,
+    value: String,
+    effect: String,
+}
+
+/// The nodes of a cluster, by name.
+pub fn of_cluster(snapshot: &Snapshot, cluster: &str) -> BTreeMap<String, Node> {
+    let realm = Realm::Cluster(cluster.into());
+    snapshot
+        .names::<KubeObject>(&realm, "/nodes/", None)
+        .map(|node| (node.value.name.clone(), Node::read(&node)))
+        .collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("").to_owned()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+impl Node {
+    /// A host of which the cluster's API says nothing.
+    pub fn bare(name: &str) -> Self {
+        let labels = BTreeMap::from([("kubernetes.io/hostname".to_owned(), name.to_owned())]);
+        Self { name: name.to_owned(), labels, taints: Vec::new(), cordoned: false }
+    }
+
+    fn read(object: &KubeObject) -> Self {
+        let mut node = Self::bare(&object.name);
+        for (key, value) in object.body["metadata"]["labels"].as_object().into_iter().flatten() {
+            node.labels.insert(key.clone(), text(value));
+        }
+        node.taints = list(&object.body["spec"]["taints"])
+            .map(|t| Taint { key: text(&t["key"]), value: text(&t["value"]), effect: text(&t["effect"]) })
+            .collect();
+        node.cordoned = object.body["spec"]["unschedulable"].as_bool() == Some(true);
+        node
+    }
+
+    /// Why a pod cannot be on the node, in kube-scheduler's words.
+    pub fn refuses(&self, pod: &Value) -> Option<String> {
+        let spec = &pod["spec"];
+        let cordon =
+            Taint { key: "node.kubernetes.io/unschedulable".into(), value: String::new(), effect: "NoSchedule".into() };
+        if self.cordoned && !tolerated(spec, &cordon) {
+            return Some("node(s) were unschedulable".into());
+        }
+        let hard = |t: &&Taint| t.effect == "NoSchedule" || t.effect == "NoExecute";
+        if let Some(taint) = self.taints.iter().filter(hard).find(|taint| !tolerated(spec, taint)) {
+            return Some(format!("node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value));
+        }
+        let selected = spec["nodeSelector"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .all(|(key, value)| self.labels.get(key).map(String::as_str) == value.as_str());
+        let required = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        let terms = &required["nodeSelectorTerms"];
+        if !selected || (terms.is_array() && !list(terms).any(|term| self.matches(term))) {
+            return Some("node(s) didn't match Pod's node affinity/selector".into());
+        }
+        None
+    }
+
+    /// How much better the pod likes this node than another, in thousandths of the scheduler's weight.
+    pub fn preference(&self, pod: &Value) -> i64 {
+        let spec = &pod["spec"];
+        let preferred = &spec["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"];
+        let liked: i64 = list(preferred)
+            .filter(|term| self.matches(&term["preference"]))
+            .filter_map(|term| term["weight"].as_i64())
+            .map(|weight| weight.clamp(0, 100) * 10)
+            .sum();
+        let disliked = self.taints.iter().filter(|t| t.effect == "PreferNoSchedule" && !tolerated(spec, t)).count();
+        liked - 1000 * disliked as i64
+    }
+
+    /// A NodeSelectorTerm: all of its expressions and fields; an empty one matches nothing.
+    fn matches(&self, term: &Value) -> bool {
+        let (expressions, fields) = (&term["matchExpressions"], &term["matchFields"]);
+        if list(expressions).next().is_none() && list(fields).next().is_none() {
+            return false;
+        }
+        let labels =
+            list(expressions).all(|e| meets(e, self.labels.get(e["key"].as_str().unwrap_or("")).map(String::as_str)));
+        labels && list(fields).all(|e| e["key"] == "metadata.name" && meets(e, Some(&self.name)))
+    }
+}
+
+/// A NodeSelectorRequirement.
+fn meets(requirement: &Value, actual: Option<&str>) -> bool {
+    let mut values = list(&requirement["values"]).filter_map(Value::as_str);
+    let number = |text: &str| text.parse::<i64>().ok();
+    match requirement["operator"].as_str().unwrap_or("") {
+        "In" => actual.is_some_and(|a| values.any(|v| v == a)),
+        "NotIn" => actual.is_none_or(|a| !values.any(|v| v == a)),
+        "Exists" => actual.is_some(),
+        "DoesNotExist" => actual.is_none(),
+        operator @ ("Gt" | "Lt") => match (actual.and_then(number), values.next().and_then(number)) {
+            (Some(a), Some(b)) => {
+                if operator == "Gt" {
+                    a > b
+                } else {
+                    a < b
+                }
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn tolerated(spec: &Value, taint: &Taint) -> bool {
+    list(&spec["tolerations"]).any(|t| {
+        let effect = t["effect"].as_str().unwrap_or("");
+        let key = t["key"].as_str().unwrap_or("");
+        let exists = t["operator"].as_str() == Some("Exists");
+        (effect.is_empty() || effect == taint.effect)
+            && (key == taint.key || (key.is_empty() && exists))
+            && (exists || t["value"].as_str().unwrap_or("") == taint.value)
+    })
+}

@@ -1,0 +1,174 @@
+//! What the network of one host shall look like, compiled from the rows: which domains are there, with which bridges,
+//! ports, rules, ways out, service addresses and names. A pure function with ordered output, so that the same rows always
+//! give the same network, and a driver can compare.
+//!
+//! * [`wires`]: bridges and the ports plugged into them; [`rules`]: what security groups allow
+//! * [`services`]: service addresses of Kubernetes clusters; [`zone`]: the names of a domain
+//!
+//! The search for domains begins at the ports of this host and follows routers: its cost depends on what is on the host,
+//! not on how large the cloud is.
+
+mod rules;
+mod services;
+#[cfg(test)]
+mod tests;
+mod wires;
+mod zone;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use model::hostnet::{Domain, External, HostNetwork, Uplink};
+use model::{FloatingIp, Host, Index, Network, Port, Router, Snapshot, Subnet};
+
+/// Device owners of Neutron's own ports, which are nobody's plug.
+const INTERFACE: &str = "network:router_interface";
+const DHCP: &str = "network:dhcp";
+
+/// The network of a host.
+pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
+    let mut seeds: BTreeSet<&str> =
+        snapshot.find::<Port>(Index::Host, host).map(|port| port.value.network_id.as_str()).collect();
+    // The only host there is answers for every router's own address, with or without ports behind it.
+    if snapshot.all::<Host>().filter(|h| h.value.name != host).next().is_none() {
+        seeds.extend(snapshot.all::<Router>().filter(|r| r.value.gateway.is_some()).filter_map(|router| {
+            let mut joined = snapshot.find::<Port>(Index::Owner, &router.value.id);
+            joined.find(|p| p.value.device_owner == INTERFACE).map(|p| p.value.network_id.as_str())
+        }));
+    }
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut domains = Vec::new();
+    for seed in seeds {
+        if seen.contains(seed) {
+            continue;
+        }
+        let Some(component) = Component::around(snapshot, seed) else { continue };
+        seen.extend(component.networks.iter().map(|n| n.id.clone()));
+        domains.push(domain(snapshot, host, &component));
+    }
+    domains.sort_by(|a, b| a.id.cmp(&b.id));
+    let used: BTreeSet<&str> = domains.iter().flat_map(|d| &d.uplinks).map(|u| u.network_id.as_str()).collect();
+    let externals = used.into_iter().filter_map(|id| external(snapshot, id)).collect();
+    HostNetwork { domains, externals }
+}
+
+/// The id of the domain to which a network belongs, as [`compile`] gives it: an agent finds a port's namespace by it.
+/// `None` for external networks, which are in no domain.
+pub fn domain_of(snapshot: &Snapshot, network: &str) -> Option<String> {
+    Component::around(snapshot, network).map(|component| component.id().to_owned())
+}
+
+/// Networks joined by routers.
+struct Component<'a> {
+    /// The oldest first.
+    networks: Vec<&'a Network>,
+    /// By id.
+    routers: Vec<&'a Router>,
+    /// Every port on these networks, by network and id.
+    ports: Vec<&'a Port>,
+    /// Every subnet on them, by id.
+    subnets: BTreeMap<&'a str, &'a Subnet>,
+}
+
+impl<'a> Component<'a> {
+    /// The component of a network; `None` if it is external or does not exist.
+    fn around(snapshot: &'a Snapshot, seed: &str) -> Option<Self> {
+        let network = |id: &str| snapshot.get::<Network>(id).map(|n| n.value).filter(|n| !n.external);
+        let mut networks: BTreeMap<&str, &Network> = BTreeMap::new();
+        let mut routers: BTreeMap<&str, &Router> = BTreeMap::new();
+        let mut ports = Vec::new();
+        let mut ahead = vec![network(seed)?];
+        while let Some(next) = ahead.pop() {
+            if networks.insert(&next.id, next).is_some() {
+                continue;
+            }
+            for port in snapshot.find::<Port>(Index::Network, &next.id) {
+                ports.push(port.value);
+                if port.value.device_owner != INTERFACE {
+                    continue;
+                }
+                let Some(router) = snapshot.get::<Router>(&port.value.device_id) else { continue };
+                if routers.insert(&router.value.id, router.value).is_none() {
+                    let joined = snapshot.find::<Port>(Index::Owner, &router.value.id);
+                    let joined = joined.filter(|p| p.value.device_owner == INTERFACE);
+                    ahead.extend(joined.filter_map(|p| network(&p.value.network_id)));
+                }
+            }
+        }
+        ports.sort_by(|a, b| (&a.network_id, &a.id).cmp(&(&b.network_id, &b.id)));
+        let subnets = networks
+            .keys()
+            .flat_map(|id| snapshot.find::<Subnet>(Index::Network, id))
+            .map(|s| (s.value.id.as_str(), s.value))
+            .collect();
+        let mut networks: Vec<&Network> = networks.into_values().collect();
+        networks.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        Some(Self { networks, routers: routers.into_values().collect(), ports, subnets })
+    }
+
+    fn id(&self) -> &str {
+        self.networks.first().map_or("", |n| &n.id)
+    }
+}
+
+fn domain(snapshot: &Snapshot, host: &str, component: &Component<'_>) -> Domain {
+    let routers = || component.routers.iter().filter(|r| r.admin_state_up);
+    let mut routes: Vec<(String, IpAddr)> = routers().flat_map(|r| r.routes.iter().cloned()).collect();
+    routes.sort();
+    routes.dedup();
+    let mut bridges: Vec<_> =
+        component.networks.iter().map(|network| wires::bridge(snapshot, host, component, network)).collect();
+    bridges.sort_by(|a, b| a.network_id.cmp(&b.network_id));
+    Domain {
+        id: component.id().to_owned(),
+        bridges,
+        uplinks: routers().filter_map(|router| uplink(snapshot, router)).collect(),
+        routes,
+        services: services::of(snapshot, component),
+        zone: zone::of(snapshot, component),
+        metadata: true,
+    }
+}
+
+/// A router's way out, with the floating IPs that use it.
+fn uplink(snapshot: &Snapshot, router: &Router) -> Option<Uplink> {
+    let gateway = router.gateway.as_ref()?;
+    let network = snapshot.get::<Network>(&gateway.network_id)?;
+    let port = snapshot.get::<Port>(&gateway.port_id)?;
+    let fixed = port.value.fixed_ips.iter().find(|f| f.ip.is_ipv4()).or_else(|| port.value.fixed_ips.first())?;
+    let subnet = snapshot.get::<Subnet>(&fixed.subnet_id)?;
+    let mut floating: Vec<(IpAddr, IpAddr)> = snapshot
+        .find::<FloatingIp>(Index::Owner, &router.id)
+        .map(|fip| fip.value)
+        .filter(|fip| fip.router_id.as_deref() == Some(&router.id) && fip.network_id == gateway.network_id)
+        .filter_map(|fip| {
+            let inner = snapshot.get::<Port>(fip.port_id.as_deref()?)?;
+            let ip = fip.fixed_ip?;
+            inner.value.fixed_ips.iter().any(|f| f.ip == ip).then_some((fip.address, ip))
+        })
+        .collect();
+    floating.sort();
+    Some(Uplink {
+        router_id: router.id.clone(),
+        network_id: network.value.id.clone(),
+        address: (fixed.ip, subnet.value.prefix),
+        mac: port.value.mac.clone(),
+        gateway: subnet.value.gateway_ip,
+        snat: gateway.enable_snat,
+        floating,
+        mtu: network.value.mtu,
+    })
+}
+
+fn external(snapshot: &Snapshot, id: &str) -> Option<External> {
+    let network = snapshot.get::<Network>(id)?;
+    let mut gateways: Vec<(IpAddr, u8)> = snapshot
+        .find::<Subnet>(Index::Network, id)
+        .filter_map(|subnet| {
+            let ip = subnet.value.gateway_ip.filter(|ip| subnet.value.contains(*ip))?;
+            Some((ip, subnet.value.prefix))
+        })
+        .collect();
+    gateways.sort();
+    Some(External { network_id: id.to_owned(), gateways, mtu: network.value.mtu })
+}

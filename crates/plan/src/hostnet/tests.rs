@@ -1,0 +1,422 @@
+use std::net::IpAddr;
+
+use model::hostnet::{Domain, HostNetwork, Plug};
+use model::{
+    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Host, KubeObject, Network, Object, Port, PortStatus, Router,
+    SecurityGroupRule, Snapshot, Subnet, Time,
+};
+use serde_json::json;
+
+use super::compile;
+
+/// Rows made by hand; claims are not checked.
+#[derive(Default)]
+struct Rows {
+    snapshot: Snapshot,
+    at: i64,
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+impl Rows {
+    fn put(&mut self, object: impl Into<Object>) {
+        let mut change = Change::new();
+        change.create(object);
+        let revision = self.snapshot.revision() + 1;
+        self.snapshot.apply(revision, &change.writes);
+    }
+
+    fn delete<T: model::Resource>(&mut self, id: &str) {
+        let mut change = Change::new();
+        change.delete(self.snapshot.get::<T>(id).unwrap());
+        let revision = self.snapshot.revision() + 1;
+        self.snapshot.apply(revision, &change.writes);
+    }
+
+    fn now(&mut self) -> Time {
+        self.at += 1;
+        Time::from_second(self.at).unwrap()
+    }
+
+    fn host(&mut self, name: &str, underlay: &str) {
+        let created_at = self.now();
+        self.put(Host {
+            name: name.into(),
+            id: name.into(),
+            cpu_milli: 1000,
+            memory_mib: 1000,
+            disk_gib: 10,
+            cores: 1,
+            enabled: true,
+            disabled_reason: None,
+            endpoint: String::new(),
+            underlay: underlay.parse().ok(),
+            traits: Vec::new(),
+            status: Default::default(),
+            created_at,
+        });
+    }
+
+    fn network(&mut self, id: &str, cidr: &str, gateway: &str, external: bool) {
+        let now = self.now();
+        self.put(Network {
+            id: id.into(),
+            project_id: "p".into(),
+            name: id.into(),
+            description: String::new(),
+            admin_state_up: true,
+            shared: false,
+            external,
+            is_default: false,
+            port_security_enabled: true,
+            mtu: 1450,
+            vni: 1000 + self.at as u32,
+            dns_domain: String::new(),
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        });
+        let (base, prefix) = cidr.split_once('/').unwrap();
+        self.put(Subnet {
+            id: format!("{id}-s"),
+            project_id: "p".into(),
+            network_id: id.into(),
+            network_project_id: "p".into(),
+            name: String::new(),
+            description: String::new(),
+            base: ip(base),
+            prefix: prefix.parse().unwrap(),
+            gateway_ip: gateway.parse().ok(),
+            pools: Vec::new(),
+            enable_dhcp: true,
+            dns_nameservers: Vec::new(),
+            host_routes: Vec::new(),
+            ipv6_ra_mode: None,
+            ipv6_address_mode: None,
+            subnetpool_id: None,
+            service_types: Vec::new(),
+            dns_publish_fixed_ip: false,
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        });
+    }
+
+    fn port(&mut self, id: &str, network: &str, address: &str, owner: &str, device: &str, host: &str) -> Port {
+        let now = self.now();
+        Port {
+            id: id.into(),
+            project_id: "p".into(),
+            network_id: network.into(),
+            network_project_id: "p".into(),
+            name: String::new(),
+            description: String::new(),
+            mac: Port::mac_from(id, 0),
+            fixed_ips: vec![FixedIp { subnet_id: format!("{network}-s"), ip: ip(address) }],
+            device_id: device.into(),
+            device_owner: owner.into(),
+            admin_state_up: true,
+            security_groups: vec!["g".into()],
+            port_security_enabled: !owner.starts_with("network:"),
+            allowed_address_pairs: Vec::new(),
+            extra_dhcp_opts: Vec::new(),
+            dns_name: if owner.starts_with("network:") { String::new() } else { id.into() },
+            pod: None,
+            vnic_type: None,
+            binding_profile: None,
+            owned: true,
+            host: (!host.is_empty()).then(|| host.into()),
+            status: PortStatus::Down,
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    fn vm(&mut self, id: &str, network: &str, address: &str, host: &str) {
+        let port = self.port(id, network, address, "compute:nova", &format!("server-{id}"), host);
+        self.put(port);
+    }
+
+    fn router(&mut self, id: &str, joins: &[(&str, &str)], gateway: Option<(&str, &str)>) {
+        for (network, address) in joins {
+            let port = self.port(&format!("{id}-{network}"), network, address, "network:router_interface", id, "");
+            self.put(port);
+        }
+        let gateway = gateway.map(|(network, address)| {
+            let mut port = self.port(&format!("{id}-gw"), network, address, "network:router_gateway", id, "");
+            port.project_id = String::new();
+            self.put(port);
+            Gateway { network_id: network.into(), port_id: format!("{id}-gw"), enable_snat: true }
+        });
+        let now = self.now();
+        self.put(Router {
+            id: id.into(),
+            project_id: "p".into(),
+            name: id.into(),
+            description: String::new(),
+            admin_state_up: true,
+            gateway,
+            routes: Vec::new(),
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        });
+    }
+
+    fn rule(&mut self, id: &str, group: &str, edit: impl FnOnce(&mut SecurityGroupRule)) {
+        let now = self.now();
+        let mut rule = SecurityGroupRule {
+            id: id.into(),
+            project_id: "p".into(),
+            group_id: group.into(),
+            direction: Direction::Ingress,
+            ipv6: false,
+            protocol: None,
+            port_min: None,
+            port_max: None,
+            remote_ip_prefix: None,
+            remote_group_id: None,
+            description: String::new(),
+            created_at: now,
+            updated_at: now,
+        };
+        edit(&mut rule);
+        self.put(rule);
+    }
+
+    fn kube(&mut self, group: &str, resource: &str, name: &str, body: serde_json::Value) {
+        self.put(KubeObject {
+            cluster_id: "c".into(),
+            project_id: "p".into(),
+            group: group.into(),
+            resource: resource.into(),
+            namespace: "default".into(),
+            name: name.into(),
+            body,
+        });
+    }
+
+    fn compile(&self) -> HostNetwork {
+        compile(&self.snapshot, "h1")
+    }
+}
+
+fn only(network: &HostNetwork) -> &Domain {
+    assert_eq!(network.domains.len(), 1, "{network:#?}");
+    &network.domains[0]
+}
+
+#[test]
+fn networks_joined_by_a_router_are_one_domain() {
+    let mut rows = Rows::default();
+    rows.host("h1", "192.0.2.1");
+    rows.host("h2", "192.0.2.2");
+    rows.network("b-first", "10.0.0.0/24", "10.0.0.1", false);
+    rows.network("a-second", "10.1.0.0/24", "10.1.0.1", false);
+    rows.vm("vm1", "b-first", "10.0.0.5", "h1");
+    rows.vm("vm2", "a-second", "10.1.0.5", "h2");
+    assert_eq!(only(&rows.compile()).bridges.len(), 1);
+    rows.router("r", &[("b-first", "10.0.0.1"), ("a-second", "10.1.0.1")], None);
+
+    let network = rows.compile();
+    let domain = only(&network);
+    assert_eq!(domain.id, "b-first", "the oldest network names the domain");
+    let ids: Vec<&str> = domain.bridges.iter().map(|b| b.network_id.as_str()).collect();
+    assert_eq!(ids, ["a-second", "b-first"]);
+    let (second, first) = (&domain.bridges[0], &domain.bridges[1]);
+    assert_eq!(first.addresses, [(ip("10.0.0.1"), 24)]);
+    assert_eq!(first.ports.len(), 1);
+    assert_eq!(first.ports[0].plug, Plug::Tap);
+    assert_eq!(first.ports[0].gateway, Some(ip("10.0.0.1")));
+    assert!(second.ports.is_empty(), "that port is on the other host");
+    assert_eq!(first.peers, [ip("192.0.2.2")]);
+    assert!(second.remote_ports.contains(&(Port::mac_from("vm2", 0), ip("192.0.2.2"))));
+    let there = compile(&rows.snapshot, "h2");
+    let their_bridge = &there.domains[0].bridges[0];
+    assert_ne!(their_bridge.mac, second.mac, "each host has MACs of its own");
+    assert!(second.remote_ports.contains(&(their_bridge.mac.clone(), ip("192.0.2.2"))));
+    assert_eq!(network, rows.compile(), "the same rows give the same network");
+}
+
+#[test]
+fn lone_networks_with_the_same_addresses_are_two_domains() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.network("n2", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    rows.vm("vm2", "n2", "10.0.0.5", "h1");
+    let network = rows.compile();
+    assert_eq!(network.domains.len(), 2);
+    for domain in &network.domains {
+        assert_eq!(domain.bridges[0].addresses, [(ip("10.0.0.1"), 24)], "DHCP answers from the gateway's address");
+        assert_eq!(domain.bridges[0].subnets[0].server, Some(ip("10.0.0.1")));
+    }
+    assert!(compile(&rows.snapshot, "h2").domains.is_empty());
+}
+
+#[test]
+fn a_gateway_address_that_is_a_vms_stays_the_vms() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.1", "h1");
+    let network = rows.compile();
+    assert!(only(&network).bridges[0].addresses.is_empty());
+    assert_eq!(only(&network).bridges[0].subnets[0].server, None);
+}
+
+#[test]
+fn a_rule_removed_leaves_the_wire() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    rows.rule("icmp", "g", |r| {
+        r.protocol = Some("icmp".into());
+        (r.port_min, r.port_max) = (Some(8), Some(0));
+    });
+    rows.rule("web", "g", |r| {
+        r.protocol = Some("tcp".into());
+        (r.port_min, r.port_max) = (Some(80), Some(80));
+        r.remote_ip_prefix = Some("0.0.0.0/0".into());
+    });
+    let rules = |rows: &Rows| only(&rows.compile()).bridges[0].ports[0].rules.clone().unwrap();
+    let both = rules(&rows);
+    assert_eq!(both.len(), 2);
+    assert_eq!((both[0].protocol, both[0].ports), (Some(1), Some((8, Some(0)))));
+    assert_eq!((both[1].protocol, both[1].ports, &both[1].remote), (Some(6), Some((80, Some(80))), &None));
+    rows.delete::<SecurityGroupRule>("icmp");
+    assert_eq!(rules(&rows), both[1..]);
+    rows.delete::<SecurityGroupRule>("web");
+    assert_eq!(rules(&rows), []);
+}
+
+#[test]
+fn a_remote_group_is_its_members_in_the_domain() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.network("n2", "10.9.0.0/24", "10.9.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    rows.vm("elsewhere", "n2", "10.9.0.7", "h1");
+    let mut member = rows.port("vm2", "n1", "10.0.0.6", "compute:nova", "s", "h1");
+    member.security_groups = vec!["friends".into()];
+    member.allowed_address_pairs = vec![(None, "10.0.0.100".into())];
+    rows.put(member);
+    rows.rule("r4", "g", |r| r.remote_group_id = Some("friends".into()));
+    rows.rule("r6", "g", |r| {
+        r.ipv6 = true;
+        r.remote_group_id = Some("friends".into());
+    });
+    let network = rows.compile();
+    let wire = network.domains[0].bridges[0].ports.iter().find(|w| w.port_id == "vm1").unwrap();
+    let rules = wire.rules.as_ref().unwrap();
+    let remote = |ipv6: bool| rules.iter().find(|r| r.ipv6 == ipv6).unwrap().remote.clone().unwrap();
+    assert_eq!(remote(false), ["10.0.0.100/32", "10.0.0.6/32"]);
+    assert!(remote(true).is_empty(), "nobody, not anybody");
+}
+
+#[test]
+fn floating_ips_lead_inside() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("ext", "172.24.4.0/24", "172.24.4.1", true);
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.router("r", &[("n1", "10.0.0.1")], Some(("ext", "172.24.4.9")));
+    rows.vm("vm1", "n1", "10.0.0.5", "");
+    let now = rows.now();
+    let mut floating = FloatingIp {
+        id: "f".into(),
+        project_id: "p".into(),
+        description: String::new(),
+        network_id: "ext".into(),
+        address: ip("172.24.4.10"),
+        address_port_id: "x".into(),
+        port_id: Some("vm1".into()),
+        fixed_ip: Some(ip("10.0.0.5")),
+        router_id: Some("r".into()),
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    rows.put(floating.clone());
+    floating.id = "dangling".into();
+    floating.port_id = Some("gone".into());
+    rows.put(floating);
+    let network = rows.compile();
+    let uplink = &only(&network).uplinks[0];
+    assert_eq!(uplink.address, (ip("172.24.4.9"), 24));
+    assert_eq!(uplink.gateway, Some(ip("172.24.4.1")));
+    assert_eq!(uplink.floating, [(ip("172.24.4.10"), ip("10.0.0.5"))]);
+    assert_eq!(network.externals[0].gateways, [(ip("172.24.4.1"), 24)]);
+    // With a second host the router is only where its ports are.
+    rows.host("h2", "");
+    assert!(rows.compile().domains.is_empty());
+}
+
+#[test]
+fn services_and_names_of_a_cluster() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("web-vm", "n1", "10.0.0.5", "h1");
+    let mut pod = rows.port("web-pod", "n1", "10.0.0.6", "kubernetes:pod", "uid", "h1");
+    pod.pod = Some(("default".into(), "c".into()));
+    rows.put(pod);
+    let created_at = rows.now();
+    rows.put(Cluster {
+        id: "c".into(),
+        project_id: "p".into(),
+        name: "c".into(),
+        network_id: "n1".into(),
+        network_project_id: "p".into(),
+        service_base: ip("10.96.0.0"),
+        service_prefix: 16,
+        domain: "cluster.local".into(),
+        created_at,
+    });
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
+    rows.kube("", "services", "web", json!({"spec": {
+        "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ports": ports, "sessionAffinity": "ClientIP"}}));
+    rows.kube("", "services", "db", json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"], "ports": ports}}));
+    for (slice, service, extra) in [("web-1", "web", json!(null)), ("db-1", "db", json!("db-0"))] {
+        rows.kube("discovery.k8s.io", "endpointslices", slice, json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [
+                {"addresses": ["10.0.0.6"], "conditions": {"ready": true}, "hostname": extra},
+                {"addresses": ["10.0.0.7"], "conditions": {"ready": false}},
+            ]}));
+    }
+    let network = rows.compile();
+    let domain = only(&network);
+    assert_eq!(domain.bridges[0].ports.iter().filter(|w| w.plug == Plug::Veth).count(), 1);
+    assert_eq!(domain.services.len(), 1, "a headless service has no address");
+    let service = &domain.services[0];
+    assert_eq!((service.address, service.protocol, service.port), (ip("10.96.0.10"), 6, 80));
+    assert_eq!(service.backends, [(ip("10.0.0.6"), 8080)]);
+    assert!(service.sticky);
+    let zone = &domain.zone;
+    let name = |n: &str| zone.names.get(n).cloned().unwrap_or_else(|| panic!("{n} in {:#?}", zone.names));
+    assert_eq!(name("web-vm.braid.internal"), [ip("10.0.0.5")]);
+    assert_eq!(name("web-pod.braid.internal"), [ip("10.0.0.6")]);
+    assert_eq!(name("web.default.svc.cluster.local"), [ip("10.96.0.10")]);
+    assert_eq!(name("db.default.svc.cluster.local"), [ip("10.0.0.6")]);
+    assert_eq!(name("db-0.db.default.svc.cluster.local"), [ip("10.0.0.6")]);
+    assert_eq!(name("10-0-0-6.default.pod.cluster.local"), [ip("10.0.0.6")]);
+    assert_eq!(
+        zone.srv["_http._tcp.web.default.svc.cluster.local"],
+        [("web.default.svc.cluster.local".to_owned(), 80)]
+    );
+    assert_eq!(
+        zone.srv["_http._tcp.db.default.svc.cluster.local"],
+        [("db-0.db.default.svc.cluster.local".to_owned(), 8080)]
+    );
+    assert_eq!(zone.search, ["braid.internal"]);
+    assert_eq!(zone.authority, ["braid.internal", "cluster.local"]);
+}

@@ -1,0 +1,111 @@
+//! What lost its owners goes, and the finalizers that deletions leave behind are worked off: `foregroundDeletion` waits
+//! for the dependents, `orphan` lets them go.
+
+use model::{Change, Entry, Index, KubeObject, Realm, Snapshot, Time};
+use serde_json::Value;
+
+use super::delete;
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+/// Deletes orphans and finishes deletions.
+pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for object in snapshot.all::<KubeObject>() {
+        let mut change = Change::new();
+        if object.deleting() {
+            finish(&mut change, snapshot, object, now);
+        } else if abandoned(snapshot, object.value) {
+            delete(&mut change, object, now);
+        }
+        if !change.is_empty() {
+            changes.push(change);
+        }
+    }
+    changes
+}
+
+fn same_cluster(a: &KubeObject, b: &KubeObject) -> bool {
+    a.cluster_id == b.cluster_id
+}
+
+/// It has owners and none of them exists.
+fn abandoned(snapshot: &Snapshot, object: &KubeObject) -> bool {
+    let mut owners = object.owners().peekable();
+    let realm: Realm = Realm::Cluster(object.cluster_id.as_str().into());
+    owners.peek().is_some()
+        && owners.all(|uid| !snapshot.find::<KubeObject>(Index::Name, uid).any(|o| o.row.key.realm == realm))
+}
+
+fn has(object: &KubeObject, finalizer: &str) -> bool {
+    let list = object.body["metadata"]["finalizers"].as_array();
+    list.into_iter().flatten().any(|f| f == finalizer)
+}
+
+fn finish(change: &mut Change, snapshot: &Snapshot, object: Entry<'_, KubeObject>, now: Time) {
+    let dependents: Vec<_> = snapshot
+        .find::<KubeObject>(Index::Owner, object.uid())
+        .filter(|d| same_cluster(d.value, object.value))
+        .collect();
+    if has(object.value, ORPHAN) {
+        for dependent in dependents {
+            let uid = object.uid();
+            change.edit(dependent, |dependent| {
+                if let Some(owners) = dependent.body["metadata"]["ownerReferences"].as_array_mut() {
+                    owners.retain(|o| o["uid"] != uid);
+                }
+            });
+        }
+        release(change, object, ORPHAN);
+    } else if has(object.value, FOREGROUND) {
+        let blocks = |d: &Entry<'_, KubeObject>| {
+            let owners = d.body["metadata"]["ownerReferences"].as_array();
+            owners.into_iter().flatten().any(|o| o["uid"] == object.uid() && o["blockOwnerDeletion"] == true)
+        };
+        if !dependents.iter().any(blocks) {
+            release(change, object, FOREGROUND);
+        }
+        for dependent in dependents {
+            // Their own dependents must go before them too.
+            if !dependent.deleting() && !dependent.is_pod() {
+                change.edit(dependent, |dependent| {
+                    let meta = &mut dependent.body["metadata"];
+                    meta["deletionTimestamp"] = super::seconds(now).into();
+                    meta["deletionGracePeriodSeconds"] = 0.into();
+                    meta["finalizers"] = add(&meta["finalizers"], FOREGROUND);
+                });
+            } else {
+                delete(change, dependent, now);
+            }
+        }
+    }
+}
+
+fn add(finalizers: &Value, finalizer: &str) -> Value {
+    let mut list = finalizers.as_array().cloned().unwrap_or_default();
+    if !list.iter().any(|f| f == finalizer) {
+        list.push(finalizer.into());
+    }
+    Value::Array(list)
+}
+
+/// Takes a finalizer away; with the last one the object goes, unless it is a pod that still runs.
+fn release(change: &mut Change, object: Entry<'_, KubeObject>, finalizer: &str) {
+    let mut list = object.body["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    list.retain(|f| f != finalizer);
+    let runs = object.is_pod() && object.body["spec"]["nodeName"].is_string();
+    if list.is_empty() && !runs {
+        change.delete(object);
+        return;
+    }
+    change.edit(object, |object| {
+        if list.is_empty() {
+            if let Some(meta) = object.body["metadata"].as_object_mut() {
+                meta.remove("finalizers");
+            }
+        } else {
+            object.body["metadata"]["finalizers"] = Value::Array(list);
+        }
+    });
+}

@@ -1,0 +1,136 @@
+//! Kubernetes' controllers as planners: Deployments make ReplicaSets, these make pods, Services get their endpoints, and
+//! what lost its owner goes. Each reads one snapshot and says what to write; a change that makes or removes pods also
+//! writes the owner's row, so that one planned from an old snapshot is refused whole instead of making pods twice.
+
+pub mod deployment;
+pub mod endpointslice;
+pub mod garbage;
+pub mod namespace;
+pub mod replicaset;
+mod selector;
+
+use std::collections::BTreeMap;
+
+use model::{Change, Entry, Index, KubeObject, Snapshot, Time};
+use serde_json::{Value, json};
+
+pub use selector::matches;
+
+/// All objects of a resource, in all clusters.
+pub(crate) fn all<'a>(snapshot: &'a Snapshot, group: &'a str, resource: &'a str) -> impl Iterator<Item = Entry<'a, KubeObject>> {
+    snapshot.all::<KubeObject>().filter(move |object| object.is(group, resource))
+}
+
+/// Objects that this one controls.
+pub(crate) fn controlled<'a>(
+    snapshot: &'a Snapshot,
+    owner: &KubeObject,
+    group: &'a str,
+    resource: &'a str,
+) -> impl Iterator<Item = Entry<'a, KubeObject>> {
+    let uid = owner.uid().to_owned();
+    snapshot.find::<KubeObject>(Index::Owner, &uid).filter(move |object| {
+        let owners = object.body["metadata"]["ownerReferences"].as_array();
+        object.is(group, resource)
+            && owners.into_iter().flatten().any(|o| o["controller"] == true && o["uid"].as_str() == Some(&uid))
+    })
+}
+
+/// What a new object is made from.
+pub(crate) struct New<'a> {
+    pub owner: &'a KubeObject,
+    pub api_version: &'a str,
+    pub kind: &'a str,
+    pub resource: &'a str,
+    pub name: String,
+    /// Tells two objects of the same name and owner apart that lived one after the other.
+    pub salt: String,
+}
+
+impl New<'_> {
+    /// An object in the owner's namespace, controlled by it. `body` may bring labels and annotations of its own.
+    pub fn object(self, mut body: Value, now: Time) -> KubeObject {
+        let owner = self.owner;
+        let uid = model::derived_id(&["kube", owner.uid(), self.resource, &self.name, &self.salt]);
+        body["apiVersion"] = json!(self.api_version);
+        body["kind"] = json!(self.kind);
+        let meta = &mut body["metadata"];
+        meta["name"] = json!(self.name);
+        meta["namespace"] = json!(owner.namespace);
+        meta["uid"] = json!(uid);
+        meta["creationTimestamp"] = json!(seconds(now));
+        meta["generation"] = json!(1);
+        meta["ownerReferences"] = json!([{
+            "apiVersion": owner.body["apiVersion"], "kind": owner.body["kind"], "name": owner.name,
+            "uid": owner.uid(), "controller": true, "blockOwnerDeletion": true,
+        }]);
+        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        KubeObject {
+            cluster_id: owner.cluster_id.clone(),
+            project_id: owner.project_id.clone(),
+            group: group.to_owned(),
+            resource: self.resource.to_owned(),
+            namespace: owner.namespace.clone(),
+            name: self.name,
+            body,
+        }
+    }
+}
+
+/// Deletes an object as the API does: gracefully where something runs or a finalizer waits, at once otherwise.
+pub(crate) fn delete(change: &mut Change, object: Entry<'_, KubeObject>, now: Time) {
+    if object.deleting() {
+        return;
+    }
+    let held = object.body["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    let runs = object.is_pod() && object.body["spec"]["nodeName"].is_string();
+    if !held && !runs {
+        change.delete(object);
+        return;
+    }
+    let grace = match object.is_pod() {
+        true => object.body["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30),
+        false => 0,
+    };
+    change.edit(object, |object| {
+        let meta = &mut object.body["metadata"];
+        meta["deletionTimestamp"] = json!(seconds(now));
+        meta["deletionGracePeriodSeconds"] = json!(grace);
+    });
+}
+
+/// As Kubernetes writes moments: whole seconds.
+pub(crate) fn seconds(time: Time) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Five letters made from a text, as they stand at the end of generated names: no vowels, so that they spell nothing.
+pub(crate) fn suffix(text: &str) -> String {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let id = model::derived_id(&["suffix", text]);
+    let digits: Vec<u32> = id.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(3).take(5).map(|c| c.iter().fold(0, |n, d| n * 16 + *d as usize)).map(|n| LETTERS[n % LETTERS.len()] as char).collect()
+}
+
+/// A field that is a number, or what Kubernetes takes it for when it is absent.
+pub(crate) fn number(value: &Value, default: i64) -> i64 {
+    value.as_i64().unwrap_or(default)
+}
+
+/// Labels or annotations of an object.
+pub(crate) fn map(value: &Value) -> BTreeMap<&str, &str> {
+    value.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect()
+}
+
+/// Whether a pod's condition holds.
+pub(crate) fn condition(object: &KubeObject, kind: &str) -> bool {
+    let conditions = object.body["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
+}
+
+/// Writes a status when it says something new.
+pub(crate) fn set_status(change: &mut Change, object: Entry<'_, KubeObject>, status: Value) {
+    if object.body["status"] != status {
+        change.edit(object, |object| object.body["status"] = status);
+    }
+}

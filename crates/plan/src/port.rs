@@ -1,0 +1,410 @@
+//! Ports of servers and pods: made when their owner appears, moved with it, removed with it. Servers and pods take the
+//! same path, so that neither can leak a port that the other would have cleaned up.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
+
+use model::{
+    Change, Cluster, Entry, FixedIp, FloatingIp, Index, KubeObject, Network, NicRequest, Port, PortStatus, Quota,
+    Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Vm, addresses_in_use, default_security_group, derived_id,
+    next_address, quota,
+};
+
+/// The owner of a server's port.
+const SERVER_PORT: &str = "compute:nova";
+/// The owner of a pod's port.
+const POD_PORT: &str = "kubernetes:pod";
+
+/// The id of a pod's port.
+pub fn pod_port_id(uid: &str) -> String {
+    derived_id(&["pod-port", uid])
+}
+
+/// Ports that shall be made, bound, moved or removed.
+pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
+    let mut round = Round { snapshot, now, used: HashMap::new(), macs: HashMap::new(), room: HashMap::new() };
+    let mut changes = Vec::new();
+    let mut groupless = BTreeMap::new();
+    for server in snapshot.all::<Server>().filter(|server| !server.deleting) {
+        match round.server(server) {
+            Ok(change) => changes.extend(change),
+            Err(Trouble::NoDefaultGroup) => {
+                groupless.insert(server.project_id.clone(), ());
+            }
+            Err(Trouble::Problem(text)) => {
+                if server.problem.as_deref() != Some(&text) {
+                    let mut change = Change::new();
+                    change.edit(server, |s| s.problem = Some(text));
+                    changes.push(change);
+                }
+            }
+        }
+    }
+    for (cluster, pod) in pods(snapshot) {
+        match round.pod(cluster, pod) {
+            Ok(change) => changes.extend(change),
+            Err(Trouble::NoDefaultGroup) => {
+                groupless.insert(cluster.value.project_id.clone(), ());
+            }
+            // A pod's ports have no place of their own to complain; the agent says that the port is missing.
+            Err(Trouble::Problem(_)) => {}
+        }
+    }
+    for project in groupless.keys() {
+        let (group, rules) = default_security_group(project, now);
+        let mut change = Change::from(group);
+        for rule in rules {
+            change.create(rule);
+        }
+        changes.push(change);
+    }
+    for port in snapshot.all::<Port>() {
+        changes.extend(tend(snapshot, port, now));
+    }
+    changes
+}
+
+/// Every pod with its cluster.
+pub(crate) fn pods(snapshot: &Snapshot) -> impl Iterator<Item = (Entry<'_, Cluster>, Entry<'_, KubeObject>)> {
+    snapshot.all::<Cluster>().flat_map(move |cluster| {
+        let realm = Realm::Cluster(cluster.id.as_str().into());
+        let pods: Vec<_> = snapshot.names::<KubeObject>(&realm, "/pods/", None).collect();
+        pods.into_iter().map(move |pod| (cluster, pod))
+    })
+}
+
+/// Whether a pod shall have a port now: it has a host, an end not yet reached, and a network of its own.
+fn wants_port(pod: &KubeObject) -> bool {
+    let spec = &pod.body["spec"];
+    spec["nodeName"].as_str().is_some_and(|n| !n.is_empty())
+        && spec["hostNetwork"].as_bool() != Some(true)
+        && !pod.pod_finished()
+}
+
+/// Why a port could not be planned.
+enum Trouble {
+    /// The project has no default security group yet; it is made first.
+    NoDefaultGroup,
+    /// In words for the user.
+    Problem(String),
+}
+
+fn problem<T>(text: String) -> Result<T, Trouble> {
+    Err(Trouble::Problem(text))
+}
+
+/// What was given away in this round, so that two changes of one round do not ask for the same.
+struct Round<'a> {
+    snapshot: &'a Snapshot,
+    now: Time,
+    /// Addresses in use, by network.
+    used: HashMap<String, HashSet<IpAddr>>,
+    /// MACs in use, by network.
+    macs: HashMap<String, HashSet<String>>,
+    /// How many ports a project may still have; `None`: any number.
+    room: HashMap<String, Option<u64>>,
+}
+
+impl Round<'_> {
+    /// The change that gives a server the ports it lacks: all of them or none.
+    fn server(&mut self, server: Entry<'_, Server>) -> Result<Option<Change>, Trouble> {
+        let ready = |nic: &NicRequest| {
+            let port = nic.port_id.as_deref().and_then(|id| self.snapshot.get::<Port>(id));
+            port.is_some_and(|port| port.device_id == server.id)
+        };
+        if server.nics.iter().all(ready) {
+            return Ok(None);
+        }
+        let has_vm = self.snapshot.find::<Vm>(Index::Owner, &server.id).next().is_some();
+        let mut change = Change::new();
+        let mut nics = Vec::new();
+        for (at, nic) in server.nics.iter().enumerate() {
+            if ready(nic) {
+                nics.push(nic.clone());
+                continue;
+            }
+            match &nic.port_id {
+                Some(id) => match self.snapshot.get::<Port>(id) {
+                    Some(port) if port.device_id.is_empty() => {
+                        change.edit(port, |p| bind(p, &server, self.now));
+                        nics.push(nic.clone());
+                    }
+                    Some(_) => return problem(format!("Port {id} is still in use.")),
+                    // Deleted behind the server's back: the interface is gone with it.
+                    None if has_vm => {}
+                    None => return problem(format!("Port {id} could not be found.")),
+                },
+                None => {
+                    let port = self.server_port(&server, at, nic)?;
+                    nics.push(NicRequest { port_id: Some(port.id.clone()), ..nic.clone() });
+                    change.create(port);
+                }
+            }
+        }
+        change.edit(server, |s| {
+            s.nics = nics;
+            s.problem = None;
+        });
+        Ok(Some(change))
+    }
+
+    fn server_port(&mut self, server: &Server, at: usize, nic: &NicRequest) -> Result<Port, Trouble> {
+        let network = nic.network_id.as_deref().unwrap_or("");
+        let id = derived_id(&["server-port", &server.id, &at.to_string(), network]);
+        let port = self.port(id, &server.project_id, network, nic.fixed_ip, &server.security_groups, SERVER_PORT)?;
+        Ok(Port { device_id: server.id.clone(), dns_name: server.hostname.clone(), ..port })
+    }
+
+    /// The change that gives a pod its port.
+    fn pod(&mut self, cluster: Entry<'_, Cluster>, pod: Entry<'_, KubeObject>) -> Result<Option<Change>, Trouble> {
+        let uid = pod.uid();
+        if uid.is_empty() || !wants_port(&pod) || pod.deleting() {
+            return Ok(None);
+        }
+        let id = pod_port_id(uid);
+        if self.snapshot.get::<Port>(&id).is_some() {
+            return Ok(None);
+        }
+        let port = self.port(id, &cluster.project_id, &cluster.network_id, None, &[], POD_PORT)?;
+        Ok(Some(Change::from(Port {
+            device_id: uid.to_owned(),
+            dns_name: pod.value.name.clone(),
+            pod: Some((pod.namespace.clone(), cluster.id.clone())),
+            host: pod.body["spec"]["nodeName"].as_str().map(str::to_owned),
+            ..port
+        })))
+    }
+
+    /// A new port of an owner, with addresses and a MAC that nobody has.
+    fn port(
+        &mut self,
+        id: String,
+        project: &str,
+        network: &str,
+        asked: Option<IpAddr>,
+        groups: &[String],
+        owner: &str,
+    ) -> Result<Port, Trouble> {
+        let Some(net) = self.snapshot.get::<Network>(network) else {
+            return problem(format!("Network {network} could not be found."));
+        };
+        let security_groups = match (net.port_security_enabled, groups) {
+            (false, _) => Vec::new(),
+            (true, []) => vec![self.default_group(project)?],
+            (true, groups) => groups.to_vec(),
+        };
+        self.take_quota(project)?;
+        let mac = self.mac(network, &id);
+        let fixed_ips = self.addresses(network, asked, owner, &mac)?;
+        Ok(Port {
+            id,
+            project_id: project.to_owned(),
+            network_id: network.to_owned(),
+            network_project_id: net.project_id.clone(),
+            name: String::new(),
+            description: String::new(),
+            mac,
+            fixed_ips,
+            device_id: String::new(),
+            device_owner: owner.to_owned(),
+            admin_state_up: true,
+            security_groups,
+            port_security_enabled: net.port_security_enabled,
+            allowed_address_pairs: Vec::new(),
+            extra_dhcp_opts: Vec::new(),
+            dns_name: String::new(),
+            pod: None,
+            vnic_type: None,
+            binding_profile: None,
+            owned: true,
+            host: None,
+            status: PortStatus::Down,
+            tags: Vec::new(),
+            created_at: self.now,
+            updated_at: self.now,
+        })
+    }
+
+    fn default_group(&self, project: &str) -> Result<String, Trouble> {
+        let realm = Realm::project(project);
+        let mut groups = self.snapshot.within::<SecurityGroup>(&realm);
+        groups.find(|group| group.name == "default").map(|group| group.id.clone()).ok_or(Trouble::NoDefaultGroup)
+    }
+
+    /// Counts a port against the project's limit. The commit decides; this is for the words.
+    fn take_quota(&mut self, project: &str) -> Result<(), Trouble> {
+        let snapshot = self.snapshot;
+        let room = self.room.entry(project.to_owned()).or_insert_with(|| {
+            let limit = snapshot.get::<Quota>(project).and_then(|q| q.limit(quota::limited("port")?))?;
+            let used = snapshot.within::<Port>(&Realm::project(project)).count() as u64;
+            Some(limit.saturating_sub(used))
+        });
+        match room {
+            Some(0) => problem("Maximum number of ports exceeded".into()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn mac(&mut self, network: &str, id: &str) -> String {
+        let snapshot = self.snapshot;
+        let used = self
+            .macs
+            .entry(network.to_owned())
+            .or_insert_with(|| snapshot.find::<Port>(Index::Network, network).map(|port| port.mac.clone()).collect());
+        let mac = (0..u32::MAX).map(|n| Port::mac_from(id, n)).find(|mac| !used.contains(mac)).unwrap_or_default();
+        used.insert(mac.clone());
+        mac
+    }
+
+    /// The address asked for, or one IPv4 and one IPv6 address, as far as the network has such subnets.
+    fn addresses(
+        &mut self,
+        network: &str,
+        asked: Option<IpAddr>,
+        owner: &str,
+        mac: &str,
+    ) -> Result<Vec<FixedIp>, Trouble> {
+        let snapshot = self.snapshot;
+        let used = self.used.entry(network.to_owned()).or_insert_with(|| addresses_in_use(snapshot, network));
+        let mut subnets: Vec<_> = snapshot
+            .find::<Subnet>(Index::Network, network)
+            .filter(|s| s.service_types.is_empty() || s.service_types.iter().any(|t| t == owner))
+            .collect();
+        subnets.sort_by_key(|s| (s.created_at, s.id.clone()));
+        if let Some(ip) = asked {
+            let Some(subnet) = subnets.iter().find(|s| s.contains(ip)) else {
+                return problem(format!(
+                    "IP address {ip} is not a valid IP for any of the subnets on network {network}."
+                ));
+            };
+            if !used.insert(ip) {
+                return problem(format!("Fixed IP address {ip} is already in use on network {network}."));
+            }
+            return Ok(vec![FixedIp { subnet_id: subnet.id.clone(), ip }]);
+        }
+        let mut fixed = Vec::new();
+        for v6 in [false, true] {
+            let family: Vec<_> = subnets.iter().filter(|s| s.base.is_ipv6() == v6).collect();
+            let (own, given): (Vec<&Subnet>, Vec<&Subnet>) =
+                family.into_iter().map(|s| s.value).partition(|s| self_configured(s));
+            for subnet in own {
+                if let Some(ip) = eui64(subnet, mac) {
+                    fixed.push(FixedIp { subnet_id: subnet.id.clone(), ip });
+                }
+            }
+            if given.is_empty() {
+                continue;
+            }
+            let Some((subnet, ip)) = given.iter().find_map(|s| Some((s, next_address(s, used)?))) else {
+                return problem(format!("No more IP addresses available on network {network}."));
+            };
+            fixed.push(FixedIp { subnet_id: subnet.id.clone(), ip });
+        }
+        if fixed.is_empty() {
+            return problem(format!("Network {network} requires a subnet in order to boot instances on."));
+        }
+        used.extend(fixed.iter().map(|f| f.ip));
+        Ok(fixed)
+    }
+}
+
+/// Hosts make their own addresses in the subnet (SLAAC).
+fn self_configured(subnet: &Subnet) -> bool {
+    matches!(subnet.ipv6_address_mode.as_deref(), Some("slaac" | "dhcpv6-stateless"))
+}
+
+/// The address that a host with this MAC gives itself in an IPv6 subnet (RFC 4291, appendix A).
+fn eui64(subnet: &Subnet, mac: &str) -> Option<IpAddr> {
+    let IpAddr::V6(base) = subnet.base else { return None };
+    let bytes: Vec<u8> = mac.split(':').map(|part| u8::from_str_radix(part, 16)).collect::<Result<_, _>>().ok()?;
+    let [a, b, c, d, e, f] = bytes.try_into().ok()?;
+    let suffix = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    let high = u128::from(base) & !u128::from(u64::MAX);
+    Some(IpAddr::V6(Ipv6Addr::from(high | u128::from(suffix))))
+}
+
+fn bind(port: &mut Port, server: &Server, now: Time) {
+    port.device_id = server.id.clone();
+    port.device_owner = SERVER_PORT.into();
+    if port.dns_name.is_empty() {
+        port.dns_name = server.hostname.clone();
+    }
+    port.updated_at = now;
+}
+
+/// What shall become of a port that exists, by what became of its owner.
+fn tend(snapshot: &Snapshot, port: Entry<'_, Port>, now: Time) -> Option<Change> {
+    let fate = if port.device_owner.starts_with("compute:") && !port.device_id.is_empty() {
+        server_fate(snapshot, &port)
+    } else if port.device_owner == POD_PORT && port.owned {
+        pod_fate(snapshot, &port)
+    } else {
+        Fate::Stay
+    };
+    let mut change = Change::new();
+    match fate {
+        Fate::Stay => return None,
+        Fate::Move(host) if port.host == host => return None,
+        Fate::Move(host) => {
+            change.edit(port, |p| {
+                p.host = host;
+                p.status = PortStatus::Down;
+            });
+        }
+        Fate::Go if port.owned => remove(snapshot, port, &mut change, now),
+        Fate::Go => {
+            change.edit(port, |p| {
+                p.device_id = String::new();
+                p.device_owner = String::new();
+                p.host = None;
+                p.status = PortStatus::Down;
+                p.updated_at = now;
+            });
+        }
+    }
+    Some(change)
+}
+
+enum Fate {
+    Stay,
+    Move(Option<String>),
+    Go,
+}
+
+fn server_fate(snapshot: &Snapshot, port: &Port) -> Fate {
+    let Some(server) = snapshot.get::<Server>(&port.device_id) else { return Fate::Go };
+    let vms: Vec<_> = snapshot.find::<Vm>(Index::Owner, &server.id).collect();
+    if server.deleting && vms.is_empty() {
+        return Fate::Go;
+    }
+    // While a new incarnation waits for its host, the port stays where the old one ran.
+    match vms.iter().filter(|vm| vm.host.is_some()).max_by_key(|vm| vm.incarnation) {
+        Some(vm) => Fate::Move(vm.host.clone()),
+        None => Fate::Stay,
+    }
+}
+
+fn pod_fate(snapshot: &Snapshot, port: &Port) -> Fate {
+    let pod = snapshot.find::<KubeObject>(Index::Name, &port.device_id).find(|object| object.is_pod());
+    match pod {
+        Some(pod) if wants_port(&pod) => Fate::Move(pod.body["spec"]["nodeName"].as_str().map(str::to_owned)),
+        _ => Fate::Go,
+    }
+}
+
+/// Deletes a port, and frees the floating IPs that led to it.
+fn remove(snapshot: &Snapshot, port: Entry<'_, Port>, change: &mut Change, now: Time) {
+    change.delete(port);
+    for fip in snapshot.find::<FloatingIp>(Index::Owner, &port.id).filter(|f| f.port_id.as_ref() == Some(&port.id)) {
+        change.edit(fip, |f| {
+            f.port_id = None;
+            f.fixed_ip = None;
+            f.router_id = None;
+            f.updated_at = now;
+        });
+    }
+}

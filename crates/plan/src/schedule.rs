@@ -1,0 +1,480 @@
+//! The one scheduler: VMs and pods become a [`Demand`], hosts with their claims become [`Room`], and the same filters
+//! and weights decide. What it says is a proposal; the claims of the commit are the final word, and a refused proposal is
+//! planned again from a fresh snapshot.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use model::{
+    Change, Entry, Host, Index, KubeObject, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand,
+};
+use serde_json::{Value, json};
+
+use crate::fit::{self, Node};
+use crate::port::pods;
+
+/// How long after its last report a host still counts as there.
+const FRESH_SECONDS: i64 = 60;
+/// How long a VM may wait for room before its server is told that there is none.
+const PATIENCE_SECONDS: i64 = 10;
+
+/// What something asks of a host.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    pub cpu_milli: u64,
+    pub memory_mib: u64,
+    pub disk_gib: u64,
+    /// Traits that the host must have, and must not have.
+    pub traits: Vec<String>,
+    pub forbidden_traits: Vec<String>,
+    /// Only this host will do.
+    pub host: Option<String>,
+    /// Rather this host than another.
+    pub prefer: Option<String>,
+    pub group: Option<Group>,
+}
+
+/// The rule of a server group, and how many of its other members each host has.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub policy: String,
+    pub per_host: u64,
+    pub members: HashMap<String, u64>,
+}
+
+/// Why a host will not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    Disabled,
+    Silent,
+    NotAsked,
+    Trait(String),
+    Group,
+    Cpu {
+        asked: u64,
+        free: u64,
+    },
+    Memory {
+        asked: u64,
+        free: u64,
+    },
+    Disk {
+        asked: u64,
+        free: u64,
+    },
+    /// For pods: what the Node object says.
+    Node(String),
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Disabled => f.write_str("disabled by an administrator"),
+            Self::Silent => f.write_str("has not reported lately"),
+            Self::NotAsked => f.write_str("another host was asked for"),
+            Self::Trait(name) => write!(f, "trait {name} does not fit"),
+            Self::Group => f.write_str("the server group's policy forbids it"),
+            Self::Cpu { asked, free } => {
+                write!(f, "not enough cores: asked {}, free {}", cores(*asked), cores(*free))
+            }
+            Self::Memory { asked, free } => write!(f, "not enough memory: asked {asked} MiB, free {free} MiB"),
+            Self::Disk { asked, free } => write!(f, "not enough disk: asked {asked} GiB, free {free} GiB"),
+            Self::Node(text) => f.write_str(text),
+        }
+    }
+}
+
+fn cores(milli: u64) -> String {
+    format!("{}.{:03}", milli / 1000, milli % 1000).trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Unfit {
+    /// The reason in kube-scheduler's words, for events and conditions of pods.
+    fn kube(&self) -> String {
+        match self {
+            Self::Disabled => "node(s) were unschedulable".into(),
+            Self::Silent => "node(s) had untolerated taint(s)".into(),
+            Self::NotAsked | Self::Trait(_) | Self::Group => "node(s) didn't match Pod's node affinity/selector".into(),
+            Self::Cpu { .. } => "Insufficient cpu".into(),
+            Self::Memory { .. } => "Insufficient memory".into(),
+            Self::Disk { .. } => "Insufficient ephemeral-storage".into(),
+            Self::Node(text) => text.clone(),
+        }
+    }
+}
+
+/// A host and what is still free on it.
+struct Room<'a> {
+    host: &'a Host,
+    fresh: bool,
+    cpu_milli: u64,
+    memory_mib: u64,
+    disk_gib: u64,
+}
+
+impl Room<'_> {
+    fn take(&mut self, cpu_milli: u64, memory_mib: u64, disk_gib: u64) {
+        self.cpu_milli = self.cpu_milli.saturating_sub(cpu_milli);
+        self.memory_mib = self.memory_mib.saturating_sub(memory_mib);
+        self.disk_gib = self.disk_gib.saturating_sub(disk_gib);
+    }
+
+    fn unfit(&self, demand: &Demand) -> Option<Unfit> {
+        let has = |name: &String| self.host.traits.contains(name);
+        let group_full = demand.group.as_ref().is_some_and(|group| group.forbids(&self.host.name));
+        if demand.host.as_ref().is_some_and(|asked| *asked != self.host.name) {
+            Some(Unfit::NotAsked)
+        } else if !self.host.enabled {
+            Some(Unfit::Disabled)
+        } else if !self.fresh {
+            Some(Unfit::Silent)
+        } else if let Some(name) = demand.traits.iter().find(|t| !has(t)) {
+            Some(Unfit::Trait(name.clone()))
+        } else if let Some(name) = demand.forbidden_traits.iter().find(|t| has(t)) {
+            Some(Unfit::Trait(name.clone()))
+        } else if group_full {
+            Some(Unfit::Group)
+        } else if demand.cpu_milli > self.cpu_milli {
+            Some(Unfit::Cpu { asked: demand.cpu_milli, free: self.cpu_milli })
+        } else if demand.memory_mib > self.memory_mib {
+            Some(Unfit::Memory { asked: demand.memory_mib, free: self.memory_mib })
+        } else if demand.disk_gib > self.disk_gib {
+            Some(Unfit::Disk { asked: demand.disk_gib, free: self.disk_gib })
+        } else {
+            None
+        }
+    }
+
+    /// The larger the better, in thousandths: how much stays free of what would be scarcest, then preferences.
+    fn weight(&self, demand: &Demand) -> i64 {
+        let part = |free: u64, asked: u64, all: u64| (free.saturating_sub(asked) * 1000).checked_div(all).unwrap_or(0);
+        let cpu = part(self.cpu_milli, demand.cpu_milli, self.host.cpu_milli);
+        let memory = part(self.memory_mib, demand.memory_mib, self.host.memory_mib);
+        let preferred = if demand.prefer.as_deref() == Some(&*self.host.name) { 100_000 } else { 0 };
+        let company = demand.group.as_ref().map_or(0, |group| group.weight(&self.host.name));
+        cpu.min(memory) as i64 + preferred + company
+    }
+}
+
+impl Group {
+    fn forbids(&self, host: &str) -> bool {
+        let here = self.members.get(host).copied().unwrap_or(0);
+        match self.policy.as_str() {
+            "affinity" => here == 0 && self.members.values().any(|n| *n > 0),
+            "anti-affinity" => here >= self.per_host,
+            _ => false,
+        }
+    }
+
+    fn weight(&self, host: &str) -> i64 {
+        let here = self.members.get(host).copied().unwrap_or(0).min(1000) as i64;
+        match self.policy.as_str() {
+            "soft-affinity" => here * 2000,
+            "soft-anti-affinity" => here * -2000,
+            _ => 0,
+        }
+    }
+}
+
+/// Where VMs and pods without a host shall go.
+pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
+    let mut rooms = rooms(snapshot, now);
+    let mut changes = vms(snapshot, now, &mut rooms);
+    changes.extend(all_pods(snapshot, now, &mut rooms));
+    changes
+}
+
+/// Every host with what is free on it, by name.
+fn rooms(snapshot: &Snapshot, now: Time) -> BTreeMap<String, Room<'_>> {
+    let mut rooms: BTreeMap<String, Room<'_>> = snapshot
+        .all::<Host>()
+        .map(|host| {
+            let age = host.status.heartbeat.map(|beat| now.as_second() - beat.as_second());
+            let host = host.value;
+            let room = Room {
+                host,
+                fresh: age.is_some_and(|age| age <= FRESH_SECONDS),
+                cpu_milli: host.cpu_milli,
+                memory_mib: host.memory_mib,
+                disk_gib: host.disk_gib,
+            };
+            (host.name.clone(), room)
+        })
+        .collect();
+    for vm in snapshot.all::<Vm>() {
+        if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
+            room.take(vm.cpu_milli, vm.memory_mib, vm.disk_gib);
+        }
+    }
+    for (_, pod) in pods(snapshot).filter(|(_, pod)| !pod.pod_finished()) {
+        if let Some(room) = pod.body["spec"]["nodeName"].as_str().and_then(|host| rooms.get_mut(host)) {
+            let demand = pod_demand(&pod.body);
+            room.take(demand.cpu_milli, demand.memory_mib, 0);
+        }
+    }
+    rooms
+}
+
+/// The best host, and a line for each that was looked at.
+fn choose<'a>(
+    rooms: &BTreeMap<String, Room<'a>>,
+    demand: &Demand,
+) -> (Option<&'a Host>, Vec<(&'a Host, Result<i64, Unfit>)>) {
+    let looked: Vec<_> = rooms
+        .values()
+        .map(|room| (room.host, room.unfit(demand).map_or_else(|| Ok(room.weight(demand)), Err)))
+        .collect();
+    let mut best: Option<(&Host, i64)> = None;
+    for (host, verdict) in &looked {
+        if let Ok(weight) = verdict
+            && best.is_none_or(|(_, most)| *weight > most)
+        {
+            best = Some((host, *weight));
+        }
+    }
+    (best.map(|(host, _)| host), looked)
+}
+
+// VMs
+
+fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
+    let mut waiting: Vec<Entry<'_, Vm>> = snapshot.all::<Vm>().filter(|vm| vm.host.is_none() && !vm.deleting).collect();
+    waiting.sort_by_key(|vm| vm.row.created);
+    // Where members of groups were put in this round.
+    let mut placed: Vec<(String, String)> = Vec::new();
+    let mut changes = Vec::new();
+    for vm in waiting {
+        let Some(server) = snapshot.get::<Server>(&vm.server_id).filter(|server| !server.deleting) else { continue };
+        if server.incarnation != vm.incarnation {
+            continue;
+        }
+        let others: Vec<Entry<'_, Vm>> = snapshot
+            .find::<Vm>(Index::Owner, &vm.server_id)
+            .filter(|other| other.incarnation != vm.incarnation && other.host.is_some())
+            .collect();
+        // The old incarnation must be seen to be gone before the new one may be anywhere.
+        if !others.iter().all(|other| other.deleting && other.status.phase == VmPhase::Gone) {
+            continue;
+        }
+        for other in &others {
+            give_back(rooms, other);
+        }
+        let demand = vm_demand(snapshot, &vm, &server, &others, &placed);
+        let (best, looked) = choose(rooms, &demand);
+        let lines: Vec<String> = looked.iter().map(|(host, verdict)| line(host, verdict)).collect();
+        let mut change = Change::new();
+        match best {
+            Some(host) => {
+                if let Some(room) = rooms.get_mut(&host.name) {
+                    room.take(vm.cpu_milli, vm.memory_mib, vm.disk_gib);
+                }
+                if let Some(group) = &server.server_group_id {
+                    placed.push((group.clone(), host.name.clone()));
+                }
+                change.edit(vm, |v| {
+                    v.host = Some(host.name.clone());
+                    v.decision = lines;
+                });
+                for other in others {
+                    change.delete(other);
+                }
+                if server.problem.is_some() {
+                    change.edit(server, |s| s.problem = None);
+                }
+            }
+            None => {
+                for other in &others {
+                    take_again(rooms, other);
+                }
+                refuse(&mut change, vm, server, lines, now);
+            }
+        }
+        if !change.is_empty() {
+            changes.push(change);
+        }
+    }
+    changes
+}
+
+fn give_back(rooms: &mut BTreeMap<String, Room<'_>>, vm: &Vm) {
+    if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
+        room.cpu_milli += vm.cpu_milli;
+        room.memory_mib += vm.memory_mib;
+        room.disk_gib += vm.disk_gib;
+    }
+}
+
+fn take_again(rooms: &mut BTreeMap<String, Room<'_>>, vm: &Vm) {
+    if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
+        room.take(vm.cpu_milli, vm.memory_mib, vm.disk_gib);
+    }
+}
+
+fn line(host: &Host, verdict: &Result<i64, Unfit>) -> String {
+    match verdict {
+        Ok(weight) => format!("{}: fits, weight {weight}", host.name),
+        Err(why) => format!("{}: {why}", host.name),
+    }
+}
+
+/// Says that no host will do, where that is news; a server is told only when waiting did not help.
+fn refuse(change: &mut Change, vm: Entry<'_, Vm>, server: Entry<'_, Server>, lines: Vec<String>, now: Time) {
+    if now.as_second() - vm.created_at.as_second() >= PATIENCE_SECONDS {
+        let why = if lines.is_empty() { "there is no host".to_owned() } else { lines.join("; ") };
+        let text = format!("No valid host was found. {why}");
+        if server.problem.as_deref() != Some(&text) {
+            change.edit(server, |s| s.problem = Some(text));
+        }
+    }
+    if vm.decision != lines {
+        change.edit(vm, |v| v.decision = lines);
+    }
+}
+
+fn vm_demand(
+    snapshot: &Snapshot,
+    vm: &Vm,
+    server: &Server,
+    others: &[Entry<'_, Vm>],
+    placed: &[(String, String)],
+) -> Demand {
+    let trait_specs = |value: &str| -> Vec<String> {
+        let specs = server.flavor.extra_specs.iter().filter(|(_, v)| *v == value);
+        specs.filter_map(|(key, _)| key.strip_prefix("trait:").map(str::to_owned)).collect()
+    };
+    let last = others.iter().max_by_key(|other| other.incarnation).and_then(|other| other.host.clone());
+    Demand {
+        cpu_milli: vm.cpu_milli,
+        memory_mib: vm.memory_mib,
+        disk_gib: vm.disk_gib,
+        traits: trait_specs("required"),
+        forbidden_traits: trait_specs("forbidden"),
+        // A disk that is kept lies on the host of the old incarnation.
+        host: if server.keep_disk && last.is_some() { last.clone() } else { server.requested_host.clone() },
+        prefer: last,
+        group: server.server_group_id.as_deref().and_then(|id| group(snapshot, id, &server.id, placed)),
+    }
+}
+
+/// A server group as seen by one of its members.
+fn group(snapshot: &Snapshot, id: &str, member: &str, placed: &[(String, String)]) -> Option<Group> {
+    let group = snapshot.get::<ServerGroup>(id)?;
+    let mut members: HashMap<String, u64> = HashMap::new();
+    let realm = Realm::project(&group.project_id);
+    for server in snapshot.within::<Server>(&realm) {
+        if server.server_group_id.as_deref() != Some(id) || server.id == member || server.deleting {
+            continue;
+        }
+        let hosts: HashSet<String> =
+            snapshot.find::<Vm>(Index::Owner, &server.id).filter_map(|vm| vm.host.clone()).collect();
+        for host in hosts {
+            *members.entry(host).or_default() += 1;
+        }
+    }
+    for (_, host) in placed.iter().filter(|(group, _)| group == id) {
+        *members.entry(host.clone()).or_default() += 1;
+    }
+    Some(Group { policy: group.policy.clone(), per_host: group.max_server_per_host.unwrap_or(1), members })
+}
+
+// Pods
+
+fn all_pods(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
+    let mut waiting: Vec<Entry<'_, KubeObject>> =
+        pods(snapshot).map(|(_, pod)| pod).filter(|pod| waits_for_host(pod)).collect();
+    waiting.sort_by_key(|pod| pod.row.created);
+    let mut nodes: HashMap<&str, BTreeMap<String, Node>> = HashMap::new();
+    let mut changes = Vec::new();
+    for pod in waiting {
+        let nodes = nodes.entry(&pod.value.cluster_id).or_insert_with(|| fit::of_cluster(snapshot, &pod.cluster_id));
+        let asked = pod_demand(&pod.body);
+        let demand = Demand { cpu_milli: asked.cpu_milli, memory_mib: asked.memory_mib, ..Demand::default() };
+        let mut best: Option<(String, i64)> = None;
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+        for room in rooms.values() {
+            let fallback;
+            let node = match nodes.get(&room.host.name) {
+                Some(node) => node,
+                None => {
+                    fallback = Node::bare(&room.host.name);
+                    &fallback
+                }
+            };
+            let refusal = node.refuses(&pod.body).map(Unfit::Node).or_else(|| room.unfit(&demand));
+            match refusal {
+                Some(why) => *reasons.entry(why.kube()).or_default() += 1,
+                None => {
+                    let weight = room.weight(&demand) + node.preference(&pod.body);
+                    if best.as_ref().is_none_or(|(_, most)| weight > *most) {
+                        best = Some((room.host.name.clone(), weight));
+                    }
+                }
+            }
+        }
+        let mut body = pod.body.clone();
+        match best {
+            Some((host, _)) => {
+                if let Some(room) = rooms.get_mut(&host) {
+                    room.take(demand.cpu_milli, demand.memory_mib, 0);
+                }
+                body["spec"]["nodeName"] = json!(host);
+                set_scheduled(&mut body, None, now);
+            }
+            None => set_scheduled(&mut body, Some(&unschedulable(&reasons, rooms.len())), now),
+        }
+        if body != pod.body {
+            let mut change = Change::new();
+            change.edit(pod, |p| p.body = body);
+            changes.push(change);
+        }
+    }
+    changes
+}
+
+fn waits_for_host(pod: &KubeObject) -> bool {
+    let spec = &pod.body["spec"];
+    let scheduler = spec["schedulerName"].as_str().unwrap_or("default-scheduler");
+    spec["nodeName"].as_str().is_none_or(str::is_empty)
+        && scheduler == "default-scheduler"
+        && spec["schedulingGates"].as_array().is_none_or(Vec::is_empty)
+        && !pod.deleting()
+        && !pod.pod_finished()
+}
+
+/// kube-scheduler's sentence for a pod that fits nowhere.
+fn unschedulable(reasons: &BTreeMap<String, usize>, hosts: usize) -> String {
+    if hosts == 0 {
+        return "no nodes available to schedule pods".into();
+    }
+    let parts: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+    format!("0/{hosts} nodes are available: {}.", parts.join(", "))
+}
+
+/// Sets the condition `PodScheduled`: true, or false with the reason. Leaves it alone when it says so already.
+fn set_scheduled(body: &mut Value, problem: Option<&str>, now: Time) {
+    let status = if problem.is_some() { "False" } else { "True" };
+    if !body["status"].is_object() {
+        body["status"] = json!({"phase": "Pending"});
+    }
+    if !body["status"]["conditions"].is_array() {
+        body["status"]["conditions"] = json!([]);
+    }
+    let Some(conditions) = body["status"]["conditions"].as_array_mut() else { return };
+    let at = conditions.iter().position(|c| c["type"] == "PodScheduled");
+    let before = at.map(|i| conditions[i].clone()).unwrap_or_default();
+    if before["status"] == status && before["message"].as_str() == problem {
+        return;
+    }
+    let since =
+        if before["status"] == status { before["lastTransitionTime"].clone() } else { json!(format!("{:.0}", now)) };
+    let mut condition = json!({
+        "type": "PodScheduled", "status": status, "lastProbeTime": null, "lastTransitionTime": since,
+    });
+    if let Some(text) = problem {
+        condition["reason"] = json!("Unschedulable");
+        condition["message"] = json!(text);
+    }
+    match at {
+        Some(i) => conditions[i] = condition,
+        None => conditions.push(condition),
+    }
+}

@@ -1,0 +1,107 @@
+//! From a server to its incarnations: one [`Vm`] row for each, the old one gone before the new one has a host. Removing a
+//! server ends here too, when nothing of it is left anywhere.
+
+use model::{Change, Entry, Index, Port, Server, ServerAction, Snapshot, Time, Vm, VmPhase, VmStatus};
+
+/// Incarnations that shall be made or go away, and servers of which nothing is left.
+pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
+    snapshot.all::<Server>().filter_map(|server| step(snapshot, server, now)).collect()
+}
+
+/// The next step of one server.
+fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Change> {
+    let vms: Vec<Entry<'_, Vm>> = snapshot.find::<Vm>(Index::Owner, &server.id).collect();
+    let mut change = Change::new();
+    if server.deleting {
+        for vm in &vms {
+            if is_gone(vm) {
+                change.delete(*vm);
+            } else if !vm.deleting {
+                change.edit(*vm, |v| v.deleting = true);
+            }
+        }
+        if vms.is_empty() && snapshot.find::<Port>(Index::Owner, &server.id).next().is_none() {
+            change.delete(server);
+            for action in snapshot.find::<ServerAction>(Index::Owner, &server.id) {
+                change.delete(action);
+            }
+        }
+    } else {
+        live(snapshot, server, &vms, &mut change, now);
+    }
+    (!change.is_empty()).then_some(change)
+}
+
+/// Nothing of it is left, or ever was, on any host.
+fn is_gone(vm: &Vm) -> bool {
+    vm.host.is_none() || (vm.deleting && vm.status.phase == VmPhase::Gone)
+}
+
+fn live(snapshot: &Snapshot, server: Entry<'_, Server>, vms: &[Entry<'_, Vm>], change: &mut Change, now: Time) {
+    let (current, old): (Vec<Entry<'_, Vm>>, Vec<Entry<'_, Vm>>) =
+        vms.iter().copied().partition(|vm| vm.incarnation == server.incarnation);
+    let current = current.first().copied();
+    let placed = current.is_some_and(|vm| vm.host.is_some());
+    for vm in old {
+        // A gone incarnation keeps its room until the next one has taken it over, in the scheduler's change.
+        if vm.host.is_none() || (placed && is_gone(&vm)) {
+            change.delete(vm);
+        } else if !vm.deleting {
+            change.edit(vm, |v| v.deleting = true);
+        }
+    }
+    match current {
+        None if ports_ready(snapshot, &server) => {
+            change.create(incarnation(&server, now));
+        }
+        None => {}
+        Some(vm) => {
+            let (cpu_milli, memory_mib, disk_gib) = room(&server);
+            if (vm.cpu_milli, vm.memory_mib, vm.disk_gib) != (cpu_milli, memory_mib, disk_gib) {
+                change.edit(vm, |v| (v.cpu_milli, v.memory_mib, v.disk_gib) = (cpu_milli, memory_mib, disk_gib));
+            }
+            if vm.status.phase == VmPhase::Running && server.launched_at.is_none() {
+                change.edit(server, |s| {
+                    s.launched_at = Some(now);
+                    s.updated_at = now;
+                    s.problem = None;
+                });
+            }
+        }
+    }
+}
+
+fn ports_ready(snapshot: &Snapshot, server: &Server) -> bool {
+    server.nics.iter().all(|nic| {
+        let port = nic.port_id.as_deref().and_then(|id| snapshot.get::<Port>(id));
+        port.is_some_and(|port| port.device_id == server.id)
+    })
+}
+
+/// The room that a server takes: of the larger of two flavors while a resize can still be reverted.
+fn room(server: &Server) -> (u64, u64, u64) {
+    let flavors = || server.old_flavor.iter().chain([&server.flavor]);
+    let most = |f: fn(&model::Flavor) -> u64| flavors().map(f).max().unwrap_or(0);
+    (
+        most(|f| f.vcpus.saturating_mul(1000)),
+        most(|f| f.ram),
+        most(|f| f.disk.saturating_add(f.ephemeral).saturating_add(f.swap.div_ceil(1024))),
+    )
+}
+
+fn incarnation(server: &Server, now: Time) -> Vm {
+    let (cpu_milli, memory_mib, disk_gib) = room(server);
+    Vm {
+        server_id: server.id.clone(),
+        project_id: server.project_id.clone(),
+        incarnation: server.incarnation,
+        host: None,
+        cpu_milli,
+        memory_mib,
+        disk_gib,
+        deleting: false,
+        decision: Vec::new(),
+        status: VmStatus::default(),
+        created_at: now,
+    }
+}

@@ -1,0 +1,477 @@
+//! Servers and pods from their rows to hosts and back to nothing, by the planners alone: the test plays the agent.
+
+use std::collections::BTreeMap;
+
+use model::*;
+use serde_json::json;
+
+type Planner = fn(&Snapshot, Time) -> Vec<Change>;
+const PLANNERS: [Planner; 3] = [plan::port::plan, plan::server::plan, plan::schedule::plan];
+
+/// A store of the test's own: a snapshot and the ledger of its claims.
+#[derive(Default)]
+struct World {
+    snapshot: Snapshot,
+    ledger: Ledger,
+    now: i64,
+}
+
+impl World {
+    fn now(&self) -> Time {
+        Time::from_second(1_800_000_000 + self.now).unwrap()
+    }
+
+    fn commit(&mut self, change: &Change) -> Result<(), Refused> {
+        let delta = self.snapshot.prepare(change)?;
+        let exists = |key: &Key| self.snapshot.row(key).is_some() || change.writes.iter().any(|w| w.key() == *key);
+        self.ledger.check(&delta, exists)?;
+        self.ledger.apply(&delta);
+        self.snapshot.apply(self.snapshot.revision() + 1, &change.writes);
+        Ok(())
+    }
+
+    fn add(&mut self, object: impl Into<Object>) {
+        self.commit(&Change::from(object)).unwrap();
+    }
+
+    fn edit<T: Resource>(&mut self, id: &str, edit: impl FnOnce(&mut T))
+    where
+        Object: From<T>,
+    {
+        let mut change = Change::new();
+        change.edit(self.snapshot.get::<T>(id).unwrap(), edit);
+        self.commit(&change).unwrap();
+    }
+
+    /// Plans until there is nothing left to do. Every plan is committed twice, the second time stale: nothing may come of it.
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            let mut busy = false;
+            for planner in PLANNERS {
+                let stale = self.snapshot.clone();
+                for change in planner(&stale, self.now()) {
+                    busy |= self.commit(&change).is_ok();
+                }
+                let rows = self.snapshot.len();
+                for change in planner(&stale, self.now()) {
+                    assert!(self.commit(&change).is_err(), "a stale plan was accepted twice: {change:?}");
+                }
+                assert_eq!(rows, self.snapshot.len());
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the planners never come to rest");
+    }
+
+    fn vm(&self, id: &str) -> Option<Vm> {
+        self.snapshot.get::<Vm>(id).map(|vm| vm.value.clone())
+    }
+
+    /// What the agent would say.
+    fn report(&mut self, vm: &str, phase: VmPhase) {
+        self.edit::<Vm>(vm, |v| v.status.phase = phase);
+    }
+
+    fn used(&self, pool: &str) -> u64 {
+        self.ledger.pool(pool).used
+    }
+}
+
+fn world(hosts: &[(&str, u64)]) -> World {
+    let mut w = World::default();
+    let now = w.now();
+    w.add(Domain {
+        id: "default".into(),
+        name: "Default".into(),
+        description: String::new(),
+        enabled: true,
+        tags: vec![],
+    });
+    w.add(Project {
+        id: "p".into(),
+        name: "demo".into(),
+        domain_id: "default".into(),
+        parent_id: "default".into(),
+        description: String::new(),
+        enabled: true,
+        tags: vec![],
+        extra: BTreeMap::new(),
+    });
+    w.add(Quota::new("p"));
+    w.add(Network {
+        id: "net".into(),
+        project_id: "p".into(),
+        name: "net".into(),
+        description: String::new(),
+        admin_state_up: true,
+        shared: false,
+        external: false,
+        is_default: false,
+        port_security_enabled: true,
+        mtu: 1450,
+        vni: 1,
+        dns_domain: String::new(),
+        tags: vec![],
+        created_at: now,
+        updated_at: now,
+    });
+    w.add(subnet(now));
+    for (name, memory) in hosts {
+        w.add(host(name, *memory, now));
+    }
+    w
+}
+
+fn subnet(now: Time) -> Subnet {
+    Subnet {
+        id: "sub".into(),
+        project_id: "p".into(),
+        network_id: "net".into(),
+        network_project_id: "p".into(),
+        name: String::new(),
+        description: String::new(),
+        base: "10.0.0.0".parse().unwrap(),
+        prefix: 24,
+        gateway_ip: Some("10.0.0.1".parse().unwrap()),
+        pools: vec![("10.0.0.2".parse().unwrap(), "10.0.0.9".parse().unwrap())],
+        enable_dhcp: true,
+        dns_nameservers: vec![],
+        host_routes: vec![],
+        ipv6_ra_mode: None,
+        ipv6_address_mode: None,
+        subnetpool_id: None,
+        service_types: vec![],
+        dns_publish_fixed_ip: false,
+        tags: vec![],
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn host(name: &str, memory_mib: u64, now: Time) -> Host {
+    Host {
+        name: name.into(),
+        id: derived_id(&["host", name]),
+        cpu_milli: 8000,
+        memory_mib,
+        disk_gib: 100,
+        cores: 4,
+        enabled: true,
+        disabled_reason: None,
+        endpoint: String::new(),
+        underlay: None,
+        traits: vec![],
+        status: HostStatus { heartbeat: Some(now), ..HostStatus::default() },
+        created_at: now,
+    }
+}
+
+fn flavor(name: &str, ram: u64) -> Flavor {
+    Flavor {
+        id: name.into(),
+        name: name.into(),
+        description: None,
+        vcpus: 1,
+        ram,
+        disk: 1,
+        ephemeral: 0,
+        swap: 0,
+        is_public: true,
+        access: vec![],
+        extra_specs: BTreeMap::new(),
+    }
+}
+
+fn server(id: &str, now: Time) -> Server {
+    Server {
+        id: id.into(),
+        project_id: "p".into(),
+        user_id: "u".into(),
+        name: id.into(),
+        description: None,
+        hostname: id.into(),
+        flavor: flavor("small", 1000),
+        old_flavor: None,
+        image_id: None,
+        key_name: None,
+        public_key: None,
+        user_data: None,
+        metadata: BTreeMap::new(),
+        tags: vec![],
+        config_drive: false,
+        access_ipv4: String::new(),
+        access_ipv6: String::new(),
+        availability_zone: None,
+        server_group_id: None,
+        nics: vec![NicRequest { network_id: Some("net".into()), ..NicRequest::default() }],
+        security_groups: vec![],
+        requested_host: None,
+        reservation_id: String::new(),
+        launch_index: 0,
+        admin_pass_hash: None,
+        auto_disk: false,
+        power: true,
+        paused: false,
+        suspended: false,
+        locked: false,
+        locked_reason: None,
+        soft_reboots: 0,
+        hard_reboots: 0,
+        incarnation: 0,
+        keep_disk: false,
+        deleting: false,
+        forced_state: None,
+        problem: None,
+        created_at: now,
+        updated_at: now,
+        launched_at: None,
+    }
+}
+
+#[test]
+fn a_server_lives_and_leaves_nothing() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("s", w.now()));
+    w.settle();
+    let vm = w.vm("s.0").unwrap();
+    assert_eq!(vm.host.as_deref(), Some("one"));
+    assert_eq!(vm.decision.len(), 1);
+    let port = w.snapshot.find::<Port>(Index::Owner, "s").next().unwrap().value.clone();
+    assert_eq!(port.fixed_ips[0].ip.to_string(), "10.0.0.2");
+    assert_eq!(port.host.as_deref(), Some("one"));
+    assert_eq!(port.security_groups.len(), 1, "the project's default group was made for it");
+    assert_eq!(w.used("room/one/memory"), 1000);
+
+    w.report("s.0", VmPhase::Running);
+    w.settle();
+    assert!(w.snapshot.get::<Server>("s").unwrap().launched_at.is_some());
+
+    w.edit::<Server>("s", |s| s.deleting = true);
+    w.settle();
+    assert!(w.vm("s.0").unwrap().deleting);
+    assert!(w.snapshot.get::<Port>(&port.id).is_some(), "its port stays as long as it may run");
+    w.report("s.0", VmPhase::Gone);
+    w.settle();
+    assert!(w.snapshot.get::<Server>("s").is_none());
+    assert_eq!(w.snapshot.all::<Port>().count() + w.snapshot.all::<Vm>().count(), 0);
+    for pool in ["room/one/memory", "quota/p/ram", "quota/p/port", "quota/p/instances"] {
+        assert_eq!(w.used(pool), 0, "{pool}");
+    }
+}
+
+#[test]
+fn a_new_incarnation_waits_until_the_old_one_is_gone() {
+    // There is no room for both.
+    let mut w = world(&[("one", 1500), ("two", 1500)]);
+    w.add(server("s", w.now()));
+    w.settle();
+    let first = w.vm("s.0").unwrap().host.unwrap();
+    w.report("s.0", VmPhase::Running);
+    w.edit::<Server>("s", |s| {
+        s.incarnation = 1;
+        s.keep_disk = true;
+        s.old_flavor = Some(s.flavor.clone());
+        s.flavor = flavor("large", 1400);
+    });
+    w.settle();
+    assert!(w.vm("s.0").unwrap().deleting);
+    assert_eq!(w.vm("s.1").unwrap().host, None);
+    w.report("s.0", VmPhase::Gone);
+    w.settle();
+    assert_eq!(w.vm("s.0"), None);
+    assert_eq!(w.vm("s.1").unwrap().host, Some(first));
+    // Confirmed: a smaller flavor gives room back only then.
+    w.edit::<Server>("s", |s| {
+        s.old_flavor = None;
+        s.flavor = flavor("small", 1000);
+    });
+    w.settle();
+    assert_eq!(w.vm("s.1").unwrap().memory_mib, 1000);
+}
+
+#[test]
+fn no_room_is_said_once_and_in_words() {
+    let mut w = world(&[("one", 500)]);
+    w.add(server("s", w.now()));
+    w.settle();
+    assert_eq!(w.vm("s.0").unwrap().decision, ["one: not enough memory: asked 1000 MiB, free 500 MiB"]);
+    assert_eq!(w.snapshot.get::<Server>("s").unwrap().problem, None);
+    w.now += 15;
+    w.settle();
+    let problem = w.snapshot.get::<Server>("s").unwrap().problem.clone().unwrap();
+    assert!(problem.starts_with("No valid host was found."), "{problem}");
+    // It starts as soon as there is room.
+    w.edit::<Host>("one", |h| h.memory_mib = 2000);
+    w.settle();
+    assert_eq!(w.vm("s.0").unwrap().host.as_deref(), Some("one"));
+    assert_eq!(w.snapshot.get::<Server>("s").unwrap().problem, None);
+}
+
+#[test]
+fn addresses_run_out_in_words() {
+    let mut w = world(&[("one", 64000)]);
+    w.edit::<Quota>("p", |q| {
+        q.limits.insert("cores".into(), None);
+    });
+    for n in 0..10 {
+        w.add(server(&format!("s{n}"), w.now()));
+    }
+    w.settle();
+    let problems: Vec<_> = w.snapshot.all::<Server>().filter_map(|s| s.problem.clone()).collect();
+    assert_eq!(problems.len(), 2);
+    assert!(problems.iter().all(|p| p == "No more IP addresses available on network net."), "{problems:?}");
+}
+
+#[test]
+fn a_port_of_ones_own_survives_its_server() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("other", w.now()));
+    w.settle();
+    let template = w.snapshot.all::<Port>().next().unwrap().value.clone();
+    let mut port = Port { id: "own".into(), device_id: String::new(), device_owner: String::new(), ..template };
+    port.owned = false;
+    port.host = None;
+    port.mac = "fa:16:3e:00:00:01".into();
+    port.fixed_ips[0].ip = "10.0.0.50".parse().unwrap();
+    w.add(port);
+    let mut s = server("s", w.now());
+    s.nics = vec![NicRequest { port_id: Some("own".into()), ..NicRequest::default() }];
+    w.add(s);
+    w.settle();
+    let port = w.snapshot.get::<Port>("own").unwrap();
+    assert_eq!((port.device_id.as_str(), port.host.as_deref()), ("s", Some("one")));
+    w.edit::<Server>("s", |s| s.deleting = true);
+    w.settle();
+    w.report("s.0", VmPhase::Gone);
+    w.settle();
+    let port = w.snapshot.get::<Port>("own").unwrap();
+    assert_eq!((port.device_id.as_str(), port.host.as_deref()), ("", None));
+    assert!(w.snapshot.get::<Server>("s").is_none());
+}
+
+#[test]
+fn silent_and_disabled_hosts_get_nothing() {
+    let mut w = world(&[("one", 4000), ("two", 4000)]);
+    w.edit::<Host>("one", |h| h.enabled = false);
+    w.now += 61;
+    w.add(server("s", w.now()));
+    w.settle();
+    let lines = w.vm("s.0").unwrap().decision;
+    assert_eq!(lines, ["one: disabled by an administrator", "two: has not reported lately"]);
+}
+
+#[test]
+fn groups_keep_apart_and_together() {
+    for (policy, hosts) in [("anti-affinity", 2), ("affinity", 1)] {
+        let mut w = world(&[("one", 9000), ("two", 9000)]);
+        w.add(ServerGroup {
+            id: "g".into(),
+            project_id: "p".into(),
+            user_id: "u".into(),
+            name: "g".into(),
+            policy: policy.into(),
+            max_server_per_host: None,
+        });
+        for id in ["a", "b", "c"] {
+            let mut s = server(id, w.now());
+            s.server_group_id = Some("g".into());
+            w.add(s);
+        }
+        w.settle();
+        let used: std::collections::BTreeSet<_> = w.snapshot.all::<Vm>().filter_map(|vm| vm.host.clone()).collect();
+        assert_eq!(used.len(), hosts, "{policy}");
+        let placed = w.snapshot.all::<Vm>().filter(|vm| vm.host.is_some()).count();
+        assert_eq!(placed, if hosts == 2 { 2 } else { 3 }, "{policy}");
+    }
+}
+
+fn kube(resource: &str, namespace: &str, name: &str, body: serde_json::Value) -> KubeObject {
+    let mut body = body;
+    body["metadata"]["uid"] = json!(format!("uid-{name}"));
+    KubeObject {
+        cluster_id: "c".into(),
+        project_id: "p".into(),
+        group: String::new(),
+        resource: resource.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        body,
+    }
+}
+
+fn cluster(w: &mut World) {
+    w.add(Cluster {
+        id: "c".into(),
+        project_id: "p".into(),
+        name: "c".into(),
+        network_id: "net".into(),
+        network_project_id: "p".into(),
+        service_base: "10.96.0.0".parse().unwrap(),
+        service_prefix: 16,
+        domain: "cluster.local".into(),
+        created_at: w.now(),
+    });
+    w.add(kube("namespaces", "", "default", json!({})));
+}
+
+fn pod<'a>(w: &'a World, name: &str) -> &'a serde_json::Value {
+    let key = KubeObject::key_of("c", "", "pods", "default", name);
+    &w.snapshot.at::<KubeObject>(&key).unwrap().value.body
+}
+
+#[test]
+fn a_pod_gets_host_and_port_and_gives_both_back() {
+    let mut w = world(&[("one", 4000)]);
+    cluster(&mut w);
+    w.add(kube("pods", "default", "web", json!({"spec": {"containers": [{"name": "a"}]}})));
+    w.settle();
+    assert_eq!(pod(&w, "web")["spec"]["nodeName"], "one");
+    assert_eq!(pod(&w, "web")["status"]["conditions"][0]["status"], "True");
+    let id = plan::port::pod_port_id("uid-web");
+    let port = w.snapshot.get::<Port>(&id).unwrap();
+    assert_eq!(port.pod, Some(("default".into(), "c".into())));
+    assert_eq!(port.host.as_deref(), Some("one"));
+    assert_eq!(w.used("room/one/memory"), 64);
+
+    let key = KubeObject::key_of("c", "", "pods", "default", "web");
+    let mut change = Change::new();
+    change.delete(w.snapshot.at::<KubeObject>(&key).unwrap());
+    w.commit(&change).unwrap();
+    w.settle();
+    assert!(w.snapshot.get::<Port>(&id).is_none());
+    assert_eq!(w.used("quota/p/port"), 0);
+}
+
+#[test]
+fn nodes_can_refuse_pods() {
+    let mut w = world(&[("one", 4000), ("two", 4000)]);
+    cluster(&mut w);
+    w.add(kube("nodes", "", "one", json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}})));
+    w.add(kube("nodes", "", "two", json!({"spec": {"unschedulable": true}})));
+    w.add(kube("pods", "default", "plain", json!({"spec": {"containers": [{"name": "a"}]}})));
+    let tolerations = json!([{"key": "k", "operator": "Exists"}]);
+    w.add(kube(
+        "pods",
+        "default",
+        "brave",
+        json!({"spec": {"containers": [{"name": "a"}], "tolerations": tolerations}}),
+    ));
+    let selector = json!({"kubernetes.io/hostname": "one"});
+    let picky = json!({"spec": {"containers": [{"name": "a"}], "tolerations": tolerations, "nodeSelector": selector}});
+    w.add(kube("pods", "default", "picky", picky));
+    let large =
+        json!({"spec": {"containers": [{"resources": {"requests": {"cpu": "9"}}}], "tolerations": tolerations}});
+    w.add(kube("pods", "default", "large", large));
+    w.settle();
+    assert_eq!(
+        pod(&w, "plain")["status"]["conditions"][0]["message"],
+        "0/2 nodes are available: 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable."
+    );
+    assert_eq!(pod(&w, "brave")["spec"]["nodeName"], "one");
+    assert_eq!(pod(&w, "picky")["spec"]["nodeName"], "one");
+    let condition = &pod(&w, "large")["status"]["conditions"][0];
+    assert_eq!((condition["reason"].as_str(), condition["status"].as_str()), (Some("Unschedulable"), Some("False")));
+    assert_eq!(condition["message"], "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable.");
+}

@@ -1,0 +1,82 @@
+//! Leadership on etcd: a key that exists as long as its lease is kept alive. Whoever creates it leads; the revision of its
+//! creation is compared in every commit of the leader, so that one who slept through the loss cannot write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Revision;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::client::{Client, exactly};
+use super::{Shared, txn};
+use crate::{Fence, StoreFault};
+
+/// How long a leader that says nothing stays leader.
+const SECONDS: i64 = 6;
+
+/// How often somebody who waits looks whether the role is free.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits until this process leads the role.
+pub async fn lead(shared: &Arc<Shared>, role: &str) -> Result<Fence, StoreFault> {
+    let key = shared.names.lease(role);
+    loop {
+        if shared.client.range(exactly(key.clone())).await?.kvs.is_empty() {
+            // Counted from before the request: the lease ends later than this process believes.
+            let asked = Instant::now();
+            let keeper = Keeper { client: shared.client.clone(), lease: shared.client.grant(SECONDS).await?, task: None };
+            let mine = txn::put_if_absent(key.clone(), uuid::Uuid::new_v4().to_string().into(), keeper.lease);
+            if let Some(token) = shared.client.txn(mine).await? {
+                // What the former leader has committed must be seen by the next one.
+                shared.catch_up().await?;
+                return Ok(keeper.fence(role, token, asked));
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Keeps a lease alive; gives it up when dropped.
+struct Keeper {
+    client: Client,
+    lease: i64,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Keeper {
+    fn fence(mut self, role: &str, token: Revision, asked: Instant) -> Fence {
+        let (tell, lost) = watch::channel(false);
+        self.task = Some(tokio::spawn(keep(self.client.clone(), self.lease, asked, tell, role.to_owned())));
+        Fence { role: role.to_owned(), token, lost, keeper: Box::new(self) }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        let (client, lease) = (self.client.clone(), self.lease);
+        // Without a runtime (at the end of a process) the lease runs out by itself.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { _ = client.revoke(lease).await });
+        }
+    }
+}
+
+async fn keep(client: Client, lease: i64, asked: Instant, lost: watch::Sender<bool>, role: String) {
+    let whole = Duration::from_secs(SECONDS as u64);
+    let mut end = asked + whole;
+    loop {
+        sleep(whole / 4).await;
+        let asking = Instant::now();
+        match timeout_at(end, client.keep_alive(lease)).await {
+            Ok(Ok(true)) => end = asking + whole,
+            Ok(Err(fault)) if Instant::now() < end => tracing::warn!("keeping the lead of {role}: {fault}"),
+            _ => break,
+        }
+    }
+    tracing::warn!("this process does not lead {role} any more");
+    lost.send_replace(true);
+}

@@ -1,0 +1,188 @@
+//! The newest commits, bounded in number and bytes, for watches to resume from. Watchers of the same part of the store
+//! share a *topic*: the commits that touch this part and a bell of their own. A thousand watchers of one cluster's pods
+//! are then neither woken by, nor look through, what happens elsewhere.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use model::{Committed, Fault, Key, Kind, Realm, Revision};
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// How many commits are kept.
+const COMMITS: usize = 16_384;
+
+/// How many bytes of rows, as JSON, the kept commits may have. The newest commit is always kept.
+const BYTES: usize = 64 << 20;
+
+/// How many commits a watch is handed at once.
+const BATCH: usize = 1024;
+
+/// A part of the store that somebody watches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Interest {
+    pub kind: Kind,
+    /// None: in every realm.
+    pub realm: Option<Realm>,
+    /// How the names begin; empty: all.
+    pub prefix: String,
+}
+
+impl Interest {
+    /// All rows of a kind.
+    pub fn kind(kind: Kind) -> Self {
+        Self { kind, realm: None, prefix: String::new() }
+    }
+
+    pub fn matches(&self, key: &Key) -> bool {
+        key.kind == self.kind
+            && self.realm.as_ref().is_none_or(|realm| *realm == key.realm)
+            && key.name.starts_with(&self.prefix)
+    }
+
+    fn touched(&self, commit: &Committed) -> bool {
+        commit.events.iter().any(|event| self.matches(&event.key))
+    }
+}
+
+#[derive(Debug)]
+struct Topic {
+    commits: VecDeque<Arc<Committed>>,
+    bell: watch::Sender<()>,
+}
+
+impl Topic {
+    fn new() -> Self {
+        Self { commits: VecDeque::new(), bell: watch::channel(()).0 }
+    }
+
+    fn after(&self, revision: Revision) -> Vec<Arc<Committed>> {
+        let start = self.commits.partition_point(|commit| commit.revision <= revision);
+        self.commits.range(start..).take(BATCH).cloned().collect()
+    }
+
+    fn forget(&mut self, revision: Revision) {
+        while self.commits.front().is_some_and(|commit| commit.revision <= revision) {
+            self.commits.pop_front();
+        }
+    }
+}
+
+/// The newest commits.
+#[derive(Debug)]
+pub struct History {
+    all: Topic,
+    weights: VecDeque<usize>,
+    bytes: usize,
+    /// Every commit after this revision is here.
+    complete_after: Revision,
+    topics: HashMap<Interest, Topic>,
+}
+
+impl History {
+    /// The history of a store that begins, for this process, behind `complete_after` with these commits.
+    pub fn new(complete_after: Revision, commits: Vec<Arc<Committed>>) -> Self {
+        let all = Topic::new();
+        let mut history =
+            Self { all, weights: VecDeque::new(), bytes: 0, complete_after, topics: HashMap::new() };
+        commits.into_iter().for_each(|commit| history.push(commit));
+        history
+    }
+
+    pub fn complete_after(&self) -> Revision {
+        self.complete_after
+    }
+
+    pub fn push(&mut self, commit: Arc<Committed>) {
+        let weight = weight(&commit);
+        self.bytes += weight;
+        self.weights.push_back(weight);
+        for (interest, topic) in &mut self.topics {
+            if interest.touched(&commit) {
+                topic.commits.push_back(commit.clone());
+            }
+        }
+        self.all.commits.push_back(commit);
+        while self.weights.len() > COMMITS || (self.bytes > BYTES && self.weights.len() > 1) {
+            let oldest = self.all.commits.front().map_or(0, |commit| commit.revision);
+            self.forget(oldest);
+        }
+    }
+
+    /// Forgets the commits up to and including a revision.
+    pub fn forget(&mut self, revision: Revision) {
+        let before = self.all.commits.len();
+        self.all.forget(revision);
+        let forgotten: usize = self.weights.drain(..before - self.all.commits.len()).sum();
+        self.bytes -= forgotten;
+        self.complete_after = self.complete_after.max(revision);
+        self.topics.values_mut().for_each(|topic| topic.forget(revision));
+    }
+
+    /// Wakes the watchers of everything that was pushed with a revision after this one.
+    pub fn ring(&mut self, after: Revision) {
+        let news = |topic: &Topic| topic.commits.back().is_some_and(|commit| commit.revision > after);
+        self.topics.retain(|_, topic| topic.bell.receiver_count() > 0);
+        self.topics.values().filter(|topic| news(topic)).for_each(|topic| _ = topic.bell.send_replace(()));
+        self.all.bell.send_replace(());
+    }
+
+    /// Wakes every watcher, whatever it watches.
+    pub fn ring_all(&self) {
+        self.topics.values().chain([&self.all]).for_each(|topic| _ = topic.bell.send_replace(()));
+    }
+
+    /// A bell that rings when there is news of an interest, or of anything.
+    pub fn subscribe(&mut self, interest: Option<&Interest>) -> watch::Receiver<()> {
+        let Some(interest) = interest else { return self.all.bell.subscribe() };
+        if !self.topics.contains_key(interest) {
+            let topic = Topic { commits: self.of(interest), ..Topic::new() };
+            self.topics.insert(interest.clone(), topic);
+        }
+        self.topics[interest].bell.subscribe()
+    }
+
+    fn of(&self, interest: &Interest) -> VecDeque<Arc<Committed>> {
+        self.all.commits.iter().filter(|commit| interest.touched(commit)).cloned().collect()
+    }
+
+    /// The next commits of an interest after a revision.
+    pub fn after(&self, interest: Option<&Interest>, revision: Revision) -> Result<Vec<Arc<Committed>>, Fault> {
+        if revision < self.complete_after {
+            return Err(Fault::Expired(format!(
+                "revision {revision} is too old: what happened up to {} is no longer kept",
+                self.complete_after
+            )));
+        }
+        Ok(match interest {
+            None => self.all.after(revision),
+            Some(interest) => match self.topics.get(interest) {
+                Some(topic) => topic.after(revision),
+                None => Topic { commits: self.of(interest), ..Topic::new() }.after(revision),
+            },
+        })
+    }
+}
+
+/// How much memory a commit holds, about: the JSON of the rows that it wrote, or deleted.
+fn weight(commit: &Committed) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    for event in &commit.events {
+        count.0 += 256;
+        if let Some(row) = event.after.as_ref().or(event.before.as_ref()) {
+            // Counting cannot fail; a row that is no JSON was refused before it got here.
+            _ = row.object.serialize(&mut serde_json::Serializer::new(&mut count));
+        }
+    }
+    count.0
+}

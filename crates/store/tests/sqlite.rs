@@ -1,0 +1,157 @@
+//! The SQLite backend under the suite, and what is its own: files, foreign databases, a full disk.
+
+use async_trait::async_trait;
+use store::Store;
+use store::suite::Site;
+
+struct Sqlite(tempfile::TempDir);
+
+#[async_trait]
+impl Site for Sqlite {
+    async fn open(&self) -> Store {
+        Store::open_sqlite(self.0.path().join("braid.db")).await.unwrap()
+    }
+    fn shared(&self) -> bool {
+        false
+    }
+    fn durable(&self) -> bool {
+        true
+    }
+    fn resumes(&self) -> bool {
+        true
+    }
+}
+
+async fn make() -> Sqlite {
+    Sqlite(tempfile::tempdir().unwrap())
+}
+
+store::conformance!(make);
+
+fn setting(name: &str, value: impl Into<serde_json::Value>) -> model::Change {
+    model::Setting { name: name.into(), value: value.into() }.into()
+}
+
+#[tokio::test]
+async fn nobody_else_reads_or_opens_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = make().await;
+    let path = site.0.path().join("braid.db");
+    std::fs::write(&path, []).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = site.open().await;
+    store.commit(&setting("s", 1)).await.unwrap();
+    for file in std::fs::read_dir(site.0.path()).unwrap().map(Result::unwrap) {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    }
+    let told = Store::open_sqlite(&path).await.err().unwrap().to_string();
+    assert!(told.contains("in use by another process"), "{told}");
+    // The handle is gone without a close: the file is free all the same, as soon as the writer has seen it.
+    drop(store);
+    Store::open_sqlite(&path).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn strange_files_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let refused = async |why: &str| {
+        let before = std::fs::read(&path).unwrap();
+        let told = Store::open_sqlite(&path).await.err().unwrap().to_string();
+        assert!(told.contains(why), "{told}");
+        assert_eq!(std::fs::read(&path).unwrap().get(..16), before.get(..16));
+    };
+    std::fs::write(&path, "a letter, which is longer than a database's header ".repeat(40)).unwrap();
+    refused("not a database").await;
+    std::fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+    refused("something else").await;
+    std::fs::remove_file(&path).unwrap();
+    Store::open_sqlite(&path).await.unwrap().close().await;
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    refused("version 99").await;
+    assert!(Store::open_sqlite(folder.path()).await.is_err(), "a folder");
+    assert!(Store::open_sqlite("/nonexistent/braid.db").await.is_err());
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_said_not_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("braid.db");
+    let store = Store::open_sqlite(&path).await.unwrap();
+    store.commit(&setting("s", 1)).await.unwrap();
+    store.close().await;
+    rusqlite::Connection::open(&path).unwrap().execute("UPDATE row SET object = '{}'", []).unwrap();
+    let told = Store::open_sqlite(&path).await.err().unwrap().to_string();
+    assert!(told.contains("cloud/setting/s"), "{told}");
+}
+
+/// A small file system of its own; none where this process may not mount.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(folder.path());
+        mount.status().is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// A full disk fails commits with words, not the process; reads go on; with room, writing goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk() {
+    let Some(mount) = Mount::new("6m") else {
+        eprintln!("skipped: mounting a file system takes root");
+        return;
+    };
+    let path = mount.0.path().join("braid.db");
+    let store = Store::open_sqlite(&path).await.unwrap();
+    store.commit(&setting("small", 1)).await.unwrap();
+    let filler = mount.0.path().join("filler");
+    let full = std::fs::write(&filler, vec![1; 8 << 20]);
+    assert!(full.is_err(), "the disk is full");
+    let large = |n: usize| setting(&format!("large{n}"), "x".repeat(200_000));
+    for n in 0..3 {
+        let told = store.commit(&large(n)).await.unwrap_err();
+        assert!(matches!(&told, store::StoreFault::Broken(text) if text.contains("full")), "{told}");
+    }
+    assert_eq!(store.fresh().await.unwrap().len(), 1);
+    assert_eq!(store.snapshot().revision(), 1);
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(store.commit(&large(0)).await.unwrap(), 2);
+    let told: Vec<_> = store.watch(0).unwrap().next().await.unwrap().iter().map(|c| c.revision).collect();
+    assert_eq!(told, [1, 2]);
+    store.close().await;
+    let store = Store::open_sqlite(&path).await.unwrap();
+    assert_eq!((store.snapshot().revision(), store.snapshot().len()), (2, 2));
+    store.close().await;
+}
+
+/// Commits that arrive while the disk syncs share the next sync; what one of a group does wrong is its own affair.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_share_syncs() {
+    let site = make().await;
+    let store = site.open().await;
+    let committer = |n: usize| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for i in 0..10 {
+                let taken = store.commit(&setting(&format!("s{}", i / 2 * 100 + n), n)).await.is_err();
+                assert_eq!(taken, i % 2 == 1, "every second is there already");
+            }
+        })
+    };
+    for task in (0..64).map(committer).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let counters: std::collections::BTreeMap<_, _> = store.counters().into_iter().collect();
+    assert_eq!(counters["commits"], 320);
+    assert!(counters["transactions"] <= 80, "{counters:?}");
+}
