@@ -114,6 +114,7 @@ fn new_user(name: &str, hash: &str, default_project: &str) -> User {
         domain_id: DEFAULT_DOMAIN.into(),
         enabled: true,
         password_hash: Some(hash.into()),
+        password_history: Vec::new(),
         description: None,
         email: None,
         default_project_id: Some(default_project.into()),

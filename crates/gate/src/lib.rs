@@ -12,7 +12,7 @@ mod bootstrap;
 mod fernet;
 mod kube;
 mod login;
-mod password;
+pub mod password;
 mod payload;
 mod principal;
 mod project;
@@ -31,7 +31,6 @@ use sha2::{Digest, Sha256};
 pub use bootstrap::{first_rows, new_id, new_secret};
 pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};
 pub use login::{DomainRef, NamedRef, Proof, Wish};
-pub use password::Passwords;
 pub use payload::Scoped;
 pub use principal::{Principal, RoleRef, Scope};
 pub use project::{project_rows, remains};
@@ -49,7 +48,7 @@ const COST: u32 = 12;
 /// The gate of one cloud.
 pub struct Gate {
     store: store::Store,
-    passwords: Passwords,
+    passwords: password::Passwords,
     lifetime: SignedDuration,
     /// Principals of tokens, by the token's hash, as of a revision: at another revision everything is looked up again.
     seen: Mutex<HashMap<[u8; 32], (Revision, Principal)>>,
@@ -64,7 +63,7 @@ impl Gate {
     pub fn with_cost(store: store::Store, cost: u32) -> Self {
         Self {
             store,
-            passwords: Passwords::new(cost),
+            passwords: password::Passwords::new(cost),
             lifetime: SignedDuration::from_hours(24),
             seen: Mutex::default(),
         }
@@ -76,7 +75,7 @@ impl Gate {
     }
 
     /// Where passwords and secrets are hashed and checked.
-    pub fn passwords(&self) -> &Passwords {
+    pub fn passwords(&self) -> &password::Passwords {
         &self.passwords
     }
 

@@ -3,14 +3,24 @@
 
 use std::sync::{Arc, OnceLock};
 
-use model::Fault;
+use model::{Fault, User};
 use tokio::sync::Semaphore;
 
 /// bcrypt reads no more bytes than this; longer secrets are refused rather than cut.
 pub const LONGEST: usize = 72;
 
+/// How many passwords of a user, the present one included, the user may not choose again.
+pub const UNIQUE: usize = 2;
+
 /// How many logins may wait for a processor before the next is sent away.
 const QUEUE: usize = 256;
+
+/// Gives a user another password, and remembers the former one for as long as it may not be used again.
+pub fn replace(user: &mut User, hash: Option<String>) {
+    let former = std::mem::replace(&mut user.password_hash, hash);
+    user.password_history.splice(..0, former);
+    user.password_history.truncate(UNIQUE - 1);
+}
 
 /// Hashes and checks passwords.
 pub struct Passwords {
@@ -43,6 +53,19 @@ impl Passwords {
         let (password, cost) = (password.to_owned(), self.cost);
         let hash = self.work(move || bcrypt::hash(password, cost)).await?;
         hash.map_err(|e| Fault::invalid(format!("The password cannot be used: {e}")))
+    }
+
+    /// Refuses a password that is the user's present one or a recent one.
+    pub async fn refuse_reuse(&self, user: &User, password: &str) -> Result<(), Fault> {
+        for hash in user.password_hash.iter().chain(&user.password_history).take(UNIQUE) {
+            if self.check(password, Some(hash)).await? {
+                return Err(Fault::invalid(format!(
+                    "The new password cannot be identical to a previous password. The total number which includes the \
+                     new password must be unique is {UNIQUE}."
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the password is the one of the hash. Takes as long without a hash as with one.

@@ -65,11 +65,11 @@ pub fn roles(snapshot: &Snapshot, user_id: &str, scope: &Scoped) -> Vec<RoleRef>
     with_implied(snapshot, ids.iter().map(String::as_str))
 }
 
-/// These roles and those that they imply, by name.
+/// These roles and those that they imply, by name. A domain's own roles give nothing but what they imply, as in Keystone.
 pub fn with_implied<'a>(snapshot: &Snapshot, ids: impl Iterator<Item = &'a str>) -> Vec<RoleRef> {
     let mut all: BTreeSet<(String, String)> = BTreeSet::new();
     for id in ids {
-        let Some(role) = snapshot.get::<Role>(id) else { continue };
+        let Some(role) = snapshot.get::<Role>(id).filter(|role| role.domain_id.is_none()) else { continue };
         all.insert((role.name.clone(), role.id.clone()));
         all.extend(implied_by(snapshot, &role).into_iter().map(|r| (r.name, r.id)));
     }

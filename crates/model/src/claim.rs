@@ -166,7 +166,11 @@ impl Pool {
     /// This pool after a change, or why the change does not fit in.
     pub fn after(self, name: &str, change: i64, limit: Option<Option<u64>>) -> Result<Self, Refused> {
         let limit = limit.unwrap_or(self.limit);
-        let used = if change < 0 { Some(self.used.saturating_add_signed(change)) } else { self.used.checked_add_signed(change) };
+        let used = if change < 0 {
+            Some(self.used.saturating_add_signed(change))
+        } else {
+            self.used.checked_add_signed(change)
+        };
         match used {
             Some(used) if change <= 0 || limit.is_none_or(|limit| used <= limit) => Ok(Self { used, limit }),
             _ => Err(Refused::Exceeded {

@@ -85,6 +85,9 @@ pub struct User {
     pub enabled: bool,
     /// bcrypt; absent for users that cannot log in by password.
     pub password_hash: Option<String>,
+    /// Hashes of former passwords, the newest first: as many as may not be used again.
+    #[serde(default)]
+    pub password_history: Vec<String>,
     #[serde(default)]
     pub description: Option<String>,
     #[serde(default)]

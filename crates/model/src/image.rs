@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Realm, Resource, Time};
+use crate::{Claim, Realm, Resource, Time};
 
 /// Who sees an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,23 @@ pub enum ImageStatus {
     Saving,
     Active,
     Deactivated,
+}
+
+/// What a project with which an image is shared makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberStatus {
+    Pending,
+    Accepted,
+    Rejected,
+}
+
+/// A project with which an image is shared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageMember {
+    pub status: MemberStatus,
+    pub created_at: Time,
+    pub updated_at: Time,
 }
 
 /// A Glance image.
@@ -47,11 +64,13 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Everything else that was set, `kernel_id` and `ramdisk_id` among them.
     pub properties: BTreeMap<String, String>,
-    /// Projects with which a shared image is shared: the id and `pending`, `accepted` or `rejected`.
-    pub members: BTreeMap<String, String>,
+    /// Projects with which a shared image is shared, by id.
+    pub members: BTreeMap<String, ImageMember>,
     /// SHA-256 of the bytes, in hex: the name of the blob.
     pub blob: Option<String>,
     pub size: Option<u64>,
+    /// The size that a guest sees, where the bytes tell it.
+    pub virtual_size: Option<u64>,
     /// MD5 in hex, which Glance still gives.
     pub checksum: Option<String>,
     /// SHA-512 in hex.
@@ -67,6 +86,10 @@ impl Resource for Image {
     }
     fn name(&self) -> String {
         self.id.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        // Clients may choose the id, and the keys of two projects' rows differ.
+        vec![Claim::Unique(format!("image/{}", self.id))]
     }
     fn shared(&self) -> bool {
         matches!(self.visibility, Visibility::Public | Visibility::Community)

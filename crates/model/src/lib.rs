@@ -44,7 +44,7 @@ pub use host::{Host, HostStatus};
 pub use identity::{
     Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Project, Revocation, Role, Target, TokenKey, User,
 };
-pub use image::{Image, ImageStatus, Visibility};
+pub use image::{Image, ImageMember, ImageStatus, MemberStatus, Visibility};
 pub use key::{BadKey, Key, Realm};
 pub use keypair::Keypair;
 pub use kube_object::{KubeObject, PodDemand, pod_demand, quantity_bytes, quantity_milli};

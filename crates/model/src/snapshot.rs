@@ -137,7 +137,11 @@ impl Snapshot {
     }
 
     /// All rows of a kind with this value in an index, by realm and name.
-    pub fn find<'a, T: Resource>(&'a self, index: Index, value: &str) -> impl Iterator<Item = Entry<'a, T>> + use<'a, T> {
+    pub fn find<'a, T: Resource>(
+        &'a self,
+        index: Index,
+        value: &str,
+    ) -> impl Iterator<Item = Entry<'a, T>> + use<'a, T> {
         let value: Arc<str> = value.into();
         let start = (index, value.clone(), Key::new(T::KIND, Realm::Cloud, ""));
         self.index
@@ -284,7 +288,9 @@ mod tests {
         };
         let mut snapshot = Snapshot::default();
         snapshot.apply(1, &[Write::Create(object("one").into()), Write::Create(object("two").into())]);
-        let found = |snapshot: &Snapshot| snapshot.get::<KubeObject>("/namespaces//default").map(|e| e.value.cluster_id.clone());
+        let found = |snapshot: &Snapshot| {
+            snapshot.get::<KubeObject>("/namespaces//default").map(|e| e.value.cluster_id.clone())
+        };
         assert_eq!(found(&snapshot).as_deref(), Some("one"));
         for key in [object("two").key(), object("one").key()] {
             let mut fewer = snapshot.clone();

@@ -214,11 +214,11 @@ fn rooms(snapshot: &Snapshot, now: Time) -> BTreeMap<String, Room<'_>> {
     rooms
 }
 
-/// The best host, and a line for each that was looked at.
-fn choose<'a>(
-    rooms: &BTreeMap<String, Room<'a>>,
-    demand: &Demand,
-) -> (Option<&'a Host>, Vec<(&'a Host, Result<i64, Unfit>)>) {
+/// What was thought of a host: its weight, or why it will not do.
+type Verdict<'a> = (&'a Host, Result<i64, Unfit>);
+
+/// The best host, and the verdict on each that was looked at.
+fn choose<'a>(rooms: &BTreeMap<String, Room<'a>>, demand: &Demand) -> (Option<&'a Host>, Vec<Verdict<'a>>) {
     let looked: Vec<_> = rooms
         .values()
         .map(|room| (room.host, room.unfit(demand).map_or_else(|| Ok(room.weight(demand)), Err)))

@@ -1,5 +1,7 @@
 //! Measures commits of one row: `cargo run --release -p store --example bench -- [PATH|etcd://...|memory]`.
 
+#![allow(clippy::print_stdout, reason = "its only output")]
+
 use std::time::{Duration, Instant};
 
 use model::{Change, Setting};
@@ -27,7 +29,9 @@ async fn main() -> Result<(), StoreFault> {
         times.sort_unstable();
         let [p50, p99] = [times.len() / 2, times.len() * 99 / 100].map(|n| times[n]);
         let shared = (transactions(&store) - before) as f64 / times.len() as f64;
-        println!("{tasks:4} at once: {rate:8.0} commits/s, p50 {p50:?}, p99 {p99:?}, {shared:.3} transactions a commit");
+        println!(
+            "{tasks:4} at once: {rate:8.0} commits/s, p50 {p50:?}, p99 {p99:?}, {shared:.3} transactions a commit"
+        );
     }
     let start = Instant::now();
     (0..1_000_000).for_each(|_| _ = std::hint::black_box(store.snapshot()));

@@ -134,7 +134,12 @@ impl Etcd {
     }
 
     /// One try. `None`: the book was not right about everything; it is now newer, or another try may tell.
-    async fn attempt(&self, proposal: &Proposal, fence: Option<&Fence>, id: &str) -> Result<Option<Revision>, StoreFault> {
+    async fn attempt(
+        &self,
+        proposal: &Proposal,
+        fence: Option<&Fence>,
+        id: &str,
+    ) -> Result<Option<Revision>, StoreFault> {
         let shared = &self.shared;
         let book = shared.feed.book();
         let delta = match book.check(&proposal.change) {

@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use model::{Committed, Fault, Revision};
+use model::{Committed, Fault, Pool, Revision, Snapshot};
 use tokio::sync::watch;
 
-use crate::history::{History, Interest};
+use crate::history::{History, Interest, Weighed, weighed};
 use crate::{Book, StoreFault};
 
 /// The memory of one opened store; clones are the same memory.
@@ -32,10 +32,10 @@ impl Feed {
     /// Replaces everything: at the start, and when commits were missed that no history has any more. Running watches that
     /// are behind the history's beginning expire.
     pub fn reset(&self, book: Book, complete_after: Revision, commits: Vec<Arc<Committed>>) {
+        let (revision, history) = (book.revision(), History::new(complete_after, commits));
         let mut memory = self.write();
-        let revision = book.revision();
         let old = std::mem::replace(&mut memory.book, book);
-        let history = std::mem::replace(&mut memory.history, History::new(complete_after, commits));
+        let history = std::mem::replace(&mut memory.history, history);
         memory.revision.send_replace(revision);
         drop(memory);
         history.ring_all();
@@ -44,6 +44,7 @@ impl Feed {
 
     /// Appends commits, in order; `book` is the book after the last of them.
     pub fn publish(&self, book: &Book, commits: Vec<Arc<Committed>>) {
+        let commits: Vec<Weighed> = commits.into_iter().map(weighed).collect();
         let mut memory = self.write();
         let before = memory.book.revision();
         let old = std::mem::replace(&mut memory.book, book.clone());
@@ -64,6 +65,14 @@ impl Feed {
 
     pub fn book(&self) -> Book {
         self.read().book.clone()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.read().book.snapshot.clone()
+    }
+
+    pub fn pool(&self, name: &str) -> Pool {
+        self.read().book.ledger.pool(name)
     }
 
     pub fn revision(&self) -> Revision {

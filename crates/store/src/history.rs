@@ -83,9 +83,8 @@ impl History {
     /// The history of a store that begins, for this process, behind `complete_after` with these commits.
     pub fn new(complete_after: Revision, commits: Vec<Arc<Committed>>) -> Self {
         let all = Topic::new();
-        let mut history =
-            Self { all, weights: VecDeque::new(), bytes: 0, complete_after, topics: HashMap::new() };
-        commits.into_iter().for_each(|commit| history.push(commit));
+        let mut history = Self { all, weights: VecDeque::new(), bytes: 0, complete_after, topics: HashMap::new() };
+        commits.into_iter().map(weighed).for_each(|commit| history.push(commit));
         history
     }
 
@@ -93,8 +92,7 @@ impl History {
         self.complete_after
     }
 
-    pub fn push(&mut self, commit: Arc<Committed>) {
-        let weight = weight(&commit);
+    pub fn push(&mut self, (weight, commit): Weighed) {
         self.bytes += weight;
         self.weights.push_back(weight);
         for (interest, topic) in &mut self.topics {
@@ -123,13 +121,13 @@ impl History {
     pub fn ring(&mut self, after: Revision) {
         let news = |topic: &Topic| topic.commits.back().is_some_and(|commit| commit.revision > after);
         self.topics.retain(|_, topic| topic.bell.receiver_count() > 0);
-        self.topics.values().filter(|topic| news(topic)).for_each(|topic| _ = topic.bell.send_replace(()));
+        self.topics.values().filter(|topic| news(topic)).for_each(|topic| topic.bell.send_replace(()));
         self.all.bell.send_replace(());
     }
 
     /// Wakes every watcher, whatever it watches.
     pub fn ring_all(&self) {
-        self.topics.values().chain([&self.all]).for_each(|topic| _ = topic.bell.send_replace(()));
+        self.topics.values().chain([&self.all]).for_each(|topic| topic.bell.send_replace(()));
     }
 
     /// A bell that rings when there is news of an interest, or of anything.
@@ -164,8 +162,11 @@ impl History {
     }
 }
 
-/// How much memory a commit holds, about: the JSON of the rows that it wrote, or deleted.
-fn weight(commit: &Committed) -> usize {
+/// A commit with how much memory it holds, about: the JSON of the rows that it wrote, or deleted.
+pub type Weighed = (usize, Arc<Committed>);
+
+/// Weighs a commit. This takes a while: not under a lock.
+pub fn weighed(commit: Arc<Committed>) -> Weighed {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -184,5 +185,5 @@ fn weight(commit: &Committed) -> usize {
             _ = row.object.serialize(&mut serde_json::Serializer::new(&mut count));
         }
     }
-    count.0
+    (count.0, commit)
 }

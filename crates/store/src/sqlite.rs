@@ -203,9 +203,7 @@ impl Writer {
         let newest = accepted.last().map_or(0, |a| a.commit.revision);
         let forgotten = self.feed.complete_after();
         let trim = (newest >= self.trimmed + TRIM_EVERY && forgotten > self.trimmed).then_some(forgotten);
-        let done = self.try_disk(|disk| {
-            disk.write(accepted.iter().map(|a| (&a.proposal, &*a.commit)), trim)
-        });
+        let done = self.try_disk(|disk| disk.write(accepted.iter().map(|a| (&a.proposal, &*a.commit)), trim));
         if done.is_ok() {
             self.counters.transactions.fetch_add(1, Ordering::Relaxed);
             self.trimmed = trim.unwrap_or(self.trimmed);

@@ -48,7 +48,7 @@ impl Store {
 
     /// Everything, as of the last commit that this process has seen. Costs a few pointers.
     pub fn snapshot(&self) -> Snapshot {
-        self.feed.book().snapshot
+        self.feed.snapshot()
     }
 
     /// Everything, at least as new as the backend's newest commit when this was called.
@@ -75,10 +75,7 @@ impl Store {
     /// Plans a change from a snapshot and commits it; plans again when a row changed meanwhile. `plan` may be called
     /// many times. A claim that another commit took first is planned again as well, on a snapshot that shows it taken;
     /// it is refused for good when the fresh snapshot brings the same refusal.
-    pub async fn transact<T>(
-        &self,
-        mut plan: impl FnMut(&Snapshot) -> Result<(Change, T), Fault>,
-    ) -> Result<T, Fault> {
+    pub async fn transact<T>(&self, mut plan: impl FnMut(&Snapshot) -> Result<(Change, T), Fault>) -> Result<T, Fault> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
@@ -111,7 +108,7 @@ impl Store {
 
     /// The use and limit of a claim pool, see [`model::Claim`].
     pub fn pool(&self, name: &str) -> Pool {
-        self.feed.book().ledger.pool(name)
+        self.feed.pool(name)
     }
 
     /// Rows and claims together, at one revision.
@@ -119,7 +116,7 @@ impl Store {
         self.feed.book()
     }
 
-    /// Waits until this process leads a role.
+    /// Waits until this process leads a role. Fails when the backend does not answer: try again.
     pub async fn lead(&self, role: &str) -> Result<Leadership, StoreFault> {
         self.feed.open()?;
         Ok(Leadership::new(self.clone(), self.backend.lead(role).await?))

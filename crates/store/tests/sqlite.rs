@@ -1,5 +1,7 @@
 //! The SQLite backend under the suite, and what is its own: files, foreign databases, a full disk.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+
 use async_trait::async_trait;
 use store::Store;
 use store::suite::Site;

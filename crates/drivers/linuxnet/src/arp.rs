@@ -48,7 +48,6 @@ fn send(fd: i32, index: u32, frame: &[u8]) -> io::Result<()> {
     };
     let length = size_of_val(&target) as libc::socklen_t;
     // SAFETY: both pointers are to values that live through the call, with their true lengths.
-    let sent =
-        unsafe { libc::sendto(fd, frame.as_ptr().cast(), frame.len(), 0, (&raw const target).cast(), length) };
+    let sent = unsafe { libc::sendto(fd, frame.as_ptr().cast(), frame.len(), 0, (&raw const target).cast(), length) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

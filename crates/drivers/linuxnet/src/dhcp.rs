@@ -4,15 +4,15 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use dhcproto::Name;
 use dhcproto::v4::{
     Decodable, Decoder, DhcpOption, Encodable, Encoder, Message, MessageType, Opcode, OptionCode, UnknownOption,
 };
-use dhcproto::Name;
 use model::hostnet::{Bridge, Scope, Wire};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use std::os::fd::AsRawFd;
 
-use crate::address::{Mac, parse_cidr, range, number};
+use crate::address::{Mac, number, parse_cidr, range};
 use crate::dhcp_options;
 use crate::facts::{Current, Facts};
 

@@ -88,7 +88,8 @@ mod tests {
         assert_eq!(read("26", "1400"), Some((26, 1400_u16.to_be_bytes().to_vec())));
         assert_eq!(read("252", "http://wpad"), Some((252, b"http://wpad".to_vec())));
         assert_eq!(read("224", "10.0.0.9"), Some((224, vec![10, 0, 0, 9])));
-        for (name, value) in [("no-such", "1"), ("0", "1"), ("255", "1"), ("mtu", "big"), ("router", "x"), ("252", "")] {
+        for (name, value) in [("no-such", "1"), ("0", "1"), ("255", "1"), ("mtu", "big"), ("router", "x"), ("252", "")]
+        {
             assert_eq!(read(name, value), None, "{name}={value}");
         }
     }

@@ -242,7 +242,11 @@ fn local(facts: &Facts, query: &Message, question: &Query) -> Option<Message> {
     if let Ok(network) = owner.parse_arpa_name() {
         let names = facts.names_of(network.addr());
         for name in names.iter().filter(|_| wants(RecordType::PTR)) {
-            answer.add_answer(Record::from_rdata(owner.clone(), TTL, RData::PTR(PTR(Name::from_ascii(name).ok()?.into_fqdn()))));
+            answer.add_answer(Record::from_rdata(
+                owner.clone(),
+                TTL,
+                RData::PTR(PTR(Name::from_ascii(name).ok()?.into_fqdn())),
+            ));
         }
         return (!names.is_empty()).then_some(answer);
     }
@@ -254,7 +258,11 @@ fn local(facts: &Facts, query: &Message, question: &Query) -> Option<Message> {
     if wants(RecordType::SRV) {
         for (target, port) in targets.into_iter().flatten() {
             let target_name = Name::from_ascii(target).ok()?.into_fqdn();
-            answer.add_answer(Record::from_rdata(owner.clone(), TTL, RData::SRV(SRV::new(0, 10, *port, target_name.clone()))));
+            answer.add_answer(Record::from_rdata(
+                owner.clone(),
+                TTL,
+                RData::SRV(SRV::new(0, 10, *port, target_name.clone())),
+            ));
             let addresses = zone.names.get(target).into_iter().flatten();
             answer.additionals.extend(addresses.filter_map(|address| address_record(&target_name, *address)));
         }

@@ -110,7 +110,10 @@ impl LinuxNet {
     /// A driver under the prefix. Nothing is touched before the first [`NetDriver::apply`].
     pub fn new(config: Config) -> Result<LinuxNet> {
         if config.prefix.len() > 6 || !names::is_name(&config.prefix) || config.prefix.starts_with(char::is_numeric) {
-            let words = format!("{:?} cannot begin the names of devices: take at most 6 letters, digits and dashes", config.prefix);
+            let words = format!(
+                "{:?} cannot begin the names of devices: take at most 6 letters, digits and dashes",
+                config.prefix
+            );
             return Err(DriverFault::Refused(words));
         }
         Ok(LinuxNet { config, host_ports: Vec::new(), state: Mutex::default() })
@@ -135,7 +138,8 @@ impl State {
                 // Where it is a module. If that fails, the first namespace says so in words.
                 let _ = tokio::process::Command::new("modprobe").arg("br_netfilter").status().await;
             }
-            let host = Host::open(prefix).await.map_err(|error| fault("the host's network cannot be reached", &error))?;
+            let host =
+                Host::open(prefix).await.map_err(|error| fault("the host's network cannot be reached", &error))?;
             self.host = Some(host);
         }
         self.host.as_mut().ok_or_else(|| DriverFault::Failed("the host's network is closed".into()))
@@ -211,7 +215,9 @@ impl TapSource for LinuxNet {
         let name = wire.device.clone();
         let opened = space.netns.run(move || tap::open(&name)).await;
         let fd = opened.map_err(|error| match error.raw_os_error() {
-            Some(libc::EBUSY) => DriverFault::NotReady(format!("the tap {} is still held open by a process", wire.device)),
+            Some(libc::EBUSY) => {
+                DriverFault::NotReady(format!("the tap {} is still held open by a process", wire.device))
+            }
             _ => fault(&format!("the tap {} cannot be opened", wire.device), &error),
         })?;
         let joined = async {
@@ -259,12 +265,16 @@ impl NetDriver for LinuxNet {
         if let Err(error) = host.ensure(&network.externals, &self.host_ports).await {
             state.problem("the external networks", &error);
         }
-        let wanted: BTreeMap<String, &Domain> = network
-            .domains
-            .iter()
-            .map(|domain| (domain.namespace(prefix), domain))
-            .filter(|(name, _)| self.is_ours(name) && names::is_path(name))
-            .collect();
+        let mut wanted: BTreeMap<String, &Domain> = BTreeMap::new();
+        for domain in &network.domains {
+            let name = domain.namespace(prefix);
+            if self.is_ours(&name) && names::is_path(&name) {
+                wanted.insert(name, domain);
+            } else {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "the id is too short or has odd characters");
+                state.problem(&format!("the domain {}", domain.id), &error);
+            }
+        }
         let existing = netns::list(prefix).map_err(|error| fault("namespaces cannot be listed", &error))?;
         let existing: BTreeSet<String> = existing.into_iter().filter(|name| self.is_ours(name)).collect();
         for name in existing.iter().chain(wanted.keys()) {
@@ -345,7 +355,11 @@ impl NetDriver for LinuxNet {
 
 impl LinuxNet {
     /// Rules first, then devices: a device never carries a packet that no rule has judged.
-    async fn ensure_domains(&self, state: &mut State, wanted: &BTreeMap<String, &Domain>) -> BTreeMap<String, Vec<Link>> {
+    async fn ensure_domains(
+        &self,
+        state: &mut State,
+        wanted: &BTreeMap<String, &Domain>,
+    ) -> BTreeMap<String, Vec<Link>> {
         let dir = &self.config.dir;
         let mut jobs: Vec<Job<'_, ()>> = Vec::new();
         for (name, space) in &mut state.spaces {

@@ -6,15 +6,14 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState};
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
-};
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
@@ -34,6 +33,8 @@ pub struct Link {
     pub mac: Vec<u8>,
     /// As a port of a bridge, it gets back what it sent, if that is where it shall go.
     pub hairpin: bool,
+    /// As a port of a bridge, it carries packets.
+    pub forwarding: bool,
 }
 
 /// A route that this driver made.
@@ -273,10 +274,7 @@ impl Netlink {
         request.replace().execute().await.map_err(failed)
     }
 
-    async fn append_remote(
-        &self,
-        message: rtnetlink::packet_route::neighbour::NeighbourMessage,
-    ) -> io::Result<()> {
+    async fn append_remote(&self, message: rtnetlink::packet_route::neighbour::NeighbourMessage) -> io::Result<()> {
         use futures_util::StreamExt;
         use rtnetlink::packet_core::{
             NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -303,11 +301,8 @@ impl Netlink {
 }
 
 fn read_link(message: &LinkMessage) -> Link {
-    let mut link = Link {
-        index: message.header.index,
-        up: message.header.flags.contains(LinkFlags::Up),
-        ..Link::default()
-    };
+    let mut link =
+        Link { index: message.header.index, up: message.header.flags.contains(LinkFlags::Up), ..Link::default() };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -315,12 +310,12 @@ fn read_link(message: &LinkMessage) -> Link {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Address(mac) => link.mac.clone_from(mac),
             LinkAttribute::LinkInfo(infos) => {
-                link.hairpin = infos.iter().any(|info| match info {
-                    LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
-                        port.contains(&InfoBridgePort::HairpinMode(true))
+                for info in infos {
+                    if let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info {
+                        link.hairpin = port.contains(&InfoBridgePort::HairpinMode(true));
+                        link.forwarding = port.contains(&InfoBridgePort::State(BridgePortState::Forwarding));
                     }
-                    _ => false,
-                });
+                }
             }
             _ => {}
         }

@@ -52,10 +52,7 @@ impl Netns {
     }
 
     /// Runs a piece of work in the namespace, on a thread of its own. Children that it starts are in the namespace, too.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
         let file = self.file.try_clone()?;
         on_thread(move || {
             setns(&file, CloneFlags::CLONE_NEWNET)?;

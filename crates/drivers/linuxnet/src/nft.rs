@@ -80,7 +80,8 @@ impl Netfilter {
         let attributes = [(ATTRIBUTE_MARK, STALE), (ATTRIBUTE_MARK_MASK, u32::MAX)];
         self.0.send(&message(CONNTRACK_DELETE, libc::NLM_F_REQUEST | libc::NLM_F_ACK, &attributes), 0)?;
         let (answer, _) = self.0.recv_from_full()?;
-        let code = answer.get(16..20).map_or(-libc::EIO, |code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
+        let code =
+            answer.get(16..20).map_or(-libc::EIO, |code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
         match -code {
             0 | libc::ENOENT => Ok(()),
             code => Err(io::Error::from_raw_os_error(code)),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use model::hostnet::{Bridge, Wire};
 
@@ -10,6 +11,9 @@ use crate::names;
 use crate::netlink::{Netlink, Route};
 use crate::netns::Netns;
 use crate::space::Space;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+const STEP: Duration = Duration::from_millis(2);
 
 /// Plugs a port into a pod's namespace; what is there already stays.
 pub async fn plug(space: &Space, bridge: &Bridge, wire: &Wire, pod: &Netns, ifname: &str) -> io::Result<()> {
@@ -29,7 +33,19 @@ pub async fn plug(space: &Space, bridge: &Bridge, wire: &Wire, pod: &Netns, ifna
     let joined = space.netlink.link(&names::bridge(&bridge.network_id)).await?.ok_or_else(gone)?;
     let near = space.netlink.link(&wire.device).await?.ok_or_else(gone)?;
     space.join(wire, &near, joined.index).await?;
-    configure(&inside, bridge, wire, ifname).await
+    configure(&inside, bridge, wire, ifname).await?;
+    settle(space, wire).await
+}
+
+/// Waits until the bridge has noticed that the link is up: before that it drops what the pod sends first.
+async fn settle(space: &Space, wire: &Wire) -> io::Result<()> {
+    for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+        if !wire.up || space.netlink.link(&wire.device).await?.is_some_and(|link| link.forwarding) {
+            return Ok(());
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    Err(io::Error::other(format!("{} is not carried by its bridge", wire.device)))
 }
 
 async fn configure(inside: &Netlink, bridge: &Bridge, wire: &Wire, ifname: &str) -> io::Result<()> {

@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use model::hostnet::{Bridge, Domain, Rule, Service, Uplink, Wire};
 use model::Direction;
+use model::hostnet::{Bridge, Domain, Rule, Service, Uplink, Wire};
 
 use crate::address::{Mac, Range, merge, number, parse_cidr, range, show, show_all};
 use crate::names;
@@ -63,7 +63,8 @@ fn port_chains(out: &mut String, guard: &Guard) {
     let Some(rules) = &guard.wire.rules else { return };
     for (direction, name) in [(Direction::Egress, "from"), (Direction::Ingress, "to")] {
         line!(out, "chain {name}_{} {{", guard.number);
-        let matches: BTreeSet<String> = rules.iter().filter(|rule| rule.direction == direction).filter_map(allow).collect();
+        let matches: BTreeSet<String> =
+            rules.iter().filter(|rule| rule.direction == direction).filter_map(allow).collect();
         for text in matches {
             line!(out, "{text} return");
         }
@@ -148,7 +149,8 @@ fn dispatch(out: &mut String, domain: &Domain, guards: &[Guard], name: &str) {
         let direction = if name == "from" { Direction::Egress } else { Direction::Ingress };
         for span in shared {
             let rules = span.guards.iter().flat_map(|&guard| guards[guard].wire.rules.iter().flatten());
-            let matches: BTreeSet<String> = rules.filter(|rule| rule.direction == direction).filter_map(allow).collect();
+            let matches: BTreeSet<String> =
+                rules.filter(|rule| rule.direction == direction).filter_map(allow).collect();
             line!(out, "{side} {family} saddr {} jump {{", show(span.range, ipv6));
             for text in matches {
                 line!(out, "{text} return");
@@ -269,7 +271,8 @@ fn floating(
 ) {
     for ipv6 in [false, true] {
         let pairs = uplinks.iter().flat_map(|uplink| &uplink.floating).filter(|pair| pair.0.is_ipv6() == ipv6);
-        let map: std::collections::BTreeMap<IpAddr, IpAddr> = pairs.map(|&(outer, inner)| order(outer, inner)).collect();
+        let map: std::collections::BTreeMap<IpAddr, IpAddr> =
+            pairs.map(|&(outer, inner)| order(outer, inner)).collect();
         if map.is_empty() {
             continue;
         }
@@ -316,7 +319,9 @@ fn services(out: &mut String, services: &[Service]) {
         let elements: Vec<String> = services
             .iter()
             .enumerate()
-            .filter(|(_, service)| service.address.is_ipv6() == ipv6 && has_ports(service) && backends(service).is_some())
+            .filter(|(_, service)| {
+                service.address.is_ipv6() == ipv6 && has_ports(service) && backends(service).is_some()
+            })
             .filter(|(_, service)| seen.insert((service.address, service.protocol, service.port)))
             .map(|(number, service)| format!("{} : goto service_{number}", key(service)))
             .collect();
@@ -415,8 +420,11 @@ fn spoof(out: &mut String, guard: &Guard) {
         ranges.push((own, own));
         let ranges = show_all(&merge(ranges), true);
         line!(out, "ether saddr {mac} ip6 saddr {{ {ranges} }} accept");
-        line!(out, "ether saddr {mac} ip6 saddr :: icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, \
-            mld2-listener-report }} accept");
+        line!(
+            out,
+            "ether saddr {mac} ip6 saddr :: icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, \
+            mld2-listener-report }} accept"
+        );
     }
     line!(out, "drop\n}}");
 }
@@ -424,7 +432,8 @@ fn spoof(out: &mut String, guard: &Guard) {
 /// The MACs that a port may use, each with its addresses of a family.
 fn sources(wire: &Wire, ipv6: bool) -> Vec<(Mac, Vec<Range>)> {
     let Some(own) = Mac::parse(&wire.mac) else { return Vec::new() };
-    let fixed = wire.addresses.iter().map(|(address, _)| (own, (number(*address), number(*address)), address.is_ipv6()));
+    let fixed =
+        wire.addresses.iter().map(|(address, _)| (own, (number(*address), number(*address)), address.is_ipv6()));
     let pairs = wire.allowed_pairs.iter().filter_map(|(mac, cidr)| {
         let (address, prefix) = parse_cidr(cidr)?;
         let mac = mac.as_deref().map_or(Some(own), Mac::parse)?;
@@ -444,7 +453,10 @@ fn tunnel(out: &mut String, bridge: &Bridge, number: usize) {
     let name = names::tunnel(&bridge.network_id);
     line!(out, "chain tunnel_{number} {{");
     if !own.is_empty() {
-        line!(out, "arp operation request arp daddr ip {{ {own} }} drop\narp operation reply arp saddr ip {{ {own} }} drop");
+        line!(
+            out,
+            "arp operation request arp daddr ip {{ {own} }} drop\narp operation reply arp saddr ip {{ {own} }} drop"
+        );
     }
     line!(out, "udp dport {{ 67, 68 }} drop\nicmpv6 type nd-router-advert drop\naccept\n}}");
     line!(out, "chain leave_{number} {{\ntype filter hook postrouting priority -300;");
@@ -463,7 +475,10 @@ pub fn host(table: &str, externals: &[model::hostnet::External], prefix: &str, h
     for external in externals {
         let name = names::external(prefix, &external.network_id);
         line!(out, "iifname \"{name}\" ct direction reply accept\niifname \"{name}\" {NEIGHBOURS}");
-        line!(out, "iifname \"{name}\" icmp type echo-request accept\niifname \"{name}\" icmpv6 type echo-request accept");
+        line!(
+            out,
+            "iifname \"{name}\" icmp type echo-request accept\niifname \"{name}\" icmpv6 type echo-request accept"
+        );
         line!(out, "iifname \"{name}\" meta l4proto {{ icmp, ipv6-icmp }} ct state related accept");
         if !host_ports.is_empty() {
             let ports: Vec<String> = host_ports.iter().map(u16::to_string).collect();

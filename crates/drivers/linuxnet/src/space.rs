@@ -292,7 +292,9 @@ impl Space {
         let mut wanted: BTreeSet<(u32, IpAddr, u8)> = BTreeSet::new();
         for bridge in &domain.bridges {
             let index = index(&names::bridge(&bridge.network_id));
-            wanted.extend(index.into_iter().flat_map(|index| bridge.addresses.iter().map(move |one| (index, one.0, one.1))));
+            wanted.extend(
+                index.into_iter().flat_map(|index| bridge.addresses.iter().map(move |one| (index, one.0, one.1))),
+            );
         }
         for uplink in &domain.uplinks {
             let Some(index) = index(&names::uplink(&uplink.router_id)) else { continue };
@@ -350,10 +352,8 @@ impl Space {
                 wanted.insert((crate::address::base(address, prefix), prefix), *hop);
             }
         }
-        let wanted: BTreeSet<Route> = wanted
-            .into_iter()
-            .map(|((destination, prefix), gateway)| Route { destination, prefix, gateway })
-            .collect();
+        let wanted: BTreeSet<Route> =
+            wanted.into_iter().map(|((destination, prefix), gateway)| Route { destination, prefix, gateway }).collect();
         let found: BTreeSet<Route> = self.netlink.routes().await?.into_iter().collect();
         for route in found.difference(&wanted) {
             self.netlink.remove_route(route).await?;

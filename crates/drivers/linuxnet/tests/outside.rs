@@ -15,7 +15,18 @@ async fn floating_addresses_and_the_way_out() {
         return;
     }
     let mut lab = Lab::new();
-    let echo = || Some([egress(), vec![rule(Direction::Ingress, Some(1), None, None), rule(Direction::Ingress, Some(17), Some((9000, None)), None)]].concat());
+    let echo = || {
+        Some(
+            [
+                egress(),
+                vec![
+                    rule(Direction::Ingress, Some(1), None, None),
+                    rule(Direction::Ingress, Some(17), Some((9000, None)), None),
+                ],
+            ]
+            .concat(),
+        )
+    };
     let (a, b) = (wire(1, 5, Plug::Veth, echo()), wire(1, 6, Plug::Veth, echo()));
     let (outer, inner) = (lab.outside(20), IpAddr::from([10, 1, 0, 5]));
     let mut cloud = domain(1, vec![bridge(1, vec![a.clone(), b.clone()])]);
@@ -24,10 +35,15 @@ async fn floating_addresses_and_the_way_out() {
     wanted.externals = vec![lab.external()];
     lab.apply(&wanted).await;
     let (pod_a, pod_b) = (lab.plug(&a).await, lab.plug(&b).await);
-    let host_pings = |target: IpAddr| std::process::Command::new("ping").args(["-c1", "-W1", &target.to_string()]).output().unwrap().status.success();
+    let host_pings = |target: IpAddr| {
+        std::process::Command::new("ping").args(["-c1", "-W1", &target.to_string()]).output().unwrap().status.success()
+    };
     assert!(host_pings(outer), "the host reaches a floating address");
     assert!(host_pings(lab.outside(10)), "the host reaches the router");
-    assert!(pings(&pod_a, &lab.outside(1).to_string()) && pings(&pod_b, &lab.outside(1).to_string()), "guests reach the gateway");
+    assert!(
+        pings(&pod_a, &lab.outside(1).to_string()) && pings(&pod_b, &lab.outside(1).to_string()),
+        "guests reach the gateway"
+    );
     assert!(pings(&pod_b, &outer.to_string()), "a floating address works from the inside, too");
 
     // Who a guest seems to be, out there: its floating address, or the router's.
@@ -39,7 +55,10 @@ async fn floating_addresses_and_the_way_out() {
     let beyond = lab.pod();
     let bridge_name = sh(&format!("ip -o link show type bridge | grep -o '{}b[0-9a-f]*' | head -1", lab.prefix));
     let (bridge_name, end) = (bridge_name.trim(), format!("{}x", lab.prefix));
-    sh(&format!("ip link add {end} type veth peer name eth0 netns {beyond}; ip link set {end} master {bridge_name} up; ip -n {beyond} addr add {}/24 dev eth0; ip -n {beyond} link set eth0 up; ip -n {beyond} link set lo up", lab.outside(200)));
+    sh(&format!(
+        "ip link add {end} type veth peer name eth0 netns {beyond}; ip link set {end} master {bridge_name} up; ip -n {beyond} addr add {}/24 dev eth0; ip -n {beyond} link set eth0 up; ip -n {beyond} link set lo up",
+        lab.outside(200)
+    ));
     let who = "import http.server as h\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s): s.send_response(200); s.end_headers(); s.wfile.write(s.client_address[0].encode())\n def log_message(*a): pass\nh.HTTPServer(('0.0.0.0',80),H).serve_forever()";
     let _who = spawn_inside(&beyond, &["python3", "-c", who]);
     let seen_as = |pod: &str| text(&inside(pod, &format!("curl -sS -m 2 http://{}/", lab.outside(200))));
@@ -48,15 +67,23 @@ async fn floating_addresses_and_the_way_out() {
     // The inner addresses are not reachable from out there, and neither are the namespace's own servers.
     sh(&format!("ip -n {beyond} route add 10.1.0.0/24 via {}", lab.outside(10)));
     assert!(!pings(&beyond, "10.1.0.6"));
-    assert!(!text(&inside(&beyond, &format!("busybox nslookup web.lab.internal {} 2>&1", lab.outside(10)))).contains("10.1.0.5"));
+    assert!(
+        !text(&inside(&beyond, &format!("busybox nslookup web.lab.internal {} 2>&1", lab.outside(10))))
+            .contains("10.1.0.5")
+    );
 
     // The floating address moves to the other port, also for a client that never pauses.
-    let reply = |name: &str| format!("import socket\ns=socket.socket(2,2); s.bind(('0.0.0.0',9000))\nwhile 1:\n d,a=s.recvfrom(9); s.sendto(b'{name}',a)");
-    let _replies = [spawn_inside(&pod_a, &["python3", "-c", &reply("A")]), spawn_inside(&pod_b, &["python3", "-c", &reply("B")])];
+    let reply = |name: &str| {
+        format!(
+            "import socket\ns=socket.socket(2,2); s.bind(('0.0.0.0',9000))\nwhile 1:\n d,a=s.recvfrom(9); s.sendto(b'{name}',a)"
+        )
+    };
+    let _replies =
+        [spawn_inside(&pod_a, &["python3", "-c", &reply("A")]), spawn_inside(&pod_b, &["python3", "-c", &reply("B")])];
     let client = std::net::UdpSocket::bind((lab.outside(1), 0)).unwrap();
     client.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
     client.connect((outer, 9000)).unwrap();
-    let mut answer = || {
+    let answer = || {
         let mut buffer = [0; 9];
         client.send(b"x").ok()?;
         client.recv(&mut buffer).ok().map(|_| char::from(buffer[0]))
@@ -78,13 +105,21 @@ async fn floating_addresses_and_the_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::print_stderr)] // Figures for people: cargo test how_long -- --nocapture
 async fn how_long_a_pass_takes() {
     if !able() {
         return;
     }
     for ports in [1_u8, 10, 100] {
         let mut lab = Lab::new();
-        let open = [egress(), vec![rule(Direction::Ingress, Some(6), Some((22, None)), None), rule(Direction::Ingress, None, None, Some("10.1.0.0/24"))]].concat();
+        let open = [
+            egress(),
+            vec![
+                rule(Direction::Ingress, Some(6), Some((22, None)), None),
+                rule(Direction::Ingress, None, None, Some("10.1.0.0/24")),
+            ],
+        ]
+        .concat();
         let wires: Vec<_> = (0..ports).map(|at| wire(1, 5 + at, Plug::Veth, Some(open.clone()))).collect();
         let mut wanted = network(vec![domain(1, vec![bridge(1, wires.clone())])]);
         let start = std::time::Instant::now();
@@ -103,6 +138,9 @@ async fn how_long_a_pass_takes() {
         wanted.domains[0].bridges[0].ports[0].rules = Some(egress());
         let start = std::time::Instant::now();
         lab.apply(&wanted).await;
-        eprintln!("{ports} ports: first {first:?}, plug {plugged:?} each, unchanged {unchanged:?}, one rule {:?}", start.elapsed());
+        eprintln!(
+            "{ports} ports: first {first:?}, plug {plugged:?} each, unchanged {unchanged:?}, one rule {:?}",
+            start.elapsed()
+        );
     }
 }

@@ -17,10 +17,21 @@ async fn rules_let_in_cut_at_once_and_let_in_again() {
         return;
     }
     let mut lab = Lab::new();
-    let open = [egress(), vec![rule(Direction::Ingress, Some(1), Some((8, Some(0))), None), rule(Direction::Ingress, Some(6), Some((8000, Some(8010))), Some("10.1.0.0/24")), rule(Direction::Ingress, Some(17), Some((9000, None)), None)]].concat();
+    let open = [
+        egress(),
+        vec![
+            rule(Direction::Ingress, Some(1), Some((8, Some(0))), None),
+            rule(Direction::Ingress, Some(6), Some((8000, Some(8010))), Some("10.1.0.0/24")),
+            rule(Direction::Ingress, Some(17), Some((9000, None)), None),
+        ],
+    ]
+    .concat();
     let (a, b) = (wire(1, 5, Plug::Veth, Some(egress())), wire(1, 6, Plug::Veth, Some(open)));
     let wanted = network(vec![domain(1, vec![bridge(1, vec![a.clone(), b.clone()])])]);
-    assert!(matches!(lab.net.plug(&a.port_id, "/proc/self/ns/net".as_ref(), "eth0").await, Err(DriverFault::NotReady(_))));
+    assert!(matches!(
+        lab.net.plug(&a.port_id, "/proc/self/ns/net".as_ref(), "eth0").await,
+        Err(DriverFault::NotReady(_))
+    ));
     assert_eq!(lab.apply(&wanted).await, 0);
     let (pod_a, pod_b) = (lab.plug(&a).await, lab.plug(&b).await);
     assert_eq!(lab.apply(&wanted).await, 2);
@@ -37,7 +48,8 @@ async fn rules_let_in_cut_at_once_and_let_in_again() {
     let path = |name: &str| files.path().join(name).display().to_string();
     let client = format!(
         "import socket,time,threading\ndef tcp():\n while 1:\n  try:\n   s=socket.create_connection(('10.1.0.6',8000),1); s.settimeout(None); break\n  except OSError: time.sleep(0.1)\n f=open('{}','ab',0)\n while 1: f.write(s.recv(1))\nthreading.Thread(target=tcp).start()\nu=socket.socket(2,2); u.settimeout(0.2)\nwhile 1:\n try:\n  u.sendto(b'x',('10.1.0.6',9000)); u.recv(9); break\n except OSError: pass\nu.settimeout(None)\nf=open('{}','ab',0)\nwhile 1: f.write(u.recv(9))\n",
-        path("tcp"), path("udp"),
+        path("tcp"),
+        path("udp"),
     );
     let _client = spawn_inside(&pod_a, &["python3", "-c", &client]);
     let size = |name: &str| std::fs::metadata(path(name)).map_or(0, |file| file.len());
@@ -50,7 +62,12 @@ async fn rules_let_in_cut_at_once_and_let_in_again() {
 
     // An unrelated change leaves them alone: nothing is lost of the one-way flow.
     let mut other = wanted.clone();
-    other.domains[0].bridges[0].ports[1].rules.as_mut().unwrap().push(rule(Direction::Ingress, Some(6), Some((1, None)), None));
+    other.domains[0].bridges[0].ports[1].rules.as_mut().unwrap().push(rule(
+        Direction::Ingress,
+        Some(6),
+        Some((1, None)),
+        None,
+    ));
     lab.apply(&other).await;
     assert!(flows("tcp") && flows("udp"), "a change beside them does not stop flows");
 
@@ -67,7 +84,12 @@ async fn rules_let_in_cut_at_once_and_let_in_again() {
     assert!(pings(&pod_a, "10.1.0.6"));
     // UDP to a closed port: the ICMP error of an allowed flow comes back.
     let mut narrow = wanted.clone();
-    narrow.domains[0].bridges[0].ports[1].rules.as_mut().unwrap().push(rule(Direction::Ingress, Some(17), Some((9001, None)), None));
+    narrow.domains[0].bridges[0].ports[1].rules.as_mut().unwrap().push(rule(
+        Direction::Ingress,
+        Some(17),
+        Some((9001, None)),
+        None,
+    ));
     lab.apply(&narrow).await;
     let probe = "import socket\ns=socket.socket(2,2); s.settimeout(3); s.connect(('10.1.0.6',9001)); s.send(b'x')\ntry: s.recv(1)\nexcept ConnectionRefusedError: print('refused')";
     assert!(text(&inside(&pod_a, &format!("python3 -c \"{probe}\""))).contains("refused"));
@@ -91,7 +113,9 @@ async fn a_port_can_only_be_itself() {
     assert!(pings(&pod_b, "10.1.0.50"));
     assert!(!inside(&pod_a, "ping -c1 -W1 -I 10.1.0.77 10.1.0.6").status.success(), "a foreign address does not");
     assert!(!pings(&pod_b, "10.1.0.77"), "nor is ARP answered for it");
-    sh(&format!("ip -n {pod_a} link set eth0 down; ip -n {pod_a} link set eth0 address 02:00:00:00:99:99; ip -n {pod_a} link set eth0 up"));
+    sh(&format!(
+        "ip -n {pod_a} link set eth0 down; ip -n {pod_a} link set eth0 address 02:00:00:00:99:99; ip -n {pod_a} link set eth0 up"
+    ));
     assert!(!pings(&pod_a, "10.1.0.6"), "a foreign MAC does not get through");
 }
 
@@ -112,11 +136,23 @@ async fn services_answer_from_everywhere_and_refuse_without_backends() {
         sticky: last == 2,
     };
     let (first, second) = ((IpAddr::from([10, 1, 0, 5]), 8080), (IpAddr::from([10, 1, 0, 6]), 8080));
-    cloud.services = vec![service(1, vec![first, second]), service(2, vec![first, second]), service(3, vec![]), service(4, vec![first])];
+    cloud.services = vec![
+        service(1, vec![first, second]),
+        service(2, vec![first, second]),
+        service(3, vec![]),
+        service(4, vec![first]),
+    ];
     lab.apply(&network(vec![cloud])).await;
     let (pod_a, pod_b, pod_c) = (lab.plug(&a).await, lab.plug(&b).await, lab.plug(&c).await);
-    let answer = |name: &str| format!("import http.server as h\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s): s.send_response(200); s.end_headers(); s.wfile.write(b'{name}')\n def log_message(*a): pass\nh.HTTPServer(('0.0.0.0',8080),H).serve_forever()");
-    let _servers = [spawn_inside(&pod_a, &["python3", "-c", &answer("A")]), spawn_inside(&pod_b, &["python3", "-c", &answer("B")])];
+    let answer = |name: &str| {
+        format!(
+            "import http.server as h\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s): s.send_response(200); s.end_headers(); s.wfile.write(b'{name}')\n def log_message(*a): pass\nh.HTTPServer(('0.0.0.0',8080),H).serve_forever()"
+        )
+    };
+    let _servers = [
+        spawn_inside(&pod_a, &["python3", "-c", &answer("A")]),
+        spawn_inside(&pod_b, &["python3", "-c", &answer("B")]),
+    ];
     let get = |pod: &str, url: &str| text(&inside(pod, &format!("curl -sS -m 3 http://{url}/")));
     eventually("servers are up", || get(&pod_b, "10.1.0.5:8080") == "A" && get(&pod_a, "10.1.0.6:8080") == "B");
     for pod in [&pod_a, &pod_b, &pod_c] {
@@ -155,9 +191,24 @@ async fn dhcp_names_and_metadata() {
     let script = dir.path().join("script");
     std::fs::write(&script, "#!/bin/sh\n[ \"$1\" = bound ] && env\nexit 0\n").unwrap();
     sh(&format!("chmod +x {}", script.display()));
-    let lease = inside(&pod, &format!("busybox udhcpc -i eth0 -n -q -t 3 -T 2 -O mtu -O staticroutes -O search -s {} 2>&1", script.display()));
+    let lease = inside(
+        &pod,
+        &format!(
+            "busybox udhcpc -i eth0 -n -q -t 3 -T 2 -O mtu -O staticroutes -O search -s {} 2>&1",
+            script.display()
+        ),
+    );
     let lease = text(&lease);
-    for part in ["ip=10.1.0.5", "router=10.1.0.1", "dns=10.1.0.1", "hostname=host-5", "mtu=1450", "169.254.169.254/32 10.1.0.1", "search=lab.internal", "lease=86400"] {
+    for part in [
+        "ip=10.1.0.5",
+        "router=10.1.0.1",
+        "dns=10.1.0.1",
+        "hostname=host-5",
+        "mtu=1450",
+        "169.254.169.254/32 10.1.0.1",
+        "search=lab.internal",
+        "lease=86400",
+    ] {
         assert!(lease.contains(part), "{part} is missing: {lease}");
     }
 }
@@ -170,7 +221,13 @@ async fn taps_are_opened_moved_and_adopted() {
     let mut lab = Lab::new();
     let (a, b) = (wire(1, 5, Plug::Veth, None), wire(2, 6, Plug::Tap, None));
     let apart = network(vec![domain(1, vec![bridge(1, vec![a.clone()])]), domain(2, vec![bridge(2, vec![b.clone()])])]);
-    let nic = Nic { port_id: b.port_id.clone(), mac: b.mac.clone(), mtu: b.mtu, device: b.device.clone(), namespace: String::new() };
+    let nic = Nic {
+        port_id: b.port_id.clone(),
+        mac: b.mac.clone(),
+        mtu: b.mtu,
+        device: b.device.clone(),
+        namespace: String::new(),
+    };
     assert!(matches!(lab.net.open_tap(&nic).await, Err(DriverFault::NotReady(_))));
     lab.apply(&apart).await;
     let tap: OwnedFd = lab.net.open_tap(&nic).await.unwrap();
@@ -211,7 +268,7 @@ async fn a_new_process_takes_over_and_purge_leaves_nothing() {
     for _ in 0..3 {
         lab.restart();
         assert_eq!(lab.apply(&wanted).await, 2);
-        }
+    }
     assert_eq!(links(&namespace), before, "nothing was made anew");
     let output = text(&pinging.wait_with_output().unwrap());
     assert!(output.contains(" 0% packet loss"), "{output}");
@@ -234,7 +291,14 @@ async fn ipv6_is_ruled_like_ipv4() {
     }
     let mut lab = Lab::new();
     let six = |direction, protocol, ports| Rule { ipv6: true, ..rule(direction, protocol, ports, None) };
-    let open = [egress(), vec![six(Direction::Ingress, Some(58), Some((128, Some(0)))), six(Direction::Ingress, Some(6), Some((8080, None)))]].concat();
+    let open = [
+        egress(),
+        vec![
+            six(Direction::Ingress, Some(58), Some((128, Some(0)))),
+            six(Direction::Ingress, Some(6), Some((8080, None))),
+        ],
+    ]
+    .concat();
     let dual = |last: u8, rules| {
         let mut wire = wire(1, last, Plug::Veth, Some(rules));
         wire.addresses.push((format!("fd00:1::{last}").parse().unwrap(), 64));
@@ -245,7 +309,8 @@ async fn ipv6_is_ruled_like_ipv4() {
     let gateway: IpAddr = "fd00:1::1".parse().unwrap();
     net.addresses.push((gateway, 64));
     let mut scope = net.subnets[0].clone();
-    (scope.base, scope.prefix, scope.gateway, scope.server) = ("fd00:1::".parse().unwrap(), 64, Some(gateway), Some(gateway));
+    (scope.base, scope.prefix, scope.gateway, scope.server) =
+        ("fd00:1::".parse().unwrap(), 64, Some(gateway), Some(gateway));
     net.subnets.push(scope);
     let mut cloud = domain(1, vec![net]);
     let service = |last: u8, backends| Service {
@@ -256,15 +321,30 @@ async fn ipv6_is_ruled_like_ipv4() {
         sticky: false,
     };
     let backend = ("fd00:1::6".parse().unwrap(), 8080);
-    cloud.services = vec![service(1, vec![backend]), service(2, Vec::new()), service(3, vec![backend, ("fd00:1::6".parse().unwrap(), 8080)])];
+    cloud.services = vec![
+        service(1, vec![backend]),
+        service(2, Vec::new()),
+        service(3, vec![backend, ("fd00:1::6".parse().unwrap(), 8080)]),
+    ];
     let wanted = network(vec![cloud]);
     lab.apply(&wanted).await;
     let (pod_a, pod_b) = (lab.plug(&a).await, lab.plug(&b).await);
     assert_eq!(lab.apply(&wanted).await, 2);
-    assert!(pings(&pod_a, "fd00:1::6") && pings(&pod_a, "fd00:1::1"));
+    let reached =
+        text(&inside(&pod_a, "ping -c1 -W1 fd00:1::6; ping -c1 -W1 fd00:1::1; ip addr; ip -6 route; ip -6 neigh"));
+    assert!(
+        pings(&pod_a, "fd00:1::6") && pings(&pod_a, "fd00:1::1"),
+        "{reached} {}",
+        sh(&format!(
+            "nsenter --net=/var/run/netns/{} sh -c 'nft list chain inet braid forward; ip -6 addr'",
+            wanted.domains[0].namespace(&lab.prefix)
+        ))
+    );
     assert!(!pings(&pod_b, "fd00:1::5"));
     let _server = spawn_inside(&pod_b, &["python3", "-m", "http.server", "--bind", "::", "8080"]);
-    let get = |pod: &str, url: &str| text(&inside(pod, &format!("curl -sS -o /dev/null -w '%{{http_code}}' -m 3 'http://{url}/' 2>&1")));
+    let get = |pod: &str, url: &str| {
+        text(&inside(pod, &format!("curl -sS -o /dev/null -w '%{{http_code}}' -m 3 'http://{url}/' 2>&1")))
+    };
     eventually("the server is up", || get(&pod_b, "[::1]:8080") == "200");
     assert_eq!(get(&pod_a, "[fd00:1::6]:8080"), "200");
     assert_eq!(get(&pod_a, "[fd00:96::1]"), "200");
@@ -299,7 +379,9 @@ async fn shared_and_wide_addresses_keep_their_rules() {
     assert!(pings(&pod_c, "10.1.0.100"), "one of the ports that share the address allows it");
     assert!(!pings(&pod_c, "10.1.0.101"), "an address of ports of which none allows it");
     // A guest that routes for others: its rules hold for what is behind it.
-    sh(&format!("ip -n {pod_router} addr add 192.0.2.1/32 dev lo; ip -n {pod_c} route add 192.0.2.0/24 via 10.1.0.7"));
+    sh(&format!(
+        "ip -n {pod_router} addr add 192.0.2.1/32 dev lo; ip -n {pod_c} route add 192.0.2.0/24 via 10.1.0.7; ip -n {pod_a} route add 192.0.2.0/24 via 10.1.0.7"
+    ));
     assert!(!pings(&pod_c, "192.0.2.1"));
     wanted.domains[0].bridges[0].ports[2].rules = Some(echo);
     lab.apply(&wanted).await;
@@ -307,7 +389,10 @@ async fn shared_and_wide_addresses_keep_their_rules() {
     wanted.domains[0].bridges[0].ports[3].rules = Some(Vec::new());
     lab.apply(&wanted).await;
     assert!(!pings(&pod_c, "192.0.2.1"), "nothing may be begun without a rule");
-    assert!(inside(&pod_router, "ping -c1 -W1 -I 192.0.2.1 10.1.0.5").status.success(), "from behind it to an open port");
+    assert!(
+        inside(&pod_router, "ping -c1 -W1 -I 192.0.2.1 10.1.0.5").status.success(),
+        "from behind it to an open port"
+    );
     wanted.domains[0].bridges[0].ports[2].rules = Some(Vec::new());
     lab.apply(&wanted).await;
     assert!(!inside(&pod_router, "ping -c1 -W1 -I 192.0.2.1 10.1.0.5").status.success());

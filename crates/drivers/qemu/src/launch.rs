@@ -164,14 +164,14 @@ fn blockdev(disk: &Ready) -> serde_json::Value {
     node
 }
 
-/// Names of nodes have 31 characters at most.
+/// Names of nodes have 31 characters at most, serials of virtio disks 20.
 fn short(id: &str) -> &str {
     &id[..id.len().min(20)]
 }
 
 fn disk_device(disk: &Ready) -> String {
     let id = short(&disk.id);
-    format!("virtio-blk-pci,drive=disk-{id},id={id},serial={id}")
+    format!("virtio-blk-pci,drive=disk-{id},id=blk-{id},serial={id}")
 }
 
 fn nic_device(index: usize, nic: &Nic) -> String {

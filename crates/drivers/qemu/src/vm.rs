@@ -49,7 +49,12 @@ impl Qemu {
     fn seen(&self, id: &str, state: &State, there: &There) -> SeenVm {
         let (phase, message, pid) = match there {
             There::Answers(process, status) => {
-                let (phase, message) = running_phase(status);
+                let (phase, message) = match (&state.asked, status.as_str()) {
+                    // It did as it was asked; the next step goes on from there.
+                    (Some(Asked { reboot: true, .. }), "shutdown") => (VmPhase::Starting, "it is rebooting".to_owned()),
+                    (Some(_), "shutdown") => (VmPhase::Stopped, String::new()),
+                    _ => running_phase(status),
+                };
                 (phase, message, Some(process.pid))
             }
             There::Silent(process, error) if self.is_young(id) => {

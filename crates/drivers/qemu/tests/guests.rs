@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,16 @@ impl Bench {
         }
     }
 
+    /// Types a line into the guest's shell, once that has a prompt. What the guest has not read yet is lost when the
+    /// connection is dropped.
+    #[must_use]
+    async fn type_line(&self, vm: &WantedVm, line: &str) -> UnixStream {
+        self.shown(vm, "\n# ", 1).await;
+        let mut serial = UnixStream::connect(self.qemu.console_socket(&vm.id)).expect("a serial line");
+        serial.write_all(format!("{line}\n").as_bytes()).expect("a line");
+        serial
+    }
+
     async fn booted(&self, vm: &WantedVm, times: usize) {
         self.shown(vm, "braid-guest: init started", times).await;
     }
@@ -179,13 +190,11 @@ async fn a_guest_that_stopped_stays_so_until_it_is_started() {
     let Some(bench) = Bench::new() else { return };
     let mut vm = bench.vm("server-b.1");
     bench.until(&vm, "it runs", runs).await;
-    bench.shown(&vm, "braid-guest: ready", 1).await;
-    let mut line = std::os::unix::net::UnixStream::connect(bench.qemu.console_socket(&vm.id)).expect("the serial line");
-    line.write_all(b"echo left >/root/note; sync; poweroff\n").expect("a line");
-    let off = bench.until(&vm, "it powers itself off", |seen| seen.phase == VmPhase::Stopped).await;
+    let _serial = bench.type_line(&vm, "echo left >/root/note; sync; poweroff").await;
+    let off =
+        bench.until(&vm, "it powers itself off", |seen| seen.phase == VmPhase::Stopped && seen.pid.is_none()).await;
     assert_eq!(off.message, "the guest powered itself off");
     assert_eq!(bench.ensure(&vm).await, off, "it stays off");
-    assert_eq!(off.pid, None);
 
     vm.hard_reboots = 1;
     let on = bench.until(&vm, "it is started", runs).await;
@@ -202,7 +211,7 @@ async fn a_guest_that_stopped_stays_so_until_it_is_started() {
     bench.until(&vm, "it is started again", runs).await;
     bench.booted(&vm, 3).await;
     vm.running = false;
-    bench.until(&vm, "it is stopped", |seen| seen.phase == VmPhase::Stopped && seen.message.is_empty()).await;
+    bench.until(&vm, "it is stopped", |seen| seen.phase == VmPhase::Stopped && seen.pid.is_none()).await;
 
     // The next incarnation takes the disk over.
     bench.qemu.remove("server-b.1", true).await.expect("removed");
@@ -211,10 +220,7 @@ async fn a_guest_that_stopped_stays_so_until_it_is_started() {
     next.disks[0].take_from = Some("server-b.1".to_owned());
     next.disks[0].size = 128 << 20;
     bench.until(&next, "it runs", runs).await;
-    bench.shown(&next, "braid-guest: ready", 1).await;
-    let mut line =
-        std::os::unix::net::UnixStream::connect(bench.qemu.console_socket(&next.id)).expect("the serial line");
-    line.write_all(b"cat /root/note /sys/block/vda/size | tr '\\n' ' '\n").expect("a line");
+    let _serial = bench.type_line(&next, "cat /root/note /sys/block/vda/size | tr '\\n' ' '").await;
     bench.shown(&next, "left 262144", 1).await;
     bench.qemu.purge().await.expect("purged");
     assert!(!bench.dir.path().join("qemu").exists());
@@ -260,14 +266,16 @@ async fn a_guest_has_the_interface_and_the_disks_that_it_was_given() {
     vm.disks.push(disk("config", Some(config), 0, true));
     vm.disks.push(disk("0f8ad0f4-56c1-4d38-9a3f-6d3c7b1a2e55", None, 32 << 20, false));
     let deadline = Instant::now() + PATIENCE;
-    while !runs(&bench.qemu.ensure(&vm, &Tap).await.expect("a step")) {
-        assert!(Instant::now() < deadline, "it does not run");
+    loop {
+        let seen = bench.qemu.ensure(&vm, &Tap).await.expect("a step");
+        if runs(&seen) {
+            break;
+        }
+        assert!(seen.phase == VmPhase::Starting && Instant::now() < deadline, "it does not run: {seen:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bench.shown(&vm, "braid-guest: ready", 1).await;
-    let mut line = std::os::unix::net::UnixStream::connect(bench.qemu.console_socket(&vm.id)).expect("the serial line");
     let files = "/sys/class/net/eth0/address /sys/class/net/eth0/mtu /sys/block/vdb/ro /sys/block/vdc/serial";
-    line.write_all(format!("cat {files} | tr '\\n' ' '; head -c 3 /dev/vdb\n").as_bytes()).expect("a line");
+    let _serial = bench.type_line(&vm, &format!("cat {files} | tr '\\n' ' '; head -c 3 /dev/vdb")).await;
     bench.shown(&vm, "fa:16:3e:00:00:01 1450 1 0f8ad0f4-56c1-4d38-9", 1).await;
     bench.shown(&vm, "ccc", 1).await;
     bench.qemu.remove(&vm.id, false).await.expect("removed");

@@ -60,7 +60,11 @@ const LISTS: &[(&str, &str, ListRule)] = &[
     ("EphemeralContainer", "ports", CONTAINER_PORTS),
     ("EphemeralContainer", "volumeDevices", DEVICES),
     ("EphemeralContainer", "volumeMounts", MOUNTS),
-    ("LoadBalancerStatus", "ingress", ListRule { list: ListType::Atomic, keys: &[], merge: false, merge_key: "", retain_keys: false }),
+    (
+        "LoadBalancerStatus",
+        "ingress",
+        ListRule { list: ListType::Atomic, keys: &[], merge: false, merge_key: "", retain_keys: false },
+    ),
     ("NamespaceStatus", "conditions", CONDITIONS),
     ("NodeSpec", "podCIDRs", set(true)),
     ("NodeStatus", "addresses", CONDITIONS),
@@ -109,7 +113,8 @@ const ATOMIC_STRUCTS: &[&str] = &[
 ];
 
 /// Maps that are owned and replaced as a whole, by type and field.
-const ATOMIC_MAPS: &[(&str, &str)] = &[("PodSpec", "nodeSelector"), ("ServiceSpec", "selector"), ("Overhead", "podFixed")];
+const ATOMIC_MAPS: &[(&str, &str)] =
+    &[("PodSpec", "nodeSelector"), ("ServiceSpec", "selector"), ("Overhead", "podFixed")];
 
 /// Structs of which strategic merge patch keeps only the keys that `$retainKeys` names.
 const RETAIN_KEYS: &[(&str, &str)] = &[("DeploymentSpec", "strategy"), ("DaemonSetSpec", "updateStrategy")];

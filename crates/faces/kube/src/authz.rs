@@ -142,8 +142,7 @@ pub fn rules<'a>(
     namespace: &'a str,
 ) -> impl Iterator<Item = &'a Value> {
     let everywhere = bindings(snapshot, cluster, "").map(|b| (b, ""));
-    let here = (!namespace.is_empty())
-        .then(|| bindings(snapshot, cluster, namespace).map(move |b| (b, namespace)));
+    let here = (!namespace.is_empty()).then(|| bindings(snapshot, cluster, namespace).map(move |b| (b, namespace)));
     everywhere
         .chain(here.into_iter().flatten())
         .filter(move |(binding, place)| items(binding, "subjects").any(|s| is(s, who, place)))
@@ -155,7 +154,11 @@ const CLUSTER_BINDINGS: &str = "rbac.authorization.k8s.io/clusterrolebindings/";
 const BINDINGS: &str = "rbac.authorization.k8s.io/rolebindings/";
 
 /// The bindings of a namespace, or (empty) of the whole cluster.
-fn bindings<'a>(snapshot: &'a Snapshot, cluster: &Cluster, namespace: &'a str) -> impl Iterator<Item = &'a Value> + use<'a> {
+fn bindings<'a>(
+    snapshot: &'a Snapshot,
+    cluster: &Cluster,
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a Value> + use<'a> {
     let realm = Realm::Cluster(cluster.id.as_str().into());
     let (prefix, start) = match namespace {
         "" => (CLUSTER_BINDINGS, CLUSTER_BINDINGS.to_owned()),
@@ -225,7 +228,14 @@ pub fn may_give(snapshot: &Snapshot, cluster: &Cluster, who: &Subject, object: &
     if object.group != RBAC || who.is_master() {
         return Ok(());
     }
-    let asking = |verb, resource, name| Attributes { verb, group: RBAC, resource, namespace: &object.namespace, name, ..Default::default() };
+    let asking = |verb, resource, name| Attributes {
+        verb,
+        group: RBAC,
+        resource,
+        namespace: &object.namespace,
+        name,
+        ..Default::default()
+    };
     let given = if object.body["rules"].is_array() {
         if allowed(snapshot, cluster, who, &asking("escalate", &object.resource, &object.name)) {
             return Ok(());
@@ -290,8 +300,10 @@ mod tests {
 
     #[test]
     fn rules_permit() {
-        let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "pods/log"], "resourceNames": ["a"]});
-        let what = |resource, subresource, name| Attributes { verb: "get", resource, subresource, name, ..Default::default() };
+        let rule =
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "pods/log"], "resourceNames": ["a"]});
+        let what =
+            |resource, subresource, name| Attributes { verb: "get", resource, subresource, name, ..Default::default() };
         assert!(permits(&rule, &what("pods", "", "a")));
         assert!(permits(&rule, &what("pods", "log", "a")));
         assert!(!permits(&rule, &what("pods", "exec", "a")));

@@ -99,7 +99,9 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Value, A::Error> {
         too_deep::<A::Error>(self.depth)?;
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Node { duplicates: &mut *self.duplicates, depth: self.depth + 1 })? {
+        while let Some(item) =
+            seq.next_element_seed(Node { duplicates: &mut *self.duplicates, depth: self.depth + 1 })?
+        {
             items.push(item);
         }
         Ok(Value::Array(items))

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http::{HeaderMap, Response, header};
 use model::{Cluster, KubeObject, Realm, Revision, Row, Snapshot, Time};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::authz::{self, Attributes, Subject};
 use crate::body::{self, Shown};
@@ -147,9 +147,4 @@ pub fn store_form(kind: &Kind, body: &mut Value) {
     if kind.group != kind.stored.0 {
         event::convert(body, true);
     }
-}
-
-/// An empty JSON object.
-pub fn empty() -> Value {
-    Value::Object(Map::new())
 }

@@ -8,6 +8,9 @@ use crate::types::{Type, TypeId, Types};
 /// How many levels a body may have.
 pub const MAX_DEPTH: usize = 100;
 
+/// The largest object that is stored, as in etcd.
+pub const MAX_OBJECT: usize = 3 << 19;
+
 /// The most unknown fields that are named.
 const MAX_UNKNOWN: usize = 100;
 
@@ -71,7 +74,9 @@ impl<'a> Walk<'a> {
                 self.expect(fits, value, "v1.Time");
             }
             Type::Bytes => {
-                let fits = value.as_str().is_some_and(|t| base64::Engine::decode(&base64::prelude::BASE64_STANDARD, t).is_ok());
+                let fits = value
+                    .as_str()
+                    .is_some_and(|t| base64::Engine::decode(&base64::prelude::BASE64_STANDARD, t).is_ok());
                 self.expect(fits, value, "[]uint8 (base64)");
             }
             Type::List { item, .. } => self.list(*item, value, depth),
@@ -154,9 +159,11 @@ impl<'a> Walk<'a> {
 
     fn structure(&mut self, id: TypeId, value: &mut Value, depth: usize) {
         let Type::Struct(structure) = self.types.get(id) else { return };
-        let Value::Object(entries) = value else { return self.expect(false, value, &format!("v1.{}", structure.name)) };
+        let Value::Object(entries) = value else {
+            return self.expect(false, value, &format!("v1.{}", structure.name()));
+        };
         let outer = self.owner;
-        self.owner = &structure.name;
+        self.owner = structure.name();
         let mut unknown = Vec::new();
         entries.retain(|name, value| match structure.fields.get_key_value(name.as_str()) {
             None => {
@@ -178,6 +185,16 @@ impl<'a> Walk<'a> {
             }
         }
         self.owner = outer;
+    }
+}
+
+/// The size of a value as JSON, roughly.
+pub fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| size(item) + 1).sum::<usize>() + 2,
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size(value) + 4).sum::<usize>() + 2,
+        _ => 6,
     }
 }
 

@@ -13,10 +13,13 @@ pub const VERSION: (&str, &str) = ("1", "35");
 /// `/version`.
 pub fn version() -> Response<Body> {
     let (major, minor) = VERSION;
-    body::json(200, &json!({
-        "major": major, "minor": minor, "gitVersion": format!("v{major}.{minor}.0+braid"), "gitCommit": "", "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "", "platform": format!("linux/{}", std::env::consts::ARCH)
-    }))
+    body::json(
+        200,
+        &json!({
+            "major": major, "minor": minor, "gitVersion": format!("v{major}.{minor}.0+braid"), "gitCommit": "", "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "", "platform": format!("linux/{}", std::env::consts::ARCH)
+        }),
+    )
 }
 
 /// The version of aggregated discovery that the client prefers to the old form, if any.
@@ -44,8 +47,11 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
 /// `/api` and `/apis`.
 pub fn root(headers: &HeaderMap, core: bool) -> Response<Body> {
     if let Some(version) = aggregated(headers) {
-        let items: Vec<Value> =
-            groups().into_iter().filter(|(group, _)| group.is_empty() == core).map(|(g, v)| aggregated_group(g, v)).collect();
+        let items: Vec<Value> = groups()
+            .into_iter()
+            .filter(|(group, _)| group.is_empty() == core)
+            .map(|(g, v)| aggregated_group(g, v))
+            .collect();
         let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items});
         let media_type = match version {
             "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
@@ -58,7 +64,8 @@ pub fn root(headers: &HeaderMap, core: bool) -> Response<Body> {
     if core {
         return body::json(200, &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}));
     }
-    let groups: Vec<Value> = groups().into_iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group_value(g, v)).collect();
+    let groups: Vec<Value> =
+        groups().into_iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group_value(g, v)).collect();
     body::json(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
 }
 
@@ -109,7 +116,10 @@ pub fn resources(group: &str, version: &str) -> Option<Response<Body>> {
         return None;
     }
     let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(body::json(200, &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": resources})))
+    Some(body::json(
+        200,
+        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": resources}),
+    ))
 }
 
 type Sub = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);

@@ -144,7 +144,8 @@ impl Failure {
     pub fn invalid(kind: &Kind, name: &str, causes: Vec<Cause>) -> Self {
         let all: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let list = if all.len() == 1 { all.concat() } else { format!("[{}]", all.join(", ")) };
-        let qualified = if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
+        let qualified =
+            if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
         let message = format!("{qualified} \"{name}\" is invalid: {list}");
         let causes: Vec<Value> =
             causes.into_iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();

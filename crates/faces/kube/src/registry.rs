@@ -182,17 +182,18 @@ pub static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
     vec![
         Kind::of::<core::v1::ConfigMap>(&kinds::configmap::ConfigMap).short(&["cm"]),
         Kind::of::<core::v1::Event>(&kinds::event::Event).short(&["ev"]),
-        Kind::of::<core::v1::Namespace>(&kinds::namespace::Namespace)
-            .short(&["ns"])
-            .status()
-            .with(FINALIZE, &[]),
+        Kind::of::<core::v1::Namespace>(&kinds::namespace::Namespace).short(&["ns"]).status().with(FINALIZE, &[]),
         Kind::of::<core::v1::Node>(&kinds::node::Node).short(&["no"]).status(),
-        Kind::of::<core::v1::Pod>(&kinds::pod::Pod).short(&["po"]).all().status().generation().with(
-            POD,
-            &[schema::<core::v1::Binding>, schema::<policy::v1::Eviction>, schema::<DeleteOptions>],
-        ),
+        Kind::of::<core::v1::Pod>(&kinds::pod::Pod)
+            .short(&["po"])
+            .all()
+            .status()
+            .generation()
+            .with(POD, &[schema::<core::v1::Binding>, schema::<policy::v1::Eviction>, schema::<DeleteOptions>]),
         Kind::of::<core::v1::Secret>(&kinds::secret::Secret),
-        Kind::of::<core::v1::ServiceAccount>(&kinds::Plain).short(&["sa"]).with(TOKEN, &[schema::<authn::TokenRequest>]),
+        Kind::of::<core::v1::ServiceAccount>(&kinds::Plain)
+            .short(&["sa"])
+            .with(TOKEN, &[schema::<authn::TokenRequest>]),
         Kind::of::<core::v1::Service>(&kinds::service::Service).short(&["svc"]).all().status(),
         Kind::of::<apps::v1::Deployment>(&kinds::deployment::Deployment)
             .short(&["deploy"])

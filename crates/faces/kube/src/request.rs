@@ -63,8 +63,13 @@ pub fn target(path: &str) -> Option<Target<'_>> {
     let place_fits = if kind.namespaced { !namespace.is_empty() || name.is_empty() } else { namespace.is_empty() };
     let subresource_fits =
         subresource.is_empty() || (subresource == "status" && kind.status) || kind.subresource(subresource).is_some();
-    (place_fits && subresource_fits)
-        .then_some(Target::Resource(ResourcePath { kind, namespace, name, subresource, watch }))
+    (place_fits && subresource_fits).then_some(Target::Resource(ResourcePath {
+        kind,
+        namespace,
+        name,
+        subresource,
+        watch,
+    }))
 }
 
 /// A decoded query.
@@ -163,7 +168,11 @@ impl WriteOptions {
         };
         let manager = match query.get("fieldManager") {
             Some(name) if name.len() > 128 || name.chars().any(|c| c.is_control()) => {
-                return Err(Failure::new(422, "Invalid", "fieldManager: Invalid value: may not be more than 128 bytes of printable text"));
+                return Err(Failure::new(
+                    422,
+                    "Invalid",
+                    "fieldManager: Invalid value: may not be more than 128 bytes of printable text",
+                ));
             }
             Some(name) => name.to_owned(),
             None => agent.split('/').next().unwrap_or("").chars().take(128).collect(),
@@ -213,7 +222,13 @@ mod tests {
         ] {
             assert_eq!(path(text), Some(expected), "{text}");
         }
-        for text in ["/api/v1/pods/b", "/api/v1/nonsense", "/apis/apps/v2/deployments", "/api/v1/namespaces/a/nodes/b", "/api/v1/nodes/n/scale"] {
+        for text in [
+            "/api/v1/pods/b",
+            "/api/v1/nonsense",
+            "/apis/apps/v2/deployments",
+            "/api/v1/namespaces/a/nodes/b",
+            "/api/v1/nodes/n/scale",
+        ] {
             assert_eq!(path(text), None, "{text}");
         }
         assert_eq!(target("/apis/apps/v1"), Some(Target::Document(vec!["apis", "apps", "v1"])));

@@ -29,10 +29,18 @@ pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
             let groups = items(spec, "groups").filter_map(|g| g.as_str().map(str::to_owned)).collect();
             let user = spec["user"].as_str().unwrap_or("");
             if user.is_empty() && items(spec, "groups").len() == 0 {
-                return Err(Failure::new(422, "Invalid", "spec.user: Invalid value: at least one of user or group must be specified"));
+                return Err(Failure::new(
+                    422,
+                    "Invalid",
+                    "spec.user: Invalid value: at least one of user or group must be specified",
+                ));
             }
             if call.kind().namespaced && spec["resourceAttributes"]["namespace"] != call.path.namespace {
-                return Err(Failure::new(422, "Invalid", "spec.resourceAttributes.namespace: Invalid value: must match metadata.namespace"));
+                return Err(Failure::new(
+                    422,
+                    "Invalid",
+                    "spec.resourceAttributes.namespace: Invalid value: must match metadata.namespace",
+                ));
             }
             verdict(call, &snapshot, &Subject::named(user, groups), spec)?
         }

@@ -36,7 +36,14 @@ pub fn cluster_rows(cluster: &Cluster, now: Time) -> Vec<KubeObject> {
         "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]
     });
     let labels = json!({"labels": {"component": "apiserver", "provider": "kubernetes"}});
-    add("", "v1", "services", "default", "kubernetes", json!({"metadata": labels, "spec": spec, "status": {"loadBalancer": {}}}));
+    add(
+        "",
+        "v1",
+        "services",
+        "default",
+        "kubernetes",
+        json!({"metadata": labels, "spec": spec, "status": {"loadBalancer": {}}}),
+    );
     for (name, rules) in roles() {
         let labels = json!({"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}});
         add("rbac.authorization.k8s.io", "v1", "clusterroles", "", name, json!({"metadata": labels, "rules": rules}));
@@ -47,6 +54,15 @@ pub fn cluster_rows(cluster: &Cluster, now: Time) -> Vec<KubeObject> {
     });
     add("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "", "cluster-admin", binding);
     rows
+}
+
+/// The service account as which a namespace's pods run that name none.
+pub fn default_account(cluster: &Cluster, namespace: &str, now: Time) -> Option<KubeObject> {
+    let kind = registry::find("", "v1", "serviceaccounts")?;
+    let mut account = row(cluster, kind, namespace, "default", json!({}), now);
+    // A namespace made again is another one, and so is its account.
+    meta::of(&mut account.body).insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
+    Some(account)
 }
 
 fn row(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str, mut body: Value, now: Time) -> KubeObject {
@@ -76,8 +92,25 @@ fn roles() -> Vec<(&'static str, Value)> {
     let view = ["get", "list", "watch"];
     let edit = ["create", "delete", "deletecollection", "patch", "update"];
     let both = [view.as_slice(), edit.as_slice()].concat();
-    let core = ["configmaps", "pods", "pods/log", "pods/status", "serviceaccounts", "services", "services/status", "events", "namespaces"];
-    let apps = ["deployments", "deployments/scale", "deployments/status", "replicasets", "replicasets/scale", "replicasets/status"];
+    let core = [
+        "configmaps",
+        "pods",
+        "pods/log",
+        "pods/status",
+        "serviceaccounts",
+        "services",
+        "services/status",
+        "events",
+        "namespaces",
+    ];
+    let apps = [
+        "deployments",
+        "deployments/scale",
+        "deployments/status",
+        "replicasets",
+        "replicasets/scale",
+        "replicasets/status",
+    ];
     let viewing = vec![
         json!({"apiGroups": [""], "resources": core, "verbs": view}),
         json!({"apiGroups": ["apps"], "resources": apps, "verbs": view}),
@@ -102,5 +135,10 @@ fn roles() -> Vec<(&'static str, Value)> {
         json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}),
         json!({"nonResourceURLs": ["*"], "verbs": ["*"]}),
     ];
-    vec![("admin", json!(administering)), ("cluster-admin", json!(all)), ("edit", json!(editing)), ("view", json!(viewing))]
+    vec![
+        ("admin", json!(administering)),
+        ("cluster-admin", json!(all)),
+        ("edit", json!(editing)),
+        ("view", json!(viewing)),
+    ]
 }

@@ -60,7 +60,9 @@ impl LabelSelector {
             tests.push((key.clone(), Test::In(vec![value.as_str().unwrap_or("").to_owned()])));
         }
         for rule in selector["matchExpressions"].as_array().into_iter().flatten() {
-            let values = || rule["values"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+            let values = || {
+                rule["values"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+            };
             let test = match rule["operator"].as_str() {
                 Some("In") => Test::In(values()),
                 Some("NotIn") => Test::NotIn(values()),
@@ -178,11 +180,6 @@ impl FieldSelector {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// The name, when the selector asks for one object by name.
-    pub fn name(&self) -> Option<&str> {
-        self.0.iter().find(|(key, equal, _)| key == "metadata.name" && *equal).map(|(_, _, value)| value.as_str())
     }
 
     pub fn matches(&self, object: &Value) -> bool {

@@ -1,7 +1,7 @@
 //! The way in: gate, cluster, rights, then the verb. Bodies are read only after all three.
 
 use axum::body::Body;
-use http::{Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use model::{Cluster, Time};
 
 use crate::authz::{self, Attributes, Subject};
@@ -35,10 +35,13 @@ fn credential(request: &Request<Body>) -> Credential {
     }
 }
 
+/// The WebSocket subprotocol that carries a token.
+pub const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
 fn websocket_token(request: &Request<Body>) -> Option<String> {
     use base64::Engine;
     let protocols = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
-    let token = protocols.split(',').find_map(|p| p.trim().strip_prefix("base64url.bearer.authorization.k8s.io."))?;
+    let token = protocols.split(',').find_map(|p| p.trim().strip_prefix(TOKEN_PROTOCOL))?;
     String::from_utf8(base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()
 }
 
@@ -48,6 +51,7 @@ async fn answer(kube: &Kube, request: &mut Request<Body>) -> Result<Response<Bod
     let (cluster_id, path) = below.split_once('/').unwrap_or((below, ""));
     let credential = credential(request);
     let (who, cluster) = kube.admit(&credential, cluster_id).await?;
+    let who = acting_as(kube, request.headers(), &cluster, who)?;
     let query = Query::parse(uri.query().unwrap_or(""))?;
     let path = crate::request::decode(&path.replace('+', "%2B"))?;
     match target(&path).ok_or_else(Failure::no_path)? {
@@ -61,6 +65,44 @@ async fn answer(kube: &Kube, request: &mut Request<Body>) -> Result<Response<Bod
             resource(&call, request, credential).await
         }
     }
+}
+
+/// The subject in whose name the request is made: whoever may `impersonate` can name another.
+fn acting_as(kube: &Kube, headers: &HeaderMap, cluster: &Cluster, who: Subject) -> Result<Subject> {
+    let text = |value: &http::HeaderValue| value.to_str().ok().map(str::to_owned);
+    let groups: Vec<String> = headers.get_all("impersonate-group").iter().filter_map(text).collect();
+    let Some(user) = headers.get("impersonate-user").and_then(text) else {
+        if headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+            return Err(Failure::bad_request(
+                "requested to impersonate without a user: the header Impersonate-User is missing",
+            ));
+        }
+        return Ok(who);
+    };
+    let snapshot = kube.store.snapshot();
+    let may = |group, resource, namespace, name| {
+        let what = Attributes { verb: "impersonate", group, resource, namespace, name, ..Attributes::default() };
+        authz::check(&snapshot, cluster, &who, &what)
+    };
+    let mut all = groups.clone();
+    match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, name)) => {
+            may("", "serviceaccounts", namespace, name)?;
+            if groups.is_empty() {
+                all = vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+            }
+        }
+        None => may("", "users", "", &user)?,
+    }
+    for group in &groups {
+        may("", "groups", "", group)?;
+    }
+    if headers.keys().any(|name| name.as_str() == "impersonate-uid" || name.as_str().starts_with("impersonate-extra-"))
+    {
+        may("authentication.k8s.io", "uids", "", "")?;
+    }
+    all.push("system:authenticated".to_owned());
+    Ok(Subject::named(&user, all))
 }
 
 fn document(
@@ -143,12 +185,11 @@ async fn resource(call: &Call<'_>, request: &mut Request<Body>, credential: Cred
 
 /// Every route, with names filled in.
 pub fn endpoints() -> Vec<(Method, String)> {
-    let mut all: Vec<(Method, String)> = [
-        "/version", "/healthz", "/livez", "/readyz", "/api", "/api/v1", "/apis", "/openapi/v3", "/openapi/v3/api/v1",
-    ]
-    .into_iter()
-    .map(|path| (Method::GET, path.to_owned()))
-    .collect();
+    let mut all: Vec<(Method, String)> =
+        ["/version", "/healthz", "/livez", "/readyz", "/api", "/api/v1", "/apis", "/openapi/v3", "/openapi/v3/api/v1"]
+            .into_iter()
+            .map(|path| (Method::GET, path.to_owned()))
+            .collect();
     for kind in KINDS.iter() {
         of_kind(kind, &mut all);
     }
@@ -156,7 +197,8 @@ pub fn endpoints() -> Vec<(Method, String)> {
 }
 
 fn of_kind(kind: &Kind, all: &mut Vec<(Method, String)>) {
-    let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}/{}", kind.group, kind.version) };
+    let root =
+        if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}/{}", kind.group, kind.version) };
     let place = if kind.namespaced { "/namespaces/default" } else { "" };
     let collection = format!("{root}{place}/{}", kind.plural);
     all.push((Method::POST, collection.clone()));
@@ -168,7 +210,7 @@ fn of_kind(kind: &Kind, all: &mut Vec<(Method, String)>) {
     if kind.plural != "namespaces" {
         all.push((Method::DELETE, collection.clone()));
     }
-    let object = format!("{collection}/default");
+    let object = format!("{collection}/x");
     for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
         all.push((method, object.clone()));
     }

@@ -21,8 +21,15 @@ trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// Headers of an upgrade that both ends must see unchanged.
-const UPGRADE: &[&str] =
-    &["connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions", "sec-websocket-accept"];
+const UPGRADE: &[&str] = &[
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "sec-websocket-accept",
+];
 
 /// `GET pods/{name}/log`.
 pub async fn log(call: &Call<'_>) -> Result<Response<Body>> {
@@ -79,7 +86,10 @@ pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Res
     let mut forward = Request::builder().method(Method::GET).uri(path).header(header::HOST, "host");
     for name in UPGRADE {
         for value in request.headers().get_all(*name) {
-            forward = forward.header(*name, value);
+            match without_token(name, value) {
+                Some(value) => forward = forward.header(*name, value),
+                None => forward = forward.header(*name, value),
+            }
         }
     }
     let forward = forward.body(Empty::<bytes::Bytes>::new()).map_err(|e| Failure::bad_request(e.to_string()))?;
@@ -111,6 +121,15 @@ pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Res
     Ok(response)
 }
 
+/// Browsers send their token as a subprotocol; it is not for hosts. `None`: the value is as it may be.
+fn without_token(name: &str, value: &HeaderValue) -> Option<String> {
+    let protocols =
+        value.to_str().ok().filter(|v| name == "sec-websocket-protocol" && v.contains(crate::serve::TOKEN_PROTOCOL))?;
+    let rest: Vec<&str> =
+        protocols.split(',').map(str::trim).filter(|p| !p.starts_with(crate::serve::TOKEN_PROTOCOL)).collect();
+    Some(rest.join(", "))
+}
+
 fn header_is(headers: &HeaderMap, name: &str, value: &str) -> bool {
     headers.get(name).and_then(|v| v.to_str().ok()).is_some_and(|v| v.eq_ignore_ascii_case(value))
 }
@@ -129,7 +148,8 @@ fn container(call: &Call<'_>, pod: &KubeObject) -> Result<String> {
         None => match items(spec, "containers").len() {
             1 => Ok(spec["containers"][0]["name"].as_str().unwrap_or("").to_owned()),
             _ => {
-                let message = format!("a container name must be specified for pod {}, choose one of: {names:?}", pod.name);
+                let message =
+                    format!("a container name must be specified for pod {}, choose one of: {names:?}", pod.name);
                 Err(Failure::bad_request(message))
             }
         },
@@ -143,7 +163,9 @@ fn endpoint(call: &Call<'_>, snapshot: &Snapshot, pod: &KubeObject) -> Result<St
     }
     match snapshot.get::<Host>(node) {
         Some(host) => Ok(host.endpoint.clone()),
-        None => Err(Failure::new(503, "ServiceUnavailable", format!("the host {node} of pod {} is not there", pod.name))),
+        None => {
+            Err(Failure::new(503, "ServiceUnavailable", format!("the host {node} of pod {} is not there", pod.name)))
+        }
     }
 }
 

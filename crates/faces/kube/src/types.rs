@@ -30,18 +30,31 @@ pub enum Type {
     Int64,
     Number,
     Bool,
-    List { item: TypeId, rule: ListRule },
-    Map { value: TypeId, atomic: bool },
+    List {
+        item: TypeId,
+        rule: ListRule,
+    },
+    Map {
+        value: TypeId,
+        atomic: bool,
+    },
     Struct(Struct),
 }
 
 /// A struct with named fields.
 #[derive(Debug)]
 pub struct Struct {
-    /// The last part of its definition's name: `PodSpec`.
-    pub name: Arc<str>,
+    /// The name of its definition: `io.k8s.api.core.v1.PodSpec`.
+    pub definition: Arc<str>,
     pub fields: BTreeMap<Box<str>, TypeId>,
     pub atomic: bool,
+}
+
+impl Struct {
+    /// The last part of its definition's name: `PodSpec`.
+    pub fn name(&self) -> &str {
+        self.definition.rsplit('.').next().unwrap_or(&self.definition)
+    }
 }
 
 /// The graph of all registered kinds.
@@ -105,7 +118,7 @@ impl Types {
             "MicroTime" => Type::MicroTime,
             "RawExtension" | "FieldsV1" | "JSON" => Type::Any,
             _ => match definitions.get(name) {
-                Some(schema) => self.node(schema, short, "", definitions),
+                Some(schema) => self.node(schema, name, "", definitions),
                 None => Type::Any,
             },
         };
@@ -114,7 +127,8 @@ impl Types {
     }
 
     /// The node of a schema that stands in `field` of `owner`.
-    fn node(&mut self, schema: &Value, owner: &str, field: &str, definitions: &Map<String, Value>) -> Type {
+    fn node(&mut self, schema: &Value, definition: &str, field: &str, definitions: &Map<String, Value>) -> Type {
+        let owner = definition.rsplit('.').next().unwrap_or(definition);
         match schema["type"].as_str() {
             Some("string") => match schema["format"].as_str() {
                 Some("byte") => Type::Bytes,
@@ -128,47 +142,39 @@ impl Types {
             Some("number") => Type::Number,
             Some("boolean") => Type::Bool,
             Some("array") => {
-                let item = self.reference(&schema["items"], owner, field, definitions);
+                let item = self.reference(&schema["items"], definition, field, definitions);
                 Type::List { item, rule: annotations::list(owner, field) }
             }
             Some("object") if schema["properties"].is_object() => {
                 let mut fields = BTreeMap::new();
                 for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-                    fields.insert(name.as_str().into(), self.reference(schema, owner, name, definitions));
+                    fields.insert(name.as_str().into(), self.reference(schema, definition, name, definitions));
                 }
-                Type::Struct(Struct { name: owner.into(), fields, atomic: annotations::atomic_struct(owner) })
+                Type::Struct(Struct {
+                    definition: definition.into(),
+                    fields,
+                    atomic: annotations::atomic_struct(owner),
+                })
             }
             Some("object") if schema["additionalProperties"].is_object() => {
-                let value = self.reference(&schema["additionalProperties"], owner, field, definitions);
+                let value = self.reference(&schema["additionalProperties"], definition, field, definitions);
                 Type::Map { value, atomic: annotations::atomic_map(owner, field) }
             }
             // A struct without fields: `emptyDir: {}` has some, but `ContainerUser` like ones may not.
             Some("object") if !field.is_empty() || schema.get("additionalProperties").is_some() => Type::Any,
             Some("object") => {
-                Type::Struct(Struct { name: owner.into(), fields: BTreeMap::new(), atomic: false })
+                Type::Struct(Struct { definition: definition.into(), fields: BTreeMap::new(), atomic: false })
             }
             _ => Type::Any,
         }
     }
 
-    fn reference(&mut self, schema: &Value, owner: &str, field: &str, definitions: &Map<String, Value>) -> TypeId {
+    fn reference(&mut self, schema: &Value, definition: &str, field: &str, definitions: &Map<String, Value>) -> TypeId {
         let reference = schema["$ref"].as_str().or_else(|| schema["allOf"][0]["$ref"].as_str());
         if let Some(name) = reference.and_then(|r| r.rsplit('/').next()) {
             return self.definition(name, definitions);
         }
-        let node = self.node(schema, owner, field, definitions);
+        let node = self.node(schema, definition, field, definitions);
         self.push(node)
-    }
-}
-
-/// The type of a field or map value.
-pub fn child<'a>(types: &'a Types, node: &'a Type, name: &str) -> Option<TypeId> {
-    match node {
-        Type::Struct(s) => s.fields.get(name).copied(),
-        Type::Map { value, .. } => Some(*value),
-        _ => {
-            let _ = types;
-            None
-        }
     }
 }

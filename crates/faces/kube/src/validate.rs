@@ -119,7 +119,9 @@ pub fn is_subdomain(text: &str) -> bool {
         && text.split('.').all(|part| {
             let bytes = part.as_bytes();
             let fits = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-            bytes.iter().all(|b| fits(b) || *b == b'-') && bytes.first().is_some_and(fits) && bytes.last().is_some_and(fits)
+            bytes.iter().all(|b| fits(b) || *b == b'-')
+                && bytes.first().is_some_and(fits)
+                && bytes.last().is_some_and(fits)
         })
 }
 
@@ -130,9 +132,7 @@ pub fn name_problem(rule: NameRule, name: &str) -> Option<&'static str> {
         NameRule::Subdomain => (!is_subdomain(name)).then_some(SUBDOMAIN),
         NameRule::Label | NameRule::Service if name.len() > 63 => Some("must be no more than 63 characters"),
         NameRule::Label => (!is_label(name)).then_some(LABEL),
-        NameRule::Service => {
-            (!is_label(name) || name.as_bytes()[0].is_ascii_digit()).then_some(SERVICE)
-        }
+        NameRule::Service => (!is_label(name) || name.as_bytes()[0].is_ascii_digit()).then_some(SERVICE),
         NameRule::Path if name == "." || name == ".." => Some("may not be '.' or '..'"),
         NameRule::Path if name.len() > 253 => Some("must be no more than 253 characters"),
         NameRule::Path => name.contains(['/', '%']).then_some("may not contain '/' or '%'"),
@@ -191,7 +191,10 @@ pub fn label_selector(selector: &Value, field: &str, errors: &mut Errors) {
                 errors.required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'");
             }
             Some("Exists" | "DoesNotExist") if values > 0 => {
-                errors.forbidden(format!("{at}.values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                errors.forbidden(
+                    format!("{at}.values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
             }
             Some("In" | "NotIn" | "Exists" | "DoesNotExist") => {}
             _ => errors.invalid(format!("{at}.operator"), &rule["operator"], "not a valid selector operator"),
@@ -244,6 +247,10 @@ pub fn quantity(field: impl Into<String>, value: &Value, errors: &mut Errors) {
     if text.starts_with('-') {
         errors.invalid(field, value, "must be greater than or equal to 0");
     } else if model::quantity_milli(text).is_none() && model::quantity_bytes(text).is_none() {
-        errors.invalid(field, value, "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+        errors.invalid(
+            field,
+            value,
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        );
     }
 }

@@ -117,14 +117,14 @@ fn initial_events(call: &Call<'_>, asked: &str) -> Result<bool> {
     let invalid = |why: &str| Failure::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"));
     let rule = call.query.get("resourceVersionMatch");
     match call.query.get("sendInitialEvents") {
-        Some(_) if rule != Some("NotOlderThan") => {
-            Err(invalid("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
-        }
+        Some(_) if rule != Some("NotOlderThan") => Err(invalid(
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )),
         Some("true") => Ok(true),
         Some(_) => Ok(false),
-        None if rule.is_some() => {
-            Err(invalid("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-        }
+        None if rule.is_some() => Err(invalid(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )),
         None => Ok(matches!(asked, "" | "0")),
     }
 }
@@ -253,13 +253,16 @@ impl Stream {
         }
         let object = match self.form {
             Form::Table => {
-                let columns: Value = table::columns(if self.told { &[] as &[Column] } else { self.kind.strategy.columns() });
+                let columns: Value =
+                    table::columns(if self.told { &[] as &[Column] } else { self.kind.strategy.columns() });
                 self.told = true;
                 let row = json!({"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}});
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
                     "columnDefinitions": columns, "rows": if initial_end { json!([row]) } else { json!([]) }})
             }
-            Form::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}),
+            Form::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta})
+            }
             Form::Object => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": meta}),
         };
         self.ready.push_back(line("BOOKMARK", &object));

@@ -113,7 +113,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: p, labels: {app: p}}
 spec:
-  containers: [{name: c, image: "busybox:1", resources: {requests: {cpu: 1}}}]
+  containers: [{name: c, image: "busybox:1", resources: {requests: {cpu: "1"}}}]
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,8 @@ async fn kubectl_works_unmodified() {
     assert!(k.run("get svc made").await.contains("10.96.0.2"));
     k.run("create role viewer --verb=get,list --resource=pods").await;
     k.run("create rolebinding viewers --role=viewer --serviceaccount=other:robot").await;
-    assert!(k.run("auth can-i list pods --as=x").await.contains("yes"));
+    assert!(k.run("auth can-i list pods --as=system:serviceaccount:other:robot").await.contains("yes"));
+    assert!(k.fails("auth can-i list pods --as=x", "").await.contains("no"));
     k.run("run runner --image=busybox:1 --restart=Never -- sleep 1").await;
 
     assert!(k.fails("get pods missing", "").await.contains("pods \"missing\" not found"));

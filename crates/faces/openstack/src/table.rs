@@ -96,6 +96,8 @@ pub struct ErrorContext<'a> {
     pub request_id: &'a str,
     pub base_url: &'a str,
     pub version: (u16, u16),
+    /// The request's Accept header; empty without one.
+    pub accept: &'a str,
 }
 
 /// All services with their paths compiled.
@@ -146,12 +148,14 @@ impl Face {
             .map_or_else(|| self.cloud.base_url.clone(), |host| format!("https://{host}"));
         let path = path.to_owned();
         let method = request.method().clone();
+        let accept = request.headers().get(http::header::ACCEPT).cloned();
         let mut version = (0, 0);
         let mut actor = gate::audit::Actor::default();
         let result = self.serve(service, router, request, &request_id, &mut version, &mut actor).await;
         let reply = result.unwrap_or_else(|fault| {
             fault::log(&fault, service.name, &path, &request_id);
-            let context = ErrorContext { path: &path, request_id: &request_id, base_url: &base_url, version };
+            let accept = accept.as_ref().and_then(|a| a.to_str().ok()).unwrap_or("");
+            let context = ErrorContext { path: &path, request_id: &request_id, base_url: &base_url, version, accept };
             (service.render)(&fault, &context)
         });
         if !method.is_safe() {
@@ -287,6 +291,9 @@ fn finish(reply: Reply, service: &Service, version: (u16, u16), request_id: &str
         }
     };
     put("x-openstack-request-id", request_id);
+    if service.name == "compute" {
+        put("x-compute-request-id", request_id);
+    }
     if let Some(versions) = &service.versions
         && version != (0, 0)
     {

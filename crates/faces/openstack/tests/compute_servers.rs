@@ -5,8 +5,8 @@ mod common;
 mod rows;
 
 use common::{Harness, text};
-use model::{Fault, Server, VmPhase};
-use rows::{Rows, at};
+use model::{Server, VmPhase};
+use rows::Rows;
 use serde_json::{Value, json};
 
 const SERVERS: &str = "/compute/v2.1/servers";
@@ -46,7 +46,8 @@ fn message(body: &Value) -> &str {
 async fn a_server_from_request_to_nothing() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;
-    let (status, body) = create(&h, &rows, json!({"metadata": {"a": "b"}, "security_groups": [{"name": "default"}]})).await;
+    let (status, body) =
+        create(&h, &rows, json!({"metadata": {"a": "b"}, "security_groups": [{"name": "default"}]})).await;
     assert_eq!(status, 202, "{body}");
     let made = &body["server"];
     assert!(made["adminPass"].is_string() && made["links"][0]["href"].is_string());
@@ -169,7 +170,8 @@ async fn quota_is_exact_and_says_so() {
 async fn many_at_once() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;
-    let (status, body) = create(&h, &rows, json!({"min_count": 2, "max_count": 3, "return_reservation_id": true})).await;
+    let (status, body) =
+        create(&h, &rows, json!({"min_count": 2, "max_count": 3, "return_reservation_id": true})).await;
     assert_eq!(status, 202, "{body}");
     assert!(text(&body["reservation_id"]).starts_with("r-"));
     let (_, _, list) = h.ok("GET", SERVERS, &h.demo, Value::Null).await;
@@ -242,7 +244,8 @@ async fn rebuild_and_resize_are_incarnations() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;
     let id = boot(&h, &rows, json!({})).await;
-    let (status, body) = act(&h, &id, json!({"rebuild": {"imageRef": rows.image, "name": "again", "metadata": {"r": "1"}}})).await;
+    let (status, body) =
+        act(&h, &id, json!({"rebuild": {"imageRef": rows.image, "name": "again", "metadata": {"r": "1"}}})).await;
     assert_eq!(status, 202, "{body}");
     assert!(body["server"]["adminPass"].is_string());
     assert_eq!(show(&h, &id).await["status"], "REBUILD");
@@ -293,7 +296,8 @@ async fn an_error_says_why() {
     let server = show(&h, &id).await;
     assert_eq!(server["status"], "ERROR");
     assert_eq!(server["fault"]["message"], "No valid host was found. there is no host");
-    let (status, _, body) = h.call("POST", &format!("{SERVERS}/{id}/action"), &h.demo, json!({"os-resetState": {"state": "active"}})).await;
+    let (status, _, body) =
+        h.call("POST", &format!("{SERVERS}/{id}/action"), &h.demo, json!({"os-resetState": {"state": "active"}})).await;
     assert_eq!(status, 403, "{body}");
 }
 
@@ -363,7 +367,9 @@ async fn small_parts() {
     assert_eq!(ips, json!({"addresses": {"private": [{"version": 4, "addr": "10.1.0.5"}]}}));
     let (_, _, nics) = h.ok("GET", &format!("{base}/os-interface"), &h.demo, Value::Null).await;
     assert_eq!(nics["interfaceAttachments"][0]["net_id"], rows.network.as_str());
-    let (_, _, made) = h.ok("POST", &format!("{base}/os-interface"), &h.demo, json!({"interfaceAttachment": {"net_id": rows.network}})).await;
+    let (_, _, made) = h
+        .ok("POST", &format!("{base}/os-interface"), &h.demo, json!({"interfaceAttachment": {"net_id": rows.network}}))
+        .await;
     let port = text(&made["interfaceAttachment"]["port_id"]).to_owned();
     assert_eq!(h.call("DELETE", &format!("{base}/os-interface/{port}"), &h.demo, Value::Null).await.0, 202);
     let (_, _, nics) = h.ok("GET", &format!("{base}/os-interface"), &h.demo, Value::Null).await;
@@ -379,10 +385,12 @@ async fn small_parts() {
     assert_eq!(set, json!({"tags": ["x", "y"]}));
     assert_eq!(h.call_with("GET", &format!("{tags}/red"), &h.demo, &v, Value::Null).await.0, 404);
 
-    let (_, _, body) = h.ok("PUT", &base, &h.demo, json!({"server": {"name": "other", "accessIPv6": "2001:0db8::0001"}})).await;
+    let (_, _, body) =
+        h.ok("PUT", &base, &h.demo, json!({"server": {"name": "other", "accessIPv6": "2001:0db8::0001"}})).await;
     assert_eq!((&body["server"]["name"], &body["server"]["accessIPv6"]), (&json!("other"), &json!("2001:db8::1")));
     assert_eq!(h.call("PUT", &base, &h.demo, json!({"server": {"name": ""}})).await.0, 400);
-    let (status, _, body) = h.call("POST", &format!("{base}/action"), &h.demo, json!({"os-getConsoleOutput": {}})).await;
+    let (status, _, body) =
+        h.call("POST", &format!("{base}/action"), &h.demo, json!({"os-getConsoleOutput": {}})).await;
     assert_eq!(status, 503, "the harness has no hosts: {body}");
 }
 
@@ -392,7 +400,8 @@ async fn servers_and_their_security_groups() {
     let rows = Rows::new(&h).await;
     let id = boot(&h, &rows, json!({})).await;
     let groups = "/compute/v2.1/os-security-groups";
-    let (_, _, made) = h.ok("POST", groups, &h.demo, json!({"security_group": {"name": "web", "description": "d"}})).await;
+    let (_, _, made) =
+        h.ok("POST", groups, &h.demo, json!({"security_group": {"name": "web", "description": "d"}})).await;
     let group = text(&made["security_group"]["id"]).to_owned();
     assert_eq!(act(&h, &id, json!({"addSecurityGroup": {"name": "web"}})).await.0, 202);
     let (_, _, of) = h.ok("GET", &format!("{SERVERS}/{id}/os-security-groups"), &h.demo, Value::Null).await;
@@ -403,12 +412,4 @@ async fn servers_and_their_security_groups() {
     assert_eq!(act(&h, &id, json!({"removeSecurityGroup": {"name": "web"}})).await.0, 202);
     assert_eq!(act(&h, &id, json!({"removeSecurityGroup": {"name": "web"}})).await.0, 404);
     assert_eq!(h.call("DELETE", &format!("{groups}/{group}"), &h.demo, Value::Null).await.0, 202);
-}
-
-#[tokio::test]
-async fn rows_can_be_read() {
-    // What the tests themselves lean on.
-    let h = Harness::new().await;
-    let missing = h.cloud.store.transact(|s| at::<Server>(s, "nobody").map(|_| (model::Change::new(), ()))).await;
-    assert!(matches!(missing, Err(Fault::NotFound { .. })));
 }

@@ -221,6 +221,10 @@ async fn a_user_changes_the_own_password() {
     assert_eq!(cloud.call("POST", &path, &cloud.demo, body(DEMO_PASSWORD)).await.0, 204);
     assert!(cloud.cloud.gate.token(&cloud.demo).await.is_err());
     cloud.login("demo", "another", "demo").await;
+    for used in ["another", DEMO_PASSWORD] {
+        let reuse = json!({"user": {"original_password": "another", "password": used}});
+        assert_eq!(cloud.call("POST", &path, "", reuse).await.0, 400, "{used}");
+    }
     let long = json!({"user": {"original_password": "another", "password": "x".repeat(73)}});
     assert_eq!(cloud.call("POST", &path, "", long).await.0, 403);
 }
@@ -505,7 +509,7 @@ async fn malformed_bodies_are_refused_in_words() {
         ("projects", json!({"project": 7})),
         ("projects", json!({"project": {}})),
         ("projects", json!({"project": {"name": ""}})),
-        ("projects", json!({"project": {"name": "x".repeat(256)}})),
+        ("projects", json!({"project": {"name": "x".repeat(65)}})),
         ("projects", json!({"project": {"name": "x", "enabled": "yes"}})),
         ("projects", json!({"project": {"name": "x", "tags": ["a,b"]}})),
         ("users", json!({"user": {"name": ["x"]}})),

@@ -62,9 +62,7 @@ pub fn backends(slices: &[&KubeObject], port: &Value, ipv4: bool) -> Vec<Backend
     let mut all: Vec<Backend> = Vec::new();
     for slice in slices {
         let ports = slice.body["ports"].as_array().into_iter().flatten();
-        let same = |p: &&Value| {
-            p["name"].as_str().unwrap_or("") == name && protocol(p) == protocol(port)
-        };
+        let same = |p: &&Value| p["name"].as_str().unwrap_or("") == name && protocol(p) == protocol(port);
         let numbers: Vec<u16> = ports.filter(same).filter_map(|p| port_number(&p["port"])).collect();
         for (ip, hostname) in ready(slice).into_iter().filter(|(ip, _)| ip.is_ipv4() == ipv4) {
             let backend = |port: &u16| Backend { ip, port: *port, hostname: hostname.clone() };

@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use model::hostnet::{Domain, HostNetwork, Plug};
 use model::{
-    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Host, KubeObject, Network, Object, Port, PortStatus, Router,
-    SecurityGroupRule, Snapshot, Subnet, Time,
+    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Host, KubeObject, Network, Object, Port, PortStatus,
+    Router, SecurityGroupRule, Snapshot, Subnet, Time,
 };
 use serde_json::json;
 
@@ -380,18 +380,28 @@ fn services_and_names_of_a_cluster() {
         created_at,
     });
     let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
-    rows.kube("", "services", "web", json!({"spec": {
-        "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ports": ports, "sessionAffinity": "ClientIP"}}));
+    rows.kube(
+        "",
+        "services",
+        "web",
+        json!({"spec": {
+        "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ports": ports, "sessionAffinity": "ClientIP"}}),
+    );
     rows.kube("", "services", "db", json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"], "ports": ports}}));
     for (slice, service, extra) in [("web-1", "web", json!(null)), ("db-1", "db", json!("db-0"))] {
-        rows.kube("discovery.k8s.io", "endpointslices", slice, json!({
+        rows.kube(
+            "discovery.k8s.io",
+            "endpointslices",
+            slice,
+            json!({
             "metadata": {"labels": {"kubernetes.io/service-name": service}},
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
             "endpoints": [
                 {"addresses": ["10.0.0.6"], "conditions": {"ready": true}, "hostname": extra},
                 {"addresses": ["10.0.0.7"], "conditions": {"ready": false}},
-            ]}));
+            ]}),
+        );
     }
     let network = rows.compile();
     let domain = only(&network);

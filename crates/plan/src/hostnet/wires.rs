@@ -14,8 +14,7 @@ const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 /// A network as it shall be on the host.
 pub fn bridge(snapshot: &Snapshot, host: &str, component: &Component<'_>, network: &Network) -> Bridge {
     let ports: Vec<&Port> = component.ports.iter().filter(|p| p.network_id == network.id).copied().collect();
-    let subnets: Vec<&Subnet> =
-        component.subnets.values().filter(|s| s.network_id == network.id).copied().collect();
+    let subnets: Vec<&Subnet> = component.subnets.values().filter(|s| s.network_id == network.id).copied().collect();
     let mut addresses: BTreeSet<(IpAddr, u8)> = BTreeSet::new();
     for port in ports.iter().filter(|p| p.device_owner == INTERFACE) {
         let fixed = port.fixed_ips.iter();

@@ -8,7 +8,9 @@ use model::{Cluster, KubeObject, Network, Port, Snapshot};
 use serde_json::Value;
 
 use super::Component;
-use super::services::{SERVICES, SLICES, backends, cluster_ips, clusters, objects, port_number, protocol, ready, slices};
+use super::services::{
+    SERVICES, SLICES, backends, cluster_ips, clusters, objects, port_number, protocol, ready, slices,
+};
 
 /// The suffix of VMs' and pods' names.
 const SUFFIX: &str = "braid.internal";
@@ -142,9 +144,11 @@ impl Names {
         };
         let full = format!("_{label}._{protocol}.{name}").to_ascii_lowercase();
         let known = self.srv.entry(full).or_default();
-        known.extend(targets.into_iter().filter_map(|(target, number)| {
-            Some((target.to_ascii_lowercase(), port_number(number)?))
-        }));
+        known.extend(
+            targets
+                .into_iter()
+                .filter_map(|(target, number)| Some((target.to_ascii_lowercase(), port_number(number)?))),
+        );
     }
 
     fn into_zone(mut self) -> Zone {

@@ -88,9 +88,9 @@ fn failure(status: Status) -> Failure {
     let text = status.message();
     let definite = |text: String| Failure::Definite(StoreFault::Broken(text));
     match status.code() {
-        Code::InvalidArgument if text.contains("too many operations in txn") => Failure::Definite(StoreFault::TooLarge(
-            "etcd takes fewer operations at once; start it with --max-txn-ops=65536".into(),
-        )),
+        Code::InvalidArgument if text.contains("too many operations in txn") => Failure::Definite(
+            StoreFault::TooLarge("etcd takes fewer operations at once; start it with --max-txn-ops=65536".into()),
+        ),
         Code::InvalidArgument if text.contains("request is too large") => Failure::Definite(StoreFault::TooLarge(
             "etcd takes smaller requests; start it with --max-request-bytes=16777216".into(),
         )),
@@ -98,9 +98,9 @@ fn failure(status: Status) -> Failure {
         Code::ResourceExhausted if text.contains("larger than max") => Failure::Definite(StoreFault::TooLarge(
             "etcd takes smaller requests; start it with --max-request-bytes=16777216".into(),
         )),
-        Code::ResourceExhausted if text.contains("database space exceeded") => {
-            definite("etcd: its space quota is used up; compact, defragment and disarm the alarm, or raise the quota".into())
-        }
+        Code::ResourceExhausted if text.contains("database space exceeded") => definite(
+            "etcd: its space quota is used up; compact, defragment and disarm the alarm, or raise the quota".into(),
+        ),
         Code::InvalidArgument
         | Code::ResourceExhausted
         | Code::PermissionDenied
@@ -272,7 +272,8 @@ impl Client {
             async move {
                 let (metadata, extensions, body) = request.into_parts();
                 let stream = futures_util::StreamExt::chain(stream::iter([body]), stream::pending());
-                let mut answers = lease.lease_keep_alive(Request::from_parts(metadata, extensions, stream)).await?.into_inner();
+                let mut answers =
+                    lease.lease_keep_alive(Request::from_parts(metadata, extensions, stream)).await?.into_inner();
                 let first = answers.message().await?.ok_or_else(|| Status::unavailable("the stream ended"))?;
                 Ok(tonic::Response::new(first))
             }
@@ -304,7 +305,17 @@ mod tests {
         assert_eq!(Target::parse("etcd://a:2379"), Ok(target(&["a:2379"], None, "/braid/")));
         assert_eq!(Target::parse("etcd://a:1,[::1]:2/x/y/"), Ok(target(&["a:1", "[::1]:2"], None, "/x/y/")));
         assert_eq!(Target::parse("etcd://u:p@ss@a:1"), Ok(target(&["a:1"], Some(("u", "p@ss")), "/braid/")));
-        for bad in ["", "http://a:1", "etcd://", "etcd://a", "etcd://:1", "etcd://a:1,", "etcd://a:99999", "etcd://u@a:1", "etcd://a:1/x?y"] {
+        for bad in [
+            "",
+            "http://a:1",
+            "etcd://",
+            "etcd://a",
+            "etcd://:1",
+            "etcd://a:1,",
+            "etcd://a:99999",
+            "etcd://u@a:1",
+            "etcd://a:1/x?y",
+        ] {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }
         let told = Target::parse("etcd://root:secret@a").unwrap_err();

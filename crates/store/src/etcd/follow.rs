@@ -167,7 +167,8 @@ impl Shared {
         loop {
             sleep(COMPACT_EVERY).await;
             let now = self.feed.revision();
-            if last > 0 && now > last
+            if last > 0
+                && now > last
                 && let Err(fault) = self.client.compact(last).await
             {
                 tracing::warn!("compacting etcd at revision {last}: {fault}");

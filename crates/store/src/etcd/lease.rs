@@ -25,7 +25,8 @@ pub async fn lead(shared: &Arc<Shared>, role: &str) -> Result<Fence, StoreFault>
         if shared.client.range(exactly(key.clone())).await?.kvs.is_empty() {
             // Counted from before the request: the lease ends later than this process believes.
             let asked = Instant::now();
-            let keeper = Keeper { client: shared.client.clone(), lease: shared.client.grant(SECONDS).await?, task: None };
+            let keeper =
+                Keeper { client: shared.client.clone(), lease: shared.client.grant(SECONDS).await?, task: None };
             let mine = txn::put_if_absent(key.clone(), uuid::Uuid::new_v4().to_string().into(), keeper.lease);
             if let Some(token) = shared.client.txn(mine).await? {
                 // What the former leader has committed must be seen by the next one.

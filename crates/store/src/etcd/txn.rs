@@ -105,7 +105,8 @@ pub fn build(
 fn rows(txn: &mut TxnRequest, names: &Names, proposal: &Proposal) {
     for expect in &proposal.change.expects {
         let key = names.row(&expect.key);
-        txn.compare.push(expect.revision.map_or_else(|| absent(key.clone()), |revision| unchanged(key.clone(), revision)));
+        txn.compare
+            .push(expect.revision.map_or_else(|| absent(key.clone()), |revision| unchanged(key.clone(), revision)));
     }
     for (write, row) in proposal.change.writes.iter().zip(&proposal.rows) {
         let key = names.row(&write.key());
@@ -140,7 +141,11 @@ fn pools(txn: &mut TxnRequest, names: &Names, book: &Book, delta: &Delta) {
         let change = delta.uses.get(pool).copied().unwrap_or_default();
         let limit = delta.limits.get(pool).copied().unwrap_or(now.limit);
         let next = Pool { used: now.used.saturating_add_signed(change), limit };
-        txn.compare.push(if now == Pool::default() { absent(key.clone()) } else { has_value(key.clone(), pool_text(now)) });
+        txn.compare.push(if now == Pool::default() {
+            absent(key.clone())
+        } else {
+            has_value(key.clone(), pool_text(now))
+        });
         txn.success.push(if next == Pool::default() { delete(key) } else { put(key, pool_text(next)) });
     }
 }
@@ -233,13 +238,7 @@ fn delete(key: Vec<u8>) -> RequestOp {
 }
 
 fn compare(key: Vec<u8>, result: CompareResult, target: CompareTarget, union: TargetUnion) -> Compare {
-    Compare {
-        key,
-        result: result.into(),
-        target: target.into(),
-        target_union: Some(union),
-        range_end: Vec::new(),
-    }
+    Compare { key, result: result.into(), target: target.into(), target_union: Some(union), range_end: Vec::new() }
 }
 
 fn absent(key: Vec<u8>) -> Compare {

@@ -249,7 +249,8 @@ fn trim_in(sql: &Connection, revision: Revision) -> rusqlite::Result<()> {
 }
 
 fn decode((key, object, created, modified): (String, String, i64, i64)) -> Result<Row, Trouble> {
-    let wrong = |e: serde_json::Error| Trouble::Content(format!("{key} was written by a newer release or is damaged: {e}"));
+    let wrong =
+        |e: serde_json::Error| Trouble::Content(format!("{key} was written by a newer release or is damaged: {e}"));
     let content: Object = serde_json::from_str(&object).map_err(wrong)?;
     let row = Row { key: parse(&key)?, object: content, created: created as Revision, modified: modified as Revision };
     if row.object.key() == row.key {

@@ -102,7 +102,8 @@ pub async fn needs_under_races(site: &dyn Site) {
         let there = (end.get::<model::Domain>(&d).is_some(), end.get::<model::Project>(&p).is_some());
         assert!(matches!(there, (true, true) | (false, false)), "{there:?} {results:?}");
         for result in results.into_iter().filter_map(Result::err) {
-            let expected = matches!(&result, StoreFault::Refused(Refused::Missing(_) | Refused::InUse { users: 1, .. }));
+            let expected =
+                matches!(&result, StoreFault::Refused(Refused::Missing(_) | Refused::InUse { users: 1, .. }));
             assert!(expected, "{result:?}");
         }
     }
@@ -116,7 +117,10 @@ pub async fn refusals_leave_nothing(site: &dyn Site) {
     let mut change = Change::new();
     change.create(domain("e", "e")).create(network("a", "p", 1)).create(network("b", "p", 2));
     let refused = store.commit(&change).await.unwrap_err();
-    assert!(matches!(&refused, StoreFault::Refused(Refused::Exceeded { asked: 2, used: 0, limit: 1, .. })), "{refused:?}");
+    assert!(
+        matches!(&refused, StoreFault::Refused(Refused::Exceeded { asked: 2, used: 0, limit: 1, .. })),
+        "{refused:?}"
+    );
     let mut change = Change::new();
     change.create(setting("s", 1)).create(project("q", "q", "nowhere"));
     let refused = store.commit(&change).await.unwrap_err();
@@ -159,12 +163,20 @@ pub async fn watch_resumes(site: &dyn Site) {
     let mut points = vec![store.snapshot()];
     for n in 0..30 {
         other.commit(&setting(&format!("s{n}"), n).into()).await.unwrap();
-        store.transact(|now| {
-            let mut change = Change::new();
-            let row = now.all::<model::Setting>().next().ok_or(Fault::invalid("there is one"))?;
-            if n % 3 == 0 { change.delete(row) } else { change.edit(row, |s| s.value = n.into()) };
-            Ok((change, ()))
-        }).await.unwrap();
+        store.fresh().await.unwrap();
+        store
+            .transact(|now| {
+                let mut change = Change::new();
+                let row = now.all::<model::Setting>().next().ok_or(Fault::invalid("there is one"))?;
+                if n % 3 == 0 {
+                    change.delete(row)
+                } else {
+                    change.edit(row, |s| s.value = n.into())
+                };
+                Ok((change, ()))
+            })
+            .await
+            .unwrap();
         points.push(store.snapshot());
     }
     other.fresh().await.unwrap();

@@ -27,7 +27,8 @@ pub async fn histories(site: &dyn Site) {
         let mut counts = [0; 2];
         for _ in 0..rounds(400) {
             let store = &stores[rng.usize(..2)];
-            let view = if rng.u8(..5) == 0 { old[rng.usize(..old.len())].clone() } else { store.fresh().await.unwrap() };
+            let view =
+                if rng.u8(..5) == 0 { old[rng.usize(..old.len())].clone() } else { store.fresh().await.unwrap() };
             let change = world::change(&mut rng, &view);
             let done = step(store, &mut reference, &mut revision, &change).await;
             counts[usize::from(done)] += 1;

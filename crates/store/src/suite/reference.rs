@@ -75,14 +75,10 @@ impl Reference {
     }
 
     fn whole(&self, before: &Self) -> bool {
-        let (mut names, mut needs) = (BTreeMap::new(), BTreeSet::new());
+        let (mut names, mut needs, mut distinct) = (BTreeMap::new(), BTreeSet::new(), true);
         for (key, claim) in self.claims() {
             match claim {
-                Claim::Unique(name) => {
-                    if names.insert(name, key).is_some_and(|other| other != key) {
-                        return false;
-                    }
-                }
+                Claim::Unique(name) => distinct &= names.insert(name, key).is_none_or(|other| other == key),
                 Claim::Needs(other) => _ = needs.insert(other),
                 _ => {}
             }
@@ -92,7 +88,7 @@ impl Reference {
             let used = former.get(name).copied().unwrap_or_default().used;
             pool.used <= used || pool.limit.is_none_or(|limit| pool.used <= limit)
         };
-        needs.iter().all(|key| self.rows.contains_key(key)) && self.pools().iter().all(fits)
+        distinct && needs.iter().all(|key| self.rows.contains_key(key)) && self.pools().iter().all(fits)
     }
 
     /// The rows after the change at this revision, if it must be accepted.
@@ -122,7 +118,10 @@ impl Reference {
             Refused::Exceeded { pool, asked, used, limit } => next.is_some_and(|next| {
                 let (now, then) = (self.pools(), next.pools());
                 let of = |pools: &BTreeMap<String, Pool>| pools.get(pool).copied().unwrap_or_default();
-                of(&now).used == *used && of(&then).limit == Some(*limit) && of(&then).used == used + asked && used + asked > *limit
+                of(&now).used == *used
+                    && of(&then).limit == Some(*limit)
+                    && of(&then).used == used + asked
+                    && used + asked > *limit
             }),
             Refused::Missing(key) => next.is_some_and(|next| !next.rows.contains_key(key)),
             Refused::InUse { key, users } => next.is_some_and(|next| {

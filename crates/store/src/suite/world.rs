@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use model::{
-    Change, Domain, Expect, Host, HostStatus, Key, KubeObject, Network, Object, Project, Quota, Setting, Snapshot, Time,
-    Write,
+    Change, Domain, Expect, Host, HostStatus, Key, KubeObject, Network, Object, Project, Quota, Setting, Snapshot,
+    Time, Write,
 };
 
 pub fn domain(id: &str, name: &str) -> Domain {

@@ -12,6 +12,8 @@
 //! The second proves this for the write pattern that SQLite has with this configuration, on a file system that keeps what
 //! was synced and tears nothing smaller than a sector; not that a given disk keeps what it says is synced.
 
+#![allow(clippy::print_stdout, reason = "what a child process has to say")]
+
 mod disk;
 mod record;
 
@@ -140,7 +142,7 @@ async fn every_write_boundary() {
     assert!(output.status.success(), "{output:?}");
     let operations = record::read(&std::fs::read(&log).unwrap());
     let truth = serde_json::from_slice(&std::fs::read(folder.path().join("truth")).unwrap()).unwrap();
-    let seen = disk::crash_everywhere(&operations, &truth).await;
+    let seen = disk::crash_everywhere(&operations, truth).await;
     println!("{seen}");
 }
 
@@ -170,7 +172,10 @@ async fn input_output_errors() {
             let text = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success(), "{kind} {at}: {text}");
             failed += usize::from(text.contains("failed once"));
-            let end = text.lines().find_map(|line| line.strip_prefix("end ")).unwrap_or_else(|| panic!("{kind} {at}: {text}"));
+            let end = text
+                .lines()
+                .find_map(|line| line.strip_prefix("end "))
+                .unwrap_or_else(|| panic!("{kind} {at}: {text}"));
             let store = Store::open_sqlite(database(folder.path())).await.unwrap();
             let values: Vec<_> = store.snapshot().all::<Setting>().map(|s| (s.name.clone(), s.row.modified)).collect();
             assert_eq!(serde_json::to_string(&(store.snapshot().revision(), values)).unwrap(), end, "{kind} {at}");

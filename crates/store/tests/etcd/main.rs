@@ -1,6 +1,8 @@
 //! The etcd backend under the suite, and what is its own: several processes, lost answers, a restarted etcd, compacted
 //! history, small servers. Every test starts an etcd of its own.
 
+#![allow(clippy::print_stdout, reason = "what a child process has to say")]
+
 mod processes;
 mod proxy;
 mod server;

@@ -59,7 +59,8 @@ impl Proxy {
 }
 
 async fn forward(client: TcpStream, server: TcpStream, muted: Arc<AtomicBool>) {
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
     let there = async {
         _ = tokio::io::copy(&mut from_client, &mut to_server).await;
     };

@@ -19,7 +19,8 @@ pub struct Server {
 impl Server {
     /// Starts one with these arguments besides the usual ones, and waits until it answers.
     pub async fn start(more: &[&str]) -> Self {
-        let arguments: Vec<String> = LIMITS.iter().filter(|a| !more.iter().any(|m| same(m, a))).chain(more).map(|a| a.to_string()).collect();
+        let arguments: Vec<String> =
+            LIMITS.iter().filter(|a| !more.iter().any(|m| same(m, a))).chain(more).map(|a| a.to_string()).collect();
         loop {
             let (folder, ports) = (tempfile::tempdir().unwrap(), [free_port(), free_port()]);
             let process = spawn(folder.path(), &arguments, ports);

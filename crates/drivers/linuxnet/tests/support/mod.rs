@@ -1,5 +1,6 @@
 //! Real namespaces for tests: a driver under a prefix of its own, pods as plain namespaces, and commands in them.
-#![allow(dead_code)]
+// Each test file uses a part of it; why a test did not run belongs on the terminal.
+#![allow(dead_code, clippy::print_stderr)]
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -42,9 +43,13 @@ pub fn able() -> bool {
 impl Lab {
     pub fn new() -> Lab {
         let dir = tempfile::tempdir().unwrap();
-        let unique = dir.path().file_name().unwrap().to_string_lossy().bytes().fold(7_u32, |hash, byte| {
-            hash.wrapping_mul(31).wrapping_add(byte.into())
-        });
+        let unique = dir
+            .path()
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .bytes()
+            .fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         let prefix = format!("t{:05x}", (unique ^ std::process::id().wrapping_mul(7919)) & 0xf_ffff);
         let net = Arc::new(driver(&prefix, dir.path().to_owned()));
         Lab { net, prefix, pods: Vec::new(), dir }
@@ -150,7 +155,12 @@ pub fn id(kind: u32, number: u32) -> String {
     format!("{kind:04x}{number:04x}-0000-4000-8000-00000000{number:04x}")
 }
 
-pub fn rule(direction: Direction, protocol: Option<u8>, ports: Option<(u16, Option<u16>)>, remote: Option<&str>) -> Rule {
+pub fn rule(
+    direction: Direction,
+    protocol: Option<u8>,
+    ports: Option<(u16, Option<u16>)>,
+    remote: Option<&str>,
+) -> Rule {
     Rule { direction, ipv6: false, protocol, ports, remote: remote.map(|remote| vec![remote.to_owned()]) }
 }
 

@@ -4,7 +4,9 @@ use model::Time;
 use serde_json::{Value, json};
 
 use super::pod_validation::{self, default_template};
-use super::{Column, Context, Strategy, age, column, containers_and_images, count, default, name, object, selector, wide};
+use super::{
+    Column, Context, Strategy, age, column, containers_and_images, count, default, name, object, selector, wide,
+};
 use crate::fault::Result;
 use crate::validate::{self, Errors};
 

@@ -36,7 +36,11 @@ impl Strategy for EndpointSlice {
                     _ => true,
                 };
                 if !fits {
-                    errors.invalid(format!("endpoints[{i}].addresses[{j}]"), address, "must be a valid IP address of the slice's type");
+                    errors.invalid(
+                        format!("endpoints[{i}].addresses[{j}]"),
+                        address,
+                        "must be a valid IP address of the slice's type",
+                    );
                 }
             }
         }
@@ -47,7 +51,8 @@ impl Strategy for EndpointSlice {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[super::NAME, column("AddressType"), column("Ports"), column("Endpoints"), super::AGE];
+        const COLUMNS: &[Column] =
+            &[super::NAME, column("AddressType"), column("Ports"), column("Endpoints"), super::AGE];
         COLUMNS
     }
 

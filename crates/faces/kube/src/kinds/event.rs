@@ -42,7 +42,11 @@ impl Strategy for Event {
 
     fn default(&self, event: &mut Value) {
         if let Some(map) = event.as_object_mut() {
-            for (field, value) in [("source", Value::Object(Map::new())), ("reportingComponent", "".into()), ("reportingInstance", "".into())] {
+            for (field, value) in [
+                ("source", Value::Object(Map::new())),
+                ("reportingComponent", "".into()),
+                ("reportingInstance", "".into()),
+            ] {
                 map.entry(field).or_insert(value);
             }
         }
@@ -122,7 +126,8 @@ fn cells(event: &Value, now: Time) -> Vec<Value> {
     let involved = &event["involvedObject"];
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
     let first = if event["firstTimestamp"].is_string() { &event["firstTimestamp"] } else { &event["eventTime"] };
-    let last = [&event["series"]["lastObservedTime"], &event["lastTimestamp"], first].into_iter().find(|t| t.is_string());
+    let last =
+        [&event["series"]["lastObservedTime"], &event["lastTimestamp"], first].into_iter().find(|t| t.is_string());
     let source = match (event["source"]["component"].as_str(), event["source"]["host"].as_str()) {
         (Some(component), Some(host)) if !host.is_empty() => format!("{component}, {host}"),
         (Some(component), _) => component.to_owned(),

@@ -25,7 +25,6 @@ use crate::validate::{Errors, NameRule};
 pub struct Context<'a> {
     pub snapshot: &'a Snapshot,
     pub cluster: &'a Cluster,
-    pub now: Time,
 }
 
 /// A column of `kubectl get`.
@@ -53,8 +52,10 @@ pub const fn wide(name: &'static str) -> Column {
     Column { name, kind: "string", wide: true, description: "" }
 }
 
-pub const NAME: Column = Column { name: "Name", kind: "string", wide: false, description: "Name must be unique within a namespace." };
-pub const AGE: Column = Column { name: "Age", kind: "string", wide: false, description: "Time since the object was created." };
+pub const NAME: Column =
+    Column { name: "Name", kind: "string", wide: false, description: "Name must be unique within a namespace." };
+pub const AGE: Column =
+    Column { name: "Age", kind: "string", wide: false, description: "Time since the object was created." };
 
 /// What only the kind knows. Everything has a default: a kind with nothing of its own is [`Plain`].
 pub trait Strategy: Sync + Send {
@@ -195,8 +196,12 @@ pub fn pairs(map: &Value) -> String {
 
 /// A label selector as one text, as kubectl prints it.
 pub fn selector(selector: &Value) -> String {
-    let mut parts: Vec<String> =
-        selector["matchLabels"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
+    let mut parts: Vec<String> = selector["matchLabels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or("")))
+        .collect();
     for rule in items(selector, "matchExpressions") {
         let key = rule["key"].as_str().unwrap_or("");
         let values: Vec<&str> = items(rule, "values").filter_map(Value::as_str).collect();
@@ -223,9 +228,16 @@ pub fn containers_and_images(pod_spec: &Value) -> (String, String) {
 mod tests {
     #[test]
     fn durations_are_kubectls() {
-        for (seconds, text) in
-            [(5, "5s"), (119, "119s"), (125, "2m5s"), (600, "10m"), (7200, "120m"), (3 * 3600, "3h"), (86400 * 3, "3d"), (86400 * 800, "2y70d")]
-        {
+        for (seconds, text) in [
+            (5, "5s"),
+            (119, "119s"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (7200, "120m"),
+            (3 * 3600, "3h"),
+            (86400 * 3, "3d"),
+            (86400 * 800, "2y70d"),
+        ] {
             assert_eq!(super::duration(seconds), text);
         }
     }

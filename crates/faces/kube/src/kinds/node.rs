@@ -89,8 +89,12 @@ fn status(node: &Value) -> String {
 
 fn roles(node: &Value) -> String {
     let labels = node["metadata"]["labels"].as_object();
-    let mut roles: Vec<&str> =
-        labels.into_iter().flat_map(|l| l.keys()).filter_map(|k| k.strip_prefix("node-role.kubernetes.io/")).filter(|r| !r.is_empty()).collect();
+    let mut roles: Vec<&str> = labels
+        .into_iter()
+        .flat_map(|l| l.keys())
+        .filter_map(|k| k.strip_prefix("node-role.kubernetes.io/"))
+        .filter(|r| !r.is_empty())
+        .collect();
     if let Some(role) = node["metadata"]["labels"]["kubernetes.io/role"].as_str() {
         roles.push(role);
     }

@@ -3,7 +3,10 @@
 use model::{KubeObject, Time};
 use serde_json::{Value, json};
 
-use super::{Column, Context, Strategy, age, column, default, duration, items, items_mut, name, object, pod_validation, template, wide};
+use super::{
+    Column, Context, Strategy, age, column, default, duration, items, items_mut, name, object, pod_validation,
+    template, wide,
+};
 use crate::fault::{Failure, Result};
 use crate::validate::Errors;
 
@@ -78,7 +81,9 @@ impl Strategy for Pod {
         let (spec, status) = (&pod["spec"], &pod["status"]);
         let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).unwrap_or("<none>").to_owned();
         let total = items(spec, "containers").count();
-        let ready = items(status, "containerStatuses").filter(|c| c["ready"] == true && c["state"]["running"].is_object()).count();
+        let ready = items(status, "containerStatuses")
+            .filter(|c| c["ready"] == true && c["state"]["running"].is_object())
+            .count();
         let gates = items(spec, "readinessGates");
         let gates = match gates.len() {
             0 => "<none>".to_owned(),
@@ -139,7 +144,8 @@ fn token_volume(spec: &mut Value) {
     let needed = ["containers", "initContainers"]
         .iter()
         .any(|field| items(spec, field).any(|c| !items(c, "volumeMounts").any(|m| m["mountPath"] == TOKEN_PATH)));
-    if !needed || items(spec, "volumes").any(|v| v["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-"))) {
+    if !needed || items(spec, "volumes").any(|v| v["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-")))
+    {
         return;
     }
     let volume = format!("kube-api-access-{}", crate::meta::suffix());
@@ -173,7 +179,11 @@ fn tolerations(spec: &mut Value) {
                 && (t["effect"] == "NoExecute" || t["effect"].as_str().is_none_or(str::is_empty))
         });
         if !tolerated {
-            push(spec, "tolerations", json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
+            push(
+                spec,
+                "tolerations",
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}),
+            );
         }
     }
 }
@@ -185,7 +195,11 @@ fn priority(spec: &mut Value) -> Result<()> {
         "system-cluster-critical" => 2_000_000_000,
         "system-node-critical" => 2_000_001_000,
         other => {
-            return Err(Failure::new(403, "Forbidden", format!("pods is forbidden: no PriorityClass with name {other} was found")));
+            return Err(Failure::new(
+                403,
+                "Forbidden",
+                format!("pods is forbidden: no PriorityClass with name {other} was found"),
+            ));
         }
     };
     default(spec, "priority", priority);
@@ -203,7 +217,8 @@ fn reason(pod: &Value) -> String {
     let mut initializing = false;
     let total = items(spec, "initContainers").count();
     for (i, container) in items(status, "initContainerStatuses").enumerate() {
-        let sidecar = items(spec, "initContainers").any(|c| c["name"] == container["name"] && c["restartPolicy"] == "Always");
+        let sidecar =
+            items(spec, "initContainers").any(|c| c["name"] == container["name"] && c["restartPolicy"] == "Always");
         let (ended, waiting) = (&container["state"]["terminated"], &container["state"]["waiting"]);
         if ended["exitCode"] == 0 || (sidecar && container["started"] == true) {
             continue;

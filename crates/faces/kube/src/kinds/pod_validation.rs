@@ -36,7 +36,12 @@ pub fn spec(spec: &Value, at: &str, errors: &mut Errors) {
         let detail = "must be between 1 and 2147483647, inclusive";
         errors.invalid(format!("{at}.activeDeadlineSeconds"), &spec["activeDeadlineSeconds"], detail);
     }
-    for (field, rule) in [("nodeName", NameRule::Subdomain), ("serviceAccountName", NameRule::Subdomain), ("hostname", NameRule::Label), ("subdomain", NameRule::Label)] {
+    for (field, rule) in [
+        ("nodeName", NameRule::Subdomain),
+        ("serviceAccountName", NameRule::Subdomain),
+        ("hostname", NameRule::Label),
+        ("subdomain", NameRule::Label),
+    ] {
         let value = &spec[field];
         if let Some(problem) = value.as_str().filter(|t| !t.is_empty()).and_then(|t| name_problem(rule, t)) {
             errors.invalid(format!("{at}.{field}"), value, problem);
@@ -113,7 +118,11 @@ fn container(container: &Value, at: &str, init: bool, volumes: &HashSet<&str>, e
             errors.required(format!("{at}.name"), "");
         }
         if env["valueFrom"].is_object() && env["value"].as_str().is_some_and(|v| !v.is_empty()) {
-            errors.invalid(format!("{at}.valueFrom"), &Value::from(""), "may not be specified when `value` is not empty");
+            errors.invalid(
+                format!("{at}.valueFrom"),
+                &Value::from(""),
+                "may not be specified when `value` is not empty",
+            );
         }
     }
     mounts(container, at, volumes, errors);
@@ -122,7 +131,10 @@ fn container(container: &Value, at: &str, init: bool, volumes: &HashSet<&str>, e
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if container[probe].is_object() {
             if init && !sidecar {
-                errors.forbidden(format!("{at}.{probe}"), "may not be set for init containers without restartPolicy=Always");
+                errors.forbidden(
+                    format!("{at}.{probe}"),
+                    "may not be set for init containers without restartPolicy=Always",
+                );
             }
             self::probe(&container[probe], &format!("{at}.{probe}"), probe != "readinessProbe", errors);
         }
@@ -142,7 +154,11 @@ fn ports(container: &Value, at: &str, errors: &mut Errors) {
         }
         errors.one_of(format!("{at}.protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"]);
         if let Some(name) = port["name"].as_str().filter(|n| !n.is_empty()) {
-            if name.len() > 15 || !is_label(name) || !name.bytes().any(|b| b.is_ascii_lowercase()) || name.contains("--") {
+            if name.len() > 15
+                || !is_label(name)
+                || !name.bytes().any(|b| b.is_ascii_lowercase())
+                || name.contains("--")
+            {
                 let detail = "must be an IANA service name: at most 15 lower case letters, digits and single '-', with at least one letter";
                 errors.invalid(format!("{at}.name"), &port["name"], detail);
             }
@@ -175,7 +191,11 @@ fn mounts(container: &Value, at: &str, volumes: &HashSet<&str>, errors: &mut Err
             Some(_) => {}
         }
         if mount["subPath"].as_str().is_some_and(|p| p.starts_with('/') || p.split('/').any(|part| part == "..")) {
-            errors.invalid(format!("{at}.subPath"), &mount["subPath"], "must be a relative path and must not contain '..'");
+            errors.invalid(
+                format!("{at}.subPath"),
+                &mount["subPath"],
+                "must be a relative path and must not contain '..'",
+            );
         }
     }
 }
@@ -227,14 +247,22 @@ fn tolerations(spec: &Value, at: &str, errors: &mut Errors) {
     for (i, toleration) in items(spec, "tolerations").enumerate() {
         let at = format!("{at}.tolerations[{i}]");
         errors.one_of(format!("{at}.operator"), &toleration["operator"], &["Equal", "Exists", ""]);
-        errors.one_of(format!("{at}.effect"), &toleration["effect"], &["", "NoSchedule", "PreferNoSchedule", "NoExecute"]);
+        errors.one_of(
+            format!("{at}.effect"),
+            &toleration["effect"],
+            &["", "NoSchedule", "PreferNoSchedule", "NoExecute"],
+        );
         let exists = toleration["operator"] == "Exists";
         if toleration["key"].as_str().is_none_or(str::is_empty) && !exists {
             let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             errors.invalid(format!("{at}.operator"), &toleration["operator"], detail);
         }
         if exists && toleration["value"].as_str().is_some_and(|v| !v.is_empty()) {
-            errors.invalid(format!("{at}.operator"), &toleration["value"], "value must be empty when `operator` is 'Exists'");
+            errors.invalid(
+                format!("{at}.operator"),
+                &toleration["value"],
+                "value must be empty when `operator` is 'Exists'",
+            );
         }
     }
 }
@@ -295,7 +323,10 @@ pub fn template(template: &Value, at: &str, selector: &Value, errors: &mut Error
         errors.unsupported(format!("{at}.spec.restartPolicy"), policy, &["Always"]);
     }
     if template["spec"]["activeDeadlineSeconds"].is_number() {
-        errors.forbidden(format!("{at}.spec.activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported");
+        errors.forbidden(
+            format!("{at}.spec.activeDeadlineSeconds"),
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        );
     }
 }
 

@@ -56,9 +56,8 @@ impl Strategy for Service {
         let asked = spec["clusterIP"].as_str().or(spec["clusterIPs"][0].as_str()).unwrap_or("").to_owned();
         let address = match asked.as_str() {
             "None" => "None".to_owned(),
-            "" => free(context.cluster, &taken).ok_or_else(|| {
-                Failure::new(500, "InternalError", "failed to allocate a serviceIP: range is full")
-            })?,
+            "" => free(context.cluster, &taken)
+                .ok_or_else(|| Failure::new(500, "InternalError", "failed to allocate a serviceIP: range is full"))?,
             asked => {
                 let invalid = |detail: &str| {
                     let mut errors = Errors::default();
@@ -68,7 +67,9 @@ impl Strategy for Service {
                         .map(|kind| Failure::invalid(kind, name, errors.into_causes()))
                         .unwrap_or_else(Failure::no_path)
                 };
-                let Ok(ip) = asked.parse::<IpAddr>() else { return Err(invalid("must be empty, 'None', or a valid IP address")) };
+                let Ok(ip) = asked.parse::<IpAddr>() else {
+                    return Err(invalid("must be empty, 'None', or a valid IP address"));
+                };
                 if !within(context.cluster, ip) {
                     return Err(invalid("failed to allocate IP: the provided IP is not in the valid range"));
                 }

@@ -143,7 +143,8 @@ fn forget_the_oldest(owners: &mut Vec<Owned>) {
     while updaters(owners) > MAX_UPDATERS {
         let Some(i) = owners.iter().position(|o| !o.manager.apply && o.manager.name != ANCIENT) else { return };
         let old = owners.remove(i);
-        match owners.iter_mut().find(|o| o.manager.name == ANCIENT && o.manager.api_version == old.manager.api_version) {
+        match owners.iter_mut().find(|o| o.manager.name == ANCIENT && o.manager.api_version == old.manager.api_version)
+        {
             Some(ancient) => ancient.fields.union(&old.fields),
             None => owners.insert(0, Owned { manager: Manager { name: ANCIENT.to_owned(), ..old.manager }, ..old }),
         }
@@ -239,7 +240,10 @@ fn unambiguous(types: &Types, id: TypeId, value: &Value, at: &str) -> Result<()>
                     return Err(Failure::new(500, "InternalError", message));
                 };
                 if !seen.insert(name.clone()) {
-                    let message = format!("failed to create typed patch object: {at}: duplicate entries for key [{}]", &name[2..]);
+                    let message = format!(
+                        "failed to create typed patch object: {at}: duplicate entries for key [{}]",
+                        &name[2..]
+                    );
                     return Err(Failure::new(500, "InternalError", message));
                 }
                 if list == ListType::Map {
@@ -354,7 +358,13 @@ mod tests {
 
     #[test]
     fn what_is_not_applied_again_goes() {
-        let first = applied(None, pod(json!({"a": "1", "b": "2"}), json!([{"name": "x", "image": "i"}, {"name": "y"}])), "ann", false).unwrap();
+        let first = applied(
+            None,
+            pod(json!({"a": "1", "b": "2"}), json!([{"name": "x", "image": "i"}, {"name": "y"}])),
+            "ann",
+            false,
+        )
+        .unwrap();
         let second = applied(Some(&first), pod(json!({"a": "1"}), json!([{"name": "x"}])), "ann", false).unwrap();
         assert_eq!(second["metadata"]["labels"], json!({"a": "1"}));
         assert_eq!(second["spec"]["containers"], json!([{"name": "x"}]));
@@ -368,7 +378,11 @@ mod tests {
         let change = pod(json!({"a": "2", "c": "3"}), json!([{"name": "x"}]));
         let conflict = applied(Some(&first), change.clone(), "bob", false).unwrap_err();
         assert_eq!(conflict.code(), 409);
-        assert!(conflict.message().contains("conflict with \"ann\" using v1: .metadata.labels.a"), "{}", conflict.message());
+        assert!(
+            conflict.message().contains("conflict with \"ann\" using v1: .metadata.labels.a"),
+            "{}",
+            conflict.message()
+        );
         let forced = applied(Some(&first), change, "bob", true).unwrap();
         assert_eq!(forced["metadata"]["labels"], json!({"a": "2", "c": "3"}));
         // Ann does not own `a` any more: leaving it out removes nothing.

@@ -257,7 +257,15 @@ fn compare_into(
                 removed.member = true;
             }
             for (name, value) in after {
-                descend(types, child(types, id, name), &format!("f:{name}"), before.get(name), Some(value), changed, removed);
+                descend(
+                    types,
+                    child(types, id, name),
+                    &format!("f:{name}"),
+                    before.get(name),
+                    Some(value),
+                    changed,
+                    removed,
+                );
             }
             for (name, value) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
                 descend(types, child(types, id, name), &format!("f:{name}"), Some(value), None, changed, removed);

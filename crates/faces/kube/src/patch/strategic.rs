@@ -63,7 +63,7 @@ fn struct_(types: &Types, id: TypeId, target: &mut Map<String, Value>, mut patch
     }
     let node = types.get(id);
     let owner = match node {
-        Type::Struct(s) => &*s.name,
+        Type::Struct(s) => s.name(),
         _ => "",
     };
     for (name, value) in fields {

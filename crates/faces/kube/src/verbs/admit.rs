@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::namespace_lives;
 use crate::authz;
 use crate::call::{Call, store_form};
+use crate::check::{MAX_OBJECT, size};
 use crate::fault::{Failure, Result};
 use crate::kinds::{Context, items};
 use crate::meta;
@@ -62,7 +63,7 @@ pub fn new_object(call: &Call<'_>, snapshot: &Snapshot, mut object: Value, owner
         fields.remove("status");
     }
     strategy.default(&mut object);
-    strategy.create(&mut object, &Context { snapshot, cluster: call.cluster, now: call.now })?;
+    strategy.create(&mut object, &Context { snapshot, cluster: call.cluster })?;
     validate(call, &object, None, &name)?;
     if let Owners::Track(manager) = owners {
         track(call, None, &mut object, manager);
@@ -102,13 +103,15 @@ fn identity(call: &Call<'_>, object: &mut Value) -> Result<(String, String)> {
         return Err(Failure::invalid(kind, "", errors.into_causes()));
     }
     if !path.name.is_empty() && name != path.name {
-        let message =
-            format!("the name of the object ({name}) does not match the name on the URL ({})", path.name);
+        let message = format!("the name of the object ({name}) does not match the name on the URL ({})", path.name);
         return Err(Failure::bad_request(message));
     }
     if !namespace.is_empty() && namespace != path.namespace {
         let message = if kind.namespaced {
-            format!("the namespace of the provided object does not match the namespace sent on the request ({namespace} and {})", path.namespace)
+            format!(
+                "the namespace of the provided object does not match the namespace sent on the request ({namespace} and {})",
+                path.namespace
+            )
         } else {
             "namespace is not allowed on objects of this kind".to_owned()
         };
@@ -123,6 +126,10 @@ fn identity(call: &Call<'_>, object: &mut Value) -> Result<(String, String)> {
 
 fn validate(call: &Call<'_>, new: &Value, old: Option<&Value>, name: &str) -> Result<()> {
     let kind = call.kind();
+    if size(new) > MAX_OBJECT {
+        let message = format!("Request entity too large: an object may have {MAX_OBJECT} bytes");
+        return Err(Failure::new(413, "RequestEntityTooLarge", message));
+    }
     let mut errors = Errors::default();
     if old.is_none()
         && let Some(problem) = name_problem(kind.strategy.name_rule(), name)
@@ -168,7 +175,16 @@ pub fn changed_object(
     store_form(kind, &mut new);
     same_object(call, entry, &new)?;
     match call.path.subresource {
-        "status" => status_only(&mut new, old),
+        "status" => {
+            status_only(&mut new, old);
+            if size(&new) > MAX_OBJECT {
+                return Err(Failure::new(
+                    413,
+                    "RequestEntityTooLarge",
+                    "Request entity too large: the status is too long",
+                ));
+            }
+        }
         "finalize" => finalizers_only(&mut new, old),
         _ => {
             keep_metadata(&mut new, old);
@@ -195,7 +211,10 @@ pub fn changed_object(
         track(call, Some(old), &mut new, manager);
     }
     let object = KubeObject { body: new, ..shell(entry.value) };
-    if object.body["rules"] != old["rules"] || object.body["roleRef"] != old["roleRef"] || object.body["subjects"] != old["subjects"] {
+    if object.body["rules"] != old["rules"]
+        || object.body["roleRef"] != old["roleRef"]
+        || object.body["subjects"] != old["subjects"]
+    {
         authz::may_give(snapshot, call.cluster, call.who, &object)?;
     }
     let object = Arc::new(object);
@@ -234,7 +253,9 @@ fn same_object(call: &Call<'_>, entry: Entry<'_, KubeObject>, new: &Value) -> Re
     }
     let place = meta::text(new, "namespace");
     if !place.is_empty() && place != entry.value.namespace {
-        return Err(Failure::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(Failure::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     let revision = meta::text(new, "resourceVersion");
     if !revision.is_empty() && revision != "0" && revision != entry.row.modified.to_string() {
@@ -262,9 +283,16 @@ fn keep_metadata(new: &mut Value, old: &Value) {
     let meta = meta::of(new);
     meta.remove("resourceVersion");
     meta.remove("selfLink");
-    for field in
-        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
-    {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+    ] {
         match old["metadata"].get(field) {
             Some(value) => meta.insert(field.to_owned(), value.clone()),
             None => meta.remove(field),
@@ -315,7 +343,8 @@ fn no_new_finalizers(call: &Call<'_>, new: &Value, old: &Value) -> Result<()> {
         return Ok(());
     }
     let mut errors = Errors::default();
-    let detail = format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
+    let detail =
+        format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
     errors.forbidden("metadata.finalizers", &detail);
     Err(Failure::invalid(call.kind(), call.path.name, errors.into_causes()))
 }

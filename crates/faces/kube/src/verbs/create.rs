@@ -40,7 +40,14 @@ async fn insert(call: &Call<'_>, options: &WriteOptions, object: &serde_json::Va
     let name = crate::meta::text(object, "name").to_owned();
     let plan = |snapshot: &model::Snapshot| {
         let object = Arc::new(new_object(call, snapshot, object.clone(), &Owners::Track(&options.manager))?);
-        Ok((creation(object.clone()), object))
+        let mut change = creation(object.clone());
+        if object.is("", "namespaces") {
+            // Pods run as it from the first moment on.
+            change.writes.extend(
+                crate::rows::default_account(call.cluster, &object.name, call.now).map(|a| Write::Create(a.into())),
+            );
+        }
+        Ok((change, object))
     };
     let (revision, object) = commit(call.kube, call.kind(), &name, options.dry_run, plan).await?;
     Ok(Written { object, revision })

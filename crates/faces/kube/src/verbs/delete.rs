@@ -87,7 +87,7 @@ fn decoded(call: &Call<'_>, bytes: &Bytes) -> Result<Value> {
     // Clients send the options under the version of the group that they delete in; all are the same type.
     let definition = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
     let value = match body::media_type(&call.headers) {
-        crate::protobuf::MEDIA_TYPE => crate::protobuf::decode(bytes)?,
+        crate::protobuf::MEDIA_TYPE => crate::protobuf::decode(bytes, definition)?,
         _ => body::parse(bytes)?.value,
     };
     let version = value["apiVersion"].as_str().unwrap_or("v1").to_owned();
@@ -160,10 +160,7 @@ fn preconditions(kind: &Kind, entry: Entry<'_, KubeObject>, options: &DeleteOpti
     if let Some(uid) = &options.uid
         && uid != entry.value.uid()
     {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            entry.value.uid()
-        );
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", entry.value.uid());
         return Err(Failure::conflict(kind, name, &why));
     }
     if let Some(revision) = &options.revision
@@ -206,7 +203,8 @@ fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, now: Time) 
         Some(_) => finalizers.retain(|f| f != ORPHAN && f != FOREGROUND),
         None => {}
     }
-    let holds = finalizers.len() + items(&object.body["spec"], "finalizers").len() * usize::from(kind.plural == "namespaces");
+    let holds =
+        finalizers.len() + items(&object.body["spec"], "finalizers").len() * usize::from(kind.plural == "namespaces");
     if holds == 0 && grace == 0 {
         return Mark::Gone;
     }
@@ -261,8 +259,11 @@ pub async fn delete_collection(call: &Call<'_>, bytes: Bytes) -> Result<Response
         }
     }
     let kind = call.kind();
-    Ok(body::json(200, &json!({
-        "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-        "metadata": {"resourceVersion": call.kube.store.snapshot().revision().to_string()}, "items": shown
-    })))
+    Ok(body::json(
+        200,
+        &json!({
+            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+            "metadata": {"resourceVersion": call.kube.store.snapshot().revision().to_string()}, "items": shown
+        }),
+    ))
 }

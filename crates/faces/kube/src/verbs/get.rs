@@ -124,10 +124,13 @@ async fn start(call: &Call<'_>) -> Result<(Snapshot, Option<String>)> {
         (Some("Exact"), Some(text)) => {
             let wanted = revision(text)?;
             if wanted == 0 {
-                return Err(Failure::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""));
+                return Err(Failure::bad_request(
+                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                ));
             }
             let newest = call.kube.reach(wanted).await?;
-            let exact = if newest.revision() == wanted { Some(newest) } else { call.kube.pages.at(wanted, &call.kube.store) };
+            let exact =
+                if newest.revision() == wanted { Some(newest) } else { call.kube.pages.at(wanted, &call.kube.store) };
             let old = || Failure::expired(format!("The resourceVersion for the provided list is too old: {wanted}"));
             Ok((exact.ok_or_else(old)?, None))
         }
@@ -141,11 +144,18 @@ fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Res
     let strategy = kind.strategy;
     let mut out = Vec::with_capacity(256 + page.len() * 512);
     let (head, tail) = match call.form {
-        Form::Object => (json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta}), "items"),
-        Form::Metadata => (json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}), "items"),
+        Form::Object => {
+            (json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta}), "items")
+        }
+        Form::Metadata => {
+            (json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}), "items")
+        }
         Form::Table => {
             let columns = table::columns(strategy.columns());
-            (json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": columns}), "rows")
+            (
+                json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": columns}),
+                "rows",
+            )
         }
     };
     let fail = |e: serde_json::Error| {

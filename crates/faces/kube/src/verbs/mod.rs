@@ -123,7 +123,7 @@ pub fn decode_as(
     let parsed = match body::media_type(headers) {
         "application/json" | "" => body::parse(bytes)?,
         crate::protobuf::MEDIA_TYPE => {
-            body::Parsed { value: crate::protobuf::decode(bytes)?, duplicates: Vec::new() }
+            body::Parsed { value: crate::protobuf::decode(bytes, definition)?, duplicates: Vec::new() }
         }
         other => {
             let message = format!(
@@ -142,7 +142,8 @@ pub fn decode_as(
             Some(found) if found == expected => {}
             Some(found) => {
                 let what = if field == "kind" { "kind" } else { "API version" };
-                let message = format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
+                let message =
+                    format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
                 return Err(Failure::bad_request(message));
             }
         }

@@ -28,9 +28,10 @@ pub async fn bind(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = WriteOptions::read(&call.query, call.agent())?;
     let definition = "io.k8s.api.core.v1.Binding";
     let binding = decode_as("v1", "Binding", definition, &call.headers, &bytes, options.validation)?.object;
-    let node = binding["target"]["name"].as_str().filter(|n| !n.is_empty()).ok_or_else(|| {
-        Failure::new(422, "Invalid", "Binding \"\" is invalid: target.name: Required value")
-    })?;
+    let node = binding["target"]["name"]
+        .as_str()
+        .filter(|n| !n.is_empty())
+        .ok_or_else(|| Failure::new(422, "Invalid", "Binding \"\" is invalid: target.name: Required value"))?;
     if !matches!(binding["target"]["kind"].as_str(), None | Some("" | "Node")) {
         let message = "Binding \"\" is invalid: target.kind: Unsupported value: supported values: \"Node\"";
         return Err(Failure::new(422, "Invalid", message));
@@ -63,7 +64,8 @@ pub async fn bind(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
 }
 
 fn scheduled(status: &mut Value, now: &str) {
-    let mut conditions: Vec<Value> = items(status, "conditions").filter(|c| c["type"] != "PodScheduled").cloned().collect();
+    let mut conditions: Vec<Value> =
+        items(status, "conditions").filter(|c| c["type"] != "PodScheduled").cloned().collect();
     conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now}));
     status["conditions"] = conditions.into();
 }

@@ -56,7 +56,9 @@ pub async fn scale(call: &Call<'_>, method: &Method, bytes: Bytes) -> Result<Res
         let replicas = &wanted["spec"]["replicas"];
         if replicas.as_i64().is_none_or(|n| n < 0) {
             let name = &entry.value.name;
-            let message = format!("Scale.autoscaling \"{name}\" is invalid: spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0");
+            let message = format!(
+                "Scale.autoscaling \"{name}\" is invalid: spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0"
+            );
             return Err(Failure::new(422, "Invalid", message));
         }
         let mut new = editable(call.kind(), entry.row, entry.value);

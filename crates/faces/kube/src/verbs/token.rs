@@ -43,9 +43,15 @@ pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
         return Err(refuse("spec.boundObjectRef", message));
     }
     let end = call.now.checked_add(SignedDuration::from_secs(seconds.min(LONGEST))).unwrap_or(call.now);
-    let token =
-        call.kube.gate.service_account_token(&call.cluster.id, call.path.namespace, call.path.name, entry.value.uid(), end)?;
-    request["metadata"] = json!({"name": call.path.name, "namespace": call.path.namespace, "creationTimestamp": meta::stamp(call.now)});
+    let token = call.kube.gate.service_account_token(
+        &call.cluster.id,
+        call.path.namespace,
+        call.path.name,
+        entry.value.uid(),
+        end,
+    )?;
+    request["metadata"] =
+        json!({"name": call.path.name, "namespace": call.path.namespace, "creationTimestamp": meta::stamp(call.now)});
     request["spec"]["audiences"] = json!([gate::ISSUER]);
     request["spec"]["expirationSeconds"] = seconds.min(LONGEST).into();
     request["status"] = json!({"token": token, "expirationTimestamp": meta::stamp(end)});

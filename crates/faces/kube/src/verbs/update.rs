@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::admit::{Owners, Updated, changed_object, new_object};
 use super::create::creation;
-use super::{Written, commit, conform, decode};
+use super::{commit, conform, decode};
 use crate::authz::Attributes;
 use crate::body;
 use crate::call::{Call, editable, find, view};
@@ -71,15 +71,18 @@ pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let mut warnings = Vec::new();
     if let Patch::Apply(config) = &patch {
         if call.query.get("fieldManager").is_none() {
-            let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+            let message =
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
             return Err(Failure::new(422, "Invalid", message));
         }
         // What the configuration says that the kind does not know is told once, not at every attempt.
         let mut config = config.clone();
         let kind = call.kind();
-        warnings = conform(&kind.api_version(), kind.kind, &kind.definition, &mut config, &duplicates, options.validation)?;
+        warnings =
+            conform(&kind.api_version(), kind.kind, &kind.definition, &mut config, &duplicates, options.validation)?;
     } else if options.force {
-        let message = "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch";
+        let message =
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch";
         return Err(Failure::new(422, "Invalid", message));
     }
     let mut created = false;
@@ -106,14 +109,16 @@ pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
         }
     };
     let (revision, (object, before)) = commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
-    let mut response = call.show(if created { 201 } else { 200 }, &object, if revision > 0 { revision } else { before });
+    let mut response =
+        call.show(if created { 201 } else { 200 }, &object, if revision > 0 { revision } else { before });
     body::warn(&mut response, &warnings);
     Ok(response)
 }
 
 fn read(call: &Call<'_>, bytes: &Bytes) -> Result<(Patch, Vec<String>)> {
     let media_type = body::media_type(&call.headers);
-    let parse = || body::parse(bytes).map_err(|e| Failure::bad_request(format!("error decoding patch: {}", e.message())));
+    let parse =
+        || body::parse(bytes).map_err(|e| Failure::bad_request(format!("error decoding patch: {}", e.message())));
     Ok(match media_type {
         "application/json-patch+json" => (Patch::Json(parse()?.value), Vec::new()),
         "application/merge-patch+json" => (Patch::Merge(parse()?.value), Vec::new()),
@@ -186,7 +191,8 @@ fn sent_for(call: &Call<'_>, config: &Value) -> Result<()> {
     }
     let name = crate::meta::text(config, "name");
     if !name.is_empty() && name != call.path.name {
-        let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name);
+        let message =
+            format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name);
         return Err(Failure::bad_request(message));
     }
     if config["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {
@@ -224,14 +230,13 @@ fn applied_anew(call: &Call<'_>, snapshot: &Snapshot, config: &Value, options: &
     conform(&kind.api_version(), kind.kind, &kind.definition, &mut config, &[], options.validation)?;
     sent_for(call, &config)?;
     if !crate::meta::text(&config, "uid").is_empty() {
-        return Err(Failure::conflict(kind, call.path.name, "uid mismatch: the provided object specified a uid, and no existing object was found"));
+        return Err(Failure::conflict(
+            kind,
+            call.path.name,
+            "uid mismatch: the provided object specified a uid, and no existing object was found",
+        ));
     }
     let manager = call.manager(&options.manager, true);
     let object = apply::apply(types, id, None, &config, &manager, ignored(call), options.force, call.now)?;
     new_object(call, snapshot, object, &Owners::Applied)
-}
-
-/// Reads what was written, for callers that change an object themselves.
-pub fn written(revision: u64, object: Arc<KubeObject>, before: u64) -> Written {
-    Written { object, revision: if revision > 0 { revision } else { before } }
 }

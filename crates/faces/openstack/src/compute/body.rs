@@ -26,7 +26,9 @@ impl<'a> Fields<'a> {
     /// The object under the single name that the body must have.
     pub fn of(body: &'a Value, name: &'a str) -> Result<Self, Fault> {
         let map = body.get(name).and_then(Value::as_object);
-        let map = map.ok_or_else(|| Fault::Invalid(format!("Invalid input for field/attribute body. '{name}' is a required property")))?;
+        let map = map.ok_or_else(|| {
+            Fault::Invalid(format!("Invalid input for field/attribute body. '{name}' is a required property"))
+        })?;
         Ok(Self { name, map })
     }
 
@@ -83,7 +85,11 @@ impl<'a> Fields<'a> {
         match text.as_str() {
             "true" | "1" | "on" | "yes" | "t" | "y" => Ok(Some(true)),
             "false" | "0" | "off" | "no" | "f" | "n" => Ok(Some(false)),
-            _ => Err(bad(field, value, "It is not one of [True, 'True', 'TRUE', 'true', '1', 'ON', 'On', 'on', 'YES', 'Yes', 'yes', False, 'False', 'FALSE', 'false', '0', 'OFF', 'Off', 'off', 'NO', 'No', 'no']")),
+            _ => Err(bad(
+                field,
+                value,
+                "It is not one of [True, 'True', 'TRUE', 'true', '1', 'ON', 'On', 'on', 'YES', 'Yes', 'yes', False, 'False', 'FALSE', 'false', '0', 'OFF', 'Off', 'off', 'NO', 'No', 'no']",
+            )),
         }
     }
 

@@ -113,7 +113,9 @@ fn sort(call: &Call, flavors: &mut [&Flavor]) -> Result<(), Fault> {
         "ephemeral_gb" => |a, b| a.ephemeral.cmp(&b.ephemeral),
         "swap" => |a, b| a.swap.cmp(&b.swap),
         "is_public" => |a, b| a.is_public.cmp(&b.is_public),
-        "created_at" | "updated_at" | "rxtx_factor" | "disabled" | "description" | "vcpu_weight" => |_, _| Ordering::Equal,
+        "created_at" | "updated_at" | "rxtx_factor" | "disabled" | "description" | "vcpu_weight" => {
+            |_, _| Ordering::Equal
+        }
         _ => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}."))),
     };
     let down = match call.query("sort_dir").unwrap_or("asc") {
@@ -360,9 +362,7 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
     let flavor = edit(&call, |flavor| {
         let at = flavor.access.iter().position(|project| *project == tenant);
         match (grant, at) {
-            (true, _) if flavor.is_public => {
-                Err(Fault::Conflict("Can not add access to a public flavor.".into()))
-            }
+            (true, _) if flavor.is_public => Err(Fault::Conflict("Can not add access to a public flavor.".into())),
             (true, Some(_)) => Err(Fault::Conflict(format!(
                 "Flavor access already exists for flavor {} and project {tenant} combination.",
                 flavor.id
@@ -375,9 +375,7 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
                 flavor.access.remove(at);
                 Ok(())
             }
-            (false, None) => {
-                Err(missing(format!("Flavor access not found for {} / {tenant} combination.", flavor.id)))
-            }
+            (false, None) => Err(missing(format!("Flavor access not found for {} / {tenant} combination.", flavor.id))),
         }
     })
     .await?;

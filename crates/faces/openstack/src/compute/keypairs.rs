@@ -75,9 +75,7 @@ fn checked_name(call: &Call, fields: &Fields<'_>) -> Result<String, Fault> {
         if call.version >= (2, 92) {
             return Err(bad("name", value, "Only expected characters: [a-zA-Z0-9-_@. ]"));
         }
-        return Err(Fault::Invalid(
-            "Keypair data is invalid: Keypair name contains unsafe characters".into(),
-        ));
+        return Err(Fault::Invalid("Keypair data is invalid: Keypair name contains unsafe characters".into()));
     }
     Ok(name)
 }
@@ -97,9 +95,12 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let user = user(&call, fields.text("user_id", 255)?)?;
     let (public_key, private_key) = match fields.text("public_key", 16 * 1024)? {
         Some(text) => (text.trim().to_owned(), None),
-        None if call.version >= (2, 92) => return Err(fields.required("public_key").err().unwrap_or_else(|| {
-            bad("public_key", &Value::Null, "None is not of type 'string'")
-        })),
+        None if call.version >= (2, 92) => {
+            return Err(fields
+                .required("public_key")
+                .err()
+                .unwrap_or_else(|| bad("public_key", &Value::Null, "None is not of type 'string'")));
+        }
         None => {
             let pair = keys::generate()?;
             (format!("{} Generated-by-Nova", pair.public_key), Some(pair.private_key))

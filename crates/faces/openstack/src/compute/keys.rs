@@ -33,7 +33,10 @@ pub fn fingerprint(public_key: &str) -> Option<String> {
     let bytes = STANDARD.decode(data).ok()?;
     // The bytes name their kind themselves: a length, then the name.
     let length = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    if !KINDS.contains(&kind) || bytes.get(4..4usize.checked_add(length)?)? != kind.as_bytes() || bytes.len() <= 4 + length {
+    if !KINDS.contains(&kind)
+        || bytes.get(4..4usize.checked_add(length)?)? != kind.as_bytes()
+        || bytes.len() <= 4 + length
+    {
         return None;
     }
     let sum: Vec<String> = Md5::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -109,7 +112,9 @@ mod tests {
 
     #[test]
     fn strangers_are_refused() {
-        for text in ["", "ssh-rsa", "ssh-rsa !!!!", "ssh-rsa AAAA", "ssh-foo AAAAB3NzaC1yc2E=", "ssh-dss AAAAB3NzaC1yc2EAAAAA"] {
+        for text in
+            ["", "ssh-rsa", "ssh-rsa !!!!", "ssh-rsa AAAA", "ssh-foo AAAAB3NzaC1yc2E=", "ssh-dss AAAAB3NzaC1yc2EAAAAA"]
+        {
             assert_eq!(fingerprint(text), None, "{text}");
         }
     }

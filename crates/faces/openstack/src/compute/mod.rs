@@ -40,12 +40,8 @@ pub fn number_of(id: &str) -> u32 {
 
 /// The compute service.
 pub fn service() -> Service {
-    let versions = Versions {
-        name: "compute",
-        legacy_header: Some("x-openstack-nova-api-version"),
-        min: (2, 1),
-        max: MAX,
-    };
+    let versions =
+        Versions { name: "compute", legacy_header: Some("x-openstack-nova-api-version"), min: (2, 1), max: MAX };
     let endpoints = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows()];
     Service {
         name: "compute",

@@ -198,7 +198,8 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
         .transact(|snapshot| {
             let mut change = Change::new();
             if let Some(entry) = snapshot.get::<Quota>(id) {
-                change.edit(entry, |q| q.limits.retain(|name, _| !ENTRIES.iter().any(|e| e.settable && e.name == name)));
+                change
+                    .edit(entry, |q| q.limits.retain(|name, _| !ENTRIES.iter().any(|e| e.settable && e.name == name)));
             }
             Ok((change, ()))
         })
@@ -224,7 +225,11 @@ pub async fn limits(call: Call) -> Result<Reply, Fault> {
     let project = match call.query("tenant_id").filter(|id| who.project_id() != Some(id)) {
         None => who.project()?,
         Some(id) if who.is_admin() => id,
-        Some(_) => return Err(Fault::Forbidden("Policy doesn't allow os_compute_api:limits:other_project to be performed.".into())),
+        Some(_) => {
+            return Err(Fault::Forbidden(
+                "Policy doesn't allow os_compute_api:limits:other_project to be performed.".into(),
+            ));
+        }
     };
     let quota = row(&call.snapshot, project);
     let mut absolute = Map::new();

@@ -21,10 +21,9 @@ fn show_rule(snapshot: &Snapshot, rule: &SecurityGroupRule) -> Value {
     let any = |port: Option<u16>| port.map_or(-1, i32::from);
     let remote = rule.remote_group_id.as_deref().and_then(|id| snapshot.get::<SecurityGroup>(id));
     let (group, range) = match (&rule.remote_group_id, &rule.remote_ip_prefix) {
-        (Some(_), _) => (
-            remote.map_or(json!({}), |group| json!({"name": group.name, "tenant_id": group.project_id})),
-            json!({}),
-        ),
+        (Some(_), _) => {
+            (remote.map_or(json!({}), |group| json!({"name": group.name, "tenant_id": group.project_id})), json!({}))
+        }
         (None, Some(cidr)) => (json!({}), json!({"cidr": cidr})),
         (None, None) => (json!({}), json!({"cidr": if rule.ipv6 { "::/0" } else { "0.0.0.0/0" }})),
     };
@@ -119,7 +118,8 @@ fn name_and_description(body: &Value) -> Result<(String, String), Fault> {
     let fields = Fields::of(body, "security_group")?;
     let text = |field: &str| -> Result<String, Fault> {
         let value = fields.required(field)?;
-        let text = if value.is_null() { "" } else { value.as_str().ok_or_else(|| bad(field, value, "It is not a string"))? };
+        let text =
+            if value.is_null() { "" } else { value.as_str().ok_or_else(|| bad(field, value, "It is not a string"))? };
         let text = text.trim();
         if text.is_empty() && field == "name" {
             return Err(Fault::Invalid(format!("Security group {field} cannot be empty.")));
@@ -141,8 +141,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     }
     // The same rules outwards as every new group has.
     let (template, template_rules) = default_security_group(&project, call.now);
-    let group =
-        SecurityGroup { id: uuid::Uuid::new_v4().to_string(), name, description, ..template };
+    let group = SecurityGroup { id: uuid::Uuid::new_v4().to_string(), name, description, ..template };
     let rules: Vec<SecurityGroupRule> = template_rules
         .into_iter()
         .filter(|rule| rule.direction == Direction::Egress)
@@ -193,7 +192,9 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
     let gone = call.cloud.store.transact(|snapshot| {
         let group = find(&View::new(snapshot, who), id)?;
         if group.name == "default" {
-            return Err(Fault::Invalid("Insufficient privileges: the default security group cannot be removed.".into()));
+            return Err(Fault::Invalid(
+                "Insufficient privileges: the default security group cannot be removed.".into(),
+            ));
         }
         let mut change = Change::new();
         change.delete(group);
@@ -240,7 +241,11 @@ fn protocol_and_ports(fields: &Fields<'_>) -> Result<(Option<String>, Option<u16
     let wrong = |why: &str| Fault::Invalid(format!("Invalid port range {from}:{to}. {why}"));
     let narrow = |n: i64| if n == -1 { Ok(None) } else { u16::try_from(n).map(Some).map_err(|_| ()) };
     let (Ok(min), Ok(max)) = (narrow(from), narrow(to)) else {
-        return Err(wrong(if protocol == "icmp" { "For ICMP, the type:code must be valid" } else { "Valid TCP ports should be between 1-65535" }));
+        return Err(wrong(if protocol == "icmp" {
+            "For ICMP, the type:code must be valid"
+        } else {
+            "Valid TCP ports should be between 1-65535"
+        }));
     };
     if protocol == "icmp" {
         if min.is_some_and(|n| n > 255) || max.is_some_and(|n| n > 255) {

@@ -46,7 +46,9 @@ pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<
         None => MAX_LIMIT,
         Some(text) => match text.parse::<i64>() {
             Ok(n) if n < 0 => {
-                return Err(Fault::Invalid("Invalid input for query parameters limit. Value: limit must be >= 0".into()));
+                return Err(Fault::Invalid(
+                    "Invalid input for query parameters limit. Value: limit must be >= 0".into(),
+                ));
             }
             Ok(0) => MAX_LIMIT,
             Ok(n) => usize::try_from(n).unwrap_or(MAX_LIMIT).min(MAX_LIMIT),

@@ -56,8 +56,11 @@ fn line(a: &Assignment) -> Line {
     Line { actor, target, role_id, inherited, link }
 }
 
-/// What follows from an assignment.
+/// What follows from an assignment. A domain's own role gives nothing but what it implies, which is nothing.
 fn follow(snapshot: &Snapshot, line: &Line) -> Vec<Line> {
+    if snapshot.get::<Role>(&line.role_id).is_some_and(|role| role.domain_id.is_some()) {
+        return Vec::new();
+    }
     let actors: Vec<Actor> = match &line.actor {
         Actor::User(_) => vec![line.actor.clone()],
         Actor::Group(id) => {

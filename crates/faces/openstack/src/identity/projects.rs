@@ -215,7 +215,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
                 let text = format!("cannot disable project {} since its subtree contains enabled projects", project.id);
                 return Err(Fault::Forbidden(text));
             }
-            gate::revoke::project_tokens(&mut change, snapshot, &project.id, call.now, lifetime);
+            gate::revoke::project_tokens(&mut change, snapshot, &project.id, model::Time::now(), lifetime);
         }
         change.update(entry, project.clone());
         Ok((change, project))

@@ -114,6 +114,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         domain_id: domain_of(&call, &fields)?,
         enabled: fields.flag("enabled")?.unwrap_or(true),
         password_hash: None,
+        password_history: Vec::new(),
         description: fields.text("description")?,
         email: fields.text("email")?,
         default_project_id: fields.text("default_project_id")?,
@@ -156,7 +157,9 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         user.description = description.clone().unwrap_or(user.description);
         user.email = email.clone().unwrap_or(user.email);
         user.default_project_id = default_project_id.clone().unwrap_or(user.default_project_id);
-        user.password_hash = hash.clone().unwrap_or(user.password_hash);
+        if let Some(hash) = &hash {
+            gate::password::replace(&mut user, hash.clone());
+        }
         user.extra.extend(extra.clone());
         check_name(snapshot, &user)?;
         check_default_project(snapshot, &user)?;
@@ -177,12 +180,14 @@ pub async fn change_password(mut call: Call) -> Result<Reply, Fault> {
     let new = fields.text("password")?.ok_or_else(|| missing("password"))?;
     let user = gate::NamedRef { id: Some(call.param("user_id").to_owned()), ..Default::default() };
     call.cloud.gate.login(vec![Proof::Password { user, password: old }], Wish::Unscoped).await?;
+    let snapshot = call.cloud.store.snapshot();
+    call.cloud.gate.passwords().refuse_reuse(get::<User>(&snapshot, call.param("user_id"))?.value, &new).await?;
     let hash = call.cloud.gate.passwords().hash(&new).await?;
     let lifetime = call.cloud.gate.lifetime();
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = get::<User>(snapshot, call.param("user_id"))?;
         let mut change = Change::new();
-        change.edit(entry, |user| user.password_hash = Some(hash.clone()));
+        change.edit(entry, |user| gate::password::replace(user, Some(hash.clone())));
         revoke::user_tokens(&mut change, snapshot, &entry.id, model::Time::now(), lifetime);
         Ok((change, ()))
     });

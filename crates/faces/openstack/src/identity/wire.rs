@@ -8,19 +8,26 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Reply};
 
-/// The longest name that Keystone stores.
+/// The longest names that Keystone stores: of users and roles, and of domains, projects and groups.
 const LONGEST_NAME: usize = 255;
+const LONGEST_SHORT_NAME: usize = 64;
 
 /// The most tags of a project.
 const MOST_TAGS: usize = 80;
 
 /// The object in a body that stands under the resource's name.
-pub struct Fields(Map<String, Value>);
+pub struct Fields {
+    fields: Map<String, Value>,
+    longest_name: usize,
+}
 
 impl Fields {
     pub async fn read(call: &mut Call, resource: &str) -> Result<Self, Fault> {
         match call.json().await?.get_mut(resource).map(Value::take) {
-            Some(Value::Object(fields)) => Ok(Self(fields)),
+            Some(Value::Object(fields)) => {
+                let short = matches!(resource, "domain" | "project" | "group");
+                Ok(Self { fields, longest_name: if short { LONGEST_SHORT_NAME } else { LONGEST_NAME } })
+            }
             Some(other) => Err(invalid(resource, &format!("{} is not of type 'object'", short(&other)))),
             None => Err(Fault::invalid(format!(
                 "Expecting to find {resource} in request body. The server could not comply with the request since it \
@@ -30,12 +37,12 @@ impl Fields {
     }
 
     pub fn get(&self, field: &str) -> Option<&Value> {
-        self.0.get(field)
+        self.fields.get(field)
     }
 
     /// A text; `None` if absent, `Some(None)` if null.
     pub fn nullable(&self, field: &str) -> Result<Option<Option<String>>, Fault> {
-        match self.0.get(field) {
+        match self.fields.get(field) {
             None => Ok(None),
             Some(Value::Null) => Ok(Some(None)),
             Some(Value::String(text)) => Ok(Some(Some(text.clone()))),
@@ -50,13 +57,13 @@ impl Fields {
 
     /// The name, which must not be empty.
     pub fn name(&self) -> Result<Option<String>, Fault> {
-        let Some(value) = self.0.get("name") else { return Ok(None) };
+        let Some(value) = self.fields.get("name") else { return Ok(None) };
         let name =
             value.as_str().ok_or_else(|| invalid("name", &format!("{} is not of type 'string'", short(value))))?;
         if name.trim().is_empty() {
             return Err(invalid("name", &format!("{} does not match '[\\\\S]+'", short(value))));
         }
-        if name.chars().count() > LONGEST_NAME {
+        if name.chars().count() > self.longest_name {
             return Err(invalid("name", &format!("{} is too long", short(value))));
         }
         Ok(Some(name.to_owned()))
@@ -68,7 +75,7 @@ impl Fields {
     }
 
     pub fn flag(&self, field: &str) -> Result<Option<bool>, Fault> {
-        match self.0.get(field) {
+        match self.fields.get(field) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(other) => Err(invalid(field, &format!("{} is not of type 'boolean'", short(other)))),
@@ -76,12 +83,12 @@ impl Fields {
     }
 
     pub fn tags(&self) -> Result<Option<Vec<String>>, Fault> {
-        self.0.get("tags").map(tags).transpose()
+        self.fields.get("tags").map(tags).transpose()
     }
 
     /// Refuses options, which Keystone has and this service does not; an empty object is what clients send anyway.
     pub fn no_options(&self) -> Result<(), Fault> {
-        match self.0.get("options") {
+        match self.fields.get("options") {
             None | Some(Value::Null) => Ok(()),
             Some(Value::Object(options)) if options.is_empty() => Ok(()),
             Some(_) => Err(Fault::NotImplemented("Resource options are not implemented.".into())),
@@ -90,7 +97,7 @@ impl Fields {
 
     /// The attributes that are none of these: Keystone keeps what it does not know.
     pub fn extra(&self, known: &[&str]) -> BTreeMap<String, Value> {
-        let unknown = self.0.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+        let unknown = self.fields.iter().filter(|(name, _)| !known.contains(&name.as_str()));
         unknown.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }

@@ -1,8 +1,65 @@
-//! The image service.
+//! The image service: Glance v2 over the image rows and the blob store.
+//!
+//! An upload changes nothing until all its bytes are durable; the row then becomes `active` in one commit. So an upload
+//! that dies, with its client or with this process, leaves the image `queued` as it was, and `saving` is never seen: a
+//! state that nobody could end was refused. Bytes that lost a race to be the image's are swept like those of deleted
+//! images.
+//!
+//! Not built, and so absent: import (no method is offered), several stores, locations, tasks, the cache, metadata
+//! definitions. The version that is announced is the last before them.
+//!
+//! * [`access`]: who sees and changes an image; [`list`], [`create`], [`patch`], [`data`], [`actions`], [`members`]: what
+//!   is asked; [`attributes`]: what an image may say; [`view`], [`schemas`], [`fault`]: what is answered
 
+pub mod access;
+mod actions;
+mod attributes;
+mod create;
+mod data;
+mod discovery;
+mod fault;
+mod inspect;
+mod list;
+mod members;
+mod patch;
+mod schemas;
+mod view;
+
+use crate::endpoint;
 use crate::table::Service;
 
 /// The image service.
 pub fn service() -> Service {
-    Service { name: "image", prefix: "/image", versions: None, endpoints: Vec::new(), render: crate::fault::keystone }
+    Service {
+        name: "image",
+        prefix: "/image",
+        versions: None,
+        endpoints: vec![
+            endpoint!(GET "/" Public discovery::choices),
+            endpoint!(GET "/versions" Public discovery::versions),
+            endpoint!(GET "/v2/info/import" Reader discovery::import_methods),
+            endpoint!(GET "/v2/info/stores" Reader discovery::stores),
+            endpoint!(GET "/v2/schemas/{name}" Reader schemas::show),
+            endpoint!(GET "/v2/images" Reader list::index),
+            endpoint!(POST "/v2/images" Member create::create),
+            endpoint!(DELETE "/v2/images" Member create::delete_nothing),
+            endpoint!(GET "/v2/images/{image_id}" Reader create::show),
+            endpoint!(PATCH "/v2/images/{image_id}" Member patch::update),
+            endpoint!(DELETE "/v2/images/{image_id}" Member create::delete),
+            endpoint!(PUT "/v2/images/{image_id}/file" Member data::upload),
+            endpoint!(GET "/v2/images/{image_id}/file" Member data::download),
+            endpoint!(PUT "/v2/images/{image_id}/stage" Member actions::stage),
+            endpoint!(POST "/v2/images/{image_id}/import" Member actions::import),
+            endpoint!(POST "/v2/images/{image_id}/actions/deactivate" Member actions::deactivate),
+            endpoint!(POST "/v2/images/{image_id}/actions/reactivate" Member actions::reactivate),
+            endpoint!(PUT "/v2/images/{image_id}/tags/{tag}" Member actions::add_tag),
+            endpoint!(DELETE "/v2/images/{image_id}/tags/{tag}" Member actions::remove_tag),
+            endpoint!(GET "/v2/images/{image_id}/members" Reader members::index),
+            endpoint!(POST "/v2/images/{image_id}/members" Member members::create),
+            endpoint!(GET "/v2/images/{image_id}/members/{member_id}" Reader members::show),
+            endpoint!(PUT "/v2/images/{image_id}/members/{member_id}" Member members::update),
+            endpoint!(DELETE "/v2/images/{image_id}/members/{member_id}" Member members::delete),
+        ],
+        render: fault::render,
+    }
 }

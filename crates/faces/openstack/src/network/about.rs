@@ -21,50 +21,126 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ("availability_zone", "Availability Zone", "Availability zones are listed.", "2015-01-01T10:00:00-00:00"),
     ("binding", "Port Binding", "Ports show where they are plugged.", "2014-02-03T10:00:00-00:00"),
     ("dns-integration", "DNS Integration", "Ports and networks have DNS names.", "2015-08-15T18:00:00-00:00"),
-    ("empty-string-filtering", "Empty String Filtering Extension", "Filters may be empty.", "2018-05-01T10:00:00-00:00"),
-    ("ext-gw-mode", "Neutron L3 Configurable external gateway mode", "SNAT of routers can be switched.", "2013-03-28T10:00:00-00:00"),
+    (
+        "empty-string-filtering",
+        "Empty String Filtering Extension",
+        "Filters may be empty.",
+        "2018-05-01T10:00:00-00:00",
+    ),
+    (
+        "ext-gw-mode",
+        "Neutron L3 Configurable external gateway mode",
+        "SNAT of routers can be switched.",
+        "2013-03-28T10:00:00-00:00",
+    ),
     ("external-net", "Neutron external network", "Networks can be external.", "2013-01-14T10:00:00-00:00"),
-    ("extra_dhcp_opt", "Neutron Extra DHCP options", "Ports have DHCP options of their own.", "2013-03-17T12:00:00-00:00"),
+    (
+        "extra_dhcp_opt",
+        "Neutron Extra DHCP options",
+        "Ports have DHCP options of their own.",
+        "2013-03-17T12:00:00-00:00",
+    ),
     ("extraroute", "Neutron Extra Route", "Routers have further routes.", "2013-02-01T10:00:00-00:00"),
-    ("extraroute-atomic", "Atomically add/remove extra routes", "Routes are added and removed one by one.", "2019-07-10T00:00:00+00:00"),
+    (
+        "extraroute-atomic",
+        "Atomically add/remove extra routes",
+        "Routes are added and removed one by one.",
+        "2019-07-10T00:00:00+00:00",
+    ),
     ("filter-validation", "Filter parameters validation", "Unknown filters are refused.", "2018-07-04T10:00:00-00:00"),
-    ("fip-port-details", "Floating IP Port Details Extension", "Floating IPs show their ports.", "2018-04-09T10:00:00-00:00"),
-    ("floatingip-pools", "Floating IP Pools Extension", "Pools of floating IPs are listed.", "2018-03-21T10:00:00-00:00"),
-    ("ip-substring-filtering", "IP address substring filtering", "Ports are found by parts of addresses.", "2017-11-28T09:00:00-00:00"),
+    (
+        "fip-port-details",
+        "Floating IP Port Details Extension",
+        "Floating IPs show their ports.",
+        "2018-04-09T10:00:00-00:00",
+    ),
+    (
+        "floatingip-pools",
+        "Floating IP Pools Extension",
+        "Pools of floating IPs are listed.",
+        "2018-03-21T10:00:00-00:00",
+    ),
+    (
+        "ip-substring-filtering",
+        "IP address substring filtering",
+        "Ports are found by parts of addresses.",
+        "2017-11-28T09:00:00-00:00",
+    ),
     ("net-mtu", "Network MTU", "Networks have an MTU.", "2015-03-25T10:00:00-00:00"),
     ("net-mtu-writable", "Network MTU (writable)", "The MTU of networks can be set.", "2017-07-12T00:00:00-00:00"),
     ("network-ip-availability", "Network IP Availability", "How full networks are.", "2015-09-24T00:00:00-00:00"),
     ("pagination", "Pagination support", "Lists come in pages.", "2016-06-12T00:00:00-00:00"),
     ("port-security", "Port Security", "Port security can be switched.", "2012-07-23T10:00:00-00:00"),
-    ("port-security-groups-filtering", "Port filtering on security groups", "Ports are found by security groups.", "2018-01-09T09:00:00-00:00"),
+    (
+        "port-security-groups-filtering",
+        "Port filtering on security groups",
+        "Ports are found by security groups.",
+        "2018-01-09T09:00:00-00:00",
+    ),
     ("project-id", "project_id field enabled", "Projects are named project_id.", "2016-09-09T09:09:09-09:09"),
     ("provider", "Provider Network", "Administrators see how networks are built.", "2012-09-07T10:00:00-00:00"),
     ("quota_details", "Quota details management support", "Quotas show their use.", "2017-02-10T10:00:00-00:00"),
     ("quotas", "Quota management support", "Projects have limits.", "2012-07-29T10:00:00-00:00"),
-    ("revision-if-match", "If-Match constraints based on revision_number", "Changes can ask for a revision.", "2016-12-11T00:00:00-00:00"),
+    (
+        "revision-if-match",
+        "If-Match constraints based on revision_number",
+        "Changes can ask for a revision.",
+        "2016-12-11T00:00:00-00:00",
+    ),
     ("router", "Neutron L3 Router", "Routers and floating IPs.", "2012-07-20T10:00:00-00:00"),
     ("security-group", "security-group", "Security groups and their rules.", "2012-10-05T10:00:00-00:00"),
-    ("security-groups-normalized-cidr", "Normalized CIDR field for security group rules", "Rules show their CIDR in its normal form.", "2020-07-28T10:00:00-00:00"),
-    ("security-groups-rules-belongs-to-default-sg", "Security group rule belongs to the project's default security group", "Rules show whether they are the default group's.", "2023-05-23T10:00:00-00:00"),
+    (
+        "security-groups-normalized-cidr",
+        "Normalized CIDR field for security group rules",
+        "Rules show their CIDR in its normal form.",
+        "2020-07-28T10:00:00-00:00",
+    ),
+    (
+        "security-groups-rules-belongs-to-default-sg",
+        "Security group rule belongs to the project's default security group",
+        "Rules show whether they are the default group's.",
+        "2023-05-23T10:00:00-00:00",
+    ),
     ("service-type", "Neutron Service Type Management", "Service providers are listed.", "2013-01-20T00:00:00-00:00"),
     ("sorting", "Sorting support", "Lists are sorted as asked.", "2016-06-12T00:00:00-00:00"),
-    ("standard-attr-description", "standard-attr-description", "Resources have descriptions.", "2016-02-10T10:00:00-00:00"),
+    (
+        "standard-attr-description",
+        "standard-attr-description",
+        "Resources have descriptions.",
+        "2016-02-10T10:00:00-00:00",
+    ),
     ("standard-attr-revisions", "Resource revision numbers", "Resources have revisions.", "2016-04-11T10:00:00-00:00"),
-    ("standard-attr-tag", "Tag support for resources with standard attribute: network, subnet, subnetpool, port, router, floatingip, security_group", "Resources have tags.", "2017-01-01T00:00:00-00:00"),
-    ("standard-attr-timestamp", "Resource timestamps", "Resources show when they were made and changed.", "2016-09-12T10:00:00-00:00"),
-    ("subnet-external-network", "Subnet belongs to an external network", "Subnets of external networks can be seen.", "2024-02-05T18:00:00-00:00"),
-    ("subnet-service-types", "Subnet service types", "Subnets can be kept for some device owners.", "2016-03-15T18:00:00-00:00"),
+    (
+        "standard-attr-tag",
+        "Tag support for resources with standard attribute: network, subnet, subnetpool, port, router, floatingip, security_group",
+        "Resources have tags.",
+        "2017-01-01T00:00:00-00:00",
+    ),
+    (
+        "standard-attr-timestamp",
+        "Resource timestamps",
+        "Resources show when they were made and changed.",
+        "2016-09-12T10:00:00-00:00",
+    ),
+    (
+        "subnet-external-network",
+        "Subnet belongs to an external network",
+        "Subnets of external networks can be seen.",
+        "2024-02-05T18:00:00-00:00",
+    ),
+    (
+        "subnet-service-types",
+        "Subnet service types",
+        "Subnets can be kept for some device owners.",
+        "2016-03-15T18:00:00-00:00",
+    ),
     ("subnet_allocation", "Subnet Allocation", "Subnets are cut from pools.", "2015-03-30T10:00:00-00:00"),
     ("tag-creation", "Tag creation extension", "Resources can be made with tags.", "2024-07-23T10:00:00-00:00"),
 ];
 
 /// Resources whose collections the version document names.
-const RESOURCES: &[(&str, &str)] = &[
-    ("network", "networks"),
-    ("subnet", "subnets"),
-    ("subnetpool", "subnetpools"),
-    ("port", "ports"),
-];
+const RESOURCES: &[(&str, &str)] =
+    &[("network", "networks"), ("subnet", "subnets"), ("subnetpool", "subnetpools"), ("port", "ports")];
 
 /// `GET /`
 pub async fn versions(call: Call) -> Result<Reply, Fault> {
@@ -231,14 +307,10 @@ fn availability(ask: &Ask, network: &Network, wanted: Option<u8>) -> Option<Map<
     let (mut total, mut used) = (0u128, 0u128);
     let mut shown = Vec::with_capacity(subnets.len());
     for subnet in subnets {
-        let size: u128 = subnet
-            .pools
-            .iter()
-            .map(|(a, b)| (number(*b) - number(*a)).saturating_add(1))
-            .fold(0, u128::saturating_add);
-        let taken: HashSet<_> = ports()
-            .flat_map(|p| p.value.fixed_ips.iter().filter(|f| f.subnet_id == subnet.id).map(|f| f.ip))
-            .collect();
+        let size: u128 =
+            subnet.pools.iter().map(|(a, b)| (number(*b) - number(*a)).saturating_add(1)).fold(0, u128::saturating_add);
+        let taken: HashSet<_> =
+            ports().flat_map(|p| p.value.fixed_ips.iter().filter(|f| f.subnet_id == subnet.id).map(|f| f.ip)).collect();
         total = total.saturating_add(size);
         used += taken.len() as u128;
         shown.push(json!({

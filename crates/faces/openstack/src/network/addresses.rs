@@ -65,12 +65,7 @@ pub fn wanted(given: &Value) -> Result<Vec<Wanted>, Trouble> {
 }
 
 /// The addresses of a port. What it holds already (`port.fixed_ips`) it may keep.
-pub fn assign(
-    plan: &Plan,
-    network: &Network,
-    port: &Port,
-    wanted: Option<&[Wanted]>,
-) -> Result<Vec<FixedIp>, Trouble> {
+pub fn assign(plan: &Plan, network: &Network, port: &Port, wanted: Option<&[Wanted]>) -> Result<Vec<FixedIp>, Trouble> {
     let mut subnets: Vec<Subnet> =
         plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
     subnets.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));

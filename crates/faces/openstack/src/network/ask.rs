@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gate::{Principal, View};
+use gate::Principal;
 use http::HeaderMap;
 use model::{Change, Expect, Fault, Key, Object, Resource, Snapshot, Time, Write};
 use serde_json::Value;
@@ -22,7 +22,6 @@ pub struct Ask {
     pub headers: HeaderMap,
     /// With the service's prefix.
     pub base_url: String,
-    pub path: String,
     pub body: Value,
     pub snapshot: Snapshot,
 }
@@ -31,23 +30,17 @@ impl Ask {
     /// Reads the body. Neutron ignores bodies of requests that have none.
     pub async fn read(mut call: Call, with_body: bool) -> Result<Self, Trouble> {
         let body = if with_body { call.json().await? } else { Value::Null };
-        let path = call.uri.split('?').next().unwrap_or("").to_owned();
         Ok(Self {
             store: call.cloud.store.clone(),
             who: call.who()?.clone(),
             now: call.now,
             base_url: format!("{}/network", call.base_url()),
-            path,
             body,
             params: call.params,
             query: call.query,
             headers: call.headers,
             snapshot: call.snapshot,
         })
-    }
-
-    pub fn view(&self) -> View<'_> {
-        View::new(&self.snapshot, &self.who)
     }
 
     /// A part of the path; the `.json` that old clients append is not part of it.

@@ -120,15 +120,8 @@ impl Body {
         Self::check(attrs, one, object(one, given)?, admin, "update")
     }
 
-    fn check(
-        attrs: &[Attr],
-        one: &str,
-        given: &Map<String, Value>,
-        admin: bool,
-        verb: &str,
-    ) -> Result<Self, Trouble> {
-        let strangers: Vec<&str> =
-            given.keys().map(String::as_str).filter(|name| !known(attrs, name, verb)).collect();
+    fn check(attrs: &[Attr], one: &str, given: &Map<String, Value>, admin: bool, verb: &str) -> Result<Self, Trouble> {
+        let strangers: Vec<&str> = given.keys().map(String::as_str).filter(|name| !known(attrs, name, verb)).collect();
         if !strangers.is_empty() {
             return Err(Trouble::http_bad(format!("Unrecognized attribute(s) '{}'", strangers.join(", "))));
         }
@@ -250,7 +243,9 @@ fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
             Value::String(_) => Ok(same()),
             _ => Err(format!("'{}' is not a valid string.", shown())),
         },
-        Is::Bool => boolean(value).map(Value::Bool).ok_or_else(|| format!("'{}' cannot be converted to boolean.", shown())),
+        Is::Bool => {
+            boolean(value).map(Value::Bool).ok_or_else(|| format!("'{}' cannot be converted to boolean.", shown()))
+        }
         Is::Int(min, max) => {
             let number = value.as_i64().or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()));
             let number = number.ok_or_else(|| format!("'{}' is not an integer.", shown()))?;

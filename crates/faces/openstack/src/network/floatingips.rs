@@ -233,9 +233,7 @@ fn inner_address(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String)
             Some(fixed) => Ok((ip, fixed.subnet_id.clone())),
             None => Err(bad(format!("Port {} does not have fixed ip {ip}", port.id))),
         },
-        (None, []) => {
-            Err(bad(format!("Cannot add floating IP to port {} that has no fixed IPv4 addresses", port.id)))
-        }
+        (None, []) => Err(bad(format!("Cannot add floating IP to port {} that has no fixed IPv4 addresses", port.id))),
         (None, [one]) => Ok((one.ip, one.subnet_id.clone())),
         (None, _) => Err(bad(format!(
             "Port {} has multiple fixed IPv4 addresses.  Must provide a specific IPv4 address when assigning a floating IP",

@@ -155,10 +155,7 @@ fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Resul
     if taken {
         return Err(Trouble::conflict(
             "IpAddressInUse",
-            format!(
-                "Unable to complete operation for network {}. The IP address {gateway} is in use.",
-                network.id
-            ),
+            format!("Unable to complete operation for network {}. The IP address {gateway} is in use.", network.id),
         ));
     }
     let fixed = FixedIp { subnet_id: subnet.id.clone(), ip: gateway };
@@ -265,14 +262,12 @@ fn leaving(plan: &Plan, router: &Router, subnet: Option<&str>, port: Option<&str
             }
             Ok(port)
         }
-        (None, Some(id)) => {
-            all.into_iter().find(|p| p.fixed_ips.iter().any(|f| f.subnet_id == id)).ok_or_else(|| {
-                Trouble::missing(
-                    "RouterInterfaceNotFoundForSubnet",
-                    format!("Router {} has no interface on subnet {id}", router.id),
-                )
-            })
-        }
+        (None, Some(id)) => all.into_iter().find(|p| p.fixed_ips.iter().any(|f| f.subnet_id == id)).ok_or_else(|| {
+            Trouble::missing(
+                "RouterInterfaceNotFoundForSubnet",
+                format!("Router {} has no interface on subnet {id}", router.id),
+            )
+        }),
         (None, None) => Err(Trouble::bad_request("router", "Either subnet_id or port_id must be specified")),
     }
 }

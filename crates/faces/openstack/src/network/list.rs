@@ -48,7 +48,13 @@ pub fn keep_fields(ask: &Ask, item: &mut Item) {
 fn is_standard(name: &str) -> bool {
     matches!(
         name,
-        "id" | "name" | "project_id" | "tenant_id" | "description" | "created_at" | "updated_at" | "revision_number"
+        "id" | "name"
+            | "project_id"
+            | "tenant_id"
+            | "description"
+            | "created_at"
+            | "updated_at"
+            | "revision_number"
             | "changed_since"
     )
 }

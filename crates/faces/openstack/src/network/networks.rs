@@ -150,8 +150,7 @@ impl Noun for Network {
     fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
         let ports: Vec<Port> =
             plan.rows.find::<Port>(Index::Network, &value.id).map(|entry| entry.value.clone()).collect();
-        let busy: Vec<&str> =
-            ports.iter().filter(|p| p.device_owner != ports::DHCP).map(|p| p.id.as_str()).collect();
+        let busy: Vec<&str> = ports.iter().filter(|p| p.device_owner != ports::DHCP).map(|p| p.id.as_str()).collect();
         if !busy.is_empty() {
             return Err(Trouble::conflict(
                 "NetworkInUse",

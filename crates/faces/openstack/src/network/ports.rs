@@ -86,9 +86,10 @@ impl Noun for Port {
 
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         let ips = value.fixed_ips.iter().map(|f| json!({"subnet_id": f.subnet_id, "ip_address": f.ip}));
-        let pairs = value.allowed_address_pairs.iter().map(|(mac, cidr)| {
-            json!({"mac_address": mac.as_deref().unwrap_or(&value.mac), "ip_address": cidr})
-        });
+        let pairs = value
+            .allowed_address_pairs
+            .iter()
+            .map(|(mac, cidr)| json!({"mac_address": mac.as_deref().unwrap_or(&value.mac), "ip_address": cidr}));
         into.insert("network_id".into(), json!(value.network_id));
         into.insert("mac_address".into(), json!(value.mac));
         into.insert("admin_state_up".into(), json!(value.admin_state_up));
@@ -153,7 +154,10 @@ impl Noun for Port {
         if is_services(value) && structural.iter().any(|name| body.has(name)) {
             return Err(Trouble::bad_request(
                 "port",
-                format!("Cannot update the addresses or the owner of the port {}, because '{}' owns it", value.id, value.device_owner),
+                format!(
+                    "Cannot update the addresses or the owner of the port {}, because '{}' owns it",
+                    value.id, value.device_owner
+                ),
             ));
         }
         if body.has("mac_address") {
@@ -164,7 +168,11 @@ impl Noun for Port {
         }
         let was_secure = value.port_security_enabled;
         set_common(plan, ask, value, body)?;
-        if was_secure && !value.port_security_enabled && !body.has("security_groups") && !value.security_groups.is_empty() {
+        if was_secure
+            && !value.port_security_enabled
+            && !body.has("security_groups")
+            && !value.security_groups.is_empty()
+        {
             return Err(Trouble::conflict(
                 "PortSecurityPortHasSecurityGroup",
                 "Port has security group associated. Cannot disable port security or IP address until security group is removed.",
@@ -273,10 +281,7 @@ fn mac_for(plan: &Plan, port: &Port, body: &Body) -> Result<String, Trouble> {
     if others.any(|p| p.value.mac == mac) {
         return Err(Trouble::conflict(
             "MacAddressInUse",
-            format!(
-                "Unable to complete operation for network {}. The mac address {mac} is in use.",
-                port.network_id
-            ),
+            format!("Unable to complete operation for network {}. The mac address {mac} is in use.", port.network_id),
         ));
     }
     Ok(mac)
@@ -286,9 +291,8 @@ fn mac_for(plan: &Plan, port: &Port, body: &Body) -> Result<String, Trouble> {
 fn may_set(plan: &Plan, ask: &Ask, network: &Network, body: &Body, verb: &str) -> Result<(), Trouble> {
     let look = Look { rows: &plan.rows, who: &ask.who };
     let own = ask.who.is_admin() || look.view().owns(network);
-    let asks_ip = || {
-        body.value("fixed_ips").and_then(Value::as_array).into_iter().flatten().any(|f| !f["ip_address"].is_null())
-    };
+    let asks_ip =
+        || body.value("fixed_ips").and_then(Value::as_array).into_iter().flatten().any(|f| !f["ip_address"].is_null());
     let forbidden = [
         ("mac_address", body.has("mac_address")),
         ("fixed_ips:ip_address", asks_ip()),
@@ -505,4 +509,3 @@ pub fn keep_dhcp_port(plan: &mut Plan, subnet: &Subnet, now: Time) -> Result<(),
     }
     Ok(())
 }
-

@@ -112,8 +112,7 @@ pub async fn update(call: Call) -> Result<Reply, Fault> {
                 continue;
             }
             let known = resources().find(|resource| resource.name == name);
-            let resource =
-                known.ok_or_else(|| Trouble::http_bad(format!("Unrecognized attribute(s) '{name}'")))?;
+            let resource = known.ok_or_else(|| Trouble::http_bad(format!("Unrecognized attribute(s) '{name}'")))?;
             let limit = value.as_i64().or_else(|| value.as_str().and_then(|t| t.parse().ok()));
             let limit = limit.filter(|n| (-1..=i64::from(i32::MAX)).contains(n)).ok_or_else(|| {
                 Trouble::attribute(name, format!("'{}' is not in -1 to 2147483647.", shown_value(value)))
@@ -162,4 +161,3 @@ pub async fn reset(call: Call) -> Result<Reply, Fault> {
     })
     .await
 }
-

@@ -248,8 +248,7 @@ fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, ve
 
 /// A router cannot tell two networks with the same addresses apart.
 fn check_no_overlap(plan: &Plan, router: &Router, network: &Network) -> Result<(), Trouble> {
-    let outer: Vec<Subnet> =
-        plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
+    let outer: Vec<Subnet> = plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
     for port in interfaces(plan, &router.id) {
         for inner in port.fixed_ips.iter().filter_map(|f| plan.get::<Subnet>(&f.subnet_id)) {
             if let Some(hit) = outer.iter().find(|o| Cidr::of(o).overlaps(&Cidr::of(&inner))) {

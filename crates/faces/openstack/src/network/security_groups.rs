@@ -138,10 +138,7 @@ impl Noun for SecurityGroup {
 
 fn not_default(name: &str) -> Result<(), Trouble> {
     if name.eq_ignore_ascii_case(DEFAULT) {
-        return Err(Trouble::conflict(
-            "SecurityGroupDefaultAlreadyExists",
-            "Default security group already exists.",
-        ));
+        return Err(Trouble::conflict("SecurityGroupDefaultAlreadyExists", "Default security group already exists."));
     }
     Ok(())
 }

@@ -193,10 +193,7 @@ fn quota(body: &Body) -> Result<Option<Option<u64>>, Trouble> {
 fn check_lengths(pool: &SubnetPool) -> Result<(), Trouble> {
     let (wide, least) = if pool_version(pool) == 4 { (32, 8) } else { (128, 64) };
     let bounds = |kind: &str, a: u8, base: &str, b: u8| {
-        Trouble::bad(
-            "IllegalSubnetPoolPrefixBounds",
-            format!("Illegal prefix bounds: {kind}={a}, {base}={b}."),
-        )
+        Trouble::bad("IllegalSubnetPoolPrefixBounds", format!("Illegal prefix bounds: {kind}={a}, {base}={b}."))
     };
     if pool.min_prefixlen < least {
         return Err(Trouble::bad(
@@ -220,11 +217,12 @@ fn check_lengths(pool: &SubnetPool) -> Result<(), Trouble> {
 }
 
 fn only_default(plan: &Plan, pool: &SubnetPool) -> Result<(), Trouble> {
-    let rival = |other: &SubnetPool| {
-        other.is_default && other.id != pool.id && pool_version(other) == pool_version(pool)
-    };
+    let rival =
+        |other: &SubnetPool| other.is_default && other.id != pool.id && pool_version(other) == pool_version(pool);
     if pool.is_default && plan.rows.all::<SubnetPool>().any(|other| rival(other.value)) {
-        return Err(Trouble::invalid("A default subnetpool for this IP family has already been set. Only one default may exist per IP family"));
+        return Err(Trouble::invalid(
+            "A default subnetpool for this IP family has already been set. Only one default may exist per IP family",
+        ));
     }
     Ok(())
 }
@@ -265,9 +263,8 @@ pub fn cut(
         ));
     }
     let taken: Vec<Cidr> = cuts(plan, &pool.id).map(Cidr::of).collect();
-    let no_room = |reason: String| {
-        Trouble::conflict("SubnetAllocationError", format!("Failed to allocate subnet: {reason}."))
-    };
+    let no_room =
+        |reason: String| Trouble::conflict("SubnetAllocationError", format!("Failed to allocate subnet: {reason}."));
     let cidr = match wanted {
         Some(cidr) if !ranges(pool).iter().any(|r| r.covers(&cidr)) || taken.iter().any(|t| t.overlaps(&cidr)) => {
             return Err(no_room(format!("Cannot allocate requested subnet {cidr} from the available set of prefixes")));
@@ -284,8 +281,7 @@ pub fn cut(
             let bits = if pool_version(pool) == 4 { 32u8 } else { 64 }.saturating_sub(prefix);
             1u128 << bits
         };
-        let used: u128 =
-            cuts(plan, &pool.id).filter(|s| s.project_id == project).map(|s| weight(s.prefix)).sum();
+        let used: u128 = cuts(plan, &pool.id).filter(|s| s.project_id == project).map(|s| weight(s.prefix)).sum();
         if used + weight(cidr.prefix) > u128::from(quota) {
             return Err(Trouble::conflict("SubnetPoolQuotaExceeded", "Per-project subnet pool prefix quota exceeded."));
         }

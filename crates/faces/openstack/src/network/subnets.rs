@@ -307,9 +307,7 @@ pub fn routes_of(
         let (destination, hop) = (text("destination"), text("nexthop"));
         let cidr = Cidr::parse(destination).map_err(|()| bad(format!("'{destination}' is not a valid IP subnet.")))?;
         if !destination.contains('/') || cidr.to_string() != normal(destination) {
-            return Err(bad(format!(
-                "'{destination}' isn't a recognized IP subnet cidr, '{cidr}' is recommended."
-            )));
+            return Err(bad(format!("'{destination}' isn't a recognized IP subnet cidr, '{cidr}' is recommended.")));
         }
         let hop: IpAddr = hop.parse().map_err(|_| bad(format!("'{hop}' is not a valid IP address.")))?;
         let route = (cidr.to_string(), hop);

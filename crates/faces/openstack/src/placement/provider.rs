@@ -119,8 +119,7 @@ pub async fn inventory_of(call: Call) -> Result<Reply, Fault> {
     let host = of_path(&call)?;
     let asked = call.param("class");
     let class = CLASSES.iter().find(|(class, _)| *class == asked);
-    let (class, pool) =
-        class.ok_or_else(|| missing(format!("No inventory of class {asked} for {}", host.id)))?;
+    let (class, pool) = class.ok_or_else(|| missing(format!("No inventory of class {asked} for {}", host.id)))?;
     let mut out = show_inventory(&inventory(&call, &host, class, pool));
     out["resource_provider_generation"] = json!(host.row.modified);
     Ok(Reply::ok(out))
@@ -235,9 +234,9 @@ pub async fn allocations(call: Call) -> Result<Reply, Fault> {
 /// `GET /usages`: of one project, since 1.9.
 pub async fn project_usages(call: Call) -> Result<Reply, Fault> {
     super::query::only(&call, &["project_id", "user_id", "consumer_type"])?;
-    let project = call.query("project_id").ok_or_else(|| {
-        Fault::Invalid("Invalid query string parameters: 'project_id' is a required property".into())
-    })?;
+    let project = call
+        .query("project_id")
+        .ok_or_else(|| Fault::Invalid("Invalid query string parameters: 'project_id' is a required property".into()))?;
     let user = call.query("user_id");
     let mut sum: BTreeMap<&str, u64> = BTreeMap::new();
     let mut count = 0;
@@ -269,7 +268,9 @@ pub async fn candidates(call: Call) -> Result<Reply, Fault> {
     let limit = match call.query("limit").map(str::parse::<usize>) {
         None => usize::MAX,
         Some(Ok(n)) if n > 0 => n,
-        Some(_) => return Err(Fault::Invalid("Invalid query string parameters: limit must be a positive number".into())),
+        Some(_) => {
+            return Err(Fault::Invalid("Invalid query string parameters: limit must be a positive number".into()));
+        }
     };
     let none = call.query("member_of").is_some_and(|text| !text.starts_with('!'));
     let hosts: Vec<Entry<'_, Host>> = call

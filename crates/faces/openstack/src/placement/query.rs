@@ -43,7 +43,9 @@ impl Wanted {
                 )));
             };
             if !super::is_class(class) {
-                return Err(Fault::Invalid(format!("Invalid resource class in resources parameter: No such resource class {class}.")));
+                return Err(Fault::Invalid(format!(
+                    "Invalid resource class in resources parameter: No such resource class {class}."
+                )));
             }
             resources.insert(class.to_owned(), amount);
         }
@@ -81,7 +83,9 @@ impl Wanted {
 
 /// The filter of `GET /traits?name=`: `in:A,B` or `startswith:A`.
 pub fn read_traits(filter: &str) -> Result<impl Fn(&String) -> bool, Fault> {
-    let wrong = || Fault::Invalid("Badly formatted name parameter. Expected name query string parameter in form: ?name=[in|startswith]:[name1,name2|prefix].".into());
+    let wrong = || {
+        Fault::Invalid("Badly formatted name parameter. Expected name query string parameter in form: ?name=[in|startswith]:[name1,name2|prefix].".into())
+    };
     let (how, what) = filter.split_once(':').ok_or_else(wrong)?;
     let prefix = match how {
         "in" => false,

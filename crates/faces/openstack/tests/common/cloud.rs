@@ -57,6 +57,7 @@ fn image(now: Time) -> Image {
         members: Default::default(),
         blob: Some("00".into()),
         size: Some(1 << 20),
+        virtual_size: None,
         checksum: None,
         os_hash_value: None,
         created_at: now,
@@ -134,11 +135,22 @@ impl Rows {
         let now = Time::now();
         let (image, network, host) = (image(now), network(&h.demo_project, now), host(now));
         let subnet = subnet(&network);
-        let flavors =
-            [flavor("m1.micro", 32, 1), flavor("m1.small", 256, 1), flavor("m1.big", 512, 2), flavor("m1.giant", 9000, 2)];
+        let flavors = [
+            flavor("m1.micro", 32, 1),
+            flavor("m1.small", 256, 1),
+            flavor("m1.big", 512, 2),
+            flavor("m1.giant", 9000, 2),
+        ];
         let [tiny, small, large, giant] = flavors.clone().map(|f| f.id);
-        let rows =
-            Self { image: image.id.clone(), network: network.id.clone(), subnet: subnet.id.clone(), tiny, small, large, giant };
+        let rows = Self {
+            image: image.id.clone(),
+            network: network.id.clone(),
+            subnet: subnet.id.clone(),
+            tiny,
+            small,
+            large,
+            giant,
+        };
         let mut change = Change::new();
         change.create(image).create(network).create(subnet).create(host);
         for flavor in flavors {

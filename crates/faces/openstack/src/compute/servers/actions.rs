@@ -80,12 +80,7 @@ const fn when(vm_states: &'static [&'static str]) -> When {
     When { vm_states, tasks: &[], any_task: false, though_locked: false }
 }
 
-async fn simple(
-    call: &Call,
-    verb: &str,
-    when: When,
-    edit: impl Fn(&mut Server),
-) -> Result<Reply, Fault> {
+async fn simple(call: &Call, verb: &str, when: When, edit: impl Fn(&mut Server)) -> Result<Reply, Fault> {
     act(call, verb, when, |server, _| {
         server.forced_state = None;
         edit(server);
@@ -197,10 +192,7 @@ async fn groups(call: &Call, body: &Value, add: bool) -> Result<Reply, Fault> {
         let group = security_groups::resolve(&subject.view, &name)?.value.clone();
         let changed = regroup(call, server, subject, &group, add);
         if !add && !changed {
-            return Err(missing(format!(
-                "Security group {name} not associated with the instance {}",
-                server.id
-            )));
+            return Err(missing(format!("Security group {name} not associated with the instance {}", server.id)));
         }
         Ok(())
     })

@@ -20,7 +20,12 @@ pub async fn output(call: &Call, body: &Value) -> Result<Reply, Fault> {
     let view = call.view()?;
     let server = super::find(&view, call.param("id"))?;
     let state = status::state(&call.snapshot, &server);
-    When { any_task: true, though_locked: true, ..When::default() }.check("get_console_output", &server, &state, true)?;
+    When { any_task: true, though_locked: true, ..When::default() }.check(
+        "get_console_output",
+        &server,
+        &state,
+        true,
+    )?;
     let not_ready = || Fault::Conflict(format!("Instance {} is not ready", server.id));
     let vm = status::current(&call.snapshot, &server).ok_or_else(not_ready)?;
     let host = vm.host.as_deref().and_then(|name| call.snapshot.get::<Host>(name)).ok_or_else(not_ready)?;

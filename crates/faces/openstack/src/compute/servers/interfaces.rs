@@ -1,7 +1,9 @@
 //! A server's addresses and interfaces. Attaching claims the address and makes the port in the request's own transaction;
 //! the host plugs it in afterwards.
 
-use model::{Change, Fault, FixedIp, FloatingIp, Index, NicRequest, Port, PortStatus, Subnet, allocate, default_security_group};
+use model::{
+    Change, Fault, FixedIp, FloatingIp, Index, NicRequest, Port, PortStatus, Subnet, allocate, default_security_group,
+};
 use model::{Network, Realm, SecurityGroup, Server};
 use serde_json::{Value, json};
 
@@ -120,7 +122,11 @@ pub async fn attach(mut call: Call) -> Result<Reply, Fault> {
             Some(id) => bind(&call, server, subject, id)?,
             None => new_port(&call, server, subject, &asked, &new_id)?,
         };
-        server.nics.push(NicRequest { port_id: Some(port.id.clone()), tag: asked.tag.clone(), ..NicRequest::default() });
+        server.nics.push(NicRequest {
+            port_id: Some(port.id.clone()),
+            tag: asked.tag.clone(),
+            ..NicRequest::default()
+        });
         made = Some(port);
         Ok(())
     })
@@ -162,7 +168,8 @@ fn new_port(call: &Call, server: &Server, subject: &mut Subject<'_>, asked: &Att
         }
         None => any_addresses(subject, &network)?,
     };
-    let security_groups = if network.port_security_enabled { default_groups(call, server, subject)? } else { Vec::new() };
+    let security_groups =
+        if network.port_security_enabled { default_groups(call, server, subject)? } else { Vec::new() };
     let port = Port {
         id: id.to_owned(),
         project_id: server.project_id.clone(),
@@ -234,12 +241,12 @@ pub async fn detach(call: Call) -> Result<Reply, Fault> {
     act(&call, "detach_interface", WHEN, |server, subject| {
         let snapshot = subject.snapshot;
         let port = snapshot.get::<Port>(port_id).filter(|port| port.device_id == server.id);
-        let port = port.ok_or_else(|| {
-            missing(format!("Instance {} does not have port with id {port_id}", server.id))
-        })?;
+        let port =
+            port.ok_or_else(|| missing(format!("Instance {} does not have port with id {port_id}", server.id)))?;
         server.nics.retain(|nic| nic.port_id.as_deref() != Some(port_id));
         let change: &mut Change = &mut subject.change;
-        for fip in snapshot.find::<FloatingIp>(Index::Owner, port_id).filter(|f| f.port_id.as_deref() == Some(port_id)) {
+        for fip in snapshot.find::<FloatingIp>(Index::Owner, port_id).filter(|f| f.port_id.as_deref() == Some(port_id))
+        {
             change.edit(fip, |f| {
                 f.port_id = None;
                 f.fixed_ip = None;

@@ -114,21 +114,37 @@ impl Filters {
     fn read(call: &Call) -> Result<Self, Fault> {
         let moment = |name: &str| match call.query(name) {
             None => Ok(None),
-            Some(text) => parse_time(text)
-                .map(Some)
-                .ok_or_else(|| Fault::Invalid(format!("Invalid input for query parameters {name}. Value: {text}. '{text}' is not a 'date-time'"))),
+            Some(text) => parse_time(text).map(Some).ok_or_else(|| {
+                Fault::Invalid(format!(
+                    "Invalid input for query parameters {name}. Value: {text}. '{text}' is not a 'date-time'"
+                ))
+            }),
         };
         let statuses: Vec<String> = call.queries("status").map(str::to_uppercase).collect();
         let known = |status: &String| STATUSES.contains(&status.as_str());
         let statuses = (!statuses.is_empty()).then(|| statuses.into_iter().filter(known).collect());
         let admin = call.who()?.is_admin();
-        let for_all = ["image", "flavor", "reservation_id", "tenant_id", "project_id", "key_name", "locked", "config_drive",
-            "availability_zone", "user_id", "hostname", "uuid", "vm_state", "task_state", "power_state", "description"];
+        let for_all = [
+            "image",
+            "flavor",
+            "reservation_id",
+            "tenant_id",
+            "project_id",
+            "key_name",
+            "locked",
+            "config_drive",
+            "availability_zone",
+            "user_id",
+            "hostname",
+            "uuid",
+            "vm_state",
+            "task_state",
+            "power_state",
+            "description",
+        ];
         let for_admins = ["host", "node", "launch_index"];
         let fields = for_all.iter().chain(for_admins.iter().filter(|_| admin));
-        let equal = fields
-            .filter_map(|name| Some(((*name).to_owned(), call.query(name)?.to_owned())))
-            .collect();
+        let equal = fields.filter_map(|name| Some(((*name).to_owned(), call.query(name)?.to_owned()))).collect();
         let tags = ["tags", "tags-any", "not-tags", "not-tags-any"].map(|name| {
             let text = if call.version >= (2, 26) { call.query(name) } else { None };
             text.into_iter().flat_map(|t| t.split(',')).filter(|t| !t.is_empty()).map(str::to_owned).collect()
@@ -183,7 +199,12 @@ impl Filters {
 
 fn equals(call: &Call, item: &Item<'_>, name: &str, value: &str) -> bool {
     let server = item.server;
-    let truth = |b: bool| matches!((b, value.to_lowercase().as_str()), (true, "true" | "1" | "t" | "yes" | "on") | (false, "false" | "0" | "f" | "no" | "off" | ""));
+    let truth = |b: bool| {
+        matches!(
+            (b, value.to_lowercase().as_str()),
+            (true, "true" | "1" | "t" | "yes" | "on") | (false, "false" | "0" | "f" | "no" | "off" | "")
+        )
+    };
     match name {
         "image" => server.image_id.as_deref() == Some(value),
         "flavor" => server.flavor.id == value,
@@ -213,7 +234,9 @@ fn sort(call: &Call, items: &mut [Item<'_>]) -> Result<(), Fault> {
         let down = match directions.next() {
             None | Some("desc") => true,
             Some("asc") => false,
-            Some(other) => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_dir. Value: {other}."))),
+            Some(other) => {
+                return Err(Fault::Invalid(format!("Invalid input for query parameters sort_dir. Value: {other}.")));
+            }
         };
         if items.first().is_some_and(|item| field(item, key).is_none()) {
             return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}.")));
@@ -257,7 +280,9 @@ fn field(item: &Item<'_>, key: &str) -> Option<String> {
         "availability_zone" => server.availability_zone.clone().unwrap_or_default(),
         "access_ip_v4" => server.access_ipv4.clone(),
         "access_ip_v6" => server.access_ipv6.clone(),
-        "root_device_name" | "host" | "node" | "deleted" | "auto_disk_config" | "progress" | "terminated_at" => String::new(),
+        "root_device_name" | "host" | "node" | "deleted" | "auto_disk_config" | "progress" | "terminated_at" => {
+            String::new()
+        }
         _ => return None,
     })
 }

@@ -56,7 +56,8 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     let (id, request) = (call.param("id"), call.param("request"));
     super::find(&view, id)?;
     let action = call.snapshot.find::<ServerAction>(Index::Owner, id).find(|action| action.request_id == request);
-    let action = action.ok_or_else(|| missing(format!("Action for request_id {request} on instance {id} not found")))?;
+    let action =
+        action.ok_or_else(|| missing(format!("Action for request_id {request} on instance {id} not found")))?;
     let mut out = show_action(&call, &action);
     if call.version >= (2, 51) || call.who()?.is_admin() {
         out["events"] = json!([]);

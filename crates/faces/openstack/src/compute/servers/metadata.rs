@@ -37,7 +37,10 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"meta": {key: value}})))
 }
 
-async fn change(call: &Call, edit: impl Fn(&mut BTreeMap<String, String>) -> Result<(), Fault>) -> Result<Server, Fault> {
+async fn change(
+    call: &Call,
+    edit: impl Fn(&mut BTreeMap<String, String>) -> Result<(), Fault>,
+) -> Result<Server, Fault> {
     act(call, "", WHEN, |server, _| {
         edit(&mut server.metadata)?;
         requests::check_metadata(call, &server.metadata)

@@ -15,9 +15,9 @@ use crate::compute::fault::referred;
 pub fn resolve(call: &Call, view: &View<'_>, asked: Option<&Value>) -> Result<Vec<NicRequest>, Fault> {
     let words = call.version >= (2, 37);
     match asked.filter(|value| !value.is_null()) {
-        None if words => Err(Fault::Invalid(
-            "Invalid input for field/attribute server. 'networks' is a required property".into(),
-        )),
+        None if words => {
+            Err(Fault::Invalid("Invalid input for field/attribute server. 'networks' is a required property".into()))
+        }
         None => automatic(view, false),
         Some(Value::String(word)) if words && word == "auto" => automatic(view, true),
         Some(Value::String(word)) if words && word == "none" => Ok(Vec::new()),
@@ -51,9 +51,9 @@ fn automatic(view: &View<'_>, needed: bool) -> Result<Vec<NicRequest>, Fault> {
             needs_subnet(view, &network)?;
             Ok(vec![NicRequest { network_id: Some(network.id.clone()), ..NicRequest::default() }])
         }
-        (Some(_), Some(_)) => Err(Fault::Conflict(
-            "Multiple possible networks found, use a Network ID to be more specific.".into(),
-        )),
+        (Some(_), Some(_)) => {
+            Err(Fault::Conflict("Multiple possible networks found, use a Network ID to be more specific.".into()))
+        }
     }
 }
 
@@ -107,10 +107,7 @@ pub fn network<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, Network>, Faul
 fn needs_subnet(view: &View<'_>, network: &Network) -> Result<(), Fault> {
     match view.snapshot.find::<Subnet>(Index::Network, &network.id).next() {
         Some(_) => Ok(()),
-        None => Err(Fault::Invalid(format!(
-            "Network {} requires a subnet in order to boot instances on.",
-            network.id
-        ))),
+        None => Err(Fault::Invalid(format!("Network {} requires a subnet in order to boot instances on.", network.id))),
     }
 }
 
@@ -122,7 +119,10 @@ pub fn address(view: &View<'_>, network: &Network, text: &str) -> Result<IpAddr,
     }
     let held = |port: Entry<'_, Port>| port.fixed_ips.iter().any(|fixed| fixed.ip == ip);
     if view.snapshot.find::<Port>(Index::Network, &network.id).any(held) {
-        return Err(Fault::Invalid(format!("Fixed IP address {ip} is already in use on instance or network {}.", network.id)));
+        return Err(Fault::Invalid(format!(
+            "Fixed IP address {ip} is already in use on instance or network {}.",
+            network.id
+        )));
     }
     Ok(ip)
 }

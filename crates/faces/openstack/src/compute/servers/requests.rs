@@ -142,7 +142,8 @@ fn refuse_what_is_not_built(fields: &Fields<'_>) -> Result<(), Fault> {
         return Err(Fault::Invalid("Block Device Mapping is Invalid: volumes are not supported by this cloud.".into()));
     }
     let Some(devices) = fields.get("block_device_mapping_v2") else { return Ok(()) };
-    let devices = devices.as_array().ok_or_else(|| bad("block_device_mapping_v2", devices, "It is not of type 'array'"))?;
+    let devices =
+        devices.as_array().ok_or_else(|| bad("block_device_mapping_v2", devices, "It is not of type 'array'"))?;
     for device in devices {
         let text = |field: &str| device[field].as_str().unwrap_or("");
         let local = text("source_type") == "image" && text("destination_type") == "local";
@@ -340,7 +341,11 @@ pub fn hostname(call: &Call, text: &str) -> Result<String, Fault> {
         (1..=63).contains(&part.len()) && part.chars().all(fine) && !part.starts_with('-') && !part.ends_with('-')
     };
     let fine = if call.version >= (2, 94) { text.split('.').all(label) } else { label(text) };
-    if fine { Ok(text.to_owned()) } else { Err(bad("hostname", &Value::from(text), "It does not match the format 'fqdn'")) }
+    if fine {
+        Ok(text.to_owned())
+    } else {
+        Err(bad("hostname", &Value::from(text), "It does not match the format 'fqdn'"))
+    }
 }
 
 /// A hostname made from a server's name.
@@ -375,7 +380,8 @@ fn hints(view: &View<'_>, body: &Value) -> Result<Option<String>, Fault> {
     let hints = body.get("os:scheduler_hints").or_else(|| body.get("OS-SCH-HNT:scheduler_hints"));
     let Some(hints) = hints.filter(|hints| !hints.is_null()) else { return Ok(None) };
     let hints = Fields::new("os:scheduler_hints", hints)?;
-    for name in ["same_host", "different_host", "query", "build_near_host_ip", "cidr", "target_cell", "different_cell"] {
+    for name in ["same_host", "different_host", "query", "build_near_host_ip", "cidr", "target_cell", "different_cell"]
+    {
         if hints.get(name).is_some() {
             return Err(not_built(&format!("The scheduler hint '{name}'")));
         }

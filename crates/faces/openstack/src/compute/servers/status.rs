@@ -120,7 +120,9 @@ fn launched(server: &Server, vm: Option<&Vm>) -> State {
         VmPhase::Paused if !server.power => ("PAUSED", "paused", Some("powering-off")),
         VmPhase::Paused if server.paused => ("PAUSED", "paused", None),
         VmPhase::Paused => ("PAUSED", "paused", Some("unpausing")),
-        VmPhase::Stopped | VmPhase::Starting | VmPhase::Gone if server.power => ("SHUTOFF", "stopped", Some("powering-on")),
+        VmPhase::Stopped | VmPhase::Starting | VmPhase::Gone if server.power => {
+            ("SHUTOFF", "stopped", Some("powering-on"))
+        }
         VmPhase::Stopped | VmPhase::Starting | VmPhase::Gone => ("SHUTOFF", "stopped", None),
         // The host does not answer: what was wanted last is the best guess, and no power state says so.
         VmPhase::Unknown if server.power => ("ACTIVE", "active", None),

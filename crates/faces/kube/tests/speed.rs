@@ -1,0 +1,39 @@
+//! How much CPU a request costs. Run with optimisation: `cargo test --release -p face-kube --test speed -- --ignored --nocapture`.
+
+mod common;
+
+use common::{World, pod};
+use http::Method;
+use serde_json::Value;
+
+#[tokio::test]
+#[ignore = "measures"]
+async fn cost() {
+    let world = World::new().await;
+    const N: u32 = 3000;
+    world.post("/api/v1/namespaces/default/pods?dryRun=All", pod("warm")).await;
+    let snapshot = world.store.snapshot();
+    let quota = snapshot.all::<model::Quota>().find(|q| q.project_id == world.cluster.project_id).unwrap();
+    let mut change = model::Change::new();
+    change.edit(quota, |q| {
+        q.limits.insert("cores".into(), None);
+        q.limits.insert("ram".into(), None);
+    });
+    world.store.commit(&change).await.unwrap();
+    let start = std::time::Instant::now();
+    for i in 0..N {
+        assert_eq!(world.post("/api/v1/namespaces/default/pods", pod(&format!("p{i}"))).await.0, 201);
+    }
+    println!("create pod: {:?}", start.elapsed() / N);
+    let start = std::time::Instant::now();
+    for i in 0..N {
+        let path = format!("/api/v1/namespaces/default/pods/p{i}");
+        let request = world.request(Method::GET, &path, "application/json", &Value::Null);
+        assert_eq!(world.raw(request).await.0, 200);
+    }
+    println!("get pod: {:?}", start.elapsed() / N);
+    let start = std::time::Instant::now();
+    let request = world.request(Method::GET, "/api/v1/pods", "application/json", &Value::Null);
+    let (_, _, bytes) = world.raw(request).await;
+    println!("list {N} pods, {} bytes: {:?}", bytes.len(), start.elapsed());
+}

@@ -1,0 +1,275 @@
+//! The bytes of an image, streamed both ways: memory is bounded by a few chunks, whatever the image's size.
+
+use std::io::SeekFrom;
+
+use axum::body::Body;
+use blob::{BlobFault, Digest, Writer};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use model::{Change, Fault, Image, ImageStatus};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::mpsc;
+
+use super::fault::refusal;
+use super::inspect::{self, Found};
+use super::{access, view};
+use crate::call::{Call, Reply};
+
+/// The largest image: Glance's own limit, 1 TiB.
+const MAX_SIZE: u64 = 1 << 40;
+/// Chunks between the network and the disk.
+const AHEAD: usize = 4;
+const CHUNK: u64 = 256 << 10;
+
+/// `PUT /v2/images/{image_id}/file`
+pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
+    check_type(&call)?;
+    let expected = announced(&call)?;
+    let body = call.take_body();
+    let (who, id) = (call.who()?, call.param("image_id"));
+    ready(&*access::own(&call.snapshot, who, id, "upload_image")?)?;
+
+    let writer = call.cloud.blobs.writer(MAX_SIZE).map_err(blob_fault)?;
+    let (digest, found) = receive(writer, body).await?;
+    if expected.is_some_and(|size| size != digest.size) {
+        return Err(Fault::Invalid(format!("{} bytes came instead of those announced.", digest.size)));
+    }
+    if found.depends {
+        return Err(Fault::MediaType("Image failed safety checks: it refers to other files".into()));
+    }
+    call.cloud
+        .store
+        .transact(|snapshot| {
+            let entry = access::own(snapshot, who, id, "upload_image").map_err(|fault| match fault {
+                Fault::NotFound { .. } => Fault::Expired(format!(
+                    "Image {id} could not be found after upload. The image may have been deleted during the upload."
+                )),
+                other => other,
+            })?;
+            ready(&entry)?;
+            let mut change = Change::new();
+            change.edit(entry, |image| {
+                image.updated_at = call.now;
+                fill(image, &digest, &found);
+            });
+            Ok((change, ()))
+        })
+        .await?;
+    Ok(Reply::empty(204))
+}
+
+/// The bytes become the image's.
+fn fill(image: &mut Image, digest: &Digest, found: &Found) {
+    let bare = image.container_format.as_deref() == Some("bare");
+    image.status = ImageStatus::Active;
+    image.blob = Some(digest.sha256.clone());
+    image.size = Some(digest.size);
+    image.checksum = Some(digest.md5.clone());
+    image.os_hash_value = Some(digest.sha512.clone());
+    image.virtual_size = match image.disk_format.as_deref() {
+        Some("raw") if bare => Some(digest.size),
+        Some("qcow2") if bare => found.virtual_size,
+        _ => None,
+    };
+}
+
+fn check_type(call: &Call) -> Result<(), Fault> {
+    let content_type = call.headers.get(http::header::CONTENT_TYPE).and_then(|c| c.to_str().ok()).unwrap_or("");
+    if content_type.split(';').next().unwrap_or_default().trim() == "application/octet-stream" {
+        return Ok(());
+    }
+    Err(Fault::MediaType(format!("Invalid content type {content_type}")))
+}
+
+/// The size that the client says the bytes will have.
+fn announced(call: &Call) -> Result<Option<u64>, Fault> {
+    let Some(size) = call.headers.get("x-openstack-image-size") else { return Ok(None) };
+    let size = size.to_str().ok().and_then(|s| s.trim().parse().ok());
+    let size: u64 = size.ok_or_else(|| Fault::invalid("Invalid or missing image size in request headers."))?;
+    if size > MAX_SIZE {
+        return Err(too_large());
+    }
+    Ok(Some(size))
+}
+
+fn too_large() -> Fault {
+    Fault::TooLarge(format!("The incoming image is too large: Image exceeds the size of {MAX_SIZE} bytes"))
+}
+
+/// The image can take bytes: it waits for them, and its formats are known.
+fn ready(image: &Image) -> Result<(), Fault> {
+    if image.status != ImageStatus::Queued {
+        let status = view::status(image.status);
+        return Err(Fault::Conflict(format!("Image status transition from {status} to saving is not allowed")));
+    }
+    match (&image.disk_format, &image.container_format) {
+        (Some(_), Some(_)) => Ok(()),
+        (None, Some(_)) => Err(Fault::invalid("Property disk_format must be set prior to saving data.")),
+        (Some(_), None) => Err(Fault::invalid("Property container_format must be set prior to saving data.")),
+        (None, None) => {
+            Err(Fault::invalid("Properties disk_format, container_format must be set prior to saving data."))
+        }
+    }
+}
+
+fn blob_fault(fault: BlobFault) -> Fault {
+    match fault {
+        BlobFault::TooLarge(_) => too_large(),
+        BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Fault::TooLarge("Image storage media is full: There is not enough disk space on the image storage media.".into())
+        }
+        other => Fault::Internal(other.to_string()),
+    }
+}
+
+/// Writes a body to the disk on a thread that may block, and returns when all of it is durable.
+async fn receive(writer: Writer, mut body: Body) -> Result<(Digest, Found), Fault> {
+    let (chunks, received) = mpsc::channel(AHEAD);
+    let write = tokio::task::spawn_blocking(move || write(writer, received));
+    loop {
+        let frame = match body.frame().await {
+            None => break,
+            Some(Ok(frame)) => frame,
+            // Dropping the channel without an end drops what was written.
+            Some(Err(e)) => return Err(Fault::Invalid(format!("The body could not be read: {e}"))),
+        };
+        if let Ok(data) = frame.into_data()
+            && chunks.send(Chunk::Data(data)).await.is_err()
+        {
+            break;
+        }
+    }
+    let _ = chunks.send(Chunk::End).await;
+    drop(chunks);
+    let written = write.await.map_err(|e| Fault::Internal(format!("writing an image: {e}")))?;
+    written.map_err(blob_fault)?.ok_or_else(|| Fault::Internal("an upload ended without an end".into()))
+}
+
+enum Chunk {
+    Data(Bytes),
+    End,
+}
+
+/// `None`: the sender went away before the end.
+fn write(mut writer: Writer, mut chunks: mpsc::Receiver<Chunk>) -> Result<Option<(Digest, Found)>, BlobFault> {
+    let mut header = Vec::with_capacity(inspect::HEADER);
+    while let Some(chunk) = chunks.blocking_recv() {
+        match chunk {
+            Chunk::Data(data) => {
+                let missing = inspect::HEADER - header.len();
+                header.extend_from_slice(&data[..data.len().min(missing)]);
+                writer.write(&data)?;
+            }
+            Chunk::End => return Ok(Some((writer.finish()?, inspect::look(&header)))),
+        }
+    }
+    Ok(None)
+}
+
+/// `GET /v2/images/{image_id}/file`
+pub async fn download(call: Call) -> Result<Reply, Fault> {
+    let who = call.who()?;
+    let image = access::find(&call.snapshot, who, call.param("image_id"))?;
+    if image.status == ImageStatus::Deactivated && !who.is_admin() {
+        let text = "The requested image has been deactivated. Image data download is forbidden.";
+        return Err(Fault::Forbidden(text.into()));
+    }
+    let (Some(blob), Some(size)) = (&image.blob, image.size) else { return Ok(Reply::empty(204)) };
+    let header = |name: http::HeaderName| call.headers.get(name).map(|h| h.to_str().unwrap_or("?"));
+    let range = match header(http::header::RANGE).map(|text| range(text, size)) {
+        None => None,
+        Some(Ok(range)) => Some(range),
+        Some(Err(Unfit::Many)) => {
+            return Err(Fault::invalid("Requests with multiple ranges are not supported in Glance. You may make \
+                                       multiple single-range requests instead."));
+        }
+        Some(Err(Unfit::Outside(text))) => {
+            return Ok(refusal(416, &text, header(http::header::ACCEPT).unwrap_or("")));
+        }
+    };
+    let (first, length) = range.unwrap_or((0, size));
+    let broken = |e| Fault::Internal(format!("reading blob {blob} of image {}: {e}", image.id));
+    let mut file = tokio::fs::File::open(call.cloud.blobs.path(blob)).await.map_err(broken)?;
+    file.seek(SeekFrom::Start(first)).await.map_err(broken)?;
+
+    let mut reply = Reply::empty(if range.is_some() { 206 } else { 200 })
+        .with("content-type", "application/octet-stream")
+        .with("content-length", &length.to_string());
+    if range.is_some() {
+        reply = reply.with("content-range", &format!("bytes {first}-{}/{size}", first + length - 1));
+    }
+    if let Some(checksum) = &image.checksum {
+        reply = reply.with("content-md5", checksum);
+    }
+    reply.body = stream(file, length);
+    Ok(reply)
+}
+
+/// A file's next bytes as a body.
+fn stream(file: tokio::fs::File, length: u64) -> Body {
+    Body::from_stream(futures_util::stream::unfold((file, length), |(mut file, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        let mut buffer = vec![0u8; left.min(CHUNK) as usize];
+        match file.read(&mut buffer).await {
+            Ok(0) => Some((Err(std::io::Error::other("the blob is shorter than it was")), (file, 0))),
+            Ok(n) => {
+                buffer.truncate(n);
+                Some((Ok(Bytes::from(buffer)), (file, left - n as u64)))
+            }
+            Err(e) => Some((Err(e), (file, 0))),
+        }
+    }))
+}
+
+#[derive(Debug, PartialEq)]
+enum Unfit {
+    Many,
+    Outside(String),
+}
+
+/// First byte and length of `bytes=a-b`, `bytes=a-` or `bytes=-n`.
+fn range(text: &str, size: u64) -> Result<(u64, u64), Unfit> {
+    if text.contains(',') {
+        return Err(Unfit::Many);
+    }
+    let invalid = || Unfit::Outside("Invalid Range header.".into());
+    let (first, last) = text.trim().strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or_else(invalid)?;
+    let number = |text: &str| if text.is_empty() { Ok(None) } else { text.parse::<u64>().map(Some).map_err(|_| invalid()) };
+    let (first, last) = match (number(first.trim())?, number(last.trim())?) {
+        (None, None) => return Err(invalid()),
+        (None, Some(tail)) => (size.saturating_sub(tail), None),
+        (Some(first), last) => (first, last),
+    };
+    if last.is_some_and(|last| last < first) {
+        return Err(invalid());
+    }
+    if first >= size {
+        return Err(Unfit::Outside(format!(
+            "Invalid start position in Range header. Start position MUST be in the inclusive range [0, {}].",
+            size.saturating_sub(1)
+        )));
+    }
+    let end = last.map_or(size, |last| last.saturating_add(1).min(size));
+    Ok((first, end - first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!(range("bytes=0-9", 100), Ok((0, 10)));
+        assert_eq!(range("bytes=90-", 100), Ok((90, 10)));
+        assert_eq!(range("bytes=-10", 100), Ok((90, 10)));
+        assert_eq!(range("bytes=-500", 100), Ok((0, 100)));
+        assert_eq!(range("bytes=90-500", 100), Ok((90, 10)));
+        assert_eq!(range("bytes=0-1,4-5", 100), Err(Unfit::Many));
+        for bad in ["bytes=100-", "bytes=-", "bytes=9-1", "lines=0-1", "bytes=a-b", "bytes=-0"] {
+            assert!(matches!(range(bad, 100), Err(Unfit::Outside(_))), "{bad}");
+        }
+        assert!(range("bytes=0-0", 0).is_err());
+    }
+}
