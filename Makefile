@@ -17,7 +17,10 @@ BRAID_DIR ?= /var/lib/braid
 PATH := $(HOME)/.cargo/bin:$(PATH)
 export PATH
 
-.PHONY: up test lint bench acceptance docs down clean setup images
+help:
+	@sed -n '2,12s/^# \{0,1\}//p' Makefile
+
+.PHONY: help up test lint bench acceptance docs down clean setup images
 
 setup:
 	@scripts/setup

@@ -196,7 +196,10 @@ async fn container(
     put(wanted, prepared);
     let pods = &agent.drivers().pod;
     if let Err(why) = pods.ensure_image(wanted, name).await {
-        waiting.insert(name.into(), Waiting::new("ErrImagePull", why.to_string()));
+        // The driver's words begin with Kubernetes' name for what went wrong.
+        let words = why.to_string();
+        let reason = words.split(':').next().filter(|r| r.chars().all(char::is_alphanumeric)).unwrap_or("ErrImagePull");
+        waiting.insert(name.into(), Waiting::new(reason, words.as_str()));
         return;
     }
     if let Err(why) = pods.ensure_container(wanted, name).await {

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use axum::extract::{Path, State};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::Router;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use model::{Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Vm};
 use serde_json::{Value, json};
@@ -56,7 +57,7 @@ async fn ready(State(about): State<Arc<About>>) -> (StatusCode, String) {
     }
 }
 
-async fn status(State(about): State<Arc<About>>) -> Json<Value> {
+async fn status(State(about): State<Arc<About>>) -> Response {
     let snapshot = about.store.snapshot();
     let hosts: Vec<Value> = snapshot
         .all::<Host>()
@@ -81,7 +82,7 @@ async fn status(State(about): State<Arc<About>>) -> Json<Value> {
     let healthy = store["ok"] == true
         && hosts.iter().all(|h| h["parts"].as_array().is_some_and(|p| p.iter().all(|p| p["ok"] == true)));
     let count = |kind: Kind| snapshot.rows().filter(|row| row.key.kind == kind).count();
-    Json(json!({
+    json_response(StatusCode::OK, json!({
         "healthy": healthy,
         "url": format!("https://{}", about.authority),
         "version": env!("CARGO_PKG_VERSION"),
@@ -100,13 +101,18 @@ async fn status(State(about): State<Arc<About>>) -> Json<Value> {
     }))
 }
 
+/// JSON with a status.
+pub fn json_response(status: StatusCode, value: Value) -> Response {
+    (status, [("content-type", "application/json")], value.to_string()).into_response()
+}
+
 fn resident_mib() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
     line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-async fn explain(State(about): State<Arc<About>>, Path((kind, name)): Path<(String, String)>) -> (StatusCode, Json<Value>) {
+async fn explain(State(about): State<Arc<About>>, Path((kind, name)): Path<(String, String)>) -> Response {
     let snapshot = about.store.snapshot();
     let found = match kind.as_str() {
         "server" | "vm" => servers(&snapshot, &name),
@@ -115,13 +121,13 @@ async fn explain(State(about): State<Arc<About>>, Path((kind, name)): Path<(Stri
         "host" | "node" => hosts(&snapshot, &name),
         _ => {
             let text = format!("braid explains server, pod, port and host; not '{kind}'");
-            return (StatusCode::BAD_REQUEST, Json(json!({"error": text})));
+            return json_response(StatusCode::BAD_REQUEST, json!({"error": text}));
         }
     };
     if found.is_empty() {
-        return (StatusCode::NOT_FOUND, Json(json!({"error": format!("there is no {kind} '{name}'")})));
+        return json_response(StatusCode::NOT_FOUND, json!({"error": format!("there is no {kind} '{name}'")}));
     }
-    (StatusCode::OK, Json(json!({"things": found})))
+    json_response(StatusCode::OK, json!({"things": found}))
 }
 
 fn thing(name: String, key: &Key, lines: Vec<String>) -> Value {

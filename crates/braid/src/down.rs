@@ -90,5 +90,5 @@ async fn purge(dir: &Dir) -> Result<(), Problem> {
         dir: dir.join("net"),
         metadata: none,
     });
-    net.purge().await.map_err(words)
+    net.map_err(words)?.purge().await.map_err(words)
 }

@@ -47,7 +47,7 @@ impl Faces {
 }
 
 fn root() -> impl IntoResponse {
-    axum::Json(serde_json::json!({
+    crate::control::json_response(http::StatusCode::OK, serde_json::json!({
         "name": "braid", "version": env!("CARGO_PKG_VERSION"),
         "services": ["/identity", "/compute", "/placement", "/network", "/image", "/clusters/<id>", "/v2/"],
     }))
@@ -91,7 +91,13 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router
 }
 
 /// The client's certificate, which TLS has verified, if it showed one.
-fn peer(connection: &rustls::ServerConnection) -> Option<gate::PeerCertificate> {
+fn peer(connection: &rustls::ServerConnection) -> Option<face_kube::ClientCertificate> {
     let der = connection.peer_certificates()?.first()?;
-    gate::PeerCertificate::parse(der)
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(str::to_owned);
+    let subject = certificate.subject();
+    Some(face_kube::ClientCertificate {
+        common_name: subject.iter_common_name().next().and_then(text)?,
+        organizations: subject.iter_organization().filter_map(text).collect(),
+    })
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent::{Agent, Drivers};
+use agent::Agent;
 use clap::{Args, ValueEnum};
 use gate::Gate;
 use model::{Change, Host, Time};
@@ -143,6 +143,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
         made,
     );
     host::serve(&dir, &agent)?;
+    let registry = face_registry::Registry::new(store.clone(), blobs.clone(), gate.clone());
     let faces = Faces {
         openstack: face_openstack::router(face_openstack::Cloud {
             store: store.clone(),
@@ -153,12 +154,12 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
             streams: Arc::new(streams::Streams),
         }),
         kube: face_kube::router(face_kube::Kube::new(store.clone(), gate.clone())),
-        registry: face_registry::router(face_registry::Registry::new(store.clone(), blobs.clone(), gate.clone())),
+        registry: face_registry::router(registry.clone()),
     };
     tokio::spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(crate::planner::run(store.clone()));
     tokio::spawn(agent.run());
-    images::import(&store, &blobs, &args.images).await?;
+    images::import(&store, &blobs, &registry, &args.images).await?;
 
     let ms = started.elapsed().as_millis();
     let _ = about.ready_ms.set(ms);

@@ -30,7 +30,7 @@ pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
     let mut seeds: BTreeSet<&str> =
         snapshot.find::<Port>(Index::Host, host).map(|port| port.value.network_id.as_str()).collect();
     // The only host there is answers for every router's own address, with or without ports behind it.
-    if snapshot.all::<Host>().filter(|h| h.value.name != host).next().is_none() {
+    if !snapshot.all::<Host>().any(|h| h.value.name != host) {
         seeds.extend(snapshot.all::<Router>().filter(|r| r.value.gateway.is_some()).filter_map(|router| {
             let mut joined = snapshot.find::<Port>(Index::Owner, &router.value.id);
             joined.find(|p| p.value.device_owner == INTERFACE).map(|p| p.value.network_id.as_str())

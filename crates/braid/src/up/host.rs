@@ -47,6 +47,8 @@ pub fn drivers(args: &UpArgs, dir: &Dir, store: &Store, authority: &str) -> Resu
         dir: dir.join("net"),
         metadata: answers,
     });
+    let port = authority.rsplit(':').next().and_then(|port| port.parse().ok());
+    let net = net.map_err(|e| Problem::words(e.to_string()))?.host_ports(port.into_iter().collect());
     let accel = args.accel.map(|accel| match accel {
         Accel::Kvm => driver_qemu::Accel::Kvm,
         Accel::Tcg => driver_qemu::Accel::Tcg,

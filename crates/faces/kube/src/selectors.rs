@@ -195,7 +195,7 @@ impl FieldSelector {
                 }
                 Value::Null => wanted.is_empty(),
                 Value::Object(_) => value["component"].as_str().unwrap_or("") == wanted,
-                other => other.to_string() == *wanted,
+                other => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| *other == wanted),
             };
             found == *equal
         })

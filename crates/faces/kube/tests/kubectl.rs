@@ -1,5 +1,7 @@
 //! The referee: the real kubectl against this face over TLS on the loopback.
 
+#![allow(clippy::print_stdout, reason = "what it did is shown when it fails or measures")]
+
 mod common;
 
 use std::process::Stdio;
@@ -12,6 +14,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+/// The kubectl to test with; another version than the installed one by the variable KUBECTL.
+fn kubectl() -> String {
+    std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned())
+}
+
 struct Referee {
     world: World,
     url: String,
@@ -21,7 +28,7 @@ struct Referee {
 impl Referee {
     /// `None` where there is no kubectl.
     async fn new() -> Option<Self> {
-        Command::new("kubectl").arg("version").arg("--client").stdout(Stdio::null()).status().await.ok()?;
+        Command::new(kubectl()).arg("version").arg("--client").stdout(Stdio::null()).status().await.ok()?;
         let world = World::new().await;
         let _ = rustls::crypto::ring::default_provider().install_default();
         let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -51,7 +58,7 @@ impl Referee {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(kubectl());
         command
             .args(["--server", &self.url, "--insecure-skip-tls-verify", "--token", &self.world.token])
             .args(line.split_whitespace())

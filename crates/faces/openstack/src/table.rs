@@ -198,7 +198,8 @@ impl Face {
         let public = endpoint.is_some_and(|e| e.access == Access::Public);
         let principal = if public { None } else { Some(self.principal(token.as_deref()).await?) };
         let Some(endpoint) = endpoint else {
-            if all.is_empty() {
+            // What ends in a slash names nothing that could be changed: `DELETE /flavors/` is a missing id.
+            if all.is_empty() || trimmed.len() < rest.len() {
                 return Err(no_route());
             }
             return Err(Fault::MethodNotAllowed(format!("The method {method} is not allowed for this resource.")));

@@ -31,7 +31,8 @@ async fn versions_need_no_token() {
     let h = Harness::new().await;
     for path in ["/compute", "/compute/"] {
         let (status, headers, body) = h.call("GET", path, "", Value::Null).await;
-        assert_eq!((status, &body["versions"][0]["id"]), (200, &json!("v2.1")));
+        assert_eq!((status, &body["versions"][0]["id"]), (200, &json!("v2.0")));
+        assert_eq!(body["versions"][1]["id"], "v2.1");
         assert!(headers.contains_key("x-compute-request-id"));
     }
     let (_, _, body) = h.ok("GET", "/compute/v2.1/", "", Value::Null).await;
@@ -39,6 +40,8 @@ async fn versions_need_no_token() {
     let (_, _, body) = h.ok("GET", "/placement/", "", Value::Null).await;
     assert_eq!(body["versions"][0]["max_version"], "1.39");
     assert_eq!(h.call("GET", "/compute/v2.1/servers", "", Value::Null).await.0, 401);
+    h.ok("GET", "/compute/v2/servers", &h.demo, Value::Null).await;
+    assert_eq!(h.call("DELETE", "/compute/v2.1/os-keypairs/", &h.demo, Value::Null).await.0, 404);
 }
 
 #[tokio::test]
@@ -114,8 +117,11 @@ async fn keypairs() {
     }
     let (status, body) = at(&h, "2.92", "POST", &path, &h.demo, json!({"keypair": {"name": "new"}})).await;
     assert_eq!(status, 400, "{body}");
+    let asked = json!({"keypair": {"name": "windows", "type": "x509"}});
+    let (status, body) = at(&h, "2.2", "POST", &path, &h.demo, asked).await;
+    assert_eq!((status, &body["keypair"]["type"]), (201, &json!("x509")));
     let (_, _, list) = h.ok("GET", &path, &h.demo, Value::Null).await;
-    assert_eq!(list["keypairs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(list["keypairs"].as_array().map(Vec::len), Some(3));
     let (_, _, one) = h.ok("GET", &format!("{path}/mine"), &h.demo, Value::Null).await;
     assert_eq!(
         keys(&one["keypair"]),

@@ -78,6 +78,13 @@ async fn a_router_lives() {
     assert_eq!((text(&port["device_owner"]), text(&port["status"])), ("network:router_interface", "ACTIVE"));
     assert_eq!(port["fixed_ips"][0]["ip_address"], "10.0.0.1");
 
+    let path = format!("ports/{}", text(&port["id"]));
+    let fixed = |subnet: &str, ip: &str| json!({"port": {"fixed_ips": [{"subnet_id": subnet, "ip_address": ip}]}});
+    assert_eq!(world.call("PUT", &path, fixed(&subnet, "10.0.0.9")).await.0, 200);
+    assert_eq!(world.call("PUT", &path, fixed(&subnet, "10.0.0.1")).await.0, 200);
+    assert_eq!(world.call("PUT", &path, json!({"port": {"fixed_ips": []}})).await.0, 400);
+    assert_eq!(world.call("PUT", &path, json!({"port": {"device_id": ""}})).await.0, 400);
+
     let add = format!("routers/{router}/add_router_interface");
     for (body, expected) in [
         (json!({}), (400, "BadRequest")),
@@ -188,6 +195,10 @@ async fn floating_ips_that_cannot_be() {
     assert_eq!(world.refused("PUT", &path, body).await, (400, "BadRequest".into()));
     let snapshot = world.cloud.cloud.store.snapshot();
     assert_eq!(snapshot.all::<model::FloatingIp>().count(), 1, "what was refused left nothing behind");
+    // A floating IP that leads nowhere does not keep its network.
+    let network = format!("{V}/networks/{}", world.external);
+    assert_eq!(world.cloud.call("DELETE", &network, &world.cloud.admin, Value::Null).await.0, 204);
+    assert_eq!(world.call("GET", &path, Value::Null).await.0, 404);
 }
 
 #[tokio::test]

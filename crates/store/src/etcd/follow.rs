@@ -82,11 +82,14 @@ impl Shared {
             match self.watch(&mut at).await {
                 End::Compacted => {
                     tracing::warn!("etcd has compacted what came after revision {at}; loading everything anew");
+                    // Before, so that nobody takes his own commit in the new book for somebody else's; behind, for those
+                    // that began meanwhile.
                     self.pending.missed();
                     match self.load().await {
                         Ok(revision) => at = revision,
                         Err(fault) => tracing::warn!("loading from etcd: {fault}"),
                     }
+                    self.pending.missed();
                 }
                 End::Lost(text) => tracing::warn!("etcd's watch ended, trying again: {text}"),
             }

@@ -89,9 +89,11 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     known.extend((call.version >= (2, 10)).then_some("user_id"));
     fields.only(&known)?;
     let name = checked_name(&call, &fields)?;
-    if fields.text("type", 10)?.is_some_and(|kind| kind != "ssh") {
-        return Err(Fault::Invalid("Keypair data is invalid: only keys of type 'ssh' are supported".into()));
-    }
+    let value = fields.get("type").cloned().unwrap_or_else(|| json!("ssh"));
+    let kind = match value.as_str() {
+        Some(kind @ ("ssh" | "x509")) => kind.to_owned(),
+        _ => return Err(bad("type", &value, "It is not one of ['ssh', 'x509']")),
+    };
     let user = user(&call, fields.text("user_id", 255)?)?;
     let (public_key, private_key) = match fields.text("public_key", 16 * 1024)? {
         Some(text) => (text.trim().to_owned(), None),
@@ -101,14 +103,19 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
                 .err()
                 .unwrap_or_else(|| bad("public_key", &Value::Null, "None is not of type 'string'")));
         }
+        None if kind == "x509" => {
+            let pair = keys::generate_certificate(&user)?;
+            (pair.public_key, Some(pair.private_key))
+        }
         None => {
             let pair = keys::generate()?;
             (format!("{} Generated-by-Nova", pair.public_key), Some(pair.private_key))
         }
     };
-    let fingerprint = keys::fingerprint(&public_key)
+    let print = if kind == "x509" { keys::certificate_fingerprint } else { keys::fingerprint };
+    let fingerprint = print(&public_key)
         .ok_or_else(|| Fault::Invalid("Keypair data is invalid: failed to generate fingerprint".into()))?;
-    let pair = Keypair { user_id: user, name, kind: "ssh".into(), public_key, fingerprint, created_at: call.now };
+    let pair = Keypair { user_id: user, name, kind, public_key, fingerprint, created_at: call.now };
     let limit = quotas::limit(&call.snapshot, call.who()?.project_id().unwrap_or(""), "key_pairs");
     call.cloud
         .store

@@ -1,12 +1,14 @@
-//! SSH keys: checking a public one, making a pair. Ed25519 only for new ones, written by hand in OpenSSH's format
-//! (forty lines) because the crates that write it bring a second set of ciphers.
+//! Keys: checking a public one, making a pair. New SSH keys are Ed25519 only, written by hand in OpenSSH's format (forty
+//! lines) because the crates that write it bring a second set of ciphers. X.509 pairs, for Windows, are a certificate.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
 use model::Fault;
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, OtherNameValue, SanType};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use sha1::Sha1;
 
 /// A new pair.
 pub struct Pair {
@@ -39,8 +41,33 @@ pub fn fingerprint(public_key: &str) -> Option<String> {
     {
         return None;
     }
-    let sum: Vec<String> = Md5::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(sum.join(":"))
+    Some(colons(&Md5::digest(&bytes)))
+}
+
+fn colons(sum: &[u8]) -> String {
+    sum.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+}
+
+/// The fingerprint of a certificate in PEM, if it is one: the SHA-1 of its bytes.
+pub fn certificate_fingerprint(pem: &str) -> Option<String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+    pem.parse_x509().ok()?;
+    Some(colons(&Sha1::digest(&pem.contents)))
+}
+
+/// Makes a certificate by which a user can log in to Windows, signed by itself.
+pub fn generate_certificate(user: &str) -> Result<Pair, Fault> {
+    /// Microsoft's universal principal name.
+    const PRINCIPAL_NAME: [u64; 10] = [1, 3, 6, 1, 4, 1, 311, 20, 2, 3];
+    let wrong = |e: rcgen::Error| Fault::Internal(e.to_string());
+    let key = rcgen::KeyPair::generate().map_err(wrong)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, user);
+    params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+    let name = OtherNameValue::Utf8String(format!("{user}@localhost"));
+    params.subject_alt_names.push(SanType::OtherName((PRINCIPAL_NAME.to_vec(), name)));
+    let certificate = params.self_signed(&key).map_err(wrong)?;
+    Ok(Pair { private_key: key.serialize_pem(), public_key: certificate.pem() })
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -102,6 +129,14 @@ mod tests {
         assert_eq!(print.split(':').count(), 16);
         assert!(pair.private_key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA"));
         assert_eq!(fingerprint(&format!("{} ann@home", pair.public_key)), Some(print));
+    }
+
+    #[test]
+    fn certificates() {
+        let pair = generate_certificate("ann").unwrap();
+        assert_eq!(certificate_fingerprint(&pair.public_key).map(|f| f.split(':').count()), Some(20));
+        assert!(pair.private_key.starts_with("-----BEGIN PRIVATE KEY-----"));
+        assert_eq!(certificate_fingerprint("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), None);
     }
 
     #[test]

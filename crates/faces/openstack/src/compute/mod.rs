@@ -42,14 +42,20 @@ pub fn number_of(id: &str) -> u32 {
 pub fn service() -> Service {
     let versions =
         Versions { name: "compute", legacy_header: Some("x-openstack-nova-api-version"), min: (2, 1), max: MAX };
-    let endpoints = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows()];
-    Service {
-        name: "compute",
-        prefix: "/compute",
-        versions: Some(versions),
-        endpoints: endpoints.into_iter().flatten().collect(),
-        render: fault::render,
-    }
+    let tables = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows()];
+    let mut endpoints: Vec<Endpoint> = tables.into_iter().flatten().collect();
+    endpoints.extend(endpoints.iter().filter_map(old_path).collect::<Vec<_>>());
+    endpoints.push(endpoint!(GET "/v2" Public versions::show_old));
+    Service { name: "compute", prefix: "/compute", versions: Some(versions), endpoints, render: fault::render }
+}
+
+/// The same row under `/v2/`, where clients without microversions look.
+fn old_path(row: &Endpoint) -> Option<Endpoint> {
+    let path = row.path.strip_prefix("/v2.1/").filter(|_| row.since <= (2, 1))?;
+    let Endpoint { ref method, access, since, handler, .. } = *row;
+    // Made once for the life of the process, as the literals are.
+    let path: &'static str = format!("/v2/{path}").leak();
+    Some(Endpoint { method: method.clone(), path, access, since, until: (2, 1), handler })
 }
 
 fn server_rows() -> Vec<Endpoint> {

@@ -120,8 +120,7 @@ fn name_and_description(body: &Value) -> Result<(String, String), Fault> {
         let value = fields.required(field)?;
         let text =
             if value.is_null() { "" } else { value.as_str().ok_or_else(|| bad(field, value, "It is not a string"))? };
-        let text = text.trim();
-        if text.is_empty() && field == "name" {
+        if text.trim().is_empty() && field == "name" {
             return Err(Fault::Invalid(format!("Security group {field} cannot be empty.")));
         }
         if text.chars().count() > 255 {

@@ -6,8 +6,7 @@ use model::{Fault, Image, ImageStatus, Visibility};
 use serde_json::Value;
 
 /// Formats of disks that Glance knows. Not all of them boot here, but bytes may be kept in any.
-pub const DISK_FORMATS: &[&str] =
-    &["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"];
+pub const DISK_FORMATS: &[&str] = &["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"];
 
 /// Formats of containers of disks that Glance knows.
 pub const CONTAINER_FORMATS: &[&str] = &["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"];
@@ -191,9 +190,9 @@ fn number(name: &str, value: &Value) -> Result<u64, Fault> {
         Some(n) if n < 0 => {
             Err(Fault::Invalid(format!("Invalid value '{n}' for parameter '{name}': Cannot be a negative value")))
         }
-        _ if value.is_u64() => {
-            Err(Fault::Invalid(format!("Invalid value '{value}' for parameter '{name}': it is larger than {MAX_NUMBER}")))
-        }
+        _ if value.is_u64() => Err(Fault::Invalid(format!(
+            "Invalid value '{value}' for parameter '{name}': it is larger than {MAX_NUMBER}"
+        ))),
         _ => Err(mismatch(format!("{value} is not of type 'integer'"))),
     }
 }

@@ -115,9 +115,9 @@ fn ready(image: &Image) -> Result<(), Fault> {
 fn blob_fault(fault: BlobFault) -> Fault {
     match fault {
         BlobFault::TooLarge(_) => too_large(),
-        BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Fault::TooLarge("Image storage media is full: There is not enough disk space on the image storage media.".into())
-        }
+        BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Fault::TooLarge(
+            "Image storage media is full: There is not enough disk space on the image storage media.".into(),
+        ),
         other => Fault::Internal(other.to_string()),
     }
 }
@@ -180,8 +180,10 @@ pub async fn download(call: Call) -> Result<Reply, Fault> {
         None => None,
         Some(Ok(range)) => Some(range),
         Some(Err(Unfit::Many)) => {
-            return Err(Fault::invalid("Requests with multiple ranges are not supported in Glance. You may make \
-                                       multiple single-range requests instead."));
+            return Err(Fault::invalid(
+                "Requests with multiple ranges are not supported in Glance. You may make \
+                                       multiple single-range requests instead.",
+            ));
         }
         Some(Err(Unfit::Outside(text))) => {
             return Ok(refusal(416, &text, header(http::header::ACCEPT).unwrap_or("")));
@@ -236,7 +238,8 @@ fn range(text: &str, size: u64) -> Result<(u64, u64), Unfit> {
     }
     let invalid = || Unfit::Outside("Invalid Range header.".into());
     let (first, last) = text.trim().strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or_else(invalid)?;
-    let number = |text: &str| if text.is_empty() { Ok(None) } else { text.parse::<u64>().map(Some).map_err(|_| invalid()) };
+    let number =
+        |text: &str| if text.is_empty() { Ok(None) } else { text.parse::<u64>().map(Some).map_err(|_| invalid()) };
     let (first, last) = match (number(first.trim())?, number(last.trim())?) {
         (None, None) => return Err(invalid()),
         (None, Some(tail)) => (size.saturating_sub(tail), None),

@@ -11,9 +11,7 @@ const VERSIONS: &[&str] = &["v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.
 
 fn list(call: &Call) -> Value {
     let links = json!([{"rel": "self", "href": format!("{}/image/v2/", call.base_url())}]);
-    let version = |(i, id): (usize, &&str)| {
-        json!({"id": id, "status": if i == 0 { "CURRENT" } else { "SUPPORTED" }, "links": links})
-    };
+    let version = |(i, id): (usize, &&str)| json!({"id": id, "status": if i == 0 { "CURRENT" } else { "SUPPORTED" }, "links": links});
     json!({"versions": VERSIONS.iter().enumerate().map(version).collect::<Vec<_>>()})
 }
 

@@ -36,10 +36,9 @@ pub fn refusal(status: u16, text: &str, accept: &str) -> Reply {
     let title = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
     let line = format!("{status} {title}");
     match form(accept) {
-        Form::Json => Reply::json(
-            status,
-            &json!({"message": format!("{text}<br /><br />\n\n\n"), "code": line, "title": title}),
-        ),
+        Form::Json => {
+            Reply::json(status, &json!({"message": format!("{text}<br /><br />\n\n\n"), "code": line, "title": title}))
+        }
         Form::Html => {
             let body = format!("{}<br /><br />\n\n\n", escape(text));
             let page = format!(

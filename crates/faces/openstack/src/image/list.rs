@@ -189,10 +189,8 @@ fn amount(name: &str) -> Option<Amount> {
 }
 
 fn bound(name: &str, value: &str, amount: Amount) -> Result<Filter, Fault> {
-    let number: i128 = value
-        .trim()
-        .parse()
-        .map_err(|_| Fault::invalid("Unable to filter on a range with a non-numeric value."))?;
+    let number: i128 =
+        value.trim().parse().map_err(|_| Fault::invalid("Unable to filter on a range with a non-numeric value."))?;
     let holds: fn(i128, i128) -> bool = match name {
         n if n.ends_with("_min") => |found, asked| found >= asked,
         n if n.ends_with("_max") => |found, asked| found <= asked,

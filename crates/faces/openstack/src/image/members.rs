@@ -21,11 +21,7 @@ fn no_member(member: &str, id: &str) -> Fault {
     missing(format!("{member} not found in the member list of the image {id}."))
 }
 
-fn find<'a>(
-    snapshot: &'a model::Snapshot,
-    who: &Principal,
-    id: &str,
-) -> Result<model::Entry<'a, Image>, Fault> {
+fn find<'a>(snapshot: &'a model::Snapshot, who: &Principal, id: &str) -> Result<model::Entry<'a, Image>, Fault> {
     access::find(snapshot, who, id).map_err(|_| missing(format!("Image {id} not found.")))
 }
 
@@ -59,11 +55,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 }
 
 /// Changes the members of a shared image that the caller sees; what `change` answers is shown.
-async fn edit(
-    call: &Call,
-    what: &str,
-    change: impl Fn(&mut Image) -> Result<Value, Fault>,
-) -> Result<Value, Fault> {
+async fn edit(call: &Call, what: &str, change: impl Fn(&mut Image) -> Result<Value, Fault>) -> Result<Value, Fault> {
     let (who, id) = (call.who()?, call.param("image_id"));
     call.cloud
         .store

@@ -25,8 +25,22 @@ mod patch;
 mod schemas;
 mod view;
 
+use std::collections::HashSet;
+
+use model::{Image, OciManifest, Snapshot};
+
 use crate::endpoint;
 use crate::table::Service;
+
+/// The blobs that images and manifests of the registry need, for [`blob::Blobs::sweep`].
+pub fn needed_blobs(snapshot: &Snapshot) -> HashSet<String> {
+    let mut needed: HashSet<String> = snapshot.all::<Image>().filter_map(|image| image.blob.clone()).collect();
+    for manifest in snapshot.all::<OciManifest>() {
+        let digests = std::iter::once(&manifest.value.digest).chain(&manifest.value.refers);
+        needed.extend(digests.filter_map(|digest| digest.strip_prefix("sha256:").map(str::to_owned)));
+    }
+    needed
+}
 
 /// The image service.
 pub fn service() -> Service {

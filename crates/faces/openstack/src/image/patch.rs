@@ -87,9 +87,9 @@ fn operation(raw: &Map<String, Value>, draft: Draft) -> Result<Operation, Fault>
     let (op, path) = match draft {
         Draft::Ten => {
             let available = "It must be one of the following: add, remove, replace.";
-            let op = raw.get("op").ok_or_else(|| {
-                Fault::Invalid(format!("Unable to find `op` in JSON Schema change. {available}"))
-            })?;
+            let op = raw
+                .get("op")
+                .ok_or_else(|| Fault::Invalid(format!("Unable to find `op` in JSON Schema change. {available}")))?;
             let known = OPS.iter().find(|(name, _)| op.as_str() == Some(name));
             let known = known.ok_or_else(|| Fault::Invalid(format!("Invalid operation: `{op}`. {available}")))?;
             let path = raw.get("path").ok_or_else(|| Fault::invalid("Unable to find 'path' in JSON Schema change"))?;
@@ -134,7 +134,8 @@ fn name_of(pointer: &str, op: Op) -> Result<String, Fault> {
     if !escaped {
         return Err(bad("contains \"~\" not part of a recognized escape sequence."));
     }
-    let parts: Vec<String> = rest.split('/').map(|p| p.replace("~1", "/").replace("~0", "~").trim().to_owned()).collect();
+    let parts: Vec<String> =
+        rest.split('/').map(|p| p.replace("~1", "/").replace("~0", "~").trim().to_owned()).collect();
     let depth = if parts[0] == "locations" && op != Op::Replace { 2 } else { 1 };
     if parts.len() != depth || parts[0].is_empty() {
         return Err(Fault::Invalid(format!("Invalid JSON pointer for this resource: '{pointer}'")));

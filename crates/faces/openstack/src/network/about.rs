@@ -224,11 +224,12 @@ fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// `GET /v2.0/agents`: each host has one agent, which does everything there.
+/// `GET /v2.0/agents`: each host has one agent, which does everything there. Others than administrators see none.
 pub async fn agents(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let ask = Ask::read(call, false).await?;
-        let all = ask.snapshot.all::<Host>().map(|host| agent(&ask, host.value)).collect();
+        let all =
+            ask.snapshot.all::<Host>().filter(|_| ask.who.is_admin()).map(|host| agent(&ask, host.value)).collect();
         list::reply(&ask, model::Kind::Host, "agents", AGENT, all)
     })
     .await

@@ -81,7 +81,7 @@ pub fn assign(plan: &Plan, network: &Network, port: &Port, wanted: Option<&[Want
                 pick.exact(&subnets, want)?;
             }
             for want in wanted.iter().filter(|w| w.ip.is_none()) {
-                pick.from_subnet(&subnets, want)?;
+                pick.any_of(&subnets, want)?;
             }
         }
         None => {
@@ -153,7 +153,7 @@ impl Pick<'_> {
         Ok(())
     }
 
-    fn from_subnet(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), Trouble> {
+    fn any_of(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), Trouble> {
         let Some(id) = &want.subnet_id else { return Ok(()) };
         let subnet = self.named(subnets, id)?;
         if is_automatic(subnet) && !ports::is_routers(self.port) {

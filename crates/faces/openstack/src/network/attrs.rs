@@ -106,7 +106,7 @@ impl Body {
     /// Checks the attributes of a creation.
     pub fn post(attrs: &[Attr], one: &str, given: &Value, admin: bool) -> Result<Self, Trouble> {
         let given = object(one, given)?;
-        for attr in attrs.iter().filter(|a| a.required && !given.contains_key(a.name)) {
+        if let Some(attr) = attrs.iter().find(|a| a.required && !given.contains_key(a.name)) {
             return Err(Trouble::http_bad(format!(
                 "Failed to parse request. Required attribute '{}' not specified",
                 attr.name

@@ -95,7 +95,8 @@ fn equals(value: Option<&Value>, wanted: &str) -> bool {
         Some(Value::String(text)) => text == wanted,
         Some(Value::Bool(flag)) => boolean(&Value::from(wanted)) == Some(*flag),
         Some(Value::Array(items)) => items.iter().any(|item| equals(Some(item), wanted)),
-        Some(other) => other.to_string() == wanted,
+        Some(Value::Number(number)) => wanted.parse::<serde_json::Number>().is_ok_and(|wanted| wanted == *number),
+        Some(Value::Object(_)) => false,
     }
 }
 

@@ -80,7 +80,7 @@ pub fn service() -> Service {
         endpoint!(GET "/v2.0" Token about::resources),
         endpoint!(GET "/v2.0/extensions" Token about::extensions),
         endpoint!(GET "/v2.0/extensions/{alias}" Token about::show_extension),
-        endpoint!(GET "/v2.0/agents" Admin about::agents),
+        endpoint!(GET "/v2.0/agents" Reader about::agents),
         endpoint!(GET "/v2.0/agents/{id}" Admin about::show_agent),
         endpoint!(GET "/v2.0/availability_zones" Reader about::zones),
         endpoint!(GET "/v2.0/service-providers" Reader about::providers),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use model::{Cluster, Index, Network, Port, Resource, Router, Subnet, Time};
+use model::{Cluster, FloatingIp, Index, Network, Port, Resource, Router, Subnet, Time};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
@@ -148,6 +148,19 @@ impl Noun for Network {
     }
 
     fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+        // Floating IPs that lead nowhere go with their network, as in Neutron.
+        let idle: Vec<FloatingIp> = plan
+            .rows
+            .find::<FloatingIp>(Index::Network, &value.id)
+            .map(|entry| entry.value.clone())
+            .filter(|fip| fip.port_id.is_none())
+            .collect();
+        for fip in idle {
+            if let Some(port) = plan.get::<Port>(&fip.address_port_id) {
+                plan.remove(&port.key());
+            }
+            plan.remove(&fip.key());
+        }
         let ports: Vec<Port> =
             plan.rows.find::<Port>(Index::Network, &value.id).map(|entry| entry.value.clone()).collect();
         let busy: Vec<&str> = ports.iter().filter(|p| p.device_owner != ports::DHCP).map(|p| p.id.as_str()).collect();
@@ -243,5 +256,5 @@ fn used_by_others(plan: &Plan, network: &Network) -> bool {
 
 fn has_gateways(plan: &Plan, network: &Network) -> bool {
     plan.rows.find::<Router>(Index::Network, &network.id).next().is_some()
-        || plan.rows.find::<model::FloatingIp>(Index::Network, &network.id).next().is_some()
+        || plan.rows.find::<FloatingIp>(Index::Network, &network.id).next().is_some()
 }

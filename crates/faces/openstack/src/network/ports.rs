@@ -1,6 +1,8 @@
 //! `/ports`
 
-use model::{FixedIp, FloatingIp, Index, Network, Port, PortStatus, Router, SecurityGroup, Subnet, Time};
+use std::collections::BTreeSet;
+
+use model::{FixedIp, FloatingIp, Host, Index, Network, Port, PortStatus, Router, SecurityGroup, Subnet, Time};
 use model::{Resource, next_address};
 use serde_json::{Map, Value, json};
 
@@ -42,7 +44,7 @@ const ATTRS: &[Attr] = &[
     free("binding:vnic_type", Is::OneOf(&["normal"])),
     free("binding:profile", Is::ObjectOrNull).admin(),
     free("tags", Is::TextList).once(),
-    Attr { admin_sees: true, ..shown("binding:host_id") },
+    free("binding:host_id", Is::Text(255)).admin(),
     Attr { admin_sees: true, ..shown("binding:vif_type") },
     Attr { admin_sees: true, ..shown("binding:vif_details") },
     shown("dns_assignment"),
@@ -151,7 +153,9 @@ impl Noun for Port {
         let network: Network = plan.need(&value.network_id)?;
         may_set(plan, ask, &network, body, "update")?;
         let structural = ["fixed_ips", "mac_address", "device_id", "device_owner"];
-        if is_services(value) && structural.iter().any(|name| body.has(name)) {
+        // An interface may change its address; what it joins, only its router changes.
+        let fixed = |name: &str| !(value.device_owner == INTERFACE && name == "fixed_ips");
+        if is_services(value) && structural.iter().any(|name| body.has(name) && fixed(name)) {
             return Err(Trouble::bad_request(
                 "port",
                 format!(
@@ -181,7 +185,12 @@ impl Noun for Port {
         check_security(value, body)?;
         if let Some(given) = body.value("fixed_ips") {
             let wanted: Vec<Wanted> = addresses::wanted(given)?;
+            let before = subnets_of(value);
             value.fixed_ips = addresses::assign(plan, &network, value, Some(&wanted))?;
+            if value.device_owner == INTERFACE && subnets_of(value) != before {
+                let message = format!("The subnets of port {} are those that its router joins", value.id);
+                return Err(Trouble::bad_request("port", message));
+            }
             release_floating(plan, value, ask.now);
         }
         Ok(())
@@ -201,6 +210,10 @@ impl Noun for Port {
         release_floating(plan, &value, ask.now);
         Ok(())
     }
+}
+
+fn subnets_of(port: &Port) -> BTreeSet<String> {
+    port.fixed_ips.iter().map(|fixed| fixed.subnet_id.clone()).collect()
 }
 
 fn owns_network(look: &Look<'_>, network: &str) -> bool {
@@ -331,6 +344,9 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     if let Some(profile) = body.value("binding:profile") {
         port.binding_profile = (!profile.is_null()).then(|| profile.clone());
     }
+    if let Some(host) = body.text("binding:host_id") {
+        bind(plan, port, host)?;
+    }
     if let Some(groups) = body.texts("security_groups") {
         for id in &groups {
             let group: SecurityGroup = referred(plan, ask, id)?;
@@ -346,6 +362,22 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     if let Some(options) = body.value("extra_dhcp_opts") {
         set_dhcp_options(&mut port.extra_dhcp_opts, options)?;
     }
+    Ok(())
+}
+
+/// An administrator may plug a port in somewhere by hand; ports of servers and pods are where those are.
+fn bind(plan: &Plan, port: &mut Port, host: String) -> Result<(), Trouble> {
+    if port.host.as_deref().unwrap_or("") == host {
+        return Ok(());
+    }
+    if port.device_owner.starts_with("compute:") || port.device_owner.starts_with("kubernetes:") || is_services(port) {
+        let message = format!("The host of port {} is that of its owner, {}", port.id, port.device_owner);
+        return Err(Trouble::bad_request("port", message));
+    }
+    if !host.is_empty() && plan.rows.get::<Host>(&host).is_none() {
+        return Err(Trouble::invalid(format!("'{host}' is not a host")));
+    }
+    port.host = (!host.is_empty()).then_some(host);
     Ok(())
 }
 

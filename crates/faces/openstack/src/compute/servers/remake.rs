@@ -140,7 +140,7 @@ fn apply(asked: &Rebuild<'_>, server: &mut Server, subject: &Subject<'_>) -> Res
     }
     if let Some(name) = &asked.key_name {
         let key = name.as_deref().map(|name| requests::find_key(&subject.view, name)).transpose()?;
-        server.public_key = key.map(|key| key.public_key.clone());
+        server.public_key = key.and_then(requests::ssh_key);
         server.key_name.clone_from(name);
     }
     Ok(())

@@ -108,7 +108,7 @@ pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
         flavor,
         image_id: image.map(|image| image.id.clone()),
         key_name: key.map(|key| key.value.name.clone()),
-        public_key: key.map(|key| key.public_key.clone()),
+        public_key: key.and_then(ssh_key),
         user_data: fields.base64("user_data", 65535)?,
         metadata: metadata(call, &fields)?,
         tags: tags(&fields)?,
@@ -200,7 +200,7 @@ pub fn boot_image<'a>(view: &View<'a>, value: &Value, flavor: &Flavor) -> Result
         return Err(Fault::Invalid("Flavor's memory is too small for requested image.".into()));
     }
     let (have, need) = (flavor.disk << 30, image.min_disk << 30);
-    let need = need.max(image.size.filter(|_| image.disk_format.as_deref() == Some("raw")).unwrap_or(0));
+    let need = need.max(image.virtual_size.unwrap_or(0));
     if flavor.disk > 0 && have < need {
         return Err(Fault::Invalid(format!(
             "Flavor's disk is too small for requested image. Flavor disk is {have} bytes, minimum size is {need} bytes."
@@ -218,6 +218,11 @@ fn key<'a>(view: &View<'a>, fields: &Fields<'_>) -> Result<Option<Entry<'a, Keyp
 pub fn find_key<'a>(view: &View<'a>, name: &str) -> Result<Entry<'a, Keypair>, Fault> {
     let found = view.snapshot.get::<Keypair>(&format!("{}/{name}", view.who.user_id));
     found.ok_or_else(|| Fault::Invalid("Invalid key_name provided.".into()))
+}
+
+/// The key that a guest lets in by SSH.
+pub fn ssh_key(key: Entry<'_, Keypair>) -> Option<String> {
+    (key.value.kind == "ssh").then(|| key.public_key.clone())
 }
 
 /// Ids of the groups asked for, and their names as given.

@@ -39,8 +39,9 @@ pub fn brief(call: &Call, server: &Server) -> Value {
 pub fn server(call: &Call, snapshot: &Snapshot, server: &Server, extent: Extent) -> Value {
     let state = status::state(snapshot, server);
     let host = status::host(snapshot, server);
-    let mut out = common(call, snapshot, server, &state, host);
     let full = call.version >= (2, 75) || matches!(extent, Extent::Show | Extent::List);
+    let mut out = common(call, snapshot, server, &state, host);
+    out.insert("addresses".into(), addresses(snapshot, server, full));
     if full {
         extended(call, snapshot, server, &state, host, &mut out);
     }
@@ -65,7 +66,6 @@ fn common(call: &Call, snapshot: &Snapshot, server: &Server, state: &State, host
     put("flavor", if call.version >= (2, 47) { flavors::embedded(flavor) } else { flavors::reference(call, flavor) });
     put("created", json!(time(server.created_at)));
     put("updated", json!(time(server.updated_at)));
-    put("addresses", addresses(snapshot, server, true));
     put("accessIPv4", json!(server.access_ipv4));
     put("accessIPv6", json!(server.access_ipv6));
     put("links", links(call, &format!("/servers/{}", server.id)));

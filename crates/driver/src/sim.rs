@@ -1,0 +1,270 @@
+//! A simulated host: VMs, pods and a network that exist in memory alone. It is for the simulator and for `braid up --sim`
+//! and nothing else. It can be told to fail: before an act took effect, or after, so that the caller cannot know.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::hostnet::HostNetwork;
+use model::wanted::{Nic, WantedPod, WantedVm};
+use model::{Time, VmPhase};
+
+use crate::{
+    ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer, SeenPod, SeenVm, SeenWire,
+    StreamRequest, TapSource, VmDriver,
+};
+
+/// When an act fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It works.
+    Well,
+    /// It fails and nothing happened.
+    Before,
+    /// It fails although it happened: the reply was lost.
+    After,
+}
+
+/// Decides the fate of each act, by its name.
+pub type Fates = Box<dyn FnMut(&str) -> Fate + Send>;
+
+/// What exists on the simulated host.
+#[derive(Default)]
+struct Inside {
+    vms: BTreeMap<String, SeenVm>,
+    pods: BTreeMap<String, SeenPod>,
+    network: HostNetwork,
+    fates: Option<Fates>,
+    clock: Option<fn() -> Time>,
+    /// Acts that took effect, for counting.
+    acts: u64,
+}
+
+/// A simulated host; clones are the same host.
+#[derive(Clone, Default)]
+pub struct Host {
+    inside: Arc<Mutex<Inside>>,
+}
+
+impl Host {
+    /// Makes acts fail from now on as the function says.
+    pub fn set_fates(&self, fates: Fates) {
+        self.inside().fates = Some(fates);
+    }
+
+    /// Everything works from now on.
+    pub fn heal(&self) {
+        self.inside().fates = None;
+    }
+
+    /// What time containers say that it is; without it the system's.
+    pub fn set_clock(&self, clock: fn() -> Time) {
+        self.inside().clock = Some(clock);
+    }
+
+    /// The network that was last applied.
+    pub fn network(&self) -> HostNetwork {
+        self.inside().network.clone()
+    }
+
+    /// Acts that took effect so far.
+    pub fn acts(&self) -> u64 {
+        self.inside().acts
+    }
+
+    /// Ids of all VMs and uids of all pods that exist, without a chance to fail.
+    pub fn everything(&self) -> (Vec<String>, Vec<String>) {
+        let inside = self.inside();
+        (inside.vms.keys().cloned().collect(), inside.pods.keys().cloned().collect())
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does an act, or not, or does it and says that it failed.
+    fn act<T>(&self, name: &str, act: impl FnOnce(&mut Inside) -> T) -> Result<T> {
+        let mut inside = self.inside();
+        let fate = inside.fates.as_mut().map_or(Fate::Well, |fates| fates(name));
+        if fate == Fate::Before {
+            return Err(DriverFault::Failed(format!("{name} failed (simulated)")));
+        }
+        let result = act(&mut inside);
+        inside.acts += 1;
+        match fate {
+            Fate::After => Err(DriverFault::Failed(format!("{name} gave no answer (simulated)"))),
+            _ => Ok(result),
+        }
+    }
+}
+
+impl Inside {
+    fn now(&self) -> Time {
+        self.clock.map_or_else(Time::now, |clock| clock())
+    }
+}
+
+fn health(part: &str) -> Health {
+    Health { part: part.into(), problem: String::new(), version: "simulated".into() }
+}
+
+#[async_trait]
+impl TapSource for Host {
+    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd> {
+        Err(DriverFault::Unavailable(format!("the simulated port {} has no device", nic.port_id)))
+    }
+}
+
+#[async_trait]
+impl VmDriver for Host {
+    async fn health(&self) -> Health {
+        health("vms")
+    }
+
+    async fn list(&self) -> Result<Vec<SeenVm>> {
+        self.act("list VMs", |inside| inside.vms.values().cloned().collect())
+    }
+
+    async fn ensure(&self, vm: &WantedVm, _: &dyn TapSource) -> Result<SeenVm> {
+        self.act("ensure VM", |inside| {
+            let phase = match (vm.running, vm.paused) {
+                (false, _) => VmPhase::Stopped,
+                (true, true) => VmPhase::Paused,
+                (true, false) => VmPhase::Running,
+            };
+            let seen = SeenVm {
+                id: vm.id.clone(),
+                phase,
+                message: String::new(),
+                soft_reboots: vm.soft_reboots,
+                hard_reboots: vm.hard_reboots,
+                pid: None,
+            };
+            inside.vms.insert(vm.id.clone(), seen.clone());
+            seen
+        })
+    }
+
+    async fn remove(&self, id: &str, _: bool) -> Result<()> {
+        self.act("remove VM", |inside| {
+            inside.vms.remove(id);
+        })
+    }
+
+    fn console_log(&self, _: &str) -> PathBuf {
+        PathBuf::from("/dev/null")
+    }
+}
+
+#[async_trait]
+impl PodDriver for Host {
+    async fn health(&self) -> Health {
+        health("containers")
+    }
+
+    async fn list(&self) -> Result<Vec<SeenPod>> {
+        self.act("list pods", |inside| inside.pods.values().cloned().collect())
+    }
+
+    async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()> {
+        self.act("ensure sandbox", |inside| {
+            let now = inside.now();
+            inside.pods.entry(pod.uid.clone()).or_insert_with(|| SeenPod {
+                uid: pod.uid.clone(),
+                name: pod.name.clone(),
+                namespace: pod.namespace.clone(),
+                cluster_id: pod.cluster_id.clone(),
+                ready: true,
+                created: Some(now),
+                containers: Vec::new(),
+            });
+        })
+    }
+
+    async fn ensure_image(&self, pod: &WantedPod, container: &str) -> Result<String> {
+        let image = pod.containers.iter().find(|c| c.name == container).map(|c| c.image.clone());
+        self.act("ensure image", |_| image.unwrap_or_default())
+    }
+
+    async fn ensure_container(&self, pod: &WantedPod, container: &str) -> Result<()> {
+        let wanted = pod.containers.iter().find(|c| c.name == container).cloned();
+        self.act("ensure container", |inside| {
+            let started = inside.now();
+            let (Some(wanted), Some(seen)) = (wanted, inside.pods.get_mut(&pod.uid)) else { return };
+            if seen.containers.iter().any(|c| c.name == wanted.name && c.attempt == wanted.attempt) {
+                return;
+            }
+            seen.containers.push(SeenContainer {
+                id: format!("{}-{}-{}", pod.uid, wanted.name, wanted.attempt),
+                name: wanted.name,
+                attempt: wanted.attempt,
+                image: wanted.image.clone(),
+                image_ref: wanted.image,
+                state: ContainerState::Running { started },
+                log_path: PathBuf::from("/dev/null"),
+            });
+        })
+    }
+
+    async fn stop_container(&self, container_id: &str, _: Duration) -> Result<()> {
+        self.act("stop container", |inside| {
+            let finished = inside.now();
+            let containers = inside.pods.values_mut().flat_map(|p| &mut p.containers);
+            for container in containers.filter(|c| c.id == container_id) {
+                if let ContainerState::Running { started } = container.state {
+                    let (reason, message) = (String::new(), String::new());
+                    container.state = ContainerState::Exited { code: 143, reason, message, started, finished };
+                }
+            }
+        })
+    }
+
+    async fn remove(&self, uid: &str, _: Duration) -> Result<()> {
+        self.act("remove pod", |inside| {
+            inside.pods.remove(uid);
+        })
+    }
+
+    async fn exec(&self, container_id: &str, _: &[String], _: Duration) -> Result<ExecOutput> {
+        Err(DriverFault::Refused(format!("nothing runs in the simulated container {container_id}")))
+    }
+
+    async fn stream(&self, _: &StreamRequest) -> Result<String> {
+        Err(DriverFault::Refused("a simulated host has no streams".into()))
+    }
+}
+
+#[async_trait]
+impl NetDriver for Host {
+    async fn health(&self) -> Health {
+        health("network")
+    }
+
+    async fn apply(&self, network: &HostNetwork) -> Result<Vec<SeenWire>> {
+        self.act("apply network", |inside| {
+            inside.network = network.clone();
+            let wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
+            wires.map(|wire| SeenWire { port_id: wire.port_id.clone(), active: wire.up }).collect()
+        })
+    }
+
+    async fn plug(&self, _: &str, _: &Path, _: &str) -> Result<()> {
+        self.act("plug", |_| ())
+    }
+
+    async fn unplug(&self, _: &str) -> Result<()> {
+        self.act("unplug", |_| ())
+    }
+
+    async fn dial(&self, port_id: &str, _: SocketAddr) -> Result<std::net::TcpStream> {
+        Err(DriverFault::Unavailable(format!("nobody answers behind the simulated port {port_id}")))
+    }
+
+    async fn purge(&self) -> Result<()> {
+        self.act("purge", |inside| inside.network = HostNetwork::default())
+    }
+}

@@ -1,0 +1,504 @@
+//! The simulated cloud: hosts with agents, a user, and chance.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use agent::{Agent, Config, Drivers};
+use driver::sim::{Fate, Host as SimHost};
+use model::{
+    Change, Cluster, Domain, Flavor, Host, HostStatus, KubeObject, Network, NicRequest, Project, Quota, SecurityGroup, Server,
+    Snapshot, Subnet, Vm,
+};
+use serde_json::json;
+use store::Store;
+
+use crate::{PLANNERS, now};
+
+pub(crate) const PROJECT: &str = "project-1";
+const NETWORK: &str = "11111111-1111-4111-8111-111111111111";
+const SUBNET: &str = "22222222-2222-4222-8222-222222222222";
+const CLUSTER: &str = "cluster-1";
+const HOSTS: [&str; 3] = ["host-a", "host-b", "host-c"];
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub accepted: u32,
+    pub refused: u32,
+    pub crashes: u32,
+    pub acts: u64,
+    pub revision: u64,
+}
+
+/// The simulated cloud.
+pub struct World {
+    pub(crate) store: Store,
+    pub(crate) machines: Vec<(String, SimHost)>,
+    agents: Vec<Agent>,
+    chance: fastrand::Rng,
+    /// Older snapshots that a planner may still look at.
+    old: Vec<Snapshot>,
+    serial: u32,
+    report: Report,
+    /// Servers that were accepted and not deleted.
+    pub(crate) servers: BTreeSet<String>,
+    pub(crate) pods: BTreeSet<String>,
+}
+
+impl World {
+    pub async fn new(seed: u64) -> Result<Self, String> {
+        let store = Store::memory();
+        store.commit(&first_rows()).await.map_err(|e| format!("the first rows: {e}"))?;
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let machines: Vec<(String, SimHost)> = HOSTS.iter().map(|h| (h.to_string(), SimHost::default())).collect();
+        for (_, machine) in &machines {
+            machine.set_clock(now);
+            unruly(machine, chance.fork());
+        }
+        let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store)).collect();
+        let (servers, pods) = Default::default();
+        Ok(Self { store, machines, agents, chance, old: Vec::new(), serial: 0, report: Report::default(), servers, pods })
+    }
+
+    /// One thing happens; its name.
+    pub async fn step(&mut self) -> &'static str {
+        let snapshot = self.store.snapshot();
+        self.old.push(snapshot);
+        if self.old.len() > 6 {
+            self.old.remove(0);
+        }
+        match self.chance.u32(0..100) {
+            0..8 => self.create_server().await,
+            8..13 => self.delete_server().await,
+            13..21 => self.create_pod().await,
+            21..25 => self.delete_pod().await,
+            25..27 => self.scale().await,
+            27..29 => self.reboot().await,
+            29..65 => self.plan().await,
+            65..97 => self.work().await,
+            _ => self.crash(),
+        }
+    }
+
+    async fn commit(&mut self, change: &Change) -> bool {
+        let accepted = self.store.commit(change).await.is_ok();
+        *if accepted { &mut self.report.accepted } else { &mut self.report.refused } += 1;
+        accepted
+    }
+
+    fn next(&mut self) -> u32 {
+        self.serial += 1;
+        self.serial
+    }
+
+    async fn create_server(&mut self) -> &'static str {
+        let id = format!("00000000-0000-4000-8000-{:012}", self.next());
+        let cores = self.chance.u64(1..3);
+        if self.commit(&Change::from(server(&id, cores))).await {
+            self.servers.insert(id);
+        }
+        "create server"
+    }
+
+    async fn delete_server(&mut self) -> &'static str {
+        let Some(id) = self.pick(&self.servers.clone()) else { return "delete nothing" };
+        let snapshot = self.store.snapshot();
+        let Some(row) = snapshot.get::<Server>(&id) else { return "delete nothing" };
+        let mut change = Change::new();
+        change.edit(row, |server| server.deleting = true);
+        if self.commit(&change).await {
+            self.servers.remove(&id);
+        }
+        "delete server"
+    }
+
+    async fn reboot(&mut self) -> &'static str {
+        let Some(id) = self.pick(&self.servers.clone()) else { return "reboot nothing" };
+        let snapshot = self.store.snapshot();
+        let Some(row) = snapshot.get::<Server>(&id) else { return "reboot nothing" };
+        let rebuild = self.chance.bool();
+        let mut change = Change::new();
+        change.edit(row, |server| if rebuild { server.incarnation += 1 } else { server.hard_reboots += 1 });
+        self.commit(&change).await;
+        "reboot or rebuild"
+    }
+
+    async fn create_pod(&mut self) -> &'static str {
+        let name = format!("pod-{}", self.next());
+        if self.commit(&Change::from(pod(&name))).await {
+            self.pods.insert(name);
+        }
+        "create pod"
+    }
+
+    async fn delete_pod(&mut self) -> &'static str {
+        let Some(name) = self.pick(&self.pods.clone()) else { return "delete nothing" };
+        let key = KubeObject::key_of(CLUSTER, "", "pods", "default", &name);
+        let snapshot = self.store.snapshot();
+        let Some(row) = snapshot.at::<KubeObject>(&key) else { return "delete nothing" };
+        let mut change = Change::new();
+        if row.body["spec"]["nodeName"].is_string() {
+            change.edit(row, |pod| {
+                pod.body["metadata"]["deletionTimestamp"] = json!(now().to_string());
+                pod.body["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+            });
+        } else {
+            change.delete(row);
+        }
+        if self.commit(&change).await {
+            self.pods.remove(&name);
+        }
+        "delete pod"
+    }
+
+    async fn scale(&mut self) -> &'static str {
+        let key = KubeObject::key_of(CLUSTER, "apps", "deployments", "default", "web");
+        let snapshot = self.store.snapshot();
+        let Some(row) = snapshot.at::<KubeObject>(&key) else { return "scale nothing" };
+        let replicas = self.chance.u32(0..4);
+        let mut change = Change::new();
+        change.edit(row, |object| {
+            object.body["spec"]["replicas"] = json!(replicas);
+            let generation = object.body["metadata"]["generation"].as_i64().unwrap_or(0);
+            object.body["metadata"]["generation"] = json!(generation + 1);
+        });
+        self.commit(&change).await;
+        "scale deployment"
+    }
+
+    /// A planner plans, from a snapshot that may be old, and may be stopped half-way.
+    async fn plan(&mut self) -> &'static str {
+        let planner = PLANNERS[self.chance.usize(0..PLANNERS.len())];
+        let snapshot = match self.chance.u8(0..3) {
+            0 => self.old[self.chance.usize(0..self.old.len())].clone(),
+            _ => self.store.snapshot(),
+        };
+        let changes = planner(&snapshot, now());
+        let most = if self.chance.u8(0..10) == 0 { self.chance.usize(0..=changes.len()) } else { changes.len() };
+        for change in changes.iter().take(most) {
+            let _ = self.store.commit(change).await;
+        }
+        "plan"
+    }
+
+    async fn work(&mut self) -> &'static str {
+        let agent = self.agents[self.chance.usize(0..self.agents.len())].clone();
+        agent.round_inline(&self.store.snapshot()).await;
+        "an agent's round"
+    }
+
+    /// An agent dies and a new one, who knows nothing, takes its place.
+    fn crash(&mut self) -> &'static str {
+        let at = self.chance.usize(0..self.agents.len());
+        let (name, machine) = &self.machines[at];
+        self.agents[at] = agent_of(name, machine, &self.store);
+        self.report.crashes += 1;
+        "an agent crashes"
+    }
+
+    fn pick(&mut self, from: &BTreeSet<String>) -> Option<String> {
+        if from.is_empty() {
+            return None;
+        }
+        let at = self.chance.usize(0..from.len());
+        from.iter().nth(at).cloned()
+    }
+
+    /// From now on nothing fails.
+    pub fn heal(&mut self) {
+        self.machines.iter().for_each(|(_, machine)| machine.heal());
+    }
+
+    /// Every planner and every agent once, from fresh snapshots.
+    pub async fn calm_round(&mut self) {
+        for planner in PLANNERS {
+            for change in planner(&self.store.snapshot(), now()) {
+                let _ = self.store.commit(&change).await;
+            }
+        }
+        for agent in self.agents.clone() {
+            agent.round_inline(&self.store.snapshot()).await;
+        }
+    }
+
+    /// The newest revision of any row but those that tell that a host lives.
+    pub fn revision_without_heartbeats(&self) -> u64 {
+        let snapshot = self.store.snapshot();
+        let heartbeat = |key: &model::Key| key.kind == model::Kind::Host || key.name.starts_with("/nodes/");
+        let rows = snapshot.rows().filter(|row| !heartbeat(&row.key));
+        // Deletions count too: fewer rows are another state.
+        rows.map(|row| row.modified).max().unwrap_or(0) * 1_000_000 + snapshot.len() as u64
+    }
+
+    /// What there is, for a message.
+    pub fn describe(&self) -> String {
+        let snapshot = self.store.snapshot();
+        let vms: Vec<String> = snapshot
+            .all::<Vm>()
+            .map(|vm| format!("{}.{} on {:?} {:?}", vm.server_id, vm.incarnation, vm.host, vm.status.phase))
+            .collect();
+        format!("{} rows, VMs: {vms:?}", snapshot.len())
+    }
+
+    pub fn report(&self) -> Report {
+        let acts = self.machines.iter().map(|(_, m)| m.acts()).sum();
+        Report { acts, revision: self.store.snapshot().revision(), ..self.report.clone() }
+    }
+}
+
+fn agent_of(name: &str, machine: &SimHost, store: &Store) -> Agent {
+    let config = Config {
+        host: name.to_owned(),
+        dir: std::env::temp_dir().join("braid-sim-has-no-files"),
+        prefix: "sim-".into(),
+        endpoint: format!("sim:{name}"),
+        blobs: blob::Blobs::new("/nonexistent"),
+        clock: now,
+    };
+    let drivers =
+        Drivers { vm: Arc::new(machine.clone()), pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };
+    Agent::new(config, store.clone(), drivers)
+}
+
+/// One act in eight fails; of those, half took effect all the same.
+fn unruly(machine: &SimHost, chance: fastrand::Rng) {
+    let chance = Mutex::new(chance);
+    machine.set_fates(Box::new(move |_| {
+        let Ok(mut chance) = chance.lock() else { return Fate::Well };
+        match chance.u8(0..16) {
+            0 => Fate::Before,
+            1 => Fate::After,
+            _ => Fate::Well,
+        }
+    }));
+}
+
+fn first_rows() -> Change {
+    let moment = now();
+    let mut change = Change::new();
+    change.create(Domain {
+        id: "default".into(),
+        name: "Default".into(),
+        description: String::new(),
+        enabled: true,
+        tags: Vec::new(),
+    });
+    change.create(Project {
+        id: PROJECT.into(),
+        name: "one".into(),
+        domain_id: "default".into(),
+        parent_id: "default".into(),
+        description: String::new(),
+        enabled: true,
+        tags: Vec::new(),
+        extra: Default::default(),
+    });
+    let mut quota = Quota::new(PROJECT);
+    quota.limits.insert("cores".into(), Some(12));
+    quota.limits.insert("instances".into(), Some(8));
+    change.create(quota);
+    change.create(SecurityGroup {
+        id: "33333333-3333-4333-8333-333333333333".into(),
+        project_id: PROJECT.into(),
+        name: "default".into(),
+        description: String::new(),
+        stateful: true,
+        tags: Vec::new(),
+        created_at: moment,
+        updated_at: moment,
+    });
+    for name in HOSTS {
+        change.create(Host {
+            name: name.into(),
+            id: model::derived_id(&["host", name]),
+            cpu_milli: 8000,
+            memory_mib: 1024,
+            disk_gib: 100,
+            cores: 8,
+            enabled: true,
+            disabled_reason: None,
+            endpoint: format!("sim:{name}"),
+            underlay: None,
+            traits: Vec::new(),
+            status: HostStatus { heartbeat: Some(moment), ..HostStatus::default() },
+            created_at: moment,
+        });
+    }
+    change.create(image());
+    network(&mut change);
+    cluster(&mut change);
+    change
+}
+
+fn image() -> model::Image {
+    model::Image {
+        id: "44444444-4444-4444-8444-444444444444".into(),
+        project_id: PROJECT.into(),
+        name: Some("tiny".into()),
+        visibility: model::Visibility::Public,
+        status: model::ImageStatus::Active,
+        disk_format: Some("raw".into()),
+        container_format: Some("bare".into()),
+        min_disk: 0,
+        min_ram: 0,
+        protected: false,
+        os_hidden: false,
+        tags: Vec::new(),
+        properties: Default::default(),
+        members: Default::default(),
+        blob: Some("0".repeat(64)),
+        size: Some(1),
+        checksum: None,
+        os_hash_value: None,
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+/// A network with fourteen addresses, so that they run out.
+fn network(change: &mut Change) {
+    let moment = now();
+    let ip = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
+    change.create(Network {
+        id: NETWORK.into(),
+        project_id: PROJECT.into(),
+        name: "net".into(),
+        description: String::new(),
+        admin_state_up: true,
+        shared: false,
+        external: false,
+        is_default: false,
+        port_security_enabled: true,
+        mtu: 1450,
+        vni: 1000,
+        dns_domain: String::new(),
+        tags: Vec::new(),
+        created_at: moment,
+        updated_at: moment,
+    });
+    change.create(Subnet {
+        id: SUBNET.into(),
+        project_id: PROJECT.into(),
+        network_id: NETWORK.into(),
+        network_project_id: PROJECT.into(),
+        name: "subnet".into(),
+        description: String::new(),
+        base: ip(0),
+        prefix: 28,
+        gateway_ip: Some(ip(1)),
+        pools: vec![(ip(2), ip(14))],
+        enable_dhcp: true,
+        dns_nameservers: Vec::new(),
+        host_routes: Vec::new(),
+        ipv6_ra_mode: None,
+        ipv6_address_mode: None,
+        subnetpool_id: None,
+        service_types: Vec::new(),
+        dns_publish_fixed_ip: false,
+        tags: Vec::new(),
+        created_at: moment,
+        updated_at: moment,
+    });
+}
+
+fn cluster(change: &mut Change) {
+    change.create(Cluster {
+        id: CLUSTER.into(),
+        project_id: PROJECT.into(),
+        name: "one".into(),
+        network_id: NETWORK.into(),
+        network_project_id: PROJECT.into(),
+        service_base: std::net::IpAddr::from([10, 96, 0, 0]),
+        service_prefix: 16,
+        domain: "cluster.local".into(),
+        created_at: now(),
+    });
+    change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+    });
+    change.create(object("apps", "deployments", "default", "web", deployment));
+}
+
+fn object(group: &str, resource: &str, namespace: &str, name: &str, mut body: serde_json::Value) -> KubeObject {
+    body["metadata"]["name"] = json!(name);
+    body["metadata"]["uid"] = json!(model::derived_id(&["sim", resource, name]));
+    body["metadata"]["generation"] = json!(1);
+    KubeObject {
+        cluster_id: CLUSTER.into(),
+        project_id: PROJECT.into(),
+        group: group.into(),
+        resource: resource.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        body,
+    }
+}
+
+fn pod(name: &str) -> KubeObject {
+    let body = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "spec": {"containers": [{"name": "c", "image": "i"}], "schedulerName": "default-scheduler"},
+        "status": {"phase": "Pending"},
+    });
+    object("", "pods", "default", name, body)
+}
+
+fn server(id: &str, cores: u64) -> Server {
+    Server {
+        id: id.into(),
+        project_id: PROJECT.into(),
+        user_id: "user".into(),
+        name: id.into(),
+        description: None,
+        hostname: id.into(),
+        flavor: Flavor {
+            id: "f".into(),
+            name: "f".into(),
+            description: None,
+            vcpus: cores,
+            ram: 128,
+            disk: 0,
+            ephemeral: 0,
+            swap: 0,
+            is_public: true,
+            access: Vec::new(),
+            extra_specs: Default::default(),
+        },
+        old_flavor: None,
+        image_id: Some(image().id),
+        key_name: None,
+        public_key: None,
+        user_data: None,
+        metadata: Default::default(),
+        tags: Vec::new(),
+        config_drive: false,
+        access_ipv4: String::new(),
+        access_ipv6: String::new(),
+        availability_zone: None,
+        server_group_id: None,
+        nics: vec![NicRequest { network_id: Some(NETWORK.into()), ..NicRequest::default() }],
+        security_groups: Vec::new(),
+        requested_host: None,
+        reservation_id: "r-1".into(),
+        launch_index: 0,
+        admin_pass_hash: None,
+        power: true,
+        paused: false,
+        suspended: false,
+        locked: false,
+        locked_reason: None,
+        soft_reboots: 0,
+        hard_reboots: 0,
+        incarnation: 1,
+        keep_disk: false,
+        deleting: false,
+        forced_state: None,
+        problem: None,
+        created_at: now(),
+        updated_at: now(),
+        launched_at: None,
+    }
+}
