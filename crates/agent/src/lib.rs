@@ -57,6 +57,14 @@ pub struct Config {
     pub blobs: blob::Blobs,
     /// The moment it is now; the simulator has its own.
     pub clock: fn() -> Time,
+    /// Makes the tokens that pods find in their volumes; without it they get none.
+    pub tokens: Option<Arc<dyn Tokens>>,
+}
+
+/// Makes tokens of Kubernetes service accounts.
+pub trait Tokens: Send + Sync {
+    /// A token of the account, valid until `expires` at most.
+    fn service_account(&self, account: &model::KubeObject, expires: Time) -> Result<String, Fault>;
 }
 
 /// The agent of one host; clones are the same agent.

@@ -90,6 +90,10 @@ fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fa
                     let content = pod_env::field(context, &field.field_path)?.into_bytes();
                     all.push(File { path: item.path.clone(), content, mode: mode(item.mode.or(source.default_mode)) });
                 }
+            } else if let Some(token) = &part.service_account_token {
+                let lifetime = token.expiration_seconds.unwrap_or(3600).max(600);
+                let content = service_account_token(context, volume, &token.path, lifetime)?;
+                all.push(File { path: token.path.clone(), content, mode: mode(source.default_mode) });
             } else {
                 return Err(not_supported(volume, "this projected source"));
             }
@@ -97,6 +101,25 @@ fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fa
         return Ok(Some(all));
     }
     Err(not_supported(volume, "this kind of volume"))
+}
+
+/// The token that lies there if most of its life is still to come, else a new one.
+fn service_account_token(context: &Context<'_>, volume: &Volume, path: &str, lifetime: i64) -> Result<Vec<u8>, Fault> {
+    let there = folder(context.agent, context.row.uid()).join("volumes").join(&volume.name).join(path);
+    let age = std::fs::metadata(&there).and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
+    if age.is_some_and(|age| age.as_secs() < lifetime.unsigned_abs() / 5)
+        && let Ok(token) = std::fs::read(&there)
+    {
+        return Ok(token);
+    }
+    let row = &context.row;
+    let name = row.body["spec"]["serviceAccountName"].as_str().unwrap_or("default");
+    let key = KubeObject::key_of(&row.cluster_id, "", "serviceaccounts", &row.namespace, name);
+    let account = context.snapshot.at::<KubeObject>(&key);
+    let account = account.ok_or_else(|| Fault::invalid(format!("serviceaccount \"{name}\" not found")))?;
+    let tokens = context.agent.config().tokens.as_ref().ok_or_else(|| not_supported(volume, "a service account's token"))?;
+    let expires = context.agent.now() + jiff::SignedDuration::from_secs(lifetime);
+    tokens.service_account(account.value, expires).map(String::into_bytes)
 }
 
 fn not_supported(volume: &Volume, what: &str) -> Fault {

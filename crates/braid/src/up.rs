@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use agent::Agent;
 use clap::{Args, ValueEnum};
 use gate::Gate;
-use model::{Change, Host, Time};
+use model::{Change, Fault, Host, KubeObject, Setting, Time};
 use nix::fcntl::{Flock, FlockArg};
 use store::Store;
 
@@ -123,6 +123,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
     let now = Time::now();
     let gate = Arc::new(Gate::new(store.clone()));
     let fresh = first_password(&dir, &gate).await?;
+    keep_authority(&store, &dir).await?;
     let cluster_id = bootstrap::run(&store, &Ranges { public: args.public }, now).await?;
     let blobs = blob::Blobs::new(dir.join("blobs"));
     let name = host::name();
@@ -138,6 +139,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
             endpoint: format!("unix:{}", dir.host_socket().display()),
             blobs: blobs.clone(),
             clock: Time::now,
+            tokens: Some(Arc::new(ServiceTokens(gate.clone()))),
         },
         store.clone(),
         made,
@@ -217,6 +219,38 @@ async fn wait_for_end() {
         _ = int.recv() => {}
     }
     tracing::info!("stopping; VMs and containers go on running");
+}
+
+/// The gate's tokens for pods.
+struct ServiceTokens(Arc<Gate>);
+
+impl agent::Tokens for ServiceTokens {
+    fn service_account(&self, account: &KubeObject, expires: Time) -> Result<String, Fault> {
+        let (cluster, namespace) = (&account.cluster_id, &account.namespace);
+        self.0.service_account_token(cluster, namespace, &account.name, account.uid(), expires)
+    }
+}
+
+/// Tells the planners what the cloud's authority is, for pods that talk to the API.
+async fn keep_authority(store: &Store, dir: &Dir) -> Result<(), Problem> {
+    let pem = read_text(&dir.ca())?;
+    let row = Setting { name: "certificate-authority".into(), value: pem.into() };
+    store
+        .transact(|snapshot| {
+            let mut change = Change::new();
+            match snapshot.get::<Setting>(&row.name) {
+                Some(old) if *old.value == row => {}
+                Some(old) => {
+                    change.update(old, row.clone());
+                }
+                None => {
+                    change.create(row.clone());
+                }
+            }
+            Ok((change, ()))
+        })
+        .await?;
+    Ok(())
 }
 
 /// Commits a row unless it exists.

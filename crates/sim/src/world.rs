@@ -254,6 +254,7 @@ fn agent_of(name: &str, machine: &SimHost, store: &Store) -> Agent {
         endpoint: format!("sim:{name}"),
         blobs: blob::Blobs::new("/nonexistent"),
         clock: now,
+        tokens: None,
     };
     let drivers =
         Drivers { vm: Arc::new(machine.clone()), pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };

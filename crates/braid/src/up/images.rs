@@ -90,7 +90,7 @@ fn rows(snapshot: &Snapshot, kernel: &Digest, ramdisk: &Digest, disk: &Digest) -
     tiny.virtual_size = tiny.size;
     tiny.min_ram = MIN_RAM;
     let properties =
-        [("kernel_id", kernel.id.as_str()), ("ramdisk_id", &ramdisk.id), ("os_command_line", COMMAND_LINE)];
+        [("kernel_id", kernel.id.as_str()), ("ramdisk_id", ramdisk.id.as_str()), ("os_command_line", COMMAND_LINE)];
     tiny.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let mut change = Change::new();
     change.create(Setting { name: VM_MARK.into(), value: json!(tiny.id) });

@@ -1,9 +1,12 @@
-//! Namespaces: each has its default service account, and one that is being deleted takes all that is in it along.
+//! Namespaces: each has its default service account and the API's certificate, and one that is being deleted takes all that is in it along.
 
-use model::{Change, Entry, KubeObject, Snapshot, Time};
-use serde_json::json;
+use model::{Change, Entry, KubeObject, Setting, Snapshot, Time};
+use serde_json::{Value, json};
 
 use super::{all, delete, seconds};
+
+/// The setting that holds the certificate of the cloud's authority.
+const CA: &str = "certificate-authority";
 
 /// The most objects that one commit removes.
 const BATCH: usize = 200;
@@ -37,7 +40,41 @@ fn fill(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change 
             }),
         });
     }
+    if let Some(ca) = snapshot.get::<Setting>(CA) {
+        root_certificate(&mut change, snapshot, space, &ca.value.value, now);
+    }
     change
+}
+
+/// Every namespace has the authority's certificate, for pods that talk to the API.
+fn root_certificate(change: &mut Change, snapshot: &Snapshot, space: Entry<'_, KubeObject>, ca: &Value, now: Time) {
+    let name = "kube-root-ca.crt";
+    let key = KubeObject::key_of(&space.cluster_id, "", "configmaps", &space.name, name);
+    let data = json!({"ca.crt": ca});
+    match snapshot.at::<KubeObject>(&key) {
+        Some(map) if map.body["data"] == data || map.deleting() => {}
+        Some(map) => {
+            change.edit(map, |map| map.body["data"] = data);
+        }
+        None => {
+            let uid = model::derived_id(&["root-ca", space.uid(), &snapshot.revision().to_string()]);
+            change.create(KubeObject {
+                cluster_id: space.cluster_id.clone(),
+                project_id: space.project_id.clone(),
+                group: String::new(),
+                resource: "configmaps".into(),
+                namespace: space.name.clone(),
+                name: name.into(),
+                body: json!({
+                    "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+                    "metadata": {
+                        "name": name, "namespace": space.name, "uid": uid, "creationTimestamp": seconds(now),
+                        "annotations": {"kubernetes.io/description": "the certificate that the cluster's API shows"},
+                    },
+                }),
+            });
+        }
+    }
 }
 
 fn empty(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change {
