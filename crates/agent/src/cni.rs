@@ -5,7 +5,7 @@ use std::path::Path;
 use driver::DriverFault;
 use model::{Index, Port};
 
-use crate::{Agent, pod};
+use crate::{Agent, net, pod};
 
 /// An address for the CNI result: `10.0.0.5/24` and the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver
         .next()
         .ok_or_else(|| DriverFault::NotReady(format!("pod {}/{} has no port yet", row.namespace, row.name)))?;
     agent.drivers().net.plug(&port.id, netns, ifname).await?;
+    net::look_again(agent);
     let network = agent.network();
     let wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
     let wire = wires.into_iter().find(|w| w.port_id == port.id);

@@ -50,3 +50,9 @@ pub async fn step(agent: &Agent) -> Result<(), Fault> {
         })
         .await
 }
+
+/// Looks again soon: a device was plugged that the last look did not see.
+pub fn look_again(agent: &Agent) {
+    agent.inner.network.lock().expect("no panic under this lock").when = None;
+    agent.wake();
+}

@@ -3,7 +3,7 @@
 
 use std::process::{ExitStatus, Stdio};
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use nix::pty::openpty;
@@ -41,7 +41,9 @@ pub async fn serve(socket: WebSocket, program: Vec<String>, request: Request) {
         message.extend_from_slice(status.to_string().as_bytes());
         let _ = sink.send(Message::Binary(message.into())).await;
     }
-    let _ = sink.send(Message::Close(None)).await;
+    // Clients take any other code for a connection that broke.
+    let normal = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(normal))).await;
 }
 
 struct Streams {

@@ -224,6 +224,11 @@ pub async fn import(paths: &Paths, client: &Client, file: &Path, base: &str, tag
     appears(client, &format!("{base}:{tag}")).await
 }
 
+/// Where containerd's own client is.
+pub fn client_program() -> Result<PathBuf> {
+    Ok(Programs::find()?.ctr)
+}
+
 async fn ctr_import(ctr: &Path, paths: &Paths, file: &Path, base: Option<&str>) -> Result<()> {
     let mut command = Command::new(ctr);
     command.arg("--address").arg(&paths.socket).args(["--namespace", "k8s.io", "images", "import"]);

@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -147,6 +148,21 @@ impl PodDriver for Cri {
             Ok(Err(status)) => Err(crate::client::fault(&what, &status)),
             Err(_) => Err(DriverFault::Unavailable(format!("cannot {what}: containerd does not answer"))),
         }
+    }
+
+    /// containerd's own client: unlike its streaming server (1.6 knows version 4 of the protocol at most) it can close a
+    /// command's input.
+    fn exec_program(&self, container_id: &str, command: &[String], tty: bool) -> Result<Vec<String>> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let id = format!("exec-{}-{serial}", std::process::id());
+        let mut program = vec![crate::daemon::client_program()?.display().to_string()];
+        program.extend(["--address".to_owned(), self.paths.socket.display().to_string()]);
+        program.extend(["--namespace", "k8s.io", "tasks", "exec", "--exec-id", &id].map(str::to_owned));
+        program.extend(tty.then(|| "--tty".to_owned()));
+        program.push(container_id.to_owned());
+        program.extend_from_slice(command);
+        Ok(program)
     }
 
     async fn stream(&self, request: &StreamRequest) -> Result<String> {
