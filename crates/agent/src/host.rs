@@ -160,7 +160,7 @@ fn memory_mib() -> u64 {
 
 fn disk_gib(dir: &std::path::Path) -> u64 {
     match nix::sys::statvfs::statvfs(dir) {
-        Ok(fs) => (fs.blocks_available() as u64).saturating_mul(fs.fragment_size() as u64) >> 30,
+        Ok(fs) => fs.blocks_available().saturating_mul(fs.fragment_size()) >> 30,
         Err(_) => 1,
     }
 }

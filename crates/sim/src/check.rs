@@ -85,6 +85,8 @@ pub fn settled(world: &World) -> Result<(), String> {
         let wanted: Vec<String> = snapshot
             .find::<KubeObject>(Index::Host, host)
             .filter(|o| o.is_pod())
+            // One for which there is no address left waits, and says so.
+            .filter(|pod| snapshot.find::<Port>(Index::Owner, pod.uid()).next().is_some() || silent(pod.value))
             .map(|pod| pod.uid().to_owned())
             .collect();
         same(&format!("pods of {host}"), wanted, pods)?;
@@ -97,6 +99,11 @@ pub fn settled(world: &World) -> Result<(), String> {
         Some(port) => Err(format!("port {} of {} was left behind", port.id, port.device_id)),
         None => Ok(()),
     }
+}
+
+/// A pod that does not say what it waits for.
+fn silent(pod: &KubeObject) -> bool {
+    pod.body["status"]["message"].as_str().is_none_or(str::is_empty)
 }
 
 fn same(what: &str, mut wanted: Vec<String>, mut there: Vec<String>) -> Result<(), String> {

@@ -329,6 +329,7 @@ async fn lists_filter_sort_and_page() {
         ("changes-since=2051-01-01T12:34:00Z", vec![]),
         ("deleted=True", vec![]),
         ("limit=1", vec!["gamma"]),
+        ("limit=0", vec![]),
     ] {
         assert_eq!(list(query).await, names, "{query}");
     }

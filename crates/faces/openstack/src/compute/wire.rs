@@ -50,7 +50,6 @@ pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<
                     "Invalid input for query parameters limit. Value: limit must be >= 0".into(),
                 ));
             }
-            Ok(0) => MAX_LIMIT,
             Ok(n) => usize::try_from(n).unwrap_or(MAX_LIMIT).min(MAX_LIMIT),
             Err(_) => {
                 return Err(Fault::Invalid(format!(

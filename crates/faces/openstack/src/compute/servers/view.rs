@@ -46,6 +46,10 @@ pub fn server(call: &Call, snapshot: &Snapshot, server: &Server, extent: Extent)
         extended(call, snapshot, server, &state, host, &mut out);
     }
     versioned(call, snapshot, server, extent, full, &mut out);
+    if extent == Extent::Rebuild {
+        // There it is called `user_data` alone.
+        out.remove("OS-EXT-SRV-ATTR:user_data");
+    }
     Value::Object(out)
 }
 
