@@ -54,9 +54,8 @@ mod tests {
     /// Normal dependencies of each package, by id.
     fn dependencies(metadata: &Value) -> BTreeMap<String, Vec<String>> {
         let nodes = metadata["resolve"]["nodes"].as_array().expect("nodes");
-        let normal = |dep: &Value| {
-            dep["dep_kinds"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k["kind"].is_null()))
-        };
+        let normal =
+            |dep: &Value| dep["dep_kinds"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k["kind"].is_null()));
         let text = |value: &Value| value.as_str().expect("an id").to_owned();
         nodes
             .iter()
@@ -157,7 +156,11 @@ mod tests {
         sources(&root().join("crates"), &mut files);
         for file in files.iter().filter(|f| f.components().any(|c| c.as_os_str() == "src")) {
             let text = std::fs::read_to_string(file).expect("text");
-            assert!(text.starts_with("//!"), "{} does not begin with a comment that says why it exists", file.display());
+            assert!(
+                text.starts_with("//!"),
+                "{} does not begin with a comment that says why it exists",
+                file.display()
+            );
         }
     }
 }

@@ -164,4 +164,3 @@ fn disk_gib(dir: &std::path::Path) -> u64 {
         Err(_) => 1,
     }
 }
-

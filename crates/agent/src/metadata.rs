@@ -81,7 +81,9 @@ fn ec2(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
         "meta-data/reservation-id" => text(server.reservation_id.clone()),
         "meta-data/local-ipv4" => addresses(snapshot, server).first().map_or_else(none, |ip| text(ip.clone())),
         "meta-data/placement" => text("availability-zone\n"),
-        "meta-data/placement/availability-zone" => text(server.availability_zone.clone().unwrap_or_else(|| "nova".into())),
+        "meta-data/placement/availability-zone" => {
+            text(server.availability_zone.clone().unwrap_or_else(|| "nova".into()))
+        }
         "meta-data/public-keys" if key.is_some() => text(format!("0={name}")),
         "meta-data/public-keys/0" if key.is_some() => text("openssh-key"),
         "meta-data/public-keys/0/openssh-key" => key.map_or_else(none, |k| text(format!("{}\n", k.trim()))),

@@ -23,8 +23,7 @@ pub(crate) fn by_uid<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, 
 
 /// Uids of all pods that somebody wants here or that are here.
 pub async fn all(agent: &Agent, snapshot: &Snapshot) -> BTreeSet<String> {
-    let mut uids: BTreeSet<String> =
-        of_host(snapshot, &agent.config().host).map(|pod| pod.uid().to_owned()).collect();
+    let mut uids: BTreeSet<String> = of_host(snapshot, &agent.config().host).map(|pod| pod.uid().to_owned()).collect();
     match agent.drivers().pod.list().await {
         Ok(seen) => uids.extend(seen.into_iter().map(|pod| pod.uid)),
         Err(e) => tracing::debug!("listing pods: {e}"),
@@ -120,7 +119,8 @@ async fn run(
     if !spec.host_network.unwrap_or(false) {
         let port = port.ok_or_else(|| Fault::Unavailable("waits for an address".into()))?;
         let wires = agent.network();
-        let here = |id: &str| wires.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports).any(|w| w.port_id == id);
+        let here =
+            |id: &str| wires.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports).any(|w| w.port_id == id);
         if !here(&port.id) {
             return Err(Fault::Unavailable("waits for its network".into()));
         }
@@ -234,7 +234,14 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, waiting: &WaitingFor) -> Re
             let mut change = Change::new();
             let Some(row) = by_uid(snapshot, uid).filter(|row| !row.deleting()) else { return Ok(change) };
             let port = snapshot.find::<Port>(Index::Owner, uid).next();
-            let look = pod_status::Look { pod, seen: seen.as_ref(), waiting, probes: &probes, port: port.map(|p| p.value), now };
+            let look = pod_status::Look {
+                pod,
+                seen: seen.as_ref(),
+                waiting,
+                probes: &probes,
+                port: port.map(|p| p.value),
+                now,
+            };
             let status = look.status(&row.body["status"]);
             if row.body["status"] != status {
                 change.edit(row, |row| row.body["status"] = status);

@@ -48,7 +48,9 @@ fn from(context: &Context<'_>, container: &Container, source: &EnvVarSource) -> 
         match value {
             Some((_, value)) => Ok(Some(text(value))),
             None if optional => Ok(None),
-            None => Err(Fault::invalid(format!("couldn't find key {key} in {resource} {}/{name}", context.row.namespace))),
+            None => {
+                Err(Fault::invalid(format!("couldn't find key {key} in {resource} {}/{name}", context.row.namespace)))
+            }
         }
     };
     if let Some(r) = &source.config_map_key_ref {
@@ -177,7 +179,9 @@ mod tests {
     #[test]
     fn variables_in_text() {
         let env = vec![("A".to_owned(), "1".to_owned())];
-        for (text, want) in [("x", "x"), ("$(A)", "1"), ("$$(A)", "$(A)"), ("$(B)", "$(B)"), ("a$(A", "a$(A"), ("$", "$")] {
+        for (text, want) in
+            [("x", "x"), ("$(A)", "1"), ("$$(A)", "$(A)"), ("$(B)", "$(B)"), ("a$(A", "a$(A"), ("$", "$")]
+        {
             assert_eq!(expand(text, &env), want, "{text}");
         }
     }

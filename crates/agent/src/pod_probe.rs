@@ -87,7 +87,14 @@ impl Probes {
         });
     }
 
-    fn start(&self, agent: &Agent, uid: &str, container: Container, id: Option<String>, place: Option<(String, IpAddr)>) {
+    fn start(
+        &self,
+        agent: &Agent,
+        uid: &str,
+        container: Container,
+        id: Option<String>,
+        place: Option<(String, IpAddr)>,
+    ) {
         let key = (uid.to_owned(), container.name.clone());
         let mut running = self.running.lock().expect("no panic under this lock");
         let Some(id) = id else {
@@ -245,7 +252,8 @@ impl Work {
         let mut stream = self.dial(&get.port, get.host.as_deref()).await?;
         let path = get.path.as_deref().unwrap_or("/");
         let host = self.place.as_ref().map_or(String::new(), |(_, ip)| ip.to_string());
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: kube-probe/braid\r\nConnection: close\r\n");
+        let mut request =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: kube-probe/braid\r\nConnection: close\r\n");
         for header in get.http_headers.iter().flatten() {
             let clean = |text: &str| text.replace(['\r', '\n'], "");
             request.push_str(&format!("{}: {}\r\n", clean(&header.name), clean(&header.value)));

@@ -87,7 +87,9 @@ impl Look<'_> {
                 return "Failed";
             }
         }
-        let started = |c: &Value| c["state"]["running"].is_object() || c["lastState"].get("terminated").is_some() || code(c).is_some();
+        let started = |c: &Value| {
+            c["state"]["running"].is_object() || c["lastState"].get("terminated").is_some() || code(c).is_some()
+        };
         if containers.iter().any(started) { "Running" } else { "Pending" }
     }
 

@@ -86,7 +86,8 @@ fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fa
                 all.extend(keyed(context, "secrets", &secret.name, optional, &secret.items, source.default_mode)?);
             } else if let Some(downward) = &part.downward_api {
                 for item in downward.items.iter().flatten() {
-                    let field = item.field_ref.as_ref().ok_or_else(|| not_supported(volume, "resourceFieldRef in files"))?;
+                    let field =
+                        item.field_ref.as_ref().ok_or_else(|| not_supported(volume, "resourceFieldRef in files"))?;
                     let content = pod_env::field(context, &field.field_path)?.into_bytes();
                     all.push(File { path: item.path.clone(), content, mode: mode(item.mode.or(source.default_mode)) });
                 }
@@ -117,13 +118,17 @@ fn service_account_token(context: &Context<'_>, volume: &Volume, path: &str, lif
     let key = KubeObject::key_of(&row.cluster_id, "", "serviceaccounts", &row.namespace, name);
     let account = context.snapshot.at::<KubeObject>(&key);
     let account = account.ok_or_else(|| Fault::invalid(format!("serviceaccount \"{name}\" not found")))?;
-    let tokens = context.agent.config().tokens.as_ref().ok_or_else(|| not_supported(volume, "a service account's token"))?;
+    let tokens =
+        context.agent.config().tokens.as_ref().ok_or_else(|| not_supported(volume, "a service account's token"))?;
     let expires = context.agent.now() + jiff::SignedDuration::from_secs(lifetime);
     tokens.service_account(account.value, expires).map(String::into_bytes)
 }
 
 fn not_supported(volume: &Volume, what: &str) -> Fault {
-    Fault::invalid(format!("volume {}: {what} is not supported (emptyDir, configMap, secret, downwardAPI and projected are)", volume.name))
+    Fault::invalid(format!(
+        "volume {}: {what} is not supported (emptyDir, configMap, secret, downwardAPI and projected are)",
+        volume.name
+    ))
 }
 
 fn mode(mode: Option<i32>) -> u32 {

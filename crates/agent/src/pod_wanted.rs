@@ -154,7 +154,10 @@ impl Context<'_> {
         mounts
             .map(|mount| {
                 let volume = self.volumes.get(&mount.name).ok_or_else(|| {
-                    Fault::invalid(format!("container {} mounts the volume {}, which the pod has not", container.name, mount.name))
+                    Fault::invalid(format!(
+                        "container {} mounts the volume {}, which the pod has not",
+                        container.name, mount.name
+                    ))
                 })?;
                 let sub = mount.sub_path.as_deref().unwrap_or("");
                 let inside = !sub.starts_with('/') && !sub.split('/').any(|part| part == "..");

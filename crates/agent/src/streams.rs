@@ -91,7 +91,8 @@ fn tail(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
 /// The runtime's id of a running container.
 async fn container_id(agent: &Agent, uid: &str, container: &str) -> Result<String, (StatusCode, String)> {
     let all = agent.drivers().pod.list().await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
-    let seen = all.into_iter().find(|p| p.uid == uid).ok_or_else(|| missing(format!("pod {uid} is not on this host")))?;
+    let seen =
+        all.into_iter().find(|p| p.uid == uid).ok_or_else(|| missing(format!("pod {uid} is not on this host")))?;
     let ids = pod::container_ids(&seen);
     ids.get(container).cloned().ok_or_else(|| missing(format!("container {container} is not running")))
 }
@@ -106,7 +107,8 @@ async fn exec_in(
     let id = container_id(&agent, &uid, &container).await?;
     let command: Vec<String> = query.iter().filter(|(n, _)| n == "command").map(|(_, v)| v.clone()).collect();
     let flag = |name: &str| query.iter().any(|(n, v)| n == name && (v == "true" || v == "1"));
-    let request = exec::Request { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") };
+    let request =
+        exec::Request { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") };
     let program = agent
         .drivers()
         .pod

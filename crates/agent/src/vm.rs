@@ -11,8 +11,10 @@ use crate::{Agent, fault};
 
 /// Ids of all VMs that somebody wants here or that are here.
 pub async fn all(agent: &Agent, snapshot: &Snapshot) -> BTreeSet<String> {
-    let mut ids: BTreeSet<String> =
-        snapshot.find::<Vm>(Index::Host, &agent.config().host).map(|vm| Vm::id(&vm.server_id, vm.incarnation)).collect();
+    let mut ids: BTreeSet<String> = snapshot
+        .find::<Vm>(Index::Host, &agent.config().host)
+        .map(|vm| Vm::id(&vm.server_id, vm.incarnation))
+        .collect();
     match agent.drivers().vm.list().await {
         Ok(seen) => ids.extend(seen.into_iter().map(|vm| vm.id)),
         Err(e) => tracing::debug!("listing VMs: {e}"),
@@ -98,12 +100,7 @@ async fn write(agent: &Agent, id: &str, mut status: VmStatus) -> Result<(), Faul
 }
 
 /// Resolves a VM into plain instructions, or says what is missing.
-fn wanted(
-    agent: &Agent,
-    snapshot: &Snapshot,
-    vm: Entry<'_, Vm>,
-    server: Entry<'_, Server>,
-) -> Result<WantedVm, Fault> {
+fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'_, Server>) -> Result<WantedVm, Fault> {
     let id = Vm::id(&server.id, vm.incarnation);
     let image = server.image_id.as_deref().ok_or_else(|| Fault::invalid("the server has no image to boot from"))?;
     let image = snapshot.get::<Image>(image).ok_or_else(|| Fault::invalid(format!("image {image} is gone")))?;

@@ -4,8 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::{
-    Change, Cluster, FixedIp, Flavor, Gateway, Index, Network, Port, Project, Router, Setting,
-    Snapshot, Subnet, Time,
+    Change, Cluster, FixedIp, Flavor, Gateway, Index, Network, Port, Project, Router, Setting, Snapshot, Subnet, Time,
 };
 use serde_json::json;
 use store::Store;
@@ -150,9 +149,7 @@ impl First<'_> {
         let mut gateway = self.port(&public.network, "", &gateway_port, &router, "network:router_gateway");
         gateway.fixed_ips.extend(outside.map(|ip| FixedIp { subnet_id: public.subnet.id.clone(), ip }));
         let mut inside = self.port(&made.network, demo, &id(), &router, "network:router_interface");
-        inside
-            .fixed_ips
-            .extend(made.subnet.gateway_ip.map(|ip| FixedIp { subnet_id: made.subnet.id.clone(), ip }));
+        inside.fixed_ips.extend(made.subnet.gateway_ip.map(|ip| FixedIp { subnet_id: made.subnet.id.clone(), ip }));
         self.change.create(gateway).create(inside);
         self.change.create(Router {
             id: router,
@@ -219,4 +216,3 @@ impl First<'_> {
         id
     }
 }
-

@@ -31,9 +31,9 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// Asks the cloud at `https://authority`.
 pub async fn https(dir: &Dir, authority: &str, request: Request<Body>) -> Result<Answer, Problem> {
-    let stream = TcpStream::connect(authority).await.map_err(Problem::io(format!(
-        "the cloud does not answer at {authority} (is it up? `braid status` tells)"
-    )))?;
+    let stream = TcpStream::connect(authority)
+        .await
+        .map_err(Problem::io(format!("the cloud does not answer at {authority} (is it up? `braid status` tells)")))?;
     let host = authority.rsplit_once(':').map_or(authority, |(h, _)| h).trim_matches(['[', ']']).to_owned();
     let name = rustls::pki_types::ServerName::try_from(host)
         .map_err(|e| Problem::words(format!("{authority} is not an address: {e}")))?;

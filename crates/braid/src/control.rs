@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Path, State};
-use axum::routing::get;
 use axum::Router;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::StatusCode;
 use model::{Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Vm};
 use serde_json::{Value, json};
@@ -82,23 +82,26 @@ async fn status(State(about): State<Arc<About>>) -> Response {
     let healthy = store["ok"] == true
         && hosts.iter().all(|h| h["parts"].as_array().is_some_and(|p| p.iter().all(|p| p["ok"] == true)));
     let count = |kind: Kind| snapshot.rows().filter(|row| row.key.kind == kind).count();
-    json_response(StatusCode::OK, json!({
-        "healthy": healthy,
-        "url": format!("https://{}", about.authority),
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "uptime_seconds": about.started.elapsed().as_secs(),
-        "ready_ms": about.ready_ms.get().map(|ms| *ms as u64),
-        "memory_mib": resident_mib(),
-        "store": store,
-        "revision": snapshot.revision(),
-        "hosts": hosts,
-        "counts": {
-            "projects": count(Kind::Project), "servers": count(Kind::Server), "images": snapshot.all::<Image>().count(),
-            "networks": count(Kind::Network), "ports": count(Kind::Port), "clusters": count(Kind::Cluster),
-            "pods": snapshot.all::<KubeObject>().filter(|o| o.is_pod()).count(), "rows": snapshot.len(),
-        },
-    }))
+    json_response(
+        StatusCode::OK,
+        json!({
+            "healthy": healthy,
+            "url": format!("https://{}", about.authority),
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": about.started.elapsed().as_secs(),
+            "ready_ms": about.ready_ms.get().map(|ms| *ms as u64),
+            "memory_mib": resident_mib(),
+            "store": store,
+            "revision": snapshot.revision(),
+            "hosts": hosts,
+            "counts": {
+                "projects": count(Kind::Project), "servers": count(Kind::Server), "images": snapshot.all::<Image>().count(),
+                "networks": count(Kind::Network), "ports": count(Kind::Port), "clusters": count(Kind::Cluster),
+                "pods": snapshot.all::<KubeObject>().filter(|o| o.is_pod()).count(), "rows": snapshot.len(),
+            },
+        }),
+    )
 }
 
 /// JSON with a status.
@@ -149,7 +152,10 @@ fn servers(snapshot: &Snapshot, name: &str) -> Vec<Value> {
             }
             for vm in vms {
                 let host = vm.host.as_deref().unwrap_or("no host yet");
-                lines.push(format!("incarnation {} on {host}: {:?} {}", vm.incarnation, vm.status.phase, vm.status.message));
+                lines.push(format!(
+                    "incarnation {} on {host}: {:?} {}",
+                    vm.incarnation, vm.status.phase, vm.status.message
+                ));
                 lines.extend(vm.decision.iter().map(|line| format!("  scheduler: {line}")));
             }
             for port in snapshot.find::<Port>(Index::Owner, &server.id) {

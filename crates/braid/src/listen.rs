@@ -47,10 +47,13 @@ impl Faces {
 }
 
 fn root() -> impl IntoResponse {
-    crate::control::json_response(http::StatusCode::OK, serde_json::json!({
-        "name": "braid", "version": env!("CARGO_PKG_VERSION"),
-        "services": ["/identity", "/compute", "/placement", "/network", "/image", "/clusters/<id>", "/v2/"],
-    }))
+    crate::control::json_response(
+        http::StatusCode::OK,
+        serde_json::json!({
+            "name": "braid", "version": env!("CARGO_PKG_VERSION"),
+            "services": ["/identity", "/compute", "/placement", "/network", "/image", "/clusters/<id>", "/v2/"],
+        }),
+    )
 }
 
 /// Serves until the process ends.
@@ -74,12 +77,14 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router
             let _ = stream.set_nodelay(true);
             let Ok(Ok(stream)) = tokio::time::timeout(GREETING, acceptor.accept(stream)).await else { return };
             let certificate = peer(stream.get_ref().1);
-            let service = TowerToHyperService::new(router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-                if let Some(certificate) = certificate.clone() {
-                    request.extensions_mut().insert(certificate);
-                }
-                request.map(axum::body::Body::new)
-            }));
+            let service = TowerToHyperService::new(router.map_request(
+                move |mut request: http::Request<hyper::body::Incoming>| {
+                    if let Some(certificate) = certificate.clone() {
+                        request.extensions_mut().insert(certificate);
+                    }
+                    request.map(axum::body::Body::new)
+                },
+            ));
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
             builder.http2().timer(TokioTimer::new()).max_concurrent_streams(512);

@@ -28,12 +28,16 @@ const DEFAULT_DIR: &str = "/var/lib/braid";
 
 /// A whole cloud in one process: VMs and containers on one network, by the OpenStack and Kubernetes APIs.
 #[derive(Parser)]
-#[command(name = "braid", version, after_help = "Examples:
+#[command(
+    name = "braid",
+    version,
+    after_help = "Examples:
   braid up --detach            start the cloud in the background
   eval \"$(braid env)\"          log in: openstack and kubectl now use it
   braid status                 is everything well?
   braid explain server vm1     what is it waiting for?
-  braid down --purge           stop and remove every trace")]
+  braid down --purge           stop and remove every trace"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

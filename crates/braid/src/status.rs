@@ -33,7 +33,8 @@ pub struct ExplainArgs {
 /// Asks the process of the folder; an answer that is an error becomes a problem in its words.
 fn ask(dir: &Dir, path: &str) -> Result<Value, Problem> {
     let answer = crate::small_runtime()?.block_on(client::unix(&dir.control(), client::get(path)?));
-    let answer = answer.map_err(|e| Problem::words(format!("the cloud in {} is not running ({e})", dir.path().display())))?;
+    let answer =
+        answer.map_err(|e| Problem::words(format!("the cloud in {} is not running ({e})", dir.path().display())))?;
     let value = answer.json();
     match value["error"].as_str() {
         Some(error) => Err(Problem::words(error)),
@@ -60,7 +61,11 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
     for host in status["hosts"].as_array().into_iter().flatten() {
         say(format_args!(
             "host {}: {} VMs ({}), {} pods, last seen {}",
-            text(&host["name"]), host["vms"], text(&host["accel"]), host["pods"], text(&host["heartbeat"])
+            text(&host["name"]),
+            host["vms"],
+            text(&host["accel"]),
+            host["pods"],
+            text(&host["heartbeat"])
         ));
         for part in host["parts"].as_array().into_iter().flatten() {
             say(format_args!("  {}: {}", text(&part["part"]), well(&part["problem"])));

@@ -93,7 +93,13 @@ pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
 /// Takes the folder for this process, or says who has it.
 fn hold(dir: &Dir) -> Result<Flock<File>, Problem> {
     let what = || format!("taking {}", dir.pid().display());
-    let file = File::options().create(true).truncate(false).read(true).write(true).open(dir.pid()).map_err(Problem::io(what()))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(dir.pid())
+        .map_err(Problem::io(what()))?;
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
         let pid = std::fs::read_to_string(dir.pid()).unwrap_or_default();
         Problem::words(format!("the cloud in {} is up already (pid {})", dir.path().display(), pid.trim()))
@@ -114,10 +120,12 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
         .map_err(Problem::io(format!("listening on {} (another cloud or program there?)", args.listen)))?;
     let address = listener.local_addr().map_err(Problem::io("listening"))?;
     // What other programs on this machine connect to.
-    let authority = if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
+    let authority =
+        if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
     tls::ensure(&dir, &server_names(address))?;
     let store = open_store(&args, &dir).await?;
-    let about = Arc::new(About { store: store.clone(), started, authority: authority.clone(), ready_ms: Default::default() });
+    let about =
+        Arc::new(About { store: store.clone(), started, authority: authority.clone(), ready_ms: Default::default() });
     control::serve(&dir, about.clone()).await?;
 
     let now = Time::now();
@@ -165,9 +173,16 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
 
     let ms = started.elapsed().as_millis();
     let _ = about.ready_ms.set(ms);
-    say(format_args!("braid is up at https://{authority} after {ms} ms; log in with: eval \"$(braid env --dir {})\"", dir.path().display()));
+    say(format_args!(
+        "braid is up at https://{authority} after {ms} ms; log in with: eval \"$(braid env --dir {})\"",
+        dir.path().display()
+    ));
     if fresh {
-        say(format_args!("first start: the password of the user admin is {} (kept in {})", read_text(&dir.password())?.trim(), dir.password().display()));
+        say(format_args!(
+            "first start: the password of the user admin is {} (kept in {})",
+            read_text(&dir.password())?.trim(),
+            dir.password().display()
+        ));
     }
     wait_for_end().await;
     store.close().await;

@@ -14,8 +14,8 @@ use model::wanted::{Nic, WantedPod, WantedVm};
 use model::{Time, VmPhase};
 
 use crate::{
-    ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer, SeenPod, SeenVm, SeenWire,
-    StreamRequest, TapSource, VmDriver,
+    ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer, SeenPod, SeenVm,
+    SeenWire, StreamRequest, TapSource, VmDriver,
 };
 
 /// When an act fails.

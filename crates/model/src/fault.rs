@@ -79,8 +79,12 @@ impl Fault {
 impl From<Refused> for Fault {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Stale(key) => Self::Stale(format!("{} was changed by somebody else meanwhile; try again", short(&key))),
-            Refused::Taken { name, holder } => Self::Conflict(format!("{name} is already in use by {}", short(&holder))),
+            Refused::Stale(key) => {
+                Self::Stale(format!("{} was changed by somebody else meanwhile; try again", short(&key)))
+            }
+            Refused::Taken { name, holder } => {
+                Self::Conflict(format!("{name} is already in use by {}", short(&holder)))
+            }
             Refused::Exceeded { pool, asked, used, limit } => match crate::quota::resource_of(&pool) {
                 Some(resource) => Self::Quota {
                     resource: resource.name.to_owned(),
@@ -88,7 +92,9 @@ impl From<Refused> for Fault {
                     used: resource.show(used),
                     limit: resource.show(limit),
                 },
-                None => Self::Exhausted(format!("no room: {pool} has {used} of {limit} in use and {asked} more were asked for")),
+                None => Self::Exhausted(format!(
+                    "no room: {pool} has {used} of {limit} in use and {asked} more were asked for"
+                )),
             },
             Refused::Missing(key) => Self::NotFound { what: key.kind.as_str().to_owned(), id: key.name.to_string() },
             Refused::InUse { key, users } => Self::Conflict(format!("{} is in use by {users} others", short(&key))),

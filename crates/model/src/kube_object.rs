@@ -32,11 +32,7 @@ impl KubeObject {
 
     /// The key of an object. Objects without a namespace have `//` before their name.
     pub fn key_of(cluster: &str, group: &str, resource: &str, namespace: &str, name: &str) -> Key {
-        Key::new(
-            Kind::KubeObject,
-            Realm::Cluster(cluster.into()),
-            format!("{group}/{resource}/{namespace}/{name}"),
-        )
+        Key::new(Kind::KubeObject, Realm::Cluster(cluster.into()), format!("{group}/{resource}/{namespace}/{name}"))
     }
 
     pub fn uid(&self) -> &str {

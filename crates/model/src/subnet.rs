@@ -83,10 +83,8 @@ impl Resource for Subnet {
         self.id.clone()
     }
     fn claims(&self) -> Vec<Claim> {
-        let mut claims = vec![
-            Claim::Needs(self.network_key()),
-            Claim::Unique(format!("cidr/{}/{}", self.network_id, self.cidr())),
-        ];
+        let mut claims =
+            vec![Claim::Needs(self.network_key()), Claim::Unique(format!("cidr/{}/{}", self.network_id, self.cidr()))];
         claims.extend(quota::uses(&self.project_id, "subnet", 1));
         claims
     }
@@ -168,10 +166,9 @@ fn lowest_free(first: IpAddr, last: IpAddr, used: &HashSet<IpAddr>, gateway: Opt
             .take(tries as usize)
             .map(|n| IpAddr::V4(Ipv4Addr::from(n as u32)))
             .find(free),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a)..=u128::from(b))
-            .take(tries as usize)
-            .map(|n| IpAddr::V6(Ipv6Addr::from(n)))
-            .find(free),
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            (u128::from(a)..=u128::from(b)).take(tries as usize).map(|n| IpAddr::V6(Ipv6Addr::from(n))).find(free)
+        }
         _ => None,
     }
 }

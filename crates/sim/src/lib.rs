@@ -36,10 +36,8 @@ fn pass(seconds: i64) {
 /// Plays one seed. The error says what did not hold, and after which step.
 pub fn run(seed: u64) -> Result<Report, String> {
     CLOCK.set(0);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|e| format!("no runtime: {e}"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|e| format!("no runtime: {e}"))?;
     runtime.block_on(play(seed))
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use agent::{Agent, Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
-    Change, Cluster, Domain, Flavor, Host, HostStatus, KubeObject, Network, NicRequest, Project, Quota, SecurityGroup, Server,
-    Snapshot, Subnet, Vm,
+    Change, Cluster, Domain, Flavor, Host, HostStatus, KubeObject, Network, NicRequest, Project, Quota, SecurityGroup,
+    Server, Snapshot, Subnet, Vm,
 };
 use serde_json::json;
 use store::Store;
@@ -57,7 +57,17 @@ impl World {
         }
         let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store)).collect();
         let (servers, pods) = Default::default();
-        Ok(Self { store, machines, agents, chance, old: Vec::new(), serial: 0, report: Report::default(), servers, pods })
+        Ok(Self {
+            store,
+            machines,
+            agents,
+            chance,
+            old: Vec::new(),
+            serial: 0,
+            report: Report::default(),
+            servers,
+            pods,
+        })
     }
 
     /// One thing happens; its name.
@@ -416,7 +426,8 @@ fn cluster(change: &mut Change) {
         created_at: now(),
     });
     change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
-    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template},

@@ -31,7 +31,8 @@ struct Options {
 impl Options {
     fn parse(query: &[(String, String)], now: Time) -> Result<Self, String> {
         let mut options = Self::default();
-        let number = |name: &str, value: &str| value.parse::<u32>().map_err(|_| format!("{name}: '{value}' is not a number"));
+        let number =
+            |name: &str, value: &str| value.parse::<u32>().map_err(|_| format!("{name}: '{value}' is not a number"));
         for (name, value) in query {
             let yes = value == "true" || value == "1";
             match name.as_str() {
@@ -40,8 +41,12 @@ impl Options {
                 "timestamps" => options.timestamps = yes,
                 "tailLines" => options.tail = Some(number(name, value)? as usize),
                 "limitBytes" => options.limit = Some(number(name, value)? as usize),
-                "sinceSeconds" => options.since = Some(now - jiff::SignedDuration::from_secs(number(name, value)?.into())),
-                "sinceTime" => options.since = Some(value.parse().map_err(|_| format!("{name}: '{value}' is not a time"))?),
+                "sinceSeconds" => {
+                    options.since = Some(now - jiff::SignedDuration::from_secs(number(name, value)?.into()))
+                }
+                "sinceTime" => {
+                    options.since = Some(value.parse().map_err(|_| format!("{name}: '{value}' is not a time"))?)
+                }
                 _ => {}
             }
         }
@@ -57,7 +62,8 @@ pub async fn serve(
 ) -> Reply {
     let options = Options::parse(&pairs(query), agent.now()).map_err(|e| (StatusCode::BAD_REQUEST, e))?;
     let all = agent.drivers().pod.list().await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
-    let seen = all.into_iter().find(|p| p.uid == uid).ok_or_else(|| missing(format!("pod {uid} is not on this host")))?;
+    let seen =
+        all.into_iter().find(|p| p.uid == uid).ok_or_else(|| missing(format!("pod {uid} is not on this host")))?;
     let mut attempts: Vec<_> = seen.containers.into_iter().filter(|c| c.name == container).collect();
     attempts.sort_by_key(|c| std::cmp::Reverse(c.attempt));
     let wanted = attempts.into_iter().nth(usize::from(options.previous));

@@ -42,11 +42,7 @@ pub fn drivers(args: &UpArgs, dir: &Dir, store: &Store, authority: &str) -> Resu
     }
     install_cni(&dir.join("cni"))?;
     let answers = agent::metadata::Answers::new(store.clone());
-    let net = LinuxNet::new(driver_linuxnet::Config {
-        prefix: dir.prefix(),
-        dir: dir.join("net"),
-        metadata: answers,
-    });
+    let net = LinuxNet::new(driver_linuxnet::Config { prefix: dir.prefix(), dir: dir.join("net"), metadata: answers });
     let port = authority.rsplit(':').next().and_then(|port| port.parse().ok());
     let net = net.map_err(|e| Problem::words(e.to_string()))?.host_ports(port.into_iter().collect());
     let accel = args.accel.map(|accel| match accel {

@@ -134,7 +134,10 @@ impl Call {
     fn query(&self, name: &str) -> Option<String> {
         let query = self.request.uri().query().unwrap_or("");
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.into_iter().find(|(n, _)| *n == name).map(|(_, v)| v.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/"))
+        pairs
+            .into_iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/"))
     }
 }
 
@@ -152,7 +155,9 @@ impl Registry {
         let call = Call { repository, project, request };
         match noun {
             "manifests" => self.manifest(call, &rest).await,
-            "blobs" if rest.starts_with("uploads") => self.upload(call, rest.trim_start_matches("uploads").trim_matches('/')).await,
+            "blobs" if rest.starts_with("uploads") => {
+                self.upload(call, rest.trim_start_matches("uploads").trim_matches('/')).await
+            }
             "blobs" => self.blob(call, &rest).await,
             _ => self.tags(&call),
         }
@@ -161,7 +166,9 @@ impl Registry {
     /// `GET /v2/`: tells clients that there is a registry, and whether their credential is good.
     fn ping(&self, who: Option<&Principal>, headers: &HeaderMap) -> Result<Response> {
         // docker asks here whether it must log in; containerd never asks.
-        if who.is_none() && headers.get(header::USER_AGENT).is_some_and(|a| a.to_str().is_ok_and(|a| a.starts_with("docker/"))) {
+        if who.is_none()
+            && headers.get(header::USER_AGENT).is_some_and(|a| a.to_str().is_ok_and(|a| a.starts_with("docker/")))
+        {
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "log in with a Keystone token"));
         }
         let mut response = Response::new(Body::from("{}"));
@@ -226,7 +233,8 @@ fn split(path: &str) -> Option<(String, &'static str, String)> {
         if let Some(at) = path.rfind(&middle).or_else(|| path.find(&middle)) {
             let (name, rest) = (&path[..at], &path[at + middle.len()..]);
             let valid = |part: &str| {
-                !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+                !part.is_empty()
+                    && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
             };
             let fits = name.len() <= 255 && name.split('/').all(valid);
             return fits.then(|| (name.to_owned(), noun, rest.to_owned()));

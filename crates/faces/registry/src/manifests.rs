@@ -50,9 +50,9 @@ impl Registry {
 
     async fn put_manifest(&self, call: Call, reference: &str) -> Result<Response> {
         let (parts, body) = (call.request.headers().clone(), call.request.into_body());
-        let bytes = axum::body::to_bytes(body, MAX_MANIFEST as usize)
-            .await
-            .map_err(|_| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", "a manifest of more than 4 MiB"))?;
+        let bytes = axum::body::to_bytes(body, MAX_MANIFEST as usize).await.map_err(|_| {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", "a manifest of more than 4 MiB")
+        })?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", format!("not JSON: {e}")))?;
         let told = parts.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).map(str::to_owned);
@@ -60,7 +60,11 @@ impl Registry {
         let written = self.blobs.put(&bytes)?;
         let digest = format!("sha256:{}", written.sha256);
         if sha256_of(reference).is_some() && reference != digest {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("the manifest's digest is {digest}")));
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "DIGEST_INVALID",
+                format!("the manifest's digest is {digest}"),
+            ));
         }
         let manifest = OciManifest {
             project_id: call.project.clone(),

@@ -94,11 +94,16 @@ impl Registry {
         received?;
         let taken = writer.lock().await.take().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
         let written = tokio::task::spawn_blocking(move || taken.finish()).await;
-        let written = written.map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", e.to_string()))??;
+        let written =
+            written.map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", e.to_string()))??;
         let digest = format!("sha256:{}", written.sha256);
         if digest != wanted {
             // The bytes stay until the next sweep; nothing refers to them.
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("the digest of what came is {digest}")));
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "DIGEST_INVALID",
+                format!("the digest of what came is {digest}"),
+            ));
         }
         let mut response = empty(StatusCode::CREATED);
         put(response.headers_mut(), header::LOCATION, &format!("/v2/{repository}/blobs/{digest}"));

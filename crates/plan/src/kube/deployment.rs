@@ -17,7 +17,8 @@ pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
 }
 
 fn one(snapshot: &Snapshot, deployment: Entry<'_, KubeObject>, now: Time) -> Change {
-    let sets: Vec<_> = controlled(snapshot, deployment.value, "apps", "replicasets").filter(|s| !s.deleting()).collect();
+    let sets: Vec<_> =
+        controlled(snapshot, deployment.value, "apps", "replicasets").filter(|s| !s.deleting()).collect();
     let template = template(&deployment.body["spec"]["template"]);
     let current = sets.iter().copied().find(|set| self::template(&set.body["spec"]["template"]) == template);
     let mut change = Change::new();
@@ -61,7 +62,11 @@ fn create(
 ) {
     let spec = &deployment.body["spec"];
     let collisions = number(&deployment.body["status"]["collisionCount"], 0);
-    let hash = format!("{}{}", suffix(&format!("{}/{collisions}", spec["template"])), suffix(&format!("{}#{collisions}", spec["template"])));
+    let hash = format!(
+        "{}{}",
+        suffix(&format!("{}/{collisions}", spec["template"])),
+        suffix(&format!("{}#{collisions}", spec["template"]))
+    );
     let mut template = spec["template"].clone();
     template["metadata"]["labels"][HASH] = json!(hash);
     let mut selector = spec["selector"].clone();
@@ -97,13 +102,18 @@ fn create(
     }
     // With nothing old in the way, the first step of the roll-out is taken right here.
     let total: i64 = sets.iter().map(|s| replicas_of(s)).sum();
-    let first = if recreates(deployment.value) && total > 0 { 0 } else { (replicas + surge(deployment.value) - total).clamp(0, replicas) };
+    let first = if recreates(deployment.value) && total > 0 {
+        0
+    } else {
+        (replicas + surge(deployment.value) - total).clamp(0, replicas)
+    };
     set.body["spec"]["replicas"] = json!(first);
     change.create(set);
 }
 
 fn highest(sets: &[Entry<'_, KubeObject>]) -> i64 {
-    let revision = |set: &Entry<'_, KubeObject>| set.body["metadata"]["annotations"][REVISION].as_str()?.parse::<i64>().ok();
+    let revision =
+        |set: &Entry<'_, KubeObject>| set.body["metadata"]["annotations"][REVISION].as_str()?.parse::<i64>().ok();
     sets.iter().filter_map(revision).max().unwrap_or(0)
 }
 
@@ -157,7 +167,12 @@ fn scale(change: &mut Change, set: Entry<'_, KubeObject>, replicas: i64) {
 
 /// One step of a roll-out: the new set grows as far as the surge allows, the old ones shrink as far as what is available
 /// allows.
-fn roll(change: &mut Change, deployment: Entry<'_, KubeObject>, current: Entry<'_, KubeObject>, old: &[Entry<'_, KubeObject>]) {
+fn roll(
+    change: &mut Change,
+    deployment: Entry<'_, KubeObject>,
+    current: Entry<'_, KubeObject>,
+    old: &[Entry<'_, KubeObject>],
+) {
     let replicas = number(&deployment.body["spec"]["replicas"], 1);
     let old_total: i64 = old.iter().map(|s| replicas_of(s)).sum();
     if recreates(deployment.value) {
@@ -170,7 +185,11 @@ fn roll(change: &mut Change, deployment: Entry<'_, KubeObject>, current: Entry<'
     }
     let total = old_total + replicas_of(current.value);
     let room = replicas + surge(deployment.value) - total;
-    let grown = if replicas_of(current.value) > replicas { replicas } else { (replicas_of(current.value) + room.max(0)).min(replicas) };
+    let grown = if replicas_of(current.value) > replicas {
+        replicas
+    } else {
+        (replicas_of(current.value) + room.max(0)).min(replicas)
+    };
     scale(change, current, grown);
     if old_total == 0 {
         return;
@@ -206,11 +225,8 @@ fn scale_in_place(change: &mut Change, deployment: Entry<'_, KubeObject>, sets: 
 /// Removes the oldest empty sets beyond the limit of the history.
 fn forget(change: &mut Change, deployment: Entry<'_, KubeObject>, old: &[Entry<'_, KubeObject>]) {
     let limit = number(&deployment.body["spec"]["revisionHistoryLimit"], 10).max(0) as usize;
-    let mut empty: Vec<_> = old
-        .iter()
-        .filter(|s| replicas_of(s) == 0 && number(&s.body["status"]["replicas"], 0) == 0)
-        .copied()
-        .collect();
+    let mut empty: Vec<_> =
+        old.iter().filter(|s| replicas_of(s) == 0 && number(&s.body["status"]["replicas"], 0) == 0).copied().collect();
     empty.sort_by_key(|set| std::cmp::Reverse(set.row.created));
     for set in empty.into_iter().skip(limit) {
         change.delete(set);
@@ -252,7 +268,8 @@ fn status(
         true => ("True", "MinimumReplicasAvailable", "Deployment has minimum availability."),
         false => ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability."),
     };
-    let moved = ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"].iter().any(|f| before[*f] != status[*f]);
+    let moved =
+        ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"].iter().any(|f| before[*f] != status[*f]);
     status["conditions"] = json!([
         make_condition(before, "Available", availability, false, now),
         make_condition(before, "Progressing", progress, moved, now),
@@ -273,11 +290,18 @@ fn old_condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
     status["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == kind)
 }
 
-fn make_condition(before: &Value, kind: &str, (status, reason, message): (&str, &str, &str), moved: bool, now: Time) -> Value {
+fn make_condition(
+    before: &Value,
+    kind: &str,
+    (status, reason, message): (&str, &str, &str),
+    moved: bool,
+    now: Time,
+) -> Value {
     let old = old_condition(before, kind);
     let same = old.filter(|c| c["status"] == status);
     let since = same.map_or(json!(seconds(now)), |c| c["lastTransitionTime"].clone());
-    let updated = same.filter(|c| c["reason"] == reason && !moved).map_or(json!(seconds(now)), |c| c["lastUpdateTime"].clone());
+    let updated =
+        same.filter(|c| c["reason"] == reason && !moved).map_or(json!(seconds(now)), |c| c["lastUpdateTime"].clone());
     json!({
         "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
         "lastUpdateTime": updated,

@@ -17,7 +17,11 @@ use serde_json::{Value, json};
 pub use selector::matches;
 
 /// All objects of a resource, in all clusters.
-pub(crate) fn all<'a>(snapshot: &'a Snapshot, group: &'a str, resource: &'a str) -> impl Iterator<Item = Entry<'a, KubeObject>> {
+pub(crate) fn all<'a>(
+    snapshot: &'a Snapshot,
+    group: &'a str,
+    resource: &'a str,
+) -> impl Iterator<Item = Entry<'a, KubeObject>> {
     snapshot.all::<KubeObject>().filter(move |object| object.is(group, resource))
 }
 
@@ -109,7 +113,12 @@ pub(crate) fn suffix(text: &str) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let id = model::derived_id(&["suffix", text]);
     let digits: Vec<u32> = id.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(3).take(5).map(|c| c.iter().fold(0, |n, d| n * 16 + *d as usize)).map(|n| LETTERS[n % LETTERS.len()] as char).collect()
+    digits
+        .chunks(3)
+        .take(5)
+        .map(|c| c.iter().fold(0, |n, d| n * 16 + *d as usize))
+        .map(|n| LETTERS[n % LETTERS.len()] as char)
+        .collect()
 }
 
 /// A field that is a number, or what Kubernetes takes it for when it is absent.

@@ -79,10 +79,8 @@ fn root_certificate(change: &mut Change, snapshot: &Snapshot, space: Entry<'_, K
 
 fn empty(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change {
     let mut change = Change::new();
-    let inside: Vec<_> = snapshot
-        .within::<KubeObject>(&space.row.key.realm)
-        .filter(|object| object.namespace == space.name)
-        .collect();
+    let inside: Vec<_> =
+        snapshot.within::<KubeObject>(&space.row.key.realm).filter(|object| object.namespace == space.name).collect();
     for object in inside.iter().filter(|o| !o.deleting()).take(BATCH) {
         delete(&mut change, *object, now);
     }

@@ -14,7 +14,8 @@ pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
 }
 
 fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change> {
-    let pods: Vec<_> = controlled(snapshot, set.value, "", "pods").filter(|pod| !pod.deleting() && !pod.pod_finished()).collect();
+    let pods: Vec<_> =
+        controlled(snapshot, set.value, "", "pods").filter(|pod| !pod.deleting() && !pod.pod_finished()).collect();
     let wanted = number(&set.body["spec"]["replicas"], 1).max(0) as usize;
     let status = status(set.value, &pods, now);
     if set.deleting() || pods.len() == wanted {
@@ -53,7 +54,8 @@ fn status(set: &KubeObject, pods: &[Entry<'_, KubeObject>], now: Time) -> Value 
     let settle = number(&set.body["spec"]["minReadySeconds"], 0);
     let available = pods.iter().filter(|pod| available(pod.value, settle, now)).count();
     let labels = &set.body["spec"]["template"]["metadata"]["labels"];
-    let labelled = pods.iter().filter(|pod| super::matches(&json!({"matchLabels": labels}), &pod.body["metadata"]["labels"]));
+    let labelled =
+        pods.iter().filter(|pod| super::matches(&json!({"matchLabels": labels}), &pod.body["metadata"]["labels"]));
     let mut status = json!({
         "replicas": pods.len(),
         "fullyLabeledReplicas": labelled.count(),
@@ -138,4 +140,3 @@ fn qos(spec: &Value) -> &'static str {
         (true, false) => "Burstable",
     }
 }
-

@@ -218,8 +218,11 @@ fn port(fields: &Fields<'_>, field: &str) -> Result<Option<i64>, Fault> {
     number.map(Some).ok_or_else(|| Fault::Invalid(format!("Invalid input for {field}: {value}")))
 }
 
-/// Protocol and ports as a rule keeps them, or why they do not go together.
-fn protocol_and_ports(fields: &Fields<'_>) -> Result<(Option<String>, Option<u16>, Option<u16>), Fault> {
+/// Protocol and ports as a rule keeps them.
+type Match = (Option<String>, Option<u16>, Option<u16>);
+
+/// What a rule shall match, or why protocol and ports do not go together.
+fn protocol_and_ports(fields: &Fields<'_>) -> Result<Match, Fault> {
     let protocol = fields.get("ip_protocol").map(|value| match value {
         Value::String(text) => text.to_lowercase(),
         other => other.to_string(),

@@ -13,7 +13,7 @@ use crate::compute::wire::{list, page, parse_time};
 
 /// `GET /servers`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/servers", |call, server| view::brief(call, server))
+    listing(call, "/servers", view::brief)
 }
 
 /// `GET /servers/detail`

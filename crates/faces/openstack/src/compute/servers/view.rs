@@ -40,7 +40,7 @@ pub fn server(call: &Call, snapshot: &Snapshot, server: &Server, extent: Extent)
     let state = status::state(snapshot, server);
     let host = status::host(snapshot, server);
     let full = call.version >= (2, 75) || matches!(extent, Extent::Show | Extent::List);
-    let mut out = common(call, snapshot, server, &state, host);
+    let mut out = common(call, server, &state, host);
     out.insert("addresses".into(), addresses(snapshot, server, full));
     if full {
         extended(call, snapshot, server, &state, host, &mut out);
@@ -53,7 +53,7 @@ pub fn server(call: &Call, snapshot: &Snapshot, server: &Server, extent: Extent)
     Value::Object(out)
 }
 
-fn common(call: &Call, snapshot: &Snapshot, server: &Server, state: &State, host: Option<&str>) -> Map<String, Value> {
+fn common(call: &Call, server: &Server, state: &State, host: Option<&str>) -> Map<String, Value> {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| {
         out.insert(name.to_owned(), value);
