@@ -88,11 +88,17 @@ async fn write(agent: &Agent, id: &str, mut status: VmStatus) -> Result<(), Faul
             if vm.status != status {
                 change.edit(vm, |vm| vm.status = status.clone());
             }
-            // The first time that it runs is the server's launch.
-            if status.phase == VmPhase::Running
-                && let Some(server) = snapshot.get::<Server>(&vm.server_id).filter(|s| s.launched_at.is_none())
-            {
-                change.edit(server, |server| server.launched_at = Some(now));
+            // The first time that it is as wanted is the incarnation's launch.
+            let server = snapshot.get::<Server>(&vm.server_id).filter(|s| s.launched_at.is_none());
+            if let Some(server) = server {
+                let as_wanted = match status.phase {
+                    VmPhase::Running | VmPhase::Paused => true,
+                    VmPhase::Stopped => !server.power,
+                    _ => false,
+                };
+                if as_wanted {
+                    change.edit(server, |server| server.launched_at = Some(now));
+                }
             }
             Ok(change)
         })

@@ -60,7 +60,8 @@ fn keystone_message(fault: &Fault) -> String {
 pub fn keystone(fault: &Fault, context: &ErrorContext<'_>) -> Reply {
     let status = status(fault);
     let title = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-    let reply = Reply::json(status, &json!({"error": {"code": status, "message": keystone_message(fault), "title": title}}));
+    let reply =
+        Reply::json(status, &json!({"error": {"code": status, "message": keystone_message(fault), "title": title}}));
     if status == 401 {
         return reply.with("www-authenticate", &format!("Keystone uri=\"{}/identity\"", context.base_url));
     }

@@ -40,12 +40,7 @@ pub type HostAnswer<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(u16, Vec
 /// Reaches what only a host can tell, through the endpoint that its Host row names.
 pub trait HostStreams: Send + Sync {
     /// `GET path` at the host's endpoint: status and body (at most `limit` bytes).
-    fn get<'a>(
-        &'a self,
-        endpoint: &'a str,
-        path: &'a str,
-        limit: usize,
-    ) -> HostAnswer<'a>;
+    fn get<'a>(&'a self, endpoint: &'a str, path: &'a str, limit: usize) -> HostAnswer<'a>;
 }
 
 /// Every service, in the order of their prefixes.

@@ -233,8 +233,8 @@ impl Face {
     }
 
     async fn principal(&self, token: Option<&str>) -> Result<Principal, Fault> {
-        let token = token
-            .ok_or_else(|| Fault::Unauthorized("The request you have made requires authentication.".into()))?;
+        let token =
+            token.ok_or_else(|| Fault::Unauthorized("The request you have made requires authentication.".into()))?;
         self.cloud.gate.token(token).await
     }
 }

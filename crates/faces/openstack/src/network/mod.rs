@@ -72,7 +72,6 @@ macro_rules! tagged {
     };
 }
 
-
 /// The network service.
 pub fn service() -> Service {
     let mut rows = vec![
