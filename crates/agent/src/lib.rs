@@ -14,6 +14,7 @@ pub mod net;
 pub mod pod;
 mod pod_env;
 mod pod_probe;
+mod pod_security;
 mod pod_status;
 mod pod_volumes;
 mod pod_wanted;

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use model::wanted::{WantedContainer, WantedPod};
 use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time};
 
-use crate::{Agent, fault, pod_status, pod_volumes, pod_wanted};
+use crate::{Agent, fault, pod_security, pod_status, pod_volumes, pod_wanted};
 
 /// Pods with one uid of the snapshot: found by host.
 pub(crate) fn of_host<'a>(snapshot: &'a Snapshot, host: &str) -> impl Iterator<Item = Entry<'a, KubeObject>> {
@@ -115,6 +115,7 @@ async fn run(
     waiting: &mut WaitingFor,
 ) -> Result<(), Fault> {
     let spec = pod.spec.as_ref().ok_or_else(|| Fault::invalid("the pod has no spec"))?;
+    pod_security::check(pod)?;
     let port = snapshot.find::<Port>(Index::Owner, row.uid()).next();
     if !spec.host_network.unwrap_or(false) {
         let port = port.ok_or_else(|| Fault::Unavailable("waits for an address".into()))?;
