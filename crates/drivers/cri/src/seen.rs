@@ -107,7 +107,8 @@ fn state(status: &v1::ContainerStatus) -> ContainerState {
             code: status.exit_code,
             reason: status.reason.clone(),
             message: status.message.clone(),
-            started: when(status.started_at),
+            // containerd notes the start when its own call returns: a container that ended at once ended before.
+            started: when(status.started_at).min(when(status.finished_at)),
             finished: when(status.finished_at),
         },
         _ => ContainerState::Unknown,

@@ -22,6 +22,14 @@ fn main() -> ExitCode {
     if std::env::var_os("CNI_COMMAND").is_some() {
         return cni_main();
     }
+    // What nextest asks of a test binary before it runs its tests.
+    let asked = |arg: &str| std::env::args().any(|a| a == arg);
+    if asked("--list") {
+        if !asked("--ignored") {
+            say("pods_run_in_containerd: test");
+        }
+        return ExitCode::SUCCESS;
+    }
     let layout = Path::new("/var/cache/braid/images/tiny-oci.tar");
     let installed = |name: &str| Path::new("/usr/bin").join(name).exists();
     if !layout.exists() || !nix::unistd::geteuid().is_root() || !installed("containerd") {
@@ -40,6 +48,11 @@ fn main() -> ExitCode {
     let cleaned = runtime.block_on(async { Cri::new(config).purge().await });
     eprintln!("FAILED; clean-up: {cleaned:?}");
     ExitCode::FAILURE
+}
+
+#[allow(clippy::print_stdout)]
+fn say(line: &str) {
+    println!("{line}");
 }
 
 /// Plugs pods by itself, and remembers what it was asked.
