@@ -1,3 +1,5 @@
+//! What a host's network is compiled to, from rows made by hand.
+
 use std::net::IpAddr;
 
 use model::hostnet::{Domain, HostNetwork, Plug};
