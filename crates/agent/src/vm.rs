@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use driver::SeenVm;
 use model::wanted::{Boot, Disk, Nic, WantedVm};
-use model::{Change, Entry, Fault, Image, Index, Port, Server, Snapshot, Vm, VmPhase, VmStatus};
+use model::{Change, Entry, Fault, Index, Port, Server, Snapshot, Source, Vm, VmPhase, VmStatus};
 
 use crate::{Agent, fault};
 
@@ -108,12 +108,12 @@ async fn write(agent: &Agent, id: &str, mut status: VmStatus) -> Result<(), Faul
 /// Resolves a VM into plain instructions, or says what is missing.
 fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'_, Server>) -> Result<WantedVm, Fault> {
     let id = Vm::id(&server.id, vm.incarnation);
-    let image = server.image_id.as_deref().ok_or_else(|| Fault::invalid("the server has no image to boot from"))?;
-    let image = snapshot.get::<Image>(image).ok_or_else(|| Fault::invalid(format!("image {image} is gone")))?;
+    let gone = || Fault::invalid("the image was gone before the server could start");
+    let source = vm.source.as_ref().ok_or_else(gone)?;
     let root = Disk {
         id: "root".into(),
-        base: Some(blob_of(agent, image)?),
-        format: image.disk_format.clone().unwrap_or_else(|| "raw".into()),
+        base: Some(agent.config().blobs.path(&source.blob)),
+        format: source.format.clone(),
         size: server.flavor.disk << 30,
         read_only: false,
         take_from: (server.keep_disk && vm.incarnation > 1).then(|| Vm::id(&server.id, vm.incarnation - 1)),
@@ -128,38 +128,23 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
         paused: server.paused,
         soft_reboots: server.soft_reboots,
         hard_reboots: server.hard_reboots,
-        boot: boot(agent, snapshot, image)?,
+        boot: boot(agent, source),
         disks: vec![root],
         nics: nics(agent, snapshot, server.value)?,
     })
 }
 
-fn blob_of(agent: &Agent, image: Entry<'_, Image>) -> Result<std::path::PathBuf, Fault> {
-    let blob = image.blob.as_deref().ok_or_else(|| Fault::invalid(format!("image {} has no data", image.id)))?;
-    Ok(agent.config().blobs.path(blob))
-}
-
-/// An image with a kernel of its own boots that; the root disk is told by its name.
-fn boot(agent: &Agent, snapshot: &Snapshot, image: Entry<'_, Image>) -> Result<Boot, Fault> {
-    let part = |property: &str| -> Result<Option<std::path::PathBuf>, Fault> {
-        let Some(id) = image.properties.get(property).filter(|id| !id.is_empty()) else { return Ok(None) };
-        let part = snapshot
-            .get::<Image>(id)
-            .ok_or_else(|| Fault::invalid(format!("{property} {id} of image {} is gone", image.id)))?;
-        blob_of(agent, part).map(Some)
-    };
-    Ok(match part("kernel_id")? {
+/// An image with a kernel of its own boots that.
+fn boot(agent: &Agent, source: &Source) -> Boot {
+    let path = |blob: &String| agent.config().blobs.path(blob);
+    match &source.kernel {
         Some(kernel) => Boot::Kernel {
-            kernel,
-            initrd: part("ramdisk_id")?,
-            cmdline: image
-                .properties
-                .get("os_command_line")
-                .cloned()
-                .unwrap_or_else(|| "root=/dev/vda rw console=ttyS0".into()),
+            kernel: path(kernel),
+            initrd: source.initrd.as_ref().map(path),
+            cmdline: source.cmdline.clone(),
         },
         None => Boot::Disk,
-    })
+    }
 }
 
 /// The interfaces in the order in which they were asked for; all must be part of the network already.

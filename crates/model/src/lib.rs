@@ -59,7 +59,7 @@ pub use server::{NicRequest, Server, ServerAction, ServerGroup};
 pub use setting::Setting;
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
 pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, next_address};
-pub use vm::{Vm, VmPhase, VmStatus};
+pub use vm::{Source, Vm, VmPhase, VmStatus};
 
 /// A moment. Rows carry moments; only processes that have a clock make them.
 pub type Time = jiff::Timestamp;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Host, Index, Key, Kind, Realm, Resource, Time};
+use crate::{Claim, Host, Image, Index, Key, Kind, Realm, Resource, Server, Snapshot, Time};
 
 /// How far a VM is, as its host last saw it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,42 @@ pub struct VmStatus {
     pub since: Option<Time>,
 }
 
+/// What an incarnation boots from, as it was when the incarnation was made: an image may be deleted while VMs made from it
+/// live. Blobs are named by their SHA-256.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    pub blob: String,
+    /// `raw` or `qcow2`.
+    pub format: String,
+    /// A kernel that is handed to the hypervisor, instead of the disk's own boot loader.
+    pub kernel: Option<String>,
+    pub initrd: Option<String>,
+    pub cmdline: String,
+}
+
+impl Source {
+    /// Resolves a server's image; the error says what is missing. A kernel that the server's project may not see is as
+    /// good as gone.
+    pub fn of(snapshot: &Snapshot, server: &Server) -> Result<Self, String> {
+        let id = server.image_id.as_deref().ok_or("the server has no image to boot from")?;
+        let image = snapshot.get::<Image>(id).ok_or_else(|| format!("image {id} is gone"))?;
+        let part = |property: &str| -> Result<Option<String>, String> {
+            let Some(part) = image.properties.get(property).filter(|id| !id.is_empty()) else { return Ok(None) };
+            let seen = |i: &Image| i.shared() || i.project_id == server.project_id || i.project_id == image.project_id;
+            let found = snapshot.get::<Image>(part).filter(|i| seen(i.value)).and_then(|i| i.blob.clone());
+            found.map(Some).ok_or_else(|| format!("{property} {part} of image {id} is gone or has no data"))
+        };
+        let default = || "root=/dev/vda rw console=ttyS0".to_owned();
+        Ok(Self {
+            blob: image.blob.clone().ok_or_else(|| format!("image {id} has no data"))?,
+            format: image.disk_format.clone().unwrap_or_else(|| "raw".into()),
+            kernel: part("kernel_id")?,
+            initrd: part("ramdisk_id")?,
+            cmdline: image.properties.get("os_command_line").cloned().unwrap_or_else(default),
+        })
+    }
+}
+
 /// One incarnation of a server, on at most one host ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vm {
@@ -47,6 +83,8 @@ pub struct Vm {
     pub cpu_milli: u64,
     pub memory_mib: u64,
     pub disk_gib: u64,
+    /// `None`: its image was not there any more.
+    pub source: Option<Source>,
     /// Shall go away from its host; the row is deleted when its phase is `Gone`.
     pub deleting: bool,
     /// How the scheduler decided, a line for each host that it looked at.

@@ -1,7 +1,7 @@
 //! From a server to its incarnations: one [`Vm`] row for each, the old one gone before the new one has a host. Removing a
 //! server ends here too, when nothing of it is left anywhere.
 
-use model::{Change, Entry, Index, Port, Server, ServerAction, Snapshot, Time, Vm, VmPhase, VmStatus};
+use model::{Change, Entry, Index, Port, Server, ServerAction, Snapshot, Source, Time, Vm, VmPhase, VmStatus};
 
 /// Incarnations that shall be made or go away, and servers of which nothing is left.
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
@@ -52,7 +52,10 @@ fn live(snapshot: &Snapshot, server: Entry<'_, Server>, vms: &[Entry<'_, Vm>], c
     }
     match current {
         None if ports_ready(snapshot, &server) => {
-            change.create(incarnation(&server, now));
+            // A kept disk goes on booting as it did, though its image may be gone.
+            let kept = vms.iter().filter(|_| server.keep_disk).max_by_key(|vm| vm.incarnation);
+            let source = kept.and_then(|vm| vm.source.clone()).or_else(|| Source::of(snapshot, &server).ok());
+            change.create(incarnation(&server, source, now));
         }
         None => {}
         Some(vm) => {
@@ -89,7 +92,7 @@ fn room(server: &Server) -> (u64, u64, u64) {
     )
 }
 
-fn incarnation(server: &Server, now: Time) -> Vm {
+fn incarnation(server: &Server, source: Option<Source>, now: Time) -> Vm {
     let (cpu_milli, memory_mib, disk_gib) = room(server);
     Vm {
         server_id: server.id.clone(),
@@ -99,6 +102,7 @@ fn incarnation(server: &Server, now: Time) -> Vm {
         cpu_milli,
         memory_mib,
         disk_gib,
+        source,
         deleting: false,
         decision: Vec::new(),
         status: VmStatus::default(),

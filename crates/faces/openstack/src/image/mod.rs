@@ -27,7 +27,7 @@ mod view;
 
 use std::collections::HashSet;
 
-use model::{Image, OciManifest, Snapshot};
+use model::{Image, OciManifest, Snapshot, Vm};
 
 use crate::endpoint;
 use crate::table::Service;
@@ -35,6 +35,9 @@ use crate::table::Service;
 /// The blobs that images and manifests of the registry need, for [`blob::Blobs::sweep`].
 pub fn needed_blobs(snapshot: &Snapshot) -> HashSet<String> {
     let mut needed: HashSet<String> = snapshot.all::<Image>().filter_map(|image| image.blob.clone()).collect();
+    for source in snapshot.all::<Vm>().filter_map(|vm| vm.source.clone()) {
+        needed.extend([Some(source.blob), source.kernel, source.initrd].into_iter().flatten());
+    }
     for manifest in snapshot.all::<OciManifest>() {
         let digests = std::iter::once(&manifest.value.digest).chain(&manifest.value.refers);
         needed.extend(digests.filter_map(|digest| digest.strip_prefix("sha256:").map(str::to_owned)));

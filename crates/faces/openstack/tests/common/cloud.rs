@@ -197,6 +197,7 @@ impl Rows {
                     cpu_milli: entry.flavor.vcpus * 1000,
                     memory_mib: entry.flavor.ram,
                     disk_gib: entry.flavor.disk,
+                    source: None,
                     deleting: false,
                     decision: vec![],
                     status: VmStatus { phase, ..VmStatus::default() },
