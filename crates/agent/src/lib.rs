@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use driver::{NetDriver, PodDriver, VmDriver};
 use model::hostnet::HostNetwork;
-use model::{Change, Fault, Snapshot, Time};
+use model::{Change, Fault, Kind, Snapshot, Time};
 use store::Store;
 use tokio::sync::Notify;
 
@@ -234,10 +234,25 @@ impl Agent {
     }
 }
 
+/// Waits for a commit that concerns hosts. Whatever else a pod depends on is noticed by the next look anyway.
 async fn next(watch: &mut Option<store::Watch>) -> Result<(), Fault> {
-    match watch {
-        Some(watch) => watch.next().await.map(|_| ()),
-        None => std::future::pending().await,
+    let Some(watch) = watch else { return std::future::pending().await };
+    loop {
+        let commits = watch.next().await?;
+        if commits.iter().flat_map(|commit| &commit.events).any(|event| concerns(&event.key)) {
+            return Ok(());
+        }
+    }
+}
+
+fn concerns(key: &model::Key) -> bool {
+    match key.kind {
+        Kind::KubeObject => {
+            ["/pods/", "/services/", "discovery.k8s.io/endpointslices/"].iter().any(|part| key.name.starts_with(part))
+        }
+        Kind::Server | Kind::Vm | Kind::Port | Kind::Network | Kind::Subnet | Kind::Router | Kind::FloatingIp => true,
+        Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::Cluster => true,
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use model::{Change, Snapshot, Time};
+use model::{Change, Event, Fault, Kind, KubeObject, Resource, Row, Snapshot, Time};
 use store::{Store, StoreFault};
 
 /// Planners look again after this long although nothing changed: time itself is an input of some.
@@ -42,21 +42,30 @@ pub async fn run(store: Store) {
         if moved {
             continue;
         }
-        let news = async {
-            match &mut watch {
-                Some(watch) => watch.next().await.map(|commits| commits.last().map_or(0, |c| c.revision)),
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep(LOOK_AGAIN) => {}
-            result = async {
-                // Commits that the last round already saw are no news.
-                let mut news = Box::pin(news);
-                (&mut news).await
-            } => if result.is_err() { watch = None },
+            result = news(&mut watch) => if result.is_err() { watch = None },
         }
     }
+}
+
+/// Waits for a commit that some planner reads.
+async fn news(watch: &mut Option<store::Watch>) -> Result<(), Fault> {
+    let Some(watch) = watch else { return std::future::pending().await };
+    loop {
+        let commits = watch.next().await?;
+        if commits.iter().flat_map(|commit| &commit.events).any(read_by_planners) {
+            return Ok(());
+        }
+    }
+}
+
+/// Kubernetes' plain data is read by no planner, unless it goes: then others may go with it.
+fn read_by_planners(event: &Event) -> bool {
+    const PLAIN: [&str; 4] = ["/configmaps/", "/secrets/", "/events/", "coordination.k8s.io/leases/"];
+    let plain = event.key.kind == Kind::KubeObject && PLAIN.iter().any(|part| event.key.name.starts_with(part));
+    let stays = |row: &Row| KubeObject::of(&row.object).is_some_and(|object| !object.deleting());
+    !(plain && event.after.as_ref().is_some_and(|row| stays(row)))
 }
 
 /// Plans once and commits; whether anything was committed.
