@@ -44,7 +44,7 @@ lint: setup
 	@scripts/lint
 
 bench: setup images
-	@cargo build --release --bin braid
+	@cargo build --release --bin braid --bin load
 	@scripts/bench
 
 acceptance: setup images

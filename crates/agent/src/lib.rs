@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use driver::{NetDriver, PodDriver, VmDriver};
 use model::hostnet::HostNetwork;
-use model::{Change, Fault, Kind, Snapshot, Time};
-use store::Store;
+use model::{Change, Event, Fault, Kind, Snapshot, Time};
+use store::{Concern, Interest, Store};
 use tokio::sync::Notify;
 
 /// How often the agent looks although nobody said that anything changed: containers and VMs end by themselves.
@@ -129,7 +129,7 @@ impl Agent {
     /// Runs until the process ends.
     pub async fn run(self) {
         let mut after = self.store().snapshot().revision();
-        let mut watch = self.store().watch(after).ok();
+        let mut watch = self.store().watch_part(after, NEWS).ok();
         let mut last_report: Option<Time> = None;
         loop {
             let snapshot = self.store().snapshot();
@@ -144,7 +144,7 @@ impl Agent {
                 () = self.inner.wake.notified() => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 news = next(&mut watch) => if news.is_err() {
-                    watch = self.store().watch(self.store().snapshot().revision()).ok();
+                    watch = self.store().watch_part(self.store().snapshot().revision(), NEWS).ok();
                 },
             }
         }
@@ -234,21 +234,19 @@ impl Agent {
     }
 }
 
-/// Waits for a commit that concerns hosts. Whatever else a pod depends on is noticed by the next look anyway.
+/// What concerns hosts. Whatever else a pod depends on is noticed by the next look anyway.
+const NEWS: Interest = Interest::Concern(Concern { name: "hosts", rule: concerns });
+
 async fn next(watch: &mut Option<store::Watch>) -> Result<(), Fault> {
     let Some(watch) = watch else { return std::future::pending().await };
-    loop {
-        let commits = watch.next().await?;
-        if commits.iter().flat_map(|commit| &commit.events).any(|event| concerns(&event.key)) {
-            return Ok(());
-        }
-    }
+    watch.next().await.map(drop)
 }
 
-fn concerns(key: &model::Key) -> bool {
-    match key.kind {
+fn concerns(event: &Event) -> bool {
+    match event.key.kind {
         Kind::KubeObject => {
-            ["/pods/", "/services/", "discovery.k8s.io/endpointslices/"].iter().any(|part| key.name.starts_with(part))
+            let parts = ["/pods/", "/services/", "discovery.k8s.io/endpointslices/"];
+            parts.iter().any(|part| event.key.name.starts_with(part))
         }
         Kind::Server | Kind::Vm | Kind::Port | Kind::Network | Kind::Subnet | Kind::Router | Kind::FloatingIp => true,
         Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::Cluster => true,

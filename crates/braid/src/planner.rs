@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use model::{Change, Event, Fault, Kind, KubeObject, Resource, Row, Snapshot, Time};
-use store::{Store, StoreFault};
+use store::{Concern, Interest, Store, StoreFault};
 
 /// Planners look again after this long although nothing changed: time itself is an input of some.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub async fn run(store: Store) {
         let snapshot = store.snapshot();
         let revision = snapshot.revision();
         if watch.is_none() {
-            watch = store.watch(revision).ok();
+            watch = store.watch_part(revision, NEWS).ok();
         }
         let mut moved = false;
         for (name, plan) in PLANNERS {
@@ -49,15 +49,13 @@ pub async fn run(store: Store) {
     }
 }
 
+/// What some planner reads.
+const NEWS: Interest = Interest::Concern(Concern { name: "planners", rule: read_by_planners });
+
 /// Waits for a commit that some planner reads.
 async fn news(watch: &mut Option<store::Watch>) -> Result<(), Fault> {
     let Some(watch) = watch else { return std::future::pending().await };
-    loop {
-        let commits = watch.next().await?;
-        if commits.iter().flat_map(|commit| &commit.events).any(read_by_planners) {
-            return Ok(());
-        }
-    }
+    watch.next().await.map(drop)
 }
 
 /// Kubernetes' plain data is read by no planner, unless it goes: then others may go with it.

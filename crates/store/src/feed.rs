@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use model::{Committed, Fault, Pool, Revision, Snapshot};
 use tokio::sync::watch;
 
-use crate::history::{History, Interest, Weighed, weighed};
+use crate::history::{History, Interest, Weighed};
 use crate::{Book, StoreFault};
 
 /// The memory of one opened store; clones are the same memory.
@@ -43,8 +43,7 @@ impl Feed {
     }
 
     /// Appends commits, in order; `book` is the book after the last of them.
-    pub fn publish(&self, book: &Book, commits: Vec<Arc<Committed>>) {
-        let commits: Vec<Weighed> = commits.into_iter().map(weighed).collect();
+    pub fn publish(&self, book: &Book, commits: Vec<Weighed>) {
         let mut memory = self.write();
         let before = memory.book.revision();
         let old = std::mem::replace(&mut memory.book, book.clone());

@@ -3,9 +3,10 @@
 //! are then neither woken by, nor look through, what happens elsewhere.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use model::{Committed, Fault, Key, Kind, Realm, Revision};
+use model::{Committed, Event, Fault, Kind, Realm, Revision};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -18,30 +19,55 @@ const BYTES: usize = 64 << 20;
 /// How many commits a watch is handed at once.
 const BATCH: usize = 1024;
 
-/// A part of the store that somebody watches.
+/// What of the store somebody watches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Interest {
-    pub kind: Kind,
-    /// None: in every realm.
-    pub realm: Option<Realm>,
-    /// How the names begin; empty: all.
-    pub prefix: String,
+pub enum Interest {
+    /// Rows of one kind: in every realm if none is given, and with names that begin with the prefix.
+    Rows { kind: Kind, realm: Option<Realm>, prefix: String },
+    /// What a rule picks.
+    Concern(Concern),
+}
+
+/// A rule that picks events; those of one name are one rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Concern {
+    pub name: &'static str,
+    pub rule: fn(&Event) -> bool,
+}
+
+impl PartialEq for Concern {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Concern {}
+
+impl Hash for Concern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 impl Interest {
     /// All rows of a kind.
     pub fn kind(kind: Kind) -> Self {
-        Self { kind, realm: None, prefix: String::new() }
+        Self::Rows { kind, realm: None, prefix: String::new() }
     }
 
-    pub fn matches(&self, key: &Key) -> bool {
-        key.kind == self.kind
-            && self.realm.as_ref().is_none_or(|realm| *realm == key.realm)
-            && key.name.starts_with(&self.prefix)
+    pub fn matches(&self, event: &Event) -> bool {
+        match self {
+            Self::Rows { kind, realm, prefix } => {
+                event.key.kind == *kind
+                    && realm.as_ref().is_none_or(|realm| *realm == event.key.realm)
+                    && event.key.name.starts_with(prefix.as_str())
+            }
+            Self::Concern(concern) => (concern.rule)(event),
+        }
     }
 
     fn touched(&self, commit: &Committed) -> bool {
-        commit.events.iter().any(|event| self.matches(&event.key))
+        commit.events.iter().any(|event| self.matches(event))
     }
 }
 
@@ -84,7 +110,7 @@ impl History {
     pub fn new(complete_after: Revision, commits: Vec<Arc<Committed>>) -> Self {
         let all = Topic::new();
         let mut history = Self { all, weights: VecDeque::new(), bytes: 0, complete_after, topics: HashMap::new() };
-        commits.into_iter().map(weighed).for_each(|commit| history.push(commit));
+        commits.into_iter().map(|commit| Weighed::new(commit, &[])).for_each(|commit| history.push(commit));
         history
     }
 
@@ -92,7 +118,7 @@ impl History {
         self.complete_after
     }
 
-    pub fn push(&mut self, (weight, commit): Weighed) {
+    pub fn push(&mut self, Weighed(weight, commit): Weighed) {
         self.bytes += weight;
         self.weights.push_back(weight);
         for (interest, topic) in &mut self.topics {
@@ -163,10 +189,20 @@ impl History {
 }
 
 /// A commit with how much memory it holds, about: the JSON of the rows that it wrote, or deleted.
-pub type Weighed = (usize, Arc<Committed>);
+#[derive(Debug)]
+pub struct Weighed(pub(crate) usize, pub(crate) Arc<Committed>);
 
-/// Weighs a commit. This takes a while: not under a lock.
-pub fn weighed(commit: Arc<Committed>) -> Weighed {
+impl Weighed {
+    /// Weighs a commit. `rows` are the rows that it wrote, as JSON, where they are at hand; others take a while, so this is
+    /// done outside of any lock.
+    pub fn new(commit: Arc<Committed>, rows: &[Option<String>]) -> Self {
+        let known = |place: usize| rows.get(place).and_then(Option::as_ref).map(String::len);
+        let bytes = commit.events.iter().enumerate().map(|(i, event)| 256 + known(i).unwrap_or_else(|| weight(event)));
+        Self(bytes.sum(), commit)
+    }
+}
+
+fn weight(event: &Event) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -178,12 +214,9 @@ pub fn weighed(commit: Arc<Committed>) -> Weighed {
         }
     }
     let mut count = Count(0);
-    for event in &commit.events {
-        count.0 += 256;
-        if let Some(row) = event.after.as_ref().or(event.before.as_ref()) {
-            // Counting cannot fail; a row that is no JSON was refused before it got here.
-            _ = row.object.serialize(&mut serde_json::Serializer::new(&mut count));
-        }
+    if let Some(row) = event.after.as_ref().or(event.before.as_ref()) {
+        // Counting cannot fail; a row that is no JSON was refused before it got here.
+        _ = row.object.serialize(&mut serde_json::Serializer::new(&mut count));
     }
-    (count.0, commit)
+    count.0
 }

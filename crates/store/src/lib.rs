@@ -26,7 +26,7 @@ mod watch;
 pub use backend::{Backend, Fence, MAX_BYTES, MAX_WRITES, Proposal, StoreFault};
 pub use book::Book;
 pub use feed::Feed;
-pub use history::Interest;
+pub use history::{Concern, Interest, Weighed};
 pub use lead::Leadership;
 pub use store::Store;
 pub use watch::Watch;

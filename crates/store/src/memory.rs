@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use model::Revision;
 
-use crate::{Backend, Book, Feed, Fence, Proposal, StoreFault};
+use crate::{Backend, Book, Feed, Fence, Proposal, StoreFault, Weighed};
 
 /// A store in the memory of one process.
 pub struct Memory {
@@ -29,7 +29,7 @@ impl Backend for Memory {
         let revision = book.revision() + 1;
         let commit = next.apply(revision, &proposal.change.writes, &delta);
         *book = next;
-        self.feed.publish(&book, vec![Arc::new(commit)]);
+        self.feed.publish(&book, vec![Weighed::new(Arc::new(commit), &proposal.rows)]);
         Ok(revision)
     }
 

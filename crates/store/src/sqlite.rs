@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use model::{Committed, Refused, Revision};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::{Backend, Book, Feed, Fence, MAX_BYTES, Proposal, StoreFault};
+use crate::{Backend, Book, Feed, Fence, MAX_BYTES, Proposal, StoreFault, Weighed};
 use disk::{Disk, Trouble};
 
 /// How many commits share a transaction at most.
@@ -186,7 +186,8 @@ impl Writer {
                 self.counters.commits.fetch_add(accepted.len() as u64, Ordering::Relaxed);
                 self.book = next;
                 if !accepted.is_empty() {
-                    self.feed.publish(&self.book, accepted.iter().map(|a| a.commit.clone()).collect());
+                    let weighed = accepted.iter().map(|a| Weighed::new(a.commit.clone(), &a.proposal.rows)).collect();
+                    self.feed.publish(&self.book, weighed);
                 }
                 accepted.into_iter().for_each(|a| _ = a.reply.send(Ok(a.commit.revision)));
                 refused.into_iter().for_each(|(why, reply)| _ = reply.send(Err(why.into())));
@@ -252,7 +253,8 @@ impl Writer {
         loaded.commits.retain(|commit| commit.revision > known);
         self.book = loaded.book;
         if !loaded.commits.is_empty() {
-            self.feed.publish(&self.book, loaded.commits);
+            let weighed = loaded.commits.into_iter().map(|commit| Weighed::new(commit, &[])).collect();
+            self.feed.publish(&self.book, weighed);
         }
         self.disk = Some(disk);
         tracing::info!("{} is open again at revision {found}", self.path.display());

@@ -76,16 +76,22 @@ async fn strange_files_are_refused_and_left_alone() {
     assert!(Store::open_sqlite("/nonexistent/braid.db").await.is_err());
 }
 
+/// In the log, and in the rows from before it.
 #[tokio::test]
 async fn a_damaged_row_is_said_not_skipped() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("braid.db");
-    let store = Store::open_sqlite(&path).await.unwrap();
-    store.commit(&setting("s", 1)).await.unwrap();
-    store.close().await;
-    rusqlite::Connection::open(&path).unwrap().execute("UPDATE row SET object = '{}'", []).unwrap();
-    let told = Store::open_sqlite(&path).await.err().unwrap().to_string();
-    assert!(told.contains("cloud/setting/s"), "{told}");
+    for table in ["log", "row"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("braid.db");
+        let store = Store::open_sqlite(&path).await.unwrap();
+        store.commit(&setting("s", 1)).await.unwrap();
+        store.commit(&setting("t", 1)).await.unwrap();
+        store.compact(1).await.unwrap();
+        store.close().await;
+        let damage = format!("UPDATE {table} SET object = '{{}}'");
+        assert_eq!(rusqlite::Connection::open(&path).unwrap().execute(&damage, []).unwrap(), 1);
+        let told = Store::open_sqlite(&path).await.err().unwrap().to_string();
+        assert!(told.contains("cloud/setting/"), "{told}");
+    }
 }
 
 /// A small file system of its own; none where this process may not mount.

@@ -9,6 +9,7 @@ use gate::{Principal, View};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use model::{Fault, Snapshot, Time};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -120,14 +121,15 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn json(status: u16, value: &Value) -> Self {
+    /// A body of JSON. What has no form as JSON (a map with other keys than strings) is a bug, answered by no body.
+    pub fn json(status: u16, value: &impl Serialize) -> Self {
         let mut reply = Self::empty(status);
         reply.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        reply.body = Body::from(value.to_string());
+        reply.body = Body::from(serde_json::to_vec(value).unwrap_or_default());
         reply
     }
 
-    pub fn ok(value: Value) -> Self {
+    pub fn ok(value: impl Serialize) -> Self {
         Self::json(200, &value)
     }
 

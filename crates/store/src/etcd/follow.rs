@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::Shared;
 use super::client::pb::{self, event::EventType};
-use crate::{Book, StoreFault};
+use crate::{Book, StoreFault, Weighed};
 
 /// How many keys are read at once while loading.
 const PAGE: i64 = 100;
@@ -135,7 +135,7 @@ impl Shared {
                 writes.extend(self.write(event, revision)?);
             }
             if revision > book.revision() && !writes.is_empty() {
-                commits.push(Arc::new(book.follow(revision, &writes)));
+                commits.push(Weighed::new(Arc::new(book.follow(revision, &writes)), &[]));
             }
             *at = (*at).max(revision);
         }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use model::{Change, Fault, Kind, Realm, Refused, Resource, Revision, Write};
+use model::{Change, Event, Fault, Kind, Realm, Refused, Resource, Revision, Write};
 use tokio::time::timeout;
 
 use super::reference::Reference;
 use super::world::{domain, host, kube, network, project, quota, setting};
 use super::{Site, pair, rounds};
-use crate::{Interest, MAX_BYTES, MAX_WRITES, Store, StoreFault};
+use crate::{Concern, Interest, MAX_BYTES, MAX_WRITES, Store, StoreFault};
 
 /// Long enough for whatever must happen; nothing waits for it to pass.
 const SOON: Duration = Duration::from_secs(30);
@@ -207,7 +207,7 @@ pub async fn watches_from_the_future(site: &dyn Site) {
 /// Watchers of a part see all of it and are not woken for the rest.
 pub async fn parts(site: &dyn Site) {
     let store = site.open().await;
-    let pods = |cluster: &str| Interest {
+    let pods = |cluster: &str| Interest::Rows {
         kind: Kind::KubeObject,
         realm: Some(Realm::Cluster(cluster.into())),
         prefix: "/pods/".into(),
@@ -218,6 +218,9 @@ pub async fn parts(site: &dyn Site) {
     put(&store, [pod("one", "early")]).await;
     let mut watches: Vec<_> = (0..200).map(|_| store.watch_part(start, pods("one")).unwrap()).collect();
     let mut settings = store.watch_part(start, Interest::kind(Kind::Setting)).unwrap();
+    let rule = |event: &Event| &*event.key.name == "s7";
+    let seventh = Interest::Concern(Concern { name: "the seventh setting", rule });
+    let mut seventh = store.watch_part(start, seventh).unwrap();
     for watch in &mut watches {
         assert_eq!(watch.next().await.unwrap().len(), 1);
     }
@@ -226,6 +229,8 @@ pub async fn parts(site: &dyn Site) {
     }
     let quiet = timeout(Duration::from_millis(20), watches[0].next()).await;
     assert!(quiet.is_err(), "nothing of interest: {quiet:?}");
+    let picked = timeout(SOON, seventh.next()).await.unwrap().unwrap();
+    assert!(picked.len() == 1 && picked[0].events.iter().any(|e| &*e.key.name == "s7"), "{picked:?}");
     let newest = store.snapshot().revision();
     assert_eq!(watches[0].seen(), newest);
     let mut told = 0;

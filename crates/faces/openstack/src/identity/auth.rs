@@ -2,9 +2,10 @@
 
 use gate::{DomainRef, NamedRef, Principal, Proof, Scope, Wish, revoke, roles};
 use model::{AppCredential, Domain, Fault, Project, Snapshot};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::catalog::catalog;
+use super::catalog::{CatalogEntry, catalog};
 use super::wire::{base, forbidden, list, missing, time};
 use super::{domains, projects};
 use crate::call::{Call, Reply};
@@ -83,7 +84,20 @@ pub async fn show_catalog(call: Call) -> Result<Reply, Fault> {
 }
 
 /// A token's meaning, as its holder and services see it.
-fn view(call: &Call, snapshot: &Snapshot, who: &Principal) -> Value {
+#[derive(Serialize)]
+struct TokenView<'a> {
+    token: TokenBody<'a>,
+}
+
+#[derive(Serialize)]
+struct TokenBody<'a> {
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<Vec<CatalogEntry<'a>>>,
+}
+
+fn view<'a>(call: &'a Call, snapshot: &Snapshot, who: &Principal) -> TokenView<'a> {
     let mut token = Map::new();
     let mut put = |name: &str, value: Value| token.insert(name.to_owned(), value);
     put("methods", json!(who.methods));
@@ -115,9 +129,6 @@ fn view(call: &Call, snapshot: &Snapshot, who: &Principal) -> Value {
     if who.scope != Scope::Unscoped {
         let roles: Value = who.roles.iter().map(|role| json!({"id": role.id, "name": role.name})).collect();
         put("roles", roles);
-        if !call.query.iter().any(|(name, _)| name == "nocatalog") {
-            put("catalog", catalog(call));
-        }
     }
     if let Some(credential) = who.app_credential_id.as_ref().and_then(|id| snapshot.get::<AppCredential>(id)) {
         let mut shown = json!({"id": credential.id, "name": credential.name, "restricted": !credential.unrestricted});
@@ -126,7 +137,8 @@ fn view(call: &Call, snapshot: &Snapshot, who: &Principal) -> Value {
         }
         put("application_credential", shown);
     }
-    json!({"token": token})
+    let catalogued = who.scope != Scope::Unscoped && !call.query.iter().any(|(name, _)| name == "nocatalog");
+    TokenView { token: TokenBody { fields: token, catalog: catalogued.then(|| catalog(call)) } }
 }
 
 fn domain(snapshot: &Snapshot, id: &str) -> Value {

@@ -1,7 +1,10 @@
 //! The service catalog. It is the same for everybody and follows from what is built, so it is never stored: regions,
 //! services and endpoints can be looked at, not changed.
 
+use std::sync::LazyLock;
+
 use model::{Fault, derived_id};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::wire::{base, list, passes};
@@ -18,30 +21,49 @@ const SERVICES: [(&str, &str, &str); 5] = [
 
 const INTERFACES: [&str; 3] = ["public", "internal", "admin"];
 
-fn service_id(service_type: &str) -> String {
-    derived_id(&["service", service_type]).replace('-', "")
+/// Ids of the services, each with those of its endpoints.
+static IDS: LazyLock<[(String, [String; 3]); 5]> = LazyLock::new(|| {
+    let id = |parts: &[&str]| derived_id(parts).replace('-', "");
+    SERVICES.map(|(kind, ..)| (id(&["service", kind]), INTERFACES.map(|interface| id(&["endpoint", kind, interface]))))
+});
+
+/// A service with its endpoints, as tokens carry it.
+#[derive(Serialize)]
+pub struct CatalogEntry<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    service_type: &'a str,
+    name: &'a str,
+    endpoints: [CatalogEndpoint<'a>; 3],
 }
 
-fn endpoint_id(service_type: &str, interface: &str) -> String {
-    derived_id(&["endpoint", service_type, interface]).replace('-', "")
+#[derive(Serialize)]
+struct CatalogEndpoint<'a> {
+    id: &'a str,
+    interface: &'a str,
+    region_id: &'a str,
+    region: &'a str,
+    url: String,
 }
 
-/// The catalog as tokens carry it, with addresses by which the client reached this cloud.
-pub fn catalog(call: &Call) -> Value {
-    let (base, region) = (call.base_url(), &call.cloud.region);
-    let services = SERVICES.iter().map(|(service_type, name, path)| {
-        let endpoints = INTERFACES.iter().map(|interface| {
-            json!({
-                "id": endpoint_id(service_type, interface),
-                "interface": interface,
-                "region_id": region,
-                "region": region,
-                "url": format!("{base}{path}"),
-            })
-        });
-        json!({"endpoints": endpoints.collect::<Value>(), "id": service_id(service_type), "type": service_type, "name": name})
-    });
-    services.collect()
+/// The catalog with addresses by which the client reached this cloud. Every token carries it, so it is written as it is,
+/// not through a tree of JSON values: that was a third of the time of a validation.
+pub fn catalog(call: &Call) -> Vec<CatalogEntry<'_>> {
+    let (base, region) = (call.base_url(), call.cloud.region.as_str());
+    let entry = |((service_type, name, path), (id, endpoints)): (
+        &(&'static str, &'static str, &str),
+        &'static (String, [String; 3]),
+    )| {
+        let endpoint = |i: usize| CatalogEndpoint {
+            id: &endpoints[i],
+            interface: INTERFACES[i],
+            region_id: region,
+            region,
+            url: format!("{base}{path}"),
+        };
+        CatalogEntry { id, service_type, name, endpoints: [0, 1, 2].map(endpoint) }
+    };
+    SERVICES.iter().zip(&*IDS).map(entry).collect()
 }
 
 fn regions(call: &Call) -> Vec<Value> {
@@ -52,32 +74,26 @@ fn regions(call: &Call) -> Vec<Value> {
 
 fn services(call: &Call) -> Vec<Value> {
     let base = base(call);
-    let services = SERVICES.iter().map(|(service_type, name, _)| {
-        let id = service_id(service_type);
-        let links = json!({"self": format!("{base}/services/{id}")});
+    let services = catalog(call).into_iter().map(|service| {
+        let links = json!({"self": format!("{base}/services/{}", service.id)});
+        let (id, service_type, name) = (service.id, service.service_type, service.name);
         json!({"id": id, "type": service_type, "name": name, "description": "", "enabled": true, "links": links})
     });
     services.collect()
 }
 
 fn endpoints(call: &Call) -> Vec<Value> {
-    let (root, base, region) = (call.base_url(), base(call), &call.cloud.region);
-    let of_service = |(service_type, _, path): &(&str, &str, &str)| {
-        INTERFACES.map(|interface| {
-            let id = endpoint_id(service_type, interface);
-            json!({
-                "id": id,
-                "interface": interface,
-                "region_id": region,
-                "region": region,
-                "service_id": service_id(service_type),
-                "url": format!("{root}{path}"),
-                "enabled": true,
-                "links": {"self": format!("{base}/endpoints/{id}")},
-            })
+    let base = base(call);
+    let of_service = |service: CatalogEntry<'_>| {
+        service.endpoints.map(|endpoint| {
+            let mut shown = json!(endpoint);
+            shown["service_id"] = service.id.into();
+            shown["enabled"] = true.into();
+            shown["links"] = json!({"self": format!("{base}/endpoints/{}", endpoint.id)});
+            shown
         })
     };
-    SERVICES.iter().flat_map(of_service).collect()
+    catalog(call).into_iter().flat_map(of_service).collect()
 }
 
 /// Those that pass the filters on these fields.
