@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::Router;
@@ -23,6 +24,8 @@ pub struct About {
     pub started: Instant,
     pub authority: String,
     pub ready_ms: std::sync::OnceLock<u128>,
+    /// Whether the planners run in this process.
+    pub plans_here: Arc<AtomicBool>,
 }
 
 /// Serves the control socket until the process ends.
@@ -93,6 +96,7 @@ async fn status(State(about): State<Arc<About>>) -> Response {
             "ready_ms": about.ready_ms.get().map(|ms| *ms as u64),
             "memory_mib": resident_mib(),
             "store": store,
+            "plans_here": about.plans_here.load(Ordering::Relaxed),
             "revision": snapshot.revision(),
             "hosts": hosts,
             "counts": {

@@ -61,7 +61,7 @@ impl Access {
 pub fn run(args: &EnvArgs) -> Result<ExitCode, Problem> {
     let dir = Dir::open(&args.dir.dir)?;
     let access = Access::read(&dir)?;
-    let password = read_text(&dir.password())?;
+    let password = dir.read_password()?;
     let exports = [
         ("OS_AUTH_URL", format!("https://{}/identity/v3", access.authority)),
         ("OS_USERNAME", access.user),

@@ -55,6 +55,17 @@ impl Dir {
     pub fn password(&self) -> PathBuf {
         self.join("admin-password")
     }
+    /// The password, where this folder is the one whose process made the cloud.
+    pub fn read_password(&self) -> Result<String, Problem> {
+        if !self.password().exists() && self.access().exists() {
+            let text = "this process joined a cloud that another one made: set OS_USERNAME and OS_PASSWORD, or copy";
+            return Err(Problem::words(format!(
+                "{text} the other folder's admin-password to {}",
+                self.path().display()
+            )));
+        }
+        read_text(&self.password())
+    }
     pub fn kubeconfig(&self) -> PathBuf {
         self.join("kubeconfig")
     }

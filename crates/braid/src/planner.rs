@@ -1,7 +1,9 @@
 //! The loop around the planners: a commit wakes it, it plans from a snapshot, commits each change by itself, and plans
 //! again until nothing is left to do. A refused change is not an error: the next snapshot shows why, and the planner
-//! thinks again.
+//! thinks again. Of several processes on one store one plans; the others wait to take over.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::{Change, Event, Fault, Kind, KubeObject, Resource, Row, Snapshot, Time};
@@ -25,8 +27,41 @@ const PLANNERS: &[Planner] = &[
     ("garbage", plan::kube::garbage::plan),
 ];
 
-/// Runs until the process ends.
-pub async fn run(store: Store) {
+/// The role that the planning process has.
+const ROLE: &str = "planner";
+
+/// How long to wait before asking for the role again when the store did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs until the process ends; plans while this process leads. `here` says whether it does.
+pub async fn run(store: Store, here: Arc<AtomicBool>) {
+    let mut said = String::new();
+    loop {
+        match store.lead(ROLE).await {
+            Ok(lead) => {
+                said.clear();
+                here.store(true, Ordering::Relaxed);
+                tracing::info!("the planners run here");
+                tokio::select! {
+                    () = plan(lead.store()) => {}
+                    () = lead.lost() => {}
+                }
+                here.store(false, Ordering::Relaxed);
+            }
+            Err(fault) => {
+                let text = fault.to_string();
+                if said != text {
+                    tracing::warn!("the planners wait: {text}");
+                    said = text;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Plans for ever.
+async fn plan(store: &Store) {
     let mut watch = None;
     loop {
         let snapshot = store.snapshot();
@@ -37,7 +72,7 @@ pub async fn run(store: Store) {
         let mut moved = false;
         for (name, plan) in PLANNERS {
             // Each sees what the ones before it did in this round.
-            moved |= round(&store, name, *plan).await;
+            moved |= round(store, name, *plan).await;
         }
         if moved {
             continue;

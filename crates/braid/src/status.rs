@@ -58,6 +58,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
         status["uptime_seconds"], status["ready_ms"], status["memory_mib"], status["revision"]
     ));
     say(format_args!("store: {}", well(&status["store"]["problem"])));
+    say(format_args!("planners: {}", if status["plans_here"] == true { "run here" } else { "run in another process" }));
     for host in status["hosts"].as_array().into_iter().flatten() {
         say(format_args!(
             "host {}: {} VMs ({}), {} pods, last seen {}",

@@ -1,14 +1,17 @@
-//! The cloud's own certificate authority and the certificate of its one HTTPS port. Made at the first start and kept;
-//! the server's certificate is made anew when it nears its end or the names change.
+//! The cloud's own certificate authority and the certificate of its one HTTPS port. The authority is made at the first
+//! start and kept in the store, for all processes of the cloud; the folder has a copy. The server's certificate is made
+//! anew when the authority or the names change.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use model::{Change, Entry, Setting};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use store::Store;
 
 use crate::Problem;
 use crate::paths::{Dir, read_text, write_private};
@@ -17,11 +20,44 @@ fn failed(what: &str) -> impl FnOnce(rcgen::Error) -> Problem + '_ {
     move |e| Problem::words(format!("{what}: {e}"))
 }
 
-/// Makes what is missing of the authority and the certificate. `names`: host names and addresses of the server.
-pub fn ensure(dir: &Dir, names: &[String]) -> Result<(), Problem> {
+/// The settings that hold the authority's certificate, which planners hand on to pods, and its key.
+const CA: &str = "certificate-authority";
+const CA_KEY: &str = "certificate-authority-key";
+
+/// Brings the cloud's authority into the folder; the first process makes it.
+pub async fn share(dir: &Dir, store: &Store) -> Result<(), Problem> {
     if !dir.ca().exists() || !dir.ca_key().exists() {
         make_ca(dir)?;
     }
+    let own = [(CA, read_text(&dir.ca())?), (CA_KEY, read_text(&dir.ca_key())?)];
+    let cloud = store.transact(|snapshot| {
+        let kept = |name: &str| snapshot.get::<Setting>(name);
+        if let (Some(ca), Some(key)) = (kept(CA), kept(CA_KEY)) {
+            let text = |row: Entry<'_, Setting>| row.value.value.as_str().unwrap_or_default().to_owned();
+            return Ok((Change::new(), [(CA, text(ca)), (CA_KEY, text(key))]));
+        }
+        let mut change = Change::new();
+        for (name, pem) in &own {
+            let row = Setting { name: (*name).into(), value: pem.as_str().into() };
+            match kept(name) {
+                Some(old) => _ = change.update(old, row),
+                None => _ = change.create(row),
+            }
+        }
+        Ok((change, own.clone()))
+    });
+    let cloud = cloud.await?;
+    if cloud != own {
+        let [(_, ca), (_, key)] = cloud;
+        let _ = std::fs::remove_file(dir.certificate());
+        write_private(&dir.ca_key(), key.as_bytes())?;
+        write_private(&dir.ca(), ca.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Makes the server's certificate if it is missing. `names`: host names and addresses of the server.
+pub fn ensure(dir: &Dir, names: &[String]) -> Result<(), Problem> {
     let wanted = names.join("\n");
     let stamp = dir.join("server.names");
     let current = std::fs::read_to_string(&stamp).unwrap_or_default();

@@ -10,7 +10,7 @@ use model::Time;
 use serde_json::{Value, json};
 
 use crate::env::Access;
-use crate::paths::{Dir, read_text, write_private};
+use crate::paths::{Dir, write_private};
 use crate::{DirArg, Problem, client, say};
 
 #[derive(Args)]
@@ -49,7 +49,7 @@ impl Login {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let password = match var("OS_PASSWORD") {
             Some(password) if var("OS_USERNAME").is_some() => password,
-            _ => read_text(&dir.password())?.trim().to_owned(),
+            _ => dir.read_password()?.trim().to_owned(),
         };
         Ok(Self {
             user: var("OS_USERNAME").filter(|_| var("OS_PASSWORD").is_some()).unwrap_or_else(|| access.user.clone()),

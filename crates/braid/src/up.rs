@@ -6,14 +6,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use agent::Agent;
 use clap::{Args, ValueEnum};
 use gate::Gate;
-use model::{Change, Fault, Host, KubeObject, Setting, Time};
+use model::{Fault, KubeObject, Time};
 use nix::fcntl::{Flock, FlockArg};
-use store::Store;
+use store::{EtcdTls, Store};
 
 use crate::bootstrap::{self, Ranges};
 use crate::control::{self, About};
@@ -49,9 +50,25 @@ pub struct UpArgs {
     /// How VMs run; without it, KVM if it really executes guests
     #[arg(long)]
     pub accel: Option<Accel>,
-    /// Where rows are kept, instead of a file in the folder: etcd://HOST:PORT
+    /// Where rows are kept, instead of a file in the folder: etcd://HOST:PORT[,HOST:PORT...][/PREFIX], or etcds:// for
+    /// TLS. Several processes on one etcd are one cloud
     #[arg(long)]
     pub store: Option<String>,
+    /// The authority that etcd's certificate is from, for etcds://
+    #[arg(long, value_name = "FILE")]
+    pub store_ca: Option<PathBuf>,
+    /// A certificate to show to etcd
+    #[arg(long, value_name = "FILE", requires = "store_key")]
+    pub store_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "store_cert")]
+    pub store_key: Option<PathBuf>,
+    /// This host's name in the cloud; without it, the machine's
+    #[arg(long, value_name = "NAME", value_parser = parse_host_name)]
+    pub host_name: Option<String>,
+    /// Where the bytes of images lie, instead of in the folder: processes of one cloud share it
+    #[arg(long, value_name = "DIR")]
+    pub blobs: Option<PathBuf>,
     /// The addresses that face the outside; only the first start looks at it
     #[arg(long, default_value = "172.24.4.0/24", value_parser = parse_range)]
     pub public: (Ipv4Addr, u8),
@@ -68,6 +85,15 @@ fn parse_range(text: &str) -> Result<(Ipv4Addr, u8), String> {
         return Err(format!("{text} is not a range of 8 to 2^24 addresses"));
     }
     Ok((base, prefix))
+}
+
+fn parse_host_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    match text.len() <= 63 && text.chars().all(fits) && ends(text.chars().next()) && ends(text.chars().last()) {
+        true => Ok(text.to_owned()),
+        false => Err("a name of lower-case letters, digits, dots and dashes, please".into()),
+    }
 }
 
 pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
@@ -122,19 +148,25 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
     // What other programs on this machine connect to.
     let authority =
         if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
-    tls::ensure(&dir, &server_names(address))?;
     let store = open_store(&args, &dir).await?;
-    let about =
-        Arc::new(About { store: store.clone(), started, authority: authority.clone(), ready_ms: Default::default() });
+    tls::share(&dir, &store).await?;
+    tls::ensure(&dir, &server_names(address))?;
+    let plans_here = Arc::new(AtomicBool::new(false));
+    let about = Arc::new(About {
+        store: store.clone(),
+        started,
+        authority: authority.clone(),
+        ready_ms: Default::default(),
+        plans_here: plans_here.clone(),
+    });
     control::serve(&dir, about.clone()).await?;
 
     let now = Time::now();
     let gate = Arc::new(Gate::new(store.clone()));
     let fresh = first_password(&dir, &gate).await?;
-    keep_authority(&store, &dir).await?;
     let cluster_id = bootstrap::run(&store, &Ranges { public: args.public }, now).await?;
-    let blobs = blob::Blobs::new(dir.join("blobs"));
-    let name = host::name();
+    let blobs = blob::Blobs::new(args.blobs.clone().unwrap_or_else(|| dir.join("blobs")));
+    let name = args.host_name.clone().unwrap_or_else(host::name);
     host::register(&store, &name, &dir, now).await?;
     Access { authority: authority.clone(), user: "admin".into(), project: "demo".into(), cluster_id }.write(&dir)?;
 
@@ -167,7 +199,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
         registry: face_registry::router(registry.clone()),
     };
     tokio::spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
-    tokio::spawn(crate::planner::run(store.clone()));
+    tokio::spawn(crate::planner::run(store.clone(), plans_here));
     tokio::spawn(agent.run());
     images::import(&store, &blobs, &registry, &args.images).await?;
 
@@ -190,20 +222,40 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
 }
 
 async fn open_store(args: &UpArgs, dir: &Dir) -> Result<Store, Problem> {
-    match &args.store {
-        Some(url) if url.starts_with("etcd://") => Ok(Store::open_etcd(url).await?),
-        Some(url) => Err(Problem::words(format!("{url} is not a store that braid knows: etcd://HOST:PORT is"))),
-        None => Ok(Store::open_sqlite(dir.store()).await?),
+    let tls = etcd_tls(args)?;
+    match (&args.store, tls) {
+        (None, None) => Ok(Store::open_sqlite(dir.store()).await?),
+        (None, Some(_)) => Err(Problem::words("--store-ca, --store-cert and --store-key go with --store etcds://...")),
+        (Some(url), None) => Ok(Store::open_etcd(url).await?),
+        (Some(url), Some(tls)) => Ok(Store::open_etcd_tls(url, &tls).await?),
     }
 }
 
-/// Makes the first users with a random password; whether this was the first start.
+fn etcd_tls(args: &UpArgs) -> Result<Option<EtcdTls>, Problem> {
+    let identity = match (&args.store_cert, &args.store_key) {
+        (Some(certificate), Some(key)) => Some((read_text(certificate)?, read_text(key)?)),
+        _ => None,
+    };
+    match &args.store_ca {
+        Some(ca) => Ok(Some(EtcdTls { ca: read_text(ca)?, identity })),
+        None if identity.is_some() => Err(Problem::words("--store-cert needs --store-ca as well")),
+        None => Ok(None),
+    }
+}
+
+/// Makes the first users with a random password; whether this was the first start. Who joins a cloud that others have
+/// made does not know the password, and keeps none.
 async fn first_password(dir: &Dir, gate: &Gate) -> Result<bool, Problem> {
-    if !dir.password().exists() {
+    let unknown = !dir.password().exists();
+    if unknown {
         write_private(&dir.password(), format!("{}\n", random_password()).as_bytes())?;
     }
     let password = read_text(&dir.password())?;
-    Ok(gate.bootstrap(password.trim(), &random_password()).await?)
+    let first = gate.bootstrap(password.trim(), &random_password()).await?;
+    if unknown && !first {
+        std::fs::remove_file(dir.password()).map_err(Problem::io("removing a password that is not the cloud's"))?;
+    }
+    Ok(first)
 }
 
 fn random_password() -> String {
@@ -244,37 +296,4 @@ impl agent::Tokens for ServiceTokens {
         let (cluster, namespace) = (&account.cluster_id, &account.namespace);
         self.0.service_account_token(cluster, namespace, &account.name, account.uid(), expires)
     }
-}
-
-/// Tells the planners what the cloud's authority is, for pods that talk to the API.
-async fn keep_authority(store: &Store, dir: &Dir) -> Result<(), Problem> {
-    let pem = read_text(&dir.ca())?;
-    let row = Setting { name: "certificate-authority".into(), value: pem.into() };
-    store
-        .transact(|snapshot| {
-            let mut change = Change::new();
-            match snapshot.get::<Setting>(&row.name) {
-                Some(old) if *old.value == row => {}
-                Some(old) => {
-                    change.update(old, row.clone());
-                }
-                None => {
-                    change.create(row.clone());
-                }
-            }
-            Ok((change, ()))
-        })
-        .await?;
-    Ok(())
-}
-
-/// Commits a row unless it exists.
-async fn create_host(store: &Store, host: Host) -> Result<(), Problem> {
-    store
-        .transact(|snapshot| match snapshot.get::<Host>(&host.name) {
-            Some(_) => Ok((Change::new(), ())),
-            None => Ok((Change::from(host.clone()), ())),
-        })
-        .await?;
-    Ok(())
 }

@@ -19,14 +19,14 @@ mod follow;
 mod lease;
 mod txn;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use model::Revision;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{Backend, Feed, Fence, Proposal, StoreFault};
 use client::{Client, Failure, exactly};
@@ -34,6 +34,12 @@ use txn::Names;
 
 /// For how long a commit is tried, from its first request to the last.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For how long etcd may say nothing at all to a commit.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long the end of a process may wait for etcd.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long a watch may lag behind what etcd has answered.
 const LAG: Duration = Duration::from_secs(10);
@@ -43,6 +49,15 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The version of the keys' layout.
 const LAYOUT: &str = "1";
+
+/// How to talk TLS with etcd, as PEM.
+#[derive(Clone)]
+pub struct EtcdTls {
+    /// The authorities that etcd's certificate may be from.
+    pub ca: String,
+    /// A certificate and its key, for an etcd that asks who its clients are.
+    pub identity: Option<(String, String)>,
+}
 
 /// A store in an etcd cluster.
 pub struct Etcd {
@@ -60,6 +75,8 @@ struct Shared {
     names: Names,
     feed: Feed,
     pending: Pending,
+    /// The leases that keep this process's roles, to be given up at its end.
+    leases: Mutex<BTreeSet<i64>>,
 }
 
 /// Commits whose answer is awaited, by id: a lost answer is found in the watch.
@@ -109,13 +126,22 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// What came of one try to commit.
+enum Attempt {
+    Landed(Revision),
+    /// The book was not right about everything; it is now newer.
+    Outdated,
+    /// Nobody knows; another try may tell.
+    Unanswered,
+}
+
 impl Etcd {
     /// Connects, loads everything and follows from there.
-    pub async fn open(url: &str, feed: Feed) -> Result<Self, StoreFault> {
+    pub async fn open(url: &str, tls: Option<&EtcdTls>, feed: Feed) -> Result<Self, StoreFault> {
         let target = client::Target::parse(url).map_err(StoreFault::Broken)?;
-        let client = Client::connect(&target).await?;
+        let client = Client::connect(&target, tls).await?;
         let names = Names::new(&target.prefix);
-        let shared = Arc::new(Shared { client, names, feed, pending: Pending::default() });
+        let shared = Arc::new(Shared { client, names, feed, pending: Pending::default(), leases: Default::default() });
         shared.check_layout().await?;
         let start = shared.load().await?;
         let follower = tokio::spawn(shared.clone().follow(start));
@@ -133,13 +159,7 @@ impl Etcd {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|task| task.abort());
     }
 
-    /// One try. `None`: the book was not right about everything; it is now newer, or another try may tell.
-    async fn attempt(
-        &self,
-        proposal: &Proposal,
-        fence: Option<&Fence>,
-        id: &str,
-    ) -> Result<Option<Revision>, StoreFault> {
+    async fn attempt(&self, proposal: &Proposal, fence: Option<&Fence>, id: &str) -> Result<Attempt, StoreFault> {
         let shared = &self.shared;
         let book = shared.feed.book();
         let delta = match book.check(&proposal.change) {
@@ -147,34 +167,34 @@ impl Etcd {
             Err(_) => {
                 // The book may be behind. What it says after catching up is true of a moment since the commit began.
                 if !self.caught_up().await {
-                    return Ok(None);
+                    return Ok(Attempt::Unanswered);
                 }
                 match shared.pending.fate(id) {
-                    Fate::Landed(revision) => return Ok(Some(revision)),
+                    Fate::Landed(revision) => return Ok(Attempt::Landed(revision)),
                     Fate::Unknown => return Err(unknown()),
                     Fate::Open => {}
                 }
                 shared.feed.book().check(&proposal.change)?;
-                return Ok(None);
+                return Ok(Attempt::Outdated);
             }
         };
         let request = txn::build(&shared.names, &book, proposal, &delta, fence, id);
         match shared.client.txn(request).await {
-            Ok(Some(revision)) => Ok(Some(revision)),
+            Ok(Some(revision)) => Ok(Attempt::Landed(revision)),
             Ok(None) => {
                 self.conflicts.fetch_add(1, Ordering::Relaxed);
                 if let Some(fence) = fence {
                     shared.still_leads(fence).await?;
                 }
                 self.caught_up().await;
-                Ok(None)
+                Ok(Attempt::Outdated)
             }
             Err(Failure::Definite(fault)) => Err(fault),
             Err(Failure::Lost(text)) => {
                 // It may have gone through. The same comparisons cannot pass twice, so it can be sent again.
                 tracing::warn!("no answer from etcd to a commit: {text}");
                 sleep(PAUSE).await;
-                Ok(None)
+                Ok(Attempt::Unanswered)
             }
         }
     }
@@ -200,10 +220,15 @@ fn unknown() -> StoreFault {
 impl Backend for Etcd {
     async fn commit(&self, proposal: Proposal, fence: Option<&Fence>) -> Result<Revision, StoreFault> {
         let waiting = Waiting::new(&self.shared.pending);
-        let end = Instant::now() + PATIENCE;
+        let (end, mut heard) = (Instant::now() + PATIENCE, Instant::now());
         let mut turn = None;
         loop {
-            let landed = self.attempt(&proposal, fence, &waiting.1).await?;
+            let attempt = self.attempt(&proposal, fence, &waiting.1).await?;
+            let raced = matches!(attempt, Attempt::Outdated);
+            if raced {
+                heard = Instant::now();
+            }
+            let landed = if let Attempt::Landed(revision) = attempt { Some(revision) } else { None };
             let landed = landed.or(match self.shared.pending.fate(&waiting.1) {
                 Fate::Landed(revision) => Some(revision),
                 _ => None,
@@ -216,12 +241,15 @@ impl Backend for Etcd {
             if self.shared.pending.fate(&waiting.1) == Fate::Unknown {
                 return Err(unknown());
             }
-            if Instant::now() > end {
-                let text = "no commit went through for too long: etcd does not answer, or others always came first";
-                return Err(StoreFault::Broken(text.into()));
+            if heard.elapsed() > SILENCE {
+                return Err(StoreFault::Broken("etcd does not answer".into()));
             }
-            if turn.is_none() {
-                turn = Some(self.turnstile.lock().await);
+            if Instant::now() > end {
+                return Err(StoreFault::Broken("for too long, others always committed first".into()));
+            }
+            if turn.is_none() && raced {
+                // Whoever has the turn may be waiting for an etcd that says nothing.
+                turn = timeout_at(end, self.turnstile.lock()).await.ok();
             } else {
                 sleep(Duration::from_millis(fastrand::u64(0..10))).await;
             }
@@ -244,6 +272,9 @@ impl Backend for Etcd {
 
     async fn close(&self) {
         self.stop();
+        if timeout(FAREWELL, self.shared.give_up_leases()).await.is_err() {
+            tracing::warn!("etcd does not answer: roles of this process are free when their leases end");
+        }
     }
 
     async fn audit(&self) -> Result<Vec<String>, StoreFault> {

@@ -25,6 +25,7 @@ mod watch;
 
 pub use backend::{Backend, Fence, MAX_BYTES, MAX_WRITES, Proposal, StoreFault};
 pub use book::Book;
+pub use etcd::EtcdTls;
 pub use feed::Feed;
 pub use history::{Concern, Interest, Weighed};
 pub use lead::Leadership;

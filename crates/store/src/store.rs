@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Change, Fault, Pool, Refused, Revision, Snapshot};
 
 use crate::memory::Memory;
-use crate::{Backend, Feed, Fence, Interest, Leadership, Proposal, StoreFault, Watch, etcd, sqlite};
+use crate::{Backend, EtcdTls, Feed, Fence, Interest, Leadership, Proposal, StoreFault, Watch, etcd, sqlite};
 
 /// How often a transaction is planned again when others get in between.
 const ATTEMPTS: u32 = 64;
@@ -41,8 +41,17 @@ impl Store {
     /// The store in an etcd cluster: `etcd://HOST:PORT[,HOST:PORT…][/PREFIX]`. Any number of processes can open it. Runs
     /// tasks on the tokio runtime of the caller.
     pub async fn open_etcd(url: &str) -> Result<Self, StoreFault> {
+        Self::open_etcd_over(url, None).await
+    }
+
+    /// The same over TLS: `etcds://HOST:PORT[,HOST:PORT…][/PREFIX]`.
+    pub async fn open_etcd_tls(url: &str, tls: &EtcdTls) -> Result<Self, StoreFault> {
+        Self::open_etcd_over(url, Some(tls)).await
+    }
+
+    async fn open_etcd_over(url: &str, tls: Option<&EtcdTls>) -> Result<Self, StoreFault> {
         let feed = Feed::default();
-        let backend = etcd::Etcd::open(url, feed.clone()).await?;
+        let backend = etcd::Etcd::open(url, tls, feed.clone()).await?;
         Ok(Self::over(feed, backend))
     }
 

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use driver_cri::{CniAddress, CniHandler, CniPlugged, CniRequest, Cri};
 use driver_linuxnet::LinuxNet;
 use driver_qemu::Qemu;
-use model::Time;
+use model::{Change, Host, Time};
 use store::Store;
 
-use super::{Accel, UpArgs, create_host};
+use super::{Accel, UpArgs};
 use crate::Problem;
 use crate::control::private_socket;
 use crate::paths::Dir;
@@ -29,10 +29,32 @@ pub fn addresses() -> Vec<String> {
     ips.collect()
 }
 
-/// Makes the Host row at the first start.
+/// A host whose process has said nothing for so long has none.
+const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
+/// Makes the Host row at the first start. Two processes must not serve one host: they would undo each other's work.
 pub async fn register(store: &Store, name: &str, dir: &Dir, now: Time) -> Result<(), Problem> {
     let endpoint = format!("unix:{}", dir.host_socket().display());
-    create_host(store, agent::host::measure(name, dir.path(), &endpoint, now)).await
+    let measured = agent::host::measure(name, dir.path(), &endpoint, now);
+    let before = store.transact(|snapshot| match snapshot.get::<Host>(name) {
+        Some(host) => Ok((Change::new(), Some(host.value.clone()))),
+        None => Ok((Change::from(measured.clone()), None)),
+    });
+    match before.await? {
+        Some(host) if host.endpoint != endpoint && is_served(&host, now).await => Err(Problem::words(format!(
+            "the host {name} is served by another process, at {}; --host-name gives this one a name of its own",
+            host.endpoint
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a process still serves a host: one on this machine would answer, one elsewhere would have reported.
+async fn is_served(host: &Host, now: Time) -> bool {
+    match host.endpoint.strip_prefix("unix:").filter(|path| Path::new(path).exists()) {
+        Some(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
+        None => host.status.heartbeat.is_some_and(|heartbeat| now.duration_since(heartbeat) < SILENCE),
+    }
 }
 
 /// The drivers that the arguments ask for.

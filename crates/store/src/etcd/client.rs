@@ -1,16 +1,17 @@
 //! Calls to etcd. The client is generated from the few messages that are used; the crate for etcd was refused because it
 //! brings the whole API and hides which failures leave the outcome open.
 
+use std::error::Error as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::stream;
 use model::Revision;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::StoreFault;
+use crate::{EtcdTls, StoreFault};
 use pb::auth_client::AuthClient;
 use pb::kv_client::KvClient;
 use pb::lease_client::LeaseClient;
@@ -31,6 +32,7 @@ const MESSAGE: usize = 1 << 30;
 /// Where the cluster is.
 #[derive(Debug, PartialEq)]
 pub struct Target {
+    pub tls: bool,
     pub hosts: Vec<String>,
     pub user: Option<(String, String)>,
     /// Ends with a slash.
@@ -38,11 +40,15 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads `etcd://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/PREFIX]`.
+    /// Reads `etcd://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/PREFIX]`; `etcds://` for TLS.
     pub fn parse(url: &str) -> Result<Self, String> {
         // The whole address is not repeated: it may hold a password.
         let bad = |what: &str| format!("the store's address must be etcd://HOST:PORT[,HOST:PORT...][/PREFIX]: {what}");
-        let rest = url.strip_prefix("etcd://").ok_or_else(|| bad("it does not begin with etcd://"))?;
+        let (tls, rest) = match (url.strip_prefix("etcd://"), url.strip_prefix("etcds://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(bad("it does not begin with etcd:// or etcds://")),
+        };
         let (place, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, hosts) = match place.rsplit_once('@') {
             None => (None, place),
@@ -63,8 +69,48 @@ impl Target {
             prefix if prefix.contains(['?', '#', '\0']) => return Err(bad("the prefix holds one of ? # NUL")),
             prefix => format!("/{prefix}/"),
         };
-        Ok(Self { hosts, user, prefix })
+        Ok(Self { tls, hosts, user, prefix })
     }
+
+    fn endpoint(&self, host: &str, tls: Option<&ClientTlsConfig>) -> Result<Endpoint, StoreFault> {
+        let bad = |e: tonic::transport::Error| {
+            StoreFault::Broken(format!("the etcd member '{host}': {}", with_causes(e.to_string(), e.source())))
+        };
+        let scheme = if self.tls { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{host}")).map_err(bad)?;
+        let endpoint = match tls {
+            Some(tls) => endpoint.tls_config(tls.clone()).map_err(bad)?,
+            None => endpoint,
+        };
+        Ok(endpoint
+            .connect_timeout(Duration::from_secs(3))
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true))
+    }
+}
+
+/// How to talk with an etcd that wants TLS.
+fn tls_config(tls: &EtcdTls) -> ClientTlsConfig {
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.ca));
+    match &tls.identity {
+        Some((certificate, key)) => config.identity(Identity::from_pem(certificate, key)),
+        None => config,
+    }
+}
+
+/// What an error comes from, too: gRPC's own says only "transport error".
+fn with_causes(mut text: String, mut next: Option<&dyn std::error::Error>) -> String {
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Several layers repeat what the one below them says.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// Why a call gave no answer.
@@ -109,7 +155,7 @@ fn failure(status: Status) -> Failure {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::NotFound => definite(format!("etcd: {text}")),
-        code => Failure::Lost(format!("{code:?}: {text}")),
+        _ => Failure::Lost(with_causes(text.to_owned(), status.source())),
     }
 }
 
@@ -122,18 +168,19 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn connect(target: &Target) -> Result<Self, StoreFault> {
-        let endpoint = |host: &String| {
-            let endpoint = Endpoint::from_shared(format!("http://{host}"));
-            let endpoint = endpoint.map_err(|e| StoreFault::Broken(format!("the etcd member '{host}': {e}")))?;
-            Ok(endpoint
-                .connect_timeout(Duration::from_secs(3))
-                .http2_keep_alive_interval(Duration::from_secs(10))
-                .keep_alive_timeout(Duration::from_secs(5))
-                .keep_alive_while_idle(true)
-                .tcp_nodelay(true))
+    pub async fn connect(target: &Target, tls: Option<&EtcdTls>) -> Result<Self, StoreFault> {
+        let tls = match (target.tls, tls) {
+            (true, Some(tls)) => Some(tls_config(tls)),
+            (true, None) => {
+                return Err(StoreFault::Broken("etcds:// needs the authority that etcd's certificate is from".into()));
+            }
+            (false, None) => None,
+            (false, Some(_)) => {
+                return Err(StoreFault::Broken("a certificate is of use with etcds:// only, not with etcd://".into()));
+            }
         };
-        let endpoints: Vec<Endpoint> = target.hosts.iter().map(endpoint).collect::<Result<_, StoreFault>>()?;
+        let endpoints = target.hosts.iter().map(|host| target.endpoint(host, tls.as_ref()));
+        let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, StoreFault>>()?;
         let channel = match <[Endpoint; 1]>::try_from(endpoints) {
             Ok([only]) => only.connect_lazy(),
             Err(several) => Channel::balance_list(several.into_iter()),
@@ -298,6 +345,7 @@ mod tests {
     #[test]
     fn addresses() {
         let target = |hosts: &[&str], user: Option<(&str, &str)>, prefix: &str| Target {
+            tls: false,
             hosts: hosts.iter().map(|h| h.to_string()).collect(),
             user: user.map(|(n, p)| (n.into(), p.into())),
             prefix: prefix.into(),
@@ -305,6 +353,8 @@ mod tests {
         assert_eq!(Target::parse("etcd://a:2379"), Ok(target(&["a:2379"], None, "/braid/")));
         assert_eq!(Target::parse("etcd://a:1,[::1]:2/x/y/"), Ok(target(&["a:1", "[::1]:2"], None, "/x/y/")));
         assert_eq!(Target::parse("etcd://u:p@ss@a:1"), Ok(target(&["a:1"], Some(("u", "p@ss")), "/braid/")));
+        let tls = Target { tls: true, ..target(&["a:1"], None, "/braid/") };
+        assert_eq!(Target::parse("etcds://a:1"), Ok(tls));
         for bad in [
             "",
             "http://a:1",

@@ -1,14 +1,15 @@
 //! Leadership on etcd: a key that exists as long as its lease is kept alive. Whoever creates it leads; the revision of its
 //! creation is compared in every commit of the leader, so that one who slept through the loss cannot write.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::Revision;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::client::{Client, exactly};
+use super::client::exactly;
 use super::{Shared, txn};
 use crate::{Fence, StoreFault};
 
@@ -25,8 +26,7 @@ pub async fn lead(shared: &Arc<Shared>, role: &str) -> Result<Fence, StoreFault>
         if shared.client.range(exactly(key.clone())).await?.kvs.is_empty() {
             // Counted from before the request: the lease ends later than this process believes.
             let asked = Instant::now();
-            let keeper =
-                Keeper { client: shared.client.clone(), lease: shared.client.grant(SECONDS).await?, task: None };
+            let keeper = Keeper::new(shared, shared.client.grant(SECONDS).await?);
             let mine = txn::put_if_absent(key.clone(), uuid::Uuid::new_v4().to_string().into(), keeper.lease);
             if let Some(token) = shared.client.txn(mine).await? {
                 // What the former leader has committed must be seen by the next one.
@@ -40,15 +40,20 @@ pub async fn lead(shared: &Arc<Shared>, role: &str) -> Result<Fence, StoreFault>
 
 /// Keeps a lease alive; gives it up when dropped.
 struct Keeper {
-    client: Client,
+    shared: Arc<Shared>,
     lease: i64,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Keeper {
+    fn new(shared: &Arc<Shared>, lease: i64) -> Self {
+        shared.leases().insert(lease);
+        Self { shared: shared.clone(), lease, task: None }
+    }
+
     fn fence(mut self, role: &str, token: Revision, asked: Instant) -> Fence {
         let (tell, lost) = watch::channel(false);
-        self.task = Some(tokio::spawn(keep(self.client.clone(), self.lease, asked, tell, role.to_owned())));
+        self.task = Some(tokio::spawn(keep(self.shared.clone(), self.lease, asked, tell, role.to_owned())));
         Fence { role: role.to_owned(), token, lost, keeper: Box::new(self) }
     }
 }
@@ -58,21 +63,38 @@ impl Drop for Keeper {
         if let Some(task) = self.task.take() {
             task.abort();
         }
-        let (client, lease) = (self.client.clone(), self.lease);
+        let held = self.shared.leases().remove(&self.lease);
+        let (client, lease) = (self.shared.client.clone(), self.lease);
         // Without a runtime (at the end of a process) the lease runs out by itself.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        if held && let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { _ = client.revoke(lease).await });
         }
     }
 }
 
-async fn keep(client: Client, lease: i64, asked: Instant, lost: watch::Sender<bool>, role: String) {
+impl Shared {
+    fn leases(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets others lead at once instead of when the leases end.
+    pub async fn give_up_leases(&self) {
+        let leases = std::mem::take(&mut *self.leases());
+        for lease in leases {
+            if let Err(fault) = self.client.revoke(lease).await {
+                tracing::warn!("giving up a role: {fault}");
+            }
+        }
+    }
+}
+
+async fn keep(shared: Arc<Shared>, lease: i64, asked: Instant, lost: watch::Sender<bool>, role: String) {
     let whole = Duration::from_secs(SECONDS as u64);
     let mut end = asked + whole;
     loop {
         sleep(whole / 4).await;
         let asking = Instant::now();
-        match timeout_at(end, client.keep_alive(lease)).await {
+        match timeout_at(end, shared.client.keep_alive(lease)).await {
             Ok(Ok(true)) => end = asking + whole,
             Ok(Err(fault)) if Instant::now() < end => tracing::warn!("keeping the lead of {role}: {fault}"),
             _ => break,

@@ -1,10 +1,13 @@
-//! An etcd server for one test: free ports on loopback, a folder that vanishes with it.
+//! An etcd server for one test: free ports on loopback, a folder that vanishes with it, TLS if it is wanted.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::Store;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use store::{EtcdTls, Store};
 
 /// What the store's own limits need, see the documentation of the backend.
 const LIMITS: [&str; 2] = ["--max-txn-ops=65536", "--max-request-bytes=16777216"];
@@ -13,18 +16,71 @@ pub struct Server {
     folder: tempfile::TempDir,
     arguments: Vec<String>,
     ports: [u16; 2],
+    tls: Option<Arc<Certificates>>,
     process: Child,
+}
+
+/// An authority, and what it gave to the server and to its clients: ca.pem, server.pem, server.key, client.pem,
+/// client.key.
+pub struct Certificates(tempfile::TempDir);
+
+impl Certificates {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+        write("ca.pem", authority.pem());
+        for who in ["server", "client"] {
+            let (mut params, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+            params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+            write(&format!("{who}.pem"), params.signed_by(&key, &authority).unwrap().pem());
+            write(&format!("{who}.key"), key.serialize_pem());
+        }
+        Self(folder)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// For a client of the server: with or without a certificate of its own.
+    pub fn client(&self, identity: bool) -> EtcdTls {
+        let identity = identity.then(|| (self.text("client.pem"), self.text("client.key")));
+        EtcdTls { ca: self.text("ca.pem"), identity }
+    }
 }
 
 impl Server {
     /// Starts one with these arguments besides the usual ones, and waits until it answers.
     pub async fn start(more: &[&str]) -> Self {
-        let arguments: Vec<String> =
+        Self::start_with(more, None).await
+    }
+
+    /// Starts one that talks TLS only, with clients that have a certificate of its authority.
+    pub async fn start_tls(more: &[&str]) -> (Self, Arc<Certificates>) {
+        let tls = Arc::new(Certificates::new());
+        (Self::start_with(more, Some(tls.clone())).await, tls)
+    }
+
+    async fn start_with(more: &[&str], tls: Option<Arc<Certificates>>) -> Self {
+        let mut arguments: Vec<String> =
             LIMITS.iter().filter(|a| !more.iter().any(|m| same(m, a))).chain(more).map(|a| a.to_string()).collect();
+        if let Some(tls) = &tls {
+            let files = [("cert-file", "server.pem"), ("key-file", "server.key"), ("trusted-ca-file", "ca.pem")];
+            arguments.extend(files.map(|(name, file)| format!("--{name}={}", tls.path(file).display())));
+            arguments.push("--client-cert-auth".into());
+        }
+        let scheme = scheme(tls.is_some());
         loop {
             let (folder, ports) = (tempfile::tempdir().unwrap(), [free_port(), free_port()]);
-            let process = spawn(folder.path(), &arguments, ports);
-            let mut server = Self { folder, arguments: arguments.clone(), ports, process };
+            let process = spawn(folder.path(), scheme, &arguments, ports);
+            let mut server = Self { folder, arguments: arguments.clone(), ports, tls: tls.clone(), process };
             // Somebody may have taken a port meanwhile: then it ends at once.
             if server.answers().await {
                 return server;
@@ -37,7 +93,12 @@ impl Server {
     }
 
     pub fn url(&self) -> String {
-        format!("etcd://127.0.0.1:{}/test", self.port())
+        self.url_of("test")
+    }
+
+    fn url_of(&self, prefix: &str) -> String {
+        let scheme = if self.tls.is_some() { "etcds" } else { "etcd" };
+        format!("{scheme}://127.0.0.1:{}/{prefix}", self.port())
     }
 
     pub fn kill(&mut self) {
@@ -47,15 +108,19 @@ impl Server {
 
     /// Starts it again where it was.
     pub async fn restart(&mut self) {
-        self.process = spawn(self.folder.path(), &self.arguments, self.ports);
+        self.process = spawn(self.folder.path(), scheme(self.tls.is_some()), &self.arguments, self.ports);
         assert!(self.answers().await);
     }
 
     async fn answers(&mut self) -> bool {
         let end = Instant::now() + Duration::from_secs(60);
-        let url = format!("etcd://127.0.0.1:{}/probe", self.port());
+        let url = self.url_of("probe");
         loop {
-            if let Ok(store) = Store::open_etcd(&url).await {
+            let opened = match &self.tls {
+                Some(tls) => Store::open_etcd_tls(&url, &tls.client(true)).await,
+                None => Store::open_etcd(&url).await,
+            };
+            if let Ok(store) = opened {
                 store.close().await;
                 return true;
             }
@@ -75,6 +140,10 @@ impl Drop for Server {
     }
 }
 
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
 fn same(one: &str, other: &str) -> bool {
     one.split('=').next() == other.split('=').next()
 }
@@ -83,8 +152,8 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(folder: &std::path::Path, arguments: &[String], [client, peer]: [u16; 2]) -> Child {
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+fn spawn(folder: &std::path::Path, scheme: &str, arguments: &[String], [client, peer]: [u16; 2]) -> Child {
+    let (client, peer) = (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     Command::new("etcd")
         .arg(format!("--data-dir={}", folder.join("data").display()))
         .arg(format!("--listen-client-urls={client}"))

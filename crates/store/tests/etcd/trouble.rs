@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use model::{Change, Fault, Setting};
-use store::{Store, StoreFault};
+use store::{EtcdTls, Store, StoreFault};
 use tokio::time::timeout;
 
 use crate::proxy::Proxy;
-use crate::server::Server;
+use crate::server::{Certificates, Server};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -137,4 +137,29 @@ async fn nobody_there() {
     let told = timeout(SOON, Store::open_etcd(&url)).await.unwrap().err().unwrap();
     assert!(matches!(told, StoreFault::Broken(_)), "{told}");
     assert!(Store::open_etcd("postgres://somewhere").await.is_err());
+}
+
+/// With TLS, strangers on either side are refused, and said to be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls() {
+    let (mut server, certificates) = Server::start_tls(&[]).await;
+    let store = Store::open_etcd_tls(&server.url(), &certificates.client(true)).await.unwrap();
+    store.commit(&setting("over TLS", 1)).await.unwrap();
+    server.kill();
+    server.restart().await;
+    store.commit(&setting("over a new connection", 1)).await.unwrap();
+
+    let words = async |tls: &EtcdTls| {
+        let told = timeout(SOON, Store::open_etcd_tls(&server.url(), tls)).await.unwrap();
+        told.err().expect("strangers are refused").to_string()
+    };
+    let told = words(&Certificates::new().client(true)).await;
+    assert!(told.contains("invalid peer certificate"), "{told}");
+    // Whether etcd's reason gets through before the connection ends is a matter of chance.
+    words(&certificates.client(false)).await;
+    let told = words(&EtcdTls { ca: "no certificate".into(), identity: None }).await;
+    assert!(told.contains("certificate"), "{told}");
+    assert!(Store::open_etcd(&server.url()).await.is_err(), "an authority is needed");
+    let plain = server.url().replace("etcds://", "etcd://");
+    assert!(Store::open_etcd_tls(&plain, &certificates.client(true)).await.is_err(), "TLS that would not be used");
 }
