@@ -13,12 +13,16 @@ pub mod metadata;
 pub mod net;
 pub mod pod;
 mod pod_env;
+mod pod_handler;
+mod pod_news;
 mod pod_probe;
-mod pod_security;
+mod pod_start;
 mod pod_status;
+mod pod_stop;
 mod pod_volumes;
 mod pod_wanted;
 pub mod streams;
+mod termination;
 pub mod vm;
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! A container's environment, and `$(NAME)` in commands: Kubernetes' rules for both.
 
-use k8s_openapi::api::core::v1::{Container, EnvVarSource};
+use k8s_openapi::api::core::v1::{Container, EnvVarSource, ResourceFieldSelector};
 use model::{Fault, KubeObject, Snapshot};
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::pod_wanted::Context;
 
 /// The environment of a container, in order; later names win.
 pub fn of(context: &Context<'_>, container: &Container) -> Result<Vec<(String, String)>, Fault> {
-    let mut env: Vec<(String, String)> = Vec::new();
+    let mut env: Vec<(String, String)> = services(context);
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or("");
         let map = match (&source.config_map_ref, &source.secret_ref) {
@@ -31,6 +31,51 @@ pub fn of(context: &Context<'_>, container: &Container) -> Result<Vec<(String, S
         }
     }
     Ok(env)
+}
+
+/// The services of the pod's namespace as variables, in the form that Docker's links had, unless the pod wants none; the
+/// API's own always.
+fn services(context: &Context<'_>) -> Vec<(String, String)> {
+    let links = context.row.body["spec"]["enableServiceLinks"].as_bool().unwrap_or(true);
+    let (cluster, namespace) = (context.row.cluster_id.as_str(), context.row.namespace.as_str());
+    let api = object(context.snapshot, cluster, "services", "default", "kubernetes").map(|body| ("kubernetes", body));
+    let realm = model::Realm::Cluster(cluster.into());
+    let prefix = KubeObject::prefix("", "services", namespace);
+    let own = context.snapshot.names::<KubeObject>(&realm, &prefix, None).map(|s| (s.value.name.as_str(), &s.value.body));
+    let own: Vec<(&str, &Value)> = if links { own.collect() } else { Vec::new() };
+    let foreign = api.filter(|_| !(links && namespace == "default"));
+    own.into_iter().chain(foreign).flat_map(|(name, body)| links_of(name, body)).collect()
+}
+
+fn links_of(name: &str, service: &Value) -> Vec<(String, String)> {
+    let upper = |text: &str| text.to_ascii_uppercase().replace(['-', '.'], "_");
+    let spec = &service["spec"];
+    let Some(ip) = spec["clusterIP"].as_str().filter(|ip| ip.parse::<std::net::IpAddr>().is_ok()) else {
+        return Vec::new();
+    };
+    let name = upper(name);
+    let ports: Vec<&Value> = spec["ports"].as_array().into_iter().flatten().collect();
+    let number = |port: &Value| port["port"].as_u64().unwrap_or(0).to_string();
+    let mut env = vec![(format!("{name}_SERVICE_HOST"), ip.to_owned())];
+    if let Some(first) = ports.first() {
+        env.push((format!("{name}_SERVICE_PORT"), number(first)));
+    }
+    for port in ports.iter().filter(|p| p["name"].as_str().is_some_and(|n| !n.is_empty())) {
+        env.push((format!("{name}_SERVICE_PORT_{}", upper(port["name"].as_str().unwrap_or(""))), number(port)));
+    }
+    for (i, port) in ports.iter().enumerate() {
+        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_ascii_lowercase();
+        let (number, url) = (number(port), format!("{protocol}://{ip}:{}", number(port)));
+        if i == 0 {
+            env.push((format!("{name}_PORT"), url.clone()));
+        }
+        let stem = format!("{name}_PORT_{number}_{}", protocol.to_ascii_uppercase());
+        env.push((stem.clone(), url));
+        for (end, value) in [("PROTO", protocol), ("PORT", number), ("ADDR", ip.to_owned())] {
+            env.push((format!("{stem}_{end}"), value));
+        }
+    }
+    env
 }
 
 fn set(env: &mut Vec<(String, String)>, name: String, value: String) {
@@ -63,18 +108,47 @@ fn from(context: &Context<'_>, container: &Container, source: &EnvVarSource) -> 
         return field(context, &r.field_path).map(Some);
     }
     if let Some(r) = &source.resource_field_ref {
-        let resources = container.resources.as_ref();
-        let (kind, name) = r.resource.split_once('.').unwrap_or(("limits", &r.resource));
-        let table = resources.and_then(|r| if kind == "requests" { r.requests.as_ref() } else { r.limits.as_ref() });
-        let quantity = table.and_then(|t| t.get(name)).map_or("0", |q| q.0.as_str());
-        let amount = if name == "cpu" {
-            model::quantity_milli(quantity).map(|m| m.div_ceil(1000))
-        } else {
-            model::quantity_bytes(quantity)
-        };
-        return Ok(Some(amount.unwrap_or(0).to_string()));
+        return resource(context, r, Some(container)).map(Some);
     }
-    Err(Fault::invalid("an environment variable names no source"))
+    Err(Fault::invalid("a variable's value comes from nowhere"))
+}
+
+/// An amount that a container asks for or is limited to, divided and rounded up; without a limit, what the host has.
+pub fn resource(
+    context: &Context<'_>,
+    selector: &ResourceFieldSelector,
+    own: Option<&Container>,
+) -> Result<String, Fault> {
+    let spec = context.pod.spec.as_ref();
+    let named = selector.container_name.as_deref().filter(|name| !name.is_empty());
+    let container = match named {
+        Some(name) => spec
+            .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == name))
+            .ok_or_else(|| Fault::invalid(format!("there is no container {name}")))?,
+        None => own.ok_or_else(|| Fault::invalid("containerName is needed in a volume"))?,
+    };
+    let resources = container.resources.as_ref();
+    let (side, name) = selector.resource.split_once('.').unwrap_or(("limits", &selector.resource));
+    let requests = resources.and_then(|r| r.requests.as_ref()).and_then(|t| t.get(name));
+    let limits = resources.and_then(|r| r.limits.as_ref()).and_then(|t| t.get(name));
+    let asked = if side == "requests" { requests } else { limits };
+    let (cpu, default) = match (side, name) {
+        (_, "cpu") => (true, "0"),
+        (_, "memory") => (false, "0"),
+        _ => return Err(Fault::invalid(format!("the resource {} is not one that can be asked for", selector.resource))),
+    };
+    let host = context.snapshot.get::<model::Host>(&context.agent.config().host);
+    let room = host.filter(|_| side == "limits").map(|host| match cpu {
+        true => format!("{}m", host.cpu_milli),
+        false => format!("{}Mi", host.memory_mib),
+    });
+    let quantity = asked.map(|q| q.0.clone()).or(room).unwrap_or_else(|| default.to_owned());
+    let divisor = selector.divisor.as_ref().map(|q| q.0.as_str()).filter(|q| !matches!(*q, "" | "0")).unwrap_or("1");
+    let amount = |text: &str| if cpu { model::quantity_milli(text) } else { model::quantity_bytes(text) };
+    match (amount(&quantity), amount(divisor)) {
+        (Some(amount), Some(divisor)) if divisor > 0 => Ok(amount.div_ceil(divisor).to_string()),
+        _ => Err(Fault::invalid(format!("{quantity} cannot be divided by {divisor}"))),
+    }
 }
 
 /// A field of the pod, by the downward API's path.
@@ -90,7 +164,9 @@ pub fn field(context: &Context<'_>, path: &str) -> Result<String, Fault> {
         "metadata.uid" => context.row.uid().to_owned(),
         "spec.nodeName" => context.agent.config().host.clone(),
         "spec.serviceAccountName" => context.row.body["spec"]["serviceAccountName"].as_str().unwrap_or("").to_owned(),
-        "status.hostIP" | "status.hostIPs" => String::new(),
+        "status.hostIP" | "status.hostIPs" => {
+            crate::pod::host_address(context.snapshot, &context.agent.config().host).unwrap_or_default()
+        }
         "status.podIP" => context.address().unwrap_or_default(),
         "status.podIPs" => context.address().unwrap_or_default(),
         "metadata.labels" => lines(&meta["labels"]),

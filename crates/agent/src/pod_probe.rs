@@ -2,25 +2,27 @@
 //! attempt runs. Results live in memory only; a new agent probes again.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use driver::ContainerState;
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Pod, Probe};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use driver::{ContainerState, SeenPod};
+use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use model::kube_event::News;
 use model::{Entry, KubeObject, Port};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Agent;
 use crate::pod::newest;
+use crate::pod_handler::{Handler, place};
+use crate::pod_news::{news, part, sidecar};
 
 /// What the probes of one container say.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Verdict {
     /// There is no startup probe, or it succeeded.
     started: bool,
     ready: bool,
+    /// What was not told yet.
+    news: Vec<News>,
 }
 
 /// What the probes of one pod say, by container.
@@ -62,54 +64,35 @@ impl Drop for Running {
 
 impl Probes {
     /// Probes what shall be probed of a pod, and nothing that is gone.
-    pub fn watch(&self, agent: &Agent, row: Entry<'_, KubeObject>, pod: &Pod, port: Option<&Port>) {
-        let probed: Vec<Container> = pod
-            .spec
-            .iter()
-            .flat_map(|s| &s.containers)
-            .filter(|c| c.startup_probe.is_some() || c.readiness_probe.is_some() || c.liveness_probe.is_some())
-            .cloned()
-            .collect();
-        if probed.is_empty() {
-            return;
-        }
-        let (agent, uid) = (agent.clone(), row.uid().to_owned());
-        let place = port.and_then(|p| Some((p.id.clone(), p.fixed_ips.first()?.ip)));
-        tokio::spawn(async move {
-            let Ok(all) = agent.drivers().pod.list().await else { return };
-            let seen = all.into_iter().find(|p| p.uid == uid);
-            for container in probed {
-                let running = newest(seen.as_ref(), &container.name)
-                    .filter(|c| matches!(c.state, ContainerState::Running { .. }))
-                    .map(|c| c.id.clone());
-                agent.inner.probes.start(&agent, &uid, container, running, place.clone());
+    pub fn watch(&self, agent: &Agent, row: Entry<'_, KubeObject>, pod: &Pod, port: Option<&Port>, seen: Option<&SeenPod>) {
+        let spec = pod.spec.as_ref();
+        let sidecars = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten()).filter(|c| sidecar(c));
+        let all = spec.into_iter().flat_map(|s| &s.containers).chain(sidecars);
+        let grace = spec.and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+        for container in all.filter(|c| probed(c)) {
+            let id = newest(seen, &container.name)
+                .filter(|c| matches!(c.state, ContainerState::Running { .. }))
+                .map(|c| c.id.clone());
+            let key = (row.uid().to_owned(), container.name.clone());
+            let mut running = self.running.lock().expect("no panic under this lock");
+            let Some(id) = id else {
+                // Not running: not started, not ready.
+                if let Some(old) = running.get(&key) {
+                    *old.verdict.lock().expect("no panic under this lock") = Verdict::default();
+                }
+                continue;
+            };
+            if running.get(&key).is_some_and(|r| r.container_id == id) {
+                continue;
             }
-        });
-    }
-
-    fn start(
-        &self,
-        agent: &Agent,
-        uid: &str,
-        container: Container,
-        id: Option<String>,
-        place: Option<(String, IpAddr)>,
-    ) {
-        let key = (uid.to_owned(), container.name.clone());
-        let mut running = self.running.lock().expect("no panic under this lock");
-        let Some(id) = id else {
-            // Not running: not started, not ready.
-            if let Some(old) = running.get(&key) {
-                *old.verdict.lock().expect("no panic under this lock") = Verdict::default();
-            }
-            return;
-        };
-        if running.get(&key).is_some_and(|r| r.container_id == id) {
-            return;
+            let started = container.startup_probe.is_none();
+            let verdict = Arc::new(Mutex::new(Verdict { started, ..Verdict::default() }));
+            let (container_id, container) = (id.clone(), container.clone());
+            let handler = Handler { agent: agent.clone(), container, id, place: place(port) };
+            let part = part(pod, &handler.container.name);
+            let work = Work { handler, verdict: verdict.clone(), grace, part };
+            running.insert(key, Running { container_id, task: tokio::spawn(work.run()), verdict });
         }
-        let verdict = Arc::new(Mutex::new(Verdict { started: container.startup_probe.is_none(), ready: false }));
-        let work = Work { agent: agent.clone(), container, id: id.clone(), place, verdict: verdict.clone() };
-        running.insert(key, Running { container_id: id, task: tokio::spawn(work.run()), verdict });
     }
 
     /// Stops probing a pod.
@@ -117,55 +100,71 @@ impl Probes {
         self.running.lock().expect("no panic under this lock").retain(|(u, _), _| u != uid);
     }
 
+    /// What happened since this was last asked.
+    pub fn take_news(&self, uid: &str) -> Vec<News> {
+        let running = self.running.lock().expect("no panic under this lock");
+        let of_pod = running.iter().filter(|((u, _), _)| u == uid);
+        of_pod.flat_map(|(_, r)| std::mem::take(&mut r.verdict.lock().expect("no panic under this lock").news)).collect()
+    }
+
     /// What the probes of a pod say now.
     pub fn results(&self, uid: &str) -> Results {
         let running = self.running.lock().expect("no panic under this lock");
         let of_pod = running.iter().filter(|((u, _), _)| u == uid);
-        Results(of_pod.map(|((_, c), r)| (c.clone(), *r.verdict.lock().expect("no panic under this lock"))).collect())
+        Results(of_pod.map(|((_, c), r)| (c.clone(), r.verdict.lock().expect("no panic under this lock").clone())).collect())
     }
 }
 
+fn probed(container: &Container) -> bool {
+    container.startup_probe.is_some() || container.readiness_probe.is_some() || container.liveness_probe.is_some()
+}
+
 struct Work {
-    agent: Agent,
-    container: Container,
-    id: String,
-    place: Option<(String, IpAddr)>,
+    handler: Handler,
     verdict: Arc<Mutex<Verdict>>,
+    /// Seconds that the container gets to end when a probe says so, unless the probe has its own.
+    grace: i64,
+    /// The container as events name it.
+    part: String,
 }
 
 impl Work {
     async fn run(self) {
-        if let Some(probe) = self.container.startup_probe.clone() {
-            if !self.until_started(&probe).await {
-                return self.kill("startup").await;
+        let container = self.handler.container.clone();
+        if let Some(probe) = &container.startup_probe {
+            if !self.until_started(probe).await {
+                return self.kill("Startup", probe).await;
             }
             self.change(|v| v.started = true);
         }
-        let readiness = self.container.readiness_probe.clone();
-        let liveness = self.container.liveness_probe.clone();
+        let (readiness, liveness) = (container.readiness_probe, container.liveness_probe);
         tokio::select! {
-            () = self.readiness(readiness) => {}
-            () = self.liveness(liveness) => self.kill("liveness").await,
+            () = self.readiness(readiness.as_ref()) => {}
+            probe = self.liveness(liveness.as_ref()) => self.kill("Liveness", probe).await,
         }
     }
 
     fn change(&self, change: impl FnOnce(&mut Verdict)) {
         change(&mut self.verdict.lock().expect("no panic under this lock"));
-        self.agent.wake();
+        self.handler.agent.wake();
     }
 
-    async fn kill(&self, which: &str) {
-        tracing::info!("container {} failed its {which} probe and is restarted", self.container.name);
-        if let Err(e) = self.agent.drivers().pod.stop_container(&self.id, Duration::from_secs(30)).await {
-            tracing::warn!("stopping container {}: {e}", self.container.name);
-        }
-        self.agent.wake();
+    async fn kill(&self, which: &str, probe: &Probe) {
+        let (agent, name) = (&self.handler.agent, &self.handler.container.name);
+        let words = format!("Container {name} failed {} probe, will be restarted", which.to_lowercase());
+        self.change(|v| v.news.push(news(agent, "Killing", words).about(self.part.clone())));
+        let grace = probe.termination_grace_period_seconds.unwrap_or(self.grace);
+        let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+        crate::pod_stop::container(&self.handler, grace).await.unwrap_or_else(|e| {
+            tracing::warn!("stopping container {name}: {e}");
+        });
+        agent.wake();
     }
 
     async fn until_started(&self, probe: &Probe) -> bool {
         tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
         for _ in 0..probe.failure_threshold.unwrap_or(3).max(1) {
-            if self.once(probe).await {
+            if self.once("Startup", probe).await {
                 return true;
             }
             tokio::time::sleep(seconds(probe.period_seconds, 10)).await;
@@ -173,13 +172,13 @@ impl Work {
         false
     }
 
-    async fn readiness(&self, probe: Option<Probe>) {
+    async fn readiness(&self, probe: Option<&Probe>) {
         let Some(probe) = probe else { return std::future::pending().await };
         tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
         let (mut good, mut bad) = (0, 0);
         loop {
             let before = self.verdict.lock().expect("no panic under this lock").ready;
-            if self.once(&probe).await {
+            if self.once("Readiness", probe).await {
                 (good, bad) = (good + 1, 0);
             } else {
                 (good, bad) = (0, bad + 1);
@@ -196,73 +195,27 @@ impl Work {
         }
     }
 
-    /// Returns when the container shall be restarted.
-    async fn liveness(&self, probe: Option<Probe>) {
+    /// Returns the probe when the container shall be restarted.
+    async fn liveness<'p>(&self, probe: Option<&'p Probe>) -> &'p Probe {
         let Some(probe) = probe else { return std::future::pending().await };
         tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
         let mut bad = 0;
         while bad < probe.failure_threshold.unwrap_or(3).max(1) {
-            bad = if self.once(&probe).await { 0 } else { bad + 1 };
+            bad = if self.once("Liveness", probe).await { 0 } else { bad + 1 };
             tokio::time::sleep(seconds(probe.period_seconds, 10)).await;
         }
+        probe
     }
 
-    async fn once(&self, probe: &Probe) -> bool {
-        let limit = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
-        let ask = async {
-            if let Some(exec) = &probe.exec {
-                let command = exec.command.clone().unwrap_or_default();
-                return self.agent.drivers().pod.exec(&self.id, &command, limit).await.is_ok_and(|out| out.code == 0);
-            }
-            if let Some(tcp) = &probe.tcp_socket {
-                return self.dial(&tcp.port, tcp.host.as_deref()).await.is_some();
-            }
-            match &probe.http_get {
-                Some(http) => self.http(http).await.is_some_and(|status| (200..400).contains(&status)),
-                None => false,
-            }
-        };
-        tokio::time::timeout(limit, ask).await.unwrap_or(false)
-    }
-
-    async fn dial(&self, port: &IntOrString, host: Option<&str>) -> Option<tokio::net::TcpStream> {
-        let (port_id, own) = self.place.as_ref()?;
-        let ip = match host {
-            Some(host) => host.parse().ok()?,
-            None => *own,
-        };
-        let stream = self.agent.drivers().net.dial(port_id, SocketAddr::new(ip, self.port(port)?)).await.ok()?;
-        stream.set_nonblocking(true).ok()?;
-        tokio::net::TcpStream::from_std(stream).ok()
-    }
-
-    fn port(&self, port: &IntOrString) -> Option<u16> {
-        match port {
-            IntOrString::Int(number) => u16::try_from(*number).ok(),
-            IntOrString::String(name) => {
-                let mut ports = self.container.ports.iter().flatten();
-                let named = ports.find(|p| p.name.as_deref() == Some(name)).map(|p| p.container_port);
-                named.and_then(|n| u16::try_from(n).ok()).or_else(|| name.parse().ok())
-            }
+    async fn once(&self, which: &str, probe: &Probe) -> bool {
+        let Err(why) = self.handler.probe(probe).await else { return true };
+        let told = news(&self.handler.agent, "Unhealthy", format!("{which} probe failed: {why}"));
+        let told = told.warning().about(self.part.clone());
+        let mut verdict = self.verdict.lock().expect("no panic under this lock");
+        if !verdict.news.contains(&told) {
+            verdict.news.push(told);
         }
-    }
-
-    /// The status of a GET.
-    async fn http(&self, get: &HTTPGetAction) -> Option<u16> {
-        let mut stream = self.dial(&get.port, get.host.as_deref()).await?;
-        let path = get.path.as_deref().unwrap_or("/");
-        let host = self.place.as_ref().map_or(String::new(), |(_, ip)| ip.to_string());
-        let mut request =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: kube-probe/braid\r\nConnection: close\r\n");
-        for header in get.http_headers.iter().flatten() {
-            let clean = |text: &str| text.replace(['\r', '\n'], "");
-            request.push_str(&format!("{}: {}\r\n", clean(&header.name), clean(&header.value)));
-        }
-        request.push_str("\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut head = [0u8; 12];
-        stream.read_exact(&mut head).await.ok()?;
-        std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()
+        false
     }
 }
 

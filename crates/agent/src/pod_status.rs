@@ -1,22 +1,26 @@
 //! A pod's status, computed from a fresh look at the runtime, never from what it was before, save for the moments at
 //! which conditions turned.
 
-use driver::{ContainerState, SeenPod};
+use driver::{ContainerState, SeenContainer, SeenPod};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use model::{Port, Time};
 use serde_json::{Map, Value, json};
 
+use crate::{Agent, termination};
 use crate::host::seconds;
-use crate::pod::{Waiting, WaitingFor, newest};
+use crate::pod::newest;
+use crate::pod_news::{Said, Waiting, sidecar};
 use crate::pod_probe::Results;
 
 /// All that a status is made from.
 pub struct Look<'a> {
+    pub agent: &'a Agent,
     pub pod: &'a Pod,
     pub seen: Option<&'a SeenPod>,
-    pub waiting: &'a WaitingFor,
+    pub said: &'a Said,
     pub probes: &'a Results,
     pub port: Option<&'a Port>,
+    pub host_ip: Option<String>,
     pub now: Time,
 }
 
@@ -28,18 +32,33 @@ impl Look<'_> {
         let containers: Vec<Value> = spec.containers.iter().map(|c| self.container(c, false)).collect();
         let phase = self.phase(before, &init, &containers);
         let ended = matches!(phase, "Succeeded" | "Failed");
-        let all_ready = containers.iter().all(|c| c["ready"] == true) && !ended;
-        let initialized = init.iter().all(|c| c["state"]["terminated"]["exitCode"] == 0);
+        let beside = |c: &Value| spec.init_containers.iter().flatten().any(|i| sidecar(i) && c["name"] == *i.name);
+        let serving: Vec<Value> =
+            init.iter().filter(|c| beside(c)).chain(&containers).cloned().collect();
+        let all_ready = serving.iter().all(|c| c["ready"] == true) && !ended;
+        let initialized = init.iter().all(|c| match beside(c) {
+            true => c["started"] == true || ended,
+            false => c["state"]["terminated"]["exitCode"] == 0,
+        });
+        let gates_open = spec.readiness_gates.iter().flatten().all(|gate| {
+            let conditions = before["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().any(|c| c["type"] == *gate.condition_type && c["status"] == "True")
+        });
+        let unready = match (ended, all_ready) {
+            (true, _) => "PodCompleted",
+            (false, false) => "ContainersNotReady",
+            (false, true) => "ReadinessGatesNotReady",
+        };
         let mut status = before.as_object().cloned().unwrap_or_default();
         status.insert("phase".into(), json!(phase));
         let conditions = [
             ("PodReadyToStartContainers", self.seen.is_some_and(|s| s.ready), ""),
             ("Initialized", initialized, "ContainersNotInitialized"),
-            ("Ready", all_ready, if ended { "PodCompleted" } else { "ContainersNotReady" }),
+            ("Ready", all_ready && gates_open, unready),
             ("ContainersReady", all_ready, if ended { "PodCompleted" } else { "ContainersNotReady" }),
             ("PodScheduled", true, ""),
         ];
-        status.insert("conditions".into(), self.conditions(&before["conditions"], &conditions, &containers));
+        status.insert("conditions".into(), self.conditions(&before["conditions"], &conditions, &serving));
         status.insert("containerStatuses".into(), json!(containers));
         if !init.is_empty() {
             status.insert("initContainerStatuses".into(), json!(init));
@@ -48,7 +67,12 @@ impl Look<'_> {
         if self.seen.is_some() && !status.contains_key("startTime") {
             status.insert("startTime".into(), json!(seconds(self.now)));
         }
-        match self.waiting.get("") {
+        if let Some((reason, message)) = self.said.failed {
+            status.insert("reason".into(), json!(reason));
+            status.insert("message".into(), json!(message));
+        }
+        match self.said.waiting.get("") {
+            _ if status.contains_key("reason") => {}
             Some(why) if !ended && phase == "Pending" => {
                 status.insert("message".into(), json!(why.message));
             }
@@ -61,6 +85,10 @@ impl Look<'_> {
 
     fn addresses(&self, status: &mut Map<String, Value>) {
         let ips: Vec<String> = self.port.iter().flat_map(|p| &p.fixed_ips).map(|f| f.ip.to_string()).collect();
+        if let Some(host) = &self.host_ip {
+            status.insert("hostIP".into(), json!(host));
+            status.insert("hostIPs".into(), json!([{"ip": host}]));
+        }
         if let Some(first) = ips.first() {
             status.insert("podIP".into(), json!(first));
             status.insert("podIPs".into(), ips.iter().map(|ip| json!({"ip": ip})).collect());
@@ -72,6 +100,9 @@ impl Look<'_> {
             Some("Succeeded") => return "Succeeded",
             Some("Failed") => return "Failed",
             _ => {}
+        }
+        if self.said.failed.is_some() {
+            return "Failed";
         }
         let policy = self.pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always");
         let code = |c: &Value| c["state"]["terminated"]["exitCode"].as_i64();
@@ -126,7 +157,7 @@ impl Look<'_> {
     fn container(&self, container: &Container, init: bool) -> Value {
         let name = &container.name;
         let newest = newest(self.seen, name);
-        let waiting = self.waiting.get(name).or_else(|| self.waiting.get(""));
+        let waiting = self.said.waiting.get(name).or_else(|| self.said.waiting.get(""));
         let empty = Waiting { reason: "ContainerCreating".into(), message: String::new() };
         let wait = |why: &Waiting| {
             let mut state = json!({"reason": why.reason});
@@ -137,18 +168,18 @@ impl Look<'_> {
         };
         let (state, last, running) = match newest.map(|c| (&c.state, c)) {
             Some((ContainerState::Running { started }, c)) => {
-                (json!({"running": {"startedAt": seconds(*started)}}), self.previous(name, c.attempt), true)
+                (json!({"running": {"startedAt": seconds(*started)}}), self.previous(container, c.attempt), true)
             }
-            Some((state @ ContainerState::Exited { .. }, c)) => match self.waiting.get(name) {
+            Some((ContainerState::Exited { .. }, c)) => match self.said.waiting.get(name) {
                 // It is about to be started again: what it was is its last state.
-                Some(why) => (wait(why), terminated(state, &c.id), false),
-                None => (terminated(state, &c.id), self.previous(name, c.attempt), false),
+                Some(why) => (wait(why), self.terminated(container, c), false),
+                None => (self.terminated(container, c), self.previous(container, c.attempt), false),
             },
-            Some((_, c)) => (wait(waiting.unwrap_or(&empty)), self.previous(name, c.attempt), false),
+            Some((_, c)) => (wait(waiting.unwrap_or(&empty)), self.previous(container, c.attempt), false),
             None => (wait(waiting.unwrap_or(&empty)), json!({}), false),
         };
         let started = running && self.probes.started(name);
-        let ready = if init {
+        let ready = if init && !sidecar(container) {
             state["terminated"]["exitCode"] == 0
         } else {
             started && self.probes.ready(name, container.readiness_probe.is_some())
@@ -163,28 +194,31 @@ impl Look<'_> {
         })
     }
 
-    fn previous(&self, name: &str, attempt: u32) -> Value {
+    fn previous(&self, container: &Container, attempt: u32) -> Value {
         let all = self.seen.iter().flat_map(|s| &s.containers);
-        let last = all.filter(|c| c.name == name && c.attempt < attempt).max_by_key(|c| c.attempt);
-        last.map_or(json!({}), |c| terminated(&c.state, &c.id))
+        let last = all.filter(|c| c.name == container.name && c.attempt < attempt).max_by_key(|c| c.attempt);
+        last.map_or(json!({}), |c| self.terminated(container, c))
     }
-}
 
-fn terminated(state: &ContainerState, id: &str) -> Value {
-    let ContainerState::Exited { code, reason, message, started, finished } = state else { return json!({}) };
-    let reason = if !reason.is_empty() {
-        reason.as_str()
-    } else if *code == 0 {
-        "Completed"
-    } else {
-        "Error"
-    };
-    let mut body = json!({
-        "exitCode": code, "reason": reason, "startedAt": seconds(*started), "finishedAt": seconds(*finished),
-        "containerID": format!("containerd://{id}"),
-    });
-    if !message.is_empty() {
-        body["message"] = json!(message);
+    fn terminated(&self, container: &Container, seen: &SeenContainer) -> Value {
+        let ContainerState::Exited { code, reason, message, started, finished } = &seen.state else { return json!({}) };
+        let reason = if !reason.is_empty() {
+            reason.as_str()
+        } else if *code == 0 {
+            "Completed"
+        } else {
+            "Error"
+        };
+        let mut body = json!({
+            "exitCode": code, "reason": reason, "startedAt": seconds(*started), "finishedAt": seconds(*finished),
+            "containerID": format!("containerd://{}", seen.id),
+        });
+        let uid = self.pod.metadata.uid.as_deref().unwrap_or("");
+        let own = termination::message(self.agent, uid, container, seen, *code);
+        let message = if own.is_empty() { message } else { &own };
+        if !message.is_empty() {
+            body["message"] = json!(message);
+        }
+        json!({"terminated": body})
     }
-    json!({"terminated": body})
 }

@@ -2,16 +2,17 @@
 //! account tokens. `hostPath` is refused: it would hand the host to whoever may create a pod.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{KeyToPath, Pod, Volume};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 use model::{Entry, Fault, KubeObject, Snapshot};
 
 use crate::pod_wanted::Context;
 use crate::{Agent, pod_env};
 
-fn folder(agent: &Agent, uid: &str) -> PathBuf {
+/// Where all is that the host keeps for a pod.
+pub(crate) fn folder(agent: &Agent, uid: &str) -> PathBuf {
     agent.config().dir.join("pods").join(uid)
 }
 
@@ -24,17 +25,49 @@ pub async fn ensure(
 ) -> Result<BTreeMap<String, PathBuf>, Fault> {
     let mut volumes = BTreeMap::new();
     let port = snapshot.find::<model::Port>(model::Index::Owner, row.uid()).next().map(|p| p.value);
+    let security = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let group = security.and_then(|s| s.fs_group).and_then(|group| u32::try_from(group).ok());
     let none = BTreeMap::new();
     let context = Context { agent, snapshot, row, pod, port, volumes: &none };
     for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
         let path = folder(agent, row.uid()).join("volumes").join(&volume.name);
-        match files(&context, volume)? {
+        let wrong = |why: Fault| match why {
+            Fault::Invalid(why) => Fault::invalid(format!("volume {:?}: {why}", volume.name)),
+            other => other,
+        };
+        match files(&context, volume).map_err(wrong)? {
             None => make_folder(&path, 0o777)?,
             Some(files) => write_files(&path, &files)?,
+        }
+        if let Some(group) = group {
+            give_to(&path, group).map_err(|e| failed("giving to the group", &path, &e))?;
         }
         volumes.insert(volume.name.clone(), path);
     }
     Ok(volumes)
+}
+
+/// Gives a volume to the pod's group, which may read and write all of it, as `fsGroup` promises.
+fn give_to(path: &Path, group: u32) -> std::io::Result<()> {
+    let about = std::fs::symlink_metadata(path)?;
+    if about.is_symlink() {
+        return Ok(());
+    }
+    if about.gid() != group {
+        std::os::unix::fs::chown(path, None, Some(group))?;
+    }
+    let mode = about.mode() & 0o7777;
+    let wanted = mode | if about.is_dir() { 0o2770 } else { 0o660 };
+    if mode != wanted {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
+    }
+    // What the pod itself made below is the group's already.
+    if about.is_dir() && (mode != wanted || about.gid() != group) {
+        for entry in std::fs::read_dir(path)?.flatten() {
+            give_to(&entry.path(), group)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes all volumes of a pod.
@@ -67,13 +100,7 @@ fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fa
         return keyed(context, "secrets", name, optional, &source.items, source.default_mode).map(Some);
     }
     if let Some(source) = &volume.downward_api {
-        let mut files = Vec::new();
-        for item in source.items.iter().flatten() {
-            let field = item.field_ref.as_ref().ok_or_else(|| not_supported(volume, "resourceFieldRef in files"))?;
-            let content = pod_env::field(context, &field.field_path)?.into_bytes();
-            files.push(File { path: item.path.clone(), content, mode: mode(item.mode.or(source.default_mode)) });
-        }
-        return Ok(Some(files));
+        return downward(context, source.items.as_deref(), source.default_mode).map(Some);
     }
     if let Some(source) = &volume.projected {
         let mut all = Vec::new();
@@ -85,12 +112,7 @@ fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fa
                 let optional = secret.optional.unwrap_or(false);
                 all.extend(keyed(context, "secrets", &secret.name, optional, &secret.items, source.default_mode)?);
             } else if let Some(downward) = &part.downward_api {
-                for item in downward.items.iter().flatten() {
-                    let field =
-                        item.field_ref.as_ref().ok_or_else(|| not_supported(volume, "resourceFieldRef in files"))?;
-                    let content = pod_env::field(context, &field.field_path)?.into_bytes();
-                    all.push(File { path: item.path.clone(), content, mode: mode(item.mode.or(source.default_mode)) });
-                }
+                all.extend(self::downward(context, downward.items.as_deref(), source.default_mode)?);
             } else if let Some(token) = &part.service_account_token {
                 let lifetime = token.expiration_seconds.unwrap_or(3600).max(600);
                 let content = service_account_token(context, volume, &token.path, lifetime)?;
@@ -102,6 +124,23 @@ fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fa
         return Ok(Some(all));
     }
     Err(not_supported(volume, "this kind of volume"))
+}
+
+/// Files of the downward API.
+fn downward(
+    context: &Context<'_>,
+    items: Option<&[DownwardAPIVolumeFile]>,
+    default_mode: Option<i32>,
+) -> Result<Vec<File>, Fault> {
+    let file = |item: &DownwardAPIVolumeFile| {
+        let content = match (&item.field_ref, &item.resource_field_ref) {
+            (Some(field), _) => pod_env::field(context, &field.field_path)?,
+            (None, Some(resource)) => pod_env::resource(context, resource, None)?,
+            (None, None) => return Err(Fault::invalid(format!("the file {} comes from nowhere", item.path))),
+        };
+        Ok(File { path: item.path.clone(), content: content.into_bytes(), mode: mode(item.mode.or(default_mode)) })
+    };
+    items.into_iter().flatten().map(file).collect()
 }
 
 /// The token that lies there if most of its life is still to come, else a new one.

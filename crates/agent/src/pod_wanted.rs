@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, VolumeMount};
 use model::wanted::{WantedContainer, WantedPod};
 use model::{Cluster, Entry, Fault, KubeObject, Port, Snapshot};
 
-use crate::{Agent, pod_env};
+use serde_json::Value;
+
+use crate::{Agent, pod_env, termination};
 
 /// All that instructions are made from.
 pub struct Context<'a> {
@@ -36,12 +39,30 @@ impl Context<'_> {
         let spec = self.spec()?;
         let security = spec.security_context.clone().unwrap_or_default();
         let (dns_servers, dns_search, dns_options) = self.dns(spec);
+        let hostname = spec.hostname.clone().unwrap_or_else(|| self.row.name.chars().take(63).collect());
+        let cluster = self.snapshot.get::<Cluster>(&self.row.cluster_id);
+        let fqdn = match (spec.subdomain.as_deref(), cluster) {
+            (Some(sub), Some(cluster)) if !sub.is_empty() => {
+                format!("{hostname}.{sub}.{}.svc.{}", self.row.namespace, cluster.domain)
+            }
+            _ => String::new(),
+        };
         Ok(WantedPod {
             uid: self.row.uid().to_owned(),
             name: self.row.name.clone(),
             namespace: self.row.namespace.clone(),
             cluster_id: self.row.cluster_id.clone(),
-            hostname: spec.hostname.clone().unwrap_or_else(|| self.row.name.chars().take(63).collect()),
+            hostname: match (spec.set_hostname_as_fqdn, fqdn.is_empty()) {
+                (Some(true), false) => fqdn.clone(),
+                _ => hostname,
+            },
+            fqdn,
+            host_aliases: spec
+                .host_aliases
+                .iter()
+                .flatten()
+                .filter_map(|alias| Some((alias.ip.parse().ok()?, alias.hostnames.clone().unwrap_or_default())))
+                .collect(),
             dns_servers,
             dns_search,
             dns_options,
@@ -110,17 +131,18 @@ impl Context<'_> {
             name: name.to_owned(),
             attempt,
             pull: container.image_pull_policy.clone().unwrap_or_else(|| "IfNotPresent".into()),
-            image,
             command: expanded(&container.command),
             args: expanded(&container.args),
             working_dir: container.working_dir.clone().unwrap_or_default(),
-            mounts: self.mounts(container)?,
+            mounts: self.mounts(container, &env, attempt)?,
+            pull_credentials: self.pull_credentials(spec, &image)?,
             stdin: container.stdin.unwrap_or(false),
             stdin_once: container.stdin_once.unwrap_or(false),
             tty: container.tty.unwrap_or(false),
             cpu_request_milli: amount(false, "cpu").and_then(model::quantity_milli).unwrap_or(cpu_limit_milli),
             cpu_limit_milli,
             memory_limit,
+            image,
             env,
             ..WantedContainer::default()
         };
@@ -149,24 +171,125 @@ impl Context<'_> {
         wanted.capabilities_drop = capabilities.drop.unwrap_or_default();
     }
 
-    fn mounts(&self, container: &Container) -> Result<Vec<(PathBuf, String, bool)>, Fault> {
+    /// What the pod's secrets, or its account's, say of the image's registry.
+    fn pull_credentials(&self, spec: &PodSpec, image: &str) -> Result<Option<(String, String)>, Fault> {
+        for secret in spec.image_pull_secrets.iter().flatten() {
+            // One that is missing is no reason not to try, as in Kubernetes.
+            let Some(data) = pod_env::data(self, "secrets", &secret.name, true)? else { continue };
+            let config = data.into_iter().find(|(key, _)| key == ".dockerconfigjson" || key == ".dockercfg");
+            let Some((_, config)) = config else { continue };
+            if let Some(found) = registry_login(&config, image) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn mounts(
+        &self,
+        container: &Container,
+        env: &[(String, String)],
+        attempt: u32,
+    ) -> Result<Vec<(PathBuf, String, bool)>, Fault> {
         let mounts = container.volume_mounts.iter().flatten();
-        mounts
-            .map(|mount| {
-                let volume = self.volumes.get(&mount.name).ok_or_else(|| {
-                    Fault::invalid(format!(
-                        "container {} mounts the volume {}, which the pod has not",
-                        container.name, mount.name
-                    ))
-                })?;
-                let sub = mount.sub_path.as_deref().unwrap_or("");
-                let inside = !sub.starts_with('/') && !sub.split('/').any(|part| part == "..");
-                if !inside {
-                    return Err(Fault::invalid(format!("the sub-path {sub} leaves the volume {}", mount.name)));
-                }
-                let path = if sub.is_empty() { volume.clone() } else { volume.join(sub) };
-                Ok((path, mount.mount_path.clone(), mount.read_only.unwrap_or(false)))
-            })
-            .collect()
+        let mut all: Vec<(PathBuf, String, bool)> =
+            mounts.map(|mount| self.mount(container, mount, env)).collect::<Result<_, Fault>>()?;
+        let end = container.termination_message_path.as_deref().filter(|path| !path.is_empty());
+        if let Some(end) = end.filter(|end| !all.iter().any(|(_, to, _)| to == end)) {
+            let file = termination::prepare(self.agent, self.row.uid(), &container.name, attempt)?;
+            all.push((file, end.to_owned(), false));
+        }
+        Ok(all)
+    }
+
+    fn mount(
+        &self,
+        container: &Container,
+        mount: &VolumeMount,
+        env: &[(String, String)],
+    ) -> Result<(PathBuf, String, bool), Fault> {
+        let volume = self.volumes.get(&mount.name).ok_or_else(|| {
+            Fault::invalid(format!("container {} mounts the volume {}, which the pod has not", container.name, mount.name))
+        })?;
+        let sub = match &mount.sub_path_expr {
+            Some(expression) => pod_env::expand(expression, env),
+            None => mount.sub_path.clone().unwrap_or_default(),
+        };
+        if sub.starts_with('/') || sub.split('/').any(|part| part == "..") {
+            return Err(Fault::invalid(format!("the sub-path {sub} leaves the volume {}", mount.name)));
+        }
+        let path = if sub.is_empty() { volume.clone() } else { inside(volume, &sub)? };
+        // Only an emptyDir is the pod's to write; the others are kept up to date from outside.
+        let volumes = self.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+        let own = volumes.into_iter().any(|v| v.name == mount.name && v.empty_dir.is_some());
+        Ok((path, mount.mount_path.clone(), mount.read_only.unwrap_or(false) || !own))
+    }
+}
+
+/// A path below a volume that leads nowhere else; a folder is made where nothing is.
+fn inside(volume: &Path, sub: &str) -> Result<PathBuf, Fault> {
+    let path = volume.join(sub);
+    let failed = |e: std::io::Error| Fault::Unavailable(format!("opening the sub-path {sub}: {e}"));
+    // The volume is the pod's own to fill: a link in it must not lead to files of the host.
+    let mut there = volume.to_path_buf();
+    for part in Path::new(sub).components() {
+        there.push(part);
+        match std::fs::symlink_metadata(&there) {
+            Ok(about) if about.is_symlink() => {
+                return Err(Fault::invalid(format!("the sub-path {sub} leads through a symbolic link")));
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir(&there).map_err(failed)?;
+                std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o777)).map_err(failed)?;
+            }
+            Err(e) => return Err(failed(e)),
+        }
+    }
+    Ok(path)
+}
+
+/// User and password for an image's registry, from a file as Docker's clients keep it.
+fn registry_login(config: &[u8], image: &str) -> Option<(String, String)> {
+    let config: Value = serde_json::from_slice(config).ok()?;
+    let logins = config.get("auths").unwrap_or(&config).as_object()?;
+    let first = image.split('/').next().filter(|_| image.contains('/')).unwrap_or("");
+    let named = first.contains(['.', ':']) || first == "localhost";
+    let registry = if named { first } else { "index.docker.io" };
+    let bare = |key: &str| -> String {
+        let key = key.trim_start_matches("https://").trim_start_matches("http://");
+        key.split('/').next().unwrap_or(key).to_owned()
+    };
+    let (_, login) = logins.iter().find(|(key, _)| bare(key) == registry)?;
+    if let (Some(user), Some(password)) = (login["username"].as_str(), login["password"].as_str()) {
+        return Some((user.to_owned(), password.to_owned()));
+    }
+    use base64::Engine;
+    let both = base64::prelude::BASE64_STANDARD.decode(login["auth"].as_str()?).ok()?;
+    let (user, password) = std::str::from_utf8(&both).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_found_by_registry() {
+        let config = br#"{"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"},
+            "registry.example:5000": {"username": "a", "password": "b"}}}"#;
+        let login = |image: &str| registry_login(config, image);
+        assert_eq!(login("busybox"), Some(("u".into(), "p".into())));
+        assert_eq!(login("me/busybox:1"), Some(("u".into(), "p".into())));
+        assert_eq!(login("registry.example:5000/x/y:1"), Some(("a".into(), "b".into())));
+        assert_eq!(login("other.example/x"), None);
+    }
+
+    #[test]
+    fn sub_paths_stay_inside() {
+        let volume = tempfile::tempdir().expect("a folder");
+        assert!(inside(volume.path(), "a/b").is_ok_and(|path| path.is_dir()));
+        std::os::unix::fs::symlink("/etc", volume.path().join("out")).expect("a link");
+        assert!(inside(volume.path(), "out/passwd").is_err());
     }
 }

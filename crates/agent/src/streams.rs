@@ -2,8 +2,11 @@
 //! endpoint that the Host row names; who may ask is the faces' decision, made before they connect, so the socket must
 //! be reachable for them alone.
 
+mod attach;
 mod exec;
+mod forward;
 mod logs;
+mod spdy;
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -14,7 +17,11 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path as Part, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use driver::StreamRequest;
 use http::StatusCode;
+use model::{Index, Port};
+
+pub(crate) use logs::last_lines;
 
 use crate::{Agent, pod};
 
@@ -27,6 +34,8 @@ pub fn router(agent: Agent) -> Router {
         .route("/console/{vm}", get(console))
         .route("/logs/{cluster}/{uid}/{container}", get(logs::serve))
         .route("/exec/{uid}/{container}", get(exec_in))
+        .route("/attach/{uid}/{container}", get(attach_to))
+        .route("/portforward/{uid}", get(forward_ports))
         .with_state(agent)
 }
 
@@ -106,9 +115,7 @@ async fn exec_in(
     let query = pairs(query);
     let id = container_id(&agent, &uid, &container).await?;
     let command: Vec<String> = query.iter().filter(|(n, _)| n == "command").map(|(_, v)| v.clone()).collect();
-    let flag = |name: &str| query.iter().any(|(n, v)| n == name && (v == "true" || v == "1"));
-    let request =
-        exec::Request { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") };
+    let request = streams_of(&query);
     let program = agent
         .drivers()
         .pod
@@ -116,4 +123,51 @@ async fn exec_in(
         .map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
     let upgrade = upgrade.protocols(["v5.channel.k8s.io", "v4.channel.k8s.io"]);
     Ok(upgrade.on_upgrade(move |socket| exec::serve(socket, program, request)))
+}
+
+/// Which streams a query asks for.
+fn streams_of(query: &[(String, String)]) -> exec::Request {
+    let flag = |name: &str| query.iter().any(|(n, v)| n == name && (v == "true" || v == "1"));
+    exec::Request { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") }
+}
+
+async fn attach_to(
+    State(agent): State<Agent>,
+    Part((uid, container)): Part<(String, String)>,
+    RawQuery(query): RawQuery,
+    upgrade: WebSocketUpgrade,
+) -> Reply {
+    let exec::Request { stdin, stdout, stderr, tty } = streams_of(&pairs(query));
+    let container_id = container_id(&agent, &uid, &container).await?;
+    let unavailable = |e: String| (StatusCode::SERVICE_UNAVAILABLE, e);
+    let open = |stdin: bool, outputs: bool| {
+        let container_id = container_id.clone();
+        let (stdout, stderr) = (stdout && outputs, stderr && outputs);
+        let agent = agent.clone();
+        async move {
+            let request = StreamRequest::Attach { container_id, stdin, stdout, stderr, tty };
+            agent.drivers().pod.stream(&request).await.map_err(|e| e.to_string())
+        }
+    };
+    let apart = stdin && !tty && (stdout || stderr);
+    let streams = open(stdin && !apart, true).await.map_err(unavailable)?;
+    let input = if apart { Some(open(true, false).await.map_err(unavailable)?) } else { None };
+    let attached = attach::open(&streams, input.as_deref()).await.map_err(unavailable)?;
+    let upgrade = upgrade.protocols(["v5.channel.k8s.io", "v4.channel.k8s.io"]);
+    Ok(upgrade.on_upgrade(move |socket| attach::serve(socket, attached)))
+}
+
+async fn forward_ports(State(agent): State<Agent>, Part(uid): Part<String>, upgrade: WebSocketUpgrade) -> Reply {
+    let snapshot = agent.store().snapshot();
+    let port = snapshot.find::<Port>(Index::Owner, &uid).next();
+    let port = port.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;
+    let ip = port.fixed_ips.first().map(|fixed| fixed.ip);
+    let ip = ip.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;
+    let place = forward::Place { port_id: port.id.clone(), ip, agent: agent.clone() };
+    let upgrade = upgrade.protocols([forward::PROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        let words = format!("unable to negotiate protocol: client must offer {}", forward::PROTOCOL);
+        return Err((StatusCode::BAD_REQUEST, words));
+    }
+    Ok(upgrade.on_upgrade(move |socket| forward::serve(socket, place)))
 }

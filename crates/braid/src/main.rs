@@ -4,6 +4,7 @@
 mod bootstrap;
 mod client;
 mod control;
+mod door;
 mod down;
 mod env;
 mod listen;

@@ -25,6 +25,7 @@ const PLANNERS: &[Planner] = &[
     ("port", plan::port::plan),
     ("endpointslice", plan::kube::endpointslice::plan),
     ("garbage", plan::kube::garbage::plan),
+    ("event", plan::kube::event::plan),
 ];
 
 /// The role that the planning process has.
@@ -108,7 +109,13 @@ async fn round(store: &Store, name: &str, plan: fn(&Snapshot, Time) -> Vec<Chang
     for change in plan(&snapshot, Time::now()) {
         match store.commit(&change).await {
             Ok(_) => moved = true,
-            Err(StoreFault::Refused(refused)) => tracing::debug!(planner = name, "refused: {refused}"),
+            Err(StoreFault::Refused(refused)) => {
+                tracing::debug!(planner = name, "refused: {refused}");
+                if let Some(said) = plan::kube::replicaset::refused(&snapshot, &change, &refused, Time::now()) {
+                    // If it is refused too, somebody else was faster, and it is planned again.
+                    let _ = store.commit(&said).await;
+                }
+            }
             Err(e) => {
                 tracing::warn!(planner = name, "{e}");
                 return moved;

@@ -80,11 +80,18 @@ fn make_ca(dir: &Dir) -> Result<(), Problem> {
 }
 
 fn make_certificate(dir: &Dir, names: &[String]) -> Result<(), Problem> {
+    let (certificate, key) = signed(dir, "braid", names)?;
+    write_private(&dir.key(), key.as_bytes())?;
+    write_private(&dir.certificate(), certificate.as_bytes())
+}
+
+/// A certificate of the authority for a server of these names, with the authority's own, and its key: both as PEM.
+fn signed(dir: &Dir, common_name: &str, names: &[String]) -> Result<(String, String), Problem> {
     let ca_key = KeyPair::from_pem(&read_text(&dir.ca_key())?).map_err(failed("reading the authority's key"))?;
     let issuer = Issuer::from_ca_cert_pem(&read_text(&dir.ca())?, ca_key).map_err(failed("reading the authority"))?;
     let key = KeyPair::generate().map_err(failed("making the server's key"))?;
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "braid");
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     for name in names {
@@ -95,8 +102,7 @@ fn make_certificate(dir: &Dir, names: &[String]) -> Result<(), Problem> {
         params.subject_alt_names.push(san);
     }
     let certificate = params.signed_by(&key, &issuer).map_err(failed("making the server's certificate"))?;
-    write_private(&dir.key(), key.serialize_pem().as_bytes())?;
-    write_private(&dir.certificate(), format!("{}{}", certificate.pem(), read_text(&dir.ca())?).as_bytes())
+    Ok((format!("{}{}", certificate.pem(), read_text(&dir.ca())?), key.serialize_pem()))
 }
 
 /// The server's side of TLS. Clients may show a certificate of the cloud's authority.
@@ -113,6 +119,21 @@ pub fn server_config(dir: &Dir) -> Result<Arc<rustls::ServerConfig>, Problem> {
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .map_err(|e| Problem::words(format!("using the server's certificate: {e}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The server's side of TLS for the API of one cluster, under the names that pods know it by.
+pub fn cluster_config(dir: &Dir, names: &[String]) -> Result<Arc<rustls::ServerConfig>, Problem> {
+    let (chain, key) = signed(dir, "kubernetes", names)?;
+    let bad = |e: rustls::pki_types::pem::Error| Problem::words(format!("reading a cluster's certificate: {e}"));
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(bad)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(bad)?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|e| Problem::words(format!("using a cluster's certificate: {e}")))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -170,7 +170,9 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
     host::register(&store, &name, &dir, now).await?;
     Access { authority: authority.clone(), user: "admin".into(), project: "demo".into(), cluster_id }.write(&dir)?;
 
-    let made = host::drivers(&args, &dir, &store, &authority)?;
+    let kube = face_kube::router(face_kube::Kube::new(store.clone(), gate.clone()));
+    let door = crate::door::Door::new(dir.clone(), store.clone(), kube.clone());
+    let made = host::drivers(&args, &dir, &store, &authority, Arc::new(door))?;
     let agent = Agent::new(
         agent::Config {
             host: name,
@@ -195,7 +197,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
             region: "RegionOne".into(),
             streams: Arc::new(streams::Streams),
         }),
-        kube: face_kube::router(face_kube::Kube::new(store.clone(), gate.clone())),
+        kube,
         registry: face_registry::router(registry.clone()),
     };
     tokio::spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));

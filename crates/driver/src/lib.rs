@@ -188,6 +188,13 @@ pub trait NetDriver: TapSource {
     async fn purge(&self) -> Result<()>;
 }
 
+/// Answers guests that connect to the API of their cluster; called by the network driver.
+#[async_trait]
+pub trait ClusterApi: Send + Sync {
+    /// Serves one connection, to its end.
+    async fn serve(&self, cluster_id: &str, stream: std::net::TcpStream);
+}
+
 /// Answers the guests' metadata requests; implemented by the agent, called by the network driver.
 #[async_trait]
 pub trait Metadata: Send + Sync {

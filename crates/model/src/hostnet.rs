@@ -38,6 +38,9 @@ pub struct Domain {
     /// Further routes of its routers: destination (CIDR) and next hop.
     pub routes: Vec<(String, IpAddr)>,
     pub services: Vec<Service>,
+    /// Where the APIs of clusters are answered, in the namespace itself.
+    #[serde(default)]
+    pub apis: Vec<Api>,
     pub zone: Zone,
     /// Answered at 169.254.169.254 for the ports of the domain.
     pub metadata: bool,
@@ -160,6 +163,14 @@ pub struct Service {
     pub backends: Vec<(IpAddr, u16)>,
     /// A client keeps its backend.
     pub sticky: bool,
+}
+
+/// The service address of a cluster's own API.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Api {
+    pub cluster_id: String,
+    pub address: IpAddr,
+    pub port: u16,
 }
 
 /// The names of a domain.

@@ -116,17 +116,33 @@ pub struct PodDemand {
 /// What a container without requests counts for: a tenth of a core and 64 MiB. Nothing would make quota meaningless.
 const UNASKED: PodDemand = PodDemand { cpu_milli: 100, memory_mib: 64 };
 
-/// The room that a pod takes: the sum of its containers' requests (or limits), or its largest init container's.
+/// The room that a pod takes: the sum of its containers' requests (or limits) with those of its sidecars, or what an init
+/// container takes with the sidecars that were started before it.
 pub fn pod_demand(pod: &Value) -> PodDemand {
-    let of = |field: &str| -> Vec<PodDemand> {
-        pod["spec"][field].as_array().into_iter().flatten().map(container_demand).collect()
-    };
-    let (containers, init) = (of("containers"), of("initContainers"));
-    let sum = |f: fn(&PodDemand) -> u64| containers.iter().map(f).fold(0u64, u64::saturating_add);
-    let most = |f: fn(&PodDemand) -> u64| init.iter().map(f).max().unwrap_or(0);
-    PodDemand {
-        cpu_milli: sum(|d| d.cpu_milli).max(most(|d| d.cpu_milli)),
-        memory_mib: sum(|d| d.memory_mib).max(most(|d| d.memory_mib)),
+    let list = |field: &str| pod["spec"][field].as_array().into_iter().flatten();
+    let (mut sidecars, mut most) = (PodDemand::NONE, PodDemand::NONE);
+    for container in list("initContainers") {
+        let with = sidecars.and(container_demand(container));
+        if container["restartPolicy"] == "Always" {
+            sidecars = with;
+        }
+        most = most.larger(with);
+    }
+    list("containers").fold(sidecars, |sum, container| sum.and(container_demand(container))).larger(most)
+}
+
+impl PodDemand {
+    const NONE: Self = Self { cpu_milli: 0, memory_mib: 0 };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
+            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+        }
+    }
+
+    fn larger(self, other: Self) -> Self {
+        Self { cpu_milli: self.cpu_milli.max(other.cpu_milli), memory_mib: self.memory_mib.max(other.memory_mib) }
     }
 }
 
@@ -223,5 +239,11 @@ mod tests {
             "initContainers": [{"resources": {"limits": {"memory": "1Gi"}}}]
         }});
         assert_eq!(pod_demand(&pod), PodDemand { cpu_milli: 300, memory_mib: 1024 });
+        let request = |cpu: &str| json!({"requests": {"cpu": cpu, "memory": "1Mi"}});
+        let pod = json!({"spec": {
+            "containers": [{"resources": request("1")}],
+            "initContainers": [{"resources": request("2"), "restartPolicy": "Always"}, {"resources": request("3")}]
+        }});
+        assert_eq!(pod_demand(&pod), PodDemand { cpu_milli: 5000, memory_mib: 2 });
     }
 }

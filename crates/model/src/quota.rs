@@ -77,6 +77,13 @@ pub fn resource_of(pool: &str) -> Option<&'static Limited> {
     limited(parts.next()?)
 }
 
+/// What is said of a use that is beyond a project's limit, in Kubernetes' words; `None` if the pool is no quota.
+pub fn exceeded(pool: &str, asked: u64, used: u64, limit: u64) -> Option<String> {
+    let resource = resource_of(pool)?;
+    let (asked, used, limit) = (resource.show(asked), resource.show(used), resource.show(limit));
+    Some(format!("exceeded quota: {}, requested: {asked}, used: {used}, limited: {limit}", resource.name))
+}
+
 /// Uses `amount` units of the pool of a project's quota; rows without a project are free.
 pub fn uses(project: &str, resource: &str, amount: u64) -> Option<Claim> {
     debug_assert!(limited(resource).is_some(), "unknown quota resource {resource}");

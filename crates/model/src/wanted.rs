@@ -71,6 +71,12 @@ pub struct WantedPod {
     pub namespace: String,
     pub cluster_id: String,
     pub hostname: String,
+    /// The pod's full name in its cluster's zone; empty: it has none.
+    #[serde(default)]
+    pub fqdn: String,
+    /// Further lines of its file of hosts.
+    #[serde(default)]
+    pub host_aliases: Vec<(IpAddr, Vec<String>)>,
     pub dns_servers: Vec<IpAddr>,
     pub dns_search: Vec<String>,
     pub dns_options: Vec<String>,
@@ -99,6 +105,9 @@ pub struct WantedContainer {
     pub image: String,
     /// `Always`, `IfNotPresent`, `Never`.
     pub pull: String,
+    /// User and password for the image's registry, if the pod brings them.
+    #[serde(default)]
+    pub pull_credentials: Option<(String, String)>,
     pub command: Vec<String>,
     pub args: Vec<String>,
     pub working_dir: String,

@@ -125,6 +125,7 @@ fn domain(snapshot: &Snapshot, host: &str, component: &Component<'_>) -> Domain 
         uplinks: routers().filter_map(|router| uplink(snapshot, router)).collect(),
         routes,
         services: services::of(snapshot, component),
+        apis: services::apis(snapshot, component),
         zone: zone::of(snapshot, component),
         metadata: true,
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use model::kube_event::{self, News};
 use model::{
     Change, Entry, Host, Index, KubeObject, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand,
 };
@@ -381,7 +382,9 @@ fn group(snapshot: &Snapshot, id: &str, member: &str, placed: &[(String, String)
 fn all_pods(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
     let mut waiting: Vec<Entry<'_, KubeObject>> =
         pods(snapshot).map(|(_, pod)| pod).filter(|pod| waits_for_host(pod)).collect();
-    waiting.sort_by_key(|pod| pod.row.created);
+    // The more important first, then the older.
+    let priority = |pod: &KubeObject| pod.body["spec"]["priority"].as_i64().unwrap_or(0);
+    waiting.sort_by_key(|pod| (std::cmp::Reverse(priority(pod)), pod.row.created));
     let mut nodes: HashMap<&str, BTreeMap<String, Node>> = HashMap::new();
     let mut changes = Vec::new();
     for pod in waiting {
@@ -411,18 +414,25 @@ fn all_pods(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_
             }
         }
         let mut body = pod.body.clone();
-        match best {
+        let news = match best {
             Some((host, _)) => {
                 if let Some(room) = rooms.get_mut(&host) {
                     room.take(demand.cpu_milli, demand.memory_mib, 0);
                 }
                 body["spec"]["nodeName"] = json!(host);
                 set_scheduled(&mut body, None, now);
+                let message = format!("Successfully assigned {}/{} to {host}", pod.namespace, pod.name);
+                News::new("default-scheduler", "Scheduled", message)
             }
-            None => set_scheduled(&mut body, Some(&unschedulable(&reasons, rooms.len())), now),
-        }
+            None => {
+                let why = unschedulable(&reasons, rooms.len());
+                set_scheduled(&mut body, Some(&why), now);
+                News::new("default-scheduler", "FailedScheduling", why).warning()
+            }
+        };
         if body != pod.body {
             let mut change = Change::new();
+            kube_event::tell(&mut change, snapshot, pod.value, &[news], now);
             change.edit(pod, |p| p.body = body);
             changes.push(change);
         }

@@ -78,4 +78,5 @@ pub(crate) const PLANNERS: &[fn(&Snapshot, Time) -> Vec<model::Change>] = &[
     plan::port::plan,
     plan::kube::endpointslice::plan,
     plan::kube::garbage::plan,
+    plan::kube::event::plan,
 ];

@@ -139,6 +139,15 @@ async fn give(send: &mpsc::Sender<Bytes>, mut text: Vec<u8>, left: &mut usize) -
     (text.is_empty() || send.send(text.into()).await.is_ok()) && *left > 0
 }
 
+/// The end of a log: so many lines and bytes at most.
+pub fn last_lines(path: &std::path::Path, lines: usize, bytes: usize) -> Vec<u8> {
+    let Ok(log) = super::tail(path, (bytes * 4) as u64) else { return Vec::new() };
+    let options = Options::default();
+    let all: Vec<Vec<u8>> = log.split_inclusive(|b| *b == b'\n').filter_map(|line| render(line, &options)).collect();
+    let text = all[all.len().saturating_sub(lines)..].concat();
+    text[text.len().saturating_sub(bytes)..].to_vec()
+}
+
 /// A line as the client shall see it, or nothing if it is too old.
 fn render(line: &[u8], options: &Options) -> Option<Vec<u8>> {
     let mut parts = line.splitn(4, |b| *b == b' ');

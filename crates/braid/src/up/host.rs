@@ -58,7 +58,13 @@ async fn is_served(host: &Host, now: Time) -> bool {
 }
 
 /// The drivers that the arguments ask for.
-pub fn drivers(args: &UpArgs, dir: &Dir, store: &Store, authority: &str) -> Result<Drivers, Problem> {
+pub fn drivers(
+    args: &UpArgs,
+    dir: &Dir,
+    store: &Store,
+    authority: &str,
+    api: Arc<dyn driver::ClusterApi>,
+) -> Result<Drivers, Problem> {
     if args.sim {
         return Ok(simulated());
     }
@@ -67,6 +73,7 @@ pub fn drivers(args: &UpArgs, dir: &Dir, store: &Store, authority: &str) -> Resu
     let net = LinuxNet::new(driver_linuxnet::Config { prefix: dir.prefix(), dir: dir.join("net"), metadata: answers });
     let port = authority.rsplit(':').next().and_then(|port| port.parse().ok());
     let net = net.map_err(|e| Problem::words(e.to_string()))?.host_ports(port.into_iter().collect());
+    let net = net.cluster_api(api);
     let accel = args.accel.map(|accel| match accel {
         Accel::Kvm => driver_qemu::Accel::Kvm,
         Accel::Tcg => driver_qemu::Accel::Tcg,

@@ -46,15 +46,17 @@ impl Cri {
             ("Always" | "IfNotPresent" | "", _) => {}
             (other, _) => return Err(DriverFault::Refused(format!("there is no pull policy {other:?}"))),
         }
-        self.pull_once(pod, name).await?;
+        self.pull_once(pod, container).await?;
         let missing = || DriverFault::Failed(format!("ErrImagePull: image {name:?} was pulled and is gone again"));
         client.image(name).await?.ok_or_else(missing)
     }
 
-    async fn pull_once(&self, pod: &WantedPod, image: &str) -> Result<()> {
+    async fn pull_once(&self, pod: &WantedPod, container: &WantedContainer) -> Result<()> {
+        let image = &container.image;
         let ours = self.config.registry.as_ref().is_some_and(|r| image.split('/').next() == Some(&r.name));
         let credentials = self.config.credentials.as_ref().filter(|_| ours).and_then(|ask| ask(pod));
-        let key = Pull { image: image.to_owned(), credentials };
+        let credentials = container.pull_credentials.clone().or(credentials);
+        let key = Pull { image: image.clone(), credentials };
         let cell = self.pulls.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
         // If whoever pulls gives up, the next in line goes on.
         let result = cell.get_or_init(|| self.pull(pod, &key)).await.clone();

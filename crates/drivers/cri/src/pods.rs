@@ -234,7 +234,7 @@ impl Cri {
         let dir = self.pod_dir(&pod.uid);
         make_dir(&dir)?;
         let file = dir.join("hosts");
-        let text = hosts(&addresses.collect::<Vec<_>>(), &pod.hostname);
+        let text = hosts(&addresses.collect::<Vec<_>>(), pod);
         // Not replaced by renaming: containers that run have this very file mounted.
         if std::fs::read_to_string(&file).is_ok_and(|old| old == text) {
             return Ok(file);
@@ -353,10 +353,21 @@ fn make_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|e| failed(format!("cannot create {}", dir.display()), e))
 }
 
-fn hosts(addresses: &[IpAddr], hostname: &str) -> String {
+fn hosts(addresses: &[IpAddr], pod: &WantedPod) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
+    let names = if pod.fqdn.is_empty() || pod.fqdn == pod.hostname {
+        pod.hostname.clone()
+    } else {
+        format!("{}\t{}", pod.fqdn, pod.hostname)
+    };
     for address in addresses {
-        text.push_str(&format!("{address}\t{hostname}\n"));
+        text.push_str(&format!("{address}\t{names}\n"));
+    }
+    if !pod.host_aliases.is_empty() {
+        text.push_str("\n# Entries added by HostAliases.\n");
+    }
+    for (address, names) in &pod.host_aliases {
+        text.push_str(&format!("{address}\t{}\n", names.join("\t")));
     }
     text
 }

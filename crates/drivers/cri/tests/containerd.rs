@@ -106,6 +106,8 @@ fn pod(uid: &str, host_network: bool, containers: Vec<WantedContainer>) -> Wante
         namespace: "default".to_owned(),
         cluster_id: "cluster-1".to_owned(),
         hostname: "web-0".to_owned(),
+        fqdn: String::new(),
+        host_aliases: Vec::new(),
         dns_servers: vec!["10.9.0.1".parse().expect("an address")],
         dns_search: vec!["default.svc.cluster.local".to_owned()],
         dns_options: vec!["ndots:5".to_owned()],

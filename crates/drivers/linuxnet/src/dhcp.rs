@@ -254,6 +254,7 @@ mod tests {
             services: Vec::new(),
             zone: Default::default(),
             metadata: true,
+            apis: Vec::new(),
         })
     }
 

@@ -334,6 +334,7 @@ mod tests {
             services: Vec::new(),
             zone,
             metadata: false,
+            apis: Vec::new(),
         })
     }
 

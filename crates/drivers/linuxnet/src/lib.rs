@@ -9,6 +9,7 @@
 //! space, and an agent's own record of what it made (it would differ from the kernel's one day).
 
 mod address;
+mod api;
 mod arp;
 mod dhcp;
 mod dhcp_options;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use driver::{DriverFault, Health, Metadata, NetDriver, Result, SeenWire, TapSource};
+use driver::{ClusterApi, DriverFault, Health, Metadata, NetDriver, Result, SeenWire, TapSource};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use model::hostnet::{Bridge, Domain, HostNetwork, Plug, Wire};
@@ -71,8 +72,16 @@ pub struct Config {
 /// The network of this host.
 pub struct LinuxNet {
     config: Config,
+    answers: Answers,
     host_ports: Vec<u16>,
     state: Mutex<State>,
+}
+
+/// Those who answer guests.
+#[derive(Clone)]
+struct Answers {
+    metadata: Arc<dyn Metadata>,
+    api: Option<Arc<dyn ClusterApi>>,
 }
 
 /// What is open, and what was wanted last.
@@ -116,12 +125,19 @@ impl LinuxNet {
             );
             return Err(DriverFault::Refused(words));
         }
-        Ok(LinuxNet { config, host_ports: Vec::new(), state: Mutex::default() })
+        let answers = Answers { metadata: config.metadata.clone(), api: None };
+        Ok(LinuxNet { config, answers, host_ports: Vec::new(), state: Mutex::default() })
     }
 
     /// TCP ports of the host that guests may reach through an external network, such as the cloud's own API.
     pub fn host_ports(mut self, ports: Vec<u16>) -> LinuxNet {
         self.host_ports = ports;
+        self
+    }
+
+    /// Who answers pods that talk to the API of their cluster; without, nobody does.
+    pub fn cluster_api(mut self, api: Arc<dyn ClusterApi>) -> LinuxNet {
+        self.answers.api = Some(api);
         self
     }
 
@@ -152,12 +168,12 @@ impl State {
     }
 
     /// Opens a namespace unless it is open, and is the one that has the name.
-    async fn open(&mut self, name: &str, metadata: &Arc<dyn Metadata>) -> io::Result<()> {
+    async fn open(&mut self, name: &str, answers: &Answers) -> io::Result<()> {
         if self.spaces.get(name).is_some_and(Space::is_there) {
             return Ok(());
         }
         self.spaces.remove(name);
-        let space = Space::open(name, metadata.clone()).await?;
+        let space = Space::open(name, answers.clone()).await?;
         self.spaces.insert(name.to_owned(), space);
         Ok(())
     }
@@ -278,7 +294,7 @@ impl NetDriver for LinuxNet {
         let existing = netns::list(prefix).map_err(|error| fault("namespaces cannot be listed", &error))?;
         let existing: BTreeSet<String> = existing.into_iter().filter(|name| self.is_ours(name)).collect();
         for name in existing.iter().chain(wanted.keys()) {
-            if let Err(error) = state.open(name, &self.config.metadata).await {
+            if let Err(error) = state.open(name, &self.answers).await {
                 state.problem(&format!("the namespace {name}"), &error);
             }
         }
@@ -309,7 +325,7 @@ impl NetDriver for LinuxNet {
         // Right after a start nothing is open yet; the device may be there all the same.
         for name in netns::list(&self.config.prefix).map_err(failed)? {
             if self.is_ours(&name) {
-                guard.open(&name, &self.config.metadata).await.map_err(failed)?;
+                guard.open(&name, &self.answers).await.map_err(failed)?;
             }
         }
         for space in guard.spaces.values() {
@@ -344,7 +360,7 @@ impl NetDriver for LinuxNet {
         state.host(prefix).await?;
         let failed = |error: io::Error| fault("not all could be removed", &error);
         for name in netns::list(prefix).map_err(failed)?.into_iter().filter(|name| self.is_ours(name)) {
-            state.open(&name, &self.config.metadata).await.map_err(failed)?;
+            state.open(&name, &self.answers).await.map_err(failed)?;
         }
         while let Some((_, space)) = state.spaces.pop_first() {
             space.remove().await.map_err(failed)?;

@@ -174,6 +174,10 @@ fn input(out: &mut String, domain: &Domain, guards: &[Guard]) {
     if domain.metadata {
         line!(out, "iifname \"br*\" ip daddr 169.254.169.254 tcp dport 80 accept");
     }
+    for api in &domain.apis {
+        let family = family(api.address.is_ipv6());
+        line!(out, "iifname \"br*\" {family} daddr {} tcp dport {} accept", api.address, api.port);
+    }
     line!(out, "iifname \"br*\" meta l4proto tcp reject with tcp reset\n}}");
 }
 

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use driver::Metadata;
-use model::hostnet::Domain;
+use model::hostnet::{Api, Domain};
 use tokio::task::JoinHandle;
 
 use crate::facts::{Current, Facts};
 use crate::netlink::Link;
 use crate::netns::Netns;
-use crate::{dhcp, dns, metadata, names};
+use crate::{Answers, api, dhcp, dns, metadata, names};
 
 /// What makes a server the same as before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +19,7 @@ enum Key {
     Dhcp(String, u32),
     Dns(IpAddr),
     Metadata,
+    Api(Api),
 }
 
 /// A server's tasks; they end with it.
@@ -38,12 +37,12 @@ impl Drop for Running {
 pub struct Servers {
     facts: Current,
     running: BTreeMap<Key, Running>,
-    metadata: Arc<dyn Metadata>,
+    answers: Answers,
 }
 
 impl Servers {
-    pub fn new(metadata: Arc<dyn Metadata>) -> Servers {
-        Servers { facts: Current::default(), running: BTreeMap::new(), metadata }
+    pub fn new(answers: Answers) -> Servers {
+        Servers { facts: Current::default(), running: BTreeMap::new(), answers }
     }
 
     /// Tells the servers what is true now, ends those that are not wanted and starts those that are missing.
@@ -78,7 +77,12 @@ impl Servers {
             }
             Key::Metadata => {
                 let listener = tokio::net::TcpListener::from_std(netns.run(metadata::open).await?)?;
-                vec![tokio::spawn(metadata::serve(listener, facts, self.metadata.clone()))]
+                vec![tokio::spawn(metadata::serve(listener, facts, self.answers.metadata.clone()))]
+            }
+            Key::Api(Api { cluster_id, address, port }) => {
+                let Some(api) = self.answers.api.clone() else { return Ok(Running(Vec::new())) };
+                let listener = tokio::net::TcpListener::from_std(netns.run(move || api::open(address, port)).await?)?;
+                vec![tokio::spawn(api::serve(listener, cluster_id, api))]
             }
         };
         Ok(Running(tasks))
@@ -98,5 +102,6 @@ fn wanted(domain: &Domain, links: &[Link]) -> Vec<Key> {
     if domain.metadata {
         wanted.push(Key::Metadata);
     }
+    wanted.extend(domain.apis.iter().cloned().map(Key::Api));
     wanted
 }

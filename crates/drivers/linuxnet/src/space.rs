@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use driver::Metadata;
 use model::hostnet::{Bridge, Domain, Plug, Uplink, Wire};
 use tokio::task::JoinHandle;
 
@@ -19,7 +17,7 @@ use crate::netlink::{Link, Netlink, Remote, Route};
 use crate::netns::{self, Netns};
 use crate::nft::{self, Netfilter};
 use crate::servers::Servers;
-use crate::{names, rules};
+use crate::{Answers, names, rules};
 
 /// For how long after a change flows with an old translation are looked for; later ones at the next pass.
 const FORGET_SECONDS: u32 = 15;
@@ -67,12 +65,12 @@ impl Drop for Space {
 
 impl Space {
     /// Opens the namespace, making it if need be.
-    pub async fn open(name: &str, metadata: Arc<dyn Metadata>) -> io::Result<Space> {
+    pub async fn open(name: &str, answers: Answers) -> io::Result<Space> {
         let (netns, _) = netns::ensure(name).await?;
         netns.run(|| SETTINGS.iter().try_for_each(|(setting, value)| set(setting, value))).await?;
         let netlink = Netlink::open(&netns).await?;
         let netfilter = Netfilter::open(&netns).await?;
-        let (name, servers) = (name.to_owned(), Servers::new(metadata));
+        let (name, servers) = (name.to_owned(), Servers::new(answers));
         Ok(Space { name, netns, netlink, netfilter, rules: None, servers, forgetting: None })
     }
 
@@ -305,6 +303,9 @@ impl Space {
         if domain.metadata {
             wanted.extend(index("lo").map(|index| (index, ADDRESS, 32)));
         }
+        let whole = |address: IpAddr| if address.is_ipv6() { 128 } else { 32 };
+        let apis = domain.apis.iter().map(|api| api.address);
+        wanted.extend(index("lo").into_iter().flat_map(|lo| apis.clone().map(move |ip| (lo, ip, whole(ip)))));
         let found: BTreeSet<_> = self.netlink.addresses().await?.into_iter().collect();
         for (index, address, prefix) in found.difference(&wanted) {
             self.netlink.remove_address(*index, *address, *prefix).await?;

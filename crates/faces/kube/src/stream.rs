@@ -12,6 +12,7 @@ use model::{Host, KubeObject, Snapshot};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::authz::Attributes;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
 use crate::kinds::items;
@@ -75,6 +76,18 @@ pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Res
         return Err(Failure::bad_request("Upgrade request required: this server speaks WebSocket (v5.channel.k8s.io)"));
     }
     let snapshot = call.snapshot().await?;
+    // A WebSocket begins with GET whatever it is for: who may only read must not run commands by it.
+    call.check(
+        &snapshot,
+        &Attributes {
+            verb: "create",
+            resource: call.kind().plural,
+            subresource: call.path.subresource,
+            namespace: call.path.namespace,
+            name: call.path.name,
+            ..Attributes::default()
+        },
+    )?;
     let entry = call.row(&snapshot)?;
     let uid = entry.value.uid();
     let query = request.uri().query().unwrap_or("").to_owned();

@@ -419,3 +419,67 @@ async fn events_are_one_set_in_two_groups() {
     assert_eq!(status, 201, "{body}");
     assert_eq!(world.get("/api/v1/namespaces/default/events/f").await.1["message"], "n");
 }
+
+#[tokio::test]
+async fn what_pods_may_not_have_is_refused_in_words() {
+    let w = World::new().await;
+    let with = |spec: Value| {
+        let mut pod = pod("p");
+        spec.as_object().unwrap().iter().for_each(|(k, v)| pod["spec"][k] = v.clone());
+        pod
+    };
+    let pods = "/api/v1/namespaces/default/pods";
+    let (code, body) = w.post(pods, with(json!({"hostNetwork": true}))).await;
+    assert_eq!((code, body["reason"].as_str()), (403, Some("Forbidden")), "{body}");
+    let words = "pods \"p\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)";
+    assert!(body["message"].as_str().unwrap().starts_with(words), "{body}");
+    let port = json!({"containers": [{"name": "c", "image": "a", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
+    let (code, body) = w.post(pods, with(port)).await;
+    assert!(code == 403 && body["message"].as_str().unwrap().contains("uses hostPort 80"), "{body}");
+
+    for (spec, field) in [
+        (json!({"runtimeClassName": "x"}), "spec.runtimeClassName"),
+        (json!({"hostUsers": false}), "spec.hostUsers"),
+        (json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}), "spec.volumes[0].persistentVolumeClaim"),
+        (json!({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}), "spec.volumes[0].emptyDir.medium"),
+        (json!({"containers": [{"name": "c", "image": "a", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}]}),
+            "spec.containers[0].resources.limits[ephemeral-storage]"),
+        (json!({"containers": [{"name": "c", "image": "a", "restartPolicy": "Always"}]}), "spec.containers[0].restartPolicy"),
+        (json!({"containers": [{"name": "c", "image": "a", "livenessProbe": {"httpGet": {"port": 1, "scheme": "HTTPS"}}}]}),
+            "spec.containers[0].livenessProbe.httpGet.scheme"),
+    ] {
+        let (code, body) = w.post(pods, with(spec)).await;
+        assert_eq!(code, 422, "{field}: {body}");
+        assert!(body["details"]["causes"].as_array().unwrap().iter().any(|c| c["field"] == field), "{field}: {body}");
+    }
+    let service = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    assert_eq!(w.post("/api/v1/namespaces/default/services", service).await.0, 422);
+
+    // A template is accepted with a warning.
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "a", "securityContext": {"privileged": true}}]}
+    }}});
+    let request = w.request(Method::POST, "/apis/apps/v1/namespaces/default/deployments", "application/json", &deployment);
+    let (status, headers, _) = w.raw(request).await;
+    let warning = headers.get("warning").and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+    assert!(status == 201 && warning.contains("would violate PodSecurity") && warning.contains("privileged"), "{warning}");
+}
+
+#[tokio::test]
+async fn streams_need_the_right_to_create() {
+    let w = World::new().await;
+    w.post("/api/v1/namespaces/default/pods", pod("p")).await;
+    let rules = json!([{"apiGroups": [""], "resources": ["pods", "pods/exec"], "verbs": ["get"]}]);
+    w.post("/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles", json!({"metadata": {"name": "r"}, "rules": rules})).await;
+    let binding = json!({"metadata": {"name": "b"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}]});
+    w.post("/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", binding).await;
+    let mut request = w.request(Method::GET, "/api/v1/namespaces/default/pods/p/exec?command=a", "", &Value::Null);
+    for (name, value) in [("impersonate-user", "reader"), ("upgrade", "websocket"), ("connection", "Upgrade")] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let (status, _, body) = w.raw(request).await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert!(status == 403 && body["message"].as_str().unwrap().contains("cannot create resource \"pods/exec\""), "{body}");
+}

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::hostnet::Service;
+use model::hostnet::{Api, Service};
 use model::{Cluster, Index, KubeObject, Snapshot};
 use serde_json::Value;
 
@@ -98,12 +98,34 @@ pub fn cluster_ips(service: &KubeObject) -> Vec<IpAddr> {
     ips
 }
 
+/// Whether it is the cluster's own API, which no pods stand behind.
+fn is_api(service: &KubeObject) -> bool {
+    service.namespace == "default" && service.name == "kubernetes"
+}
+
+/// Where the clusters' own APIs are answered, sorted.
+pub fn apis(snapshot: &Snapshot, component: &Component<'_>) -> Vec<Api> {
+    let mut apis = Vec::new();
+    for cluster in clusters(snapshot, component) {
+        let all = objects(snapshot, cluster, SERVICES).into_iter();
+        for service in all.filter(|service| is_api(service) && !service.deleting()) {
+            let port = service.body["spec"]["ports"].as_array().and_then(|ports| port_number(&ports.first()?["port"]));
+            let Some(port) = port else { continue };
+            let cluster_id = &cluster.id;
+            let api = |address| Api { cluster_id: cluster_id.clone(), address, port };
+            apis.extend(cluster_ips(service).into_iter().map(api));
+        }
+    }
+    apis.sort();
+    apis
+}
+
 /// All service addresses of a domain, sorted.
 pub fn of(snapshot: &Snapshot, component: &Component<'_>) -> Vec<Service> {
     let mut services = Vec::new();
     for cluster in clusters(snapshot, component) {
         let all_slices = objects(snapshot, cluster, SLICES);
-        for service in objects(snapshot, cluster, SERVICES).into_iter().filter(|s| !s.deleting()) {
+        for service in objects(snapshot, cluster, SERVICES).into_iter().filter(|s| !s.deleting() && !is_api(s)) {
             let slices = slices(&all_slices, service);
             let ports: Vec<&Value> = service.body["spec"]["ports"].as_array().into_iter().flatten().collect();
             for address in cluster_ips(service) {

@@ -1,13 +1,17 @@
 //! Deployments: a ReplicaSet for each template that they had, and pods moved from the old to the new ones without
 //! falling below what must be available.
 
-use model::{Change, Entry, KubeObject, Snapshot, Time};
+use model::kube_event::{self, News};
+use model::{Change, Entry, KubeObject, Resource, Snapshot, Time, Write};
 use serde_json::{Value, json};
 
+use super::replicaset::FAILURE;
 use super::{New, all, controlled, map, number, seconds, set_status, suffix};
 
 /// Which change of the template a ReplicaSet belongs to, counted up.
 const REVISION: &str = "deployment.kubernetes.io/revision";
+/// The revisions that a ReplicaSet had before it was rolled back to.
+const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const HASH: &str = "pod-template-hash";
 
 /// Makes and scales ReplicaSets, and counts their pods into each Deployment's status.
@@ -28,17 +32,48 @@ fn one(snapshot: &Snapshot, deployment: Entry<'_, KubeObject>, now: Time) -> Cha
         None => {}
         Some(current) => {
             let old: Vec<_> = sets.iter().copied().filter(|s| s.row.key != current.row.key).collect();
+            let behind = revision_of(current.value) < highest(&sets);
             if paused {
                 scale_in_place(&mut change, deployment, &sets);
+            } else if behind {
+                // Rolled back: what was an old set is the newest revision now; the pods follow.
+                let revision = highest(&sets) + 1;
+                change.edit(current, |set| renumber(set, revision));
             } else {
                 roll(&mut change, deployment, current, &old);
                 forget(&mut change, deployment, &old);
             }
         }
     }
+    let scaled = scalings(&change, snapshot);
+    kube_event::tell(&mut change, snapshot, deployment.value, &scaled, now);
     let revision = current.map(|set| set.body["metadata"]["annotations"][REVISION].clone());
     status(&mut change, deployment, current, &sets, revision, now);
     change
+}
+
+/// What the change does to the sizes of ReplicaSets, in the controller's words.
+fn scalings(change: &Change, snapshot: &Snapshot) -> Vec<News> {
+    let replicas = |set: &KubeObject| number(&set.body["spec"]["replicas"], 1);
+    let mut news = Vec::new();
+    for write in &change.writes {
+        let (object, before) = match write {
+            Write::Create(object) => (object, 0),
+            Write::Update { object, .. } => {
+                let before = snapshot.at::<KubeObject>(&object.key());
+                (object, before.map_or(0, |set| replicas(set.value)))
+            }
+            Write::Delete { .. } => continue,
+        };
+        let Some(set) = KubeObject::of(object).filter(|object| object.is("apps", "replicasets")) else { continue };
+        let after = replicas(set);
+        if after != before {
+            let verb = if after > before { "up" } else { "down" };
+            let message = format!("Scaled {verb} replica set {} from {before} to {after}", set.name);
+            news.push(News::new("deployment-controller", "ScalingReplicaSet", message));
+        }
+    }
+    news
 }
 
 /// The template without what ReplicaSets add to it.
@@ -111,10 +146,24 @@ fn create(
     change.create(set);
 }
 
+fn revision_of(set: &KubeObject) -> i64 {
+    set.body["metadata"]["annotations"][REVISION].as_str().and_then(|r| r.parse().ok()).unwrap_or(0)
+}
+
 fn highest(sets: &[Entry<'_, KubeObject>]) -> i64 {
-    let revision =
-        |set: &Entry<'_, KubeObject>| set.body["metadata"]["annotations"][REVISION].as_str()?.parse::<i64>().ok();
-    sets.iter().filter_map(revision).max().unwrap_or(0)
+    sets.iter().map(|set| revision_of(set)).max().unwrap_or(0)
+}
+
+/// Gives a set a new revision and keeps note of those that it had.
+fn renumber(set: &mut KubeObject, revision: i64) {
+    let old = revision_of(set).to_string();
+    let annotations = &mut set.body["metadata"]["annotations"];
+    let history = match annotations[HISTORY].as_str() {
+        Some(history) if !history.is_empty() => format!("{history},{old}"),
+        _ => old,
+    };
+    annotations[HISTORY] = json!(history);
+    annotations[REVISION] = json!(revision.to_string());
 }
 
 fn replicas_of(set: &KubeObject) -> i64 {
@@ -274,6 +323,12 @@ fn status(
         make_condition(before, "Available", availability, false, now),
         make_condition(before, "Progressing", progress, moved, now),
     ]);
+    let failure = current.and_then(|set| old_condition(&set.value.body["status"], FAILURE));
+    if let (Some(failure), Some(conditions)) = (failure, status["conditions"].as_array_mut()) {
+        let text = |field: &str| failure[field].as_str().unwrap_or("");
+        let words = ("True", text("reason"), text("message"));
+        conditions.push(make_condition(before, FAILURE, words, false, now));
+    }
     let annotated = revision.filter(|r| r.is_string() && deployment.body["metadata"]["annotations"][REVISION] != *r);
     match annotated {
         Some(revision) => {

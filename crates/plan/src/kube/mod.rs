@@ -4,6 +4,7 @@
 
 pub mod deployment;
 pub mod endpointslice;
+pub mod event;
 pub mod garbage;
 pub mod namespace;
 pub mod replicaset;

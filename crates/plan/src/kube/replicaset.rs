@@ -1,9 +1,15 @@
 //! ReplicaSets: as many pods of a template as asked for.
 
-use model::{Change, Entry, KubeObject, Snapshot, Time};
+use model::kube_event::{self, News};
+use model::{Change, Entry, KubeObject, Refused, Resource, Snapshot, Time, Write};
 use serde_json::{Value, json};
 
-use super::{New, all, condition, controlled, delete, number, set_status, suffix};
+use super::{New, all, condition, controlled, delete, number, seconds, set_status, suffix};
+
+/// As whom it speaks in events.
+const CONTROLLER: &str = "replicaset-controller";
+/// The condition of a ReplicaSet that cannot make its pods.
+pub(crate) const FAILURE: &str = "ReplicaFailure";
 
 /// The most pods that one commit makes or removes.
 const BATCH: usize = 100;
@@ -25,9 +31,11 @@ fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change
     }
     if pods.len() > wanted {
         let mut change = Change::new();
-        for pod in victims(pods.clone(), pods.len() - wanted).into_iter().take(BATCH) {
-            delete(&mut change, pod, now);
-        }
+        let count = (pods.len() - wanted).min(BATCH);
+        let gone = victims(pods, count);
+        gone.iter().for_each(|pod| delete(&mut change, *pod, now));
+        let gone: Vec<&str> = gone.iter().map(|pod| pod.value.name.as_str()).collect();
+        kube_event::tell(&mut change, snapshot, set.value, &told("SuccessfulDelete", "Deleted pod", &gone), now);
         claim(&mut change, set, status);
         return vec![change];
     }
@@ -35,13 +43,76 @@ fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change
     let missing = (wanted - pods.len()).min(BATCH);
     let make = |count: usize| {
         let mut change = Change::new();
-        for pod in new_pods(snapshot, set.value, count, now) {
-            change.create(pod);
+        match new_pods(snapshot, set.value, count, now) {
+            Ok(pods) => {
+                let names: Vec<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
+                kube_event::tell(&mut change, snapshot, set.value, &told("SuccessfulCreate", "Created pod", &names), now);
+                for pod in pods {
+                    change.create(pod);
+                }
+                claim(&mut change, set, status.clone());
+            }
+            Err(why) => failed(&mut change, snapshot, set, &why, now),
         }
-        claim(&mut change, set, status.clone());
         change
     };
-    if missing == 1 { vec![make(1)] } else { vec![make(missing), make(1)] }
+    let changes = if missing == 1 { vec![make(1)] } else { vec![make(missing), make(1)] };
+    changes.into_iter().filter(|change| !change.is_empty()).collect()
+}
+
+/// So many pods by name; more are told as one.
+const TOLD: usize = 5;
+
+fn told(reason: &'static str, what: &str, names: &[&str]) -> Vec<News> {
+    let (each, rest) = names.split_at(if names.len() > TOLD { TOLD - 1 } else { names.len() });
+    let mut news: Vec<News> =
+        each.iter().map(|name| News::new(CONTROLLER, reason, format!("{what}: {name}"))).collect();
+    if let Some(last) = rest.last() {
+        let message = format!("{what}s: {} more, the last of them {last}", rest.len());
+        news.push(News::new(CONTROLLER, reason, message));
+    }
+    news
+}
+
+/// What is written when the store refused a pod: the ReplicaSet says why. `None` if the change is none of ours, or if a
+/// smaller one is still to be tried.
+pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Time) -> Option<Change> {
+    let Refused::Exceeded { pool, asked, used, limit } = refused else { return None };
+    let created = change.writes.iter().filter_map(|write| match write {
+        Write::Create(object) => KubeObject::of(object).filter(|object| object.is_pod()),
+        _ => None,
+    });
+    let pods: Vec<&KubeObject> = created.collect();
+    let [pod] = pods[..] else { return None };
+    let owner = pod.body["metadata"]["ownerReferences"].as_array()?.iter().find(|o| o["kind"] == "ReplicaSet")?;
+    let name = owner["name"].as_str()?;
+    let key = KubeObject::key_of(&pod.cluster_id, "apps", "replicasets", &pod.namespace, name);
+    let set = snapshot.at::<KubeObject>(&key).filter(|set| owner["uid"] == set.uid())?;
+    let why = model::quota::exceeded(pool, *asked, *used, *limit)?;
+    let mut change = Change::new();
+    failed(&mut change, snapshot, set, &format!("pods \"{}\" is forbidden: {why}", pod.name), now);
+    (!change.is_empty()).then_some(change)
+}
+
+/// Says on a ReplicaSet why it has too few pods: an event, and the condition that Deployments pass on.
+fn failed(change: &mut Change, snapshot: &Snapshot, set: Entry<'_, KubeObject>, why: &str, now: Time) {
+    // The generated name of the pod that was refused is another each time, and is not news.
+    let stem = format!("{}-", set.name);
+    let why: String = match why.split_once(&format!("\"{stem}")).and_then(|(a, rest)| Some((a, rest.split_once('"')?.1))) {
+        Some((before, after)) => format!("{before}\"{stem}\"{after}"),
+        None => why.to_owned(),
+    };
+    let news = News::new(CONTROLLER, "FailedCreate", format!("Error creating: {why}")).warning();
+    kube_event::tell(change, snapshot, set.value, &[news], now);
+    let before = set.body["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == FAILURE);
+    if before.is_some_and(|c| c["message"] == why.as_str()) {
+        return;
+    }
+    let condition = json!([{
+        "type": FAILURE, "status": "True", "reason": "FailedCreate", "message": why,
+        "lastTransitionTime": seconds(now),
+    }]);
+    change.edit(set, |set| set.body["status"]["conditions"] = condition);
 }
 
 /// Writes the ReplicaSet's row whatever its status says: two plans from one snapshot exclude each other.
@@ -63,6 +134,11 @@ fn status(set: &KubeObject, pods: &[Entry<'_, KubeObject>], now: Time) -> Value 
         "availableReplicas": available,
         "observedGeneration": set.body["metadata"]["generation"],
     });
+    // What went wrong stays until there are as many as wanted.
+    let wanted = number(&set.body["spec"]["replicas"], 1).max(0) as usize;
+    if pods.len() < wanted && set.body["status"]["conditions"].is_array() {
+        status["conditions"] = set.body["status"]["conditions"].clone();
+    }
     // Go leaves out zeroes; clients compare objects.
     if let Some(fields) = status.as_object_mut() {
         fields.retain(|name, value| name == "replicas" || *value != json!(0));
@@ -94,8 +170,17 @@ fn victims(mut pods: Vec<Entry<'_, KubeObject>>, count: usize) -> Vec<Entry<'_, 
     pods
 }
 
-fn new_pods(snapshot: &Snapshot, set: &KubeObject, count: usize, now: Time) -> Vec<KubeObject> {
+/// Pods of the template, as the API would let them in; or why it would not.
+fn new_pods(snapshot: &Snapshot, set: &KubeObject, count: usize, now: Time) -> Result<Vec<KubeObject>, String> {
     let template = &set.body["spec"]["template"];
+    let account = KubeObject::key_of(
+        &set.cluster_id,
+        "",
+        "serviceaccounts",
+        &set.namespace,
+        model::pod::account_name(template),
+    );
+    let account = snapshot.at::<KubeObject>(&account).map(|row| &row.value.body);
     let mut pods = Vec::with_capacity(count);
     let mut attempt = 0u64;
     while pods.len() < count {
@@ -111,32 +196,13 @@ fn new_pods(snapshot: &Snapshot, set: &KubeObject, count: usize, now: Time) -> V
         if template["metadata"]["annotations"].is_object() {
             meta["annotations"] = template["metadata"]["annotations"].clone();
         }
-        let body = json!({
-            "metadata": meta, "spec": template["spec"],
-            "status": {"phase": "Pending", "qosClass": qos(&template["spec"])},
-        });
+        let body = json!({"metadata": meta, "spec": template["spec"]});
         let new = New { owner: set, api_version: "v1", kind: "Pod", resource: "pods", name, salt };
-        pods.push(new.object(body, now));
+        let mut pod = new.object(body, now);
+        let volume = suffix(&format!("{}/token", pod.uid()));
+        model::pod::admit(&mut pod.body, account, &volume)
+            .map_err(|why| format!("pods \"{}\" is forbidden: {why}", pod.name))?;
+        pods.push(pod);
     }
-    pods
-}
-
-/// The pod's quality-of-service class, as the API server sets it.
-fn qos(spec: &Value) -> &'static str {
-    let mut any = false;
-    let mut all_limited = true;
-    let lists = ["containers", "initContainers"];
-    for container in lists.iter().flat_map(|list| spec[*list].as_array().into_iter().flatten()) {
-        let (requests, limits) = (&container["resources"]["requests"], &container["resources"]["limits"]);
-        for resource in ["cpu", "memory"] {
-            any |= requests.get(resource).is_some() || limits.get(resource).is_some();
-            let equal = requests.get(resource).is_none_or(|r| Some(r) == limits.get(resource));
-            all_limited &= limits.get(resource).is_some() && equal;
-        }
-    }
-    match (any, all_limited) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
+    Ok(pods)
 }

@@ -230,6 +230,7 @@ pub fn domain(number: u32, bridges: Vec<Bridge>) -> Domain {
             authority: vec!["lab.internal".into()],
         },
         metadata: true,
+        apis: Vec::new(),
     }
 }
 

@@ -64,6 +64,10 @@ impl Strategy for Deployment {
         }
     }
 
+    fn warnings(&self, deployment: &Value) -> Vec<String> {
+        super::template_warnings(&deployment["spec"]["template"])
+    }
+
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
         errors.immutable("spec.selector", &new["spec"]["selector"], &old["spec"]["selector"]);
     }

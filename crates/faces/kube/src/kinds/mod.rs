@@ -4,6 +4,7 @@ pub mod configmap;
 pub mod deployment;
 pub mod endpointslice;
 pub mod event;
+pub mod fields;
 pub mod lease;
 pub mod namespace;
 pub mod node;
@@ -80,6 +81,11 @@ pub trait Strategy: Sync + Send {
 
     /// The rules that an update keeps beside.
     fn validate_update(&self, _new: &Value, _old: &Value, _errors: &mut Errors) {}
+
+    /// What the author of an object should know although it is accepted.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Field selectors beside `metadata.name` and `metadata.namespace`.
     fn selectable(&self) -> &'static [&'static str] {
@@ -213,6 +219,12 @@ pub fn selector(selector: &Value) -> String {
         });
     }
     if parts.is_empty() { "<none>".to_owned() } else { parts.join(",") }
+}
+
+/// That no pod of this template will be let in, if so: said when the template is written, as its author looks then.
+pub fn template_warnings(template: &Value) -> Vec<String> {
+    let violations = model::pod_security::violations(template);
+    violations.map(|v| format!("would {}", model::pod_security::refusal(&v).replacen("violates", "violate", 1))).into_iter().collect()
 }
 
 /// Names and images of a template's containers, each as one text.

@@ -1,11 +1,10 @@
 //! Pods.
 
 use model::{KubeObject, Time};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    Column, Context, Strategy, age, column, default, duration, items, items_mut, name, object, pod_validation,
-    template, wide,
+    Column, Context, Strategy, age, column, default, duration, items, name, object, pod_validation, template, wide,
 };
 use crate::fault::{Failure, Result};
 use crate::validate::Errors;
@@ -20,16 +19,22 @@ impl Strategy for Pod {
     }
 
     fn create(&self, pod: &mut Value, context: &Context<'_>) -> Result<()> {
-        let qos = template::qos_class(&pod["spec"]);
-        let pending = pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
-        pod["status"] = json!({"phase": "Pending", "qosClass": qos});
-        if pending {
-            pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
-                "message": "Scheduling is blocked due to non-empty scheduling gates"}]);
-        }
-        service_account(pod, context)?;
-        tolerations(&mut pod["spec"]);
-        priority(&mut pod["spec"])
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("");
+        let key = KubeObject::key_of(
+            &context.cluster.id,
+            "",
+            "serviceaccounts",
+            namespace,
+            model::pod::account_name(pod),
+        );
+        let account = context.snapshot.at::<KubeObject>(&key).map(|row| &row.value.body);
+        model::pod::admit(pod, account, &crate::meta::suffix()).map_err(|why| {
+            let name = pod["metadata"]["name"].as_str().unwrap_or("");
+            match crate::registry::find("", "v1", "pods") {
+                Some(kind) => Failure::forbidden(kind, name, &why),
+                None => Failure::no_path(),
+            }
+        })
     }
 
     fn update(&self, new: &mut Value, old: &Value) {
@@ -108,103 +113,6 @@ impl Strategy for Pod {
             gates.into(),
         ]
     }
-}
-
-/// The pod runs as a service account that must exist, and gets its token as a volume unless it refuses.
-fn service_account(pod: &mut Value, context: &Context<'_>) -> Result<()> {
-    let spec = &mut pod["spec"];
-    if spec["serviceAccountName"].as_str().is_none_or(str::is_empty) {
-        spec["serviceAccountName"] = "default".into();
-        spec["serviceAccount"] = "default".into();
-    }
-    let account = spec["serviceAccountName"].as_str().unwrap_or("default").to_owned();
-    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("").to_owned();
-    let name = pod["metadata"]["name"].as_str().unwrap_or("").to_owned();
-    let key = KubeObject::key_of(&context.cluster.id, "", "serviceaccounts", &namespace, &account);
-    let Some(row) = context.snapshot.at::<KubeObject>(&key) else {
-        let message = format!(
-            "pods \"{name}\" is forbidden: error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
-        );
-        return Err(Failure::new(403, "Forbidden", message));
-    };
-    let spec = &mut pod["spec"];
-    if spec["imagePullSecrets"].is_null() && row.body["imagePullSecrets"].is_array() {
-        spec["imagePullSecrets"] = row.body["imagePullSecrets"].clone();
-    }
-    let wanted = spec["automountServiceAccountToken"].as_bool();
-    if wanted.or(row.body["automountServiceAccountToken"].as_bool()).unwrap_or(true) {
-        token_volume(spec);
-    }
-    Ok(())
-}
-
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-
-fn token_volume(spec: &mut Value) {
-    let needed = ["containers", "initContainers"]
-        .iter()
-        .any(|field| items(spec, field).any(|c| !items(c, "volumeMounts").any(|m| m["mountPath"] == TOKEN_PATH)));
-    if !needed || items(spec, "volumes").any(|v| v["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-")))
-    {
-        return;
-    }
-    let volume = format!("kube-api-access-{}", crate::meta::suffix());
-    let entry = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
-        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}
-    ]}});
-    push(spec, "volumes", entry);
-    for field in ["containers", "initContainers"] {
-        for container in items_mut(spec, field) {
-            if !items(container, "volumeMounts").any(|m| m["mountPath"] == TOKEN_PATH) {
-                push(container, "volumeMounts", json!({"name": volume, "mountPath": TOKEN_PATH, "readOnly": true}));
-            }
-        }
-    }
-}
-
-fn push(object: &mut Value, field: &str, item: Value) {
-    match &mut object[field] {
-        Value::Array(list) => list.push(item),
-        other => *other = Value::Array(vec![item]),
-    }
-}
-
-/// A pod stays five minutes on a node that is lost, unless it says otherwise.
-fn tolerations(spec: &mut Value) {
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerated = items(spec, "tolerations").any(|t| {
-            (t["key"] == key || t["key"].as_str().is_none_or(str::is_empty))
-                && (t["effect"] == "NoExecute" || t["effect"].as_str().is_none_or(str::is_empty))
-        });
-        if !tolerated {
-            push(
-                spec,
-                "tolerations",
-                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}),
-            );
-        }
-    }
-}
-
-fn priority(spec: &mut Value) -> Result<()> {
-    let class = spec["priorityClassName"].as_str().unwrap_or("");
-    let priority = match class {
-        "" => 0,
-        "system-cluster-critical" => 2_000_000_000,
-        "system-node-critical" => 2_000_001_000,
-        other => {
-            return Err(Failure::new(
-                403,
-                "Forbidden",
-                format!("pods is forbidden: no PriorityClass with name {other} was found"),
-            ));
-        }
-    };
-    default(spec, "priority", priority);
-    default(spec, "preemptionPolicy", "PreemptLowerPriority");
-    Ok(())
 }
 
 /// The word in the column STATUS, by kubectl's own rules.

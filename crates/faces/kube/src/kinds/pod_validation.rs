@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{items, items_mut, template};
+use super::{fields, items, items_mut, template};
 use crate::validate::{self, Errors, NameRule, is_label, name_problem};
 
 /// A pod's specification, at `at`.
 pub fn spec(spec: &Value, at: &str, errors: &mut Errors) {
+    fields::check("io.k8s.api.core.v1.PodSpec", spec, at, errors);
     if items(spec, "containers").len() == 0 {
         errors.required(format!("{at}.containers"), "");
     }
@@ -45,6 +46,16 @@ pub fn spec(spec: &Value, at: &str, errors: &mut Errors) {
         let value = &spec[field];
         if let Some(problem) = value.as_str().filter(|t| !t.is_empty()).and_then(|t| name_problem(rule, t)) {
             errors.invalid(format!("{at}.{field}"), value, problem);
+        }
+    }
+    errors.one_of(format!("{at}.os.name"), &spec["os"]["name"], &["linux"]);
+    if spec["dnsPolicy"] == "None" && items(&spec["dnsConfig"], "nameservers").len() == 0 {
+        let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+        errors.required(format!("{at}.dnsConfig.nameservers"), detail);
+    }
+    for (i, alias) in items(spec, "hostAliases").enumerate() {
+        if alias["ip"].as_str().is_none_or(|ip| ip.parse::<std::net::IpAddr>().is_err()) {
+            errors.invalid(format!("{at}.hostAliases[{i}].ip"), &alias["ip"], "must be a valid IP address");
         }
     }
     validate::labels(&spec["nodeSelector"], &format!("{at}.nodeSelector"), errors);
@@ -128,6 +139,22 @@ fn container(container: &Value, at: &str, init: bool, volumes: &HashSet<&str>, e
     mounts(container, at, volumes, errors);
     resources(&container["resources"], &format!("{at}.resources"), errors);
     let sidecar = container["restartPolicy"] == "Always";
+    if init {
+        errors.one_of(format!("{at}.restartPolicy"), &container["restartPolicy"], &["Always"]);
+        if container["lifecycle"].is_object() && !sidecar {
+            errors.forbidden(format!("{at}.lifecycle"), "may not be set for init containers without restartPolicy=Always");
+        }
+    } else if !container["restartPolicy"].is_null() {
+        errors.forbidden(format!("{at}.restartPolicy"), "may not be set for non-init containers");
+    }
+    for hook in ["postStart", "preStop"].into_iter().filter(|hook| container["lifecycle"][*hook].is_object()) {
+        let kinds = ["exec", "httpGet", "sleep", "tcpSocket"].into_iter();
+        match kinds.filter(|kind| container["lifecycle"][hook][*kind].is_object()).count() {
+            0 => errors.required(format!("{at}.lifecycle.{hook}"), "must specify a handler type"),
+            1 => {}
+            _ => errors.forbidden(format!("{at}.lifecycle.{hook}"), "may not specify more than 1 handler type"),
+        }
+    }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if container[probe].is_object() {
             if init && !sidecar {
@@ -190,6 +217,10 @@ fn mounts(container: &Value, at: &str, volumes: &HashSet<&str>, errors: &mut Err
             }
             Some(_) => {}
         }
+        let both = ["subPath", "subPathExpr"].iter().all(|f| mount[*f].as_str().is_some_and(|p| !p.is_empty()));
+        if both {
+            errors.invalid(format!("{at}.subPathExpr"), &mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive");
+        }
         if mount["subPath"].as_str().is_some_and(|p| p.starts_with('/') || p.split('/').any(|part| part == "..")) {
             errors.invalid(
                 format!("{at}.subPath"),
@@ -203,6 +234,9 @@ fn mounts(container: &Value, at: &str, volumes: &HashSet<&str>, errors: &mut Err
 fn resources(resources: &Value, at: &str, errors: &mut Errors) {
     for side in ["limits", "requests"] {
         for (name, value) in resources[side].as_object().into_iter().flatten() {
+            if !matches!(name.as_str(), "cpu" | "memory") {
+                errors.forbidden(format!("{at}.{side}[{name}]"), "not offered: cpu and memory are");
+            }
             validate::quantity(format!("{at}.{side}[{name}]"), value, errors);
         }
     }

@@ -31,6 +31,10 @@ impl Strategy for ReplicaSet {
         workload_selector(spec, errors);
     }
 
+    fn warnings(&self, set: &Value) -> Vec<String> {
+        super::template_warnings(&set["spec"]["template"])
+    }
+
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
         errors.immutable("spec.selector", &new["spec"]["selector"], &old["spec"]["selector"]);
     }

@@ -98,23 +98,23 @@ impl Strategy for Service {
 
     fn validate(&self, service: &Value, errors: &mut Errors) {
         let spec = &service["spec"];
-        errors.one_of("spec.type", &spec["type"], &["ClusterIP", "ExternalName", "LoadBalancer"]);
+        super::fields::check("io.k8s.api.core.v1.ServiceSpec", spec, "spec", errors);
+        // Hosts are shared by clusters: their ports are nobody's. A name elsewhere is not answered by the cluster's DNS.
+        errors.one_of("spec.type", &spec["type"], &["ClusterIP", "LoadBalancer"]);
+        errors.one_of("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], &["PreferDualStack", "SingleStack"]);
         errors.one_of("spec.sessionAffinity", &spec["sessionAffinity"], &["ClientIP", "None"]);
-        errors.one_of("spec.internalTrafficPolicy", &spec["internalTrafficPolicy"], &["Cluster", "Local"]);
+        errors.one_of("spec.internalTrafficPolicy", &spec["internalTrafficPolicy"], &["Cluster"]);
         validate::labels(&spec["selector"], "spec.selector", errors);
-        if spec["type"] == "ExternalName" {
-            match spec["externalName"].as_str() {
-                None | Some("") => errors.required("spec.externalName", ""),
-                Some(host) => {
-                    if let Some(problem) = name_problem(NameRule::Subdomain, host.trim_end_matches('.')) {
-                        errors.invalid("spec.externalName", &spec["externalName"], problem);
-                    }
-                }
-            }
-        } else if size(&spec["ports"]) == 0 && spec["clusterIP"] != "None" {
+        if size(&spec["ports"]) == 0 && spec["clusterIP"] != "None" {
             errors.required("spec.ports", "");
         }
         ports(spec, errors);
+    }
+
+    fn warnings(&self, service: &Value) -> Vec<String> {
+        let balanced = service["spec"]["type"] == "LoadBalancer";
+        let words = "no load balancer is offered yet: the service answers at its cluster IP, its external IP stays pending";
+        balanced.then(|| words.to_owned()).into_iter().collect()
     }
 
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {

@@ -136,27 +136,6 @@ fn field_refs(downward: Option<&mut Value>) {
     }
 }
 
-/// The quality of service class of a pod.
-pub fn qos_class(spec: &Value) -> &'static str {
-    let containers = || super::items(spec, "containers").chain(super::items(spec, "initContainers"));
-    let zero = |q: Option<&Value>| q.and_then(Value::as_str).is_none_or(|q| model::quantity_milli(q) == Some(0));
-    let of = |c: &Value, side: &str, name: &str| c["resources"][side].get(name).cloned();
-    let mut any = false;
-    let mut guaranteed = true;
-    for container in containers() {
-        for name in ["cpu", "memory"] {
-            let (request, limit) = (of(container, "requests", name), of(container, "limits", name));
-            any |= !zero(request.as_ref()) || !zero(limit.as_ref());
-            guaranteed &= !zero(limit.as_ref()) && request == limit;
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +154,7 @@ mod tests {
         assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/");
         assert_eq!(container["readinessProbe"]["failureThreshold"], 3);
         assert_eq!(spec["volumes"][0]["emptyDir"], json!({}));
-        assert_eq!(qos_class(&spec), "Guaranteed");
+        assert_eq!(model::pod::qos_class(&spec), "Guaranteed");
         assert_eq!(pull_policy("registry:5000/a/b"), "Always");
         assert_eq!(pull_policy("registry:5000/a/b:1"), "IfNotPresent");
     }

@@ -33,6 +33,7 @@ pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     };
     let mut response = call.show(201, &written.object, written.revision);
     body::warn(&mut response, &decoded.warnings);
+    body::warn(&mut response, &call.kind().strategy.warnings(&written.object.body));
     Ok(response)
 }
 

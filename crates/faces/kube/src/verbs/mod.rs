@@ -75,13 +75,8 @@ fn refusal(kind: &Kind, name: &str, refused: Refused) -> Failure {
         Refused::Stale(_) => Failure::modified(kind, name),
         Refused::Taken { name: taken, holder } if taken == holder.to_string() => Failure::exists(kind, name),
         Refused::Taken { name: taken, .. } => Failure::conflict(kind, name, &format!("{taken} is already in use")),
-        Refused::Exceeded { pool, asked, used, limit } => match quota::resource_of(&pool) {
-            Some(resource) => {
-                let (asked, used, limit) = (resource.show(asked), resource.show(used), resource.show(limit));
-                let why =
-                    format!("exceeded quota: {}, requested: {asked}, used: {used}, limited: {limit}", resource.name);
-                Failure::forbidden(kind, name, &why)
-            }
+        Refused::Exceeded { pool, asked, used, limit } => match quota::exceeded(&pool, asked, used, limit) {
+            Some(why) => Failure::forbidden(kind, name, &why),
             None => {
                 let why = format!("no room: {pool} has {used} of {limit} in use and {asked} more were asked for");
                 Failure::conflict(kind, name, &why)

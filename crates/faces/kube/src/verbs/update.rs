@@ -31,7 +31,13 @@ pub async fn update(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let (revision, (object, before)) = commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
     let mut response = call.show(200, &object, if revision > 0 { revision } else { before });
     body::warn(&mut response, &decoded.warnings);
+    body::warn(&mut response, &news(call, &object));
     Ok(response)
+}
+
+/// What the kind says of an object whose specification was written.
+fn news(call: &Call<'_>, object: &KubeObject) -> Vec<String> {
+    if call.path.subresource.is_empty() { call.kind().strategy.warnings(&object.body) } else { Vec::new() }
 }
 
 /// The change that an update makes, the object to show and the revision that it has if nothing is committed.
@@ -112,6 +118,7 @@ pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let mut response =
         call.show(if created { 201 } else { 200 }, &object, if revision > 0 { revision } else { before });
     body::warn(&mut response, &warnings);
+    body::warn(&mut response, &news(call, &object));
     Ok(response)
 }
 

@@ -1,0 +1,218 @@
+//! Brings a pod up: network, volumes, sandbox, init containers in order with the sidecars among them, containers.
+
+use driver::{ContainerState, SeenPod};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use model::wanted::{WantedContainer, WantedPod};
+use model::{Entry, Fault, Index, KubeObject, Port, Snapshot, Time};
+
+use crate::pod::{newest, seen};
+use crate::pod_handler::{Handler, place};
+use crate::pod_news::{Said, Waiting, news, part, sidecar};
+use crate::{Agent, fault, pod_stop, pod_volumes, pod_wanted};
+
+/// How long the hook `postStart` may take.
+const HOOK_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// One step towards a pod that runs.
+pub async fn run(
+    agent: &Agent,
+    snapshot: &Snapshot,
+    row: Entry<'_, KubeObject>,
+    pod: &Pod,
+    said: &mut Said,
+) -> Result<(), Fault> {
+    let spec = pod.spec.as_ref().ok_or_else(|| Fault::invalid("the pod has no spec"))?;
+    // The API and the planners refuse such pods; here nothing leads around it.
+    if let Some(violations) = model::pod_security::violations(&row.body) {
+        return Err(Fault::invalid(model::pod_security::refusal(&violations)));
+    }
+    let port = snapshot.find::<Port>(Index::Owner, row.uid()).next();
+    let port = port.ok_or_else(|| Fault::Unavailable("waits for an address".into()))?;
+    let wires = agent.network();
+    let here = |id: &str| wires.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports).any(|w| w.port_id == id);
+    if !here(&port.id) {
+        return Err(Fault::Unavailable("waits for its network".into()));
+    }
+    let volumes = pod_volumes::ensure(agent, snapshot, row, pod).await.inspect_err(|why| {
+        said.tell(news(agent, "FailedMount", format!("MountVolume.SetUp failed: {why}")).warning());
+    })?;
+    let context = pod_wanted::Context { agent, snapshot, row, pod, port: Some(port.value), volumes: &volumes };
+    let mut start = Start { wanted: context.pod()?, seen: seen(agent, row.uid()).await?, context, said };
+    if !start.seen.as_ref().is_some_and(|pod| pod.ready) {
+        agent.drivers().pod.ensure_sandbox(&start.wanted).await.map_err(fault).inspect_err(|why| {
+            start.said.tell(news(agent, "FailedCreatePodSandBox", why.to_string()).warning());
+        })?;
+        start.look().await?;
+    }
+    start.watch_probes();
+    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
+    if !start.initialized(policy).await? {
+        for later in &spec.containers {
+            start.said.waiting.insert(later.name.clone(), Waiting::new("PodInitializing", ""));
+        }
+        return Ok(());
+    }
+    for container in &spec.containers {
+        start.container(container, policy).await;
+    }
+    start.watch_probes();
+    Ok(())
+}
+
+struct Start<'a> {
+    context: pod_wanted::Context<'a>,
+    wanted: WantedPod,
+    seen: Option<SeenPod>,
+    said: &'a mut Said,
+}
+
+impl Start<'_> {
+    async fn look(&mut self) -> Result<(), Fault> {
+        self.seen = seen(self.context.agent, self.context.row.uid()).await?;
+        Ok(())
+    }
+
+    fn watch_probes(&self) {
+        let (agent, context) = (self.context.agent, &self.context);
+        agent.inner.probes.watch(agent, context.row, context.pod, context.port, self.seen.as_ref());
+    }
+
+    /// Whether the turn of the containers has come: every init container has succeeded, every sidecar has started.
+    async fn initialized(&mut self, policy: &str) -> Result<bool, Fault> {
+        let init = self.context.pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten());
+        for container in init.collect::<Vec<_>>() {
+            if sidecar(container) {
+                self.container(container, "Always").await;
+                self.look().await?;
+                self.watch_probes();
+                let state = newest(self.seen.as_ref(), &container.name).map(|c| &c.state);
+                let results = self.context.agent.inner.probes.results(self.context.row.uid());
+                if !matches!(state, Some(ContainerState::Running { .. })) || !results.started(&container.name) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            // It runs to its end, again until it succeeds, unless the pod must not restart.
+            let policy = if policy == "Always" { "OnFailure" } else { policy };
+            let state = newest(self.seen.as_ref(), &container.name).map(|c| &c.state);
+            if !matches!(state, Some(ContainerState::Exited { code: 0, .. })) {
+                self.container(container, policy).await;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts a container if it shall run now.
+    async fn container(&mut self, container: &Container, policy: &str) {
+        let (agent, name) = (self.context.agent, container.name.as_str());
+        let part = part(self.context.pod, name);
+        let attempt = match newest(self.seen.as_ref(), name).map(|c| (&c.state, c)) {
+            None => 0,
+            Some((ContainerState::Created, c)) => c.attempt,
+            Some((ContainerState::Running { .. } | ContainerState::Unknown, _)) => return,
+            Some((ContainerState::Exited { code, finished, started, .. }, c)) => {
+                let again = policy == "Always" || (policy == "OnFailure" && *code != 0);
+                if !again {
+                    return;
+                }
+                if let Some(left) = backoff_left(c.attempt, *started, *finished, agent.now()) {
+                    let message = format!("back-off: the container ended; it is started again in {left} s");
+                    self.said.waiting.insert(name.into(), Waiting::new("CrashLoopBackOff", message));
+                    let row = &self.context.row;
+                    let words = format!(
+                        "Back-off restarting failed container {name} in pod {}_{}({})",
+                        row.name,
+                        row.namespace,
+                        row.uid()
+                    );
+                    self.said.tell(news(agent, "BackOff", words).warning().about(part));
+                    return;
+                }
+                c.attempt + 1
+            }
+        };
+        if let Err((waiting, told)) = self.create(container, attempt, &part).await {
+            self.said.tell(news(agent, "Failed", told).warning().about(part));
+            self.said.waiting.insert(name.into(), waiting);
+        }
+    }
+
+    async fn create(&mut self, container: &Container, attempt: u32, part: &str) -> Result<(), (Waiting, String)> {
+        let (agent, name) = (self.context.agent, container.name.as_str());
+        let pods = &agent.drivers().pod;
+        let failed = |reason: &str, why: &str| (Waiting::new(reason, why), format!("Error: {why}"));
+        let prepared =
+            self.context.container(name, attempt).map_err(|e| failed("CreateContainerConfigError", &e.to_string()))?;
+        put(&mut self.wanted, prepared);
+        let image = container.image.as_deref().unwrap_or("");
+        let begun = std::time::Instant::now();
+        if let Err(why) = pods.ensure_image(&self.wanted, name).await {
+            // The driver's words begin with Kubernetes' name for what went wrong.
+            let words = why.to_string();
+            let reason =
+                words.split(':').next().filter(|r| r.chars().all(char::is_alphanumeric)).unwrap_or("ErrImagePull");
+            return Err((Waiting::new(reason, words.as_str()), format!("Failed to pull image {image:?}: {words}")));
+        }
+        let took = begun.elapsed();
+        let pulled = format!("Image {image:?} is present on the host (looked for and pulled as needed in {took:.0?})");
+        self.said.tell(news(agent, "Pulled", pulled).about(part.to_owned()));
+        pods.ensure_container(&self.wanted, name)
+            .await
+            .map_err(|why| failed("CreateContainerError", &why.to_string()))?;
+        self.said.tell(news(agent, "Created", format!("Created container: {name}")).about(part.to_owned()));
+        self.said.tell(news(agent, "Started", format!("Started container {name}")).about(part.to_owned()));
+        let hook = container.lifecycle.as_ref().and_then(|l| l.post_start.clone());
+        let Some(hook) = hook else { return Ok(()) };
+        self.look().await.map_err(|why| failed("PostStartHookError", &why.to_string()))?;
+        let Some(id) = newest(self.seen.as_ref(), name).map(|c| c.id.clone()) else { return Ok(()) };
+        let place = place(self.context.port);
+        let handler = Handler { agent: agent.clone(), container: container.clone(), id, place };
+        if let Err(why) = handler.hook(&hook, HOOK_LIMIT).await {
+            let told = news(agent, "FailedPostStartHook", format!("PostStartHook failed: {why}")).warning();
+            self.said.tell(told.about(part.to_owned()));
+            let _ = pod_stop::container(&handler, grace(self.context.pod)).await;
+            return Err(failed("PostStartHookError", &why));
+        }
+        Ok(())
+    }
+}
+
+/// What the containers of a pod get to end.
+pub fn grace(pod: &Pod) -> std::time::Duration {
+    let seconds = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+    std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+fn put(pod: &mut WantedPod, container: WantedContainer) {
+    pod.containers.retain(|c| c.name != container.name);
+    pod.containers.push(container);
+}
+
+/// Seconds until a container that ended may start again: 10 s, doubled with each restart, at most five minutes; none
+/// for the first restart, nor after ten minutes of good running. As the kubelet does it.
+fn backoff_left(attempt: u32, started: Time, finished: Time, now: Time) -> Option<i64> {
+    const GOOD_RUN: i64 = 600;
+    if attempt == 0 || finished.duration_since(started).as_secs() >= GOOD_RUN {
+        return None;
+    }
+    let wait = 10i64.saturating_mul(1 << (attempt - 1).min(5)).min(300);
+    let left = wait - now.duration_since(finished).as_secs();
+    (left > 0).then_some(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_wait_longer_each_time() {
+        let at = |s: i64| Time::from_second(1_000_000 + s).expect("a moment");
+        assert_eq!(backoff_left(0, at(0), at(1), at(1)), None);
+        assert_eq!(backoff_left(1, at(0), at(1), at(2)), Some(9));
+        assert_eq!(backoff_left(2, at(0), at(1), at(2)), Some(19));
+        assert_eq!(backoff_left(9, at(0), at(1), at(1)), Some(300));
+        assert_eq!(backoff_left(1, at(0), at(1), at(11)), None);
+        assert_eq!(backoff_left(9, at(0), at(700), at(700)), None);
+    }
+}

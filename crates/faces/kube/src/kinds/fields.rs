@@ -1,0 +1,462 @@
+//! Every field of what users of pods, services and workloads write, and what becomes of it: done, refused in words, refused
+//! by pod security, or without effect and why that does no harm. The table refuses, a test holds it against the schema, so
+//! that no field is ever ignored by accident, and `docs/kubernetes.md` shows it.
+
+use serde_json::Value;
+
+use crate::types::{Type, TypeId, types};
+use crate::validate::Errors;
+
+/// The fields of one struct of the API.
+#[cfg_attr(not(test), allow(dead_code, reason = "tests hold the whole table against the schema and the page"))]
+pub struct Fields {
+    /// The last part of its definition's name.
+    pub of: &'static str,
+    /// Acted on; separated by spaces.
+    pub done: &'static str,
+    /// Refused with 403 by pod security where they reach beyond the pod.
+    pub policed: &'static str,
+    /// Accepted without effect: the field, and why nobody is harmed.
+    pub idle: &'static [(&'static str, &'static str)],
+    /// Refused, unless the value is one of those (as JSON) which ask for nothing: the field, these values, the words.
+    pub refused: &'static [(&'static str, &'static [&'static str], &'static str)],
+}
+
+const fn done(of: &'static str, done: &'static str) -> Fields {
+    Fields { of, done, policed: "", idle: &[], refused: &[] }
+}
+
+const NO_VOLUME: &str = "this kind of volume is not offered: emptyDir, configMap, secret, downwardAPI and projected are";
+const NO_SELINUX: &str = "hosts have no SELinux";
+const NO_WINDOWS: &str = "hosts run Linux";
+const NO_DRA: &str = "there are no devices to claim";
+const NO_LOCAL: &str = "only the runtime's own profile is offered";
+
+/// The fields of containers of every sort.
+const CONTAINER: Fields = Fields {
+    of: "Container",
+    done: "args command env envFrom image imagePullPolicy lifecycle livenessProbe name readinessProbe resources restartPolicy securityContext startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
+    policed: "ports",
+    idle: &[("resizePolicy", "containers are not resized while they run; there is nothing that asks for it")],
+    refused: &[
+        ("restartPolicyRules", &[], "rules for single exit codes are not offered"),
+        ("volumeDevices", &[], "block devices are not offered"),
+    ],
+};
+
+/// Struct by struct, in the order in which people meet them.
+pub const TABLE: &[Fields] = &[
+    Fields {
+        of: "PodSpec",
+        done: "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostname imagePullSecrets initContainers nodeName nodeSelector os priority priorityClassName readinessGates restartPolicy schedulerName schedulingGates securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
+        policed: "hostIPC hostNetwork hostPID",
+        idle: &[("preemptionPolicy", "nothing is preempted; the more important pod is placed first")],
+        refused: &[
+            ("ephemeralContainers", &[], "ephemeral containers are not offered"),
+            ("hostUsers", &["true"], "user namespaces are not offered"),
+            ("hostnameOverride", &[], "not offered: use `hostname`"),
+            ("overhead", &[], "there are no runtime classes"),
+            ("resourceClaims", &[], NO_DRA),
+            ("resources", &[], "resources of a whole pod are not offered: give them to its containers"),
+            ("runtimeClassName", &[], "there are no runtime classes"),
+            ("topologySpreadConstraints", &[], "spreading over topologies is not offered"),
+            ("workloadRef", &[], "there are no workloads to belong to"),
+        ],
+    },
+    CONTAINER,
+    Fields {
+        of: "ContainerPort",
+        done: "containerPort name protocol",
+        policed: "hostPort",
+        idle: &[("hostIP", "means nothing without `hostPort`, which pod security refuses")],
+        refused: &[],
+    },
+    Fields {
+        of: "ResourceRequirements",
+        done: "limits requests",
+        policed: "",
+        idle: &[],
+        refused: &[("claims", &[], NO_DRA)],
+    },
+    done("EnvVar", "name value valueFrom"),
+    Fields {
+        of: "EnvVarSource",
+        done: "configMapKeyRef fieldRef resourceFieldRef secretKeyRef",
+        policed: "",
+        idle: &[],
+        refused: &[("fileKeyRef", &[], "variables from files are not offered")],
+    },
+    done("EnvFromSource", "configMapRef prefix secretRef"),
+    done("ConfigMapEnvSource", "name optional"),
+    done("SecretEnvSource", "name optional"),
+    done("ConfigMapKeySelector", "key name optional"),
+    done("SecretKeySelector", "key name optional"),
+    Fields {
+        of: "ObjectFieldSelector",
+        done: "fieldPath",
+        policed: "",
+        idle: &[("apiVersion", "there is one version of pods")],
+        refused: &[],
+    },
+    done("ResourceFieldSelector", "containerName divisor resource"),
+    Fields {
+        of: "Lifecycle",
+        done: "postStart preStop",
+        policed: "",
+        idle: &[],
+        refused: &[("stopSignal", &[], "containers are ended by the signal that their image names, or TERM")],
+    },
+    Fields {
+        of: "LifecycleHandler",
+        done: "exec httpGet sleep",
+        policed: "",
+        idle: &[],
+        refused: &[("tcpSocket", &[], "never did anything in a hook, in Kubernetes either")],
+    },
+    Fields {
+        of: "Probe",
+        done: "exec failureThreshold httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket terminationGracePeriodSeconds timeoutSeconds",
+        policed: "",
+        idle: &[],
+        refused: &[("grpc", &[], "probes by gRPC are not offered")],
+    },
+    done("ExecAction", "command"),
+    Fields {
+        of: "HTTPGetAction",
+        done: "httpHeaders path port",
+        policed: "host",
+        idle: &[],
+        refused: &[("scheme", &["\"HTTP\""], "probes and hooks by HTTPS are not offered")],
+    },
+    done("HTTPHeader", "name value"),
+    done("SleepAction", "seconds"),
+    Fields { of: "TCPSocketAction", done: "port", policed: "host", idle: &[], refused: &[] },
+    Fields {
+        of: "VolumeMount",
+        done: "mountPath name readOnly subPath subPathExpr",
+        policed: "",
+        idle: &[],
+        refused: &[
+            ("mountPropagation", &["\"None\""], "mounts are not shared with the host"),
+            ("recursiveReadOnly", &["\"Disabled\""], "there is nothing mounted below a volume"),
+        ],
+    },
+    Fields {
+        of: "SecurityContext",
+        done: "allowPrivilegeEscalation readOnlyRootFilesystem runAsGroup runAsNonRoot runAsUser",
+        policed: "appArmorProfile capabilities privileged procMount seccompProfile",
+        idle: &[],
+        refused: &[("seLinuxOptions", &[], NO_SELINUX), ("windowsOptions", &[], NO_WINDOWS)],
+    },
+    Fields { of: "Capabilities", done: "drop", policed: "add", idle: &[], refused: &[] },
+    Fields {
+        of: "AppArmorProfile",
+        done: "",
+        policed: "type",
+        idle: &[],
+        refused: &[("localhostProfile", &[], NO_LOCAL)],
+    },
+    Fields { of: "SeccompProfile", done: "", policed: "type", idle: &[], refused: &[("localhostProfile", &[], NO_LOCAL)] },
+    Fields {
+        of: "PodSecurityContext",
+        done: "fsGroup runAsGroup runAsNonRoot runAsUser supplementalGroups",
+        policed: "appArmorProfile seccompProfile sysctls",
+        idle: &[("fsGroupChangePolicy", "volumes are new with each pod: there is nothing to change twice")],
+        refused: &[
+            ("seLinuxChangePolicy", &[], NO_SELINUX),
+            ("seLinuxOptions", &[], NO_SELINUX),
+            ("supplementalGroupsPolicy", &["\"Merge\""], "groups of the image are always added"),
+            ("windowsOptions", &[], NO_WINDOWS),
+        ],
+    },
+    done("Sysctl", "name value"),
+    done("PodOS", "name"),
+    done("PodDNSConfig", "nameservers options searches"),
+    done("PodDNSConfigOption", "name value"),
+    done("HostAlias", "hostnames ip"),
+    done("LocalObjectReference", "name"),
+    done("PodReadinessGate", "conditionType"),
+    done("PodSchedulingGate", "name"),
+    Fields {
+        of: "Toleration",
+        done: "effect key operator value",
+        policed: "",
+        idle: &[("tolerationSeconds", "a taint keeps pods away; none is driven out by it")],
+        refused: &[],
+    },
+    Fields {
+        of: "Affinity",
+        done: "nodeAffinity",
+        policed: "",
+        idle: &[],
+        refused: &[
+            ("podAffinity", &[], "affinity between pods is not offered"),
+            ("podAntiAffinity", &[], "affinity between pods is not offered"),
+        ],
+    },
+    done("NodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution"),
+    done("NodeSelector", "nodeSelectorTerms"),
+    done("NodeSelectorTerm", "matchExpressions matchFields"),
+    done("NodeSelectorRequirement", "key operator values"),
+    done("PreferredSchedulingTerm", "preference weight"),
+    Fields {
+        of: "Volume",
+        done: "configMap downwardAPI emptyDir name projected secret",
+        policed: "hostPath",
+        idle: &[],
+        refused: &[
+            ("awsElasticBlockStore", &[], NO_VOLUME),
+            ("azureDisk", &[], NO_VOLUME),
+            ("azureFile", &[], NO_VOLUME),
+            ("cephfs", &[], NO_VOLUME),
+            ("cinder", &[], NO_VOLUME),
+            ("csi", &[], NO_VOLUME),
+            ("ephemeral", &[], NO_VOLUME),
+            ("fc", &[], NO_VOLUME),
+            ("flexVolume", &[], NO_VOLUME),
+            ("flocker", &[], NO_VOLUME),
+            ("gcePersistentDisk", &[], NO_VOLUME),
+            ("gitRepo", &[], NO_VOLUME),
+            ("glusterfs", &[], NO_VOLUME),
+            ("image", &[], NO_VOLUME),
+            ("iscsi", &[], NO_VOLUME),
+            ("nfs", &[], NO_VOLUME),
+            ("persistentVolumeClaim", &[], NO_VOLUME),
+            ("photonPersistentDisk", &[], NO_VOLUME),
+            ("portworxVolume", &[], NO_VOLUME),
+            ("quobyte", &[], NO_VOLUME),
+            ("rbd", &[], NO_VOLUME),
+            ("scaleIO", &[], NO_VOLUME),
+            ("storageos", &[], NO_VOLUME),
+            ("vsphereVolume", &[], NO_VOLUME),
+        ],
+    },
+    Fields { of: "HostPathVolumeSource", done: "", policed: "path type", idle: &[], refused: &[] },
+    Fields {
+        of: "EmptyDirVolumeSource",
+        done: "",
+        policed: "",
+        idle: &[],
+        refused: &[
+            ("medium", &["\"\""], "volumes in memory are not offered"),
+            ("sizeLimit", &["\"0\""], "the size of a volume is not limited"),
+        ],
+    },
+    done("ConfigMapVolumeSource", "defaultMode items name optional"),
+    done("SecretVolumeSource", "defaultMode items optional secretName"),
+    done("DownwardAPIVolumeSource", "defaultMode items"),
+    done("DownwardAPIVolumeFile", "fieldRef mode path resourceFieldRef"),
+    done("KeyToPath", "key mode path"),
+    done("ProjectedVolumeSource", "defaultMode sources"),
+    Fields {
+        of: "VolumeProjection",
+        done: "configMap downwardAPI secret serviceAccountToken",
+        policed: "",
+        idle: &[],
+        refused: &[
+            ("clusterTrustBundle", &[], "there are no bundles of certificates"),
+            ("podCertificate", &[], "certificates for pods are not offered"),
+        ],
+    },
+    done("ConfigMapProjection", "items name optional"),
+    done("SecretProjection", "items name optional"),
+    done("DownwardAPIProjection", "items"),
+    Fields {
+        of: "ServiceAccountTokenProjection",
+        done: "expirationSeconds path",
+        policed: "",
+        idle: &[],
+        refused: &[("audience", &[], "tokens are for this cluster's API alone")],
+    },
+    Fields {
+        of: "ServiceSpec",
+        done: "clusterIP clusterIPs ipFamilies internalTrafficPolicy ports publishNotReadyAddresses selector sessionAffinity sessionAffinityConfig type",
+        policed: "",
+        idle: &[
+            ("allocateLoadBalancerNodePorts", "hosts' ports are nobody's: none is ever allocated"),
+            ("externalName", "means nothing without the type ExternalName, which is refused"),
+            ("externalTrafficPolicy", "no load balancer is offered yet: nothing comes from outside"),
+            ("ipFamilyPolicy", "a cluster has one family; RequireDualStack is refused"),
+            ("trafficDistribution", "a preference; all endpoints are near"),
+        ],
+        refused: &[
+            ("externalIPs", &[], "other people's addresses cannot be taken: use a floating IP"),
+            ("healthCheckNodePort", &["0"], "hosts' ports are not offered"),
+            ("loadBalancerClass", &[], "no load balancer is offered yet"),
+            ("loadBalancerIP", &["\"\""], "no load balancer is offered yet"),
+            ("loadBalancerSourceRanges", &[], "no load balancer is offered yet"),
+        ],
+    },
+    Fields {
+        of: "ServicePort",
+        done: "appProtocol name port protocol targetPort",
+        policed: "",
+        idle: &[],
+        refused: &[("nodePort", &["0"], "hosts are shared by clusters: their ports are not offered")],
+    },
+    done("SessionAffinityConfig", "clientIP"),
+    Fields {
+        of: "ClientIPConfig",
+        done: "",
+        policed: "",
+        idle: &[("timeoutSeconds", "a client keeps its endpoint for as long as the endpoints stay the same")],
+        refused: &[],
+    },
+    done(
+        "DeploymentSpec",
+        "minReadySeconds paused progressDeadlineSeconds replicas revisionHistoryLimit selector strategy template",
+    ),
+    done("DeploymentStrategy", "rollingUpdate type"),
+    done("RollingUpdateDeployment", "maxSurge maxUnavailable"),
+    done("ReplicaSetSpec", "minReadySeconds replicas selector template"),
+    done("PodTemplateSpec", "metadata spec"),
+    done("LabelSelector", "matchExpressions matchLabels"),
+    done("LabelSelectorRequirement", "key operator values"),
+];
+
+fn row(of: &str) -> Option<&'static Fields> {
+    TABLE.iter().find(|fields| fields.of == of)
+}
+
+/// Refuses what the table refuses in a value of the type with this definition: `io.k8s.api.core.v1.PodSpec`.
+pub fn check(definition: &str, value: &Value, at: &str, errors: &mut Errors) {
+    if let Some(id) = types().named(definition) {
+        walk(id, value, at, errors);
+    }
+}
+
+fn walk(id: TypeId, value: &Value, at: &str, errors: &mut Errors) {
+    match types().get(id) {
+        Type::Struct(structure) => {
+            let Some(row) = row(structure.name()) else { return };
+            for (name, value) in value.as_object().into_iter().flatten() {
+                let at = format!("{at}.{name}");
+                match row.refused.iter().find(|(field, ..)| field == name) {
+                    Some((_, harmless, why)) => refuse(value, harmless, why, &at, errors),
+                    None => {
+                        if let Some(field) = structure.fields.get(name.as_str()) {
+                            walk(*field, value, &at, errors);
+                        }
+                    }
+                }
+            }
+        }
+        Type::List { item, .. } => {
+            for (i, value) in value.as_array().into_iter().flatten().enumerate() {
+                walk(*item, value, &format!("{at}[{i}]"), errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn refuse(value: &Value, harmless: &[&str], why: &str, at: &str, errors: &mut Errors) {
+    let empty = match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    };
+    if !empty && !harmless.contains(&value.to_string().as_str()) {
+        errors.forbidden(at, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const ROOTS: &[&str] = &[
+        "io.k8s.api.core.v1.PodSpec",
+        "io.k8s.api.core.v1.ServiceSpec",
+        "io.k8s.api.apps.v1.DeploymentSpec",
+        "io.k8s.api.apps.v1.ReplicaSetSpec",
+    ];
+
+    fn gather(id: TypeId, missing: &mut BTreeSet<String>, seen: &mut BTreeSet<String>) {
+        match types().get(id) {
+            Type::Struct(structure) => {
+                let of = structure.name().to_owned();
+                // Metadata has rules of its own.
+                if of == "ObjectMeta" || !seen.insert(of.clone()) {
+                    return;
+                }
+                let Some(row) = row(&of) else {
+                    missing.insert(format!("{of} (with {:?})", structure.fields.keys().collect::<Vec<_>>()));
+                    return;
+                };
+                let mut listed: Vec<&str> = row.done.split_whitespace().chain(row.policed.split_whitespace()).collect();
+                let acted = listed.clone();
+                listed.extend(row.idle.iter().map(|(field, _)| *field));
+                listed.extend(row.refused.iter().map(|(field, ..)| *field));
+                let unique: BTreeSet<&str> = listed.iter().copied().collect();
+                assert_eq!(unique.len(), listed.len(), "{of} lists a field twice");
+                for (field, id) in &structure.fields {
+                    if !unique.contains(&**field) {
+                        missing.insert(format!("{of}.{field}"));
+                    }
+                    if acted.contains(&&**field) {
+                        gather(*id, missing, seen);
+                    }
+                }
+                for field in unique {
+                    assert!(structure.fields.contains_key(field), "{of} has no field {field}");
+                }
+            }
+            Type::List { item, .. } => gather(*item, missing, seen),
+            Type::Map { value, .. } => gather(*value, missing, seen),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn no_field_is_forgotten() {
+        let (mut missing, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        for root in ROOTS {
+            gather(types().named(root).expect("a definition"), &mut missing, &mut seen);
+        }
+        assert!(missing.is_empty(), "not in the table: {missing:#?}");
+        let listed: BTreeSet<&str> = TABLE.iter().map(|row| row.of).collect();
+        for row in listed {
+            assert!(seen.contains(row), "{row} is in the table and nowhere else");
+        }
+    }
+
+    fn page() -> String {
+        let mut out = String::new();
+        for row in TABLE {
+            out.push_str(&format!("\n### {}\n\n| field | |\n| --- | --- |\n", row.of));
+            for field in row.done.split_whitespace() {
+                out.push_str(&format!("| `{field}` | done |\n"));
+            }
+            for field in row.policed.split_whitespace() {
+                out.push_str(&format!("| `{field}` | within pod security, level baseline; else 403 |\n"));
+            }
+            for (field, why) in row.idle {
+                out.push_str(&format!("| `{field}` | no effect: {why} |\n"));
+            }
+            for (field, harmless, why) in row.refused {
+                let but = match harmless {
+                    [] => String::new(),
+                    values => format!(" (but for `{}`)", values.join("`, `")),
+                };
+                out.push_str(&format!("| `{field}` | refused{but}: {why} |\n"));
+            }
+        }
+        out
+    }
+
+    /// `BLESS=1 cargo test -p face-kube the_page` writes it anew.
+    #[test]
+    fn the_page_shows_the_table() {
+        const MARK: &str = "<!-- The rest is made from crates/faces/kube/src/kinds/fields.rs -->\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/kubernetes.md");
+        let text = std::fs::read_to_string(path).expect("docs/kubernetes.md");
+        let (head, rest) = text.split_once(MARK).expect("the mark after which the table stands");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path, format!("{head}{MARK}{}", page())).expect("written");
+        } else {
+            assert!(rest == page(), "docs/kubernetes.md differs from the table: run this test with BLESS=1");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# Streams: logs, exec, cp, attach, port-forward.
+
+kubectl apply -f - >/dev/null <<'YAML'
+apiVersion: v1
+kind: Pod
+metadata: {name: talks}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: web, image: braid.local/tiny, command: [serve], ports: [{containerPort: 80, name: http}]}
+  - {name: echo, image: braid.local/tiny, stdin: true, command: [sh, -c, "while read -r line; do echo \"heard $line\"; done; sleep 1000"]}
+  - {name: shell, image: braid.local/tiny, stdin: true, tty: true, command: [sh]}
+  - {name: count, image: braid.local/tiny, command: [sh, -c, "i=0; while [ $i -lt 5 ]; do echo line $i; i=$((i + 1)); done; echo oops >&2; sleep 1000"]}
+YAML
+ready talks
+[ "$(kubectl logs talks -c count --tail=2 | wc -l)" = 2 ] || fail "logs --tail"
+has "$(kubectl logs talks -c count --timestamps --tail=1)" "$(date -u +%Y-)"
+[ -z "$(kubectl logs talks -c count --since-time=2100-01-01T00:00:00Z)" ] || fail "logs --since-time"
+[ "$(kubectl logs talks -c count --limit-bytes=4)" = line ] || fail "logs --limit-bytes"
+kubectl run brief --image=braid.local/tiny --restart=OnFailure -- sh -c 'echo try; sleep 1; exit 1' >/dev/null
+previous() { kubectl logs brief -p | grep -q try; }
+until_true 60 "logs of the attempt before" previous
+[ "$(timeout 60 kubectl logs -f talks -c count --tail=1 & sleep 3; kill $! 2>/dev/null; wait $! 2>/dev/null || true)" ] || fail "logs -f"
+kubectl delete pod brief --grace-period=1 >/dev/null
+pass "logs: tail, timestamps, since, limit, previous, follow"
+
+head -c 300000 /dev/urandom >"$dir/there"
+kubectl cp "$dir/there" talks:/tmp/there -c web >/dev/null || fail "cp to the pod"
+kubectl cp talks:/tmp/there "$dir/back" -c web >/dev/null || fail "cp from the pod"
+cmp "$dir/there" "$dir/back" || fail "cp changed the file"
+pass "cp, both ways"
+
+(sleep 2 && echo one && sleep 1 && echo two && sleep 2) | timeout 60 kubectl attach -i talks -c echo >"$dir/attached" 2>"$dir/attached.err" || true
+has "$(cat "$dir/attached")" 'heard one' 'heard two'
+has "$(echo 'some words' | timeout 90 kubectl run -i --rm --restart=Never eat --image=braid.local/tiny -- sh -c 'sleep 3; cat; echo eaten' 2>&1)" 'some words' eaten
+pass "attach with input, and the end of input"
+typed=$(python3 - talks shell <<'PY'
+import os, pty, subprocess, sys, time
+master, slave = pty.openpty()
+child = subprocess.Popen(["kubectl", "attach", "-it", sys.argv[1], "-c", sys.argv[2]], stdin=slave, stdout=slave, stderr=slave)
+time.sleep(2)
+os.write(master, b"echo $((40 + 2)) from a terminal\n")
+time.sleep(2)
+child.kill()
+print(os.read(master, 65536).decode(errors="replace"))
+PY
+)
+has "$typed" '42 from a terminal'
+pass "attach with a terminal"
+
+kubectl port-forward talks 0:80 >"$dir/forward" 2>&1 &
+forward=$!
+listening() { grep -q 'Forwarding from 127.0.0.1' "$dir/forward"; }
+until_true 30 "port-forward listens" listening
+local_port=$(sed -n 's/.*127.0.0.1:\([0-9]*\) ->.*/\1/p' "$dir/forward" | head -n 1)
+for _ in 1 2 3; do
+    curl -sS --max-time 20 "http://127.0.0.1:$local_port/" >"$dir/page" || fail "through port-forward: $(cat "$dir/forward")"
+done
+[ -s "$dir/page" ] || fail "an empty page through port-forward"
+kill $forward && wait $forward 2>/dev/null || true
+kubectl port-forward talks 0:81 >"$dir/forward" 2>&1 &
+forward=$!
+until_true 30 "port-forward listens" listening
+local_port=$(sed -n 's/.*127.0.0.1:\([0-9]*\) ->.*/\1/p' "$dir/forward" | head -n 1)
+curl -sS --max-time 20 "http://127.0.0.1:$local_port/" >/dev/null 2>&1 && fail "nobody listens at port 81"
+refused() { grep -q 'an error occurred forwarding' "$dir/forward"; }
+until_true 20 "the refusal is told" refused
+kill $forward 2>/dev/null && wait $forward 2>/dev/null || true
+pass "port-forward, and what is told when nobody listens"
+has "$(kubectl debug talks --image=braid.local/tiny 2>&1 || true)" 'ephemeral'
+kubectl delete pod talks --grace-period=1 >/dev/null
