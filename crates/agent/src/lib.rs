@@ -5,6 +5,7 @@
 //! running in 38 of 300 simulated runs.
 //!
 //! * [`Agent`]: the loop; [`net`], [`vm`], [`pod`], [`host`]: one noun each
+//! * `work`: what needs a step
 //! * [`metadata`]: what guests may ask; [`streams`]: logs, consoles and commands for the faces
 
 pub mod cni;
@@ -24,8 +25,9 @@ mod pod_wanted;
 pub mod streams;
 mod termination;
 pub mod vm;
+mod work;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,6 +37,9 @@ use model::hostnet::HostNetwork;
 use model::{Change, Event, Fault, Kind, Snapshot, Time};
 use store::{Concern, Interest, Store};
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use work::{Left, Look, Reason, Work};
 
 /// How often the agent looks although nobody said that anything changed: containers and VMs end by themselves.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -83,18 +88,28 @@ pub(crate) struct Inner {
     store: Store,
     drivers: Drivers,
     wake: Notify,
-    /// Things that are being worked on: the key, and whether to look again afterwards.
-    busy: Mutex<HashMap<String, bool>>,
+    work: Work,
+    /// How the drivers' VMs and pods looked at the last tick.
+    seen: Mutex<Seen>,
     network: Mutex<Applied>,
     probes: pod_probe::Probes,
     /// What went wrong last with each thing, so that it is logged once.
     said: Mutex<HashMap<String, String>>,
 }
 
+/// What the drivers have, by id, as digests.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    vms: HashMap<String, Look>,
+    pods: HashMap<String, Look>,
+}
+
 /// The network that was last made.
 #[derive(Default)]
 struct Applied {
     network: Arc<HostNetwork>,
+    /// Rows changed of which it may be made.
+    stale: bool,
     when: Option<Time>,
     problem: String,
 }
@@ -106,7 +121,8 @@ impl Agent {
             store,
             drivers,
             wake: Notify::new(),
-            busy: Mutex::default(),
+            work: Work::default(),
+            seen: Mutex::default(),
             network: Mutex::default(),
             probes: pod_probe::Probes::default(),
             said: Mutex::default(),
@@ -132,50 +148,78 @@ impl Agent {
 
     /// Runs until the process ends.
     pub async fn run(self) {
-        let mut after = self.store().snapshot().revision();
-        let mut watch = self.store().watch_part(after, NEWS).ok();
+        let mut watch = None;
+        let mut clock = tokio::time::interval(LOOK_AGAIN);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_report: Option<Time> = None;
+        let mut reason = Reason::Tick;
         loop {
-            let snapshot = self.store().snapshot();
-            after = after.max(snapshot.revision());
+            if watch.is_none() {
+                watch = self.store().watch_part(self.store().snapshot().revision(), NEWS).ok();
+                net::stale(&self);
+            }
             let now = self.now();
             if last_report.is_none_or(|t| now.duration_since(t) >= host::REPORT_EVERY) {
                 last_report = Some(now);
-                self.task("host".into(), |agent| async move { host::report(&agent).await });
+                self.task(
+                    "host",
+                    None,
+                    reason,
+                    |agent| async move { host::report(&agent).await.map(|()| Left::Settled) },
+                );
             }
-            self.round(&snapshot).await;
-            tokio::select! {
-                () = self.inner.wake.notified() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-                news = next(&mut watch) => if news.is_err() {
-                    watch = self.store().watch_part(self.store().snapshot().revision(), NEWS).ok();
-                },
-            }
+            self.round(&self.store().snapshot(), reason).await;
+            reason = tokio::select! {
+                () = self.inner.wake.notified() => Reason::Tick,
+                _ = clock.tick() => Reason::Tick,
+                news = next(&mut watch) => {
+                    match news {
+                        Ok(true) => net::stale(&self),
+                        Ok(false) => {}
+                        Err(_) => watch = None,
+                    }
+                    Reason::News
+                }
+            };
         }
     }
 
     /// Looks at everything once; what takes long goes on in tasks.
-    async fn round(&self, snapshot: &Snapshot) {
-        if net::due(self, snapshot) {
-            self.task("network".into(), |agent| async move { net::step(&agent).await });
+    async fn round(&self, snapshot: &Snapshot, reason: Reason) {
+        if let Some(network) = net::due(self, snapshot) {
+            let make = |agent: Agent| async move { net::make(&agent, network).await.map(|()| Left::Settled) };
+            self.task("network", None, reason, make);
         }
-        for id in vm::all(self, snapshot).await {
-            self.task(format!("vm {id}"), move |agent| async move { vm::step(&agent, &id).await });
+        if reason == Reason::Tick {
+            let seen = Seen { vms: vm::seen(self).await, pods: pod::all_seen(self).await };
+            *self.inner.seen.lock().expect("no panic under this lock") = seen;
         }
-        for uid in pod::all(self, snapshot).await {
-            self.task(format!("pod {uid}"), move |agent| async move { pod::step(&agent, &uid).await });
+        let seen = self.inner.seen.lock().expect("no panic under this lock").clone();
+        let mut keys = HashSet::from(["host".to_owned(), "network".to_owned()]);
+        for (id, look) in vm::looks(self, snapshot, &seen.vms) {
+            let key = format!("vm {id}");
+            self.task(&key, Some(look), reason, move |agent| async move { vm::step(&agent, &id).await });
+            keys.insert(key);
         }
+        for (uid, look) in pod::looks(self, snapshot, &seen.pods) {
+            let key = format!("pod {uid}");
+            self.task(&key, Some(look), reason, move |agent| async move { pod::step(&agent, &uid).await });
+            keys.insert(key);
+        }
+        self.inner.work.keep(&keys);
     }
 
     /// Looks at everything once, one after the other, and returns when it is done: for the simulator.
     pub async fn round_inline(&self, snapshot: &Snapshot) {
         self.note("host", host::report(self).await);
         self.note("network", net::step(self).await);
-        for id in vm::all(self, snapshot).await {
-            self.note(&format!("vm {id}"), vm::step(self, &id).await);
+        let ids: BTreeSet<String> = vm::looks(self, snapshot, &vm::seen(self).await).into_keys().collect();
+        for id in ids {
+            self.note(&format!("vm {id}"), vm::step(self, &id).await.map(drop));
         }
-        for uid in pod::all(self, snapshot).await {
-            self.note(&format!("pod {uid}"), pod::step(self, &uid).await);
+        let uids: BTreeSet<String> = pod::looks(self, snapshot, &pod::all_seen(self).await).into_keys().collect();
+        for uid in uids {
+            self.note(&format!("pod {uid}"), pod::step(self, &uid).await.map(drop));
         }
     }
 
@@ -184,26 +228,21 @@ impl Agent {
         self.inner.wake.notify_one();
     }
 
-    /// Works on one thing in a task of its own, unless that is being done already: then once more afterwards.
-    fn task<F, W>(&self, key: String, work: W)
+    /// Works on one thing in a task of its own, if it needs that, see [`Work::begin`].
+    fn task<F, W>(&self, key: &str, look: Option<Look>, reason: Reason, work: W)
     where
         W: FnOnce(Agent) -> F + Send + 'static,
-        F: Future<Output = Result<(), Fault>> + Send,
+        F: Future<Output = Result<Left, Fault>> + Send,
     {
-        {
-            let mut busy = self.inner.busy.lock().expect("no panic under this lock");
-            if let Some(again) = busy.get_mut(&key) {
-                *again = true;
-                return;
-            }
-            busy.insert(key.clone(), false);
+        if !self.inner.work.begin(key, look, reason, self.now()) {
+            return;
         }
-        let agent = self.clone();
+        let (agent, key) = (self.clone(), key.to_owned());
         tokio::spawn(async move {
             let result = work(agent.clone()).await;
-            agent.note(&key, result);
-            let again = agent.inner.busy.lock().expect("no panic under this lock").remove(&key).unwrap_or(false);
-            if again {
+            let left = result.as_ref().copied().unwrap_or(Left::Unsettled);
+            agent.note(&key, result.map(drop));
+            if agent.inner.work.end(&key, left, agent.now()) {
                 agent.wake();
             }
         });
@@ -241,15 +280,21 @@ impl Agent {
 /// What concerns hosts. Whatever else a pod depends on is noticed by the next look anyway.
 const NEWS: Interest = Interest::Concern(Concern { name: "hosts", rule: concerns });
 
-async fn next(watch: &mut Option<store::Watch>) -> Result<(), Fault> {
+/// Waits for news; whether the network may be made of them.
+async fn next(watch: &mut Option<store::Watch>) -> Result<bool, Fault> {
     let Some(watch) = watch else { return std::future::pending().await };
-    watch.next().await.map(drop)
+    let commits = watch.next().await?;
+    let of_network = |event: &Event| concerns(event) && !event.key.name.starts_with(PODS) && event.key.kind != Kind::Vm;
+    Ok(commits.iter().flat_map(|commit| &commit.events).any(of_network))
 }
+
+/// How names of rows of pods begin.
+const PODS: &str = "/pods/";
 
 fn concerns(event: &Event) -> bool {
     match event.key.kind {
         Kind::KubeObject => {
-            let parts = ["/pods/", "/services/", "discovery.k8s.io/endpointslices/"];
+            let parts = [PODS, "/services/", "discovery.k8s.io/endpointslices/"];
             parts.iter().any(|part| event.key.name.starts_with(part))
         }
         Kind::Server | Kind::Vm | Kind::Port | Kind::Network | Kind::Subnet | Kind::Router | Kind::FloatingIp => true,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use model::hostnet::HostNetwork;
 use model::{Change, Fault, Index, Port, PortStatus, Snapshot};
 
 use crate::{Agent, fault};
@@ -10,21 +11,36 @@ use crate::{Agent, fault};
 /// The network is made again after this long even if nothing changed, in case somebody meddled with it.
 const VERIFY_EVERY: SignedDuration = SignedDuration::from_secs(15);
 
-/// Whether the network must be made: it is not what was last made, or that was long ago.
-pub fn due(agent: &Agent, snapshot: &Snapshot) -> bool {
-    let applied = agent.inner.network.lock().expect("no panic under this lock");
-    if !applied.problem.is_empty() || applied.when.is_none_or(|t| agent.now().duration_since(t) > VERIFY_EVERY) {
-        return true;
-    }
-    let last = applied.network.clone();
-    drop(applied);
-    *last != plan::hostnet::compile(snapshot, &agent.config().host)
+/// Says that rows changed of which the network may be made.
+pub fn stale(agent: &Agent) {
+    agent.inner.network.lock().expect("no panic under this lock").stale = true;
 }
 
-/// Makes the network and writes which ports are up.
+/// The network that must be made, if it is not what was last made, or that was long ago.
+pub fn due(agent: &Agent, snapshot: &Snapshot) -> Option<HostNetwork> {
+    let (stale, verify, last) = {
+        let applied = agent.inner.network.lock().expect("no panic under this lock");
+        let old = applied.when.is_none_or(|t| agent.now().duration_since(t) > VERIFY_EVERY);
+        (applied.stale, old || !applied.problem.is_empty(), applied.network.clone())
+    };
+    if !stale && !verify {
+        return None;
+    }
+    let network = plan::hostnet::compile(snapshot, &agent.config().host);
+    if *last != network || verify {
+        return Some(network);
+    }
+    agent.inner.network.lock().expect("no panic under this lock").stale = false;
+    None
+}
+
+/// Makes the network of the rows as they are now.
 pub async fn step(agent: &Agent) -> Result<(), Fault> {
-    let snapshot = agent.store().snapshot();
-    let network = plan::hostnet::compile(&snapshot, &agent.config().host);
+    make(agent, plan::hostnet::compile(&agent.store().snapshot(), &agent.config().host)).await
+}
+
+/// Makes a network and writes which ports are up.
+pub async fn make(agent: &Agent, network: HostNetwork) -> Result<(), Fault> {
     let result = agent.drivers().net.apply(&network).await;
     {
         let mut applied = agent.inner.network.lock().expect("no panic under this lock");

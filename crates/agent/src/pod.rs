@@ -2,7 +2,7 @@
 //! the status and events in one commit. Nothing is remembered between steps; restarts are counted by the containers that
 //! the runtime has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use driver::{ContainerState, SeenContainer, SeenPod};
@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time, kube_event};
 
 use crate::pod_news::{Said, Waiting};
+use crate::work::{Left, Look, look};
 use crate::{Agent, fault, pod_start, pod_status, pod_stop, pod_volumes};
 
 /// Pods with one uid of the snapshot: found by host.
@@ -22,30 +23,43 @@ pub(crate) fn by_uid<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, 
     snapshot.find::<KubeObject>(Index::Name, uid).find(|object| object.is_pod())
 }
 
-/// Uids of all pods that somebody wants here or that are here.
-pub async fn all(agent: &Agent, snapshot: &Snapshot) -> BTreeSet<String> {
-    let mut uids: BTreeSet<String> = of_host(snapshot, &agent.config().host).map(|pod| pod.uid().to_owned()).collect();
+/// How all pods look that the driver has.
+pub async fn all_seen(agent: &Agent) -> HashMap<String, Look> {
     match agent.drivers().pod.list().await {
-        Ok(seen) => uids.extend(seen.into_iter().map(|pod| pod.uid)),
-        Err(e) => tracing::debug!("listing pods: {e}"),
+        Ok(seen) => seen.into_iter().map(|pod| (pod.uid.clone(), look(pod))).collect(),
+        Err(e) => {
+            tracing::debug!("listing pods: {e}");
+            HashMap::new()
+        }
     }
-    uids
+}
+
+/// All pods that somebody wants here or that are here, by uid, and how they look.
+pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -> HashMap<String, Look> {
+    let mut looks: HashMap<String, Look> = seen.clone();
+    let probes = agent.inner.probes.looks();
+    for pod in of_host(snapshot, &agent.config().host) {
+        let uid = pod.uid();
+        let port = snapshot.find::<Port>(Index::Owner, uid).next().map(|port| port.row.modified);
+        looks.insert(uid.to_owned(), look((pod.row.modified, port, seen.get(uid), probes.get(uid))));
+    }
+    looks
 }
 
 /// Brings one pod a step further and writes what it is.
-pub async fn step(agent: &Agent, uid: &str) -> Result<(), Fault> {
+pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
     let snapshot = agent.store().fresh().await?;
     let row = by_uid(&snapshot, uid)
         .filter(|pod| pod.body["spec"]["nodeName"].as_str() == Some(agent.config().host.as_str()));
     let Some(row) = row else {
         agent.inner.probes.forget(uid);
         agent.drivers().pod.remove(uid, Duration::ZERO).await.map_err(fault)?;
-        return pod_volumes::remove(agent, uid);
+        return pod_volumes::remove(agent, uid).map(|()| Left::Settled);
     };
     let pod: Pod = serde_json::from_value(row.body.clone())
         .map_err(|e| Fault::invalid(format!("pod {}/{} cannot be read: {e}", row.namespace, row.name)))?;
     if row.deleting() {
-        return remove(agent, &snapshot, row, &pod).await;
+        return remove(agent, &snapshot, row, &pod).await.map(|()| Left::Settled);
     }
     let mut said = Said::default();
     if row.pod_finished() {
@@ -58,7 +72,11 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<(), Fault> {
         }
     } else if overdue(row.value, agent.now()) {
         said.failed = Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"));
-        said.tell(crate::pod_news::news(agent, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"));
+        said.tell(crate::pod_news::news(
+            agent,
+            "DeadlineExceeded",
+            "Pod was active on the node longer than the specified deadline",
+        ));
     } else if let Err(why) = pod_start::run(agent, &snapshot, row, &pod, &mut said).await {
         let reason = match &why {
             Fault::Invalid(_) => "CreateContainerConfigError",
@@ -67,7 +85,10 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<(), Fault> {
         said.waiting.entry(String::new()).or_insert_with(|| Waiting::new(reason, why.to_string()));
         tracing::debug!("pod {}/{}: {why}", row.namespace, row.name);
     }
-    report(agent, uid, &pod, said).await
+    // A deadline passes without any news.
+    let timed = row.body["spec"]["activeDeadlineSeconds"].is_number() && !row.pod_finished();
+    let left = if said.waiting.is_empty() && !timed { Left::Settled } else { Left::Unsettled };
+    report(agent, uid, &pod, said).await.map(|()| left)
 }
 
 fn runs(seen: &SeenPod) -> bool {
@@ -110,8 +131,7 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
 
 /// The pod as the runtime has it.
 pub(crate) async fn seen(agent: &Agent, uid: &str) -> Result<Option<SeenPod>, Fault> {
-    let all = agent.drivers().pod.list().await.map_err(fault)?;
-    Ok(all.into_iter().find(|pod| pod.uid == uid))
+    agent.drivers().pod.look(uid).await.map_err(fault)
 }
 
 /// The newest attempt of a container.

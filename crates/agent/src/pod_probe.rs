@@ -14,6 +14,7 @@ use crate::Agent;
 use crate::pod::newest;
 use crate::pod_handler::{Handler, place};
 use crate::pod_news::{news, part, sidecar};
+use crate::work::{Look, look};
 
 /// What the probes of one container say.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +65,14 @@ impl Drop for Running {
 
 impl Probes {
     /// Probes what shall be probed of a pod, and nothing that is gone.
-    pub fn watch(&self, agent: &Agent, row: Entry<'_, KubeObject>, pod: &Pod, port: Option<&Port>, seen: Option<&SeenPod>) {
+    pub fn watch(
+        &self,
+        agent: &Agent,
+        row: Entry<'_, KubeObject>,
+        pod: &Pod,
+        port: Option<&Port>,
+        seen: Option<&SeenPod>,
+    ) {
         let spec = pod.spec.as_ref();
         let sidecars = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten()).filter(|c| sidecar(c));
         let all = spec.into_iter().flat_map(|s| &s.containers).chain(sidecars);
@@ -104,14 +112,34 @@ impl Probes {
     pub fn take_news(&self, uid: &str) -> Vec<News> {
         let running = self.running.lock().expect("no panic under this lock");
         let of_pod = running.iter().filter(|((u, _), _)| u == uid);
-        of_pod.flat_map(|(_, r)| std::mem::take(&mut r.verdict.lock().expect("no panic under this lock").news)).collect()
+        of_pod
+            .flat_map(|(_, r)| std::mem::take(&mut r.verdict.lock().expect("no panic under this lock").news))
+            .collect()
+    }
+
+    /// How the probes of each pod look, for [`crate::work`].
+    pub fn looks(&self) -> HashMap<String, Look> {
+        let running = self.running.lock().expect("no panic under this lock");
+        let mut looks = HashMap::new();
+        for ((uid, container), probe) in running.iter() {
+            let verdict = probe.verdict.lock().expect("no panic under this lock");
+            let one = look((container, &probe.container_id, verdict.started, verdict.ready, verdict.news.len()));
+            // In whatever order they come.
+            let all: &mut Look = looks.entry(uid.clone()).or_default();
+            *all = all.wrapping_add(one);
+        }
+        looks
     }
 
     /// What the probes of a pod say now.
     pub fn results(&self, uid: &str) -> Results {
         let running = self.running.lock().expect("no panic under this lock");
         let of_pod = running.iter().filter(|((u, _), _)| u == uid);
-        Results(of_pod.map(|((_, c), r)| (c.clone(), r.verdict.lock().expect("no panic under this lock").clone())).collect())
+        Results(
+            of_pod
+                .map(|((_, c), r)| (c.clone(), r.verdict.lock().expect("no panic under this lock").clone()))
+                .collect(),
+        )
     }
 }
 

@@ -1,34 +1,46 @@
 //! VMs of this host: from a Vm row and its server to instructions for the driver, and from what the driver sees to the
 //! row's status.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use driver::SeenVm;
 use model::wanted::{Boot, Disk, Nic, WantedVm};
 use model::{Change, Entry, Fault, Index, Port, Server, Snapshot, Source, Vm, VmPhase, VmStatus};
 
+use crate::work::{Left, Look, look};
 use crate::{Agent, fault};
 
-/// Ids of all VMs that somebody wants here or that are here.
-pub async fn all(agent: &Agent, snapshot: &Snapshot) -> BTreeSet<String> {
-    let mut ids: BTreeSet<String> = snapshot
-        .find::<Vm>(Index::Host, &agent.config().host)
-        .map(|vm| Vm::id(&vm.server_id, vm.incarnation))
-        .collect();
+/// How all VMs look that the driver has.
+pub async fn seen(agent: &Agent) -> HashMap<String, Look> {
     match agent.drivers().vm.list().await {
-        Ok(seen) => ids.extend(seen.into_iter().map(|vm| vm.id)),
-        Err(e) => tracing::debug!("listing VMs: {e}"),
+        Ok(seen) => seen.into_iter().map(|vm| (vm.id.clone(), look(vm))).collect(),
+        Err(e) => {
+            tracing::debug!("listing VMs: {e}");
+            HashMap::new()
+        }
     }
-    ids
+}
+
+/// All VMs that somebody wants here or that are here, by id, and how they look.
+pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -> HashMap<String, Look> {
+    let mut looks: HashMap<String, Look> = seen.clone();
+    for vm in snapshot.find::<Vm>(Index::Host, &agent.config().host) {
+        let id = Vm::id(&vm.server_id, vm.incarnation);
+        let server = snapshot.get::<Server>(&vm.server_id).map(|server| server.row.modified);
+        let ports: Vec<_> = snapshot.find::<Port>(Index::Owner, &vm.server_id).map(|port| port.row.modified).collect();
+        let found = seen.get(&id).copied();
+        looks.insert(id, look((vm.row.modified, server, ports, found)));
+    }
+    looks
 }
 
 /// Makes one VM what its row says, and the row's status what the VM is.
-pub async fn step(agent: &Agent, id: &str) -> Result<(), Fault> {
+pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
     let snapshot = agent.store().fresh().await?;
     let row = snapshot.get::<Vm>(id).filter(|vm| vm.host.as_deref() == Some(&agent.config().host));
     let Some(vm) = row else {
         // Nobody wants it, and nobody will take its disk over.
-        return agent.drivers().vm.remove(id, false).await.map_err(fault);
+        return agent.drivers().vm.remove(id, false).await.map_err(fault).map(|()| Left::Settled);
     };
     let server = snapshot.get::<Server>(&vm.server_id);
     let status = match server {
@@ -42,7 +54,9 @@ pub async fn step(agent: &Agent, id: &str) -> Result<(), Fault> {
             VmStatus { phase: VmPhase::Gone, message: String::new(), ..vm.status.clone() }
         }
     };
-    write(agent, id, status).await
+    let rests = matches!(status.phase, VmPhase::Running | VmPhase::Paused | VmPhase::Stopped | VmPhase::Gone);
+    let left = if rests && status.message.is_empty() { Left::Settled } else { Left::Unsettled };
+    write(agent, id, status).await.map(|()| left)
 }
 
 async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> VmStatus {

@@ -44,7 +44,7 @@ pub struct Health {
 }
 
 /// A VM as the driver finds it on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenVm {
     /// [`WantedVm::id`].
     pub id: String,
@@ -79,7 +79,7 @@ pub trait VmDriver: Send + Sync {
 }
 
 /// The state of a container, as the runtime sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ContainerState {
     Created,
     Running { started: Time },
@@ -88,7 +88,7 @@ pub enum ContainerState {
 }
 
 /// A container as the driver finds it on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenContainer {
     /// The runtime's id.
     pub id: String,
@@ -102,7 +102,7 @@ pub struct SeenContainer {
 }
 
 /// A pod as the driver finds it on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenPod {
     pub uid: String,
     pub name: String,
@@ -137,6 +137,8 @@ pub trait PodDriver: Send + Sync {
     async fn health(&self) -> Health;
     /// Every pod that the driver has on this host, wanted or not, from a fresh look.
     async fn list(&self) -> Result<Vec<SeenPod>>;
+    /// What the driver has of one pod, from a fresh look.
+    async fn look(&self, uid: &str) -> Result<Option<SeenPod>>;
     /// Sees to it that the pod's sandbox is up; a dead sandbox is replaced (its containers are gone then).
     async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()>;
     /// Fetches the image of a container if need be and by its pull policy; returns its reference by digest.

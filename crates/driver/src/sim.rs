@@ -170,6 +170,10 @@ impl PodDriver for Host {
         self.act("list pods", |inside| inside.pods.values().cloned().collect())
     }
 
+    async fn look(&self, uid: &str) -> Result<Option<SeenPod>> {
+        self.act("look at pod", |inside| inside.pods.get(uid).cloned())
+    }
+
     async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()> {
         self.act("ensure sandbox", |inside| {
             let now = inside.now();

@@ -6,7 +6,7 @@ use crate::resource::kind;
 use crate::{Claim, Host, Image, Index, Key, Kind, Realm, Resource, Server, Snapshot, Time};
 
 /// How far a VM is, as its host last saw it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VmPhase {
     /// Nobody has looked yet, or the host does not answer.

@@ -44,11 +44,15 @@ impl PodDriver for Cri {
     }
 
     async fn list(&self) -> Result<Vec<SeenPod>> {
-        let pods = self.seen().await?;
+        let pods = self.seen(None).await?;
         for container in pods.iter().flat_map(|pod| &pod.containers) {
             self.bound_log(container).await;
         }
         Ok(pods)
+    }
+
+    async fn look(&self, uid: &str) -> Result<Option<SeenPod>> {
+        Ok(self.seen(Some(uid)).await?.pop())
     }
 
     async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()> {
@@ -303,7 +307,7 @@ fn wanted<'a>(pod: &'a WantedPod, name: &str) -> Result<&'a WantedContainer> {
     pod.containers.iter().find(|c| c.name == name).ok_or_else(missing)
 }
 
-fn by_uid(uid: &str) -> std::collections::HashMap<String, String> {
+pub(crate) fn by_uid(uid: &str) -> std::collections::HashMap<String, String> {
     [(spec::POD_UID.to_owned(), uid.to_owned())].into()
 }
 

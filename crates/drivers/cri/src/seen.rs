@@ -1,13 +1,14 @@
 //! Reads from containerd what pods there are. Only what carries our labels is a pod of ours; there is nothing else in
 //! our own containerd, but a person may have tried something by hand.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use driver::{ContainerState, Result, SeenContainer, SeenPod};
 use k8s_cri::v1;
 use model::Time;
 
 use crate::client::look;
+use crate::pods::by_uid;
 use crate::{Cri, spec};
 
 /// What a container was when last asked for. Neither its start nor its end changes any more, so each is asked for once.
@@ -18,13 +19,19 @@ pub struct Known {
 }
 
 impl Cri {
-    pub(crate) async fn seen(&self) -> Result<Vec<SeenPod>> {
+    pub(crate) async fn seen(&self, uid: Option<&str>) -> Result<Vec<SeenPod>> {
         let client = self.up().await?;
+        let labels = uid.map(by_uid);
+        let of_containers = labels.clone().map(|l| v1::ContainerFilter { label_selector: l, ..Default::default() });
+        let of_sandboxes = labels.map(|l| v1::PodSandboxFilter { label_selector: l, ..Default::default() });
         // Containers first: one that is made in between belongs to a sandbox that the second list has.
-        let containers = client.containers(None).await?;
-        let sandboxes = client.sandboxes(None).await?;
+        let containers = client.containers(of_containers).await?;
+        let sandboxes = client.sandboxes(of_sandboxes).await?;
         let mut statuses = self.statuses.lock().await;
-        statuses.retain(|id, _| containers.iter().any(|c| c.id == *id));
+        if uid.is_none() {
+            let there: HashSet<&str> = containers.iter().map(|c| c.id.as_str()).collect();
+            statuses.retain(|id, _| there.contains(id.as_str()));
+        }
         let mut pods: BTreeMap<String, (SeenPod, u32)> = BTreeMap::new();
         for sandbox in sandboxes {
             note_sandbox(&mut pods, sandbox);
