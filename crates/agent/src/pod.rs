@@ -58,7 +58,11 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<(), Fault> {
         }
     } else if overdue(row.value, agent.now()) {
         said.failed = Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"));
-        said.tell(crate::pod_news::news(agent, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"));
+        said.tell(crate::pod_news::news(
+            agent,
+            "DeadlineExceeded",
+            "Pod was active on the node longer than the specified deadline",
+        ));
     } else if let Err(why) = pod_start::run(agent, &snapshot, row, &pod, &mut said).await {
         let reason = match &why {
             Fault::Invalid(_) => "CreateContainerConfigError",

@@ -64,7 +64,14 @@ impl Drop for Running {
 
 impl Probes {
     /// Probes what shall be probed of a pod, and nothing that is gone.
-    pub fn watch(&self, agent: &Agent, row: Entry<'_, KubeObject>, pod: &Pod, port: Option<&Port>, seen: Option<&SeenPod>) {
+    pub fn watch(
+        &self,
+        agent: &Agent,
+        row: Entry<'_, KubeObject>,
+        pod: &Pod,
+        port: Option<&Port>,
+        seen: Option<&SeenPod>,
+    ) {
         let spec = pod.spec.as_ref();
         let sidecars = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten()).filter(|c| sidecar(c));
         let all = spec.into_iter().flat_map(|s| &s.containers).chain(sidecars);
@@ -104,14 +111,20 @@ impl Probes {
     pub fn take_news(&self, uid: &str) -> Vec<News> {
         let running = self.running.lock().expect("no panic under this lock");
         let of_pod = running.iter().filter(|((u, _), _)| u == uid);
-        of_pod.flat_map(|(_, r)| std::mem::take(&mut r.verdict.lock().expect("no panic under this lock").news)).collect()
+        of_pod
+            .flat_map(|(_, r)| std::mem::take(&mut r.verdict.lock().expect("no panic under this lock").news))
+            .collect()
     }
 
     /// What the probes of a pod say now.
     pub fn results(&self, uid: &str) -> Results {
         let running = self.running.lock().expect("no panic under this lock");
         let of_pod = running.iter().filter(|((u, _), _)| u == uid);
-        Results(of_pod.map(|((_, c), r)| (c.clone(), r.verdict.lock().expect("no panic under this lock").clone())).collect())
+        Results(
+            of_pod
+                .map(|((_, c), r)| (c.clone(), r.verdict.lock().expect("no panic under this lock").clone()))
+                .collect(),
+        )
     }
 }
 
