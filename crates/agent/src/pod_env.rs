@@ -41,7 +41,8 @@ fn services(context: &Context<'_>) -> Vec<(String, String)> {
     let api = object(context.snapshot, cluster, "services", "default", "kubernetes").map(|body| ("kubernetes", body));
     let realm = model::Realm::Cluster(cluster.into());
     let prefix = KubeObject::prefix("", "services", namespace);
-    let own = context.snapshot.names::<KubeObject>(&realm, &prefix, None).map(|s| (s.value.name.as_str(), &s.value.body));
+    let own =
+        context.snapshot.names::<KubeObject>(&realm, &prefix, None).map(|s| (s.value.name.as_str(), &s.value.body));
     let own: Vec<(&str, &Value)> = if links { own.collect() } else { Vec::new() };
     let foreign = api.filter(|_| !(links && namespace == "default"));
     own.into_iter().chain(foreign).flat_map(|(name, body)| links_of(name, body)).collect()
@@ -135,7 +136,9 @@ pub fn resource(
     let (cpu, default) = match (side, name) {
         (_, "cpu") => (true, "0"),
         (_, "memory") => (false, "0"),
-        _ => return Err(Fault::invalid(format!("the resource {} is not one that can be asked for", selector.resource))),
+        _ => {
+            return Err(Fault::invalid(format!("the resource {} is not one that can be asked for", selector.resource)));
+        }
     };
     let host = context.snapshot.get::<model::Host>(&context.agent.config().host);
     let room = host.filter(|_| side == "limits").map(|host| match cpu {

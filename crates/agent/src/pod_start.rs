@@ -155,7 +155,11 @@ impl Start<'_> {
             return Err((Waiting::new(reason, words.as_str()), format!("Failed to pull image {image:?}: {words}")));
         }
         let took = begun.elapsed();
-        let pulled = format!("Image {image:?} is present on the host (looked for and pulled as needed in {took:.0?})");
+        // An image that is there is found at once.
+        let pulled = match took.as_secs() {
+            0 => format!("Container image {image:?} is present on the host"),
+            seconds => format!("Successfully pulled image {image:?} in {seconds}s"),
+        };
         self.said.tell(news(agent, "Pulled", pulled).about(part.to_owned()));
         pods.ensure_container(&self.wanted, name)
             .await

@@ -6,11 +6,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use model::{Port, Time};
 use serde_json::{Map, Value, json};
 
-use crate::{Agent, termination};
 use crate::host::seconds;
 use crate::pod::newest;
 use crate::pod_news::{Said, Waiting, sidecar};
 use crate::pod_probe::Results;
+use crate::{Agent, termination};
 
 /// All that a status is made from.
 pub struct Look<'a> {
@@ -33,8 +33,7 @@ impl Look<'_> {
         let phase = self.phase(before, &init, &containers);
         let ended = matches!(phase, "Succeeded" | "Failed");
         let beside = |c: &Value| spec.init_containers.iter().flatten().any(|i| sidecar(i) && c["name"] == *i.name);
-        let serving: Vec<Value> =
-            init.iter().filter(|c| beside(c)).chain(&containers).cloned().collect();
+        let serving: Vec<Value> = init.iter().filter(|c| beside(c)).chain(&containers).cloned().collect();
         let all_ready = serving.iter().all(|c| c["ready"] == true) && !ended;
         let initialized = init.iter().all(|c| match beside(c) {
             true => c["started"] == true || ended,

@@ -54,8 +54,8 @@ pub async fn all(
     for handler in sidecars.iter().rev().filter_map(handler) {
         container(&handler, grace.saturating_sub(begun.elapsed())).await?;
     }
-    let told = running.iter().map(|c| {
-        news(agent, "Killing", format!("Stopping container {}", c.name)).about(part(pod, &c.name))
-    });
+    let told = running
+        .iter()
+        .map(|c| news(agent, "Killing", format!("Stopping container {}", c.name)).about(part(pod, &c.name)));
     Ok(told.collect())
 }

@@ -209,7 +209,10 @@ impl Context<'_> {
         env: &[(String, String)],
     ) -> Result<(PathBuf, String, bool), Fault> {
         let volume = self.volumes.get(&mount.name).ok_or_else(|| {
-            Fault::invalid(format!("container {} mounts the volume {}, which the pod has not", container.name, mount.name))
+            Fault::invalid(format!(
+                "container {} mounts the volume {}, which the pod has not",
+                container.name, mount.name
+            ))
         })?;
         let sub = match &mount.sub_path_expr {
             Some(expression) => pod_env::expand(expression, env),

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::{
-    Change, Cluster, FixedIp, Flavor, Gateway, Index, Network, Port, Project, Router, Setting, Snapshot, Subnet, Time,
+    Change, Cluster, Fault, FixedIp, Flavor, Gateway, Index, Network, Port, Project, Router, Setting, Snapshot, Subnet,
+    Time,
 };
 use serde_json::json;
 use store::Store;
@@ -37,7 +38,7 @@ pub async fn run(store: &Store, ranges: &Ranges, now: Time) -> Result<String, Pr
             first.flavors();
             let public = first.public(&admin, ranges);
             let network = first.demo(&demo, &public);
-            let cluster = first.cluster(&demo, &network);
+            let cluster = first.cluster(&demo, &network)?;
             first.change.create(Setting { name: DONE.into(), value: json!({"cluster": cluster}) });
             Ok((first.change, cluster))
         })
@@ -196,16 +197,18 @@ impl First<'_> {
         }
     }
 
-    fn cluster(&mut self, demo: &str, network: &Made) -> String {
+    fn cluster(&mut self, demo: &str, network: &Made) -> Result<String, Fault> {
+        let (service_base, service_prefix, domain) = Cluster::apart(self.snapshot, demo, "demo")
+            .ok_or_else(|| Fault::Exhausted("there is no range of service addresses left".into()))?;
         let cluster = Cluster {
             id: uuid::Uuid::new_v4().simple().to_string(),
             project_id: demo.into(),
             name: "demo".into(),
             network_id: network.network.id.clone(),
             network_project_id: demo.into(),
-            service_base: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)),
-            service_prefix: 16,
-            domain: "cluster.local".into(),
+            service_base,
+            service_prefix,
+            domain,
             created_at: self.now,
         };
         let id = cluster.id.clone();
@@ -213,6 +216,6 @@ impl First<'_> {
             self.change.create(object);
         }
         self.change.create(cluster);
-        id
+        Ok(id)
     }
 }

@@ -42,7 +42,8 @@ impl Door {
     fn names(&self, cluster_id: &str) -> Option<Vec<String>> {
         let snapshot = self.store.snapshot();
         let cluster = snapshot.get::<Cluster>(cluster_id)?;
-        let service = snapshot.at::<KubeObject>(&KubeObject::key_of(cluster_id, "", "services", "default", "kubernetes"))?;
+        let service =
+            snapshot.at::<KubeObject>(&KubeObject::key_of(cluster_id, "", "services", "default", "kubernetes"))?;
         let mut names: Vec<String> =
             ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
         names.push(format!("kubernetes.default.svc.{}", cluster.domain.trim_end_matches('.')));

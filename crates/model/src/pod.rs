@@ -99,8 +99,7 @@ fn tolerations(spec: &mut Value) {
                 && (t["effect"] == "NoExecute" || t["effect"].as_str().is_none_or(str::is_empty))
         });
         if !tolerated {
-            let toleration =
-                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+            let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
             push(spec, "tolerations", toleration);
         }
     }
@@ -150,7 +149,10 @@ mod tests {
         assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], TOKEN_PATH);
         assert_eq!(pod["spec"]["imagePullSecrets"][0]["name"], "s");
         assert_eq!(pod["status"]["qosClass"], "BestEffort");
-        assert!(pod["spec"].as_object().is_some_and(|spec| !spec.contains_key("initContainers")), "nothing is invented");
+        assert!(
+            pod["spec"].as_object().is_some_and(|spec| !spec.contains_key("initContainers")),
+            "nothing is invented"
+        );
         let mut beyond = json!({"metadata": {"namespace": "n"}, "spec": {"hostNetwork": true}});
         assert!(admit(&mut beyond, Some(&json!({})), "x").is_err_and(|why| why.contains("hostNetwork=true")));
     }

@@ -159,7 +159,10 @@ fn seccomp(spec: &Value) -> Option<String> {
     let names: Vec<&str> = containers(spec).filter(|c| unconfined(c)).map(name).collect();
     who.extend((!names.is_empty()).then(|| named("container", &names)));
     (!who.is_empty()).then(|| {
-        format!("seccompProfile ({} must not set securityContext.seccompProfile.type to \"Unconfined\")", who.join(" and "))
+        format!(
+            "seccompProfile ({} must not set securityContext.seccompProfile.type to \"Unconfined\")",
+            who.join(" and ")
+        )
     })
 }
 
@@ -207,14 +210,16 @@ mod tests {
         assert!(of(with(json!({"seccompProfile": {"type": "Unconfined"}}))).is_some());
         let host = json!({"containers": [], "hostNetwork": true, "hostPID": true});
         assert_eq!(of(host).as_deref(), Some("host namespaces (hostNetwork=true, hostPID=true)"));
-        let volumes = json!({"volumes": [{"name": "a", "hostPath": {"path": "/"}}, {"name": "b", "hostPath": {"path": "/"}}]});
+        let volumes =
+            json!({"volumes": [{"name": "a", "hostPath": {"path": "/"}}, {"name": "b", "hostPath": {"path": "/"}}]});
         assert_eq!(of(volumes).as_deref(), Some("hostPath volumes (volumes \"a\", \"b\")"));
         let ports = json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
         assert_eq!(of(ports).as_deref(), Some("hostPort (container \"c\" uses hostPort 80)"));
         let sysctl = json!([{"name": "kernel.core_pattern", "value": "|/bin/sh"}]);
         let words = of(json!({"securityContext": {"sysctls": sysctl}}));
         assert_eq!(words.as_deref(), Some("forbidden sysctls (kernel.core_pattern)"));
-        let probe = json!({"initContainers": [{"name": "c", "livenessProbe": {"tcpSocket": {"host": "10.0.0.1", "port": 1}}}]});
+        let probe =
+            json!({"initContainers": [{"name": "c", "livenessProbe": {"tcpSocket": {"host": "10.0.0.1", "port": 1}}}]});
         assert!(of(probe).is_some());
         let unconfined = json!({"metadata": {"annotations": {format!("{APPARMOR}c"): "unconfined"}}});
         assert!(violations(&unconfined).is_some());

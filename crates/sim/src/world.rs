@@ -426,8 +426,10 @@ fn cluster(change: &mut Change) {
         created_at: now(),
     });
     change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
-    let template =
-        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    // Without a token: nobody signs any here.
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
+        "automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}],
+    }});
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template},

@@ -4,11 +4,11 @@
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::{SinkExt, StreamExt};
-use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::HeaderValue;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::Message as Far;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::exec::{CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT};
@@ -70,7 +70,11 @@ pub async fn serve(socket: WebSocket, attached: Attached) {
             message = from_streams.next() => {
                 let bytes = match message {
                     Some(Ok(Far::Binary(bytes))) => bytes,
-                    Some(Ok(Far::Close(_)) | Err(_)) | None => break,
+                    Some(Ok(Far::Close(_))) | None => break,
+                    Some(Err(e)) => {
+                        tracing::debug!("a container's streams ended: {e}");
+                        break;
+                    }
                     Some(Ok(_)) => continue,
                 };
                 // The first message of a channel is empty, and says that it is there.

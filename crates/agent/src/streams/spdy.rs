@@ -29,10 +29,22 @@ pub type Headers = Vec<(String, String)>;
 /// What the other side says.
 #[derive(Debug, PartialEq)]
 pub enum Frame {
-    Open { stream: u32, headers: Headers, fin: bool },
-    Data { stream: u32, bytes: Bytes, fin: bool },
-    Reset { stream: u32 },
-    Ping { id: u32 },
+    Open {
+        stream: u32,
+        headers: Headers,
+        fin: bool,
+    },
+    Data {
+        stream: u32,
+        bytes: Bytes,
+        fin: bool,
+    },
+    Reset {
+        stream: u32,
+    },
+    Ping {
+        id: u32,
+    },
     GoAway,
     /// One that means nothing here.
     Other,
@@ -229,14 +241,71 @@ fn headers(mut bytes: &[u8]) -> Option<Headers> {
 const DICTIONARY_ID: u32 = 0xe3c6_a7c2;
 
 const WORDS: &[&str] = &[
-    "options", "head", "post", "put", "delete", "trace", "accept", "accept-charset", "accept-encoding",
-    "accept-language", "accept-ranges", "age", "allow", "authorization", "cache-control", "connection", "content-base",
-    "content-encoding", "content-language", "content-length", "content-location", "content-md5", "content-range",
-    "content-type", "date", "etag", "expect", "expires", "from", "host", "if-match", "if-modified-since",
-    "if-none-match", "if-range", "if-unmodified-since", "last-modified", "location", "max-forwards", "pragma",
-    "proxy-authenticate", "proxy-authorization", "range", "referer", "retry-after", "server", "te", "trailer",
-    "transfer-encoding", "upgrade", "user-agent", "vary", "via", "warning", "www-authenticate", "method", "get",
-    "status", "200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin",
+    "options",
+    "head",
+    "post",
+    "put",
+    "delete",
+    "trace",
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-base",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-md5",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expect",
+    "expires",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "retry-after",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "method",
+    "get",
+    "status",
+    "200 OK",
+    "version",
+    "HTTP/1.1",
+    "url",
+    "public",
+    "set-cookie",
+    "keep-alive",
+    "origin",
 ];
 
 const REST: &str = "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 \
@@ -296,7 +365,9 @@ mod tests {
             // It comes in two pieces.
             assert!(reader.feed(&frame[..7]).expect("fine").is_empty());
             let frames = reader.feed(&frame[7..]).expect("fine");
-            let Some(Frame::Open { stream: opened, headers, fin: false }) = frames.front() else { panic!("{frames:?}") };
+            let Some(Frame::Open { stream: opened, headers, fin: false }) = frames.front() else {
+                panic!("{frames:?}")
+            };
             assert_eq!(*opened, stream);
             assert!(headers.contains(&("streamtype".into(), kind.into())), "{headers:?}");
             assert!(headers.contains(&("port".into(), "8080".into())), "{headers:?}");

@@ -440,13 +440,23 @@ async fn what_pods_may_not_have_is_refused_in_words() {
     for (spec, field) in [
         (json!({"runtimeClassName": "x"}), "spec.runtimeClassName"),
         (json!({"hostUsers": false}), "spec.hostUsers"),
-        (json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}), "spec.volumes[0].persistentVolumeClaim"),
+        (
+            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
+            "spec.volumes[0].persistentVolumeClaim",
+        ),
         (json!({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}), "spec.volumes[0].emptyDir.medium"),
-        (json!({"containers": [{"name": "c", "image": "a", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}]}),
-            "spec.containers[0].resources.limits[ephemeral-storage]"),
-        (json!({"containers": [{"name": "c", "image": "a", "restartPolicy": "Always"}]}), "spec.containers[0].restartPolicy"),
-        (json!({"containers": [{"name": "c", "image": "a", "livenessProbe": {"httpGet": {"port": 1, "scheme": "HTTPS"}}}]}),
-            "spec.containers[0].livenessProbe.httpGet.scheme"),
+        (
+            json!({"containers": [{"name": "c", "image": "a", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}]}),
+            "spec.containers[0].resources.limits[ephemeral-storage]",
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "a", "restartPolicy": "Always"}]}),
+            "spec.containers[0].restartPolicy",
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "a", "livenessProbe": {"httpGet": {"port": 1, "scheme": "HTTPS"}}}]}),
+            "spec.containers[0].livenessProbe.httpGet.scheme",
+        ),
     ] {
         let (code, body) = w.post(pods, with(spec)).await;
         assert_eq!(code, 422, "{field}: {body}");
@@ -460,10 +470,14 @@ async fn what_pods_may_not_have_is_refused_in_words() {
         "metadata": {"labels": {"a": "b"}},
         "spec": {"containers": [{"name": "c", "image": "a", "securityContext": {"privileged": true}}]}
     }}});
-    let request = w.request(Method::POST, "/apis/apps/v1/namespaces/default/deployments", "application/json", &deployment);
+    let request =
+        w.request(Method::POST, "/apis/apps/v1/namespaces/default/deployments", "application/json", &deployment);
     let (status, headers, _) = w.raw(request).await;
     let warning = headers.get("warning").and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
-    assert!(status == 201 && warning.contains("would violate PodSecurity") && warning.contains("privileged"), "{warning}");
+    assert!(
+        status == 201 && warning.contains("would violate PodSecurity") && warning.contains("privileged"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]
@@ -471,7 +485,11 @@ async fn streams_need_the_right_to_create() {
     let w = World::new().await;
     w.post("/api/v1/namespaces/default/pods", pod("p")).await;
     let rules = json!([{"apiGroups": [""], "resources": ["pods", "pods/exec"], "verbs": ["get"]}]);
-    w.post("/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles", json!({"metadata": {"name": "r"}, "rules": rules})).await;
+    w.post(
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+        json!({"metadata": {"name": "r"}, "rules": rules}),
+    )
+    .await;
     let binding = json!({"metadata": {"name": "b"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}]});
     w.post("/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", binding).await;
@@ -481,5 +499,8 @@ async fn streams_need_the_right_to_create() {
     }
     let (status, _, body) = w.raw(request).await;
     let body: Value = serde_json::from_slice(&body).unwrap();
-    assert!(status == 403 && body["message"].as_str().unwrap().contains("cannot create resource \"pods/exec\""), "{body}");
+    assert!(
+        status == 403 && body["message"].as_str().unwrap().contains("cannot create resource \"pods/exec\""),
+        "{body}"
+    );
 }

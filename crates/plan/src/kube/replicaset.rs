@@ -46,7 +46,13 @@ fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change
         match new_pods(snapshot, set.value, count, now) {
             Ok(pods) => {
                 let names: Vec<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
-                kube_event::tell(&mut change, snapshot, set.value, &told("SuccessfulCreate", "Created pod", &names), now);
+                kube_event::tell(
+                    &mut change,
+                    snapshot,
+                    set.value,
+                    &told("SuccessfulCreate", "Created pod", &names),
+                    now,
+                );
                 for pod in pods {
                     change.create(pod);
                 }
@@ -98,10 +104,11 @@ pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Tim
 fn failed(change: &mut Change, snapshot: &Snapshot, set: Entry<'_, KubeObject>, why: &str, now: Time) {
     // The generated name of the pod that was refused is another each time, and is not news.
     let stem = format!("{}-", set.name);
-    let why: String = match why.split_once(&format!("\"{stem}")).and_then(|(a, rest)| Some((a, rest.split_once('"')?.1))) {
-        Some((before, after)) => format!("{before}\"{stem}\"{after}"),
-        None => why.to_owned(),
-    };
+    let why: String =
+        match why.split_once(&format!("\"{stem}")).and_then(|(a, rest)| Some((a, rest.split_once('"')?.1))) {
+            Some((before, after)) => format!("{before}\"{stem}\"{after}"),
+            None => why.to_owned(),
+        };
     let news = News::new(CONTROLLER, "FailedCreate", format!("Error creating: {why}")).warning();
     kube_event::tell(change, snapshot, set.value, &[news], now);
     let before = set.body["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == FAILURE);
@@ -173,13 +180,8 @@ fn victims(mut pods: Vec<Entry<'_, KubeObject>>, count: usize) -> Vec<Entry<'_, 
 /// Pods of the template, as the API would let them in; or why it would not.
 fn new_pods(snapshot: &Snapshot, set: &KubeObject, count: usize, now: Time) -> Result<Vec<KubeObject>, String> {
     let template = &set.body["spec"]["template"];
-    let account = KubeObject::key_of(
-        &set.cluster_id,
-        "",
-        "serviceaccounts",
-        &set.namespace,
-        model::pod::account_name(template),
-    );
+    let account =
+        KubeObject::key_of(&set.cluster_id, "", "serviceaccounts", &set.namespace, model::pod::account_name(template));
     let account = snapshot.at::<KubeObject>(&account).map(|row| &row.value.body);
     let mut pods = Vec::with_capacity(count);
     let mut attempt = 0u64;

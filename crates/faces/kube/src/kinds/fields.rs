@@ -26,7 +26,8 @@ const fn done(of: &'static str, done: &'static str) -> Fields {
     Fields { of, done, policed: "", idle: &[], refused: &[] }
 }
 
-const NO_VOLUME: &str = "this kind of volume is not offered: emptyDir, configMap, secret, downwardAPI and projected are";
+const NO_VOLUME: &str =
+    "this kind of volume is not offered: emptyDir, configMap, secret, downwardAPI and projected are";
 const NO_SELINUX: &str = "hosts have no SELinux";
 const NO_WINDOWS: &str = "hosts run Linux";
 const NO_DRA: &str = "there are no devices to claim";
@@ -156,7 +157,13 @@ pub const TABLE: &[Fields] = &[
         idle: &[],
         refused: &[("localhostProfile", &[], NO_LOCAL)],
     },
-    Fields { of: "SeccompProfile", done: "", policed: "type", idle: &[], refused: &[("localhostProfile", &[], NO_LOCAL)] },
+    Fields {
+        of: "SeccompProfile",
+        done: "",
+        policed: "type",
+        idle: &[],
+        refused: &[("localhostProfile", &[], NO_LOCAL)],
+    },
     Fields {
         of: "PodSecurityContext",
         done: "fsGroup runAsGroup runAsNonRoot runAsUser supplementalGroups",
@@ -194,7 +201,10 @@ pub const TABLE: &[Fields] = &[
             ("podAntiAffinity", &[], "affinity between pods is not offered"),
         ],
     },
-    done("NodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution"),
+    done(
+        "NodeAffinity",
+        "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution",
+    ),
     done("NodeSelector", "nodeSelectorTerms"),
     done("NodeSelectorTerm", "matchExpressions matchFields"),
     done("NodeSelectorRequirement", "key operator values"),

@@ -224,7 +224,10 @@ pub fn selector(selector: &Value) -> String {
 /// That no pod of this template will be let in, if so: said when the template is written, as its author looks then.
 pub fn template_warnings(template: &Value) -> Vec<String> {
     let violations = model::pod_security::violations(template);
-    violations.map(|v| format!("would {}", model::pod_security::refusal(&v).replacen("violates", "violate", 1))).into_iter().collect()
+    violations
+        .map(|v| format!("would {}", model::pod_security::refusal(&v).replacen("violates", "violate", 1)))
+        .into_iter()
+        .collect()
 }
 
 /// Names and images of a template's containers, each as one text.

@@ -20,13 +20,8 @@ impl Strategy for Pod {
 
     fn create(&self, pod: &mut Value, context: &Context<'_>) -> Result<()> {
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("");
-        let key = KubeObject::key_of(
-            &context.cluster.id,
-            "",
-            "serviceaccounts",
-            namespace,
-            model::pod::account_name(pod),
-        );
+        let key =
+            KubeObject::key_of(&context.cluster.id, "", "serviceaccounts", namespace, model::pod::account_name(pod));
         let account = context.snapshot.at::<KubeObject>(&key).map(|row| &row.value.body);
         model::pod::admit(pod, account, &crate::meta::suffix()).map_err(|why| {
             let name = pod["metadata"]["name"].as_str().unwrap_or("");

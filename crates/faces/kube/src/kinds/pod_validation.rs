@@ -142,7 +142,10 @@ fn container(container: &Value, at: &str, init: bool, volumes: &HashSet<&str>, e
     if init {
         errors.one_of(format!("{at}.restartPolicy"), &container["restartPolicy"], &["Always"]);
         if container["lifecycle"].is_object() && !sidecar {
-            errors.forbidden(format!("{at}.lifecycle"), "may not be set for init containers without restartPolicy=Always");
+            errors.forbidden(
+                format!("{at}.lifecycle"),
+                "may not be set for init containers without restartPolicy=Always",
+            );
         }
     } else if !container["restartPolicy"].is_null() {
         errors.forbidden(format!("{at}.restartPolicy"), "may not be set for non-init containers");
@@ -219,7 +222,11 @@ fn mounts(container: &Value, at: &str, volumes: &HashSet<&str>, errors: &mut Err
         }
         let both = ["subPath", "subPathExpr"].iter().all(|f| mount[*f].as_str().is_some_and(|p| !p.is_empty()));
         if both {
-            errors.invalid(format!("{at}.subPathExpr"), &mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive");
+            errors.invalid(
+                format!("{at}.subPathExpr"),
+                &mount["subPathExpr"],
+                "subPathExpr and subPath are mutually exclusive",
+            );
         }
         if mount["subPath"].as_str().is_some_and(|p| p.starts_with('/') || p.split('/').any(|part| part == "..")) {
             errors.invalid(

@@ -113,7 +113,8 @@ impl Strategy for Service {
 
     fn warnings(&self, service: &Value) -> Vec<String> {
         let balanced = service["spec"]["type"] == "LoadBalancer";
-        let words = "no load balancer is offered yet: the service answers at its cluster IP, its external IP stays pending";
+        let words =
+            "no load balancer is offered yet: the service answers at its cluster IP, its external IP stays pending";
         balanced.then(|| words.to_owned()).into_iter().collect()
     }
 
