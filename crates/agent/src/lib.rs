@@ -4,11 +4,12 @@
 //! killed agent's successor adopts whatever runs. An agent that did only as it was told was refused: it left things
 //! running in 38 of 300 simulated runs.
 //!
-//! * [`Agent`]: the loop; [`net`], [`vm`], [`pod`], [`host`]: one noun each
+//! * [`Agent`]: the loop; [`net`], [`vm`], [`image`], [`pod`], [`host`]: one noun each
 //! * [`metadata`]: what guests may ask; [`streams`]: logs, consoles and commands for the faces
 
 pub mod cni;
 pub mod host;
+pub mod image;
 pub mod metadata;
 pub mod net;
 pub mod pod;
@@ -162,6 +163,9 @@ impl Agent {
         for id in vm::all(self, snapshot).await {
             self.task(format!("vm {id}"), move |agent| async move { vm::step(&agent, &id).await });
         }
+        for id in image::all(self, snapshot) {
+            self.task(format!("image of vm {id}"), move |agent| async move { image::step(&agent, &id).await });
+        }
         for uid in pod::all(self, snapshot).await {
             self.task(format!("pod {uid}"), move |agent| async move { pod::step(&agent, &uid).await });
         }
@@ -173,6 +177,9 @@ impl Agent {
         self.note("network", net::step(self).await);
         for id in vm::all(self, snapshot).await {
             self.note(&format!("vm {id}"), vm::step(self, &id).await);
+        }
+        for id in image::all(self, snapshot) {
+            self.note(&format!("image of vm {id}"), image::step(self, &id).await);
         }
         for uid in pod::all(self, snapshot).await {
             self.note(&format!("pod {uid}"), pod::step(self, &uid).await);
@@ -252,7 +259,14 @@ fn concerns(event: &Event) -> bool {
             let parts = ["/pods/", "/services/", "discovery.k8s.io/endpointslices/"];
             parts.iter().any(|part| event.key.name.starts_with(part))
         }
-        Kind::Server | Kind::Vm | Kind::Port | Kind::Network | Kind::Subnet | Kind::Router | Kind::FloatingIp => true,
+        Kind::Server
+        | Kind::Vm
+        | Kind::Image
+        | Kind::Port
+        | Kind::Network
+        | Kind::Subnet
+        | Kind::Router
+        | Kind::FloatingIp => true,
         Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::Cluster => true,
         _ => false,
     }
