@@ -1,7 +1,7 @@
 //! What the agent says of its host: the Host row, and a Node in each Kubernetes cluster.
 
 use jiff::SignedDuration;
-use model::{Change, Cluster, Fault, Host, HostStatus, KubeObject, Snapshot, Time};
+use model::{Change, Cluster, Fault, Host, HostStatus, KubeObject, Snapshot, Time, seconds};
 use serde_json::{Value, json};
 
 use crate::Agent;
@@ -17,7 +17,7 @@ pub async fn report(agent: &Agent) -> Result<(), Fault> {
     let status = HostStatus {
         heartbeat: Some(now),
         parts: [&vm, &pod, &net].iter().map(|h| (h.part.clone(), h.problem.clone())).collect(),
-        accel: if vm.version.contains("kvm") { "kvm" } else { "tcg" }.into(),
+        accel: if vm.version.ends_with(", KVM") { "kvm" } else { "tcg" }.into(),
         kernel: release(),
         os: os_name(),
         hypervisor_version: vm.version,
@@ -103,12 +103,6 @@ fn node_status(host: &Host, before: &Value, now: Time) -> Value {
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
     })
 }
-
-/// As Kubernetes writes moments: whole seconds.
-pub(crate) fn seconds(time: Time) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 fn arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

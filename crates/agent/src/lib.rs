@@ -4,12 +4,13 @@
 //! killed agent's successor adopts whatever runs. An agent that did only as it was told was refused: it left things
 //! running in 38 of 300 simulated runs.
 //!
-//! * [`Agent`]: the loop; [`net`], [`vm`], [`pod`], [`host`]: one noun each
+//! * [`Agent`]: the loop; [`net`], [`vm`], [`image`], [`pod`], [`host`]: one noun each
 //! * `work`: what needs a step
 //! * [`metadata`]: what guests may ask; [`streams`]: logs, consoles and commands for the faces
 
 pub mod cni;
 pub mod host;
+pub mod image;
 pub mod metadata;
 pub mod net;
 pub mod pod;
@@ -201,6 +202,11 @@ impl Agent {
             self.task(&key, Some(look), reason, move |agent| async move { vm::step(&agent, &id).await });
             keys.insert(key);
         }
+        for id in image::all(self, snapshot) {
+            let key = format!("image of vm {id}");
+            let step = |agent: Agent| async move { image::step(&agent, &id).await.map(|()| Left::Unsettled) };
+            self.task(&key, None, reason, step);
+        }
         for (uid, look) in pod::looks(self, snapshot, &seen.pods) {
             let key = format!("pod {uid}");
             self.task(&key, Some(look), reason, move |agent| async move { pod::step(&agent, &uid).await });
@@ -216,6 +222,9 @@ impl Agent {
         let ids: BTreeSet<String> = vm::looks(self, snapshot, &vm::seen(self).await).into_keys().collect();
         for id in ids {
             self.note(&format!("vm {id}"), vm::step(self, &id).await.map(drop));
+        }
+        for id in image::all(self, snapshot) {
+            self.note(&format!("image of vm {id}"), image::step(self, &id).await);
         }
         let uids: BTreeSet<String> = pod::looks(self, snapshot, &pod::all_seen(self).await).into_keys().collect();
         for uid in uids {
@@ -297,7 +306,14 @@ fn concerns(event: &Event) -> bool {
             let parts = [PODS, "/services/", "discovery.k8s.io/endpointslices/"];
             parts.iter().any(|part| event.key.name.starts_with(part))
         }
-        Kind::Server | Kind::Vm | Kind::Port | Kind::Network | Kind::Subnet | Kind::Router | Kind::FloatingIp => true,
+        Kind::Server
+        | Kind::Vm
+        | Kind::Image
+        | Kind::Port
+        | Kind::Network
+        | Kind::Subnet
+        | Kind::Router
+        | Kind::FloatingIp => true,
         Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::Cluster => true,
         _ => false,
     }

@@ -1,6 +1,11 @@
 //! What a guest may ask of 169.254.169.254: its own name, keys and user data, in EC2's and in OpenStack's form. The
-//! network driver says from which port the question came; nobody can ask for another.
+//! network driver says from which port the question came; nobody can ask for another. The same, as files, is on the
+//! config drive of servers that asked for one.
+//!
+//! The administrator's password reaches the guest in both ways. Nova has it on the config drive alone, since its metadata
+//! service cannot know it; it is no better kept there than user data, which is in both.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
@@ -91,9 +96,48 @@ fn ec2(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
     }
 }
 
+/// Versions of OpenStack's metadata that this form satisfies.
+const VERSIONS: [&str; 6] = ["2012-08-10", "2013-04-04", "2015-10-15", "2017-02-22", "2018-08-27", "latest"];
+
+/// The files of a config drive by path.
+pub fn files(snapshot: &Snapshot, server: &Server) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let user_data = user_data(server);
+    let (meta, network) = (meta_data(server).to_string(), network_data(snapshot, server).to_string());
+    for version in VERSIONS {
+        let mut put = |name: &str, bytes: &[u8]| files.insert(format!("openstack/{version}/{name}"), bytes.to_vec());
+        put("meta_data.json", meta.as_bytes());
+        put("network_data.json", network.as_bytes());
+        put("vendor_data.json", b"{}");
+        user_data.as_ref().map(|bytes| put("user_data", bytes));
+    }
+    let ec2 = ec2_data(snapshot, server).to_string();
+    for version in ["2009-04-04", "latest"] {
+        let mut put = |name: &str, bytes: &[u8]| files.insert(format!("ec2/{version}/{name}"), bytes.to_vec());
+        put("meta-data.json", ec2.as_bytes());
+        user_data.as_ref().map(|bytes| put("user-data", bytes));
+    }
+    files
+}
+
+/// EC2's metadata in one object: every path that the service answers.
+fn ec2_data(snapshot: &Snapshot, server: &Server) -> Value {
+    const PLAIN: [&str; 7] =
+        ["ami-id", "hostname", "instance-id", "instance-type", "local-hostname", "local-ipv4", "reservation-id"];
+    let value = |name: &str| match ec2(snapshot, server, &format!("meta-data/{name}")) {
+        (200, _, bytes) => json!(String::from_utf8_lossy(&bytes).trim_end()),
+        _ => Value::Null,
+    };
+    let mut data: Value = PLAIN.iter().map(|name| ((*name).to_owned(), value(name))).collect();
+    data["placement"] = json!({"availability-zone": value("placement/availability-zone")});
+    if server.public_key.is_some() {
+        data["public-keys"] =
+            json!({"0": {"_name": server.key_name, "openssh-key": value("public-keys/0/openssh-key")}});
+    }
+    data
+}
+
 fn openstack(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
-    /// Versions of OpenStack's metadata that this form satisfies.
-    const VERSIONS: [&str; 6] = ["2012-08-10", "2013-04-04", "2015-10-15", "2017-02-22", "2018-08-27", "latest"];
     let (version, rest) = path.split_once('/').unwrap_or((path, ""));
     if version.is_empty() {
         return text(VERSIONS.join("\n"));
@@ -122,6 +166,9 @@ fn meta_data(server: &Server) -> Value {
         "availability_zone": server.availability_zone.clone().unwrap_or_else(|| "nova".into()),
         "random_seed": seed(server), "devices": [],
     });
+    if let Some(password) = &server.admin_pass {
+        meta["admin_pass"] = json!(password);
+    }
     if let (Some(name), Some(key)) = (&server.key_name, &server.public_key) {
         meta["public_keys"] = json!({name: key});
         meta["keys"] = json!([{"name": name, "type": "ssh", "data": key}]);
@@ -155,4 +202,39 @@ fn seed(server: &Server) -> String {
         bytes.extend_from_slice(model::derived_id(&[process, &server.id, &part.to_string()]).as_bytes());
     }
     base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> Server {
+        serde_json::from_value(json!({
+            "id": "0f8ad2a8-0000-4000-8000-000000000001", "project_id": "p", "user_id": "u", "name": "vm1",
+            "hostname": "vm1", "image_id": "i", "key_name": "k", "public_key": "ssh-ed25519 AAAA", "nics": [],
+            "user_data": "IyEvYmluL3NoCg==", "reservation_id": "r-1", "admin_pass": "secret", "power": true,
+            "incarnation": 1, "created_at": "2030-01-01T00:00:00Z", "updated_at": "2030-01-01T00:00:00Z",
+            "flavor": {"id": "f", "name": "m1.tiny", "vcpus": 1, "ram": 96, "disk": 1, "ephemeral": 0, "swap": 0,
+                "is_public": true, "access": [], "extra_specs": {}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_config_drive_says_what_the_service_says() {
+        let (snapshot, server) = (Snapshot::default(), server());
+        let files = files(&snapshot, &server);
+        let json = |path: &str| serde_json::from_slice::<Value>(&files[path]).unwrap();
+        for path in ["meta_data.json", "network_data.json", "vendor_data.json", "user_data"] {
+            let path = format!("openstack/latest/{path}");
+            let (status, _, said) = answer(&snapshot, &server, &path);
+            assert_eq!((status, &said), (200, &files[&path]), "{path}");
+        }
+        assert_eq!(json("openstack/latest/meta_data.json")["admin_pass"], "secret");
+        assert_eq!(files["openstack/2018-08-27/user_data"], b"#!/bin/sh\n");
+        let ec2 = json("ec2/latest/meta-data.json");
+        assert_eq!((&ec2["hostname"], &ec2["instance-id"]), (&json!("vm1"), &json!("i-0f8ad2a8")));
+        assert_eq!(ec2["public-keys"]["0"]["openssh-key"], "ssh-ed25519 AAAA");
+        assert_eq!(files["ec2/latest/user-data"], files["openstack/latest/user_data"]);
+    }
 }

@@ -3,10 +3,9 @@
 
 use driver::{ContainerState, SeenContainer, SeenPod};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use model::{Port, Time};
+use model::{Port, Time, seconds};
 use serde_json::{Map, Value, json};
 
-use crate::host::seconds;
 use crate::pod::newest;
 use crate::pod_news::{Said, Waiting, sidecar};
 use crate::pod_probe::Results;

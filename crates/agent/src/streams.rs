@@ -47,25 +47,7 @@ fn missing(text: impl Into<String>) -> (StatusCode, String) {
 
 /// Decoded pairs of a query string; names may repeat.
 fn pairs(query: Option<String>) -> Vec<(String, String)> {
-    let query = query.unwrap_or_default();
-    let decode = |text: &str| -> String {
-        let bytes = text.replace('+', " ").into_bytes();
-        let mut out = Vec::with_capacity(bytes.len());
-        let mut i = 0;
-        while i < bytes.len() {
-            let hex = (bytes[i] == b'%').then(|| bytes.get(i + 1..i + 3)).flatten();
-            let byte = hex.and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
-            out.push(byte.unwrap_or(bytes[i]));
-            i += if byte.is_some() { 3 } else { 1 };
-        }
-        String::from_utf8_lossy(&out).into_owned()
-    };
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (decode(name), decode(value)))
-        .collect()
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
 /// The end of a VM's console: all, or the last `length` lines.

@@ -1,14 +1,14 @@
 //! VMs of this host: from a Vm row and its server to instructions for the driver, and from what the driver sees to the
 //! row's status.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use driver::SeenVm;
 use model::wanted::{Boot, Disk, Nic, WantedVm};
 use model::{Change, Entry, Fault, Index, Port, Server, Snapshot, Source, Vm, VmPhase, VmStatus};
 
 use crate::work::{Left, Look, look};
-use crate::{Agent, fault};
+use crate::{Agent, fault, metadata};
 
 /// How all VMs look that the driver has.
 pub async fn seen(agent: &Agent) -> HashMap<String, Look> {
@@ -63,8 +63,8 @@ async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> VmStatus {
     let drivers = agent.drivers();
     let taps: &dyn driver::TapSource = &NetTaps(agent.clone());
     match drivers.vm.ensure(wanted, taps).await {
-        Ok(SeenVm { phase, message, soft_reboots, hard_reboots, .. }) => {
-            VmStatus { phase, message, soft_reboots, hard_reboots, since: vm.status.since }
+        Ok(SeenVm { phase, message, soft_reboots, hard_reboots, rescued, .. }) => {
+            VmStatus { phase, message, soft_reboots, hard_reboots, rescued, since: vm.status.since }
         }
         Err(driver::DriverFault::Refused(why)) => {
             VmStatus { phase: VmPhase::Failed, message: why, ..vm.status.clone() }
@@ -102,18 +102,6 @@ async fn write(agent: &Agent, id: &str, mut status: VmStatus) -> Result<(), Faul
             if vm.status != status {
                 change.edit(vm, |vm| vm.status = status.clone());
             }
-            // The first time that it is as wanted is the incarnation's launch.
-            let server = snapshot.get::<Server>(&vm.server_id).filter(|s| s.launched_at.is_none());
-            if let Some(server) = server {
-                let as_wanted = match status.phase {
-                    VmPhase::Running | VmPhase::Paused => true,
-                    VmPhase::Stopped => !server.power,
-                    _ => false,
-                };
-                if as_wanted {
-                    change.edit(server, |server| server.launched_at = Some(now));
-                }
-            }
             Ok(change)
         })
         .await
@@ -138,14 +126,29 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
         name: server.name.clone(),
         vcpus: server.flavor.vcpus,
         memory_mib: server.flavor.ram,
-        running: server.power && vm.incarnation == server.incarnation,
+        running: server.power && server.shelved.is_none() && vm.incarnation == server.incarnation,
         paused: server.paused,
+        suspended: server.suspended,
+        rescue: server.rescue.is_some(),
         soft_reboots: server.soft_reboots,
         hard_reboots: server.hard_reboots,
-        boot: boot(agent, source),
-        disks: vec![root],
+        boot: boot(agent, server.rescue.as_ref().unwrap_or(source)),
+        disks: server.rescue.iter().map(|source| rescue(agent, source)).chain([root]).collect(),
+        config_drive: if server.config_drive { metadata::files(snapshot, &server) } else { BTreeMap::new() },
         nics: nics(agent, snapshot, server.value)?,
     })
+}
+
+/// A disk to rescue the server's own with.
+fn rescue(agent: &Agent, source: &Source) -> Disk {
+    Disk {
+        id: "rescue".into(),
+        base: Some(agent.config().blobs.path(&source.blob)),
+        format: source.format.clone(),
+        size: 0,
+        read_only: false,
+        take_from: None,
+    }
 }
 
 /// An image with a kernel of its own boots that.

@@ -26,6 +26,7 @@ use crate::{DirArg, Problem, say, streams, tls};
 mod detach;
 pub mod host;
 mod images;
+mod sweep;
 
 /// How VMs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -203,6 +204,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
     tokio::spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(crate::planner::run(store.clone(), plans_here));
     tokio::spawn(agent.run());
+    tokio::spawn(sweep::run(store.clone(), blobs.clone()));
     images::import(&store, &blobs, &registry, &args.images).await?;
 
     let ms = started.elapsed().as_millis();

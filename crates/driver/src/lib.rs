@@ -53,6 +53,8 @@ pub struct SeenVm {
     pub message: String,
     pub soft_reboots: u32,
     pub hard_reboots: u32,
+    /// It was started with the disk to rescue the others with.
+    pub rescued: bool,
     /// The process, if one runs.
     pub pid: Option<u32>,
 }
@@ -74,6 +76,11 @@ pub trait VmDriver: Send + Sync {
     async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm>;
     /// Stops a VM at once and removes all of it, disks too (unless `keep_disks`). Returns when nothing runs any more.
     async fn remove(&self, id: &str, keep_disks: bool) -> Result<()>;
+    /// Copies a disk as it is at one moment to a qcow2 file that depends on no other, and returns the size that a guest
+    /// sees. The VM may run. `NotReady` if it was stopped or started meanwhile: then begin anew.
+    async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64>;
+    /// Ends what is left of a copy that nobody waits for any more; the file is the caller's.
+    async fn end_copy(&self, id: &str) -> Result<()>;
     /// The file with all that the guest wrote to its first serial line.
     fn console_log(&self, id: &str) -> PathBuf;
 }

@@ -131,10 +131,11 @@ impl VmDriver for Host {
 
     async fn ensure(&self, vm: &WantedVm, _: &dyn TapSource) -> Result<SeenVm> {
         self.act("ensure VM", |inside| {
-            let phase = match (vm.running, vm.paused) {
-                (false, _) => VmPhase::Stopped,
-                (true, true) => VmPhase::Paused,
-                (true, false) => VmPhase::Running,
+            let phase = match vm {
+                WantedVm { running: false, .. } => VmPhase::Stopped,
+                WantedVm { suspended: true, .. } => VmPhase::Suspended,
+                WantedVm { paused: true, .. } => VmPhase::Paused,
+                _ => VmPhase::Running,
             };
             let seen = SeenVm {
                 id: vm.id.clone(),
@@ -142,6 +143,7 @@ impl VmDriver for Host {
                 message: String::new(),
                 soft_reboots: vm.soft_reboots,
                 hard_reboots: vm.hard_reboots,
+                rescued: vm.rescue,
                 pid: None,
             };
             inside.vms.insert(vm.id.clone(), seen.clone());
@@ -153,6 +155,20 @@ impl VmDriver for Host {
         self.act("remove VM", |inside| {
             inside.vms.remove(id);
         })
+    }
+
+    async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64> {
+        let bytes = format!("simulated disk {disk} of {id}");
+        let size = bytes.len() as u64;
+        let written = self.act("copy disk", |_| {
+            to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::write(to, bytes)
+        })?;
+        written.map(|()| size).map_err(|e| DriverFault::Failed(format!("cannot write {}: {e}", to.display())))
+    }
+
+    async fn end_copy(&self, _: &str) -> Result<()> {
+        self.act("end copy", |_| ())
     }
 
     fn console_log(&self, _: &str) -> PathBuf {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Realm, Resource, Time};
+use crate::{Claim, Index, Key, Kind, Realm, Resource, Time};
 
 /// Who sees an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,18 @@ pub struct ImageMember {
     pub updated_at: Time,
 }
 
+/// The server of whose disk an image shall become a copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSource {
+    pub server_id: String,
+    /// The server's project; an administrator's image has another.
+    pub project_id: String,
+    /// The request in the server's action log.
+    pub request_id: String,
+    /// For backups: how many of the same type are kept.
+    pub rotation: Option<u32>,
+}
+
 /// A Glance image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Image {
@@ -75,6 +87,9 @@ pub struct Image {
     pub checksum: Option<String>,
     /// SHA-512 in hex.
     pub os_hash_value: Option<String>,
+    /// Its bytes are still to be copied from a server, by the server's host, which takes this away when they are.
+    #[serde(default)]
+    pub source: Option<ImageSource>,
     pub created_at: Time,
     pub updated_at: Time,
 }
@@ -89,7 +104,16 @@ impl Resource for Image {
     }
     fn claims(&self) -> Vec<Claim> {
         // Clients may choose the id, and the keys of two projects' rows differ.
-        vec![Claim::Unique(format!("image/{}", self.id))]
+        let mut claims = vec![Claim::Unique(format!("image/{}", self.id))];
+        if let Some(source) = &self.source {
+            let realm = Realm::project(&source.project_id);
+            claims.push(Claim::Needs(Key::new(Kind::Server, realm, source.server_id.as_str())));
+        }
+        claims
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        // A server's images in the making are found by the server.
+        self.source.iter().map(|source| (Index::Owner, source.server_id.clone())).collect()
     }
     fn shared(&self) -> bool {
         matches!(self.visibility, Visibility::Public | Visibility::Community)

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Change, Entry, KubeObject, Realm, Snapshot, Time, derived_id};
+use crate::{Change, Entry, KubeObject, Realm, Snapshot, Time, derived_id, seconds};
 
 /// The most events that are kept about one object; a new one takes the place of the oldest.
 const MOST: usize = 30;
@@ -90,11 +90,6 @@ fn name(about: &KubeObject, news: &News) -> String {
     let parts = [about.uid(), news.component, news.reason, &news.part, &news.message];
     let id = derived_id(&parts).replace('-', "");
     format!("{}.{}", about.name, id.get(..16).unwrap_or(&id))
-}
-
-/// As Kubernetes writes moments: whole seconds.
-fn seconds(time: Time) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn count(change: &mut Change, event: Entry<'_, KubeObject>, now: Time) {

@@ -47,7 +47,7 @@ pub use host::{Host, HostStatus};
 pub use identity::{
     Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Project, Revocation, Role, Target, TokenKey, User,
 };
-pub use image::{Image, ImageMember, ImageStatus, MemberStatus, Visibility};
+pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Visibility};
 pub use key::{BadKey, Key, Realm};
 pub use keypair::Keypair;
 pub use kube_object::{KubeObject, PodDemand, pod_demand, quantity_bytes, quantity_milli};
@@ -66,6 +66,11 @@ pub use vm::{Source, Vm, VmPhase, VmStatus};
 
 /// A moment. Rows carry moments; only processes that have a clock make them.
 pub type Time = jiff::Timestamp;
+
+/// A moment in whole seconds, as Kubernetes writes it: `2030-01-31T12:00:00Z`.
+pub fn seconds(time: Time) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
 
 /// An id made from names: the same names give the same id, so that a planner that runs twice makes one row, not two.
 pub fn derived_id(parts: &[&str]) -> String {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Flavor, Index, Key, Kind, Realm, Resource, Time, quota};
+use crate::{Claim, Flavor, Index, Key, Kind, Realm, Resource, Source, Time, quota};
 
 /// A network interface asked for at creation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,8 +68,9 @@ pub struct Server {
     pub reservation_id: String,
     #[serde(default)]
     pub launch_index: u32,
+    /// The administrator's password that the guest is given, as it is given user data.
     #[serde(default)]
-    pub admin_pass_hash: Option<String>,
+    pub admin_pass: Option<String>,
     /// `OS-DCF:diskConfig` is AUTO: the image's one partition may be resized to the disk.
     #[serde(default)]
     pub auto_disk: bool,
@@ -80,6 +81,15 @@ pub struct Server {
     pub paused: bool,
     #[serde(default)]
     pub suspended: bool,
+    /// Boots from this, with its own disk as the second one, until it is unrescued.
+    #[serde(default)]
+    pub rescue: Option<Source>,
+    /// The image that a shelved server is kept in. There is a VM until the image is complete.
+    #[serde(default)]
+    pub shelved: Option<String>,
+    /// The image that it comes back from; it goes when the server runs.
+    #[serde(default)]
+    pub unshelving: Option<String>,
     #[serde(default)]
     pub locked: bool,
     #[serde(default)]

@@ -16,6 +16,8 @@ pub enum VmPhase {
     Starting,
     Running,
     Paused,
+    /// Its memory is in a file, and nothing runs.
+    Suspended,
     Stopped,
     /// It cannot run; the message says why.
     Failed,
@@ -32,6 +34,9 @@ pub struct VmStatus {
     /// Reboots done, counted as in the server.
     pub soft_reboots: u32,
     pub hard_reboots: u32,
+    /// It runs from the disk that it is rescued with.
+    #[serde(default)]
+    pub rescued: bool,
     pub since: Option<Time>,
 }
 
@@ -49,10 +54,14 @@ pub struct Source {
 }
 
 impl Source {
-    /// Resolves a server's image; the error says what is missing. A kernel that the server's project may not see is as
+    /// Resolves a server's image, or that in which it was shelved; the error says what is missing. A kernel that the server's project may not see is as
     /// good as gone.
     pub fn of(snapshot: &Snapshot, server: &Server) -> Result<Self, String> {
-        let id = server.image_id.as_deref().ok_or("the server has no image to boot from")?;
+        let id = server
+            .unshelving
+            .as_deref()
+            .or(server.image_id.as_deref())
+            .ok_or("the server has no image to boot from")?;
         let image = snapshot.get::<Image>(id).ok_or_else(|| format!("image {id} is gone"))?;
         let part = |property: &str| -> Result<Option<String>, String> {
             let Some(part) = image.properties.get(property).filter(|id| !id.is_empty()) else { return Ok(None) };

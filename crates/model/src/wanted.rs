@@ -19,11 +19,18 @@ pub struct WantedVm {
     /// Shall run; else it is stopped, its disk kept.
     pub running: bool,
     pub paused: bool,
+    /// Its memory shall be in a file, and nothing run. Taken up there when it shall run again.
+    pub suspended: bool,
+    /// The first disk is one to rescue the others with. It is made anew each time this becomes true, and the guest is
+    /// started anew when it changes.
+    pub rescue: bool,
     /// Counters: the driver reboots when they are above what it last did.
     pub soft_reboots: u32,
     pub hard_reboots: u32,
     pub boot: Boot,
     pub disks: Vec<Disk>,
+    /// Files of the config drive by path, as they shall be at the next start; without any there is no config drive.
+    pub config_drive: BTreeMap<String, Vec<u8>>,
     pub nics: Vec<Nic>,
 }
 
@@ -39,7 +46,7 @@ pub enum Boot {
 /// A disk of a VM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Disk {
-    /// Unique within the VM: `root`, `config`, a volume's id. Also its serial.
+    /// Unique within the VM: `root`, `rescue`, a volume's id. Also its serial.
     pub id: String,
     /// A file to copy the disk from when it does not exist yet (never written to).
     pub base: Option<PathBuf>,

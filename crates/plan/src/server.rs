@@ -1,7 +1,9 @@
 //! From a server to its incarnations: one [`Vm`] row for each, the old one gone before the new one has a host. Removing a
 //! server ends here too, when nothing of it is left anywhere.
 
-use model::{Change, Entry, Index, Port, Server, ServerAction, Snapshot, Source, Time, Vm, VmPhase, VmStatus};
+use model::{
+    Change, Entry, Image, ImageStatus, Index, Port, Server, ServerAction, Snapshot, Source, Time, Vm, VmPhase, VmStatus,
+};
 
 /// Incarnations that shall be made or go away, and servers of which nothing is left.
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
@@ -24,6 +26,14 @@ fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Cha
             change.delete(server);
             for action in snapshot.find::<ServerAction>(Index::Owner, &server.id) {
                 change.delete(action);
+            }
+            // Images that are not complete, and the one that it was shelved in.
+            for image in snapshot.find::<Image>(Index::Owner, &server.id) {
+                change.delete(image);
+            }
+            let shelf = server.shelved.iter().chain(&server.unshelving).filter_map(|id| snapshot.get::<Image>(id));
+            for image in shelf.filter(|image| image.source.is_none()) {
+                change.delete(image);
             }
         }
     } else {
@@ -50,6 +60,9 @@ fn live(snapshot: &Snapshot, server: Entry<'_, Server>, vms: &[Entry<'_, Vm>], c
             change.edit(vm, |v| v.deleting = true);
         }
     }
+    if let Some(image) = &server.shelved {
+        return shelve(snapshot.get::<Image>(image), server, current, change);
+    }
     match current {
         None if ports_ready(snapshot, &server) => {
             // A kept disk goes on booting as it did, though its image may be gone.
@@ -63,14 +76,39 @@ fn live(snapshot: &Snapshot, server: Entry<'_, Server>, vms: &[Entry<'_, Vm>], c
             if (vm.cpu_milli, vm.memory_mib, vm.disk_gib) != (cpu_milli, memory_mib, disk_gib) {
                 change.edit(vm, |v| (v.cpu_milli, v.memory_mib, v.disk_gib) = (cpu_milli, memory_mib, disk_gib));
             }
-            if vm.status.phase == VmPhase::Running && server.launched_at.is_none() {
+            let stands = match vm.status.phase {
+                VmPhase::Running | VmPhase::Paused => true,
+                VmPhase::Stopped => !server.power,
+                _ => false,
+            };
+            if stands && (server.launched_at.is_none() || server.problem.is_some()) {
                 change.edit(server, |s| {
-                    s.launched_at = Some(now);
+                    s.launched_at = s.launched_at.or(Some(now));
                     s.updated_at = now;
                     s.problem = None;
+                    s.unshelving = None;
                 });
+                let shelf = server.unshelving.as_deref().and_then(|id| snapshot.get::<Image>(id));
+                shelf.map(|image| change.delete(image));
             }
         }
+    }
+}
+
+/// When the image is complete, the VM goes, and with it the room that it took. If there will be no image, the server goes
+/// on as it was.
+fn shelve(image: Option<Entry<'_, Image>>, server: Entry<'_, Server>, vm: Option<Entry<'_, Vm>>, change: &mut Change) {
+    match vm {
+        Some(vm) if vm.deleting && is_gone(&vm) => {
+            change.delete(vm);
+        }
+        Some(vm) if !vm.deleting && image.is_none() => {
+            change.edit(server, |s| s.shelved = None);
+        }
+        Some(vm) if !vm.deleting && image.is_some_and(|image| image.status == ImageStatus::Active) => {
+            change.edit(vm, |v| v.deleting = true);
+        }
+        _ => {}
     }
 }
 

@@ -210,11 +210,14 @@ fn server(id: &str, now: Time) -> Server {
         requested_host: None,
         reservation_id: String::new(),
         launch_index: 0,
-        admin_pass_hash: None,
+        admin_pass: None,
         auto_disk: false,
         power: true,
         paused: false,
         suspended: false,
+        rescue: None,
+        shelved: None,
+        unshelving: None,
         locked: false,
         locked_reason: None,
         soft_reboots: 0,
@@ -259,6 +262,114 @@ fn a_server_lives_and_leaves_nothing() {
     for pool in ["room/one/memory", "quota/p/ram", "quota/p/port", "quota/p/instances"] {
         assert_eq!(w.used(pool), 0, "{pool}");
     }
+}
+
+#[test]
+fn what_stands_as_it_shall_is_launched() {
+    for (phase, power, launched) in [
+        (VmPhase::Starting, true, false),
+        (VmPhase::Running, true, true),
+        (VmPhase::Paused, true, true),
+        (VmPhase::Stopped, true, false),
+        (VmPhase::Stopped, false, true),
+    ] {
+        let mut w = world(&[("one", 4000)]);
+        w.add(server("s", w.now()));
+        w.settle();
+        w.edit::<Server>("s", |s| {
+            s.power = power;
+            s.problem = Some("there was no host".into());
+        });
+        w.report("s.0", phase);
+        w.settle();
+        let server = w.snapshot.get::<Server>("s").unwrap();
+        assert_eq!(server.launched_at.is_some(), launched, "{phase:?}, power {power}");
+        assert_eq!(server.problem.is_none(), launched, "{phase:?}, power {power}: an old problem stays");
+    }
+}
+
+fn image(id: &str, now: Time, of: Option<&str>) -> Image {
+    let source = of.map(|server| ImageSource {
+        server_id: server.into(),
+        project_id: "p".into(),
+        request_id: "req".into(),
+        rotation: None,
+    });
+    serde_json::from_value(json!({
+        "id": id, "project_id": "p", "name": id, "visibility": "private", "status": "queued", "disk_format": "qcow2",
+        "container_format": "bare", "min_disk": 0, "min_ram": 0, "protected": false, "os_hidden": false, "tags": [],
+        "properties": {}, "members": {}, "blob": null, "size": null, "virtual_size": null, "checksum": null,
+        "os_hash_value": null, "source": source, "created_at": now, "updated_at": now,
+    }))
+    .unwrap()
+}
+
+/// What the host does when it has copied the disk.
+fn complete(w: &mut World, id: &str) {
+    w.edit::<Image>(id, |image| {
+        image.status = ImageStatus::Active;
+        image.blob = Some("b".repeat(64));
+        image.source = None;
+    });
+}
+
+#[test]
+fn a_shelved_server_takes_no_room_and_comes_back() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("s", w.now()));
+    w.settle();
+    w.report("s.0", VmPhase::Running);
+    w.settle();
+    w.add(image("shelf", w.now(), Some("s")));
+    w.edit::<Server>("s", |s| s.shelved = Some("shelf".into()));
+    w.settle();
+    assert!(!w.vm("s.0").unwrap().deleting, "the image is not complete");
+    complete(&mut w, "shelf");
+    w.settle();
+    assert!(w.vm("s.0").unwrap().deleting);
+    w.report("s.0", VmPhase::Gone);
+    w.settle();
+    assert_eq!((w.vm("s.0"), w.used("room/one/memory")), (None, 0));
+    assert_eq!(w.used("quota/p/instances"), 1);
+
+    w.edit::<Server>("s", |s| {
+        s.incarnation = 1;
+        s.unshelving = s.shelved.take();
+        s.launched_at = None;
+    });
+    w.settle();
+    let vm = w.vm("s.1").unwrap();
+    assert_eq!((vm.host.as_deref(), vm.source.unwrap().blob), (Some("one"), "b".repeat(64)));
+    w.report("s.1", VmPhase::Running);
+    w.settle();
+    assert_eq!(w.snapshot.get::<Server>("s").unwrap().unshelving, None);
+    assert!(w.snapshot.get::<Image>("shelf").is_none(), "its image is not needed any more");
+}
+
+#[test]
+fn a_server_that_cannot_be_shelved_goes_on() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("s", w.now()));
+    w.settle();
+    w.edit::<Server>("s", |s| s.shelved = Some("never made".into()));
+    w.settle();
+    assert_eq!(w.snapshot.get::<Server>("s").unwrap().shelved, None);
+    assert!(!w.vm("s.0").unwrap().deleting);
+}
+
+#[test]
+fn images_in_the_making_go_with_their_server() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("s", w.now()));
+    w.settle();
+    w.add(image("snap", w.now(), Some("s")));
+    w.add(image("done", w.now(), None));
+    w.edit::<Server>("s", |s| s.deleting = true);
+    w.settle();
+    w.report("s.0", VmPhase::Gone);
+    w.settle();
+    assert!(w.snapshot.get::<Server>("s").is_none());
+    assert_eq!(w.snapshot.all::<Image>().map(|i| i.id.clone()).collect::<Vec<_>>(), ["done"]);
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn image(owner: &str, name: &str, (disk, container): (&str, &str), digest: &Dige
         virtual_size: None,
         checksum: Some(digest.md5.clone()),
         os_hash_value: Some(digest.sha512.clone()),
+        source: None,
         created_at: now,
         updated_at: now,
     }

@@ -8,8 +8,10 @@
 //! Images come from users, so nothing is guessed from their content: formats are always named, and an image that names
 //! further files (a backing or data file, by which a guest could read any file of the host) is refused.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,7 +20,10 @@ use driver::{DriverFault, Result};
 use model::wanted::Disk;
 use tokio::process::Command;
 
-use crate::{failed, process};
+use crate::{failed, iso, process};
+
+/// For what moves no data.
+const MOMENT: Duration = Duration::from_secs(60);
 
 /// A disk that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +69,58 @@ pub async fn ensure(dir: &Path, disk: &Disk, taken: Option<&Path>) -> Result<Rea
     Ok(ready(disk, raw, "raw", None))
 }
 
+/// Makes the config drive anew.
+pub fn config_drive(dir: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Ready> {
+    let (new, file) = (dir.join("config.new"), dir.join("config.iso"));
+    let write = || {
+        // There may be a password in it.
+        let mut out = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        out.write_all(&iso::image("config-2", files))?;
+        fs::rename(&new, &file)
+    };
+    write().map_err(|e| failed(format!("cannot make {}", file.display()), e))?;
+    Ok(Ready { id: "config".to_owned(), file, format: "raw", base: None, read_only: true })
+}
+
 fn ready(disk: &Disk, file: PathBuf, format: &'static str, base: Option<(PathBuf, String)>) -> Ready {
     Ready { id: disk.id.clone(), file, format, base, read_only: disk.read_only }
+}
+
+/// A disk that exists: its file, format, and size as a guest sees it.
+pub fn of(dir: &Path, id: &str) -> Result<(PathBuf, &'static str, u64)> {
+    let (overlay, raw, _) = files(dir, id);
+    let unreadable = |e| failed(format!("cannot read disk {id}"), e);
+    match qcow2(&overlay) {
+        Ok(Some(header)) => Ok((overlay, "qcow2", header.size)),
+        Ok(None) => Err(DriverFault::Failed(format!("{} is damaged", overlay.display()))),
+        Err(_) if raw.exists() => Ok((raw.clone(), "raw", fs::metadata(&raw).map_err(unreadable)?.len())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(DriverFault::NotReady(format!("there is no disk {id}"))),
+        Err(e) => Err(unreadable(e)),
+    }
+}
+
+/// The name of a disk's node in QEMU.
+pub fn node(id: &str) -> String {
+    format!("disk-{}", short(id))
+}
+
+/// Names of nodes have 31 characters at most, serials of virtio disks 20.
+pub fn short(id: &str) -> &str {
+    &id[..id.len().min(20)]
+}
+
+/// An empty qcow2 file to copy a disk to.
+pub async fn create_empty(file: &Path, size: u64) -> Result<()> {
+    let mut command = qemu_img(file)?;
+    command.args(["create", "-q", "-f", "qcow2"]).arg(file).arg(size.to_string());
+    run(command, "make a file for a copy", MOMENT).await
+}
+
+/// Copies a disk that nobody uses, with all that it lies over.
+pub async fn convert(from: &Path, format: &str, to: &Path, limit: Duration) -> Result<()> {
+    let mut command = qemu_img(to)?;
+    command.args(["convert", "-q", "-f", format, "-O", "qcow2"]).arg(from).arg(to);
+    run(command, "copy a disk", limit).await
 }
 
 /// The names that a disk's files may have: overlay, raw, and the overlay's base.
@@ -86,6 +141,20 @@ pub fn check_name(id: &str, what: &str) -> Result<()> {
         return Ok(());
     }
     Err(DriverFault::Refused(format!("{id:?} cannot be the id of {what}: only letters, digits, '-', '_' and '.'")))
+}
+
+/// Removes a disk.
+pub fn remove(dir: &Path, id: &str) -> Result<()> {
+    let (overlay, raw, base) = files(dir, id);
+    for file in [overlay, raw, base] {
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(format!("cannot remove {}", file.display()), e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The overlay moves last: while it is missing, the take-over is not done.
@@ -173,7 +242,7 @@ async fn create_overlay(overlay: &Path, base: &Path, format: &str, size: u64) ->
         .arg(name(base))
         .arg(name(&new))
         .arg(size.to_string());
-    run(command, "make a disk").await?;
+    run(command, "make a disk", MOMENT).await?;
     let finish = || {
         File::open(&new)?.sync_all()?;
         fs::rename(&new, overlay)?;
@@ -193,7 +262,7 @@ async fn grow_overlay(overlay: &Path, disk: &Disk) -> Result<()> {
         .args(["resize", "-q", "-f", "qcow2"])
         .arg(overlay.file_name().unwrap_or_default())
         .arg(disk.size.to_string());
-    run(command, "enlarge a disk").await
+    run(command, "enlarge a disk", MOMENT).await
 }
 
 fn create_raw(raw: &Path, disk: &Disk) -> Result<()> {
@@ -228,8 +297,8 @@ fn qemu_img(file: &Path) -> Result<Command> {
     Ok(command)
 }
 
-async fn run(mut command: Command, what: &str) -> Result<()> {
-    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
+async fn run(mut command: Command, what: &str, limit: Duration) -> Result<()> {
+    let output = tokio::time::timeout(limit, command.output()).await;
     let output = output.map_err(|_| DriverFault::Failed(format!("cannot {what}: qemu-img takes too long")))?;
     let output = output.map_err(|e| failed(format!("cannot {what}"), e))?;
     if output.status.success() {

@@ -18,7 +18,7 @@ use model::wanted::{Boot, Nic, WantedVm};
 use serde_json::json;
 
 use crate::accel::Accel;
-use crate::disk::Ready;
+use crate::disk::{self, Ready, short};
 use crate::process::Process;
 use crate::{PROCESS, failed};
 
@@ -32,6 +32,8 @@ pub struct Plan<'a> {
     pub dir: &'a Path,
     pub vm: &'a WantedVm,
     pub disks: &'a [Ready],
+    /// A file with the guest's memory, to go on from.
+    pub memory: Option<&'a str>,
     /// One for each interface, in order.
     pub taps: &'a [OwnedFd],
 }
@@ -140,6 +142,9 @@ fn arguments(plan: &Plan) -> Vec<String> {
         }
         add("-append", cmdline.clone());
     }
+    if let Some(memory) = plan.memory {
+        add("-incoming", format!("file:{memory}"));
+    }
     // With -no-shutdown a guest that powers itself off leaves its QEMU standing, so that whoever looks later knows why
     // it does not run; a QEMU that is gone was killed or died.
     words.extend(["-nodefaults", "-no-user-config", "-no-shutdown"].map(str::to_owned));
@@ -150,7 +155,7 @@ fn blockdev(disk: &Ready) -> serde_json::Value {
     let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let file = |file: &Path| json!({"driver": "file", "filename": name(file), "discard": "unmap"});
     let mut node = json!({
-        "node-name": format!("disk-{}", short(&disk.id)), "driver": disk.format, "file": file(&disk.file),
+        "node-name": disk::node(&disk.id), "driver": disk.format, "file": file(&disk.file),
         "read-only": disk.read_only, "discard": "unmap",
     });
     if let Some((base, format)) = &disk.base {
@@ -162,11 +167,6 @@ fn blockdev(disk: &Ready) -> serde_json::Value {
         node["backing"] = backing;
     }
     node
-}
-
-/// Names of nodes have 31 characters at most, serials of virtio disks 20.
-fn short(id: &str) -> &str {
-    &id[..id.len().min(20)]
 }
 
 fn disk_device(disk: &Ready) -> String {

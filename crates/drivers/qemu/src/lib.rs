@@ -9,6 +9,8 @@
 //!      │                                     v       │ or it was not wanted to run meanwhile │
 //!   stopped <───── the guest obeys, or KILL after 60 s ───────────────────────────────────────┘
 //!
+//!   suspended: the guest is stopped, its memory written to a file, QEMU ended; resumed: started from the file
+//!   rescue, and its end: KILL, start with other disks
 //!   soft reboot: the guest is asked to power off, and started when it has, or after 120 s in any case
 //!   hard reboot: KILL, start
 //! ```
@@ -20,16 +22,19 @@
 //! it again. (Whoever starts a server whose power is on and whose VM has ended must therefore count `hard_reboots` up.)
 //! The exception is a host that was booted anew: its guests did not end by themselves and are started.
 //!
-//! * [`vm`]: the steps; [`state`]: what is remembered for them
+//! * [`vm`]: the steps, [`suspend`]: those with memory in a file; [`state`]: what is remembered for them
 //! * [`launch`]: QEMU's command line; [`qmp`]: what it is told later; [`accel`]: is KVM of use here
-//! * [`disk`]: a VM's disks; [`process`]: QEMU's process
+//! * [`disk`]: a VM's disks, [`iso`]: its config drive, [`copy`]: copies of disks that are in use; [`process`]: QEMU's process
 
 mod accel;
+mod copy;
 mod disk;
+mod iso;
 mod launch;
 mod process;
 mod qmp;
 mod state;
+mod suspend;
 mod vm;
 
 use std::collections::HashMap;
@@ -173,6 +178,18 @@ impl VmDriver for Qemu {
             self.forget_kept(id).map_err(fault)?;
         }
         remove_dir(&self.vm_dir(id)).map_err(fault)
+    }
+
+    async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64> {
+        disk::check_name(id, "a VM")?;
+        disk::check_name(disk, "a disk")?;
+        self.copy(id, disk, to).await
+    }
+
+    async fn end_copy(&self, id: &str) -> Result<()> {
+        disk::check_name(id, "a VM")?;
+        self.forget_copy(id).await;
+        Ok(())
     }
 
     fn console_log(&self, id: &str) -> PathBuf {

@@ -14,15 +14,20 @@ use tokio::net::UnixStream;
 const LIMIT: Duration = Duration::from_secs(5);
 const LONGEST_ANSWER: u64 = 1 << 20;
 
-/// Runs a command in the QEMU whose directory this is.
+/// Runs a command without arguments in the QEMU whose directory this is.
 pub async fn command(dir: &Path, name: &str) -> io::Result<Value> {
-    match tokio::time::timeout(LIMIT, talk(dir, name)).await {
+    execute(dir, name, json!({})).await
+}
+
+/// Runs a command in the QEMU whose directory this is.
+pub async fn execute(dir: &Path, name: &str, arguments: Value) -> io::Result<Value> {
+    match tokio::time::timeout(LIMIT, talk(dir, name, arguments)).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer to {name} within {LIMIT:?}"))),
     }
 }
 
-async fn talk(dir: &Path, name: &str) -> io::Result<Value> {
+async fn talk(dir: &Path, name: &str, arguments: Value) -> io::Result<Value> {
     // Paths of sockets must be short, ours may be long: the way leads over the open directory.
     let directory = File::open(dir)?;
     let socket = format!("/proc/self/fd/{}/qmp.sock", directory.as_raw_fd());
@@ -33,8 +38,9 @@ async fn talk(dir: &Path, name: &str) -> io::Result<Value> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a QMP socket"));
     }
     let mut answer = Value::Null;
-    for execute in ["qmp_capabilities", name] {
-        writer.write_all(format!("{}\n", json!({"execute": execute})).as_bytes()).await?;
+    for (execute, arguments) in [("qmp_capabilities", json!({})), (name, arguments)] {
+        let request = json!({"execute": execute, "arguments": arguments});
+        writer.write_all(format!("{request}\n").as_bytes()).await?;
         answer = loop {
             let mut message = next(&mut reader).await?;
             if let Some(error) = message.get("error") {

@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::suspend::MEMORY;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Reboots done.
@@ -17,6 +19,15 @@ pub struct State {
     pub started: bool,
     /// The host's boot in which that was.
     pub boot: String,
+    /// Its memory is in a file, from which it goes on; the file itself says so.
+    #[serde(skip)]
+    pub suspended: bool,
+    /// It was started from that file and has not read all of it.
+    #[serde(default)]
+    pub loading: bool,
+    /// It was last started with the disk to rescue the others with.
+    #[serde(default)]
+    pub rescue: bool,
     /// Why the VM stays stopped although it shall run.
     pub ended: Option<Ended>,
     /// The guest was asked to power off, and for what.
@@ -45,7 +56,8 @@ impl State {
     /// What is on record; a file that is not readable counts as none, since everything in it can be done without.
     pub fn load(dir: &Path) -> Self {
         let text = fs::read(dir.join("state.json")).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        let state: Self = serde_json::from_slice(&text).unwrap_or_default();
+        Self { suspended: dir.join(MEMORY).exists(), ..state }
     }
 
     pub fn save(&self, dir: &Path) -> io::Result<()> {

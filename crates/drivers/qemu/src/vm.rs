@@ -10,7 +10,7 @@ use model::wanted::WantedVm;
 use crate::launch::{self, Plan};
 use crate::process::Process;
 use crate::state::{Asked, Ended, State, now, this_boot};
-use crate::{FIRST_LOOK, PROCESS, Qemu, disk, failed, qmp};
+use crate::{FIRST_LOOK, PROCESS, Qemu, disk, failed, qmp, suspend};
 
 /// Seconds that a guest has to power off before it is killed.
 const STOP_LIMIT: u64 = 60;
@@ -21,7 +21,7 @@ const ASK_PAUSE: u64 = 5;
 const SILENCE_AT_START: Duration = Duration::from_secs(30);
 
 /// What there is of a VM.
-enum There {
+pub(crate) enum There {
     Nothing,
     /// QEMU answers, and says that the guest is so.
     Answers(Process, String),
@@ -29,7 +29,7 @@ enum There {
 }
 
 impl Qemu {
-    async fn there(&self, id: &str) -> There {
+    pub(crate) async fn there(&self, id: &str) -> There {
         let Some(process) = self.process(id) else { return There::Nothing };
         match qmp::status(&self.vm_dir(id)).await {
             Ok(status) => There::Answers(process, status),
@@ -48,6 +48,9 @@ impl Qemu {
 
     fn seen(&self, id: &str, state: &State, there: &There) -> SeenVm {
         let (phase, message, pid) = match there {
+            There::Answers(process, status) if state.suspended && suspend::is_loading(status) => {
+                (VmPhase::Suspended, String::new(), Some(process.pid))
+            }
             There::Answers(process, status) => {
                 let (phase, message) = match (&state.asked, status.as_str()) {
                     // It did as it was asked; the next step goes on from there.
@@ -66,6 +69,7 @@ impl Qemu {
             There::Nothing => match &state.ended {
                 Some(Ended { message, failed: true }) => (VmPhase::Failed, message.clone(), None),
                 Some(Ended { message, .. }) => (VmPhase::Stopped, message.clone(), None),
+                None if state.suspended => (VmPhase::Suspended, String::new(), None),
                 None if state.started => (VmPhase::Stopped, self.death(id), None),
                 None => (VmPhase::Stopped, String::new(), None),
             },
@@ -77,6 +81,7 @@ impl Qemu {
             message,
             soft_reboots,
             hard_reboots,
+            rescued: state.rescue,
             pid: pid.and_then(|pid| u32::try_from(pid).ok()),
         }
     }
@@ -128,6 +133,16 @@ impl Qemu {
 
     /// No QEMU runs. Whether to start one.
     fn step_stopped(&self, vm: &WantedVm, state: &mut State) -> bool {
+        if state.suspended && suspend::is_obsolete(vm, state) {
+            suspend::forget(&self.vm_dir(&vm.id), state);
+        }
+        if state.suspended {
+            if std::mem::take(&mut state.loading) {
+                state.ended(self.death(&vm.id));
+            }
+            state.started = false;
+            return !vm.suspended && state.ended.is_none();
+        }
         if state.started && state.asked.is_none() && state.boot == this_boot() {
             state.ended(self.death(&vm.id));
         }
@@ -138,14 +153,19 @@ impl Qemu {
             state.ended = None;
             return false;
         }
-        state.ended.is_none() || vm.hard_reboots > state.hard_reboots
+        state.ended.is_none() || vm.hard_reboots > state.hard_reboots || vm.rescue != state.rescue
     }
 
     /// QEMU runs and answers. Whether to start another one, this one being gone then.
     async fn step_running(&self, vm: &WantedVm, state: &mut State, process: &Process, status: &str) -> Result<bool> {
-        if vm.running && vm.hard_reboots > state.hard_reboots {
+        if vm.running && (vm.hard_reboots > state.hard_reboots || vm.rescue != state.rescue) {
             self.kill(vm, process, state).await?;
+            suspend::forget(&self.vm_dir(&vm.id), state);
             return Ok(true);
+        }
+        let kept = suspend::is_loading(status) || (status == "postmigrate" && vm.suspended);
+        if state.suspended && !kept {
+            suspend::forget(&self.vm_dir(&vm.id), state);
         }
         match status {
             "shutdown" => {
@@ -166,6 +186,11 @@ impl Qemu {
                 self.stop_softly(vm, state, process, status).await?;
                 Ok(false)
             }
+            _ if suspend::is_loading(status) => Ok(false),
+            _ if vm.suspended => {
+                self.suspend(vm, state, process, status).await?;
+                Ok(false)
+            }
             _ if vm.soft_reboots > state.soft_reboots => self.reboot_softly(vm, state, process, status).await,
             _ => {
                 // It was asked to stop, did not within the time, and is wanted again.
@@ -174,7 +199,7 @@ impl Qemu {
                 }
                 match (vm.paused, status) {
                     (true, "running") => self.tell(vm, "stop").await?,
-                    (false, "paused" | "prelaunch") => self.tell(vm, "cont").await?,
+                    (false, "paused" | "prelaunch" | "postmigrate") => self.tell(vm, "cont").await?,
                     _ => {}
                 }
                 Ok(false)
@@ -208,7 +233,7 @@ impl Qemu {
         self.tell(vm, "system_powerdown").await
     }
 
-    async fn tell(&self, vm: &WantedVm, command: &str) -> Result<()> {
+    pub(crate) async fn tell(&self, vm: &WantedVm, command: &str) -> Result<()> {
         match qmp::command(&self.vm_dir(&vm.id), command).await {
             Ok(_) => Ok(()),
             Err(error) => Err(DriverFault::Failed(format!("QEMU does not do {command}: {error}"))),
@@ -216,7 +241,7 @@ impl Qemu {
     }
 
     /// Ends QEMU, which writes out what it holds if it can, and keeps no grudge.
-    async fn kill(&self, vm: &WantedVm, process: &Process, state: &mut State) -> Result<()> {
+    pub(crate) async fn kill(&self, vm: &WantedVm, process: &Process, state: &mut State) -> Result<()> {
         let _ = qmp::command(&self.vm_dir(&vm.id), "quit").await;
         if !process.gone_within(Duration::from_secs(2)).await && !process.kill().await {
             return Err(DriverFault::Failed(format!("QEMU (process {}) does not end", process.pid)));
@@ -229,18 +254,38 @@ impl Qemu {
     async fn start(&self, vm: &WantedVm, taps: &dyn TapSource, state: &mut State) -> Result<()> {
         let (binary, found) = self.qemu().await?;
         let dir = self.vm_dir(&vm.id);
+        if vm.rescue != state.rescue {
+            disk::remove(&dir, "rescue")?;
+        }
         let mut disks = Vec::new();
         for wanted in &vm.disks {
             let taken = wanted.take_from.as_deref().map(|from| self.disks_of(from)).transpose()?;
             disks.push(disk::ensure(&dir, wanted, taken.as_deref()).await?);
         }
+        if !vm.config_drive.is_empty() {
+            disks.push(disk::config_drive(&dir, &vm.config_drive)?);
+        }
         let mut fds = Vec::new();
         for nic in &vm.nics {
             fds.push(taps.open_tap(nic).await?);
         }
-        let plan = Plan { binary, accel: found.accel, dir: &dir, vm, disks: &disks, taps: &fds };
+        let suspended = state.suspended;
+        let memory = suspended.then_some(suspend::MEMORY);
+        let plan = Plan { binary, accel: found.accel, dir: &dir, vm, disks: &disks, memory, taps: &fds };
         let (soft_reboots, hard_reboots) = (vm.soft_reboots, vm.hard_reboots);
-        *state = State { soft_reboots, hard_reboots, started: true, boot: this_boot(), ended: None, asked: None };
+        let boot = this_boot();
+        let rescue = vm.rescue;
+        *state = State {
+            soft_reboots,
+            hard_reboots,
+            suspended,
+            loading: suspended,
+            rescue,
+            started: true,
+            boot,
+            ended: None,
+            asked: None,
+        };
         // On record before there is a process, so that none is ever unknown.
         state.save(&dir).map_err(|e| failed(format!("cannot write to {}", dir.display()), e))?;
         let process = match launch::start(&plan) {
@@ -300,7 +345,7 @@ fn overdue(state: &mut State, reboot: bool, limit: u64) -> bool {
 fn running_phase(status: &str) -> (VmPhase, String) {
     match status {
         "running" => (VmPhase::Running, String::new()),
-        "paused" | "suspended" => (VmPhase::Paused, String::new()),
+        "paused" | "suspended" | "postmigrate" | "finish-migrate" => (VmPhase::Paused, String::new()),
         "prelaunch" | "inmigrate" | "restore-vm" => (VmPhase::Starting, String::new()),
         "shutdown" => (VmPhase::Stopped, "the guest powered itself off".to_owned()),
         "io-error" => {

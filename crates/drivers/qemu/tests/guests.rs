@@ -61,6 +61,8 @@ impl Bench {
             memory_mib: 192,
             running: true,
             paused: false,
+            suspended: false,
+            rescue: false,
             soft_reboots: 0,
             hard_reboots: 0,
             boot: Boot::Kernel {
@@ -76,6 +78,7 @@ impl Bench {
                 read_only: false,
                 take_from: None,
             }],
+            config_drive: Default::default(),
             nics: vec![],
         }
     }
@@ -140,6 +143,112 @@ impl Drop for Bench {
 
 fn runs(seen: &SeenVm) -> bool {
     seen.phase == VmPhase::Running
+}
+
+/// The guest finds it by its label and reads the files under their names.
+#[tokio::test]
+async fn the_guest_reads_its_config_drive() {
+    let Some(bench) = Bench::new() else { return };
+    let mut vm = bench.vm("config.1");
+    let said = "{\"hostname\": \"by-config-drive\"}\n";
+    vm.config_drive = [
+        ("openstack/latest/meta_data.json".to_owned(), said.as_bytes().to_vec()),
+        ("openstack/latest/user_data".to_owned(), b"#!/bin/sh\n".to_vec()),
+    ]
+    .into();
+    bench.until(&vm, "it runs", |seen| seen.phase == VmPhase::Running).await;
+    let look = "mkdir /c; mount -o ro $(findfs LABEL=config-2) /c; cat /c/openstack/latest/meta_data.json; find /c -type f; \
+                echo all-\"read\"";
+    let _line = bench.type_line(&vm, look).await;
+    bench.shown(&vm, "all-read", 1).await;
+    let console = bench.console(&vm);
+    assert!(console.contains(said.trim()), "{console}");
+    assert!(console.contains("/c/openstack/latest/user_data"), "{console}");
+    let config = bench.dir.path().join("qemu/vms/config.1/config.iso");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(config).expect("the drive").permissions());
+    assert_eq!(mode & 0o777, 0o600, "a password may be in it");
+    bench.qemu.remove(&vm.id, false).await.expect("removed");
+}
+
+/// Copies of a disk in use and of one that is not both have what the guest wrote, and depend on nothing.
+#[tokio::test]
+async fn a_disk_is_copied_with_and_without_its_guest() {
+    let Some(bench) = Bench::new() else { return };
+    let mut vm = bench.vm("copied.1");
+    let runs = |seen: &SeenVm| seen.phase == VmPhase::Running;
+    bench.until(&vm, "it runs", runs).await;
+    let _line = bench.type_line(&vm, "echo left-here >/root/note; sync; echo all-\"written\"").await;
+    bench.shown(&vm, "all-written", 1).await;
+    let (live, still) = (bench.dir.path().join("live"), bench.dir.path().join("still"));
+    for _ in 0..2 {
+        let size = bench.qemu.copy_disk(&vm.id, "root", &live).await.expect("a copy of a disk in use");
+        assert_eq!(size, 64 << 20);
+    }
+    vm.running = false;
+    bench.until(&vm, "it stops", |seen| seen.phase == VmPhase::Stopped && seen.pid.is_none()).await;
+    bench.qemu.copy_disk(&vm.id, "root", &still).await.expect("a copy of a disk that nobody uses");
+    bench.qemu.remove(&vm.id, false).await.expect("removed");
+    let none = bench.qemu.copy_disk(&vm.id, "root", &still).await.expect_err("nothing is there");
+    assert!(matches!(none, DriverFault::NotReady(_)), "{none}");
+
+    for (id, file) in [("live.1", live), ("still.1", still)] {
+        let mut vm = bench.vm(id);
+        vm.disks[0].base = Some(file);
+        vm.disks[0].format = "qcow2".to_owned();
+        bench.until(&vm, "it runs from the copy", runs).await;
+        let _line = bench.type_line(&vm, "cat /root/note").await;
+        bench.shown(&vm, "left-here", 1).await;
+        bench.qemu.remove(id, false).await.expect("removed");
+    }
+}
+
+/// A suspended guest goes on where it was, also for another Braid.
+#[tokio::test]
+async fn a_guest_is_suspended_and_goes_on() {
+    let Some(mut bench) = Bench::new() else { return };
+    let mut vm = bench.vm("suspended.1");
+    let runs = |seen: &SeenVm| seen.phase == VmPhase::Running;
+    bench.until(&vm, "it runs", runs).await;
+    let line = bench.type_line(&vm, "n=1; while sleep 1; do echo at-$n; n=$((n+1)); done").await;
+    bench.shown(&vm, "at-2", 1).await;
+    vm.suspended = true;
+    bench.until(&vm, "it is suspended", |seen| seen.phase == VmPhase::Suspended && seen.pid.is_none()).await;
+    drop(line);
+    bench.qemu = Bench::driver(bench.dir.path());
+    assert_eq!(bench.ensure(&vm).await.phase, VmPhase::Suspended);
+    let said = bench.console(&vm).matches("at-").count();
+    vm.suspended = false;
+    bench.until(&vm, "it goes on", runs).await;
+    bench.shown(&vm, &format!("at-{}", said + 1), 1).await;
+    assert_eq!(bench.console(&vm).matches("init started").count(), 1, "it was not booted");
+    assert!(!bench.dir.path().join("qemu/vms/suspended.1/memory").exists());
+
+    vm.suspended = true;
+    bench.until(&vm, "it is suspended again", |seen| seen.phase == VmPhase::Suspended && seen.pid.is_none()).await;
+    (vm.suspended, vm.hard_reboots) = (false, 1);
+    bench.until(&vm, "it is started anew", runs).await;
+    bench.booted(&vm, 2).await;
+    bench.qemu.remove(&vm.id, false).await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_guest_is_rescued() {
+    let Some(bench) = Bench::new() else { return };
+    let plain = bench.vm("rescued.1");
+    bench.until(&plain, "it runs", |seen| seen.phase == VmPhase::Running).await;
+    bench.booted(&plain, 1).await;
+    let mut vm = plain.clone();
+    vm.rescue = true;
+    vm.disks.insert(0, Disk { id: "rescue".to_owned(), size: 0, ..plain.disks[0].clone() });
+    bench.until(&vm, "it is rescued", |seen| seen.phase == VmPhase::Running && seen.rescued).await;
+    bench.booted(&vm, 2).await;
+    bench.shown(&vm, "\n# ", 1).await;
+    let _line = bench.type_line(&vm, "cat /sys/block/vda/serial /sys/block/vdb/serial").await;
+    bench.shown(&vm, "rescueroot", 1).await;
+    bench.until(&plain, "it is itself again", |seen| seen.phase == VmPhase::Running && !seen.rescued).await;
+    bench.booted(&vm, 3).await;
+    assert!(!bench.dir.path().join("qemu/vms/rescued.1/rescue.qcow2").exists());
+    bench.qemu.remove(&vm.id, false).await.expect("removed");
 }
 
 #[tokio::test]

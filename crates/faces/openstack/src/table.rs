@@ -9,6 +9,7 @@ use axum::body::Body;
 use gate::Principal;
 use http::{HeaderValue, Method, Request, Response};
 use model::Fault;
+use percent_encoding::percent_decode_str;
 
 use crate::call::{Call, Reply};
 use crate::{Cloud, fault};
@@ -214,8 +215,12 @@ impl Face {
             cloud: self.cloud.clone(),
             principal,
             token,
-            params: route.params.iter().map(|(k, v)| (k.to_owned(), percent_decode(v))).collect(),
-            query: parse_query(parts.uri.query().unwrap_or("")),
+            params: route
+                .params
+                .iter()
+                .map(|(k, v)| (k.to_owned(), percent_decode_str(v).decode_utf8_lossy().into_owned()))
+                .collect(),
+            query: form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).into_owned().collect(),
             headers: parts.headers,
             version: *version,
             request_id: request_id.to_owned(),
@@ -313,37 +318,4 @@ fn plain(status: u16, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::NOT_FOUND);
     response
-}
-
-/// Decodes `%41`; whatever is not such an escape stays as it is.
-pub fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = (bytes[i] == b'%').then(|| text.get(i + 1..i + 3)).flatten();
-        match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                i += 3;
-            }
-            None => {
-                out.push(bytes[i]);
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The pairs of a query string, decoded.
-pub fn parse_query(query: &str) -> Vec<(String, String)> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(&name.replace('+', " ")), percent_decode(&value.replace('+', " ")))
-        })
-        .collect()
 }

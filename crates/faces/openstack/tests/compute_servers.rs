@@ -75,6 +75,42 @@ async fn a_server_from_request_to_nothing() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_not_shared_any_more_boots_nothing() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    for (visibility, status) in [(model::Visibility::Shared, 202), (model::Visibility::Private, 400)] {
+        let now = model::Time::now();
+        let member = model::ImageMember { status: model::MemberStatus::Accepted, created_at: now, updated_at: now };
+        let project = h.demo_project.clone();
+        rows.edit::<model::Image>(&h, &rows.image, move |image| {
+            image.visibility = visibility;
+            image.members = [(project.clone(), member.clone())].into();
+        })
+        .await;
+        let (got, body) = create(&h, &rows, json!({})).await;
+        assert_eq!(got, status, "{visibility:?}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn passwords_reach_the_row_or_are_refused() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let (_, body) = create(&h, &rows, json!({})).await;
+    let id = text(&body["server"]["id"]);
+    let kept = |h: &Harness| h.cloud.store.snapshot().get::<Server>(id).and_then(|s| s.admin_pass.clone());
+    assert_eq!(kept(&h).as_deref(), body["server"]["adminPass"].as_str());
+    rows.place(&h, id, "node1", VmPhase::Running).await;
+    let (status, body) = act(&h, id, json!({"changePassword": {"adminPass": "new"}})).await;
+    assert_eq!((status, message(&body)), (409, "QEMU guest agent is not enabled."));
+    let (status, body) = act(&h, id, json!({"changePassword": {}})).await;
+    assert_eq!(status, 400, "{body}");
+    let (_, body) = act(&h, id, json!({"rebuild": {"imageRef": rows.image, "adminPass": "again"}})).await;
+    assert_eq!(body["server"]["adminPass"], "again");
+    assert_eq!(kept(&h).as_deref(), Some("again"));
+}
+
+#[tokio::test]
 async fn shapes_by_microversion() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;
@@ -221,7 +257,7 @@ async fn power_and_reboots() {
     let path = format!("{SERVERS}/{id}/os-instance-actions/{request}");
     let (_, _, one) = h.ok("GET", &path, &h.demo, Value::Null).await;
     assert_eq!(one["instanceAction"]["action"], "create");
-    assert_eq!(act(&h, &id, json!({"createImage": {"name": "x"}})).await.0, 501);
+    assert_eq!(act(&h, &id, json!({"trigger_crash_dump": null})).await.0, 501);
     assert_eq!(act(&h, &id, json!({"dance": null})).await.0, 400);
 }
 

@@ -18,7 +18,7 @@ impl Registry {
         }
         let unknown = || Refusal::unknown("BLOB_UNKNOWN", digest);
         let hex = sha256_of(digest).ok_or_else(unknown)?;
-        let size = self.blobs.size(hex).filter(|_| self.holds(&call, digest)).ok_or_else(unknown)?;
+        let size = self.blobs.claim(hex).filter(|_| self.holds(&call, digest)).ok_or_else(unknown)?;
         let range =
             call.request.headers().get(header::RANGE).and_then(|r| r.to_str().ok()).and_then(|r| range(r, size));
         let (first, length) = range.unwrap_or((0, size));

@@ -34,7 +34,7 @@ pub async fn import(registry: &Registry, file: &Path, repository: &str, tag: &st
         created_at: Time::now(),
     };
     for part in &manifest.refers {
-        if sha256_of(part).is_none_or(|hex| registry.blobs.size(hex).is_none()) {
+        if sha256_of(part).is_none_or(|hex| registry.blobs.claim(hex).is_none()) {
             return Err(bad(format!("it lacks {part}")));
         }
     }

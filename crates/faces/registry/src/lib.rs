@@ -133,11 +133,7 @@ impl Call {
 
     fn query(&self, name: &str) -> Option<String> {
         let query = self.request.uri().query().unwrap_or("");
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs
-            .into_iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, v)| v.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/"))
+        form_urlencoded::parse(query.as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
     }
 }
 

@@ -76,7 +76,7 @@ impl Registry {
             created_at: Time::now(),
         };
         for needed in &manifest.refers {
-            if sha256_of(needed).is_none_or(|hex| self.blobs.size(hex).is_none()) {
+            if sha256_of(needed).is_none_or(|hex| self.blobs.claim(hex).is_none()) {
                 return Err(Refusal::unknown("MANIFEST_BLOB_UNKNOWN", needed));
             }
         }

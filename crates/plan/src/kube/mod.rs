@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use model::{Change, Entry, Index, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
+pub(crate) use model::seconds;
 pub use selector::matches;
 
 /// All objects of a resource, in all clusters.
@@ -103,12 +104,6 @@ pub(crate) fn delete(change: &mut Change, object: Entry<'_, KubeObject>, now: Ti
         meta["deletionGracePeriodSeconds"] = json!(grace);
     });
 }
-
-/// As Kubernetes writes moments: whole seconds.
-pub(crate) fn seconds(time: Time) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 /// Five letters made from a text, as they stand at the end of generated names: no vowels, so that they spell nothing.
 pub(crate) fn suffix(text: &str) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -7,15 +7,11 @@ use serde_json::{Value, json};
 use super::fault::missing;
 use super::wire::{bookmark, links, list, page, time};
 use crate::call::{Call, Reply};
-
-/// The caller may use the image: it is theirs, everybody's, or shared with them.
-pub fn usable(view: &View<'_>, image: &Image) -> bool {
-    view.sees(image) || view.who.project_id().is_some_and(|id| image.members.contains_key(id))
-}
+use crate::image::access::sees;
 
 /// The image with this id, if the caller may use it.
 pub fn find<'a>(view: &View<'a>, id: &str) -> Option<Entry<'a, Image>> {
-    view.snapshot.get::<Image>(id).filter(|image| usable(view, image))
+    view.snapshot.get::<Image>(id).filter(|image| sees(view.who, image))
 }
 
 fn brief(call: &Call, image: &Image) -> Value {
@@ -56,7 +52,7 @@ fn detail(call: &Call, image: &Image) -> Value {
 
 fn listing(call: Call, path: &str, show: fn(&Call, &Image) -> Value) -> Result<Reply, Fault> {
     let view = call.view()?;
-    let mut images: Vec<&Image> = call.snapshot.all::<Image>().map(|e| e.value).filter(|i| usable(&view, i)).collect();
+    let mut images: Vec<&Image> = call.snapshot.all::<Image>().map(|e| e.value).filter(|i| sees(view.who, i)).collect();
     images.retain(|image| {
         let name = call.query("name").is_none_or(|name| image.name.as_deref() == Some(name));
         let status = call.query("status").is_none_or(|s| detail(&call, image)["status"] == s.to_uppercase());

@@ -4,7 +4,7 @@
 //! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`]: one file each
 //! * [`security_groups`], [`images`]: Nova's own views of Neutron's and Glance's rows, which ended with 2.35
 //!
-//! Not built, and answered so: volumes, snapshots of servers, suspend, shelve, rescue, migration, consoles but the log.
+//! Not built, and answered so: volumes, migration, consoles but the log.
 
 pub mod body;
 pub mod fault;

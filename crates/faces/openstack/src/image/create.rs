@@ -54,6 +54,7 @@ fn new_image(call: &Call, body: &Map<String, Value>) -> Result<Image, Fault> {
         virtual_size: None,
         checksum: None,
         os_hash_value: None,
+        source: None,
         created_at: call.now,
         updated_at: call.now,
     };

@@ -98,7 +98,8 @@ fn too_large() -> Fault {
 
 /// The image can take bytes: it waits for them, and its formats are known.
 fn ready(image: &Image) -> Result<(), Fault> {
-    if image.status != ImageStatus::Queued {
+    // One that a server's host shall fill waits for nobody else.
+    if image.status != ImageStatus::Queued || image.source.is_some() {
         let status = view::status(image.status);
         return Err(Fault::Conflict(format!("Image status transition from {status} to saving is not allowed")));
     }

@@ -1,8 +1,8 @@
 //! The image service: Glance v2 over the image rows and the blob store.
 //!
 //! An upload changes nothing until all its bytes are durable; the row then becomes `active` in one commit. So an upload
-//! that dies, with its client or with this process, leaves the image `queued` as it was, and `saving` is never seen: a
-//! state that nobody could end was refused. Bytes that lost a race to be the image's are swept like those of deleted
+//! that dies, with its client or with this process, leaves the image `queued` as it was, and is never seen as `saving`: a
+//! state that nobody could end was refused. Only images made from servers are `saving`; their host ends that. Bytes that lost a race to be the image's are swept like those of deleted
 //! images.
 //!
 //! Not built, and so absent: import (no method is offered), several stores, locations, tasks, the cache, metadata
@@ -27,7 +27,7 @@ mod view;
 
 use std::collections::HashSet;
 
-use model::{Image, OciManifest, Snapshot, Vm};
+use model::{Image, OciManifest, Server, Snapshot, Vm};
 
 use crate::endpoint;
 use crate::table::Service;
@@ -35,7 +35,8 @@ use crate::table::Service;
 /// The blobs that images and manifests of the registry need, for [`blob::Blobs::sweep`].
 pub fn needed_blobs(snapshot: &Snapshot) -> HashSet<String> {
     let mut needed: HashSet<String> = snapshot.all::<Image>().filter_map(|image| image.blob.clone()).collect();
-    for source in snapshot.all::<Vm>().filter_map(|vm| vm.source.clone()) {
+    let rescue = snapshot.all::<Server>().filter_map(|server| server.rescue.clone());
+    for source in snapshot.all::<Vm>().filter_map(|vm| vm.source.clone()).chain(rescue) {
         needed.extend([Some(source.blob), source.kernel, source.initrd].into_iter().flatten());
     }
     for manifest in snapshot.all::<OciManifest>() {

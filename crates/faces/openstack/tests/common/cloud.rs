@@ -60,6 +60,7 @@ fn image(now: Time) -> Image {
         virtual_size: None,
         checksum: None,
         os_hash_value: None,
+        source: None,
         created_at: now,
         updated_at: now,
     }

@@ -1,29 +1,16 @@
 //! `POST /servers/{id}/action`: what can be done to a server. Verbs change what is wanted; hosts follow.
 
-use model::{Fault, Port, SecurityGroup, Server};
+use model::{Fault, Host, Port, SecurityGroup, Server};
 use serde_json::Value;
 
-use super::{Subject, When, act, console, remake, update, view};
+use super::{Subject, When, act, console, remake, rescue, shelve, snapshot, update, view};
 use crate::call::{Call, Reply};
 use crate::compute::body::{Fields, bad};
 use crate::compute::fault::{missing, not_built};
-use crate::compute::security_groups;
+use crate::compute::{hosts, security_groups};
 
 /// Actions that Nova has and this cloud has not.
 const NOT_BUILT: &[&str] = &[
-    "createImage",
-    "createBackup",
-    "suspend",
-    "resume",
-    "shelve",
-    "shelveOffload",
-    "unshelve",
-    "rescue",
-    "unrescue",
-    "changePassword",
-    "evacuate",
-    "migrate",
-    "os-migrateLive",
     "restore",
     "trigger_crash_dump",
     "os-getVNCConsole",
@@ -57,6 +44,18 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
         "reboot" => reboot(&call, &body).await,
         "pause" => pause(&call).await,
         "unpause" => unpause(&call).await,
+        "suspend" => suspend(&call).await,
+        "resume" => resume(&call).await,
+        "rescue" => rescue::rescue(&call, value).await,
+        "unrescue" => rescue::unrescue(&call).await,
+        "shelve" => shelve::shelve(&call).await,
+        "shelveOffload" => shelve::offload(&call).await,
+        "unshelve" => shelve::unshelve(&call, value).await,
+        "createImage" => snapshot::create_image(&call, &body).await,
+        "createBackup" => snapshot::create_backup(&call, &body).await,
+        "migrate" => elsewhere(&call, "No valid host was found. No valid host found for cold migrate"),
+        "os-migrateLive" => elsewhere(&call, "No valid host was found. There are not enough hosts available."),
+        "evacuate" => evacuate(&call),
         "lock" => lock(&call, value).await,
         "unlock" => unlock(&call).await,
         "rebuild" => remake::rebuild(&call, &body).await,
@@ -69,6 +68,7 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
         }
         "os-resetState" => reset_state(&call, &body).await,
         "os-getConsoleOutput" => console::output(&call, value).await,
+        "changePassword" => change_password(&call, &body).await,
         "addSecurityGroup" => groups(&call, &body, true).await,
         "removeSecurityGroup" => groups(&call, &body, false).await,
         other if NOT_BUILT.contains(&other) => Err(not_built(&format!("The action '{other}'"))),
@@ -91,7 +91,12 @@ async fn simple(call: &Call, verb: &str, when: When, edit: impl Fn(&mut Server))
 }
 
 async fn start(call: &Call) -> Result<Reply, Fault> {
-    simple(call, "start", when(&["stopped"]), |server| server.power = true).await
+    let edit = |server: &mut Server| {
+        // One that ended by itself though its power is on stays so until somebody says otherwise.
+        server.hard_reboots += u32::from(server.power);
+        server.power = true;
+    };
+    simple(call, "start", when(&["stopped"]), edit).await
 }
 
 async fn stop(call: &Call) -> Result<Reply, Fault> {
@@ -104,6 +109,38 @@ async fn pause(call: &Call) -> Result<Reply, Fault> {
 
 async fn unpause(call: &Call) -> Result<Reply, Fault> {
     simple(call, "unpause", when(&["paused"]), |server| server.paused = false).await
+}
+
+async fn suspend(call: &Call) -> Result<Reply, Fault> {
+    simple(call, "suspend", when(&["active"]), |server| server.suspended = true).await
+}
+
+async fn resume(call: &Call) -> Result<Reply, Fault> {
+    simple(call, "resume", when(&["suspended"]), |server| server.suspended = false).await
+}
+
+/// Nova's answer where there is no other host to go to.
+fn elsewhere(call: &Call, why: &str) -> Result<Reply, Fault> {
+    admin(call, "migrate_server")?;
+    Err(Fault::Invalid(why.into()))
+}
+
+fn evacuate(call: &Call) -> Result<Reply, Fault> {
+    admin(call, "evacuate")?;
+    let view = call.view()?;
+    let server = super::find(&view, call.param("id"))?;
+    let host = super::status::host(&call.snapshot, &server).and_then(|name| call.snapshot.get::<Host>(name));
+    match host.filter(|host| hosts::is_up(call, host.value)) {
+        Some(host) => Err(Fault::Invalid(format!("Compute service of {} is still in use.", host.name))),
+        None => Err(not_built("The action 'evacuate'")),
+    }
+}
+
+fn admin(call: &Call, rule: &str) -> Result<(), Fault> {
+    if call.who()?.is_admin() {
+        return Ok(());
+    }
+    Err(Fault::Forbidden(format!("Policy doesn't allow os_compute_api:os-{rule} to be performed.")))
 }
 
 async fn reboot(call: &Call, body: &Value) -> Result<Reply, Fault> {
@@ -124,11 +161,25 @@ async fn reboot(call: &Call, body: &Value) -> Result<Reply, Fault> {
                 server.hard_reboots += 1;
                 server.power = true;
                 server.paused = false;
+                server.suspended = false;
             };
             simple(call, "reboot", when, edit).await
         }
         _ => Err(bad("type", value, "It is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']")),
     }
+}
+
+/// Only an agent in the guest could do it, and guests are not asked to have one.
+async fn change_password(call: &Call, body: &Value) -> Result<Reply, Fault> {
+    let fields = Fields::of(body, "changePassword")?;
+    fields.only(&["adminPass"])?;
+    fields.required("adminPass")?;
+    fields.text("adminPass", 255)?;
+    act(call, "changePassword", when(&["active"]), |_, _| {
+        Err(Fault::Conflict("QEMU guest agent is not enabled.".into()))
+    })
+    .await?;
+    Ok(Reply::empty(202))
 }
 
 const ANY: When = When { vm_states: &[], tasks: &[], any_task: true, though_locked: true };

@@ -18,13 +18,14 @@ const fn when(vm_states: &'static [&'static str]) -> When {
 }
 
 /// Begins the next incarnation. Reboots are counted anew in it.
-fn next(server: &mut Server, keep_disk: bool) {
+pub(super) fn next(server: &mut Server, keep_disk: bool) {
     server.incarnation += 1;
     server.keep_disk = keep_disk;
     server.launched_at = None;
     server.soft_reboots = 0;
     server.hard_reboots = 0;
     server.paused = false;
+    server.suspended = false;
     server.forced_state = None;
     server.problem = None;
 }
@@ -106,6 +107,7 @@ pub async fn rebuild(call: &Call, body: &Value) -> Result<Reply, Fault> {
         let image = requests::boot_image(&subject.view, asked.image, &server.flavor)?;
         server.image_id = Some(image.id.clone());
         apply(&asked, server, subject)?;
+        server.admin_pass = Some(asked.admin_pass.clone());
         next(server, false);
         Ok(())
     })

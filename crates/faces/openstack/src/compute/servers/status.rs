@@ -4,10 +4,11 @@
 //! ```text
 //! never launched:  BUILD (scheduling, networking, spawning) -> ACTIVE, or ERROR with the planner's or the host's reason
 //! launched:        ACTIVE <-> SHUTOFF, ACTIVE <-> PAUSED, REBOOT and HARD_REBOOT until the host has done it
+//! SUSPENDED, RESCUE and SHELVED_OFFLOADED when the host has done it, with a task until then
 //! next incarnation: REBUILD -> ACTIVE | RESIZE -> VERIFY_RESIZE -> ACTIVE | REVERT_RESIZE -> ACTIVE
 //! ```
 
-use model::{Index, Server, Snapshot, Vm, VmPhase};
+use model::{Image, ImageStatus, Index, Server, Snapshot, Vm, VmPhase};
 
 /// What a server is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +39,27 @@ pub fn host<'a>(snapshot: &'a Snapshot, server: &Server) -> Option<&'a str> {
 
 /// What a server is.
 pub fn state(snapshot: &Snapshot, server: &Server) -> State {
-    of(server, current(snapshot, server))
+    let mut state = of(server, current(snapshot, server));
+    if state.task_state.is_none() {
+        let images = snapshot.find::<Image>(Index::Owner, &server.id);
+        state.task_state =
+            images.map(|image| image.status).max_by_key(|s| *s == ImageStatus::Saving).map(|s| match s {
+                ImageStatus::Saving => "image_uploading",
+                _ => "image_snapshot_pending",
+            });
+    }
+    state
 }
 
 /// What a server is, given the incarnation that counts.
 pub fn of(server: &Server, vm: Option<&Vm>) -> State {
-    let mut state = if server.launched_at.is_none() { unlaunched(server, vm) } else { launched(server, vm) };
+    let mut state = if server.shelved.is_some() {
+        shelved(vm)
+    } else if server.launched_at.is_none() {
+        unlaunched(server, vm)
+    } else {
+        launched(server, vm)
+    };
     match server.forced_state.as_deref() {
         Some("error") => {
             state.status = "ERROR";
@@ -71,13 +87,24 @@ fn power(phase: VmPhase) -> u8 {
     match phase {
         VmPhase::Running => RUNNING,
         VmPhase::Paused => PAUSED,
-        VmPhase::Stopped => SHUTDOWN,
+        VmPhase::Stopped | VmPhase::Suspended => SHUTDOWN,
         VmPhase::Unknown | VmPhase::Starting | VmPhase::Failed | VmPhase::Gone => NOSTATE,
     }
 }
 
 fn error(vm: Option<&Vm>, why: String) -> State {
     State { status: "ERROR", vm_state: "error", task_state: None, power_state: power(phase(vm)), fault: Some(why) }
+}
+
+fn shelved(vm: Option<&Vm>) -> State {
+    let (status, vm_state, task_state) = match vm {
+        None => ("SHELVED_OFFLOADED", "shelved_offloaded", None),
+        Some(vm) if vm.deleting => ("SHELVED", "shelved", Some("shelving_offloading")),
+        Some(vm) if vm.status.phase == VmPhase::Stopped => ("ACTIVE", "active", Some("shelving_image_uploading")),
+        Some(_) => ("ACTIVE", "active", Some("shelving")),
+    };
+    let power_state = vm.map_or(SHUTDOWN, |vm| power(vm.status.phase));
+    State { status, vm_state, task_state, power_state, fault: None }
 }
 
 /// It does not run yet in this incarnation.
@@ -88,7 +115,9 @@ fn unlaunched(server: &Server, vm: Option<&Vm>) -> State {
         (_, Some(problem)) if !placed => return error(vm, problem.clone()),
         _ => {}
     }
-    let (status, vm_state, task) = if server.incarnation <= 1 {
+    let (status, vm_state, task) = if server.unshelving.is_some() {
+        ("SHELVED_OFFLOADED", "shelved_offloaded", if placed { "spawning" } else { "unshelving" })
+    } else if server.incarnation <= 1 {
         let task = match vm {
             None => "networking",
             Some(_) if !placed => "scheduling",
@@ -110,16 +139,27 @@ fn launched(server: &Server, vm: Option<&Vm>) -> State {
     let done = vm.map(|vm| (vm.status.soft_reboots, vm.status.hard_reboots)).unwrap_or_default();
     let hard = server.hard_reboots > done.1 && server.power;
     let soft = server.soft_reboots > done.0 && server.power;
+    let ended = vm.is_some_and(|vm| !vm.status.message.is_empty());
+    let rescued = vm.is_some_and(|vm| vm.status.rescued);
     let (status, vm_state, task) = match phase {
         VmPhase::Failed => return error(vm, vm.map(|vm| vm.status.message.clone()).unwrap_or_default()),
+        VmPhase::Stopped if hard => ("SHUTOFF", "stopped", Some("powering-on")),
         _ if hard => ("HARD_REBOOT", "active", Some("rebooting_hard")),
+        VmPhase::Running | VmPhase::Starting if server.rescue.is_some() && rescued => ("RESCUE", "rescued", None),
+        _ if server.rescue.is_some() => ("ACTIVE", "active", Some("rescuing")),
+        _ if rescued => ("RESCUE", "rescued", Some("unrescuing")),
         VmPhase::Running if soft => ("REBOOT", "active", Some("rebooting")),
+        VmPhase::Suspended if server.suspended => ("SUSPENDED", "suspended", None),
+        VmPhase::Suspended => ("SUSPENDED", "suspended", Some("resuming")),
+        VmPhase::Running | VmPhase::Paused if server.suspended => ("ACTIVE", "active", Some("suspending")),
         VmPhase::Running if !server.power => ("ACTIVE", "active", Some("powering-off")),
         VmPhase::Running if server.paused => ("ACTIVE", "active", Some("pausing")),
         VmPhase::Running => ("ACTIVE", "active", None),
         VmPhase::Paused if !server.power => ("PAUSED", "paused", Some("powering-off")),
         VmPhase::Paused if server.paused => ("PAUSED", "paused", None),
         VmPhase::Paused => ("PAUSED", "paused", Some("unpausing")),
+        // It ended by itself, and stays so.
+        VmPhase::Stopped if server.power && ended => ("SHUTOFF", "stopped", None),
         VmPhase::Stopped | VmPhase::Starting | VmPhase::Gone if server.power => {
             ("SHUTOFF", "stopped", Some("powering-on"))
         }

@@ -1,0 +1,101 @@
+//! Removes the bytes of images that no row needs any more: now and then, and soon after a row went that may have needed
+//! some. What was written within the last hour stays, since its row may be about to come; so an upload is never raced.
+
+use std::time::Duration;
+
+use blob::Blobs;
+use model::{Event, Fault, Kind};
+use store::{Store, Watch};
+
+/// How often, though nothing was deleted.
+const EVERY: Duration = Duration::from_secs(300);
+/// Rows that go together need one sweep.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Runs until the process ends.
+pub async fn run(store: Store, blobs: Blobs) {
+    let mut watch = None;
+    loop {
+        let snapshot = store.snapshot();
+        if watch.is_none() {
+            watch = store.watch(snapshot.revision()).ok();
+        }
+        let (needed, folder) = (face_openstack::image::needed_blobs(&snapshot), blobs.clone());
+        match tokio::task::spawn_blocking(move || folder.sweep(&needed)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => tracing::info!(count, "removed bytes of images that nobody needs"),
+            Ok(Err(e)) => tracing::warn!("bytes that nobody needs stay: {e}"),
+            Err(e) => tracing::error!("{e}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            gone = deleted(&mut watch) => match gone {
+                Ok(()) => tokio::time::sleep(CALM).await,
+                Err(_) => watch = None,
+            },
+        }
+    }
+}
+
+/// Waits until a row goes that may have needed bytes.
+async fn deleted(watch: &mut Option<Watch>) -> Result<(), Fault> {
+    let Some(watch) = watch else { return std::future::pending().await };
+    let gone = |event: &Event| {
+        event.after.is_none() && matches!(event.key.kind, Kind::Image | Kind::OciManifest | Kind::Vm | Kind::Server)
+    };
+    while !watch.next().await?.iter().flat_map(|commit| &commit.events).any(gone) {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Instant, SystemTime};
+
+    use model::{Change, Object, OciManifest};
+
+    use super::*;
+
+    fn manifest(blob: &str) -> OciManifest {
+        let digest = format!("sha256:{blob}");
+        serde_json::from_value(serde_json::json!({
+            "project_id": "", "repository": "r", "digest": digest, "media_type": "m", "size": 1, "refers": [],
+            "created_at": "2030-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn bytes_go_with_the_row_that_needed_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, blobs) = (Store::memory(), Blobs::new(dir.path()));
+        let old = SystemTime::now() - Duration::from_secs(7200);
+        let [needed, unneeded, claimed] = ["needed", "unneeded", "claimed"].map(|text| {
+            let name = blobs.put(text.as_bytes()).unwrap().sha256;
+            std::fs::File::options().append(true).open(blobs.path(&name)).unwrap().set_modified(old).unwrap();
+            name
+        });
+        let young = blobs.put(b"young").unwrap().sha256;
+        assert_eq!(blobs.claim(&claimed), Some(7));
+        let row = Object::from(manifest(&needed));
+        store.commit(&Change::from(row.clone())).await.unwrap();
+
+        let sweeper = tokio::spawn(run(store.clone(), blobs.clone()));
+        let until_gone = async |name: &str| {
+            let begin = Instant::now();
+            while blobs.size(name).is_some() {
+                assert!(begin.elapsed() < Duration::from_secs(60), "it stays");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        until_gone(&unneeded).await;
+        assert!([&needed, &claimed, &young].iter().all(|name| blobs.size(name).is_some()));
+
+        let snapshot = store.snapshot();
+        let mut change = Change::new();
+        change.delete(snapshot.at::<OciManifest>(&row.key()).unwrap());
+        store.commit(&change).await.unwrap();
+        until_gone(&needed).await;
+        assert!(blobs.size(&young).is_some());
+        sweeper.abort();
+    }
+}

@@ -1,0 +1,105 @@
+//! A copy of a disk as it was at one moment. The disk of a VM that runs is copied by its QEMU while the guest goes on
+//! writing: what it overwrites is copied first. The disk of a VM that does not run is copied by qemu-img.
+//!
+//! QEMU goes on copying when nobody waits any more, so whoever begins a copy ends what an earlier one may have left.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use driver::{DriverFault, Result};
+use serde_json::{Value, json};
+
+use crate::vm::There;
+use crate::{Qemu, disk, failed, qmp};
+
+/// The job and the node in a QEMU that copies.
+const JOB: &str = "copy";
+const NODE: &str = "copy-target";
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// A copy of a large disk takes its time.
+const LIMIT: Duration = Duration::from_secs(12 * 3600);
+
+impl Qemu {
+    /// Copies a disk to a qcow2 file that depends on no other; its size as a guest sees it.
+    pub(crate) async fn copy(&self, id: &str, name: &str, to: &Path) -> Result<u64> {
+        let dir = self.vm_dir(id);
+        let step = self.step(id);
+        let alone = step.lock().await;
+        let (from, format, size) = disk::of(&dir, name)?;
+        let folder = to.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder).map_err(|e| failed(format!("cannot make {}", folder.display()), e))?;
+        match self.there(id).await {
+            There::Nothing => disk::convert(&from, format, to, LIMIT).await?,
+            There::Silent(_, why) => return Err(DriverFault::NotReady(format!("QEMU does not answer: {why}"))),
+            There::Answers(..) => {
+                end(&dir).await;
+                disk::create_empty(to, size).await?;
+                begin(&dir, name, to).await?;
+                // It may be told to stop, or be removed, meanwhile.
+                drop(alone);
+                let outcome = finish(&dir).await;
+                end(&dir).await;
+                outcome?;
+            }
+        }
+        Ok(size)
+    }
+
+    /// Ends a copy that nobody waits for.
+    pub(crate) async fn forget_copy(&self, id: &str) {
+        let step = self.step(id);
+        let _alone = step.lock().await;
+        if let There::Answers(..) = self.there(id).await {
+            end(&self.vm_dir(id)).await;
+        }
+    }
+}
+
+async fn begin(dir: &Path, disk: &str, to: &Path) -> Result<()> {
+    let node = json!({"node-name": NODE, "driver": "qcow2", "file": {"driver": "file", "filename": to}});
+    let job = json!({
+        "job-id": JOB, "device": disk::node(disk), "target": NODE, "sync": "full", "auto-dismiss": false,
+    });
+    for (command, arguments) in [("blockdev-add", node), ("blockdev-backup", job)] {
+        let refused = |e| DriverFault::Failed(format!("QEMU does not do {command}: {e}"));
+        qmp::execute(dir, command, arguments).await.map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// The job as QEMU describes it, if there is one.
+async fn job(dir: &Path) -> std::io::Result<Option<Value>> {
+    let jobs = qmp::command(dir, "query-jobs").await?;
+    Ok(jobs.as_array().into_iter().flatten().find(|job| job["id"] == JOB).cloned())
+}
+
+/// Waits for the job's end.
+async fn finish(dir: &Path) -> Result<()> {
+    let stopped = |why: String| DriverFault::NotReady(format!("the VM changed while its disk was copied: {why}"));
+    loop {
+        let job = job(dir).await.map_err(|e| stopped(e.to_string()))?;
+        let job = job.ok_or_else(|| stopped("QEMU was started anew".to_owned()))?;
+        match (job["status"].as_str(), job["error"].as_str()) {
+            (Some("concluded"), None) => return Ok(()),
+            (Some("concluded"), Some(why)) => {
+                return Err(DriverFault::Failed(format!("the disk cannot be copied: {why}")));
+            }
+            _ => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+/// Ends the job if there is one, and lets go of its file. What cannot be ended ends with its QEMU.
+async fn end(dir: &Path) {
+    for _ in 0..50 {
+        let Ok(Some(job)) = job(dir).await else { break };
+        let command = if job["status"] == "concluded" { "job-dismiss" } else { "job-cancel" };
+        if let Err(error) = qmp::execute(dir, command, json!({"id": JOB})).await {
+            tracing::debug!(%error, command, "a copy does not end");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Without a node of this name that is an error, and as it should be.
+    let _ = qmp::execute(dir, "blockdev-del", json!({"node-name": NODE})).await;
+}

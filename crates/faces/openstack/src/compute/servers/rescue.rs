@@ -1,0 +1,49 @@
+//! Rescue: a server boots from another image, with its own disk as the second one, until it is unrescued.
+
+use model::{Fault, Source};
+use serde_json::{Value, json};
+
+use super::{When, act, requests};
+use crate::call::{Call, Reply};
+use crate::compute::body::Fields;
+
+const fn when(vm_states: &'static [&'static str]) -> When {
+    When { vm_states, tasks: &[], any_task: false, though_locked: false }
+}
+
+/// `rescue`
+pub async fn rescue(call: &Call, value: &Value) -> Result<Reply, Fault> {
+    let none = serde_json::Map::new();
+    let fields = match value {
+        Value::Null => Fields { name: "rescue", map: &none },
+        value => Fields::new("rescue", value)?,
+    };
+    fields.only(&["adminPass", "rescue_image_ref"])?;
+    let password = requests::admin_pass(&fields)?;
+    let image = fields.get("rescue_image_ref");
+    act(call, "rescue", when(&["active", "stopped", "error"]), |server, subject| {
+        let mut from = server.clone();
+        if let Some(image) = image {
+            from.image_id = Some(requests::boot_image(&subject.view, image, &server.flavor)?.id.clone());
+        }
+        let source = Source::of(subject.snapshot, &from);
+        let unfit = |why| Fault::Invalid(format!("Cannot rescue instance {}: {why}", server.id));
+        server.rescue = Some(source.map_err(unfit)?);
+        server.admin_pass = Some(password.clone());
+        server.forced_state = None;
+        server.power = true;
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::ok(json!({"adminPass": password})))
+}
+
+/// `unrescue`
+pub async fn unrescue(call: &Call) -> Result<Reply, Fault> {
+    act(call, "unrescue", when(&["rescued"]), |server, _| {
+        server.rescue = None;
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty(202))
+}
