@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use driver::{ContainerState, SeenContainer, SeenPod};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use model::wanted::{WantedContainer, WantedPod};
 use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time};
 
@@ -24,10 +24,8 @@ pub(crate) fn by_uid<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, 
 /// Uids of all pods that somebody wants here or that are here.
 pub async fn all(agent: &Agent, snapshot: &Snapshot) -> BTreeSet<String> {
     let mut uids: BTreeSet<String> = of_host(snapshot, &agent.config().host).map(|pod| pod.uid().to_owned()).collect();
-    match agent.drivers().pod.list().await {
-        Ok(seen) => uids.extend(seen.into_iter().map(|pod| pod.uid)),
-        Err(e) => tracing::debug!("listing pods: {e}"),
-    }
+    let seen = agent.listed("listing pods", agent.drivers().pod.list().await);
+    uids.extend(seen.into_iter().map(|pod| pod.uid));
     uids
 }
 
@@ -225,9 +223,14 @@ fn backoff_left(attempt: u32, started: Time, finished: Time, now: Time) -> Optio
     (left > 0).then_some(left)
 }
 
-/// Writes the status as a fresh look shows it.
+/// Writes the status as a fresh look shows it. Without one, a pod that has been started is left as it was last seen: it
+/// most likely runs on.
 async fn report(agent: &Agent, uid: &str, pod: &Pod, waiting: &WaitingFor) -> Result<(), Fault> {
-    let seen = seen(agent, uid).await?;
+    let before = pod.status.as_ref();
+    let seen = match seen(agent, uid).await {
+        Err(_) if before.is_none_or(|status| status.container_statuses.iter().flatten().all(never_ran)) => None,
+        other => other?,
+    };
     let now = agent.now();
     let probes = agent.inner.probes.results(uid);
     agent
@@ -250,6 +253,11 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, waiting: &WaitingFor) -> Re
             Ok(change)
         })
         .await
+}
+
+/// By its status no such container was ever made.
+fn never_ran(container: &ContainerStatus) -> bool {
+    container.container_id.as_deref().is_none_or(str::is_empty)
 }
 
 /// Names of a pod's containers by kind, for callers that look one up.

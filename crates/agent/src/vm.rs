@@ -15,10 +15,8 @@ pub async fn all(agent: &Agent, snapshot: &Snapshot) -> BTreeSet<String> {
         .find::<Vm>(Index::Host, &agent.config().host)
         .map(|vm| Vm::id(&vm.server_id, vm.incarnation))
         .collect();
-    match agent.drivers().vm.list().await {
-        Ok(seen) => ids.extend(seen.into_iter().map(|vm| vm.id)),
-        Err(e) => tracing::debug!("listing VMs: {e}"),
-    }
+    let seen = agent.listed("listing VMs", agent.drivers().vm.list().await);
+    ids.extend(seen.into_iter().map(|vm| vm.id));
     ids
 }
 
@@ -49,8 +47,8 @@ async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> VmStatus {
     let drivers = agent.drivers();
     let taps: &dyn driver::TapSource = &NetTaps(agent.clone());
     match drivers.vm.ensure(wanted, taps).await {
-        Ok(SeenVm { phase, message, soft_reboots, hard_reboots, .. }) => {
-            VmStatus { phase, message, soft_reboots, hard_reboots, since: vm.status.since }
+        Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, .. }) => {
+            VmStatus { phase, message, ended, soft_reboots, hard_reboots, since: vm.status.since }
         }
         Err(driver::DriverFault::Refused(why)) => {
             VmStatus { phase: VmPhase::Failed, message: why, ..vm.status.clone() }

@@ -111,7 +111,9 @@ fn hold(dir: &Dir) -> Result<Flock<File>, Problem> {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BRAID_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // It would say on stderr that stderr cannot be written to, and panic: the log may lie on the disk that is full.
+    let _ = log.log_internal_errors(false).try_init();
 }
 
 async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Problem> {
@@ -124,8 +126,13 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
         if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
     tls::ensure(&dir, &server_names(address))?;
     let store = open_store(&args, &dir).await?;
-    let about =
-        Arc::new(About { store: store.clone(), started, authority: authority.clone(), ready_ms: Default::default() });
+    let about = Arc::new(About {
+        store: store.clone(),
+        dir: dir.path().to_owned(),
+        started,
+        authority: authority.clone(),
+        ready_ms: Default::default(),
+    });
     control::serve(&dir, about.clone()).await?;
 
     let now = Time::now();

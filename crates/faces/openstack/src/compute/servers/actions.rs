@@ -91,7 +91,12 @@ async fn simple(call: &Call, verb: &str, when: When, edit: impl Fn(&mut Server))
 }
 
 async fn start(call: &Call) -> Result<Reply, Fault> {
-    simple(call, "start", when(&["stopped"]), |server| server.power = true).await
+    let edit = |server: &mut Server| {
+        // One that ended by itself was never asked to be off: only a count starts it anew.
+        server.hard_reboots += u32::from(server.power);
+        server.power = true;
+    };
+    simple(call, "start", when(&["stopped"]), edit).await
 }
 
 async fn stop(call: &Call) -> Result<Reply, Fault> {

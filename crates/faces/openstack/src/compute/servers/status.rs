@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! never launched:  BUILD (scheduling, networking, spawning) -> ACTIVE, or ERROR with the planner's or the host's reason
-//! launched:        ACTIVE <-> SHUTOFF, ACTIVE <-> PAUSED, REBOOT and HARD_REBOOT until the host has done it
+//! launched:        ACTIVE <-> SHUTOFF, ACTIVE <-> PAUSED, REBOOT and HARD_REBOOT until the host has done it;
+//!                  SHUTOFF also by itself, when the guest powered off or its QEMU died
 //! next incarnation: REBUILD -> ACTIVE | RESIZE -> VERIFY_RESIZE -> ACTIVE | REVERT_RESIZE -> ACTIVE
 //! ```
 
@@ -112,6 +113,9 @@ fn launched(server: &Server, vm: Option<&Vm>) -> State {
     let soft = server.soft_reboots > done.0 && server.power;
     let (status, vm_state, task) = match phase {
         VmPhase::Failed => return error(vm, vm.map(|vm| vm.status.message.clone()).unwrap_or_default()),
+        VmPhase::Stopped if vm.is_some_and(|vm| vm.status.ended) => {
+            ("SHUTOFF", "stopped", hard.then_some("powering-on"))
+        }
         _ if hard => ("HARD_REBOOT", "active", Some("rebooting_hard")),
         VmPhase::Running if soft => ("REBOOT", "active", Some("rebooting")),
         VmPhase::Running if !server.power => ("ACTIVE", "active", Some("powering-off")),
