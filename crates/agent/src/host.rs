@@ -16,7 +16,12 @@ pub async fn report(agent: &Agent) -> Result<(), Fault> {
     let now = agent.now();
     let status = HostStatus {
         heartbeat: Some(now),
-        parts: [&vm, &pod, &net].iter().map(|h| (h.part.clone(), h.problem.clone())).collect(),
+        parts: [&vm, &pod, &net].map(|h| (h.part.clone(), h.problem.clone())).into(),
+        notes: [&vm, &pod, &net]
+            .into_iter()
+            .filter(|h| !h.note.is_empty())
+            .map(|h| (h.part.clone(), h.note.clone()))
+            .collect(),
         accel: if vm.version.ends_with(", KVM") { "kvm" } else { "tcg" }.into(),
         kernel: release(),
         os: os_name(),
@@ -76,7 +81,7 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
 }
 
 fn node_status(host: &Host, before: &Value, now: Time) -> Value {
-    let problem = host.status.parts.iter().find(|(part, problem)| part == "containers" && !problem.is_empty());
+    let problem = host.status.parts.iter().find(|(part, problem)| part == "pods" && !problem.is_empty());
     let (ready, reason, message) = match problem {
         None => ("True", "KubeletReady", "the agent is ready".to_owned()),
         Some((_, problem)) => ("False", "ContainerRuntimeNotReady", problem.clone()),

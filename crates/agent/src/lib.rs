@@ -30,6 +30,7 @@ mod work;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub(crate) struct Inner {
     probes: pod_probe::Probes,
     /// What went wrong last with each thing, so that it is logged once.
     said: Mutex<HashMap<String, String>>,
+    /// A part of the host broke or came back: report that now, not in a while.
+    news: AtomicBool,
 }
 
 /// What the drivers have, by id, as digests.
@@ -127,6 +130,7 @@ impl Agent {
             network: Mutex::default(),
             probes: pod_probe::Probes::default(),
             said: Mutex::default(),
+            news: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -160,7 +164,8 @@ impl Agent {
                 net::stale(&self);
             }
             let now = self.now();
-            if last_report.is_none_or(|t| now.duration_since(t) >= host::REPORT_EVERY) {
+            let due = last_report.is_none_or(|t| now.duration_since(t) >= host::REPORT_EVERY);
+            if self.inner.news.swap(false, Ordering::Relaxed) || due {
                 last_report = Some(now);
                 self.task(
                     "host",
@@ -257,21 +262,33 @@ impl Agent {
         });
     }
 
-    /// Logs what went wrong with a thing, when it is not what went wrong last time.
-    fn note(&self, key: &str, result: Result<(), Fault>) {
+    /// Logs what went wrong with a thing, when it is not what went wrong last time; whether that changed.
+    fn note(&self, key: &str, result: Result<(), Fault>) -> bool {
         let mut said = self.inner.said.lock().expect("no panic under this lock");
         match result {
-            Ok(()) => {
-                said.remove(key);
-            }
+            Ok(()) => said.remove(key).is_some(),
             Err(fault) => {
                 let text = fault.to_string();
-                if said.get(key) != Some(&text) {
+                let changed = said.get(key) != Some(&text);
+                if changed {
                     tracing::warn!(host = self.config().host, "{key}: {text}");
                     said.insert(key.to_owned(), text);
                 }
+                changed
             }
         }
+    }
+
+    /// What a driver listed. When it cannot, or can again, the host's report says so at once.
+    fn listed<T>(&self, key: &str, result: driver::Result<Vec<T>>) -> Vec<T> {
+        let (list, result) = match result {
+            Ok(list) => (list, Ok(())),
+            Err(e) => (Vec::new(), Err(fault(e))),
+        };
+        if self.note(key, result) {
+            self.inner.news.store(true, Ordering::Relaxed);
+        }
+        list
     }
 
     /// Commits a status, planned from fresh rows; no commit if the plan is empty.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use driver::{ContainerState, SeenContainer, SeenPod};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time, kube_event};
 
 use crate::pod_news::{Said, Waiting};
@@ -25,13 +25,8 @@ pub(crate) fn by_uid<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, 
 
 /// How all pods look that the driver has.
 pub async fn all_seen(agent: &Agent) -> HashMap<String, Look> {
-    match agent.drivers().pod.list().await {
-        Ok(seen) => seen.into_iter().map(|pod| (pod.uid.clone(), look(pod))).collect(),
-        Err(e) => {
-            tracing::debug!("listing pods: {e}");
-            HashMap::new()
-        }
-    }
+    let seen = agent.listed("listing pods", agent.drivers().pod.list().await);
+    seen.into_iter().map(|pod| (pod.uid.clone(), look(pod))).collect()
 }
 
 /// All pods that somebody wants here or that are here, by uid, and how they look.
@@ -139,9 +134,14 @@ pub(crate) fn newest<'a>(seen: Option<&'a SeenPod>, name: &str) -> Option<&'a Se
     seen?.containers.iter().filter(|c| c.name == name).max_by_key(|c| c.attempt)
 }
 
-/// Writes the status as a fresh look shows it, and what there is to tell.
+/// Writes the status as a fresh look shows it, and what there is to tell. Without a look, a pod that has been started is
+/// left as it was last seen: it most likely runs on.
 async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(), Fault> {
-    let seen = seen(agent, uid).await?;
+    let before = pod.status.as_ref();
+    let seen = match seen(agent, uid).await {
+        Err(_) if before.is_none_or(|status| status.container_statuses.iter().flatten().all(never_ran)) => None,
+        other => other?,
+    };
     let now = agent.now();
     let probes = agent.inner.probes.results(uid);
     agent.inner.probes.take_news(uid).into_iter().for_each(|news| said.tell(news));
@@ -173,6 +173,11 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
 /// The address of a host, as pods are told.
 pub(crate) fn host_address(snapshot: &Snapshot, host: &str) -> Option<String> {
     snapshot.get::<model::Host>(host)?.underlay.map(|ip| ip.to_string())
+}
+
+/// By its status no such container was ever made.
+fn never_ran(container: &ContainerStatus) -> bool {
+    container.container_id.as_deref().is_none_or(str::is_empty)
 }
 
 /// Names of a pod's containers by kind, for callers that look one up.

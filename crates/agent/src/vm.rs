@@ -12,13 +12,8 @@ use crate::{Agent, fault, metadata};
 
 /// How all VMs look that the driver has.
 pub async fn seen(agent: &Agent) -> HashMap<String, Look> {
-    match agent.drivers().vm.list().await {
-        Ok(seen) => seen.into_iter().map(|vm| (vm.id.clone(), look(vm))).collect(),
-        Err(e) => {
-            tracing::debug!("listing VMs: {e}");
-            HashMap::new()
-        }
-    }
+    let seen = agent.listed("listing VMs", agent.drivers().vm.list().await);
+    seen.into_iter().map(|vm| (vm.id.clone(), look(vm))).collect()
 }
 
 /// All VMs that somebody wants here or that are here, by id, and how they look.
@@ -63,8 +58,8 @@ async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> VmStatus {
     let drivers = agent.drivers();
     let taps: &dyn driver::TapSource = &NetTaps(agent.clone());
     match drivers.vm.ensure(wanted, taps).await {
-        Ok(SeenVm { phase, message, soft_reboots, hard_reboots, rescued, .. }) => {
-            VmStatus { phase, message, soft_reboots, hard_reboots, rescued, since: vm.status.since }
+        Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, rescued, .. }) => {
+            VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, since: vm.status.since }
         }
         Err(driver::DriverFault::Refused(why)) => {
             VmStatus { phase: VmPhase::Failed, message: why, ..vm.status.clone() }

@@ -2,16 +2,17 @@
 //! owner can open, so that it needs no credentials.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
-use model::{Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Vm};
+use model::{Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Time, Vm};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -21,6 +22,8 @@ use crate::paths::Dir;
 /// What the commands may ask about.
 pub struct About {
     pub store: Store,
+    /// The cloud's folder.
+    pub dir: PathBuf,
     pub started: Instant,
     pub authority: String,
     pub ready_ms: std::sync::OnceLock<u128>,
@@ -45,7 +48,7 @@ pub async fn serve(dir: &Dir, about: Arc<About>) -> Result<(), Problem> {
 }
 
 /// A listening unix socket that only its owner can open; a stale one is replaced.
-pub fn private_socket(path: &std::path::Path) -> Result<tokio::net::UnixListener, Problem> {
+pub fn private_socket(path: &Path) -> Result<tokio::net::UnixListener, Problem> {
     let what = || format!("listening on {}", path.display());
     let _ = std::fs::remove_file(path);
     let listener = tokio::net::UnixListener::bind(path).map_err(Problem::io(what()))?;
@@ -62,14 +65,17 @@ async fn ready(State(about): State<Arc<About>>) -> (StatusCode, String) {
 
 async fn status(State(about): State<Arc<About>>) -> Response {
     let snapshot = about.store.snapshot();
+    let now = Time::now();
     let hosts: Vec<Value> = snapshot
         .all::<Host>()
         .map(|host| {
-            let parts: Vec<Value> = host
-                .status
-                .parts
-                .iter()
-                .map(|(part, problem)| json!({"part": part, "ok": problem.is_empty(), "problem": problem}))
+            let silent = std::iter::once(("agent".to_owned(), silence(host.value, now)));
+            let parts: Vec<Value> = silent
+                .chain(host.status.parts.iter().cloned())
+                .map(|(part, problem)| {
+                    let note = host.status.notes.iter().find(|(of, _)| *of == part).map_or("", |(_, note)| note);
+                    json!({"part": part, "ok": problem.is_empty(), "problem": problem, "note": note})
+                })
                 .collect();
             json!({
                 "name": host.name, "heartbeat": host.status.heartbeat, "accel": host.status.accel, "parts": parts,
@@ -78,11 +84,14 @@ async fn status(State(about): State<Arc<About>>) -> Response {
             })
         })
         .collect();
-    let store = match about.store.fresh().await {
-        Ok(_) => json!({"ok": true, "problem": ""}),
-        Err(e) => json!({"ok": false, "problem": e.to_string()}),
+    let trouble = match about.store.fresh().await {
+        Ok(_) => about.store.trouble().unwrap_or_default(),
+        Err(e) => e.to_string(),
     };
+    let store = json!({"ok": trouble.is_empty(), "problem": trouble});
+    let disk = disk(&about.dir);
     let healthy = store["ok"] == true
+        && disk["ok"] == true
         && hosts.iter().all(|h| h["parts"].as_array().is_some_and(|p| p.iter().all(|p| p["ok"] == true)));
     let count = |kind: Kind| snapshot.rows().filter(|row| row.key.kind == kind).count();
     json_response(
@@ -97,6 +106,7 @@ async fn status(State(about): State<Arc<About>>) -> Response {
             "memory_mib": resident_mib(),
             "store": store,
             "plans_here": about.plans_here.load(Ordering::Relaxed),
+            "disk": disk,
             "revision": snapshot.revision(),
             "hosts": hosts,
             "counts": {
@@ -106,6 +116,37 @@ async fn status(State(about): State<Arc<About>>) -> Response {
             },
         }),
     )
+}
+
+/// What is wrong with a host that should have reported by now, in words.
+fn silence(host: &Host, now: Time) -> String {
+    match host.status.heartbeat {
+        Some(last) if now.duration_since(last) > agent::host::REPORT_EVERY * 3 => {
+            format!("last reported {} s ago; what is said of this host is as old", now.duration_since(last).as_secs())
+        }
+        _ => String::new(),
+    }
+}
+
+/// A disk with less room is called full: new VMs, images and even the store's log may not fit any more.
+const FULL_MIB: u64 = 32;
+
+/// The room on the disk of the cloud's folder.
+fn disk(dir: &Path) -> Value {
+    let fs = match nix::sys::statvfs::statvfs(dir) {
+        Ok(fs) => fs,
+        Err(e) => return json!({"ok": false, "problem": format!("{} cannot be looked at: {e}", dir.display())}),
+    };
+    let mib = |blocks: u64| blocks.saturating_mul(fs.fragment_size()) >> 20;
+    let (free, total) = (mib(fs.blocks_available()), mib(fs.blocks()));
+    let problem = match free {
+        0..FULL_MIB => format!(
+            "the disk of {} is full: {free} of {total} MiB are free; make room, then everything goes on by itself",
+            dir.display()
+        ),
+        _ => String::new(),
+    };
+    json!({"ok": problem.is_empty(), "problem": problem, "free_mib": free, "total_mib": total})
 }
 
 /// JSON with a status.
@@ -119,7 +160,10 @@ fn resident_mib() -> u64 {
     line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-async fn explain(State(about): State<Arc<About>>, Path((kind, name)): Path<(String, String)>) -> Response {
+async fn explain(
+    State(about): State<Arc<About>>,
+    extract::Path((kind, name)): extract::Path<(String, String)>,
+) -> Response {
     let snapshot = about.store.snapshot();
     let found = match kind.as_str() {
         "server" | "vm" => servers(&snapshot, &name),
@@ -134,7 +178,9 @@ async fn explain(State(about): State<Arc<About>>, Path((kind, name)): Path<(Stri
     if found.is_empty() {
         return json_response(StatusCode::NOT_FOUND, json!({"error": format!("there is no {kind} '{name}'")}));
     }
-    json_response(StatusCode::OK, json!({"things": found}))
+    let general: Vec<String> =
+        about.store.trouble().into_iter().map(|why| format!("the cloud cannot write down changes: {why}")).collect();
+    json_response(StatusCode::OK, json!({"things": found, "general": general}))
 }
 
 fn thing(name: String, key: &Key, lines: Vec<String>) -> Value {
@@ -160,6 +206,7 @@ fn servers(snapshot: &Snapshot, name: &str) -> Vec<Value> {
                     "incarnation {} on {host}: {:?} {}",
                     vm.incarnation, vm.status.phase, vm.status.message
                 ));
+                lines.extend(host_trouble(snapshot, vm.host.as_deref(), "VMs"));
                 lines.extend(vm.decision.iter().map(|line| format!("  scheduler: {line}")));
             }
             for port in snapshot.find::<Port>(Index::Owner, &server.id) {
@@ -169,6 +216,13 @@ fn servers(snapshot: &Snapshot, name: &str) -> Vec<Value> {
             thing(server.name.clone(), &server.row.key, lines)
         })
         .collect()
+}
+
+/// What is wrong, as far as it is known, with the part of a host that a thing needs, and with its network.
+fn host_trouble(snapshot: &Snapshot, host: Option<&str>, part: &str) -> Vec<String> {
+    let Some(host) = host.and_then(|name| snapshot.get::<Host>(name)) else { return Vec::new() };
+    let parts = host.status.parts.iter().filter(|(of, problem)| !problem.is_empty() && (of == part || of == "network"));
+    parts.map(|(of, problem)| format!("its host is not well: {of}: {problem}")).collect()
 }
 
 fn pods(snapshot: &Snapshot, name: &str) -> Vec<Value> {
@@ -185,6 +239,7 @@ fn pods(snapshot: &Snapshot, name: &str) -> Vec<Value> {
                 Some(host) => lines.push(format!("on host {host}")),
                 None => lines.push("waits for a host".into()),
             }
+            lines.extend(host_trouble(snapshot, pod.body["spec"]["nodeName"].as_str(), "pods"));
             if pod.deleting() {
                 lines.push("is being deleted".into());
             }
@@ -239,6 +294,7 @@ fn hosts(snapshot: &Snapshot, name: &str) -> Vec<Value> {
             for (part, problem) in &host.status.parts {
                 lines.push(format!("{part}: {}", if problem.is_empty() { "well" } else { problem }));
             }
+            lines.extend(host.status.notes.iter().map(|(part, note)| format!("{part}: {note}")));
             thing(host.name.clone(), &host.row.key, lines)
         })
         .collect()

@@ -59,6 +59,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
     ));
     say(format_args!("store: {}", well(&status["store"]["problem"])));
     say(format_args!("planners: {}", if status["plans_here"] == true { "run here" } else { "run in another process" }));
+    say(format_args!("disk: {}", well(&status["disk"]["problem"])));
     for host in status["hosts"].as_array().into_iter().flatten() {
         say(format_args!(
             "host {}: {} VMs ({}), {} pods, last seen {}",
@@ -69,7 +70,8 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
             text(&host["heartbeat"])
         ));
         for part in host["parts"].as_array().into_iter().flatten() {
-            say(format_args!("  {}: {}", text(&part["part"]), well(&part["problem"])));
+            let note = part["note"].as_str().filter(|note| !note.is_empty()).map(|note| format!(" ({note})"));
+            say(format_args!("  {}: {}{}", text(&part["part"]), well(&part["problem"]), note.unwrap_or_default()));
         }
     }
     let counts: Vec<String> =
@@ -95,6 +97,9 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Problem> {
     if args.json {
         say(format_args!("{answer:#}"));
         return Ok(ExitCode::SUCCESS);
+    }
+    for line in answer["general"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        say(line);
     }
     for thing in answer["things"].as_array().into_iter().flatten() {
         say(format_args!("{} ({})", thing["name"].as_str().unwrap_or(""), thing["key"].as_str().unwrap_or("")));

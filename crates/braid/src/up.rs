@@ -138,7 +138,9 @@ fn hold(dir: &Dir) -> Result<Flock<File>, Problem> {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BRAID_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // It would say on stderr that stderr cannot be written to, and panic: the log may lie on the disk that is full.
+    let _ = log.log_internal_errors(false).try_init();
 }
 
 async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Problem> {
@@ -155,6 +157,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
     let plans_here = Arc::new(AtomicBool::new(false));
     let about = Arc::new(About {
         store: store.clone(),
+        dir: dir.path().to_owned(),
         started,
         authority: authority.clone(),
         ready_ms: Default::default(),

@@ -35,10 +35,12 @@ pub enum DriverFault {
 pub type Result<T> = std::result::Result<T, DriverFault>;
 
 /// Whether a part of the host works: its name, and what is wrong with it in words (empty: nothing).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     pub part: String,
     pub problem: String,
+    /// What happened to it and is well again, in words, such as an end that nobody asked for.
+    pub note: String,
     /// A version, for people.
     pub version: String,
 }
@@ -51,6 +53,8 @@ pub struct SeenVm {
     pub phase: VmPhase,
     /// Why it is not running, in words.
     pub message: String,
+    /// It was to run and ended by itself; it stays off until it is rebooted, or not wanted and wanted again.
+    pub ended: bool,
     pub soft_reboots: u32,
     pub hard_reboots: u32,
     /// It was started with the disk to rescue the others with.

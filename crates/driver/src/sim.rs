@@ -109,7 +109,7 @@ impl Inside {
 }
 
 fn health(part: &str) -> Health {
-    Health { part: part.into(), problem: String::new(), version: "simulated".into() }
+    Health { part: part.into(), version: "simulated".into(), ..Health::default() }
 }
 
 #[async_trait]
@@ -141,6 +141,7 @@ impl VmDriver for Host {
                 id: vm.id.clone(),
                 phase,
                 message: String::new(),
+                ended: false,
                 soft_reboots: vm.soft_reboots,
                 hard_reboots: vm.hard_reboots,
                 rescued: vm.rescue,

@@ -39,6 +39,9 @@ pub struct HostStatus {
     pub heartbeat: Option<Time>,
     /// Each part with what is wrong with it; an empty text: nothing.
     pub parts: Vec<(String, String)>,
+    /// What happened to parts that are well again, in words.
+    #[serde(default)]
+    pub notes: Vec<(String, String)>,
     /// How VMs run: `kvm` or `tcg`.
     pub accel: String,
     pub kernel: String,

@@ -31,6 +31,9 @@ pub struct VmStatus {
     pub phase: VmPhase,
     /// What it waits for or why it failed, in words.
     pub message: String,
+    /// It was to run and ended by itself: the guest powered itself off, or its QEMU died. It stays off.
+    #[serde(default)]
+    pub ended: bool,
     /// Reboots done, counted as in the server.
     pub soft_reboots: u32,
     pub hard_reboots: u32,

@@ -1,7 +1,7 @@
 //! The front of the store, the same over every backend.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use model::{Change, Fault, Pool, Refused, Revision, Snapshot};
 
@@ -17,12 +17,14 @@ pub struct Store {
     pub(crate) feed: Feed,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) fence: Option<Arc<Fence>>,
+    /// Why the last commit failed, if the backend did not work then.
+    pub(crate) trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Store {
     /// A store over any backend; `feed` is the one that the backend fills.
     pub fn over(feed: Feed, backend: impl Backend) -> Self {
-        Self { feed, backend: Arc::new(backend), fence: None }
+        Self { feed, backend: Arc::new(backend), fence: None, trouble: Arc::default() }
     }
 
     /// An empty store in memory.
@@ -78,7 +80,18 @@ impl Store {
         if let Some(fence) = fence.filter(|fence| *fence.lost.borrow()) {
             return Err(StoreFault::Deposed(fence.role.clone()));
         }
-        self.backend.commit(Proposal::new(change.clone())?, fence).await
+        let done = self.backend.commit(Proposal::new(change.clone())?, fence).await;
+        let trouble = match &done {
+            Err(StoreFault::Broken(text)) => Some(text.clone()),
+            _ => None,
+        };
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        done
+    }
+
+    /// Why commits fail at the moment, in words; nothing if the last one did not fail for the backend's sake.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Plans a change from a snapshot and commits it; plans again when a row changed meanwhile. `plan` may be called

@@ -94,7 +94,7 @@ pub async fn within<T>(
 
 /// What a status of containerd means to us.
 pub fn fault(what: &str, status: &Status) -> DriverFault {
-    let said = status.message();
+    let said = &without_ids(status.message());
     match status.code() {
         Code::Unavailable => DriverFault::Unavailable(format!("cannot {what}: containerd does not answer ({said})")),
         // A request that we gave up on is still being worked on.
@@ -104,10 +104,35 @@ pub fn fault(what: &str, status: &Status) -> DriverFault {
     }
 }
 
+/// Leaves the ids of sandboxes and containers out. The next attempt has others, and what changes in a status wakes all who
+/// look at it, the one who tries again first of all.
+fn without_ids(text: &str) -> String {
+    let is_id = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let words: Vec<&str> = text.split('"').filter(|word| !is_id(word)).collect();
+    if words.len() == text.split('"').count() { text.to_owned() } else { words.join("").replace("  ", " ") }
+}
+
 /// Success if what was to go away is gone already.
 pub fn gone_is_fine(result: std::result::Result<(), Status>, what: &str) -> Result<()> {
     match result {
         Err(status) if status.code() != Code::NotFound => Err(fault(what, &status)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_two_attempts_are_the_same() {
+        let said = |id: char| {
+            let id = id.to_string().repeat(64);
+            fault("make it", &Status::internal(format!("failed to setup network for sandbox \"{id}\": no bridge")))
+        };
+        assert_eq!(said('a'), said('b'));
+        assert_eq!(said('a').to_string(), "cannot make it: failed to setup network for sandbox : no bridge");
+        let plain = fault("make it", &Status::internal("a \"quoted\" word"));
+        assert_eq!(plain.to_string(), "cannot make it: a \"quoted\" word");
     }
 }

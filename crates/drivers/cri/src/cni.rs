@@ -135,7 +135,8 @@ async fn handle(request: &CniRequest, handler: &dyn CniHandler) -> Answer {
         Ok(plugged) => Answer { plugged, ..Answer::default() },
         Err(fault) => {
             let retry = matches!(fault, DriverFault::NotReady(_) | DriverFault::Unavailable(_));
-            tracing::info!(pod = request.pod_uid, verb = ?request.verb, %fault, "the pod's network is not done");
+            // The plugin asks again many times a second; the pod's status says what it waits for.
+            tracing::debug!(pod = request.pod_uid, verb = ?request.verb, %fault, "the pod's network is not done");
             Answer { error: Some(fault.to_string()), retry, ..Answer::default() }
         }
     }

@@ -21,6 +21,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use driver::{DriverFault, Result};
+use model::Time;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use tokio::process::Command;
@@ -76,12 +77,33 @@ pub struct Memory {
     /// The process that answered with the wanted configuration, so that later calls only look whether it runs.
     up: Option<Process>,
     failure: Option<(Instant, DriverFault)>,
+    /// How often it ended though nobody had asked it to, and when last.
+    ends: u32,
+    ended: Option<Time>,
+}
+
+impl Memory {
+    /// What there is to say of a containerd that is up again, for people.
+    pub fn note(&self) -> String {
+        match self.ended {
+            Some(at) if self.up.is_some() => {
+                let times = if self.ends == 1 { String::new() } else { format!(", for the {}th time", self.ends) };
+                format!("containerd ended by itself{times} (seen at {at:.0}) and was started again")
+            }
+            _ => String::new(),
+        }
+    }
 }
 
 /// Sees to it that containerd runs and answers.
 pub async fn up(config: &Config, paths: &Paths, client: &Client, memory: &mut Memory) -> Result<()> {
-    if memory.up.is_some_and(|process| process.runs()) {
-        return Ok(());
+    match memory.up {
+        Some(process) if process.runs() => return Ok(()),
+        Some(process) => {
+            tracing::warn!(pid = process.pid, "containerd has ended by itself");
+            *memory = Memory { ends: memory.ends + 1, ended: Some(Time::now()), ..Memory::default() };
+        }
+        None => {}
     }
     if let Some((when, fault)) = &memory.failure
         && when.elapsed() < START_PAUSE
@@ -90,11 +112,11 @@ pub async fn up(config: &Config, paths: &Paths, client: &Client, memory: &mut Me
     }
     match adopt_or_start(config, paths, client).await {
         Ok(process) => {
-            *memory = Memory { up: Some(process), failure: None };
+            (memory.up, memory.failure) = (Some(process), None);
             Ok(())
         }
         Err(fault) => {
-            *memory = Memory { up: None, failure: Some((Instant::now(), fault.clone())) };
+            memory.failure = Some((Instant::now(), fault.clone()));
             Err(fault)
         }
     }

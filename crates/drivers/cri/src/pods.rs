@@ -40,7 +40,8 @@ impl PodDriver for Cri {
             Ok(version) => (version, String::new()),
             Err(fault) => (String::new(), fault.to_string()),
         };
-        Health { part: "pods".to_owned(), problem, version }
+        let note = self.memory.lock().await.note();
+        Health { part: "pods".to_owned(), problem, note, version }
     }
 
     async fn list(&self) -> Result<Vec<SeenPod>> {

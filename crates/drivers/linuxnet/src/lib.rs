@@ -269,7 +269,7 @@ impl NetDriver for LinuxNet {
             }
         }
         problems.extend(self.state.lock().await.problems.iter().cloned());
-        Health { part: "network".into(), problem: problems.join("; "), version }
+        Health { part: "network".into(), problem: problems.join("; "), version, ..Health::default() }
     }
 
     async fn apply(&self, network: &HostNetwork) -> Result<Vec<SeenWire>> {

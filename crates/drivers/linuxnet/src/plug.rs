@@ -30,7 +30,8 @@ pub async fn plug(space: &Space, bridge: &Bridge, wire: &Wire, pod: &Netns, ifna
         space.netlink.add_veth(&wire.device, ifname, pod, Some(mac), wire.mtu).await?;
     }
     let gone = || io::Error::other(format!("{} vanished", wire.device));
-    let joined = space.netlink.link(&names::bridge(&bridge.network_id)).await?.ok_or_else(gone)?;
+    let not_yet = || io::Error::new(io::ErrorKind::NotFound, "the bridge of its network is not there yet");
+    let joined = space.netlink.link(&names::bridge(&bridge.network_id)).await?.ok_or_else(not_yet)?;
     let near = space.netlink.link(&wire.device).await?.ok_or_else(gone)?;
     space.join(wire, &near, joined.index).await?;
     configure(&inside, bridge, wire, ifname).await?;

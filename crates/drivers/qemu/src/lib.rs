@@ -135,12 +135,12 @@ impl VmDriver for Qemu {
         let part = "VMs".to_owned();
         match self.qemu().await {
             Ok((_, Found { accel: Accel::Kvm, version, .. })) => {
-                Health { part, problem: String::new(), version: format!("{version}, KVM") }
+                Health { part, version: format!("{version}, KVM"), ..Health::default() }
             }
             Ok((_, Found { why, version, .. })) => {
-                Health { part, problem: String::new(), version: format!("{version}, TCG ({why})") }
+                Health { part, version: format!("{version}, TCG ({why})"), ..Health::default() }
             }
-            Err(fault) => Health { part, problem: fault.to_string(), version: String::new() },
+            Err(fault) => Health { part, problem: fault.to_string(), ..Health::default() },
         }
     }
 

@@ -79,6 +79,7 @@ impl Qemu {
             id: id.to_owned(),
             phase,
             message,
+            ended: phase == VmPhase::Stopped && state.ended.is_some(),
             soft_reboots,
             hard_reboots,
             rescued: state.rescue,
@@ -199,7 +200,8 @@ impl Qemu {
                 }
                 match (vm.paused, status) {
                     (true, "running") => self.tell(vm, "stop").await?,
-                    (false, "paused" | "prelaunch" | "postmigrate") => self.tell(vm, "cont").await?,
+                    // With an I/O error the guest waits for room on the disk; if there still is none, it waits on.
+                    (false, "paused" | "prelaunch" | "postmigrate" | "io-error") => self.tell(vm, "cont").await?,
                     _ => {}
                 }
                 Ok(false)

@@ -70,7 +70,8 @@ pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<B
     };
     let from = if initial { snapshot.revision() } else { revision(asked)? };
     let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0).unwrap_or(DEFAULT_SECONDS).min(86_400);
-    let interest = Interest::Rows { kind: RowKind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() };
+    let interest =
+        Interest::Rows { kind: RowKind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() };
     let watch = match call.kube.store.watch_part(from, interest) {
         Ok(watch) => watch,
         Err(fault) => return Ok(response(stream::iter([Ok(failed(&expired(fault)))]))),

@@ -223,6 +223,27 @@ async fn many_at_once() {
 }
 
 #[tokio::test]
+async fn one_that_ended_by_itself_is_off_and_can_be_started() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let id = boot(&h, &rows, json!({})).await;
+    rows.ended(&h, &id).await;
+    let off = show(&h, &id).await;
+    assert_eq!(
+        (&off["status"], &off["OS-EXT-STS:task_state"], &off["OS-EXT-STS:power_state"]),
+        (&json!("SHUTOFF"), &Value::Null, &json!(4))
+    );
+    assert_eq!(act(&h, &id, json!({"os-stop": null})).await.0, 409);
+    assert_eq!(act(&h, &id, json!({"os-start": null})).await.0, 202);
+    assert_eq!(show(&h, &id).await["OS-EXT-STS:task_state"], "powering-on");
+    let wanted = h.cloud.store.snapshot().get::<Server>(&id).unwrap().value.clone();
+    assert_eq!((wanted.power, wanted.hard_reboots), (true, 1), "the host starts anew what is counted");
+    rows.rebooted(&h, &id).await;
+    rows.report(&h, &id, VmPhase::Running).await;
+    assert_eq!(show(&h, &id).await["status"], "ACTIVE");
+}
+
+#[tokio::test]
 async fn power_and_reboots() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;

@@ -93,8 +93,11 @@ impl From<Fault> for Refusal {
 
 impl From<blob::BlobFault> for Refusal {
     fn from(fault: blob::BlobFault) -> Self {
-        match fault {
+        match &fault {
             blob::BlobFault::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", fault.to_string()),
+            blob::BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE", "the disk of the registry is full")
+            }
             blob::BlobFault::Io { .. } => {
                 tracing::error!("registry: {fault}");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the disk of the registry does not work")

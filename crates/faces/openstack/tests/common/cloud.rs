@@ -257,6 +257,12 @@ impl Rows {
         self.edit::<Vm>(h, &Self::vm_id(h, server), |vm| vm.status.phase = phase).await;
     }
 
+    /// The current incarnation ended though it was to run.
+    pub async fn ended(&self, h: &Harness, server: &str) {
+        let end = |vm: &mut Vm| (vm.status.phase, vm.status.ended) = (VmPhase::Stopped, true);
+        self.edit::<Vm>(h, &Self::vm_id(h, server), end).await;
+    }
+
     /// The host has done all reboots.
     pub async fn rebooted(&self, h: &Harness, server: &str) {
         let wanted = h.cloud.store.snapshot().get::<Server>(server).unwrap().value.clone();

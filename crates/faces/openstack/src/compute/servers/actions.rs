@@ -92,7 +92,7 @@ async fn simple(call: &Call, verb: &str, when: When, edit: impl Fn(&mut Server))
 
 async fn start(call: &Call) -> Result<Reply, Fault> {
     let edit = |server: &mut Server| {
-        // One that ended by itself though its power is on stays so until somebody says otherwise.
+        // One that ended by itself was never asked to be off: only a count starts it anew.
         server.hard_reboots += u32::from(server.power);
         server.power = true;
     };

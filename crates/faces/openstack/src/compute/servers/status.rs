@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! never launched:  BUILD (scheduling, networking, spawning) -> ACTIVE, or ERROR with the planner's or the host's reason
-//! launched:        ACTIVE <-> SHUTOFF, ACTIVE <-> PAUSED, REBOOT and HARD_REBOOT until the host has done it
-//! SUSPENDED, RESCUE and SHELVED_OFFLOADED when the host has done it, with a task until then
+//! launched:        ACTIVE <-> SHUTOFF, ACTIVE <-> PAUSED, REBOOT and HARD_REBOOT until the host has done it;
+//!                  SHUTOFF also by itself, when the guest powered off or its QEMU died;
+//!                  SUSPENDED, RESCUE and SHELVED_OFFLOADED when the host has done it, with a task until then
 //! next incarnation: REBUILD -> ACTIVE | RESIZE -> VERIFY_RESIZE -> ACTIVE | REVERT_RESIZE -> ACTIVE
 //! ```
 
@@ -139,11 +140,12 @@ fn launched(server: &Server, vm: Option<&Vm>) -> State {
     let done = vm.map(|vm| (vm.status.soft_reboots, vm.status.hard_reboots)).unwrap_or_default();
     let hard = server.hard_reboots > done.1 && server.power;
     let soft = server.soft_reboots > done.0 && server.power;
-    let ended = vm.is_some_and(|vm| !vm.status.message.is_empty());
     let rescued = vm.is_some_and(|vm| vm.status.rescued);
     let (status, vm_state, task) = match phase {
         VmPhase::Failed => return error(vm, vm.map(|vm| vm.status.message.clone()).unwrap_or_default()),
-        VmPhase::Stopped if hard => ("SHUTOFF", "stopped", Some("powering-on")),
+        VmPhase::Stopped if vm.is_some_and(|vm| vm.status.ended) => {
+            ("SHUTOFF", "stopped", hard.then_some("powering-on"))
+        }
         _ if hard => ("HARD_REBOOT", "active", Some("rebooting_hard")),
         VmPhase::Running | VmPhase::Starting if server.rescue.is_some() && rescued => ("RESCUE", "rescued", None),
         _ if server.rescue.is_some() => ("ACTIVE", "active", Some("rescuing")),
@@ -158,8 +160,6 @@ fn launched(server: &Server, vm: Option<&Vm>) -> State {
         VmPhase::Paused if !server.power => ("PAUSED", "paused", Some("powering-off")),
         VmPhase::Paused if server.paused => ("PAUSED", "paused", None),
         VmPhase::Paused => ("PAUSED", "paused", Some("unpausing")),
-        // It ended by itself, and stays so.
-        VmPhase::Stopped if server.power && ended => ("SHUTOFF", "stopped", None),
         VmPhase::Stopped | VmPhase::Starting | VmPhase::Gone if server.power => {
             ("SHUTOFF", "stopped", Some("powering-on"))
         }
