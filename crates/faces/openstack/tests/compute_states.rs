@@ -182,6 +182,7 @@ async fn one_that_ended_by_itself_can_be_started() {
     let id = boot(&h, &rows).await;
     rows.edit::<Vm>(&h, &Vm::id(&id, 1), |vm| {
         vm.status.phase = VmPhase::Stopped;
+        vm.status.ended = true;
         vm.status.message = "the guest powered itself off".into();
     })
     .await;
