@@ -50,7 +50,7 @@ pub fn tell(change: &mut Change, snapshot: &Snapshot, about: &KubeObject, all: &
         return;
     }
     let space = KubeObject::key_of(&about.cluster_id, "", "namespaces", "", place(about));
-    if !snapshot.at::<KubeObject>(&space).is_some_and(|space| !space.deleting()) {
+    if snapshot.at::<KubeObject>(&space).is_none_or(|space| space.deleting()) {
         return;
     }
     let realm = Realm::Cluster(about.cluster_id.as_str().into());
