@@ -17,6 +17,7 @@ pub mod pod;
 mod pod_env;
 mod pod_handler;
 mod pod_news;
+pub mod pod_parts;
 mod pod_probe;
 mod pod_start;
 mod pod_status;

@@ -2,14 +2,14 @@
 //! account tokens. `hostPath` is refused: it would hand the host to whoever may create a pod.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 use model::{Entry, Fault, KubeObject, Snapshot};
 
 use crate::pod_wanted::Context;
-use crate::{Agent, pod_env};
+use crate::{Agent, pod_env, pod_parts};
 
 /// Where all is that the host keeps for a pod.
 pub(crate) fn folder(agent: &Agent, uid: &str) -> PathBuf {
@@ -36,33 +36,38 @@ pub async fn ensure(
             other => other,
         };
         match files(&context, volume).map_err(wrong)? {
-            None => make_folder(&path, 0o777)?,
-            Some(files) => write_files(&path, &files)?,
-        }
-        if let Some(group) = group {
-            give_to(&path, group).map_err(|e| failed("giving to the group", &path, &e))?;
+            // It is the pod's from the first moment on: never touched again, for its names may lead anywhere then.
+            None if path.exists() => {}
+            None => {
+                make_folder(&path, 0o777)?;
+                if let Some(group) = group {
+                    chown(&path, None, Some(group)).map_err(|e| failed("giving to the group", &path, &e))?;
+                    make_folder(&path, 0o2777)?;
+                }
+            }
+            Some(files) => {
+                write_files(&path, &files)?;
+                if let Some(group) = group {
+                    give_to(&path, group).map_err(|e| failed("giving to the group", &path, &e))?;
+                }
+            }
         }
         volumes.insert(volume.name.clone(), path);
     }
     Ok(volumes)
 }
 
-/// Gives a volume to the pod's group, which may read and write all of it, as `fsGroup` promises.
+/// Gives files that we wrote to the pod's group, which may read them, as `fsGroup` promises.
 fn give_to(path: &Path, group: u32) -> std::io::Result<()> {
     let about = std::fs::symlink_metadata(path)?;
-    if about.is_symlink() {
-        return Ok(());
-    }
     if about.gid() != group {
-        std::os::unix::fs::chown(path, None, Some(group))?;
+        chown(path, None, Some(group))?;
     }
-    let mode = about.mode() & 0o7777;
-    let wanted = mode | if about.is_dir() { 0o2770 } else { 0o660 };
-    if mode != wanted {
+    let wanted = about.mode() & 0o7777 | if about.is_dir() { 0o2050 } else { 0o040 };
+    if about.mode() & 0o7777 != wanted {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
     }
-    // What the pod itself made below is the group's already.
-    if about.is_dir() && (mode != wanted || about.gid() != group) {
+    if about.is_dir() {
         for entry in std::fs::read_dir(path)?.flatten() {
             give_to(&entry.path(), group)?;
         }
@@ -73,6 +78,7 @@ fn give_to(path: &Path, group: u32) -> std::io::Result<()> {
 /// Removes all volumes of a pod.
 pub fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
     let path = folder(agent, uid);
+    pod_parts::release(&path).map_err(|e| failed("releasing", &path, &e))?;
     match std::fs::remove_dir_all(&path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", &path, &e)),
         _ => Ok(()),

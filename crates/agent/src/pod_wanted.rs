@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, VolumeMount};
 use model::wanted::{WantedContainer, WantedPod};
@@ -11,7 +10,7 @@ use model::{Cluster, Entry, Fault, KubeObject, Port, Snapshot};
 
 use serde_json::Value;
 
-use crate::{Agent, pod_env, termination};
+use crate::{Agent, pod_env, pod_parts, pod_volumes, termination};
 
 /// All that instructions are made from.
 pub struct Context<'a> {
@@ -193,7 +192,7 @@ impl Context<'_> {
     ) -> Result<Vec<(PathBuf, String, bool)>, Fault> {
         let mounts = container.volume_mounts.iter().flatten();
         let mut all: Vec<(PathBuf, String, bool)> =
-            mounts.map(|mount| self.mount(container, mount, env)).collect::<Result<_, Fault>>()?;
+            mounts.enumerate().map(|(i, mount)| self.mount(container, mount, i, env)).collect::<Result<_, Fault>>()?;
         let end = container.termination_message_path.as_deref().filter(|path| !path.is_empty());
         if let Some(end) = end.filter(|end| !all.iter().any(|(_, to, _)| to == end)) {
             let file = termination::prepare(self.agent, self.row.uid(), &container.name, attempt)?;
@@ -206,6 +205,7 @@ impl Context<'_> {
         &self,
         container: &Container,
         mount: &VolumeMount,
+        number: usize,
         env: &[(String, String)],
     ) -> Result<(PathBuf, String, bool), Fault> {
         let volume = self.volumes.get(&mount.name).ok_or_else(|| {
@@ -221,35 +221,19 @@ impl Context<'_> {
         if sub.starts_with('/') || sub.split('/').any(|part| part == "..") {
             return Err(Fault::invalid(format!("the sub-path {sub} leaves the volume {}", mount.name)));
         }
-        let path = if sub.is_empty() { volume.clone() } else { inside(volume, &sub)? };
         // Only an emptyDir is the pod's to write; the others are kept up to date from outside.
         let volumes = self.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
         let own = volumes.into_iter().any(|v| v.name == mount.name && v.empty_dir.is_some());
+        let path = match (sub.is_empty(), own) {
+            (true, _) => volume.clone(),
+            (false, false) => volume.join(&sub),
+            (false, true) => {
+                let parts = pod_volumes::folder(self.agent, self.row.uid()).join("parts").join(&container.name);
+                pod_parts::hold(volume, &sub, &parts.join(number.to_string()))?
+            }
+        };
         Ok((path, mount.mount_path.clone(), mount.read_only.unwrap_or(false) || !own))
     }
-}
-
-/// A path below a volume that leads nowhere else; a folder is made where nothing is.
-fn inside(volume: &Path, sub: &str) -> Result<PathBuf, Fault> {
-    let path = volume.join(sub);
-    let failed = |e: std::io::Error| Fault::Unavailable(format!("opening the sub-path {sub}: {e}"));
-    // The volume is the pod's own to fill: a link in it must not lead to files of the host.
-    let mut there = volume.to_path_buf();
-    for part in Path::new(sub).components() {
-        there.push(part);
-        match std::fs::symlink_metadata(&there) {
-            Ok(about) if about.is_symlink() => {
-                return Err(Fault::invalid(format!("the sub-path {sub} leads through a symbolic link")));
-            }
-            Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir(&there).map_err(failed)?;
-                std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o777)).map_err(failed)?;
-            }
-            Err(e) => return Err(failed(e)),
-        }
-    }
-    Ok(path)
 }
 
 /// User and password for an image's registry, from a file as Docker's clients keep it.
@@ -286,13 +270,5 @@ mod tests {
         assert_eq!(login("me/busybox:1"), Some(("u".into(), "p".into())));
         assert_eq!(login("registry.example:5000/x/y:1"), Some(("a".into(), "b".into())));
         assert_eq!(login("other.example/x"), None);
-    }
-
-    #[test]
-    fn sub_paths_stay_inside() {
-        let volume = tempfile::tempdir().expect("a folder");
-        assert!(inside(volume.path(), "a/b").is_ok_and(|path| path.is_dir()));
-        std::os::unix::fs::symlink("/etc", volume.path().join("out")).expect("a link");
-        assert!(inside(volume.path(), "out/passwd").is_err());
     }
 }

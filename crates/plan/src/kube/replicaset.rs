@@ -208,3 +208,86 @@ fn new_pods(snapshot: &Snapshot, set: &KubeObject, count: usize, now: Time) -> R
     }
     Ok(pods)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(group: &str, resource: &str, namespace: &str, name: &str, body: Value) -> KubeObject {
+        let mut body = body;
+        body["metadata"]["name"] = json!(name);
+        body["metadata"]["uid"] = json!(format!("uid-{resource}-{name}"));
+        KubeObject {
+            cluster_id: "c".into(),
+            project_id: "p".into(),
+            group: group.into(),
+            resource: resource.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            body,
+        }
+    }
+
+    fn with_set(container: Value) -> Snapshot {
+        let mut change = Change::new();
+        change.create(object("", "namespaces", "", "n", json!({})));
+        change.create(object("", "serviceaccounts", "n", "default", json!({})));
+        let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}});
+        let spec = json!({"replicas": 7, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+        let set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "spec": spec});
+        change.create(object("apps", "replicasets", "n", "web", set));
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(1, &change.writes);
+        snapshot
+    }
+
+    fn created<'a>(change: &'a Change, resource: &str) -> Vec<&'a KubeObject> {
+        let created = change.writes.iter().filter_map(|write| match write {
+            Write::Create(object) => KubeObject::of(object),
+            _ => None,
+        });
+        created.filter(|object| object.resource == resource).collect()
+    }
+
+    #[test]
+    fn pods_are_as_the_api_lets_them_in_and_are_told() {
+        let changes = plan(&with_set(json!({"name": "c"})), Time::UNIX_EPOCH);
+        let pods = created(&changes[0], "pods");
+        assert_eq!(pods.len(), 7);
+        assert_eq!(pods[0].body["spec"]["serviceAccountName"], "default");
+        assert!(pods[0].body["spec"]["volumes"][0]["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-")));
+        let events = created(&changes[0], "events");
+        assert_eq!(events.len(), TOLD, "the rest is told as one");
+        assert_eq!(created(&changes[1], "pods").len(), 1, "one alone, should all be too many");
+    }
+
+    #[test]
+    fn what_no_pod_may_have_is_said_on_the_set() {
+        let snapshot = with_set(json!({"name": "c", "securityContext": {"privileged": true}}));
+        let changes = plan(&snapshot, Time::UNIX_EPOCH);
+        let events = created(&changes[0], "events");
+        let message = events[0].body["message"].as_str().unwrap_or("");
+        assert!(message.starts_with("Error creating: pods \"web-\" is forbidden: violates PodSecurity"), "{message}");
+        let set = changes[0].writes.iter().find_map(|write| match write {
+            Write::Update { object, .. } => KubeObject::of(object),
+            _ => None,
+        });
+        assert_eq!(set.map(|set| &set.body["status"]["conditions"][0]["reason"]), Some(&json!("FailedCreate")));
+        assert!(created(&changes[0], "pods").is_empty());
+    }
+
+    #[test]
+    fn a_quotas_refusal_is_said_once() {
+        let mut snapshot = with_set(json!({"name": "c"}));
+        let changes = plan(&snapshot, Time::UNIX_EPOCH);
+        let refusal = Refused::Exceeded { pool: "quota/p/cores".into(), asked: 100, used: 1000, limit: 1000 };
+        assert_eq!(refused(&snapshot, &changes[0], &refusal, Time::UNIX_EPOCH), None, "a smaller one is to be tried");
+        let said = refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH).expect("it is said");
+        let events = created(&said, "events");
+        let words = "is forbidden: exceeded quota: cores, requested: 0.1, used: 1, limited: 1";
+        assert!(events[0].body["message"].as_str().is_some_and(|m| m.contains(words)), "{}", events[0].body);
+        snapshot.apply(2, &said.writes);
+        let changes = plan(&snapshot, Time::UNIX_EPOCH);
+        assert_eq!(refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH), None, "nothing new to say");
+    }
+}
