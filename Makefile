@@ -45,6 +45,7 @@ lint: setup
 
 bench: setup images
 	@cargo build --release --bin braid --bin load
+	@cargo build --release -p driver-cri --example bare
 	@scripts/bench
 
 acceptance: setup images

@@ -106,7 +106,7 @@ class Cloud:
                 return row
         raise LookupError(f"{path}: none with {wanted}")
 
-    def create_server(self, name, user_data=None, flavor="m1.tiny"):
+    def create_server(self, name, user_data=None, flavor="m1.tiny", connection=None):
         """Asks for a server from the image `tiny` on `demo-net`; its id."""
         server = {
             "name": name,
@@ -116,7 +116,7 @@ class Cloud:
         }
         if user_data:
             server["user_data"] = user_data
-        return self.ask("POST", "/compute/v2.1/servers", {"server": server})["server"]["id"]
+        return self.ask("POST", "/compute/v2.1/servers", {"server": server}, connection=connection)["server"]["id"]
 
     def server(self, server):
         return self.ask("GET", f"/compute/v2.1/servers/{server}")["server"]
