@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use model::{Change, Event, Fault, Kind, KubeObject, Resource, Row, Snapshot, Time};
 use store::{Concern, Interest, Store, StoreFault};
 
 /// Planners look again after this long although nothing changed: time itself is an input of some.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How many changes are committed at once.
+const AT_ONCE: usize = 128;
 
 /// A planner: its name for the log, and the pure function.
 type Planner = (&'static str, fn(&Snapshot, Time) -> Vec<Change>);
@@ -102,23 +106,27 @@ fn read_by_planners(event: &Event) -> bool {
     !(plain && event.after.as_ref().is_some_and(|row| stays(row)))
 }
 
-/// Plans once and commits; whether anything was committed.
-async fn round(store: &Store, name: &str, plan: fn(&Snapshot, Time) -> Vec<Change>) -> bool {
+/// Plans once and commits; whether anything was committed. Changes of one plan do not build on each other, so that many
+/// share one sync of the disk.
+async fn round(store: &Store, name: &str, planner: fn(&Snapshot, Time) -> Vec<Change>) -> bool {
     let snapshot = store.snapshot();
     let mut moved = false;
-    for change in plan(&snapshot, Time::now()) {
-        match store.commit(&change).await {
-            Ok(_) => moved = true,
-            Err(StoreFault::Refused(refused)) => {
-                tracing::debug!(planner = name, "refused: {refused}");
-                if let Some(said) = plan::kube::replicaset::refused(&snapshot, &change, &refused, Time::now()) {
-                    // If it is refused too, somebody else was faster, and it is planned again.
-                    let _ = store.commit(&said).await;
+    for some in planner(&snapshot, Time::now()).chunks(AT_ONCE) {
+        let results = join_all(some.iter().map(|change| store.commit(change))).await;
+        for (change, result) in some.iter().zip(results) {
+            match result {
+                Ok(_) => moved = true,
+                Err(StoreFault::Refused(refused)) => {
+                    tracing::debug!(planner = name, "refused: {refused}");
+                    if let Some(said) = plan::kube::replicaset::refused(&snapshot, change, &refused, Time::now()) {
+                        // If it is refused too, somebody else was faster, and it is planned again.
+                        let _ = store.commit(&said).await;
+                    }
                 }
-            }
-            Err(e) => {
-                tracing::warn!(planner = name, "{e}");
-                return moved;
+                Err(e) => {
+                    tracing::warn!(planner = name, "{e}");
+                    return moved;
+                }
             }
         }
     }
