@@ -24,6 +24,7 @@ spec:
   terminationGracePeriodSeconds: 5
   volumes:
   - {name: work, emptyDir: {}}
+  - {name: quick, emptyDir: {medium: Memory, sizeLimit: 4Mi}}
   - {name: conf, configMap: {name: settings}}
   - name: about
     downwardAPI:
@@ -55,14 +56,15 @@ spec:
     volumeMounts:
     - {name: work, mountPath: /work}
     - {name: work, mountPath: /own, subPathExpr: $(SUB)}
+    - {name: quick, mountPath: /quick}
     - {name: conf, mountPath: /conf}
     - {name: conf, mountPath: /one, subPath: part.conf}
     - {name: about, mountPath: /about}
 YAML
 ready fields
-inside=$(kubectl exec fields -c main -- sh -c 'id; env; cat /etc/hosts /etc/resolv.conf /conf/colour /one /about/*; ls -d /own; hostname; ls -ld /work; cat /work/first /work/hook; touch /x /conf/x; echo done' 2>&1) || fail "exec: $inside"
+inside=$(kubectl exec fields -c main -- sh -c 'id; env; cat /etc/hosts /etc/resolv.conf /conf/colour /one /about/*; ls -d /own; df -k /quick; touch /own/mine /quick/mine; hostname; ls -ld /work; cat /work/first /work/hook; touch /x /conf/x; echo done' 2>&1) || fail "exec: $inside"
 has "$inside" 'uid=1000 gid=1000' 2000 'WHO=fields' 'S_colour=red' 'FRONT_SERVICE_HOST=' 'KUBERNETES_SERVICE_PORT=443' \
-    'elsewhere.example' 'box.front.default.svc' 'attempts:3' 'a=b' 'app="fields"64' 'made' 'hooked' 'Read-only file system' 'done'
+    'elsewhere.example' 'box.front.default.svc' 'attempts:3' 'a=b' 'app="fields"64' 'tmpfs                     4096' 'made' 'hooked' 'Read-only file system' 'done'
 pass "env, volumes, sub-paths, downward API, hosts, hooks, users and groups"
 
 [ "$(kubectl get pod fields -o 'jsonpath={.status.initContainerStatuses[1].state.running.startedAt}')" ] || fail "the sidecar does not run"
@@ -91,6 +93,15 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: greedy}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: v, emptyDir: {sizeLimit: 1Mi}}]
+  containers:
+  - {name: c, image: braid.local/tiny, command: [sh, -c, "dd if=/dev/zero of=/v/file bs=1k count=3000; sleep 1000"], volumeMounts: [{name: v, mountPath: /v}]}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: unready}
 spec:
   readinessGates: [{conditionType: example.com/open}]
@@ -114,7 +125,9 @@ until_true 60 "the deadline" phase late Failed
 [ "$(kubectl get pod late -o 'jsonpath={.status.reason}')" = DeadlineExceeded ] || fail "the pod does not say DeadlineExceeded"
 stopped() { [ "$(kubectl get pod late -o 'jsonpath={.status.containerStatuses[0].state.terminated.exitCode}')" ]; }
 until_true 60 "what is late is ended" stopped
-pass "activeDeadlineSeconds"
+until_true 60 "the limit of a volume" phase greedy Failed
+has "$(kubectl get pod greedy -o 'jsonpath={.status.reason} {.status.message}')" Evicted 'exceeds the limit "1Mi"'
+pass "activeDeadlineSeconds, the size of volumes"
 
 unhealthy() { kubectl describe pod unready | grep -q 'Unhealthy.*Readiness probe failed: HTTP probe failed with statuscode: 404'; }
 until_true 60 "the probe is told" unhealthy
@@ -123,4 +136,4 @@ kubectl patch pod unready --subresource=status --type=strategic -p '{"status":{"
 kubectl delete pod unready --timeout=60s >/dev/null || fail "it does not go"
 has "$(kubectl get events --field-selector involvedObject.name=unready)" 'Stopping container c'
 pass "probes, readiness gates, preStop, events of the end"
-kubectl delete pod fields ends late --grace-period=1 --timeout=90s >/dev/null || fail "pods are not deleted"
+kubectl delete pod fields ends late greedy --grace-period=1 --timeout=90s >/dev/null || fail "pods are not deleted"

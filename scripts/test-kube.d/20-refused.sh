@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # What is refused, in words; and what controllers say of it.
 
-refused() { kubectl run "$1" --image=braid.local/tiny --overrides="$2" 2>&1 && fail "$1 was let in" || true; }
+refused() {
+    if kubectl run "$1" --image=braid.local/tiny --overrides="$2" 2>&1; then fail "$1 was let in"; fi
+}
 has "$(refused host '{"spec":{"hostNetwork":true}}')" 'violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)'
 has "$(refused path '{"spec":{"volumes":[{"name":"v","hostPath":{"path":"/"}}]}}')" 'hostPath volumes (volume "v")'
 has "$(refused class '{"spec":{"runtimeClassName":"kata"}}')" 'spec.runtimeClassName: Forbidden'

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A pod talks to the API with what it finds in its file system, and may what its service account may. The pod's image has no
 # client for TLS, so the machine's own curl is run in the pod's network.
+: "${dir:?set by scripts/test-kube}"
 
 kubectl create serviceaccount robot >/dev/null
 kubectl create role reader --verb=list --resource=pods >/dev/null
@@ -25,7 +26,7 @@ account=/var/run/secrets/kubernetes.io/serviceaccount
 token=$(kubectl exec "$robot" -- cat $account/token) || fail "no token in the pod"
 kubectl exec "$robot" -- cat $account/ca.crt >"$dir/pod-ca.crt"
 [ "$(kubectl exec "$robot" -- cat $account/namespace)" = default ] || fail "no namespace in the pod"
-address=$(kubectl exec "$robot" -- sh -c 'echo $KUBERNETES_SERVICE_HOST')
+address=$(kubectl exec "$robot" -- env | sed -n 's/^KUBERNETES_SERVICE_HOST=//p')
 has "$(kubectl exec "$robot" -- nslookup kubernetes.default.svc.cluster.local)" "$address"
 pid=$( (grep -l "pod$uid" /proc/[0-9]*/cgroup 2>/dev/null || true) | sed -n '1s|/proc/\([0-9]*\)/.*|\1|p')
 # inside PATH [OPTION...]: asks from the pod's network, trusting the pod's certificate alone.
@@ -39,7 +40,9 @@ has "$(inside /api/v1/namespaces/default/pods -H "Authorization: Bearer $token")
 has "$(inside /api/v1/namespaces/default/secrets -H "Authorization: Bearer $token")" \
     'User \"system:serviceaccount:default:robot\" cannot list resource \"secrets\"'
 has "$(inside /api/v1/namespaces/default/pods)" '"reason":"Unauthorized"'
-nsenter --net="/proc/$pid/ns/net" curl -sS --max-time 20 "https://$address/healthz" >/dev/null 2>&1 && fail "a certificate of nobody is trusted"
+if nsenter --net="/proc/$pid/ns/net" curl -sS --max-time 20 "https://$address/healthz" >/dev/null 2>&1; then
+    fail "a certificate of nobody is trusted"
+fi
 has "$(nsenter --net="/proc/$pid/ns/net" curl -sS --max-time 20 --cacert "$dir/pod-ca.crt" "https://$address/healthz")" Unauthorized
 pass "a pod lists pods at https://kubernetes.default.svc with its token and certificate, and may nothing else"
 kubectl delete deployment robot >/dev/null

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Streams: logs, exec, cp, attach, port-forward.
+: "${dir:?set by scripts/test-kube}"
 
 kubectl apply -f - >/dev/null <<'YAML'
 apiVersion: v1
@@ -21,7 +22,9 @@ has "$(kubectl logs talks -c count --timestamps --tail=1)" "$(date -u +%Y-)"
 kubectl run brief --image=braid.local/tiny --restart=OnFailure -- sh -c 'echo try; sleep 1; exit 1' >/dev/null
 previous() { kubectl logs brief -p | grep -q try; }
 until_true 60 "logs of the attempt before" previous
-[ "$(timeout 60 kubectl logs -f talks -c count --tail=1 & sleep 3; kill $! 2>/dev/null; wait $! 2>/dev/null || true)" ] || fail "logs -f"
+has "$(kubectl run slow --image=braid.local/tiny --restart=Never -- sh -c 'sleep 1; echo tick 1; sleep 1; echo tick 2; sleep 1; echo tick 3' &&
+    kubectl wait --for=condition=Ready pod/slow --timeout=60s >/dev/null && timeout 60 kubectl logs -f slow)" 'tick 3'
+kubectl delete pod slow --grace-period=1 >/dev/null
 kubectl delete pod brief --grace-period=1 >/dev/null
 pass "logs: tail, timestamps, since, limit, previous, follow"
 
@@ -58,15 +61,16 @@ for _ in 1 2 3; do
     curl -sS --max-time 20 "http://127.0.0.1:$local_port/" >"$dir/page" || fail "through port-forward: $(cat "$dir/forward")"
 done
 [ -s "$dir/page" ] || fail "an empty page through port-forward"
-kill $forward && wait $forward 2>/dev/null || true
+ended() { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }
+ended $forward
 kubectl port-forward talks 0:81 >"$dir/forward" 2>&1 &
 forward=$!
 until_true 30 "port-forward listens" listening
 local_port=$(sed -n 's/.*127.0.0.1:\([0-9]*\) ->.*/\1/p' "$dir/forward" | head -n 1)
-curl -sS --max-time 20 "http://127.0.0.1:$local_port/" >/dev/null 2>&1 && fail "nobody listens at port 81"
+if curl -sS --max-time 20 "http://127.0.0.1:$local_port/" >/dev/null 2>&1; then fail "nobody listens at port 81"; fi
 refused() { grep -q 'an error occurred forwarding' "$dir/forward"; }
 until_true 20 "the refusal is told" refused
-kill $forward 2>/dev/null && wait $forward 2>/dev/null || true
+ended $forward
 pass "port-forward, and what is told when nobody listens"
 has "$(kubectl debug talks --image=braid.local/tiny 2>&1 || true)" 'ephemeral'
 kubectl delete pod talks --grace-period=1 >/dev/null

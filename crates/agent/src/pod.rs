@@ -65,13 +65,9 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
             let grace = pod_start::grace(&pod);
             said.news = pod_stop::all(agent, &pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
         }
-    } else if overdue(row.value, agent.now()) {
-        said.failed = Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"));
-        said.tell(crate::pod_news::news(
-            agent,
-            "DeadlineExceeded",
-            "Pod was active on the node longer than the specified deadline",
-        ));
+    } else if let Some((reason, words)) = doomed(agent, row.value, &pod) {
+        said.tell(crate::pod_news::news(agent, reason, words.clone()).warning());
+        said.failed = Some((reason, words));
     } else if let Err(why) = pod_start::run(agent, &snapshot, row, &pod, &mut said).await {
         let reason = match &why {
             Fault::Invalid(_) => "CreateContainerConfigError",
@@ -90,11 +86,16 @@ fn runs(seen: &SeenPod) -> bool {
     seen.containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }))
 }
 
-/// Whether the pod has been active for longer than it may.
-fn overdue(pod: &KubeObject, now: Time) -> bool {
-    let deadline = pod.body["spec"]["activeDeadlineSeconds"].as_i64();
-    let started = pod.body["status"]["startTime"].as_str().and_then(|t| t.parse::<Time>().ok());
-    matches!((deadline, started), (Some(deadline), Some(started)) if now.duration_since(started).as_secs() >= deadline)
+/// Why the pod has to end as a whole, if it has: it has been active for longer, or has taken more, than it may.
+fn doomed(agent: &Agent, row: &KubeObject, pod: &Pod) -> Option<(&'static str, String)> {
+    let deadline = row.body["spec"]["activeDeadlineSeconds"].as_i64();
+    let started = row.body["status"]["startTime"].as_str().and_then(|t| t.parse::<Time>().ok());
+    if let (Some(deadline), Some(started)) = (deadline, started)
+        && agent.now().duration_since(started).as_secs() >= deadline
+    {
+        return Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline".to_owned()));
+    }
+    pod_volumes::overfull(agent, row.uid(), pod).map(|words| ("Evicted", words))
 }
 
 /// Stops and removes a pod that is being deleted, then its row.

@@ -29,7 +29,7 @@ pub struct Said {
     pub waiting: WaitingFor,
     pub news: Vec<News>,
     /// The pod has failed as a whole: the reason and the words.
-    pub failed: Option<(&'static str, &'static str)>,
+    pub failed: Option<(&'static str, String)>,
 }
 
 impl Said {

@@ -1,4 +1,4 @@
-//! Parts of an `emptyDir` as mounts of their own (`subPath`). The pod can write to the volume while we look, and would put a
+//! What of a pod's volumes is a mount: an `emptyDir` in memory, and parts of an `emptyDir` (`subPath`). The pod can write to the volume while we look, and would put a
 //! symbolic link to the host's files in our way; so a path is followed component by component, never through a link, and
 //! what was found is held by a bind mount before the runtime is told of it. Kubelets do the same, for the same reason.
 
@@ -65,13 +65,31 @@ fn through(fd: &OwnedFd) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }
 
+/// Makes a folder one in memory, of so many bytes; 0: what the kernel thinks good.
+pub fn memory(at: &Path, size: u64) -> Result<(), Fault> {
+    let options = if size > 0 { format!("mode=1777,size={size}") } else { "mode=1777".to_owned() };
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(|e| Fault::Unavailable(format!("mounting memory at {}: {e}", at.display())))
+}
+
+/// Whether something is mounted right there.
+pub fn is_mounted(at: &Path) -> bool {
+    let Ok(at) = fs::canonicalize(at) else { return false };
+    mounts().is_ok_and(|all| all.contains(&at))
+}
+
+/// Every mount point of this process.
+fn mounts() -> std::io::Result<Vec<PathBuf>> {
+    let all = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(all.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| unescaped(point).into()).collect())
+}
+
 /// Undoes every mount at or below a path.
 pub fn release(path: &Path) -> std::io::Result<()> {
     // As the kernel knows it; where nothing is, nothing is mounted.
     let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
-    let all = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = all.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
-    let mut below: Vec<PathBuf> = points.map(PathBuf::from).filter(|point| point.starts_with(&path)).collect();
+    let mut below: Vec<PathBuf> = mounts()?.into_iter().filter(|point| point.starts_with(&path)).collect();
     below.sort();
     for point in below.iter().rev() {
         umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;

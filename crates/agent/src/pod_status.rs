@@ -65,7 +65,7 @@ impl Look<'_> {
         if self.seen.is_some() && !status.contains_key("startTime") {
             status.insert("startTime".into(), json!(seconds(self.now)));
         }
-        if let Some((reason, message)) = self.said.failed {
+        if let Some((reason, message)) = &self.said.failed {
             status.insert("reason".into(), json!(reason));
             status.insert("message".into(), json!(message));
         }

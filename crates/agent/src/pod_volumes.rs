@@ -37,9 +37,12 @@ pub async fn ensure(
         };
         match files(&context, volume).map_err(wrong)? {
             // It is the pod's from the first moment on: never touched again, for its names may lead anywhere then.
-            None if path.exists() => {}
+            None if path.exists() && !(in_memory(pod, volume).is_some() && !pod_parts::is_mounted(&path)) => {}
             None => {
                 make_folder(&path, 0o777)?;
+                if let Some(size) = in_memory(pod, volume) {
+                    pod_parts::memory(&path, size)?;
+                }
                 if let Some(group) = group {
                     chown(&path, None, Some(group)).map_err(|e| failed("giving to the group", &path, &e))?;
                     make_folder(&path, 0o2777)?;
@@ -55,6 +58,57 @@ pub async fn ensure(
         volumes.insert(volume.name.clone(), path);
     }
     Ok(volumes)
+}
+
+/// The size of a volume that lies in memory: its limit, or all that the pod's containers may have; 0: what the kernel thinks
+/// good. `None`: it lies on the disk.
+fn in_memory(pod: &Pod, volume: &Volume) -> Option<u64> {
+    let source = volume.empty_dir.as_ref().filter(|source| source.medium.as_deref() == Some("Memory"))?;
+    let limit = source.size_limit.as_ref().and_then(|limit| model::quantity_bytes(&limit.0)).filter(|limit| *limit > 0);
+    let of_containers = || {
+        let containers = pod.spec.iter().flat_map(|s| &s.containers);
+        let limits = containers.map(|c| {
+            let limits = c.resources.as_ref().and_then(|r| r.limits.as_ref());
+            limits.and_then(|limits| limits.get("memory")).and_then(|q| model::quantity_bytes(&q.0))
+        });
+        limits.sum::<Option<u64>>()
+    };
+    Some(limit.or_else(of_containers).unwrap_or(0))
+}
+
+/// The most files of a volume that are counted.
+const COUNTED: usize = 100_000;
+
+/// A volume on the disk that holds more than it may, in words.
+pub fn overfull(agent: &Agent, uid: &str, pod: &Pod) -> Option<String> {
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    for volume in volumes.filter(|volume| in_memory(pod, volume).is_none()) {
+        let Some(limit) = volume.empty_dir.as_ref().and_then(|source| source.size_limit.as_ref()) else { continue };
+        let most = model::quantity_bytes(&limit.0).filter(|most| *most > 0)?;
+        if used(&folder(agent, uid).join("volumes").join(&volume.name)) > most {
+            return Some(format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}.", volume.name, limit.0));
+        }
+    }
+    None
+}
+
+/// What the files below a folder take on the disk; links are not followed.
+fn used(folder: &Path) -> u64 {
+    let (mut ahead, mut bytes, mut files) = (vec![folder.to_path_buf()], 0u64, 0);
+    while let Some(next) = ahead.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            let Ok(about) = entry.metadata() else { continue };
+            bytes = bytes.saturating_add(about.blocks() * 512);
+            files += 1;
+            if files > COUNTED {
+                return bytes;
+            }
+            if about.is_dir() {
+                ahead.push(entry.path());
+            }
+        }
+    }
+    bytes
 }
 
 /// Gives files that we wrote to the pod's group, which may read them, as `fsGroup` promises.

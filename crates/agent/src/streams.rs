@@ -122,18 +122,19 @@ async fn attach_to(
     let exec::Request { stdin, stdout, stderr, tty } = streams_of(&pairs(query));
     let container_id = container_id(&agent, &uid, &container).await?;
     let unavailable = |e: String| (StatusCode::SERVICE_UNAVAILABLE, e);
-    let open = |stdin: bool, outputs: bool| {
+    // The runtime takes a session without input for one whose input has ended: each has one, used or not.
+    let open = |outputs: bool| {
         let container_id = container_id.clone();
         let (stdout, stderr) = (stdout && outputs, stderr && outputs);
         let agent = agent.clone();
         async move {
-            let request = StreamRequest::Attach { container_id, stdin, stdout, stderr, tty };
+            let request = StreamRequest::Attach { container_id, stdin: true, stdout, stderr, tty };
             agent.drivers().pod.stream(&request).await.map_err(|e| e.to_string())
         }
     };
     let apart = stdin && !tty && (stdout || stderr);
-    let streams = open(stdin && !apart, true).await.map_err(unavailable)?;
-    let input = if apart { Some(open(true, false).await.map_err(unavailable)?) } else { None };
+    let streams = open(true).await.map_err(unavailable)?;
+    let input = if apart { Some(open(false).await.map_err(unavailable)?) } else { None };
     let attached = attach::open(&streams, input.as_deref()).await.map_err(unavailable)?;
     let upgrade = upgrade.protocols(["v5.channel.k8s.io", "v4.channel.k8s.io"]);
     Ok(upgrade.on_upgrade(move |socket| attach::serve(socket, attached)))

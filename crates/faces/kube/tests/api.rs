@@ -444,7 +444,7 @@ async fn what_pods_may_not_have_is_refused_in_words() {
             json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
             "spec.volumes[0].persistentVolumeClaim",
         ),
-        (json!({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}), "spec.volumes[0].emptyDir.medium"),
+        (json!({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}), "spec.volumes[0].emptyDir.medium"),
         (
             json!({"containers": [{"name": "c", "image": "a", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}]}),
             "spec.containers[0].resources.limits[ephemeral-storage]",

@@ -242,16 +242,7 @@ pub const TABLE: &[Fields] = &[
         ],
     },
     Fields { of: "HostPathVolumeSource", done: "", policed: "path type", idle: &[], refused: &[] },
-    Fields {
-        of: "EmptyDirVolumeSource",
-        done: "",
-        policed: "",
-        idle: &[],
-        refused: &[
-            ("medium", &["\"\""], "volumes in memory are not offered"),
-            ("sizeLimit", &["\"0\""], "the size of a volume is not limited"),
-        ],
-    },
+    done("EmptyDirVolumeSource", "medium sizeLimit"),
     done("ConfigMapVolumeSource", "defaultMode items name optional"),
     done("SecretVolumeSource", "defaultMode items optional secretName"),
     done("DownwardAPIVolumeSource", "defaultMode items"),

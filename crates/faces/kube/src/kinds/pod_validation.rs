@@ -93,6 +93,10 @@ fn volumes<'a>(spec: &'a Value, at: &str, errors: &mut Errors) -> HashSet<&'a st
         if volume["hostPath"].is_object() && volume["hostPath"]["path"].as_str().is_none_or(str::is_empty) {
             errors.required(format!("{at}.hostPath.path"), "");
         }
+        errors.one_of(format!("{at}.emptyDir.medium"), &volume["emptyDir"]["medium"], &["", "Memory"]);
+        if !volume["emptyDir"]["sizeLimit"].is_null() {
+            validate::quantity(format!("{at}.emptyDir.sizeLimit"), &volume["emptyDir"]["sizeLimit"], errors);
+        }
         if volume["secret"].is_object() && volume["secret"]["secretName"].as_str().is_none_or(str::is_empty) {
             errors.required(format!("{at}.secret.secretName"), "");
         }
