@@ -11,10 +11,13 @@
 mod address;
 mod arp;
 mod dhcp;
+mod dhcp6;
 mod dhcp_options;
 mod dns;
 mod facts;
 mod host;
+#[doc(hidden)]
+pub mod hostile;
 mod metadata;
 mod names;
 mod netlink;
@@ -22,6 +25,7 @@ mod netns;
 mod nft;
 mod plug;
 mod ports;
+mod ra;
 mod rules;
 mod servers;
 mod space;

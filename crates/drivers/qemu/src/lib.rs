@@ -26,6 +26,8 @@
 
 mod accel;
 mod disk;
+#[doc(hidden)]
+pub mod hostile;
 mod launch;
 mod process;
 mod qmp;
