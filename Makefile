@@ -3,6 +3,7 @@
 #   make up          set up what is missing, build, start the whole cloud, run the tour
 #   make test        everything: unit, simulation, real clients, real VMs and containers
 #   make lint        formatting, clippy, floors and rooms, licences, shell scripts
+#   make fuzz        mutated inputs for every reader of strangers' bytes, FUZZ_SECONDS=20 each
 #   make bench       figures, with a baseline of the same run
 #   make acceptance  tempest's SCS-0128 tests against a cloud that it starts
 #   make docs        the API documentation of the crates
@@ -18,9 +19,9 @@ PATH := $(HOME)/.cargo/bin:$(PATH)
 export PATH
 
 help:
-	@sed -n '2,12s/^# \{0,1\}//p' Makefile
+	@sed -n '2,13s/^# \{0,1\}//p' Makefile
 
-.PHONY: help up test lint bench acceptance docs down clean setup images
+.PHONY: help up test lint fuzz bench acceptance docs down clean setup images
 
 setup:
 	@scripts/setup
@@ -42,6 +43,9 @@ test: setup images
 
 lint: setup
 	@scripts/lint
+
+fuzz: setup
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-20} cargo test --workspace --test hostile -- --nocapture
 
 bench: setup images
 	@cargo build --release --bin braid --bin load

@@ -27,6 +27,7 @@ mod tests {
         ("face-kube", 3),
         ("face-registry", 3),
         ("sim", 4),
+        ("fuzz", 4),
         ("braid", 5),
         ("xtask", 5),
     ];

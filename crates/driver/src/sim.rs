@@ -32,6 +32,9 @@ pub enum Fate {
 /// Decides the fate of each act, by its name.
 pub type Fates = Box<dyn FnMut(&str) -> Fate + Send>;
 
+/// Says of an id whether listings leave it out.
+pub type Hidden = Box<dyn Fn(&str) -> bool + Send>;
+
 /// What exists on the simulated host.
 #[derive(Default)]
 struct Inside {
@@ -40,6 +43,10 @@ struct Inside {
     network: HostNetwork,
     fates: Option<Fates>,
     clock: Option<fn() -> Time>,
+    /// Ids that listings do not show.
+    hidden: Option<Hidden>,
+    /// How often each VM and each container was started.
+    starts: BTreeMap<String, u32>,
     /// Acts that took effect, for counting.
     acts: u64,
 }
@@ -59,6 +66,38 @@ impl Host {
     /// Everything works from now on.
     pub fn heal(&self) {
         self.inside().fates = None;
+    }
+
+    /// Leaves out of all listings what the function says.
+    pub fn hide(&self, hidden: Hidden) {
+        self.inside().hidden = Some(hidden);
+    }
+
+    /// A VM that nobody knows any more, as an earlier life of the host may have left it.
+    pub fn leave_behind(&self, id: &str) {
+        let vm = SeenVm {
+            id: id.to_owned(),
+            phase: VmPhase::Running,
+            message: String::new(),
+            ended: false,
+            soft_reboots: 0,
+            hard_reboots: 0,
+            rescued: false,
+            pid: None,
+        };
+        self.inside().vms.insert(id.to_owned(), vm);
+    }
+
+    /// Everything on the host ends at once, as if the power failed.
+    pub fn lose_everything(&self) {
+        let mut inside = self.inside();
+        inside.vms.clear();
+        inside.pods.clear();
+    }
+
+    /// How often each VM (by id) and each attempt of a container (by its id) was started.
+    pub fn starts(&self) -> BTreeMap<String, u32> {
+        self.inside().starts.clone()
     }
 
     /// What time containers say that it is; without it the system's.
@@ -103,6 +142,14 @@ impl Host {
 }
 
 impl Inside {
+    fn shows(&self, id: &str) -> bool {
+        self.hidden.as_ref().is_none_or(|hidden| !hidden(id))
+    }
+
+    fn started(&mut self, id: &str) {
+        *self.starts.entry(id.to_owned()).or_default() += 1;
+    }
+
     fn now(&self) -> Time {
         self.clock.map_or_else(Time::now, |clock| clock())
     }
@@ -126,7 +173,7 @@ impl VmDriver for Host {
     }
 
     async fn list(&self) -> Result<Vec<SeenVm>> {
-        self.act("list VMs", |inside| inside.vms.values().cloned().collect())
+        self.act("list VMs", |inside| inside.vms.values().filter(|vm| inside.shows(&vm.id)).cloned().collect())
     }
 
     async fn ensure(&self, vm: &WantedVm, _: &dyn TapSource) -> Result<SeenVm> {
@@ -147,7 +194,9 @@ impl VmDriver for Host {
                 rescued: vm.rescue,
                 pid: None,
             };
-            inside.vms.insert(vm.id.clone(), seen.clone());
+            if inside.vms.insert(vm.id.clone(), seen.clone()).is_none() {
+                inside.started(&vm.id);
+            }
             seen
         })
     }
@@ -184,7 +233,7 @@ impl PodDriver for Host {
     }
 
     async fn list(&self) -> Result<Vec<SeenPod>> {
-        self.act("list pods", |inside| inside.pods.values().cloned().collect())
+        self.act("list pods", |inside| inside.pods.values().filter(|pod| inside.shows(&pod.uid)).cloned().collect())
     }
 
     async fn look(&self, uid: &str) -> Result<Option<SeenPod>> {
@@ -219,8 +268,9 @@ impl PodDriver for Host {
             if seen.containers.iter().any(|c| c.name == wanted.name && c.attempt == wanted.attempt) {
                 return;
             }
+            let id = format!("{}-{}-{}", pod.uid, wanted.name, wanted.attempt);
             seen.containers.push(SeenContainer {
-                id: format!("{}-{}-{}", pod.uid, wanted.name, wanted.attempt),
+                id: id.clone(),
                 name: wanted.name,
                 attempt: wanted.attempt,
                 image: wanted.image.clone(),
@@ -228,6 +278,7 @@ impl PodDriver for Host {
                 state: ContainerState::Running { started },
                 log_path: PathBuf::from("/dev/null"),
             });
+            inside.started(&id);
         })
     }
 

@@ -133,6 +133,9 @@ pub struct Scope {
     /// advertisements.
     #[serde(default)]
     pub ipv6_ra_mode: Option<String>,
+    /// Whether DHCPv6 gives addresses (`dhcpv6-stateful`), the rest only (`dhcpv6-stateless`), or does not answer.
+    #[serde(default)]
+    pub ipv6_address_mode: Option<String>,
 }
 
 /// A router's way out.

@@ -2,28 +2,104 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Claim, Index, KubeObject, Port, Server, Vm, VmPhase};
+use model::{Claim, Flavor, Host, Index, KubeObject, Port, SecurityGroup, Server, Snapshot, Vm, VmPhase};
 
 use crate::World;
+use crate::world::{MAX_CORES, MAX_SERVERS};
 
-/// Nothing is promised twice and nothing runs twice, whatever fails.
-pub fn always(world: &World) -> Result<(), String> {
-    addresses(world)?;
+/// Nothing is promised twice and nothing runs twice, whatever fails. What is checked is read from the rows themselves, not
+/// from their claims: a claim that somebody forgets must be missed here.
+pub fn always(world: &mut World) -> Result<(), String> {
+    let snapshot = world.store.snapshot();
+    ports(&snapshot)?;
+    names(&snapshot)?;
+    references(&snapshot)?;
+    quota(&snapshot)?;
+    room(&snapshot)?;
     pools(world)?;
-    once(world)
+    once(world)?;
+    replicas(world, &snapshot)
 }
 
-/// No two ports have one address.
-fn addresses(world: &World) -> Result<(), String> {
-    let snapshot = world.store.snapshot();
+/// No two ports have one address or one MAC; nobody has more ports than asked for.
+fn ports(snapshot: &Snapshot) -> Result<(), String> {
     let mut seen = BTreeMap::new();
+    let mut owned: BTreeMap<&str, usize> = BTreeMap::new();
     for port in snapshot.all::<Port>() {
-        for fixed in &port.fixed_ips {
-            if let Some(other) = seen.insert((port.network_id.clone(), fixed.ip), port.id.clone()) {
-                return Err(format!("ports {other} and {} both have {}", port.id, fixed.ip));
+        let port = port.value;
+        let addresses = port.fixed_ips.iter().map(|fixed| fixed.ip.to_string());
+        for place in addresses.chain([port.mac.clone()]) {
+            if let Some(other) = seen.insert((&port.network_id, place.clone()), &port.id) {
+                return Err(format!("ports {other} and {} both have {place}", port.id));
             }
         }
+        if !port.device_id.is_empty() {
+            *owned.entry(&port.device_id).or_default() += 1;
+        }
     }
+    match owned.into_iter().find(|(_, count)| *count > 1) {
+        Some((owner, count)) => Err(format!("{owner} asked for one port and has {count}")),
+        None => Ok(()),
+    }
+}
+
+/// No two flavors have one name.
+fn names(snapshot: &Snapshot) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    match snapshot.all::<Flavor>().find(|flavor| !seen.insert(&flavor.value.name)) {
+        Some(flavor) => Err(format!("two flavors have the name {}", flavor.name)),
+        None => Ok(()),
+    }
+}
+
+/// What ports refer to is there.
+fn references(snapshot: &Snapshot) -> Result<(), String> {
+    for port in snapshot.all::<Port>() {
+        if let Some(group) = port.security_groups.iter().find(|id| snapshot.get::<SecurityGroup>(id).is_none()) {
+            return Err(format!("port {} is in the security group {group}, which does not exist", port.id));
+        }
+    }
+    Ok(())
+}
+
+/// The project has no more servers and cores than it may have.
+fn quota(snapshot: &Snapshot) -> Result<(), String> {
+    let servers = snapshot.all::<Server>();
+    let (count, cores) = servers.fold((0, 0), |(count, cores), server| (count + 1, cores + server.flavor.vcpus));
+    if count > MAX_SERVERS || cores > MAX_CORES {
+        return Err(format!("{count} servers with {cores} cores, allowed are {MAX_SERVERS} with {MAX_CORES}"));
+    }
+    Ok(())
+}
+
+/// No host has promised more than it has.
+fn room(snapshot: &Snapshot) -> Result<(), String> {
+    for host in snapshot.all::<Host>() {
+        let vms = snapshot.find::<Vm>(Index::Host, &host.name).map(|vm| (vm.cpu_milli, vm.memory_mib));
+        let pods = snapshot.find::<KubeObject>(Index::Host, &host.name).filter(|pod| !pod.pod_finished());
+        let pods = pods.map(|pod| model::pod_demand(&pod.body)).map(|demand| (demand.cpu_milli, demand.memory_mib));
+        let (cpu, memory) = vms.chain(pods).fold((0, 0), |(cpu, memory), (c, m)| (cpu + c, memory + m));
+        if cpu > host.cpu_milli || memory > host.memory_mib {
+            return Err(format!("{} has promised {cpu} milli-cores and {memory} MiB", host.name));
+        }
+    }
+    Ok(())
+}
+
+/// No ReplicaSet got more pods than it asked for.
+fn replicas(world: &mut World, snapshot: &Snapshot) -> Result<(), String> {
+    let mut counts = BTreeMap::new();
+    for set in snapshot.all::<KubeObject>().filter(|object| object.is("apps", "replicasets")) {
+        let pods = snapshot.find::<KubeObject>(Index::Owner, set.uid());
+        let count = pods.filter(|pod| pod.is_pod() && !pod.deleting() && !pod.pod_finished()).count();
+        let before = world.pod_counts.get(set.uid()).copied().unwrap_or(0);
+        let asked = set.body["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
+        if count > before && count > asked {
+            return Err(format!("{} asked for {asked} pods and got {count}", set.name));
+        }
+        counts.insert(set.uid().to_owned(), count);
+    }
+    world.pod_counts = counts;
     Ok(())
 }
 
@@ -48,10 +124,13 @@ fn pools(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// No server runs in two places.
+/// No server runs in two places, and nothing is started twice, whoever crashes.
 fn once(world: &World) -> Result<(), String> {
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for (host, machine) in &world.machines {
+        if let Some((id, starts)) = machine.starts().into_iter().find(|(_, starts)| *starts > 1) {
+            return Err(format!("{id} on {host} was started {starts} times"));
+        }
         for id in machine.everything().0 {
             let server = id.split('.').next().unwrap_or("").to_owned();
             if let Some(other) = seen.insert(server.clone(), format!("{id} on {host}")) {
@@ -92,7 +171,9 @@ pub fn settled(world: &World) -> Result<(), String> {
         same(&format!("pods of {host}"), wanted, pods)?;
     }
     let alive = |port: &Port| {
-        servers.contains(&port.device_id)
+        // Without a device it is a client's own.
+        port.device_id.is_empty()
+            || servers.contains(&port.device_id)
             || snapshot.find::<KubeObject>(Index::Name, &port.device_id).any(|o| o.is_pod())
     };
     match snapshot.all::<Port>().find(|port| !alive(port.value)) {

@@ -1,20 +1,23 @@
 //! The whole cloud in one thread, with a seeded will of its own: users who create and delete, planners that look at old
-//! snapshots, agents that crash, drivers that fail before or after an act took effect. The planners, the agent and the
+//! snapshots, clients that do too, agents that crash, drivers that fail before or after an act took effect. The planners, the agent and the
 //! store are the real ones; only drivers, clock and chance are simulated, so a seed reproduces a run exactly.
 //!
 //! [`run`] plays a seed, then heals everything, lets it settle and checks what must always hold.
 
 mod check;
+mod client;
+mod mutation;
 mod world;
 
 use std::cell::Cell;
 
 use model::{Snapshot, Time};
 
+pub use mutation::Mutation;
 pub use world::{Report, World};
 
 /// Steps of one run, before everything is healed.
-const STEPS: u32 = 300;
+const STEPS: u32 = 250;
 /// Rounds within which a healed cloud must have settled.
 const SETTLE: u32 = 60;
 
@@ -35,18 +38,23 @@ fn pass(seconds: i64) {
 
 /// Plays one seed. The error says what did not hold, and after which step.
 pub fn run(seed: u64) -> Result<Report, String> {
+    run_with(seed, None)
+}
+
+/// Plays one seed of a cloud with a bug, which the error should tell of.
+pub fn run_with(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
     CLOCK.set(0);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|e| format!("no runtime: {e}"))?;
-    runtime.block_on(play(seed))
+    runtime.block_on(play(seed, mutation))
 }
 
-async fn play(seed: u64) -> Result<Report, String> {
-    let mut world = World::new(seed).await?;
+async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
+    let mut world = World::new(seed, mutation).await?;
     for step in 0..STEPS {
         let what = world.step().await;
         pass(1);
-        check::always(&world).map_err(|e| format!("after step {step} ({what}): {e}"))?;
+        check::always(&mut world).map_err(|e| format!("after step {step} ({what}): {e}"))?;
     }
     world.heal();
     let mut last = 0;
@@ -63,8 +71,10 @@ async fn play(seed: u64) -> Result<Report, String> {
             return Err(format!("the healed cloud did not settle within {SETTLE} rounds: {}", world.describe()));
         }
     }
-    check::always(&world)?;
+    check::always(&mut world)?;
     check::settled(&world)?;
+    let store = world.store.clone();
+    world.follower.check(&store)?;
     Ok(world.report())
 }
 

@@ -1,24 +1,30 @@
 //! The simulated cloud: hosts with agents, a user, and chance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use agent::{Agent, Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
-    Change, Cluster, Domain, Flavor, Host, HostStatus, KubeObject, Network, NicRequest, Project, Quota, SecurityGroup,
-    Server, Snapshot, Subnet, Vm,
+    Change, Cluster, Domain, Host, HostStatus, Index, KubeObject, Network, NicRequest, Project, Quota, Server,
+    Snapshot, Subnet, Vm,
 };
 use serde_json::json;
 use store::Store;
 
+use crate::client::{Follower, flavor, security_group};
+use crate::mutation::{self, Mutation};
 use crate::{PLANNERS, now};
 
 pub(crate) const PROJECT: &str = "project-1";
-const NETWORK: &str = "11111111-1111-4111-8111-111111111111";
-const SUBNET: &str = "22222222-2222-4222-8222-222222222222";
+pub(crate) const NETWORK: &str = "11111111-1111-4111-8111-111111111111";
+pub(crate) const SUBNET: &str = "22222222-2222-4222-8222-222222222222";
 const CLUSTER: &str = "cluster-1";
 const HOSTS: [&str; 3] = ["host-a", "host-b", "host-c"];
+
+/// What the project may have.
+pub(crate) const MAX_SERVERS: u64 = 7;
+pub(crate) const MAX_CORES: u64 = 10;
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +41,11 @@ pub struct World {
     pub(crate) store: Store,
     pub(crate) machines: Vec<(String, SimHost)>,
     agents: Vec<Agent>,
-    chance: fastrand::Rng,
+    pub(crate) chance: fastrand::Rng,
+    mutation: Option<Mutation>,
+    pub(crate) follower: Follower,
+    /// How many pods each ReplicaSet had after the last step.
+    pub(crate) pod_counts: BTreeMap<String, usize>,
     /// Older snapshots that a planner may still look at.
     old: Vec<Snapshot>,
     serial: u32,
@@ -46,14 +56,17 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(seed: u64) -> Result<Self, String> {
-        let store = Store::memory();
+    pub async fn new(seed: u64, mutation: Option<Mutation>) -> Result<Self, String> {
+        let store = mutation.map_or_else(Store::memory, mutation::store);
         store.commit(&first_rows()).await.map_err(|e| format!("the first rows: {e}"))?;
         let mut chance = fastrand::Rng::with_seed(seed);
         let machines: Vec<(String, SimHost)> = HOSTS.iter().map(|h| (h.to_string(), SimHost::default())).collect();
         for (_, machine) in &machines {
             machine.set_clock(now);
             unruly(machine, chance.fork());
+            if mutation == Some(Mutation::Prune) {
+                hide_unwanted(machine, &store);
+            }
         }
         let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store)).collect();
         let (servers, pods) = Default::default();
@@ -62,6 +75,9 @@ impl World {
             machines,
             agents,
             chance,
+            mutation,
+            follower: Follower::default(),
+            pod_counts: BTreeMap::new(),
             old: Vec::new(),
             serial: 0,
             report: Report::default(),
@@ -78,25 +94,45 @@ impl World {
             self.old.remove(0);
         }
         match self.chance.u32(0..100) {
-            0..8 => self.create_server().await,
-            8..13 => self.delete_server().await,
-            13..21 => self.create_pod().await,
-            21..25 => self.delete_pod().await,
-            25..27 => self.scale().await,
-            27..29 => self.reboot().await,
-            29..65 => self.plan().await,
-            65..97 => self.work().await,
+            0..7 => self.create_server().await,
+            7..11 => self.delete_server().await,
+            11..17 => self.create_pod().await,
+            17..20 => self.delete_pod().await,
+            20..23 => self.scale().await,
+            23..25 => self.reboot().await,
+            25..33 => self.clients().await,
+            33..36 => self.follow().await,
+            36..70 => self.plan().await,
+            70..97 => self.work().await,
             _ => self.crash(),
         }
     }
 
-    async fn commit(&mut self, change: &Change) -> bool {
+    /// The store as a client knows it: now, or a while ago.
+    pub(crate) fn some_snapshot(&mut self) -> Snapshot {
+        match self.chance.bool() {
+            true => self.old[self.chance.usize(0..self.old.len())].clone(),
+            false => self.store.snapshot(),
+        }
+    }
+
+    /// The client that watches reads on; now and then its connection breaks, or it was away for too long.
+    async fn follow(&mut self) -> &'static str {
+        let breaks = self.chance.bool();
+        if self.chance.u8(0..8) == 0 {
+            let _ = self.store.compact(self.store.snapshot().revision()).await;
+        }
+        self.follower.follow(&self.store, breaks);
+        "a client reads its watch"
+    }
+
+    pub(crate) async fn commit(&mut self, change: &Change) -> bool {
         let accepted = self.store.commit(change).await.is_ok();
         *if accepted { &mut self.report.accepted } else { &mut self.report.refused } += 1;
         accepted
     }
 
-    fn next(&mut self) -> u32 {
+    pub(crate) fn next(&mut self) -> u32 {
         self.serial += 1;
         self.serial
     }
@@ -112,7 +148,7 @@ impl World {
 
     async fn delete_server(&mut self) -> &'static str {
         let Some(id) = self.pick(&self.servers.clone()) else { return "delete nothing" };
-        let snapshot = self.store.snapshot();
+        let snapshot = self.some_snapshot();
         let Some(row) = snapshot.get::<Server>(&id) else { return "delete nothing" };
         let mut change = Change::new();
         change.edit(row, |server| server.deleting = true);
@@ -124,7 +160,7 @@ impl World {
 
     async fn reboot(&mut self) -> &'static str {
         let Some(id) = self.pick(&self.servers.clone()) else { return "reboot nothing" };
-        let snapshot = self.store.snapshot();
+        let snapshot = self.some_snapshot();
         let Some(row) = snapshot.get::<Server>(&id) else { return "reboot nothing" };
         let rebuild = self.chance.bool();
         let mut change = Change::new();
@@ -135,7 +171,12 @@ impl World {
 
     async fn create_pod(&mut self) -> &'static str {
         let name = format!("pod-{}", self.next());
-        if self.commit(&Change::from(pod(&name))).await {
+        let mut pod = pod(&name);
+        // Who names a host himself goes past the scheduler, not past the claims.
+        if self.chance.u8(0..4) == 0 {
+            pod.body["spec"]["nodeName"] = json!(HOSTS[self.chance.usize(0..HOSTS.len())]);
+        }
+        if self.commit(&Change::from(pod)).await {
             self.pods.insert(name);
         }
         "create pod"
@@ -144,10 +185,12 @@ impl World {
     async fn delete_pod(&mut self) -> &'static str {
         let Some(name) = self.pick(&self.pods.clone()) else { return "delete nothing" };
         let key = KubeObject::key_of(CLUSTER, "", "pods", "default", &name);
-        let snapshot = self.store.snapshot();
+        let snapshot = self.some_snapshot();
         let Some(row) = snapshot.at::<KubeObject>(&key) else { return "delete nothing" };
         let mut change = Change::new();
-        if row.body["spec"]["nodeName"].is_string() {
+        // By force, the row goes at once and the agent finds a pod that nobody wants.
+        let force = self.chance.u8(0..3) == 0;
+        if row.body["spec"]["nodeName"].is_string() && !force {
             change.edit(row, |pod| {
                 pod.body["metadata"]["deletionTimestamp"] = json!(now().to_string());
                 pod.body["metadata"]["deletionGracePeriodSeconds"] = json!(0);
@@ -163,7 +206,7 @@ impl World {
 
     async fn scale(&mut self) -> &'static str {
         let key = KubeObject::key_of(CLUSTER, "apps", "deployments", "default", "web");
-        let snapshot = self.store.snapshot();
+        let snapshot = self.some_snapshot();
         let Some(row) = snapshot.at::<KubeObject>(&key) else { return "scale nothing" };
         let replicas = self.chance.u32(0..4);
         let mut change = Change::new();
@@ -176,19 +219,31 @@ impl World {
         "scale deployment"
     }
 
-    /// A planner plans, from a snapshot that may be old, and may be stopped half-way.
+    /// A planner plans, from a snapshot that may be old, and may be stopped half-way; now and then in two processes at
+    /// once.
     async fn plan(&mut self) -> &'static str {
         let planner = PLANNERS[self.chance.usize(0..PLANNERS.len())];
-        let snapshot = match self.chance.u8(0..3) {
-            0 => self.old[self.chance.usize(0..self.old.len())].clone(),
-            _ => self.store.snapshot(),
-        };
-        let changes = planner(&snapshot, now());
-        let most = if self.chance.u8(0..10) == 0 { self.chance.usize(0..=changes.len()) } else { changes.len() };
-        for change in changes.iter().take(most) {
-            let _ = self.store.commit(change).await;
+        let processes = if self.chance.u8(0..4) == 0 { 2 } else { 1 };
+        let mut changes = Vec::new();
+        for _ in 0..processes {
+            let snapshot = self.some_snapshot();
+            let mut planned = planner(&snapshot, now());
+            if self.chance.u8(0..10) == 0 {
+                planned.truncate(self.chance.usize(0..=planned.len()));
+            }
+            changes.extend(planned);
+        }
+        for change in &changes {
+            self.commit_planned(change).await;
         }
         "plan"
+    }
+
+    async fn commit_planned(&mut self, change: &Change) {
+        let _ = match self.mutation {
+            Some(Mutation::DerivedIds) => self.store.commit(&mutation::rename(change, &mut self.chance)).await,
+            _ => self.store.commit(change).await,
+        };
     }
 
     async fn work(&mut self) -> &'static str {
@@ -200,7 +255,14 @@ impl World {
     /// An agent dies and a new one, who knows nothing, takes its place.
     fn crash(&mut self) -> &'static str {
         let at = self.chance.usize(0..self.agents.len());
+        let left = self.chance.bool().then(|| format!("ffffffff-0000-4000-8000-{:012}.1", self.next()));
         let (name, machine) = &self.machines[at];
+        if let Some(id) = left {
+            machine.leave_behind(&id);
+        }
+        if self.mutation == Some(Mutation::Adoption) {
+            machine.lose_everything();
+        }
         self.agents[at] = agent_of(name, machine, &self.store);
         self.report.crashes += 1;
         "an agent crashes"
@@ -223,7 +285,7 @@ impl World {
     pub async fn calm_round(&mut self) {
         for planner in PLANNERS {
             for change in planner(&self.store.snapshot(), now()) {
-                let _ = self.store.commit(&change).await;
+                self.commit_planned(&change).await;
             }
         }
         for agent in self.agents.clone() {
@@ -284,6 +346,16 @@ fn unruly(machine: &SimHost, chance: fastrand::Rng) {
     }));
 }
 
+/// Listings show what some row of the host wants, and nothing else.
+fn hide_unwanted(machine: &SimHost, store: &Store) {
+    let store = store.clone();
+    machine.hide(Box::new(move |id| {
+        let snapshot = store.snapshot();
+        let pod = snapshot.find::<KubeObject>(Index::Name, id).any(|object| object.is_pod());
+        !pod && snapshot.get::<Vm>(id).is_none()
+    }));
+}
+
 fn first_rows() -> Change {
     let moment = now();
     let mut change = Change::new();
@@ -305,27 +377,19 @@ fn first_rows() -> Change {
         extra: Default::default(),
     });
     let mut quota = Quota::new(PROJECT);
-    quota.limits.insert("cores".into(), Some(12));
-    quota.limits.insert("instances".into(), Some(8));
+    quota.limits.insert("cores".into(), Some(MAX_CORES));
+    quota.limits.insert("instances".into(), Some(MAX_SERVERS));
     change.create(quota);
-    change.create(SecurityGroup {
-        id: "33333333-3333-4333-8333-333333333333".into(),
-        project_id: PROJECT.into(),
-        name: "default".into(),
-        description: String::new(),
-        stateful: true,
-        tags: Vec::new(),
-        created_at: moment,
-        updated_at: moment,
-    });
+    change.create(security_group("33333333-3333-4333-8333-333333333333", "default"));
     for name in HOSTS {
         change.create(Host {
             name: name.into(),
             id: model::derived_id(&["host", name]),
-            cpu_milli: 8000,
-            memory_mib: 1024,
+            // Room for two servers and a few pods, so that it runs out.
+            cpu_milli: 4000,
+            memory_mib: 320,
             disk_gib: 100,
-            cores: 8,
+            cores: 4,
             enabled: true,
             disabled_reason: None,
             endpoint: format!("sim:{name}"),
@@ -429,7 +493,7 @@ fn cluster(change: &mut Change) {
     change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
     // Without a token: nobody signs any here.
     let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
-        "automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}],
+        "automountServiceAccountToken": false, "containers": [container()],
     }});
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
@@ -453,10 +517,14 @@ fn object(group: &str, resource: &str, namespace: &str, name: &str, mut body: se
     }
 }
 
+fn container() -> serde_json::Value {
+    json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}}})
+}
+
 fn pod(name: &str) -> KubeObject {
     let body = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "spec": {"containers": [{"name": "c", "image": "i"}], "schedulerName": "default-scheduler"},
+        "spec": {"containers": [container()], "schedulerName": "default-scheduler"},
         "status": {"phase": "Pending"},
     });
     object("", "pods", "default", name, body)
@@ -470,19 +538,7 @@ fn server(id: &str, cores: u64) -> Server {
         name: id.into(),
         description: None,
         hostname: id.into(),
-        flavor: Flavor {
-            id: "f".into(),
-            name: "f".into(),
-            description: None,
-            vcpus: cores,
-            ram: 128,
-            disk: 0,
-            ephemeral: 0,
-            swap: 0,
-            is_public: true,
-            access: Vec::new(),
-            extra_specs: Default::default(),
-        },
+        flavor: flavor("f", "f", cores),
         old_flavor: None,
         image_id: Some(image().id),
         key_name: None,

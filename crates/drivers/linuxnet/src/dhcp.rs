@@ -50,13 +50,46 @@ pub async fn serve(socket: tokio::net::UdpSocket, network_id: String, facts: Cur
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(request) = Message::decode(&mut Decoder::new(&buffer[..length])) else { continue };
-        if let Some((answer, target)) = answer(&facts.get(), &network_id, &request)
+        if let Some((answer, target)) = consider(&facts.get(), &network_id, &buffer[..length])
             && let Err(error) = socket.send_to(&answer, SocketAddr::from((target, 68))).await
         {
             tracing::warn!(network_id, %error, "a DHCP answer could not be sent");
         }
     }
+}
+
+/// The answer to what came, and where it goes.
+pub fn consider(facts: &Facts, network_id: &str, bytes: &[u8]) -> Option<(Vec<u8>, Ipv4Addr)> {
+    let needed = needed(bytes)?;
+    answer(facts, network_id, &Message::decode(&mut Decoder::new(&needed)).ok()?)
+}
+
+/// Where the options of a message begin, behind their magic number.
+const OPTIONS: usize = 240;
+
+/// The message with no options but those that are read here, each of the length of its kind: the crate's reader panics
+/// about some others.
+fn needed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = bytes.split_at_checked(OPTIONS)?;
+    let mut needed = head.to_vec();
+    while let [code, after @ ..] = rest {
+        match (code, after) {
+            (0, _) => rest = after,
+            (255, _) => break,
+            (_, [length, after @ ..]) => {
+                let (value, after) = after.split_at_checked(usize::from(*length))?;
+                // The address asked for, the kind of message, the server asked.
+                if matches!((code, length), (50 | 54, 4) | (53, 1)) {
+                    needed.extend([*code, *length]);
+                    needed.extend(value);
+                }
+                rest = after;
+            }
+            (_, []) => return None,
+        }
+    }
+    needed.push(255);
+    Some(needed)
 }
 
 /// What a client is told, and where.
@@ -234,6 +267,7 @@ mod tests {
             dns: Vec::new(),
             routes: vec![("10.9.0.0/16".into(), "10.0.0.9".parse().unwrap())],
             ipv6_ra_mode: None,
+            ipv6_address_mode: None,
         };
         let bridge = Bridge {
             network_id: "n".into(),
@@ -282,6 +316,18 @@ mod tests {
         assert_eq!(routes.len(), 3);
         let boot = Some(&DhcpOption::BootfileName(b"boot.efi".to_vec()));
         assert_eq!(offer.opts().get(OptionCode::BootfileName), boot);
+    }
+
+    #[test]
+    fn options_that_nobody_needs_do_no_harm() {
+        let mut bytes = vec![0; OPTIONS];
+        bytes[..3].copy_from_slice(&[1, 1, 6]);
+        bytes[28..34].copy_from_slice(&[2, 0, 0, 0, 0, 5]);
+        bytes[236..].copy_from_slice(&[99, 130, 83, 99]);
+        // A network interface identifier of one byte instead of three.
+        bytes.extend([94, 1, 1, 53, 1, 1, 0, 255]);
+        assert!(consider(&facts(), "n", &bytes).is_some());
+        assert!(consider(&facts(), "n", &bytes[..245]).is_none(), "cut off");
     }
 
     #[test]

@@ -183,6 +183,16 @@ enum Decision {
     Ignore,
 }
 
+/// The answer to a question that the zone knows, as it goes over UDP; for questions that are forwarded, the refusal that
+/// is sent when nobody answers.
+pub fn consider(facts: &Facts, bytes: &[u8]) -> Vec<u8> {
+    match decide(facts, bytes) {
+        Decision::Answer(answer) => short(&answer),
+        Decision::Forward(query) => failure(&query, ResponseCode::ServFail),
+        Decision::Ignore => Vec::new(),
+    }
+}
+
 fn decide(facts: &Facts, bytes: &[u8]) -> Decision {
     let Ok(query) = Message::from_vec(bytes) else { return Decision::Ignore };
     if query.metadata.message_type != MessageType::Query {

@@ -168,6 +168,7 @@ fn input(out: &mut String, domain: &Domain, guards: &[Guard]) {
     // Answers to what was begun in the namespace: probes.
     line!(out, "ct direction reply accept");
     line!(out, "iifname \"br*\" udp sport 68 udp dport 67 accept");
+    line!(out, "iifname \"br*\" ip6 saddr fe80::/10 udp sport 546 udp dport 547 accept");
     dispatch(out, domain, guards, "from");
     line!(out, "icmp type echo-request accept\nicmpv6 type echo-request accept");
     line!(out, "iifname \"br*\" meta l4proto {{ tcp, udp }} th dport 53 accept");
@@ -419,10 +420,29 @@ fn spoof(out: &mut String, guard: &Guard) {
         line!(out, "ether saddr {mac} arp saddr ether {mac} arp saddr ip 0.0.0.0 accept");
         line!(out, "ether saddr {mac} ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept");
     }
-    for (mac, mut ranges) in sources(wire, true) {
-        let own = number(mac.link_local().into());
-        ranges.push((own, own));
-        let ranges = show_all(&merge(ranges), true);
+    let six: Vec<(Mac, Vec<Range>)> = sources(wire, true)
+        .into_iter()
+        .map(|(mac, mut ranges)| {
+            let own = number(mac.link_local().into());
+            ranges.push((own, own));
+            (mac, merge(ranges))
+        })
+        .collect();
+    // A neighbour advertisement is about the address in it, whoever sends it. A pair that allows a whole network has too
+    // many to name.
+    for (mac, ranges) in &six {
+        for (first, last) in ranges {
+            let about = if first == last { format!("@th,64,128 {first:#x} ") } else { String::new() };
+            line!(
+                out,
+                "ether saddr {mac} ip6 saddr {{ {} }} icmpv6 type nd-neighbor-advert {about}accept",
+                show_all(ranges, true)
+            );
+        }
+    }
+    line!(out, "icmpv6 type nd-neighbor-advert drop");
+    for (mac, ranges) in six {
+        let ranges = show_all(&ranges, true);
         line!(out, "ether saddr {mac} ip6 saddr {{ {ranges} }} accept");
         line!(
             out,
@@ -462,12 +482,13 @@ fn tunnel(out: &mut String, bridge: &Bridge, number: usize) {
             "arp operation request arp daddr ip {{ {own} }} drop\narp operation reply arp saddr ip {{ {own} }} drop"
         );
     }
-    line!(out, "udp dport {{ 67, 68 }} drop\nicmpv6 type nd-router-advert drop\naccept\n}}");
+    line!(out, "udp dport {{ 67, 68, 546, 547 }} drop\nicmpv6 type nd-router-advert drop\naccept\n}}");
     line!(out, "chain leave_{number} {{\ntype filter hook postrouting priority -300;");
     if !own.is_empty() {
         line!(out, "oifname \"{name}\" arp operation request arp daddr ip {{ {own} }} drop");
     }
-    line!(out, "oifname \"{name}\" udp dport {{ 67, 68 }} drop\n}}");
+    line!(out, "oifname \"{name}\" udp dport {{ 67, 68, 546, 547 }} drop");
+    line!(out, "oifname \"{name}\" icmpv6 type {{ nd-router-solicit, nd-router-advert }} drop\n}}");
 }
 
 /// The host's own table: what leaves the external networks is masqueraded, and of the host itself guests reach nothing but

@@ -10,13 +10,16 @@ use tokio::task::JoinHandle;
 use crate::facts::{Current, Facts};
 use crate::netlink::Link;
 use crate::netns::Netns;
-use crate::{Answers, api, dhcp, dns, metadata, names};
+use crate::{Answers, api, dhcp, dhcp6, dns, metadata, names, ra};
 
 /// What makes a server the same as before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     /// The network, and its bridge's index: a new bridge needs a new socket.
     Dhcp(String, u32),
+    Dhcp6(String, u32),
+    /// Router advertisements.
+    Advertise(String, u32),
     Dns(IpAddr),
     Metadata,
     Api(Api),
@@ -69,6 +72,16 @@ impl Servers {
                 let socket = netns.run(move || dhcp::open(&bridge)).await?;
                 vec![tokio::spawn(dhcp::serve(tokio::net::UdpSocket::from_std(socket)?, network_id, facts))]
             }
+            Key::Dhcp6(network_id, index) => {
+                let bridge = names::bridge(&network_id);
+                let socket = netns.run(move || dhcp6::open(&bridge, index)).await?;
+                vec![tokio::spawn(dhcp6::serve(tokio::net::UdpSocket::from_std(socket)?, network_id, facts))]
+            }
+            Key::Advertise(network_id, index) => {
+                let bridge = names::bridge(&network_id);
+                let socket = tokio::net::UdpSocket::from_std(netns.run(move || ra::open(&bridge)).await?)?;
+                vec![tokio::spawn(ra::serve(socket, network_id, index, facts))]
+            }
             Key::Dns(address) => {
                 let (udp, tcp) = netns.run(move || dns::open(address)).await?;
                 let udp = tokio::net::UdpSocket::from_std(udp)?;
@@ -96,6 +109,12 @@ fn wanted(domain: &Domain, links: &[Link]) -> Vec<Key> {
         let Some(link) = links.iter().find(|link| link.name == name) else { continue };
         if bridge.subnets.iter().any(|scope| scope.dhcp && scope.base.is_ipv4()) {
             wanted.push(Key::Dhcp(bridge.network_id.clone(), link.index));
+        }
+        if dhcp6::served(bridge).next().is_some() {
+            wanted.push(Key::Dhcp6(bridge.network_id.clone(), link.index));
+        }
+        if ra::advertised(bridge).next().is_some() {
+            wanted.push(Key::Advertise(bridge.network_id.clone(), link.index));
         }
         wanted.extend(bridge.addresses.iter().map(|(address, _)| Key::Dns(*address)));
     }

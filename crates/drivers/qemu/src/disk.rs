@@ -197,7 +197,7 @@ fn checked_size(base: &Path, disk: &Disk) -> Result<u64> {
 
 /// What of a qcow2 file's header matters here.
 #[derive(Debug, PartialEq, Eq)]
-struct Qcow2 {
+pub struct Qcow2 {
     /// The size that it shows to a guest.
     size: u64,
     /// It names a backing file or a data file.
@@ -205,7 +205,7 @@ struct Qcow2 {
 }
 
 /// None: it is not qcow2.
-fn qcow2(file: &Path) -> io::Result<Option<Qcow2>> {
+pub fn qcow2(file: &Path) -> io::Result<Option<Qcow2>> {
     let mut header = Vec::new();
     File::open(file)?.take(80).read_to_end(&mut header)?;
     let long_enough = header.len() >= 72;

@@ -29,6 +29,8 @@
 mod accel;
 mod copy;
 mod disk;
+#[doc(hidden)]
+pub mod hostile;
 mod iso;
 mod launch;
 mod process;

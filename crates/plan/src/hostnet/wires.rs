@@ -85,6 +85,7 @@ fn scope(subnet: &Subnet, server: Option<IpAddr>) -> Scope {
         dns: subnet.dns_nameservers.clone(),
         routes,
         ipv6_ra_mode: subnet.ipv6_ra_mode.clone(),
+        ipv6_address_mode: subnet.ipv6_address_mode.clone(),
     }
 }
 

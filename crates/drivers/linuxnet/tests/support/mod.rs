@@ -209,6 +209,7 @@ pub fn bridge(network: u8, ports: Vec<Wire>) -> Bridge {
             dns: Vec::new(),
             routes: Vec::new(),
             ipv6_ra_mode: None,
+            ipv6_address_mode: None,
         }],
         ports,
         peers: Vec::new(),

@@ -1,0 +1,161 @@
+//! Bugs on purpose. A simulator that does not notice a claim taken away would not notice it either when somebody takes it
+//! away by mistake; `tests/mutations.rs` demands that it notices each of these, and `docs/simulation.md` has the table.
+//!
+//! The claims are taken away in the store, the rest where the simulator calls the planners and the agents, so that the
+//! code under test is the code that ships.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use model::{Change, Delta, Kind, Object, Revision, Snapshot, Write};
+use store::{Backend, Book, Feed, Fence, Proposal, Store, StoreFault};
+
+/// One thing that Braid relies on, taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Addresses are not claimed.
+    Addresses,
+    Macs,
+    /// Other unique names are not claimed.
+    Names,
+    Quota,
+    /// Room on hosts is not claimed.
+    Room,
+    /// What a row refers to need not exist when the row is made.
+    Missing,
+    /// What others refer to can be deleted.
+    InUse,
+    /// A row that was changed meanwhile is overwritten.
+    Revisions,
+    /// A change that makes several things does not depend on the row that asked for them (invariant 9).
+    WhoAsked,
+    /// Planners give what they make ids of chance instead of derived ones.
+    DerivedIds,
+    /// Agents do not see what nobody wants any more.
+    Prune,
+    /// An agent ends everything when it dies, instead of leaving it to be adopted.
+    Adoption,
+    /// Watches miss a commit now and then.
+    Watch,
+}
+
+impl Mutation {
+    /// Whether a unique name or a pool is not looked at.
+    fn ignores(self, name: &str) -> bool {
+        let part = name.split('/').next().unwrap_or("");
+        match self {
+            Self::Addresses => part == "address",
+            Self::Macs => part == "mac",
+            Self::Names => part != "address" && part != "mac" && part != "quota" && part != "room",
+            Self::Quota => part == "quota",
+            Self::Room => part == "room",
+            _ => false,
+        }
+    }
+
+    /// What is left to check of a change's claims.
+    fn weaken(self, mut delta: Delta) -> Delta {
+        delta.take.retain(|name, _| !self.ignores(name));
+        delta.uses.retain(|pool, _| !self.ignores(pool));
+        delta.clash = delta.clash.filter(|(name, _)| !self.ignores(name));
+        match self {
+            Self::Missing => delta.needs.retain(|_, change| *change < 0),
+            Self::InUse => delta.gone.clear(),
+            _ => {}
+        }
+        delta
+    }
+
+    /// Whether a change goes through although rows that it writes were changed meanwhile.
+    fn forces(self, change: &Change) -> bool {
+        let makes = |write: &Write| matches!(write, Write::Create(_));
+        self == Self::Revisions || self == Self::WhoAsked && change.writes.iter().any(makes)
+    }
+}
+
+/// The store in memory, but for one bug.
+pub fn store(mutation: Mutation) -> Store {
+    let feed = Feed::default();
+    Store::over(feed.clone(), Broken { mutation, feed, book: Mutex::default() })
+}
+
+struct Broken {
+    mutation: Mutation,
+    feed: Feed,
+    book: Mutex<Book>,
+}
+
+#[async_trait]
+impl Backend for Broken {
+    async fn commit(&self, proposal: Proposal, _: Option<&Fence>) -> Result<Revision, StoreFault> {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut change = proposal.change;
+        if self.mutation.forces(&change) {
+            force(&mut change, &book.snapshot);
+        }
+        let delta = book.snapshot.prepare(&change)?;
+        let made: Vec<_> = change.writes.iter().filter(|write| !matches!(write, Write::Delete { .. })).collect();
+        let exists = |key: &model::Key| {
+            let gone =
+                change.writes.iter().any(|write| matches!(write, Write::Delete { key: gone, .. } if gone == key));
+            made.iter().any(|write| write.key() == *key) || book.snapshot.row(key).is_some() && !gone
+        };
+        book.ledger.check(&self.mutation.weaken(delta.clone()), exists)?;
+        let mut next = book.clone();
+        let revision = book.revision() + 1;
+        let commit = Arc::new(next.apply(revision, &change.writes, &delta));
+        *book = next;
+        let missed = self.mutation == Mutation::Watch && revision.is_multiple_of(50);
+        self.feed.publish(&book, if missed { Vec::new() } else { vec![store::Weighed::new(commit, &[])] });
+        Ok(revision)
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreFault> {
+        self.feed.forget(revision);
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
+
+/// Makes a change fit to rows that somebody has changed meanwhile; what is gone stays gone.
+fn force(change: &mut Change, snapshot: &Snapshot) {
+    change.writes.retain_mut(|write| {
+        let now = snapshot.row(&write.key()).map(|row| row.modified);
+        match (write, now) {
+            (Write::Update { expected, .. } | Write::Delete { expected, .. }, Some(now)) => {
+                *expected = now;
+                true
+            }
+            (Write::Create(_), _) => true,
+            _ => false,
+        }
+    });
+}
+
+/// The change with other ids and MACs for the ports and pods that it makes.
+pub fn rename(change: &Change, chance: &mut fastrand::Rng) -> Change {
+    let mut text = serde_json::to_string(change).unwrap_or_default();
+    for write in &change.writes {
+        let Write::Create(object) = write else { continue };
+        let other = format!("{:08x}-0000-4000-8000-{:012x}", chance.u32(..), chance.u32(..));
+        match object {
+            Object::Port(port) => {
+                text = text.replace(&port.id, &other);
+                text = text.replace(
+                    &port.mac,
+                    &format!("fa:16:3e:{:02x}:{:02x}:{:02x}", chance.u8(..), chance.u8(..), chance.u8(..)),
+                );
+            }
+            Object::KubeObject(pod) if write.key().kind == Kind::KubeObject && pod.is_pod() => {
+                text = text.replace(pod.uid(), &other).replace(&pod.name, &format!("{}{}", pod.name, chance.u16(..)));
+            }
+            _ => {}
+        }
+    }
+    serde_json::from_str(&text).unwrap_or_else(|_| change.clone())
+}

@@ -1,0 +1,44 @@
+//! The simulator notices every bug that is made on purpose; see `docs/simulation.md`.
+
+#![allow(clippy::print_stdout, reason = "which seed noticed what, for those who ask with --nocapture")]
+
+use sim::Mutation;
+
+/// Within so many it must be noticed.
+const SEEDS: u64 = 40;
+
+/// `SIM_COUNT=100 cargo test -p sim --test mutations -- --nocapture` says how many of a hundred seeds notice each.
+fn noticed(mutation: Mutation) {
+    if let Some(seeds) = std::env::var("SIM_COUNT").ok().and_then(|text| text.parse::<u64>().ok()) {
+        let count = (0..seeds).filter(|seed| sim::run_with(*seed, Some(mutation)).is_err()).count();
+        return println!("{mutation:?}: {count} of {seeds} seeds");
+    }
+    let found = (0..SEEDS).find_map(|seed| Some((seed, sim::run_with(seed, Some(mutation)).err()?)));
+    let (seed, why) = found.unwrap_or_else(|| panic!("{SEEDS} seeds do not notice {mutation:?}"));
+    println!("{mutation:?}: seed {seed}: {}", why.chars().take(160).collect::<String>());
+}
+
+macro_rules! mutations {
+    ($($name:ident: $mutation:ident,)*) => {$(
+        #[test]
+        fn $name() {
+            noticed(Mutation::$mutation);
+        }
+    )*};
+}
+
+mutations! {
+    addresses: Addresses,
+    macs: Macs,
+    names: Names,
+    quota: Quota,
+    room: Room,
+    missing: Missing,
+    in_use: InUse,
+    revisions: Revisions,
+    who_asked: WhoAsked,
+    derived_ids: DerivedIds,
+    prune: Prune,
+    adoption: Adoption,
+    watch: Watch,
+}
