@@ -11,6 +11,7 @@ pub mod audit;
 mod bootstrap;
 mod fernet;
 mod kube;
+mod lockout;
 mod login;
 pub mod password;
 mod payload;
@@ -49,6 +50,7 @@ const COST: u32 = 12;
 pub struct Gate {
     store: store::Store,
     passwords: password::Passwords,
+    lockout: lockout::Lockout,
     lifetime: SignedDuration,
     /// Principals of tokens, by the token's hash, as of a revision: at another revision everything is looked up again.
     seen: Mutex<HashMap<[u8; 32], (Revision, Principal)>>,
@@ -64,6 +66,7 @@ impl Gate {
         Self {
             store,
             passwords: password::Passwords::new(cost),
+            lockout: lockout::Lockout::default(),
             lifetime: SignedDuration::from_hours(24),
             seen: Mutex::default(),
         }

@@ -86,9 +86,18 @@ impl Gate {
         match proof {
             Proof::Password { user, password } => {
                 let user = find_user(&snapshot, &user).filter(|user| token::user(&snapshot, &user.id).is_ok());
+                let locked = |now| user.is_some_and(|user| self.lockout.locked(&user.id, now));
+                if locked(now) {
+                    return Err(unauthorized());
+                }
                 let hash = user.and_then(|user| user.password_hash.as_deref());
                 let right = self.passwords.check(&password, hash).await?;
-                let user = user.filter(|_| right).ok_or_else(unauthorized)?;
+                // Others may have failed while this one waited for its turn.
+                let let_in = right && !locked(now);
+                if let Some(user) = user {
+                    self.lockout.tried(&user.id, right, now);
+                }
+                let user = user.filter(|_| let_in).ok_or_else(unauthorized)?;
                 Ok(Shown { user_id: user.id.clone(), method: "password", parent: None, app_credential: None })
             }
             Proof::Token(token) => {

@@ -16,7 +16,6 @@ mod daemon;
 mod image;
 mod pause;
 mod pods;
-mod process;
 mod seen;
 mod spec;
 
@@ -27,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverFault, Result};
+use driver::{DriverFault, Result, process};
 use model::wanted::WantedPod;
 
 pub use cni::{CniAddress, CniHandler, CniPlugged, CniRequest, CniVerb, cni_main, serve_cni};

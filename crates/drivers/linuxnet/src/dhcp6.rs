@@ -294,6 +294,7 @@ pub mod tests {
             uplinks: Vec::new(),
             routes: Vec::new(),
             services: Vec::new(),
+            apis: Vec::new(),
             zone,
             metadata: true,
         })

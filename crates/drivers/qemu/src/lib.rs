@@ -33,7 +33,6 @@ mod disk;
 pub mod hostile;
 mod iso;
 mod launch;
-mod process;
 mod qmp;
 mod state;
 mod suspend;
@@ -47,7 +46,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver};
+use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver, process};
 use futures_util::future::join_all;
 use model::wanted::WantedVm;
 use tokio::sync::OnceCell;

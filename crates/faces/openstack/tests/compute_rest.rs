@@ -275,6 +275,34 @@ async fn security_groups_of_old() {
 }
 
 #[tokio::test]
+async fn operators_give_traits_to_hosts() {
+    let h = Harness::new().await;
+    Rows::new(&h).await;
+    let call = async |method: &str, path: &str, body: Value| {
+        at(&h, "1.39", method, &format!("/placement{path}"), &h.admin, body).await
+    };
+    assert_eq!(call("PUT", "/traits/CUSTOM_gold", Value::Null).await.0, 400);
+    assert_eq!(call("PUT", "/traits/CUSTOM_GOLD", Value::Null).await.0, 201);
+    assert_eq!(call("PUT", "/traits/CUSTOM_GOLD", Value::Null).await.0, 204);
+    assert_eq!(call("GET", "/traits?associated=false", Value::Null).await.1["traits"], json!(["CUSTOM_GOLD"]));
+    let (_, body) = call("GET", "/resource_providers", Value::Null).await;
+    let path = format!("/resource_providers/{}/traits", text(&body["resource_providers"][0]["uuid"]));
+    let (_, before) = call("GET", &path, Value::Null).await;
+    let ask = |generation: &Value, name: &str| json!({"resource_provider_generation": generation, "traits": [name]});
+    let generation = &before["resource_provider_generation"];
+    assert_eq!(call("PUT", &path, ask(generation, "CUSTOM_NONE")).await.0, 400);
+    let (status, body) = call("PUT", &path, ask(generation, "CUSTOM_GOLD")).await;
+    assert_eq!((status, &body["traits"]), (200, &json!(["COMPUTE_NODE", "CUSTOM_GOLD", "HW_CPU_X86_AVX2"])));
+    assert_eq!(call("PUT", &path, ask(generation, "CUSTOM_GOLD")).await.0, 409, "somebody else was there first");
+    assert_eq!(call("DELETE", "/traits/CUSTOM_GOLD", Value::Null).await.0, 409);
+    assert_eq!(call("DELETE", "/traits/COMPUTE_NODE", Value::Null).await.0, 400);
+    assert_eq!(call("DELETE", &path, Value::Null).await.0, 204);
+    assert_eq!(call("GET", &path, Value::Null).await.1, before);
+    assert_eq!(call("DELETE", "/traits/CUSTOM_GOLD", Value::Null).await.0, 204);
+    assert_eq!(call("DELETE", "/traits/CUSTOM_GOLD", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
 async fn placement_is_a_view_of_hosts() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;
@@ -321,7 +349,7 @@ async fn placement_is_a_view_of_hosts() {
         body["errors"][0]["detail"],
         "The resource could not be found.\n\n No resource provider with uuid nope found  "
     );
-    assert_eq!(at(&h, "1.39", "PUT", &format!("/placement/allocations/{server}"), &h.admin, json!({})).await.0, 501);
+    assert_eq!(at(&h, "1.39", "PUT", &format!("/placement/allocations/{server}"), &h.admin, json!({})).await.0, 403);
     let (_, body) = at(&h, "1.39", "GET", "/placement/resource_classes", &h.admin, Value::Null).await;
     assert_eq!(body["resource_classes"].as_array().map(Vec::len), Some(21));
 }

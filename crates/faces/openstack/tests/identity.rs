@@ -82,6 +82,21 @@ async fn a_password_gives_a_token_in_keystones_shape() {
 }
 
 #[tokio::test]
+async fn who_guesses_is_held_back() {
+    let cloud = Harness::new().await;
+    let login = |name: &str, word: &str| {
+        password(json!({"name": name, "password": word, "domain": {"id": "default"}}), Value::Null)
+    };
+    for _ in 0..10 {
+        assert_eq!(cloud.call("POST", TOKENS, "", login("demo", "guess")).await.0, 401);
+    }
+    let (status, _, body) = cloud.call("POST", TOKENS, "", login("demo", DEMO_PASSWORD)).await;
+    assert_eq!(status, 401);
+    assert_eq!(body, cloud.call("POST", TOKENS, "", login("nobody", "guess")).await.2, "the answer tells nothing");
+    assert_eq!(cloud.call("POST", TOKENS, "", login("admin", ADMIN_PASSWORD)).await.0, 201, "nobody else is");
+}
+
+#[tokio::test]
 async fn wrong_credentials_get_one_answer() {
     let cloud = Harness::new().await;
     let domain = json!({"id": "default"});

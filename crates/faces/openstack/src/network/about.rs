@@ -10,7 +10,7 @@ use super::ask::Ask;
 use super::attrs::{Attr, shown};
 use super::cidr::{number, version};
 use super::list;
-use super::noun::{Look, Noun, answer, moment};
+use super::noun::{Look, Noun, answer};
 use super::trouble::{Trouble, not_found};
 use crate::call::{Call, Reply};
 
@@ -217,8 +217,8 @@ fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
         "host": host.name,
         "admin_state_up": host.enabled,
         "alive": alive,
-        "heartbeat_timestamp": host.status.heartbeat.map(moment),
-        "created_at": moment(host.created_at),
+        "heartbeat_timestamp": host.status.heartbeat.map(model::seconds),
+        "created_at": model::seconds(host.created_at),
         "configurations": {"parts": parts},
     });
     value.as_object().cloned().unwrap_or_default()

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use model::{Cluster, FloatingIp, Index, Network, Port, Resource, Router, Subnet, Time};
+use model::{Cluster, FloatingIp, Index, Network, Port, Resource, Router, Subnet};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
-use super::noun::{Look, Noun, Standard};
+use super::noun::{Look, Noun, standard};
 use super::ports;
 use super::tags;
 use super::trouble::Trouble;
@@ -61,25 +61,7 @@ impl Noun for Network {
         into.insert("provider:segmentation_id".into(), json!(segment));
     }
 
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: Some(&self.tags),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        Some(&mut self.tags)
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
+    standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let external = body.bool("router:external").unwrap_or(false);

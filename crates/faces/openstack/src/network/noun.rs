@@ -2,7 +2,7 @@
 //! declares its attributes and what is particular to it; everything else is here once.
 
 use gate::{Principal, View};
-use model::{Entry, Fault, Object, Resource, Snapshot, Time};
+use model::{Entry, Fault, Object, Resource, Snapshot, Time, seconds};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan, project_for};
@@ -85,10 +85,31 @@ pub struct Standard<'a> {
     pub updated_at: Time,
 }
 
-/// Whole seconds, as Neutron writes moments.
-pub fn moment(time: Time) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+/// The [`Standard`] attributes of a row that has all of them, under their own names.
+macro_rules! standard {
+    () => {
+        fn standard(&self) -> $crate::network::noun::Standard<'_> {
+            $crate::network::noun::Standard {
+                id: &self.id,
+                project_id: &self.project_id,
+                name: Some(&self.name),
+                description: &self.description,
+                tags: Some(&self.tags),
+                created_at: self.created_at,
+                updated_at: self.updated_at,
+            }
+        }
+
+        fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+            Some(&mut self.tags)
+        }
+
+        fn updated_mut(&mut self) -> &mut model::Time {
+            &mut self.updated_at
+        }
+    };
 }
+pub(super) use standard;
 
 /// A resource as JSON, with everything that the caller may see.
 pub fn render<T: Noun>(look: &Look<'_>, entry: Entry<'_, T>) -> Map<String, Value>
@@ -107,8 +128,8 @@ where
     if let Some(tags) = standard.tags {
         map.insert("tags".into(), json!(tags));
     }
-    map.insert("created_at".into(), json!(moment(standard.created_at)));
-    map.insert("updated_at".into(), json!(moment(standard.updated_at)));
+    map.insert("created_at".into(), json!(seconds(standard.created_at)));
+    map.insert("updated_at".into(), json!(seconds(standard.updated_at)));
     map.insert("revision_number".into(), json!(entry.row.modified));
     T::show(look, entry.value, &mut map);
     if !look.who.is_admin() {

@@ -10,7 +10,7 @@ use super::addresses::{self, Wanted};
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, mac, shown, shown_value};
 use super::cidr::Cidr;
-use super::noun::{Look, Noun, Standard, referred};
+use super::noun::{Look, Noun, referred, standard};
 use super::security_groups;
 use super::tags;
 use super::trouble::Trouble;
@@ -112,25 +112,7 @@ impl Noun for Port {
         into.insert("binding:vif_details".into(), json!({}));
     }
 
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: Some(&self.tags),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        Some(&mut self.tags)
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
+    standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let network: Network = referred(plan, ask, &body.text("network_id").unwrap_or_default())?;

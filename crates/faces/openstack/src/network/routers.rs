@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use model::{FloatingIp, Gateway, Index, Network, Port, Resource, Router, Subnet, Time};
+use model::{FloatingIp, Gateway, Index, Network, Port, Resource, Router, Subnet};
 use serde_json::{Map, Value, json};
 
 use super::addresses;
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, boolean, free, shown};
 use super::cidr::Cidr;
-use super::noun::{Look, Noun, Standard, referred};
+use super::noun::{Look, Noun, referred, standard};
 use super::ports::{self, GATEWAY, INTERFACE};
 use super::subnets::{routes_json, routes_of};
 use super::tags;
@@ -54,25 +54,7 @@ impl Noun for Router {
         into.insert("routes".into(), routes_json(&value.routes));
     }
 
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: Some(&self.tags),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        Some(&mut self.tags)
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
+    standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let mut router = Router {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
-use super::noun::{Look, Noun, Standard, render};
+use super::noun::{Look, Noun, render, standard};
 use super::tags;
 use super::trouble::Trouble;
 
@@ -33,25 +33,7 @@ impl Noun for SecurityGroup {
         into.insert("security_group_rules".into(), json!(rules.collect::<Vec<_>>()));
     }
 
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: Some(&self.tags),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        Some(&mut self.tags)
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
+    standard!();
 
     fn before_list(plan: &mut Plan, ask: &Ask) -> Result<(), Trouble> {
         if let Some(project) = ask.who.project_id() {

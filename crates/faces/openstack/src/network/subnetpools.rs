@@ -1,12 +1,12 @@
 //! `/subnetpools`: prefixes from which subnets are cut.
 
-use model::{Subnet, SubnetPool, Time};
+use model::{Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::cidr::{Cidr, address, version, width};
-use super::noun::{Look, Noun, Standard};
+use super::noun::{Look, Noun, standard};
 use super::tags;
 use super::trouble::Trouble;
 
@@ -46,25 +46,7 @@ impl Noun for SubnetPool {
         into.insert("is_default".into(), json!(value.is_default));
     }
 
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: Some(&self.tags),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        Some(&mut self.tags)
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
+    standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let prefixes = prefixes(body.texts("prefixes").unwrap_or_default())?;

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use model::{Index, Network, Port, Resource, Subnet, SubnetPool, Time};
+use model::{Index, Network, Port, Resource, Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::cidr::{Cidr, number, version};
-use super::noun::{Look, Noun, Standard, referred};
+use super::noun::{Look, Noun, referred, standard};
 use super::trouble::Trouble;
 use super::{addresses, ports, subnetpools, tags};
 
@@ -70,25 +70,7 @@ impl Noun for Subnet {
         into.insert("router:external".into(), json!(external));
     }
 
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: Some(&self.tags),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        Some(&mut self.tags)
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
+    standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, _project: String, body: &Body) -> Result<Self, Trouble> {
         let network: Network = referred(plan, ask, &body.text("network_id").unwrap_or_default())?;

@@ -1,9 +1,10 @@
-//! Placement 1.0 to 1.39, read only: hosts and the claims on them, computed from rows. What takes room is decided by
-//! claims in the store's commit, so there is nothing that a client could write here; writing answers 501.
+//! Placement 1.0 to 1.39: hosts and the claims on them, computed from rows. What takes room is decided by claims in the
+//! store's commit, so of all this a client can write traits alone; the rest is refused as by a policy that lets nobody.
 
 pub mod fault;
 pub mod provider;
 pub mod query;
+pub mod traits;
 
 use model::Fault;
 use serde_json::{Value, json};
@@ -70,18 +71,18 @@ pub fn service() -> Service {
             endpoint!(GET "/resource_providers/{id}/allocations" Admin provider::allocations_of),
             endpoint!(GET "/resource_providers/{id}/aggregates" Admin provider::aggregates_of, since (1, 1)),
             endpoint!(PUT "/resource_providers/{id}/aggregates" Admin read_only, since (1, 1)),
-            endpoint!(GET "/resource_providers/{id}/traits" Admin provider::traits_of, since (1, 6)),
-            endpoint!(PUT "/resource_providers/{id}/traits" Admin read_only, since (1, 6)),
-            endpoint!(DELETE "/resource_providers/{id}/traits" Admin read_only, since (1, 6)),
+            endpoint!(GET "/resource_providers/{id}/traits" Admin traits::of_provider, since (1, 6)),
+            endpoint!(PUT "/resource_providers/{id}/traits" Admin traits::replace, since (1, 6)),
+            endpoint!(DELETE "/resource_providers/{id}/traits" Admin traits::clear, since (1, 6)),
             endpoint!(GET "/resource_classes" Admin classes, since (1, 2)),
             endpoint!(POST "/resource_classes" Admin read_only, since (1, 2)),
             endpoint!(GET "/resource_classes/{name}" Admin class, since (1, 2)),
             endpoint!(PUT "/resource_classes/{name}" Admin read_only, since (1, 2)),
             endpoint!(DELETE "/resource_classes/{name}" Admin read_only, since (1, 2)),
-            endpoint!(GET "/traits" Admin provider::trait_index, since (1, 6)),
-            endpoint!(GET "/traits/{name}" Admin provider::trait_show, since (1, 6)),
-            endpoint!(PUT "/traits/{name}" Admin read_only, since (1, 6)),
-            endpoint!(DELETE "/traits/{name}" Admin read_only, since (1, 6)),
+            endpoint!(GET "/traits" Admin traits::index, since (1, 6)),
+            endpoint!(GET "/traits/{name}" Admin traits::show, since (1, 6)),
+            endpoint!(PUT "/traits/{name}" Admin traits::create, since (1, 6)),
+            endpoint!(DELETE "/traits/{name}" Admin traits::delete, since (1, 6)),
             endpoint!(GET "/allocation_candidates" Admin provider::candidates, since (1, 10)),
             endpoint!(POST "/allocations" Admin read_only, since (1, 13)),
             endpoint!(GET "/allocations/{consumer}" Admin provider::allocations),
@@ -101,7 +102,7 @@ async fn root(_: Call) -> Result<Reply, Fault> {
 }
 
 async fn read_only(_: Call) -> Result<Reply, Fault> {
-    Err(Fault::NotImplemented(
+    Err(Fault::Forbidden(
         "Placement is read-only in this cloud: inventories and allocations follow from hosts, servers and pods.".into(),
     ))
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use model::{Entry, Fault, Host, Index, KubeObject, Server, Snapshot, Vm, pod_demand};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::fault::missing;
-use super::query::{Wanted, read_traits};
+use super::query::Wanted;
+use super::traits;
 use crate::call::{Call, Reply};
 
 /// Resource classes of which hosts have inventory, with the pools that count them.
@@ -36,21 +38,16 @@ pub fn inventory(call: &Call, host: &Host, class: &str, pool: &str) -> Inventory
     }
 }
 
-/// The traits of a host; one that is disabled has the trait by which Nova keeps away from it.
-pub fn traits(host: &Host) -> Vec<String> {
-    let mut traits = host.traits.clone();
-    if !host.enabled {
-        traits.push("COMPUTE_STATUS_DISABLED".into());
-    }
-    traits.sort();
-    traits.dedup();
-    traits
+/// Changes when what a host has changes; not with its heartbeats, as the row's revision does.
+pub fn generation(host: &Host) -> u64 {
+    let what = format!("{:?}", (host.cores, host.cpu_milli, host.memory_mib, host.disk_gib, traits::of(host)));
+    Sha256::digest(what).iter().take(4).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// The host whose id is in the path.
-fn of_path(call: &Call) -> Result<Entry<'_, Host>, Fault> {
+pub fn of_path<'a>(call: &Call, snapshot: &'a Snapshot) -> Result<Entry<'a, Host>, Fault> {
     let id = call.param("id");
-    let found = call.snapshot.all::<Host>().find(|host| host.id == id);
+    let found = snapshot.all::<Host>().find(|host| host.id == id);
     found.ok_or_else(|| missing(format!("No resource provider with uuid {id} found")))
 }
 
@@ -62,7 +59,7 @@ fn show_provider(call: &Call, host: Entry<'_, Host>) -> Value {
     }
     let mut links = vec![json!({"rel": "self", "href": path})];
     links.extend(relations.into_iter().map(|rel| json!({"rel": rel, "href": format!("{path}/{rel}")})));
-    let mut out = json!({"uuid": host.id, "name": host.name, "generation": host.row.modified, "links": links});
+    let mut out = json!({"uuid": host.id, "name": host.name, "generation": generation(&host), "links": links});
     if call.version >= (1, 14) {
         out["parent_provider_uuid"] = Value::Null;
         out["root_provider_uuid"] = json!(host.id);
@@ -91,7 +88,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 
 /// `GET /resource_providers/{id}`
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    let host = of_path(&call)?;
+    let host = of_path(&call, &call.snapshot)?;
     Ok(Reply::ok(show_provider(&call, host)))
 }
 
@@ -104,47 +101,41 @@ fn show_inventory(inventory: &Inventory) -> Value {
 
 /// `GET /resource_providers/{id}/inventories`
 pub async fn inventories(call: Call) -> Result<Reply, Fault> {
-    let host = of_path(&call)?;
+    let host = of_path(&call, &call.snapshot)?;
     let all: BTreeMap<&str, Value> = CLASSES
         .iter()
         .map(|(class, pool)| (*class, inventory(&call, &host, class, pool)))
         .filter(|(_, inventory)| inventory.total > 0)
         .map(|(class, inventory)| (class, show_inventory(&inventory)))
         .collect();
-    Ok(Reply::ok(json!({"resource_provider_generation": host.row.modified, "inventories": all})))
+    Ok(Reply::ok(json!({"resource_provider_generation": generation(&host), "inventories": all})))
 }
 
 /// `GET /resource_providers/{id}/inventories/{class}`
 pub async fn inventory_of(call: Call) -> Result<Reply, Fault> {
-    let host = of_path(&call)?;
+    let host = of_path(&call, &call.snapshot)?;
     let asked = call.param("class");
     let class = CLASSES.iter().find(|(class, _)| *class == asked);
     let (class, pool) = class.ok_or_else(|| missing(format!("No inventory of class {asked} for {}", host.id)))?;
     let mut out = show_inventory(&inventory(&call, &host, class, pool));
-    out["resource_provider_generation"] = json!(host.row.modified);
+    out["resource_provider_generation"] = json!(generation(&host));
     Ok(Reply::ok(out))
 }
 
 /// `GET /resource_providers/{id}/usages`
 pub async fn usages(call: Call) -> Result<Reply, Fault> {
-    let host = of_path(&call)?;
+    let host = of_path(&call, &call.snapshot)?;
     let used: BTreeMap<&str, u64> =
         CLASSES.iter().map(|(class, pool)| (*class, inventory(&call, &host, class, pool).used)).collect();
-    Ok(Reply::ok(json!({"resource_provider_generation": host.row.modified, "usages": used})))
-}
-
-/// `GET /resource_providers/{id}/traits`
-pub async fn traits_of(call: Call) -> Result<Reply, Fault> {
-    let host = of_path(&call)?;
-    Ok(Reply::ok(json!({"resource_provider_generation": host.row.modified, "traits": traits(&host)})))
+    Ok(Reply::ok(json!({"resource_provider_generation": generation(&host), "usages": used})))
 }
 
 /// `GET /resource_providers/{id}/aggregates`
 pub async fn aggregates_of(call: Call) -> Result<Reply, Fault> {
-    let host = of_path(&call)?;
+    let host = of_path(&call, &call.snapshot)?;
     let mut out = json!({"aggregates": []});
     if call.version >= (1, 19) {
-        out["resource_provider_generation"] = json!(host.row.modified);
+        out["resource_provider_generation"] = json!(generation(&host));
     }
     Ok(Reply::ok(out))
 }
@@ -194,7 +185,7 @@ fn consumers(snapshot: &Snapshot, host: &str) -> Vec<Consumer> {
 
 /// `GET /resource_providers/{id}/allocations`
 pub async fn allocations_of(call: Call) -> Result<Reply, Fault> {
-    let host = of_path(&call)?;
+    let host = of_path(&call, &call.snapshot)?;
     let all: BTreeMap<String, Value> = consumers(&call.snapshot, &host.name)
         .into_iter()
         .map(|consumer| {
@@ -205,7 +196,7 @@ pub async fn allocations_of(call: Call) -> Result<Reply, Fault> {
             (consumer.id, out)
         })
         .collect();
-    Ok(Reply::ok(json!({"resource_provider_generation": host.row.modified, "allocations": all})))
+    Ok(Reply::ok(json!({"resource_provider_generation": generation(&host), "allocations": all})))
 }
 
 /// `GET /allocations/{consumer}`
@@ -216,7 +207,7 @@ pub async fn allocations(call: Call) -> Result<Reply, Fault> {
     let mut out = json!({"allocations": {}});
     for consumer in vms.chain(pods) {
         let Some(host) = call.snapshot.get::<Host>(&consumer.host) else { continue };
-        out["allocations"][&host.id] = json!({"generation": host.row.modified, "resources": consumer.resources});
+        out["allocations"][&host.id] = json!({"generation": generation(&host), "resources": consumer.resources});
         if call.version >= (1, 12) {
             out["project_id"] = json!(consumer.project_id);
             out["user_id"] = json!(consumer.user_id);
@@ -309,37 +300,11 @@ fn summary(call: &Call, host: &Host, wanted: &Wanted) -> Value {
         .collect();
     let mut out = json!({"resources": resources});
     if call.version >= (1, 17) {
-        out["traits"] = json!(traits(host));
+        out["traits"] = json!(traits::of(host));
     }
     if call.version >= (1, 29) {
         out["parent_provider_uuid"] = Value::Null;
         out["root_provider_uuid"] = json!(host.id);
     }
     out
-}
-
-/// `GET /traits`
-pub async fn trait_index(call: Call) -> Result<Reply, Fault> {
-    super::query::only(&call, &["name", "associated"])?;
-    let mut all: Vec<String> = call.snapshot.all::<Host>().flat_map(|host| traits(&host)).collect();
-    all.sort();
-    all.dedup();
-    if let Some(filter) = call.query("name") {
-        all.retain(read_traits(filter)?);
-    }
-    // Traits that no host has are not known here, so all are associated.
-    if call.query("associated").is_some_and(|text| text.eq_ignore_ascii_case("false")) {
-        all.clear();
-    }
-    Ok(Reply::ok(json!({"traits": all})))
-}
-
-/// `GET /traits/{name}`
-pub async fn trait_show(call: Call) -> Result<Reply, Fault> {
-    let name = call.param("name");
-    if call.snapshot.all::<Host>().any(|host| traits(&host).iter().any(|t| t == name)) {
-        Ok(Reply::empty(204))
-    } else {
-        Err(missing(format!("No such trait: {name}.")))
-    }
 }

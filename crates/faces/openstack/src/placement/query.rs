@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use model::{Fault, Host};
 
-use super::provider::{CLASSES, inventory, traits};
+use super::provider::{CLASSES, inventory};
+use super::traits;
 use crate::call::Call;
 
 /// Refuses query parameters that are not known, as Placement does. Numbered request groups are Placement's, not ours.
@@ -67,7 +68,7 @@ impl Wanted {
 
     /// Whether a host has all that is asked for free.
     pub fn fits(&self, call: &Call, host: &Host) -> bool {
-        let has = traits(host);
+        let has = traits::of(host);
         let room = self.resources.iter().all(|(class, amount)| {
             let class = CLASSES.iter().find(|(name, _)| name == class);
             class.is_some_and(|(class, pool)| {

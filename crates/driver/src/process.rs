@@ -39,13 +39,11 @@ impl Process {
     /// The process that has `mark` among its arguments and runs in `dir`; for when its record was lost.
     pub fn search(mark: &str, dir: &Path) -> Option<Self> {
         let dir = dir.canonicalize().ok()?;
-        let entries = fs::read_dir("/proc").ok()?.flatten();
-        let mut pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-        let pid = pids.find(|pid| {
+        all().into_iter().find(|process| {
+            let pid = process.pid;
             fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)
-                && arguments(*pid).iter().any(|a| a == mark)
-        })?;
-        Self::find(pid)
+                && arguments(pid).iter().any(|a| a == mark)
+        })
     }
 
     /// Writes down which process this is.
@@ -72,6 +70,12 @@ impl Process {
         self.gone_within(Duration::from_secs(5)).await
     }
 
+    /// TERM, and KILL if it does not end within `patience`. False if even that did not end it.
+    pub async fn end(&self, patience: Duration) -> bool {
+        self.signal(Signal::SIGTERM);
+        self.gone_within(patience).await || self.kill().await
+    }
+
     /// Whether it ended within that time.
     pub async fn gone_within(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
@@ -86,16 +90,32 @@ impl Process {
 }
 
 /// The command line of a process.
-fn arguments(pid: i32) -> Vec<String> {
+pub fn arguments(pid: i32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     bytes.split(|b| *b == 0).filter(|a| !a.is_empty()).map(|a| String::from_utf8_lossy(a).into_owned()).collect()
 }
 
-/// Where a program is.
+/// All processes that run.
+pub fn all() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).filter_map(Process::find).collect()
+}
+
+/// Where a program is: in `PATH`, or where distributions put what only root runs.
 pub fn which(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).map(|dir| dir.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&search_path()).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+/// `PATH` and the directories of root's programs, for children too: containerd looks for runc and its shim there.
+pub fn search_path() -> String {
+    let mut path = std::env::var("PATH").unwrap_or_default();
+    for dir in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+        if !path.split(':').any(|p| p == dir) {
+            path.push_str(if path.is_empty() { "" } else { ":" });
+            path.push_str(dir);
+        }
+    }
+    path
 }
 
 #[cfg(test)]
