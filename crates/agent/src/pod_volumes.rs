@@ -37,7 +37,7 @@ pub async fn ensure(
         };
         match files(&context, volume).map_err(wrong)? {
             // It is the pod's from the first moment on: never touched again, for its names may lead anywhere then.
-            None if path.exists() && !(in_memory(pod, volume).is_some() && !pod_parts::is_mounted(&path)) => {}
+            None if path.exists() && (in_memory(pod, volume).is_none() || pod_parts::is_mounted(&path)) => {}
             None => {
                 make_folder(&path, 0o777)?;
                 if let Some(size) = in_memory(pod, volume) {
