@@ -34,7 +34,7 @@ kubectl cp talks:/tmp/there "$dir/back" -c web >/dev/null || fail "cp from the p
 cmp "$dir/there" "$dir/back" || fail "cp changed the file"
 pass "cp, both ways"
 
-(sleep 2 && echo one && sleep 1 && echo two && sleep 2) | timeout 60 kubectl attach -i talks -c echo >"$dir/attached" 2>"$dir/attached.err" || true
+(sleep 2 && echo one && sleep 1 && echo two && sleep 2) | timeout 15 kubectl attach -i talks -c echo >"$dir/attached" 2>"$dir/attached.err" || true
 has "$(cat "$dir/attached")" 'heard one' 'heard two'
 has "$(echo 'some words' | timeout 90 kubectl run -i --rm --restart=Never eat --image=braid.local/tiny -- sh -c 'sleep 3; cat; echo eaten' 2>&1)" 'some words' eaten
 pass "attach with input, and the end of input"
