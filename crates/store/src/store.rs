@@ -81,11 +81,13 @@ impl Store {
             return Err(StoreFault::Deposed(fence.role.clone()));
         }
         let done = self.backend.commit(Proposal::new(change.clone())?, fence).await;
-        let trouble = match &done {
-            Err(StoreFault::Broken(text)) => Some(text.clone()),
-            _ => None,
-        };
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        let trouble = || self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &done {
+            Ok(_) => *trouble() = None,
+            Err(StoreFault::Broken(text)) => *trouble() = Some(text.clone()),
+            // Refused without a look at the disk, perhaps.
+            Err(_) => {}
+        }
         done
     }
 

@@ -130,10 +130,14 @@ async fn a_full_disk() {
         let told = store.commit(&large(n)).await.unwrap_err();
         assert!(matches!(&told, store::StoreFault::Broken(text) if text.contains("full")), "{told}");
     }
+    let taken = store.commit(&setting("small", 2)).await;
+    assert!(matches!(taken, Err(store::StoreFault::Refused(_))), "{taken:?}");
+    assert!(store.trouble().is_some_and(|why| why.contains("full")), "what fails is said until a commit works");
     assert_eq!(store.fresh().await.unwrap().len(), 1);
     assert_eq!(store.snapshot().revision(), 1);
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(store.commit(&large(0)).await.unwrap(), 2);
+    assert_eq!(store.trouble(), None);
     let told: Vec<_> = store.watch(0).unwrap().next().await.unwrap().iter().map(|c| c.revision).collect();
     assert_eq!(told, [1, 2]);
     store.close().await;
