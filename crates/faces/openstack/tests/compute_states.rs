@@ -82,6 +82,11 @@ async fn an_image_of_a_server() {
     assert_eq!((&shown["status"], shown.get("source")), (&json!("saving"), None));
     complete(&h, &rows, &image.id).await;
     assert_eq!(state(&h, &id).await[2], "-");
+    let tasks = format!("/image/v2/images/{}/tasks", image.id);
+    assert_eq!(h.ok("GET", &tasks, &h.demo, Value::Null).await.2, json!({"tasks": []}));
+    let old = format!("/compute/v2.1/images/{}", image.id);
+    assert_eq!(h.call("DELETE", &old, &h.demo, Value::Null).await.0, 204);
+    assert_eq!(h.call("DELETE", &old, &h.demo, Value::Null).await.0, 404);
 
     let (status, _, body) =
         h.call_with("POST", &path, &h.demo, &[("openstack-api-version", "compute 2.45")], body).await;

@@ -82,6 +82,11 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"image": detail(&call, &image)})))
 }
 
+/// `DELETE /images/{id}`
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    crate::image::remove(&call, call.param("id")).await
+}
+
 /// `GET /images/{id}/metadata`
 pub async fn metadata(call: Call) -> Result<Reply, Fault> {
     let view = call.view()?;

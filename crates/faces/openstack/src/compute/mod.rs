@@ -171,6 +171,7 @@ fn proxy_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/images" Reader images::index, until PROXY),
         endpoint!(GET "/v2.1/images/detail" Reader images::index_detail, until PROXY),
         endpoint!(GET "/v2.1/images/{id}" Reader images::show, until PROXY),
+        endpoint!(DELETE "/v2.1/images/{id}" Member images::delete, until PROXY),
         endpoint!(GET "/v2.1/images/{id}/metadata" Reader images::metadata, until (2, 38)),
     ]
 }

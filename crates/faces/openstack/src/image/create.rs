@@ -94,9 +94,20 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(view::image(&image)))
 }
 
-/// `DELETE /v2/images/{image_id}`. The bytes go with a later sweep, when nothing else needs them.
+/// `GET /v2/images/{image_id}/tasks`: nothing is done to images by tasks.
+pub async fn tasks(call: Call) -> Result<Reply, Fault> {
+    access::find(&call.snapshot, call.who()?, call.param("image_id"))?;
+    Ok(Reply::ok(serde_json::json!({"tasks": []})))
+}
+
+/// `DELETE /v2/images/{image_id}`
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let (who, id) = (call.who()?, call.param("image_id"));
+    remove(&call, call.param("image_id")).await
+}
+
+/// Deletes an image. The bytes go with a later sweep, when nothing else needs them.
+pub async fn remove(call: &Call, id: &str) -> Result<Reply, Fault> {
+    let who = call.who()?;
     call.cloud
         .store
         .transact(|snapshot| {

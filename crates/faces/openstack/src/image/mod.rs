@@ -25,6 +25,8 @@ mod patch;
 mod schemas;
 mod view;
 
+pub use create::remove;
+
 use std::collections::HashSet;
 
 use model::{Image, OciManifest, Server, Snapshot, Vm};
@@ -66,6 +68,7 @@ pub fn service() -> Service {
             endpoint!(DELETE "/v2/images/{image_id}" Member create::delete),
             endpoint!(PUT "/v2/images/{image_id}/file" Member data::upload),
             endpoint!(GET "/v2/images/{image_id}/file" Member data::download),
+            endpoint!(GET "/v2/images/{image_id}/tasks" Reader create::tasks),
             endpoint!(PUT "/v2/images/{image_id}/stage" Member actions::stage),
             endpoint!(POST "/v2/images/{image_id}/import" Member actions::import),
             endpoint!(POST "/v2/images/{image_id}/actions/deactivate" Member actions::deactivate),
