@@ -427,7 +427,8 @@ mod tests {
     /// Seeds that are refused at the door would test nothing but the door.
     #[test]
     fn seeds_get_through() {
-        let faces: [(_, fn(&World) -> &Router, usize); 3] = [
+        type Face = fn(&World) -> &Router;
+        let faces: [(_, Face, usize); 3] = [
             (kube_seeds(), |world| &world.kube, 15),
             (openstack_seeds(), |world| &world.openstack, 14),
             (registry_seeds(), |world| &world.registry, 3),
