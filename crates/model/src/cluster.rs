@@ -30,13 +30,7 @@ pub struct Cluster {
 }
 
 impl Resource for Cluster {
-    kind!(Cluster);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Cluster: of a project);
     fn claims(&self) -> Vec<Claim> {
         let place = &self.network_project_id;
         let mut claims = vec![

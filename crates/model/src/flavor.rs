@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Realm, Resource};
+use crate::{Claim, Index, Resource};
 
 /// A Nova flavor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,13 +34,7 @@ pub struct Flavor {
 }
 
 impl Resource for Flavor {
-    kind!(Flavor);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Flavor: of the cloud);
     fn claims(&self) -> Vec<Claim> {
         vec![Claim::Unique(format!("flavor-name/{}", self.name))]
     }

@@ -30,13 +30,7 @@ pub struct FloatingIp {
 }
 
 impl Resource for FloatingIp {
-    kind!(FloatingIp);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(FloatingIp: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![Claim::Needs(Key::new(Kind::Port, Realm::Cloud, self.address_port_id.as_str()))];
         if let (Some(port), Some(ip)) = (&self.port_id, self.fixed_ip) {

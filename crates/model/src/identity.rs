@@ -24,13 +24,7 @@ pub struct Domain {
 }
 
 impl Resource for Domain {
-    kind!(Domain);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Domain: of the cloud);
     fn claims(&self) -> Vec<Claim> {
         vec![Claim::Unique(format!("domain-name/{}", self.name))]
     }
@@ -58,13 +52,7 @@ pub struct Project {
 }
 
 impl Resource for Project {
-    kind!(Project);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Project: of the cloud);
     fn claims(&self) -> Vec<Claim> {
         vec![
             Claim::Unique(format!("project-name/{}/{}", self.domain_id, self.name)),
@@ -100,13 +88,7 @@ pub struct User {
 }
 
 impl Resource for User {
-    kind!(User);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(User: of the cloud);
     fn claims(&self) -> Vec<Claim> {
         vec![
             Claim::Unique(format!("user-name/{}/{}", self.domain_id, self.name)),
@@ -132,13 +114,7 @@ pub struct Group {
 }
 
 impl Resource for Group {
-    kind!(Group);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Group: of the cloud);
     fn claims(&self) -> Vec<Claim> {
         vec![
             Claim::Unique(format!("group-name/{}/{}", self.domain_id, self.name)),
@@ -163,13 +139,7 @@ pub struct Role {
 }
 
 impl Resource for Role {
-    kind!(Role);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Role: of the cloud);
     fn claims(&self) -> Vec<Claim> {
         vec![Claim::Unique(format!("role-name/{}/{}", self.domain_id.as_deref().unwrap_or(""), self.name))]
     }
@@ -264,13 +234,7 @@ pub struct AppCredential {
 }
 
 impl Resource for AppCredential {
-    kind!(AppCredential);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(AppCredential: of the cloud);
     fn claims(&self) -> Vec<Claim> {
         vec![
             Claim::Unique(format!("application-credential-name/{}/{}", self.user_id, self.name)),
@@ -300,13 +264,7 @@ pub struct Revocation {
 }
 
 impl Resource for Revocation {
-    kind!(Revocation);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Revocation: of the cloud);
     fn index(&self) -> Vec<(Index, String)> {
         [&self.audit_id, &self.audit_chain_id, &self.user_id, &self.project_id]
             .into_iter()
@@ -331,11 +289,5 @@ impl std::fmt::Debug for TokenKey {
 }
 
 impl Resource for TokenKey {
-    kind!(TokenKey);
-    fn realm(&self) -> Realm {
-        Realm::Cloud
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(TokenKey: of the cloud);
 }

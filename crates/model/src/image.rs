@@ -95,13 +95,7 @@ pub struct Image {
 }
 
 impl Resource for Image {
-    kind!(Image);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Image: of a project);
     fn claims(&self) -> Vec<Claim> {
         // Clients may choose the id, and the keys of two projects' rows differ.
         let mut claims = vec![Claim::Unique(format!("image/{}", self.id))];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Realm, Resource, Time, quota};
+use crate::{Claim, Index, Resource, Time, quota};
 
 /// A Neutron network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,13 +33,7 @@ pub struct Network {
 }
 
 impl Resource for Network {
-    kind!(Network);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Network: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![Claim::Unique(format!("vni/{}", self.vni))];
         claims.extend(quota::uses(&self.project_id, "network", 1));

@@ -97,13 +97,7 @@ impl Port {
 }
 
 impl Resource for Port {
-    kind!(Port);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Port: of a project);
     fn claims(&self) -> Vec<Claim> {
         let network = Key::new(Kind::Network, Realm::project(&self.network_project_id), self.network_id.as_str());
         let mut claims = vec![Claim::Needs(network), Claim::Unique(format!("mac/{}/{}", self.network_id, self.mac))];

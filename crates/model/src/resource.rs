@@ -45,6 +45,9 @@ pub enum Index {
     Network,
     /// The row's unique name within its realm or domain, for look-ups by name.
     Name,
+    /// Of Kubernetes' objects those that the garbage collector may have to remove: they have owners, or are being deleted.
+    /// All under one value, the empty one.
+    Collectable,
 }
 
 macro_rules! kinds {
@@ -95,7 +98,8 @@ macro_rules! kinds {
     };
 }
 
-/// Writes the part of [`Resource`] that is the same for every kind.
+/// Writes the part of [`Resource`] that is the same for every kind, and for those whose rows are named by an id, whose they
+/// are.
 macro_rules! kind {
     ($name:ident) => {
         const KIND: crate::Kind = crate::Kind::$name;
@@ -104,6 +108,24 @@ macro_rules! kind {
                 crate::Object::$name(value) => Some(value),
                 _ => None,
             }
+        }
+    };
+    ($name:ident: of the cloud) => {
+        crate::resource::kind!($name);
+        fn realm(&self) -> crate::Realm {
+            crate::Realm::Cloud
+        }
+        fn name(&self) -> String {
+            self.id.clone()
+        }
+    };
+    ($name:ident: of a project) => {
+        crate::resource::kind!($name);
+        fn realm(&self) -> crate::Realm {
+            crate::Realm::project(&self.project_id)
+        }
+        fn name(&self) -> String {
+            self.id.clone()
         }
     };
 }

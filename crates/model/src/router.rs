@@ -37,13 +37,7 @@ pub struct Router {
 }
 
 impl Resource for Router {
-    kind!(Router);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Router: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = quota::uses(&self.project_id, "router", 1).into_iter().collect();
         if let Some(gateway) = &self.gateway {

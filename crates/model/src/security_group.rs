@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Realm, Resource, Time, quota};
+use crate::{Claim, Index, Key, Kind, Resource, Time, quota};
 
 /// A Neutron security group: rules that allow; what no rule allows is dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,13 +21,7 @@ pub struct SecurityGroup {
 }
 
 impl Resource for SecurityGroup {
-    kind!(SecurityGroup);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(SecurityGroup: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = quota::uses(&self.project_id, "security_group", 1).into_iter().collect();
         if self.name == "default" {
@@ -126,13 +120,7 @@ impl SecurityGroupRule {
 }
 
 impl Resource for SecurityGroupRule {
-    kind!(SecurityGroupRule);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(SecurityGroupRule: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![
             Claim::Needs(Key::new(Kind::SecurityGroup, self.realm(), self.group_id.as_str())),

@@ -121,13 +121,7 @@ pub struct Server {
 }
 
 impl Resource for Server {
-    kind!(Server);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Server: of a project);
     fn claims(&self) -> Vec<Claim> {
         // An unconfirmed resize keeps the room of the larger size, so that it can always be reverted.
         let old = self.old_flavor.as_ref();
@@ -186,13 +180,7 @@ pub struct ServerGroup {
 }
 
 impl Resource for ServerGroup {
-    kind!(ServerGroup);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(ServerGroup: of a project);
     fn claims(&self) -> Vec<Claim> {
         quota::uses(&self.project_id, "server_groups", 1).into_iter().collect()
     }

@@ -75,13 +75,7 @@ impl Subnet {
 }
 
 impl Resource for Subnet {
-    kind!(Subnet);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(Subnet: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims =
             vec![Claim::Needs(self.network_key()), Claim::Unique(format!("cidr/{}/{}", self.network_id, self.cidr()))];
@@ -118,13 +112,7 @@ pub struct SubnetPool {
 }
 
 impl Resource for SubnetPool {
-    kind!(SubnetPool);
-    fn realm(&self) -> Realm {
-        Realm::project(&self.project_id)
-    }
-    fn name(&self) -> String {
-        self.id.clone()
-    }
+    kind!(SubnetPool: of a project);
     fn claims(&self) -> Vec<Claim> {
         quota::uses(&self.project_id, "subnetpool", 1).into_iter().collect()
     }
