@@ -92,8 +92,6 @@ pub(crate) struct Inner {
     drivers: Drivers,
     wake: Notify,
     work: Work,
-    /// How the drivers' VMs and pods looked at the last tick.
-    seen: Mutex<Seen>,
     network: Mutex<Applied>,
     probes: pod_probe::Probes,
     /// What went wrong last with each thing, so that it is logged once.
@@ -102,9 +100,9 @@ pub(crate) struct Inner {
     news: AtomicBool,
 }
 
-/// What the drivers have, by id, as digests.
-#[derive(Clone, Default)]
-pub(crate) struct Seen {
+/// What the drivers had at the last tick, by id, as digests.
+#[derive(Default)]
+struct Seen {
     vms: HashMap<String, Look>,
     pods: HashMap<String, Look>,
 }
@@ -127,7 +125,6 @@ impl Agent {
             drivers,
             wake: Notify::new(),
             work: Work::default(),
-            seen: Mutex::default(),
             network: Mutex::default(),
             probes: pod_probe::Probes::default(),
             said: Mutex::default(),
@@ -159,6 +156,7 @@ impl Agent {
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_report: Option<Time> = None;
         let mut reason = Reason::Tick;
+        let mut seen = Seen::default();
         loop {
             if watch.is_none() {
                 watch = self.store().watch_part(self.store().snapshot().revision(), NEWS).ok();
@@ -175,7 +173,7 @@ impl Agent {
                     |agent| async move { host::report(&agent).await.map(|()| Left::Settled) },
                 );
             }
-            self.round(&self.store().snapshot(), reason).await;
+            self.round(&self.store().snapshot(), reason, &mut seen).await;
             reason = tokio::select! {
                 () = self.inner.wake.notified() => Reason::Tick,
                 _ = clock.tick() => Reason::Tick,
@@ -192,16 +190,14 @@ impl Agent {
     }
 
     /// Looks at everything once; what takes long goes on in tasks.
-    async fn round(&self, snapshot: &Snapshot, reason: Reason) {
+    async fn round(&self, snapshot: &Snapshot, reason: Reason, seen: &mut Seen) {
         if let Some(network) = net::due(self, snapshot) {
             let make = |agent: Agent| async move { net::make(&agent, network).await.map(|()| Left::Settled) };
             self.task("network", None, reason, make);
         }
         if reason == Reason::Tick {
-            let seen = Seen { vms: vm::seen(self).await, pods: pod::all_seen(self).await };
-            *self.inner.seen.lock().expect("no panic under this lock") = seen;
+            *seen = Seen { vms: vm::seen(self).await, pods: pod::all_seen(self).await };
         }
-        let seen = self.inner.seen.lock().expect("no panic under this lock").clone();
         let mut keys = HashSet::from(["host".to_owned(), "network".to_owned()]);
         for (id, look) in vm::looks(self, snapshot, &seen.vms) {
             let key = format!("vm {id}");

@@ -79,12 +79,15 @@ fn tail(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A pod as the runtime has it.
+async fn seen(agent: &Agent, uid: &str) -> Result<driver::SeenPod, (StatusCode, String)> {
+    let seen = pod::seen(agent, uid).await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+    seen.ok_or_else(|| missing(format!("pod {uid} is not on this host")))
+}
+
 /// The runtime's id of a running container.
 async fn container_id(agent: &Agent, uid: &str, container: &str) -> Result<String, (StatusCode, String)> {
-    let all = agent.drivers().pod.list().await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
-    let seen =
-        all.into_iter().find(|p| p.uid == uid).ok_or_else(|| missing(format!("pod {uid} is not on this host")))?;
-    let ids = pod::container_ids(&seen);
+    let ids = pod::container_ids(&seen(agent, uid).await?);
     ids.get(container).cloned().ok_or_else(|| missing(format!("container {container} is not running")))
 }
 

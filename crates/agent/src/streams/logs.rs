@@ -14,7 +14,7 @@ use model::Time;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 
-use super::{Reply, missing, pairs};
+use super::{Reply, missing, pairs, seen};
 use crate::Agent;
 
 /// What of a log is wanted.
@@ -61,16 +61,14 @@ pub async fn serve(
     RawQuery(query): RawQuery,
 ) -> Reply {
     let options = Options::parse(&pairs(query), agent.now()).map_err(|e| (StatusCode::BAD_REQUEST, e))?;
-    let all = agent.drivers().pod.list().await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
-    let seen =
-        all.into_iter().find(|p| p.uid == uid).ok_or_else(|| missing(format!("pod {uid} is not on this host")))?;
+    let seen = seen(&agent, &uid).await?;
     let mut attempts: Vec<_> = seen.containers.into_iter().filter(|c| c.name == container).collect();
     attempts.sort_by_key(|c| std::cmp::Reverse(c.attempt));
     let wanted = attempts.into_iter().nth(usize::from(options.previous));
     let wanted = wanted.ok_or_else(|| missing(format!("container {container} has no such log")))?;
-    let id = matches!(wanted.state, ContainerState::Running { .. }).then_some(wanted.id);
+    let running = matches!(wanted.state, ContainerState::Running { .. }).then_some((uid, wanted.id));
     let (send, receive) = mpsc::channel::<Bytes>(64);
-    tokio::spawn(read(agent, wanted.log_path, options, id, send));
+    tokio::spawn(read(agent, wanted.log_path, options, running, send));
     let stream = futures_util::stream::unfold(receive, |mut receive| async move {
         let bytes = receive.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), receive))
@@ -78,8 +76,11 @@ pub async fn serve(
     Ok(Body::from_stream(stream).into_response())
 }
 
+/// A container that ran when its log was asked for: the pod's uid and the runtime's id.
+type Running = Option<(String, String)>;
+
 /// Sends the log's lines; when following, until the container ends or the client goes.
-async fn read(agent: Agent, path: PathBuf, options: Options, running: Option<String>, send: mpsc::Sender<Bytes>) {
+async fn read(agent: Agent, path: PathBuf, options: Options, running: Running, send: mpsc::Sender<Bytes>) {
     let Ok(file) = tokio::fs::File::open(&path).await else { return };
     let mut reader = BufReader::new(file);
     let mut held: std::collections::VecDeque<Vec<u8>> = Default::default();
@@ -119,7 +120,7 @@ async fn read(agent: Agent, path: PathBuf, options: Options, running: Option<Str
                 if !options.follow || last_look || send.is_closed() {
                     return;
                 }
-                last_look = !still_runs(&agent, running.as_deref()).await;
+                last_look = !still_runs(&agent, running.as_ref()).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(_) => return,
@@ -127,10 +128,10 @@ async fn read(agent: Agent, path: PathBuf, options: Options, running: Option<Str
     }
 }
 
-async fn still_runs(agent: &Agent, id: Option<&str>) -> bool {
-    let (Some(id), Ok(all)) = (id, agent.drivers().pod.list().await) else { return false };
-    let mut containers = all.iter().flat_map(|p| &p.containers);
-    containers.any(|c| c.id == id && matches!(c.state, ContainerState::Running { .. }))
+async fn still_runs(agent: &Agent, running: Option<&(String, String)>) -> bool {
+    let Some((uid, id)) = running else { return false };
+    let Ok(seen) = seen(agent, uid).await else { return false };
+    seen.containers.iter().any(|c| c.id == *id && matches!(c.state, ContainerState::Running { .. }))
 }
 
 async fn give(send: &mpsc::Sender<Bytes>, mut text: Vec<u8>, left: &mut usize) -> bool {
