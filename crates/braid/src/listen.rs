@@ -57,7 +57,11 @@ fn root() -> impl IntoResponse {
 }
 
 /// Serves until the process ends.
-pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router: Router) {
+pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfig>, router: Router) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(e) => return tracing::error!("no client can be served: {e}"),
+    };
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
     loop {

@@ -15,6 +15,7 @@ use gate::Gate;
 use model::{Fault, KubeObject, Time};
 use nix::fcntl::{Flock, FlockArg};
 use store::{EtcdTls, Store};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::bootstrap::{self, Ranges};
 use crate::control::{self, About};
@@ -106,15 +107,23 @@ pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let lock = hold(&dir)?;
     log_to_stderr();
     tls::install_provider();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
-        .enable_all()
-        .build()
-        .map_err(Problem::io("starting"))?;
-    let result = runtime.block_on(serve(args, dir, started));
-    runtime.shutdown_timeout(Duration::from_secs(2));
+    let (work, faces) = (runtime("work")?, runtime("faces")?);
+    let result = work.block_on(serve(args, dir, started, faces.handle().clone()));
+    faces.shutdown_timeout(Duration::from_secs(2));
+    work.shutdown_timeout(Duration::from_secs(2));
     drop(lock);
     result
+}
+
+/// Threads for tasks. Those of clients have their own: the planners and the agent compute and wait for disks for
+/// milliseconds, and a request that came meanwhile would wait for the thread that was to read it.
+fn runtime(name: &str) -> Result<Runtime, Problem> {
+    Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(Problem::io("starting"))
 }
 
 /// Takes the folder for this process, or says who has it.
@@ -143,9 +152,9 @@ fn log_to_stderr() {
     let _ = log.log_internal_errors(false).try_init();
 }
 
-async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Problem> {
-    let listener = tokio::net::TcpListener::bind(args.listen)
-        .await
+async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Result<ExitCode, Problem> {
+    let listener = std::net::TcpListener::bind(args.listen)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(Problem::io(format!("listening on {} (another cloud or program there?)", args.listen)))?;
     let address = listener.local_addr().map_err(Problem::io("listening"))?;
     // What other programs on this machine connect to.
@@ -204,7 +213,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant) -> Result<ExitCode, Pro
         kube,
         registry: face_registry::router(registry.clone()),
     };
-    tokio::spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
+    clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(crate::planner::run(store.clone(), plans_here));
     tokio::spawn(agent.run());
     tokio::spawn(sweep::run(store.clone(), blobs.clone()));

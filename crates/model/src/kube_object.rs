@@ -95,6 +95,9 @@ impl Resource for KubeObject {
     }
     fn index(&self) -> Vec<(Index, String)> {
         let mut index: Vec<(Index, String)> = self.owners().map(|uid| (Index::Owner, uid.to_owned())).collect();
+        if !index.is_empty() || self.deleting() {
+            index.push((Index::Collectable, String::new()));
+        }
         if self.is_pod()
             && let Some(host) = self.body["spec"]["nodeName"].as_str()
         {

@@ -122,17 +122,17 @@ impl Snapshot {
     pub fn names<'a, T: Resource>(
         &'a self,
         realm: &Realm,
-        prefix: &'a str,
+        prefix: &str,
         after: Option<&str>,
     ) -> impl Iterator<Item = Entry<'a, T>> + use<'a, T> {
-        let realm = realm.clone();
+        let (realm, prefix) = (realm.clone(), prefix.to_owned());
         let start = match after {
             Some(name) => Bound::Excluded(Key::new(T::KIND, realm.clone(), name)),
-            None => Bound::Included(Key::new(T::KIND, realm.clone(), prefix)),
+            None => Bound::Included(Key::new(T::KIND, realm.clone(), prefix.as_str())),
         };
         self.rows
             .range((start, Bound::Unbounded))
-            .take_while(move |(key, _)| key.kind == T::KIND && key.realm == realm && key.name.starts_with(prefix))
+            .take_while(move |(key, _)| key.kind == T::KIND && key.realm == realm && key.name.starts_with(&prefix))
             .filter_map(|(_, row)| entry(row))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use blob::Blobs;
 use model::{Event, Fault, Kind};
-use store::{Store, Watch};
+use store::{Concern, Interest, Store, Watch};
 
 /// How often, though nothing was deleted.
 const EVERY: Duration = Duration::from_secs(300);
@@ -18,7 +18,7 @@ pub async fn run(store: Store, blobs: Blobs) {
     loop {
         let snapshot = store.snapshot();
         if watch.is_none() {
-            watch = store.watch(snapshot.revision()).ok();
+            watch = store.watch_part(snapshot.revision(), GONE).ok();
         }
         let (needed, folder) = (face_openstack::image::needed_blobs(&snapshot), blobs.clone());
         match tokio::task::spawn_blocking(move || folder.sweep(&needed)).await {
@@ -37,14 +37,17 @@ pub async fn run(store: Store, blobs: Blobs) {
     }
 }
 
+/// Rows that are gone and may have needed bytes.
+const GONE: Interest = Interest::Concern(Concern { name: "bytes", rule: gone });
+
+fn gone(event: &Event) -> bool {
+    event.after.is_none() && matches!(event.key.kind, Kind::Image | Kind::OciManifest | Kind::Vm | Kind::Server)
+}
+
 /// Waits until a row goes that may have needed bytes.
 async fn deleted(watch: &mut Option<Watch>) -> Result<(), Fault> {
     let Some(watch) = watch else { return std::future::pending().await };
-    let gone = |event: &Event| {
-        event.after.is_none() && matches!(event.key.kind, Kind::Image | Kind::OciManifest | Kind::Vm | Kind::Server)
-    };
-    while !watch.next().await?.iter().flat_map(|commit| &commit.events).any(gone) {}
-    Ok(())
+    watch.next().await.map(drop)
 }
 
 #[cfg(test)]

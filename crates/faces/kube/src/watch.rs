@@ -21,7 +21,7 @@ use crate::fault::{Failure, Result};
 use crate::kinds::Column;
 use crate::registry::Kind;
 use crate::table::{self, Include, OneRow, TableRow};
-use crate::verbs::get::Selection;
+use crate::verbs::get::{Selection, TURN};
 use crate::{Credential, Kube, Seat};
 
 /// How often a quiet watch says how far it is, and whether its credential is still good is looked at.
@@ -48,6 +48,9 @@ struct Stream {
     /// The columns were told.
     told: bool,
     watch: Watch,
+    /// What was there at the beginning and has not been told yet, and the bookmark that ends it.
+    initial: VecDeque<Arc<Row>>,
+    initial_end: Option<Revision>,
     /// What is to be sent, each with its events.
     ready: VecDeque<Bytes>,
     tick: Interval,
@@ -78,7 +81,12 @@ pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<B
     };
     let mut tick = interval_at(Instant::now() + TICK, TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut state = Stream {
+    let initial_end = (initial && bookmarks && call.query.flag("sendInitialEvents")).then_some(from);
+    let initial = match initial {
+        true => selection.rows(call, &snapshot, None).map(|entry| entry.row.clone()).collect(),
+        false => VecDeque::new(),
+    };
+    let state = Stream {
         kube: call.kube.clone(),
         credential,
         kind: call.kind(),
@@ -92,21 +100,14 @@ pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<B
         bookmarks,
         told: false,
         watch,
+        initial,
+        initial_end,
         ready: VecDeque::new(),
         tick,
         end: Instant::now() + Duration::from_secs(seconds),
         finished: false,
         _seat: seat,
     };
-    if initial {
-        let selection = state.selection.clone();
-        for entry in selection.rows(call, &snapshot, None) {
-            state.event("ADDED", entry.value, entry.row.modified);
-        }
-        if call.query.flag("sendInitialEvents") && bookmarks {
-            state.bookmark(from, true);
-        }
-    }
     Ok(response(stream::unfold(state, |mut state| async move {
         let bytes = state.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), state))
@@ -176,6 +177,9 @@ impl Stream {
             if self.finished {
                 return None;
             }
+            if self.begin().await {
+                continue;
+            }
             tokio::select! {
                 commits = self.watch.next() => match commits {
                     Ok(commits) => commits.iter().for_each(|commit| self.commit(commit)),
@@ -202,6 +206,22 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Tells a part of what was there at the beginning; false when all of it was told. Others get their turn in between, and
+    /// no more is written than the client takes.
+    async fn begin(&mut self) -> bool {
+        if self.initial.is_empty() {
+            let end = self.initial_end.take();
+            end.into_iter().for_each(|revision| self.bookmark(revision, true));
+            return end.is_some();
+        }
+        tokio::task::yield_now().await;
+        for _ in 0..TURN {
+            let Some(row) = self.initial.pop_front() else { break };
+            object(&row).into_iter().for_each(|object| self.event("ADDED", object, row.modified));
+        }
+        true
     }
 
     /// Everything that is ready, in one piece.

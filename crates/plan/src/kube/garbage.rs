@@ -12,7 +12,7 @@ const ORPHAN: &str = "orphan";
 /// Deletes orphans and finishes deletions.
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
     let mut changes = Vec::new();
-    for object in snapshot.all::<KubeObject>() {
+    for object in snapshot.find::<KubeObject>(Index::Collectable, "") {
         let mut change = Change::new();
         if object.deleting() {
             finish(&mut change, snapshot, object, now);

@@ -12,7 +12,7 @@ mod selector;
 
 use std::collections::BTreeMap;
 
-use model::{Change, Entry, Index, KubeObject, Snapshot, Time};
+use model::{Change, Cluster, Entry, Index, KubeObject, Realm, Snapshot, Time};
 use serde_json::{Value, json};
 
 pub(crate) use model::seconds;
@@ -21,10 +21,12 @@ pub use selector::matches;
 /// All objects of a resource, in all clusters.
 pub(crate) fn all<'a>(
     snapshot: &'a Snapshot,
-    group: &'a str,
-    resource: &'a str,
-) -> impl Iterator<Item = Entry<'a, KubeObject>> {
-    snapshot.all::<KubeObject>().filter(move |object| object.is(group, resource))
+    group: &str,
+    resource: &str,
+) -> impl Iterator<Item = Entry<'a, KubeObject>> + use<'a> {
+    let prefix = KubeObject::prefix(group, resource, "");
+    let realms = snapshot.all::<Cluster>().map(|cluster| Realm::Cluster(cluster.id.as_str().into()));
+    realms.flat_map(move |realm| snapshot.names(&realm, &prefix, None))
 }
 
 /// Objects that this one controls.

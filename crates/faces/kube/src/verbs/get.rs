@@ -85,7 +85,19 @@ pub async fn list(call: &Call<'_>) -> Result<Response<Body>> {
     let selection = Selection::read(call)?;
     let limit = call.query.number("limit")?.filter(|n| *n > 0).map(|n| n as usize);
     let (snapshot, after) = start(call).await?;
-    let mut rows = selection.rows(call, &snapshot, after.as_deref());
+    let (page, meta) = page(call, &selection, &snapshot, after.as_deref(), limit);
+    Ok(body::bytes_reply(200, "application/json", written(call, &page, &meta).await?.into()))
+}
+
+/// The objects of a list, and its metadata, which says where it goes on if it does.
+fn page<'s>(
+    call: &Call<'_>,
+    selection: &'s Selection,
+    snapshot: &'s Snapshot,
+    after: Option<&str>,
+    limit: Option<usize>,
+) -> (Vec<Entry<'s, KubeObject>>, Value) {
+    let mut rows = selection.rows(call, snapshot, after);
     let mut page: Vec<Entry<'_, KubeObject>> = match limit {
         Some(limit) => rows.by_ref().take(limit.saturating_add(1)).collect(),
         None => rows.by_ref().collect(),
@@ -98,9 +110,9 @@ pub async fn list(call: &Call<'_>) -> Result<Response<Body>> {
         if selection.is_all() {
             meta["remainingItemCount"] = (rows.count() + 1).into();
         }
-        call.kube.pages.keep(&snapshot);
+        call.kube.pages.keep(snapshot);
     }
-    Ok(body::bytes_reply(200, "application/json", written(call, &page, &meta)?.into()))
+    (page, meta)
 }
 
 /// The rows that a list shows: the newest, those of a revision, or those that an earlier page began with.
@@ -139,7 +151,10 @@ async fn start(call: &Call<'_>) -> Result<(Snapshot, Option<String>)> {
     }
 }
 
-fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Result<Vec<u8>> {
+/// How many objects are written before others get their turn: a thousand take some ten milliseconds.
+pub const TURN: usize = 64;
+
+async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Result<Vec<u8>> {
     let kind = call.kind();
     let strategy = kind.strategy;
     let mut out = Vec::with_capacity(256 + page.len() * 512);
@@ -169,6 +184,9 @@ fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Res
     for (i, entry) in page.iter().enumerate() {
         if i > 0 {
             out.push(b',');
+        }
+        if i % TURN == TURN - 1 {
+            tokio::task::yield_now().await;
         }
         let revision = entry.row.modified;
         match call.form {
