@@ -41,7 +41,8 @@ up: setup images
 test: setup images
 	@scripts/test
 
-lint: setup
+lint:
+	@scripts/setup --lint
 	@scripts/lint
 
 fuzz: setup

@@ -37,7 +37,7 @@ until_true 60 "the quota's words are an event" exceeded
 os quota set --cores "$limit" demo
 kubectl rollout status deployment many --timeout=120s >/dev/null || fail "it does not go on when there is room"
 has "$(kubectl describe deployment many)" 'ScalingReplicaSet' 'Scaled up replica set'
-has "$(kubectl describe rs -l app=many)" SuccessfulCreate
+has "$(kubectl describe --show-events rs -l app=many)" SuccessfulCreate
 pass "a quota's refusal is told on the ReplicaSet, and goes on when there is room"
 
 kubectl set image deployment many tiny=braid.local/tiny:latest >/dev/null

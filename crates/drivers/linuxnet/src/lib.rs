@@ -369,7 +369,8 @@ impl NetDriver for LinuxNet {
         while let Some((_, space)) = state.spaces.pop_first() {
             space.remove().await.map_err(failed)?;
         }
-        state.host(prefix).await?.purge().await.map_err(failed)
+        state.host(prefix).await?.purge().await.map_err(failed)?;
+        netns::release_folder().map_err(failed)
     }
 }
 

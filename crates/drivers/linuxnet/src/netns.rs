@@ -109,6 +109,18 @@ fn share_folder() -> io::Result<()> {
     Ok(())
 }
 
+/// Takes back what was done to the folder, once nobody has a namespace there; it is made again when it is needed.
+pub fn release_folder() -> io::Result<()> {
+    if !list("")?.is_empty() {
+        return Ok(());
+    }
+    match umount2(FOLDER, MntFlags::empty()) {
+        // It is no mount, or somebody has just made a namespace there.
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT | nix::errno::Errno::EBUSY) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The names of all namespaces that begin so.
 pub fn list(prefix: &str) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(FOLDER) {
