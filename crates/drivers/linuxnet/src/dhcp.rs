@@ -15,6 +15,7 @@ use std::os::fd::AsRawFd;
 use crate::address::{Mac, number, parse_cidr, range};
 use crate::dhcp_options;
 use crate::facts::{Current, Facts};
+use crate::sockets::packets;
 
 const LEASE_SECONDS: u32 = 86_400;
 /// Clients may take no less for granted (RFC 1542).
@@ -43,19 +44,11 @@ pub fn open(bridge: &str) -> io::Result<std::net::UdpSocket> {
 
 /// Answers on a bridge until it is dropped.
 pub async fn serve(socket: tokio::net::UdpSocket, network_id: String, facts: Current) {
-    let mut buffer = [0; 1500];
-    loop {
-        let Ok((length, _)) = socket.recv_from(&mut buffer).await else {
-            // A bridge that went away ends this server with it; anything else passes.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            continue;
-        };
-        if let Some((answer, target)) = consider(&facts.get(), &network_id, &buffer[..length])
-            && let Err(error) = socket.send_to(&answer, SocketAddr::from((target, 68))).await
-        {
-            tracing::warn!(network_id, %error, "a DHCP answer could not be sent");
-        }
-    }
+    packets(socket, &network_id, |bytes, _| {
+        let (answer, target) = consider(&facts.get(), &network_id, bytes)?;
+        Some((answer, SocketAddr::from((target, 68))))
+    })
+    .await;
 }
 
 /// The answer to what came, and where it goes.

@@ -18,6 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, set
 use crate::address::{Mac, number, range};
 use crate::facts::{Current, Facts};
 use crate::ra::name_servers;
+use crate::sockets::packets;
 
 const PREFERRED_SECONDS: u32 = 43_200;
 const VALID_SECONDS: u32 = 86_400;
@@ -39,19 +40,11 @@ pub fn open(bridge: &str, index: u32) -> io::Result<std::net::UdpSocket> {
 
 /// Answers on a bridge until it is dropped.
 pub async fn serve(socket: tokio::net::UdpSocket, network_id: String, facts: Current) {
-    let mut buffer = [0; 1500];
-    loop {
-        let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            continue;
-        };
-        let SocketAddr::V6(from) = client else { continue };
-        if let Some(answer) = consider(&facts.get(), &network_id, *from.ip(), &buffer[..length])
-            && let Err(error) = socket.send_to(&answer, client).await
-        {
-            tracing::warn!(network_id, %error, "a DHCPv6 answer could not be sent");
-        }
-    }
+    packets(socket, &network_id, |bytes, client| {
+        let SocketAddr::V6(from) = client else { return None };
+        Some((consider(&facts.get(), &network_id, *from.ip(), bytes)?, client))
+    })
+    .await;
 }
 
 /// The subnets of a bridge on which DHCPv6 answers.

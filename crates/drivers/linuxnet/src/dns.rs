@@ -9,16 +9,14 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
-};
-use std::os::fd::{AsRawFd, OwnedFd};
+use nix::sys::socket::SockType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::facts::{Current, Facts};
+use crate::sockets;
 
 /// Names change with pods: nobody shall remember them for long.
 const TTL: u32 = 5;
@@ -31,22 +29,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// The sockets of one address; runs in the namespace.
 pub fn open(address: IpAddr) -> io::Result<(std::net::UdpSocket, std::net::TcpListener)> {
-    let udp = bound(address, SockType::Datagram, 53)?;
-    let tcp = bound(address, SockType::Stream, 53)?;
-    listen(&tcp, Backlog::new(64)?)?;
-    Ok((udp.into(), tcp.into()))
-}
-
-/// A socket on an address that may be about to be there.
-pub fn bound(address: IpAddr, kind: SockType, port: u16) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    if address.is_ipv4() {
-        setsockopt(&fd, sockopt::IpFreebind, &true)?;
-    }
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port)))?;
-    Ok(fd)
+    Ok((sockets::bound(address, SockType::Datagram, 53)?.into(), sockets::listener(address, 53)?))
 }
 
 /// Answers datagrams until it is dropped.
@@ -83,21 +66,13 @@ pub async fn serve_udp(socket: UdpSocket, facts: Current) {
 
 /// Answers connections until it is dropped.
 pub async fn serve_tcp(listener: TcpListener, facts: Current) {
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= CONNECTIONS {
-            connections.join_next().await;
-        }
+    sockets::connections(listener, CONNECTIONS, |stream, _| {
         let facts = facts.clone();
-        connections.spawn(async move {
+        async move {
             let _ = timeout(IDLE * 6, converse(stream, facts)).await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 async fn converse(mut stream: TcpStream, facts: Current) -> io::Result<()> {

@@ -29,6 +29,7 @@ mod ports;
 mod ra;
 mod rules;
 mod servers;
+mod sockets;
 mod space;
 mod tap;
 

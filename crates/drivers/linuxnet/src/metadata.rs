@@ -2,7 +2,6 @@
 //! a port cannot forge; what is answered, the agent decides.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,42 +14,26 @@ use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use nix::sys::socket::{Backlog, SockType, listen};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::facts::Current;
+use crate::sockets::connections;
 
-/// Where guests look for it.
+/// Where guests look for it, at port 80.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 const CONNECTIONS: usize = 64;
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Opens the listener; runs in the namespace.
-pub fn open() -> io::Result<std::net::TcpListener> {
-    let fd = crate::dns::bound(ADDRESS, SockType::Stream, 80)?;
-    listen(&fd, Backlog::new(64)?)?;
-    Ok(fd.into())
-}
-
 /// Answers until it is dropped.
 pub async fn serve(listener: TcpListener, facts: Current, metadata: Arc<dyn Metadata>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, client)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= CONNECTIONS {
-            connections.join_next().await;
-        }
+    connections(listener, CONNECTIONS, |stream, client| {
         let (facts, metadata) = (facts.clone(), metadata.clone());
-        connections.spawn(async move {
+        async move {
             let _ = timeout(LONGEST, converse(stream, client.ip(), facts, metadata)).await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 async fn converse(stream: TcpStream, client: IpAddr, facts: Current, metadata: Arc<dyn Metadata>) {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::facts::{Current, Facts};
 use crate::netlink::Link;
 use crate::netns::Netns;
-use crate::{Answers, api, dhcp, dhcp6, dns, metadata, names, ra};
+use crate::{Answers, api, dhcp, dhcp6, dns, metadata, names, ra, sockets};
 
 /// What makes a server the same as before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,12 +89,14 @@ impl Servers {
                 vec![tokio::spawn(dns::serve_udp(udp, facts.clone())), tokio::spawn(dns::serve_tcp(tcp, facts))]
             }
             Key::Metadata => {
-                let listener = tokio::net::TcpListener::from_std(netns.run(metadata::open).await?)?;
+                let listener =
+                    tokio::net::TcpListener::from_std(netns.run(|| sockets::listener(metadata::ADDRESS, 80)).await?)?;
                 vec![tokio::spawn(metadata::serve(listener, facts, self.answers.metadata.clone()))]
             }
             Key::Api(Api { cluster_id, address, port }) => {
                 let Some(api) = self.answers.api.clone() else { return Ok(Running(Vec::new())) };
-                let listener = tokio::net::TcpListener::from_std(netns.run(move || api::open(address, port)).await?)?;
+                let listener =
+                    tokio::net::TcpListener::from_std(netns.run(move || sockets::listener(address, port)).await?)?;
                 vec![tokio::spawn(api::serve(listener, cluster_id, api))]
             }
         };
