@@ -45,6 +45,15 @@ fn forget(pod: &str) {
     sh(&format!("nsenter --net=/var/run/netns/{pod} sh -c '{forget}'"));
 }
 
+/// What a program in a pod says.
+fn python(pod: &str, program: &str, arguments: &[&str]) -> String {
+    let mut command = std::process::Command::new("nsenter");
+    command.arg(format!("--net=/var/run/netns/{pod}")).args(["python3", "-c", program]).args(arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    text(&output)
+}
+
 fn addresses(pod: &str) -> String {
     text(&inside(pod, "ip -6 -o addr show dev eth0 scope global"))
 }
@@ -70,19 +79,47 @@ async fn guests_make_their_addresses_and_reach_each_other_through_the_router() {
     eventually("they reach each other", || pings(&pod_a, "fd00:2::ff:fe00:207"));
     assert!(pings(&pod_a, "fd00:1::1"), "the gateway answers");
 
-    // A guest that plays the router is not heard, nor one that claims a neighbour's address.
+    // A guest that plays the router is not heard, nor one with an address that nobody gave it.
     let advertise = "import socket,struct,sys\ns=socket.socket(socket.AF_INET6,socket.SOCK_RAW,58)\ns.setsockopt(41,18,255)\n\
         prefix=struct.pack('!BBBBIII16s',3,4,64,0xc0,9000,9000,0,socket.inet_pton(10,'fd66::'))\n\
         p=struct.pack('!BBHBBHII',134,0,0,64,0,1800,0,0)+prefix\n\
         s.sendto(p,('ff02::1',0,0,socket.if_nametoindex('eth0')))\n";
-    let sent = std::process::Command::new("nsenter")
-        .args([&format!("--net=/var/run/netns/{pod_b}"), "python3", "-c", advertise])
-        .output()
-        .unwrap();
-    assert!(sent.status.success(), "{}", text(&sent));
+    python(&pod_b, advertise, &[]);
     sh(&format!("ip -n {pod_b} -6 addr add fd00:1::77/64 dev eth0 nodad"));
     assert!(!pings(&pod_a, "fd00:1::77"), "a foreign address is nobody's neighbour");
     assert!(!addresses(&pod_a).contains("fd66:"), "{}", addresses(&pod_a));
+}
+
+/// Tells all neighbours that the addresses are at the MAC, one after the other.
+const CLAIM: &str = "import socket,struct,sys
+s=socket.socket(socket.AF_INET6,socket.SOCK_RAW,58)
+s.setsockopt(41,18,255)
+for address in sys.argv[2:]:
+  target=socket.inet_pton(10,address)
+  p=struct.pack('!BBHI',136,0,0,0x20000000)+target+b'\\x02\\x01'+bytes.fromhex(sys.argv[1].replace(':',''))
+  s.sendto(p,('ff02::1',0,0,socket.if_nametoindex('eth0')))
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_believed_about_the_address_of_a_neighbour() {
+    if !able() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let [a, b, c] = [5, 6, 7].map(|last| six(1, last, None));
+    let bridge = dual(1, "slaac", vec![a.clone(), b.clone(), c.clone()]);
+    lab.apply(&network(vec![domain(1, vec![bridge])])).await;
+    let (pod_a, pod_b, _pod_c) = (lab.plug(&a).await, lab.plug(&b).await, lab.plug(&c).await);
+    let (of_b, of_c) = ("fd00:1::ff:fe00:106", "fd00:1::ff:fe00:107");
+    eventually("they know each other", || pings(&pod_a, of_b) && pings(&pod_a, of_c));
+    let neighbour = |address: &str| text(&inside(&pod_a, &format!("ip -6 neigh show {address} dev eth0")));
+    let elsewhere = "02:00:00:00:66:66";
+    // What it says of its own address it may say: that it comes shows that the other has come, or has been dropped.
+    eventually("a neighbour is believed about its own address", || {
+        python(&pod_b, CLAIM, &[elsewhere, of_c, of_b]);
+        neighbour(of_b).contains(elsewhere)
+    });
+    assert!(neighbour(of_c).contains(&c.mac), "{}", neighbour(of_c));
 }
 
 const CLIENT: &str = "import socket,struct,sys
@@ -107,12 +144,7 @@ print(kind, socket.inet_ntop(10,o[3][16:32]) if 3 in o else '', socket.inet_ntop
 ";
 
 fn dhcp(pod: &str, wire: &Wire, what: &str) -> String {
-    let mac = wire.mac.replace(':', "");
-    let output = std::process::Command::new("nsenter")
-        .args([&format!("--net=/var/run/netns/{pod}"), "python3", "-c", CLIENT, &mac, what])
-        .output()
-        .unwrap();
-    text(&output).trim().to_owned()
+    python(pod, CLIENT, &[&wire.mac.replace(':', ""), what]).trim().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
