@@ -1,0 +1,95 @@
+//! What passes: to the namespace itself ([`input`]), and through it ([`forward`]), be it bridged or routed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use model::hostnet::Domain;
+
+use super::groups::{Side, by_mark, dispatch};
+use super::{ERRORS, FAMILIES, NEIGHBOURS, family, nfproto, set};
+use crate::names;
+use crate::nft::STALE;
+use crate::ports::Guard;
+
+/// What guests and the outside may ask of the namespace itself: DHCP, names, metadata, APIs and an echo.
+pub fn input(out: &mut String, domain: &Domain, guards: &[Guard]) {
+    line!(out, "chain input {{\ntype filter hook input priority filter; policy drop;");
+    line!(out, "iifname lo accept");
+    // It has no first packet by which to judge it.
+    line!(out, "ct state invalid drop");
+    line!(out, "{NEIGHBOURS}\n{ERRORS}");
+    // Answers to what was begun in the namespace: probes.
+    line!(out, "ct direction reply accept");
+    // DHCP comes before a guest has an address by which its port could be told.
+    line!(out, "iifname \"br*\" udp sport 68 udp dport 67 accept");
+    line!(out, "iifname \"br*\" ip6 saddr fe80::/10 udp sport 546 udp dport 547 accept");
+    // What a port may not begin, it may not begin with its gateway either.
+    dispatch(out, domain, guards, Side::From);
+    line!(out, "icmp type echo-request accept\nicmpv6 type echo-request accept");
+    line!(out, "iifname \"br*\" meta l4proto {{ tcp, udp }} th dport 53 accept");
+    if domain.metadata {
+        line!(out, "iifname \"br*\" ip daddr 169.254.169.254 tcp dport 80 accept");
+    }
+    for api in &domain.apis {
+        let family = family(api.address.is_ipv6());
+        line!(out, "iifname \"br*\" {family} daddr {} tcp dport {} accept", api.address, api.port);
+    }
+    // A client that mistook the gateway for somebody else need not wait. The outside learns nothing.
+    line!(out, "iifname \"br*\" meta l4proto tcp reject with tcp reset\n}}");
+}
+
+/// What goes from port to port, out, and in.
+pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
+    let ruled: Vec<&Guard> = guards.iter().filter(|guard| guard.wire.rules.is_some()).collect();
+    let wide: Vec<&Guard> = ruled.iter().copied().filter(|guard| guard.wide).collect();
+    if let Some(jumps) = by_mark(&wide, Side::From) {
+        // Of a wide port the mark tells, not the address; and only here, before the mark of the port to which the packet goes
+        // takes its place. After the translation of destinations, so that the other side is known.
+        line!(out, "chain wide {{\ntype filter hook prerouting priority 0;");
+        line!(out, "ct direction original meta mark vmap {jumps}\n}}");
+    }
+    line!(out, "chain forward {{\ntype filter hook forward priority filter; policy drop;");
+    // It has no first packet by which to judge it.
+    line!(out, "ct state invalid drop");
+    line!(out, "{NEIGHBOURS}");
+    stale(out, domain);
+    line!(out, "{ERRORS}");
+    // Behind a router that translates, the outside begins nothing but with floating addresses.
+    for uplink in domain.uplinks.iter().filter(|uplink| uplink.snat) {
+        let name = names::uplink(&uplink.router_id);
+        line!(out, "iifname \"{name}\" meta nfproto ipv4 ct direction original ct status & dnat == 0 drop");
+    }
+    dispatch(out, domain, guards, Side::From);
+    dispatch(out, domain, guards, Side::To);
+    // Broadcasts go to many, each copy with the mark of the port to which it goes.
+    if let Some(jumps) = by_mark(&ruled, Side::To) {
+        line!(out, "meta pkttype {{ broadcast, multicast }} meta mark vmap {jumps}");
+    }
+    // To an address beyond the subnets, of which a wide port may have any.
+    if let Some(jumps) = by_mark(&wide, Side::To) {
+        line!(out, "ct direction original meta mark vmap {jumps}");
+    }
+    // The way out may carry less than guests believe, and not everybody hears of it.
+    line!(out, "oifname \"up*\" tcp flags syn tcp option maxseg size set rt mtu");
+    line!(out, "iifname \"up*\" tcp flags syn tcp option maxseg size set rt mtu");
+    // No port's chain has dropped it.
+    line!(out, "accept\n}}");
+}
+
+/// Flows through a translation that is gone (a floating address, a backend) are cut and marked, to be forgotten: conntrack
+/// would translate them for as long as they last.
+fn stale(out: &mut String, domain: &Domain) {
+    let services = domain.services.iter();
+    let backends = services.flat_map(|service| service.backends.iter().map(|backend| (service.address, backend.0)));
+    let floating = domain.uplinks.iter().flat_map(|uplink| uplink.floating.iter().copied());
+    let known: BTreeSet<(IpAddr, IpAddr)> = backends.chain(floating).collect();
+    for ipv6 in FAMILIES {
+        let family = family(ipv6);
+        let pairs = known.iter().filter(|(outer, _)| outer.is_ipv6() == ipv6);
+        let but = match set(pairs.map(|(outer, inner)| format!("{outer} . {inner}"))) {
+            Some(pairs) => format!("ct original {family} daddr . ct reply {family} saddr != {pairs} "),
+            None => String::new(),
+        };
+        line!(out, "meta nfproto {} ct status dnat {but}ct mark set {STALE:#x} drop", nfproto(ipv6));
+    }
+}

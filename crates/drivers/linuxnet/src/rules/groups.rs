@@ -1,0 +1,147 @@
+//! What security groups allow: two chains a port, and the way to them by address or mark.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use model::Direction;
+use model::hostnet::{Domain, Rule};
+
+use super::{FAMILIES, family, nfproto, protocol_name, set};
+use crate::address::{merge, parse_cidr, range, show, show_all};
+use crate::ports::{Guard, spans};
+
+/// Marks below are numbers of ports that a packet goes to; from here on, of ports that it comes from.
+pub const FROM: usize = 0x1_0000;
+
+/// Which of a port's two chains.
+#[derive(Clone, Copy)]
+pub enum Side {
+    /// What it may begin.
+    From,
+    /// What others may begin with it.
+    To,
+}
+
+impl Side {
+    const fn name(self) -> &'static str {
+        match self {
+            Side::From => "from",
+            Side::To => "to",
+        }
+    }
+
+    const fn direction(self) -> Direction {
+        match self {
+            Side::From => Direction::Egress,
+            Side::To => Direction::Ingress,
+        }
+    }
+
+    /// Where conntrack keeps the port's own address.
+    const fn own(self) -> &'static str {
+        match self {
+            Side::From => "ct original",
+            Side::To => "ct reply",
+        }
+    }
+
+    /// Where conntrack keeps the other's address.
+    const fn other(self) -> &'static str {
+        match self {
+            Side::From => Side::To.own(),
+            Side::To => Side::From.own(),
+        }
+    }
+}
+
+/// The chains of a port. They return what is allowed, for the other port of the flow has a word, too.
+pub fn chains(out: &mut String, guard: &Guard) {
+    let Some(rules) = &guard.wire.rules else { return };
+    for side in [Side::From, Side::To] {
+        line!(out, "chain {}_{} {{", side.name(), guard.number);
+        verdicts(out, rules, side);
+        line!(out, "}}");
+    }
+}
+
+/// Returns what one of the rules allows, and drops the rest.
+fn verdicts<'a>(out: &mut String, rules: impl IntoIterator<Item = &'a Rule>, side: Side) {
+    let rules = rules.into_iter().filter(|rule| rule.direction == side.direction());
+    // Groups often say the same.
+    let matches: BTreeSet<String> = rules.filter_map(|rule| matched(rule, side)).collect();
+    for text in matches {
+        line!(out, "{text} return");
+    }
+    line!(out, "drop");
+}
+
+/// What a rule matches, on the flow's first packet. `None`: nothing.
+fn matched(rule: &Rule, side: Side) -> Option<String> {
+    let mut text = match &rule.remote {
+        None => format!("meta nfproto {}", nfproto(rule.ipv6)),
+        Some(cidrs) => {
+            let parsed = cidrs.iter().filter_map(|cidr| parse_cidr(cidr)).filter(|cidr| cidr.0.is_ipv6() == rule.ipv6);
+            let ranges = merge(parsed.map(|(address, prefix)| range(address, prefix)).collect());
+            if ranges.is_empty() {
+                return None;
+            }
+            format!("{} {} saddr {{ {} }}", side.other(), family(rule.ipv6), show_all(&ranges, rule.ipv6))
+        }
+    };
+    // Neutron lets "icmp" stand for ICMPv6 in an IPv6 rule.
+    let protocol = if rule.ipv6 && rule.protocol == Some(1) { Some(58) } else { rule.protocol };
+    let Some(protocol) = protocol else { return Some(text) };
+    let _ = write!(text, " meta l4proto {}", protocol_name(protocol));
+    match (protocol, rule.ports) {
+        (_, None) => {}
+        (1 | 58, Some((kind, code))) => {
+            // Conntrack keeps type and code of the first packet where others have the destination port.
+            let (kind, code) = (u32::from(kind.min(255)), code.map(|code| u32::from(code.min(255))));
+            let first = (kind << 8) | code.unwrap_or(0);
+            let last = (kind << 8) | code.unwrap_or(255);
+            let _ = write!(text, " ct original proto-dst {first}-{last}");
+        }
+        (6 | 17 | 33 | 132 | 136, Some((first, last))) => {
+            let last = last.unwrap_or(first);
+            if last < first {
+                return None;
+            }
+            // The port that was reached, after translation.
+            let _ = write!(text, " ct reply proto-src {first}-{last}");
+        }
+        // Ports of a protocol that has none: Neutron does not let such a rule be made.
+        _ => {}
+    }
+    Some(text)
+}
+
+/// Jumps by address into the chains of one side.
+pub fn dispatch(out: &mut String, domain: &Domain, guards: &[Guard], side: Side) {
+    for ipv6 in FAMILIES {
+        let address = format!("{} {} saddr", side.own(), family(ipv6));
+        let (single, shared): (Vec<_>, Vec<_>) =
+            spans(domain, guards, ipv6).into_iter().partition(|span| span.guards.len() == 1);
+        let jumps = single.iter().map(|span| {
+            let number = guards[span.guards[0]].number;
+            format!("{} : jump {}_{number}", show(span.range, ipv6), side.name())
+        });
+        if let Some(jumps) = set(jumps) {
+            line!(out, "{address} vmap {jumps}");
+        }
+        // Several ports with one address (a virtual address that moves): what either allows. They are few, so in line.
+        for span in shared {
+            line!(out, "{address} {} jump {{", show(span.range, ipv6));
+            verdicts(out, span.guards.iter().flat_map(|&guard| guards[guard].wire.rules.iter().flatten()), side);
+            line!(out, "}}");
+        }
+    }
+}
+
+/// Jumps by mark into the chains of one side.
+pub fn by_mark(guards: &[&Guard], side: Side) -> Option<String> {
+    let offset = match side {
+        Side::From => FROM,
+        Side::To => 0,
+    };
+    set(guards.iter().map(|guard| format!("{} : jump {}_{}", offset + guard.number, side.name(), guard.number)))
+}
