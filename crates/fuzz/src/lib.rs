@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "registry", read: faces::registry, seeds: faces::registry_seeds, runs: 1500 },
     Target { name: "dns", read: dns, seeds: dns_seeds, runs: 10_000 },
     Target { name: "dhcp", read: dhcp, seeds: dhcp_seeds, runs: 10_000 },
+    Target { name: "dhcp6", read: dhcp6, seeds: dhcp6_seeds, runs: 10_000 },
     Target { name: "qcow2", read: qcow2, seeds: qcow2_seeds, runs: 2000 },
 ];
 
@@ -90,6 +91,28 @@ fn dhcp_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
+fn dhcp6(input: &[u8]) -> Result<(), String> {
+    driver_linuxnet::hostile::dhcp6(input);
+    Ok(())
+}
+
+/// A solicit, a request, a confirm and a question for information of the same port.
+fn dhcp6_seeds() -> Vec<Vec<u8>> {
+    let client = [0, 1, 0, 10, 0, 3, 0, 1, 2, 0, 0, 0, 0, 5];
+    let server = [0, 2, 0, 10, 0, 3, 0, 1, 2, 0xaa, 0, 0, 0, 1];
+    let association = [0, 3, 0, 12, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut believed = [0, 3, 0, 40, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 24].to_vec();
+    believed.extend([0xfd, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let wanted = [0, 6, 0, 4, 0, 23, 0, 24];
+    let message = |kind: u8, options: &[&[u8]]| [&[kind, 1, 2, 3], &options.concat()[..]].concat();
+    vec![
+        message(1, &[&client, &association, &wanted]),
+        message(3, &[&client, &server, &association]),
+        message(4, &[&client, &believed]),
+        message(11, &[&client, &wanted]),
+    ]
+}
+
 fn qcow2(input: &[u8]) -> Result<(), String> {
     let file = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;
     std::fs::write(file.path(), input).map_err(|e| e.to_string())?;
@@ -103,4 +126,19 @@ fn qcow2_seeds() -> Vec<Vec<u8>> {
     header[24..32].copy_from_slice(&(1u64 << 30).to_be_bytes());
     let short = header[..71].to_vec();
     vec![header, short, Vec::new()]
+}
+
+#[cfg(test)]
+mod tests {
+    use driver_linuxnet::hostile;
+
+    use super::*;
+
+    /// Otherwise mutations would never reach what answers.
+    #[test]
+    fn what_guests_ask_is_answered() {
+        assert!(dns_seeds().iter().all(|seed| !hostile::dns(seed).is_empty()));
+        assert!(dhcp_seeds().iter().all(|seed| hostile::dhcp(seed).is_some()));
+        assert!(dhcp6_seeds().iter().all(|seed| hostile::dhcp6(seed).is_some()));
+    }
 }

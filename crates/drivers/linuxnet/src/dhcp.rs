@@ -230,60 +230,8 @@ fn classless(routes: &[(Ipv4Addr, u8, Ipv4Addr)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use model::hostnet::Domain;
-
     use super::*;
-
-    fn facts() -> Facts {
-        let wire = Wire {
-            port_id: "p".into(),
-            device: "tap0".into(),
-            plug: model::hostnet::Plug::Tap,
-            mac: "02:00:00:00:00:05".into(),
-            addresses: vec![("10.0.0.5".parse().unwrap(), 24)],
-            gateway: None,
-            mtu: 1450,
-            up: true,
-            allowed_pairs: Vec::new(),
-            rules: None,
-            hostname: "web-1".into(),
-            device_id: String::new(),
-            dhcp_options: vec![("bootfile-name".into(), "boot.efi".into(), false), ("mtu".into(), "1400".into(), true)],
-        };
-        let scope = Scope {
-            subnet_id: "s".into(),
-            base: "10.0.0.0".parse().unwrap(),
-            prefix: 24,
-            gateway: Some("10.0.0.1".parse().unwrap()),
-            dhcp: true,
-            server: Some("10.0.0.1".parse().unwrap()),
-            dns: Vec::new(),
-            routes: vec![("10.9.0.0/16".into(), "10.0.0.9".parse().unwrap())],
-            ipv6_ra_mode: None,
-            ipv6_address_mode: None,
-        };
-        let bridge = Bridge {
-            network_id: "n".into(),
-            vni: 1,
-            mtu: 1450,
-            addresses: vec![("10.0.0.1".parse().unwrap(), 24)],
-            mac: "02:aa:00:00:00:01".into(),
-            subnets: vec![scope],
-            ports: vec![wire],
-            peers: Vec::new(),
-            remote_ports: Vec::new(),
-        };
-        Facts::new(&Domain {
-            id: "d".into(),
-            bridges: vec![bridge],
-            uplinks: Vec::new(),
-            routes: Vec::new(),
-            services: Vec::new(),
-            zone: Default::default(),
-            metadata: true,
-            apis: Vec::new(),
-        })
-    }
+    use crate::sample::{NETWORK, facts};
 
     fn ask(kind: MessageType, asked: Option<Ipv4Addr>) -> Option<Message> {
         let mut request = Message::default();
@@ -292,7 +240,7 @@ mod tests {
         if let Some(asked) = asked {
             request.opts_mut().insert(DhcpOption::RequestedIpAddress(asked));
         }
-        let (bytes, _) = answer(&facts(), "n", &request)?;
+        let (bytes, _) = answer(&facts(), NETWORK, &request)?;
         assert!(bytes.len() >= SHORTEST);
         Message::decode(&mut Decoder::new(&bytes)).ok()
     }
@@ -319,8 +267,8 @@ mod tests {
         bytes[236..].copy_from_slice(&[99, 130, 83, 99]);
         // A network interface identifier of one byte instead of three.
         bytes.extend([94, 1, 1, 53, 1, 1, 0, 255]);
-        assert!(consider(&facts(), "n", &bytes).is_some());
-        assert!(consider(&facts(), "n", &bytes[..245]).is_none(), "cut off");
+        assert!(consider(&facts(), NETWORK, &bytes).is_some());
+        assert!(consider(&facts(), NETWORK, &bytes[..245]).is_none(), "cut off");
     }
 
     #[test]
@@ -333,6 +281,6 @@ mod tests {
         let mut stranger = Message::default();
         stranger.set_chaddr(&[2, 0, 0, 0, 0, 6]);
         stranger.opts_mut().insert(DhcpOption::MessageType(MessageType::Discover));
-        assert!(answer(&facts(), "n", &stranger).is_none());
+        assert!(answer(&facts(), NETWORK, &stranger).is_none());
     }
 }

@@ -232,66 +232,11 @@ fn describe(options: &mut DhcpOptions, facts: &Facts, wire: &Wire, scopes: &[&Sc
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use dhcproto::v6::{Decodable, Decoder};
-    use model::hostnet::{Domain, Plug};
 
     use super::*;
-
-    /// A network with the subnet fd00:1::/64 and a port with two addresses, one of them of another subnet.
-    pub fn facts(mode: Option<&str>) -> Facts {
-        let gateway: IpAddr = "fd00:1::1".parse().unwrap();
-        let wire = Wire {
-            port_id: "p".into(),
-            device: "tap0".into(),
-            plug: Plug::Tap,
-            mac: "02:00:00:00:00:05".into(),
-            addresses: vec![("10.0.0.5".parse().unwrap(), 24), ("fd00:1::5".parse().unwrap(), 64)],
-            gateway: Some(gateway),
-            mtu: 1450,
-            up: true,
-            allowed_pairs: Vec::new(),
-            rules: None,
-            hostname: "web-1".into(),
-            device_id: String::new(),
-            dhcp_options: vec![("bootfile-url".into(), "http://boot".into(), true)],
-        };
-        let scope = Scope {
-            subnet_id: "s".into(),
-            base: "fd00:1::".parse().unwrap(),
-            prefix: 64,
-            gateway: Some(gateway),
-            dhcp: true,
-            server: Some(gateway),
-            dns: Vec::new(),
-            routes: Vec::new(),
-            ipv6_ra_mode: mode.map(str::to_owned),
-            ipv6_address_mode: mode.map(str::to_owned),
-        };
-        let bridge = Bridge {
-            network_id: "n".into(),
-            vni: 1,
-            mtu: 1450,
-            addresses: vec![(gateway, 64)],
-            mac: "02:aa:00:00:00:01".into(),
-            subnets: vec![scope],
-            ports: vec![wire],
-            peers: Vec::new(),
-            remote_ports: Vec::new(),
-        };
-        let mut zone = model::hostnet::Zone::default();
-        zone.search.push("lab.internal".into());
-        Facts::new(&Domain {
-            id: "d".into(),
-            bridges: vec![bridge],
-            uplinks: Vec::new(),
-            routes: Vec::new(),
-            services: Vec::new(),
-            apis: Vec::new(),
-            zone,
-            metadata: true,
-        })
-    }
+    use crate::sample::{MAC, NETWORK, facts, with_mode};
 
     fn ask(mode: &str, kind: MessageType, more: Vec<DhcpOption>) -> Option<Message> {
         let mut request = Message::new(kind);
@@ -300,8 +245,7 @@ pub mod tests {
         more.into_iter().for_each(|option| request.opts_mut().insert(option));
         let mut bytes = Vec::new();
         request.encode(&mut Encoder::new(&mut bytes)).unwrap();
-        let from = Mac([2, 0, 0, 0, 0, 5]).link_local();
-        let answer = consider(&facts(Some(mode)), "n", from, &bytes)?;
+        let answer = consider(&with_mode(Some(mode)), NETWORK, MAC.link_local(), &bytes)?;
         let answer = Message::decode(&mut Decoder::new(&answer)).unwrap();
         assert_eq!(answer.xid(), request.xid());
         Some(answer)
@@ -350,13 +294,13 @@ pub mod tests {
 
     #[test]
     fn options_that_are_cut_off_are_not_read() {
-        let facts = facts(Some("dhcpv6-stateful"));
-        let from = Mac([2, 0, 0, 0, 0, 5]).link_local();
+        let facts = facts();
+        let from = MAC.link_local();
         let whole =
             [1, 1, 2, 3, 0, 1, 0, 4, 0, 2, 1, 2, 0, 13, 0, 1, 0, 0, 3, 0, 12, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert!(consider(&facts, "n", from, &whole).is_some(), "a status of one byte is nobody's business");
+        assert!(consider(&facts, NETWORK, from, &whole).is_some(), "a status of one byte is nobody's business");
         for end in (0..whole.len()).filter(|end| ![12, 17].contains(end)) {
-            assert!(consider(&facts, "n", from, &whole[..end]).is_none(), "{end}");
+            assert!(consider(&facts, NETWORK, from, &whole[..end]).is_none(), "{end}");
         }
     }
 }

@@ -296,32 +296,8 @@ impl IntoFqdn for Name {
 
 #[cfg(test)]
 mod tests {
-    use model::hostnet::{Domain, Zone};
-
     use super::*;
-
-    fn facts() -> Facts {
-        let zone = Zone {
-            search: vec!["cluster.local".into()],
-            names: [
-                ("web.cluster.local".to_owned(), vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()]),
-                ("many.cluster.local".to_owned(), (1..200).map(|last| IpAddr::from([10, 0, 1, last])).collect()),
-            ]
-            .into(),
-            srv: [("_http._tcp.web.cluster.local".to_owned(), vec![("web.cluster.local".to_owned(), 80)])].into(),
-            authority: vec!["cluster.local".into()],
-        };
-        Facts::new(&Domain {
-            id: "d".into(),
-            bridges: Vec::new(),
-            uplinks: Vec::new(),
-            routes: Vec::new(),
-            services: Vec::new(),
-            zone,
-            metadata: false,
-            apis: Vec::new(),
-        })
-    }
+    use crate::sample::facts;
 
     fn ask(name: &str, kind: RecordType) -> Decision {
         let mut query = Message::query();
@@ -338,27 +314,27 @@ mod tests {
 
     #[test]
     fn the_zone_answers_for_its_names() {
-        assert_eq!(answered("Web.Cluster.local.", RecordType::A).answers.len(), 1);
-        assert_eq!(answered("web.cluster.local.", RecordType::AAAA).answers.len(), 1);
-        let srv = answered("_http._tcp.web.cluster.local.", RecordType::SRV);
+        assert_eq!(answered("Web-1.Demo.internal.", RecordType::A).answers.len(), 1);
+        assert_eq!(answered("web-1.demo.internal.", RecordType::AAAA).answers.len(), 1);
+        let srv = answered("_http._tcp.web-1.demo.internal.", RecordType::SRV);
         assert_eq!((srv.answers.len(), srv.additionals.len()), (1, 2));
         assert_eq!(answered("5.0.0.10.in-addr.arpa.", RecordType::PTR).answers.len(), 1);
     }
 
     #[test]
     fn unknown_names_below_the_authority_do_not_exist_and_others_are_forwarded() {
-        let answer = answered("nobody.cluster.local.", RecordType::A);
+        let answer = answered("nobody.demo.internal.", RecordType::A);
         assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(answer.authorities.len(), 1);
-        let answer = answered("web.cluster.local.", RecordType::MX);
+        let answer = answered("web-1.demo.internal.", RecordType::MX);
         assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NoError, 0));
         assert!(matches!(ask("example.org.", RecordType::A), Decision::Forward(_)));
-        assert!(matches!(ask("notcluster.local.", RecordType::A), Decision::Forward(_)));
+        assert!(matches!(ask("notdemo.internal.", RecordType::A), Decision::Forward(_)));
     }
 
     #[test]
     fn long_answers_are_cut_and_rubbish_is_ignored() {
-        let bytes = short(&answered("many.cluster.local.", RecordType::A));
+        let bytes = short(&answered("many.demo.internal.", RecordType::A));
         assert!(bytes.len() <= 512 && Message::from_vec(&bytes).unwrap().metadata.truncation);
         for length in 0..64 {
             assert!(matches!(decide(&facts(), &vec![0xff; length]), Decision::Ignore | Decision::Answer(_)));

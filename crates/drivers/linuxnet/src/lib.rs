@@ -28,6 +28,7 @@ mod plug;
 mod ports;
 mod ra;
 mod rules;
+mod sample;
 mod servers;
 mod sockets;
 mod space;

@@ -189,14 +189,14 @@ fn names(packet: &mut Vec<u8>, servers: &[Ipv6Addr], search: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dhcp6::tests::facts;
+    use crate::sample::{NETWORK, with_mode};
 
     #[test]
     fn flags_follow_the_mode() {
         for (mode, flags, prefix) in
             [("slaac", 0, 0xc0), ("dhcpv6-stateless", 0x40, 0xc0), ("dhcpv6-stateful", 0xc0, 0x80)]
         {
-            let packet = advertisement(&facts(Some(mode)), "n").unwrap();
+            let packet = advertisement(&with_mode(Some(mode)), NETWORK).unwrap();
             assert_eq!(
                 (packet[0], packet[5], &packet[6..8]),
                 (134, flags, &ROUTER_SECONDS.to_be_bytes()[..]),
@@ -206,7 +206,7 @@ mod tests {
             // Link-layer address and MTU come before the prefix.
             assert_eq!(packet[32..36], [3, 4, 64, prefix], "{mode}");
         }
-        assert_eq!(advertisement(&facts(None), "n"), None);
+        assert_eq!(advertisement(&with_mode(None), NETWORK), None);
     }
 
     #[test]
