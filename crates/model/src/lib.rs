@@ -8,6 +8,7 @@
 
 mod change;
 mod claim;
+pub mod dhcp_option;
 mod fault;
 pub mod hostnet;
 mod key;

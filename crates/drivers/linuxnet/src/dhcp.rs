@@ -8,12 +8,12 @@ use dhcproto::Name;
 use dhcproto::v4::{
     Decodable, Decoder, DhcpOption, Encodable, Encoder, Message, MessageType, Opcode, OptionCode, UnknownOption,
 };
+use model::dhcp_option;
 use model::hostnet::{Bridge, Scope, Wire};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use std::os::fd::AsRawFd;
 
 use crate::address::{Mac, number, parse_cidr, range};
-use crate::dhcp_options;
 use crate::facts::{Current, Facts};
 use crate::sockets::packets;
 
@@ -211,8 +211,17 @@ fn describe(message: &mut Message, facts: &Facts, wire: &Wire, scope: &Scope, se
         options.insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, bytes)));
     }
     for (name, value, _) in wire.dhcp_options.iter().filter(|option| !option.2) {
-        if let Some((code, bytes)) = dhcp_options::read(name, value) {
-            options.insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), bytes)));
+        if let Ok((code, bytes)) = dhcp_option::read(name, value, false)
+            && let Ok(code) = u8::try_from(code)
+        {
+            let option = UnknownOption::new(OptionCode::from(code), bytes);
+            message.opts_mut().insert(DhcpOption::Unknown(option));
+        }
+        // Firmware looks for it in the message's head.
+        if name == "server-ip-address"
+            && let Ok(address) = value.parse::<Ipv4Addr>()
+        {
+            message.set_siaddr(address);
         }
     }
 }
@@ -257,6 +266,7 @@ mod tests {
         assert_eq!(routes.len(), 3);
         let boot = Some(&DhcpOption::BootfileName(b"boot.efi".to_vec()));
         assert_eq!(offer.opts().get(OptionCode::BootfileName), boot);
+        assert_eq!(offer.siaddr(), Ipv4Addr::new(10, 0, 0, 7), "where it boots from");
     }
 
     #[test]

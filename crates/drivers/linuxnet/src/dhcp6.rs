@@ -12,6 +12,7 @@ use dhcproto::v6::{
     DhcpOption, DhcpOptions, Encodable, Encoder, IAAddr, IANA, Message, MessageType, OptionCode, Status, StatusCode,
     UnknownOption,
 };
+use model::dhcp_option;
 use model::hostnet::{Bridge, Scope, Wire};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, setsockopt, socket, sockopt};
 
@@ -223,10 +224,11 @@ fn describe(options: &mut DhcpOptions, facts: &Facts, wire: &Wire, scopes: &[&Sc
         options.insert(DhcpOption::DomainSearchList(names));
     }
     for (name, value, _) in wire.dhcp_options.iter().filter(|option| option.2) {
-        let code = if name == "bootfile-url" { Some(59) } else { name.parse::<u16>().ok() };
-        if let Some(code) = code {
-            let option = UnknownOption::new(OptionCode::from(code), value.as_bytes().to_vec());
-            options.insert(DhcpOption::Unknown(option));
+        if let Ok((code, bytes)) = dhcp_option::read(name, value, true) {
+            let code = OptionCode::from(code);
+            // What the port asks for takes the place of what the subnet has to say.
+            drop(options.remove_all(code));
+            options.insert(DhcpOption::Unknown(UnknownOption::new(code, bytes)));
         }
     }
 }
@@ -267,7 +269,9 @@ mod tests {
         let server = advertise.opts().get(OptionCode::ServerId).unwrap().clone();
         let reply = ask("dhcpv6-stateful", MessageType::Request, vec![server]).unwrap();
         assert_eq!((reply.msg_type(), leased(&reply)), (MessageType::Reply, own));
-        assert!(reply.opts().get(OptionCode::DomainNameServers).is_some());
+        let servers = DhcpOption::DomainNameServers(vec!["fd00:1::53".parse().unwrap()]);
+        assert_eq!(reply.opts().get_all(OptionCode::DomainNameServers), Some(&[servers][..]), "the port's own");
+        assert!(reply.opts().get(OptionCode::OptBootfileUrl).is_some());
         let rapid = ask("dhcpv6-stateful", MessageType::Solicit, vec![DhcpOption::RapidCommit]).unwrap();
         assert_eq!((rapid.msg_type(), leased(&rapid)), (MessageType::Reply, own));
         assert!(ask("dhcpv6-stateful", MessageType::Request, vec![DhcpOption::ServerId(vec![1])]).is_none());

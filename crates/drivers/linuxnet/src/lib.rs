@@ -13,7 +13,6 @@ mod api;
 mod arp;
 mod dhcp;
 mod dhcp6;
-mod dhcp_options;
 mod dns;
 mod facts;
 mod host;

@@ -71,7 +71,10 @@ fn wire() -> Wire {
         device_id: String::new(),
         dhcp_options: vec![
             ("bootfile-name".into(), "boot.efi".into(), false),
+            ("server-ip-address".into(), "10.0.0.7".into(), false),
             ("bootfile-url".into(), "http://boot".into(), true),
+            ("dns-server".into(), "[fd00:1::53]".into(), true),
+            ("mtu".into(), "1400".into(), true),
         ],
     }
 }

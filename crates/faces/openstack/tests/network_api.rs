@@ -239,6 +239,29 @@ async fn addresses_of_ports() {
     assert_eq!(refused(&cloud, "POST", "ports", body).await.0, 409);
 }
 
+#[tokio::test]
+async fn dhcp_options_are_those_that_can_be_sent() {
+    let cloud = Harness::new().await;
+    let id = network(&cloud).await;
+    let with = |options: Value| json!({"port": {"network_id": id, "extra_dhcp_opts": options}});
+    let options = json!([
+        {"opt_name": "bootfile-name", "opt_value": "pxelinux.0"},
+        {"opt_name": "dns-server", "opt_value": "[fd00::1]", "ip_version": 6},
+    ]);
+    let (_, _, made) = cloud.ok("POST", &format!("{V}/ports"), &cloud.demo, with(options)).await;
+    assert_eq!(made["port"]["extra_dhcp_opts"][0]["ip_version"], 4);
+    for (option, part) in [
+        (json!({"opt_name": "no-such", "opt_value": "x"}), "'no-such' is no DHCPv4 option that is known"),
+        (json!({"opt_name": "mtu", "opt_value": "1400", "ip_version": 6}), "'mtu' is no DHCPv6 option that is known"),
+        (json!({"opt_name": "mtu", "opt_value": "big"}), "'big' is not a value of the DHCP option 'mtu'"),
+        (json!({"opt_name": "53", "opt_value": "5"}), "the DHCPv4 option 53 is the server's own"),
+    ] {
+        let (status, _, reply) = cloud.call("POST", &format!("{V}/ports"), &cloud.demo, with(json!([option]))).await;
+        let message = text(&reply["NeutronError"]["message"]);
+        assert!(status == 400 && message.contains(part), "{option}: {status} {message}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_ports_never_share_an_address() {
     let cloud = std::sync::Arc::new(Harness::new().await);
