@@ -5,6 +5,8 @@
 mod attach;
 mod exec;
 mod forward;
+#[doc(hidden)]
+pub mod hostile;
 mod logs;
 mod spdy;
 

@@ -77,4 +77,4 @@ macro_rules! targets {
     };
 }
 
-targets! { kube openstack registry dns dhcp dhcp6 qcow2 }
+targets! { kube openstack registry dns dhcp dhcp6 qcow2 qmp cni exec forward }

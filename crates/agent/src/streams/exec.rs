@@ -152,25 +152,54 @@ async fn copy_in(
             Message::Close(_) => return,
             _ => continue,
         };
-        match bytes.split_first() {
-            Some((&STDIN, data)) => {
+        match said(&bytes) {
+            Said::Input(data) => {
                 if let Some(writer) = &mut stdin
                     && (writer.write_all(data).await.is_err() || writer.flush().await.is_err())
                 {
                     stdin = None;
                 }
             }
-            Some((&CLOSE, [STDIN])) => stdin = None,
-            Some((&RESIZE, data)) => resize(terminal.as_ref(), data, pid),
-            _ => {}
+            Said::End => stdin = None,
+            Said::Resize { columns, rows } => resize(terminal.as_ref(), columns, rows, pid),
+            Said::Nothing => {}
         }
     }
 }
 
-fn resize(terminal: Option<&std::fs::File>, data: &[u8], pid: Option<u32>) {
-    let Ok(size) = serde_json::from_slice::<Value>(data) else { return };
-    let side = |name: &str| size[name].as_u64().and_then(|n| u16::try_from(n).ok());
-    let (Some(terminal), Some(columns), Some(rows)) = (terminal, side("Width"), side("Height")) else { return };
+/// What a message of a client says.
+#[derive(Debug, PartialEq)]
+pub enum Said<'a> {
+    Input(&'a [u8]),
+    /// There is no more input.
+    End,
+    Resize {
+        columns: u16,
+        rows: u16,
+    },
+    /// Nothing that is known.
+    Nothing,
+}
+
+/// Reads a message of a client.
+pub fn said(message: &[u8]) -> Said<'_> {
+    match message.split_first() {
+        Some((&STDIN, data)) => Said::Input(data),
+        Some((&CLOSE, [STDIN])) => Said::End,
+        Some((&RESIZE, data)) => {
+            let size = serde_json::from_slice::<Value>(data).unwrap_or_default();
+            let side = |name: &str| size[name].as_u64().and_then(|n| u16::try_from(n).ok());
+            match (side("Width"), side("Height")) {
+                (Some(columns), Some(rows)) => Said::Resize { columns, rows },
+                _ => Said::Nothing,
+            }
+        }
+        _ => Said::Nothing,
+    }
+}
+
+fn resize(terminal: Option<&std::fs::File>, columns: u16, rows: u16, pid: Option<u32>) {
+    let Some(terminal) = terminal else { return };
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     if tcsetwinsize(terminal, size).is_ok()
         && let Some(pid) = pid.and_then(|p| i32::try_from(p).ok())

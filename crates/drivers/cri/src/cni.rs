@@ -112,7 +112,7 @@ pub async fn serve_cni(socket: &Path, handler: Arc<dyn CniHandler>) -> std::io::
     }
 }
 
-async fn serve_one(mut stream: tokio::net::UnixStream, handler: &dyn CniHandler) -> std::io::Result<()> {
+pub(crate) async fn serve_one(mut stream: tokio::net::UnixStream, handler: &dyn CniHandler) -> std::io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     tokio::io::BufReader::new(reader.take(LONGEST_LINE)).read_line(&mut line).await?;

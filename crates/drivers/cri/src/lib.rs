@@ -13,6 +13,8 @@ mod cgroup;
 mod client;
 mod cni;
 mod daemon;
+#[doc(hidden)]
+pub mod hostile;
 mod image;
 mod pause;
 mod pods;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -31,7 +31,17 @@ async fn talk(dir: &Path, name: &str, arguments: Value) -> io::Result<Value> {
     // Paths of sockets must be short, ours may be long: the way leads over the open directory.
     let directory = File::open(dir)?;
     let socket = format!("/proc/self/fd/{}/qmp.sock", directory.as_raw_fd());
-    let (reader, mut writer) = UnixStream::connect(socket).await?.into_split();
+    let (reader, writer) = UnixStream::connect(socket).await?.into_split();
+    converse(reader, writer, name, arguments).await
+}
+
+/// Runs a command in whoever writes and reads there.
+pub async fn converse(
+    reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+    name: &str,
+    arguments: Value,
+) -> io::Result<Value> {
     let mut reader = BufReader::new(reader.take(LONGEST_ANSWER));
     let greeting = next(&mut reader).await?;
     if greeting.get("QMP").is_none() {
