@@ -117,21 +117,36 @@ fn is_protocols(code: u16, ipv6: bool) -> bool {
     if ipv6 { matches!(code, 0..=20 | 25 | 26 | 39) } else { matches!(code, 0 | 50..=57 | 61 | 81 | 82 | 118 | 255..) }
 }
 
+/// The option's code, and how its value is written.
+fn find(name: &str, ipv6: bool) -> Result<(u16, Kind), String> {
+    let (known, prefix, version) = if ipv6 { (V6, "option6:", 6) } else { (V4, "option:", 4) };
+    let bare = name.strip_prefix(prefix).unwrap_or(name);
+    if let Some((_, code, kind)) = known.iter().find(|known| known.0 == bare) {
+        return Ok((*code, *kind));
+    }
+    match bare.parse::<u16>() {
+        Ok(code) if is_protocols(code, ipv6) => Err(format!("the DHCPv{version} option {code} is the server's own")),
+        Ok(code) => Ok((code, known.iter().find(|known| known.1 == code).map_or(Guess, |known| known.2))),
+        Err(_) => Err(format!("'{name}' is no DHCPv{version} option that is known")),
+    }
+}
+
 /// The option's code and bytes, or in words why there are none.
 pub fn read(name: &str, value: &str, ipv6: bool) -> Result<(u16, Vec<u8>), String> {
-    let (names, prefix) = if ipv6 { (V6, "option6:") } else { (V4, "option:") };
-    let bare = name.strip_prefix(prefix).unwrap_or(name);
-    let known = |code| names.iter().find(|known| known.1 == code).map_or(Guess, |known| known.2);
-    let version = if ipv6 { "6" } else { "4" };
-    let (code, kind) = match (names.iter().find(|known| known.0 == bare), bare.parse::<u16>()) {
-        (Some((_, code, kind)), _) => (*code, *kind),
-        (None, Ok(code)) if !is_protocols(code, ipv6) => (code, known(code)),
-        (None, Ok(code)) => return Err(format!("the DHCPv{version} option {code} is the server's own")),
-        (None, Err(_)) => return Err(format!("'{name}' is no DHCPv{version} option that is known")),
-    };
+    let (code, kind) = find(name, ipv6)?;
     let longest = if ipv6 { usize::from(u16::MAX) } else { usize::from(u8::MAX) };
     let bytes = write(kind, value, ipv6).filter(|bytes| !bytes.is_empty() && bytes.len() <= longest);
     bytes.map(|bytes| (code, bytes)).ok_or_else(|| format!("'{value}' is not a value of the DHCP option '{name}'"))
+}
+
+/// Whether an option may be asked for, or in words why not. Addresses may be of the other version, which is not sent then:
+/// clients of Neutron leave an option's version at 4 beside IPv6 addresses (tempest, for one) and expect no error.
+pub fn check(name: &str, value: &str, ipv6: bool) -> Result<(), String> {
+    let other = |text: &str| address(text.trim(), !ipv6).is_some();
+    match find(name, ipv6)? {
+        (_, Addresses) if value.split(',').all(other) => Ok(()),
+        _ => read(name, value, ipv6).map(drop),
+    }
 }
 
 fn write(kind: Kind, value: &str, ipv6: bool) -> Option<Vec<u8>> {
@@ -242,8 +257,15 @@ mod tests {
         for (name, value) in
             [("no-such", "1"), ("0", "1"), ("53", "1"), ("255", "1"), ("mtu", "big"), ("router", "x"), ("252", "")]
         {
-            assert!(four(name, value).is_none(), "{name}={value}");
+            assert!(four(name, value).is_none() && check(name, value, false).is_err(), "{name}={value}");
         }
+    }
+
+    #[test]
+    fn addresses_of_the_other_version_are_not_sent_and_do_no_harm() {
+        assert_eq!(check("server-ip-address", "2015::badd", false), Ok(()));
+        assert!(read("server-ip-address", "2015::badd", false).is_err());
+        assert!(check("server-ip-address", "2015::badd,x", false).is_err());
     }
 
     #[test]

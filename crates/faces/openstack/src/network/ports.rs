@@ -451,8 +451,8 @@ fn address_pairs(given: &Value) -> Result<Vec<(Option<String>, String)>, Trouble
     Ok(pairs)
 }
 
-/// Merges options by name and version; a null value takes one away. Options that DHCP could not send are refused: Neutron
-/// takes any, and its DHCP server then says nothing.
+/// Merges options by name and version; a null value takes one away. Options that DHCP could not send are refused, where
+/// Neutron takes any and its DHCP server says nothing.
 fn set_dhcp_options(options: &mut Vec<Value>, given: &Value) -> Result<(), Trouble> {
     for option in given.as_array().into_iter().flatten() {
         let bad = |reason: &str| Trouble::attribute("extra_dhcp_opts", reason);
@@ -469,7 +469,7 @@ fn set_dhcp_options(options: &mut Vec<Value>, given: &Value) -> Result<(), Troub
         match &option["opt_value"] {
             Value::Null => {}
             Value::String(text) if !text.trim().is_empty() && text.len() <= 255 => {
-                model::dhcp_option::read(name, text, version == 6).map_err(|why| bad(&why))?;
+                model::dhcp_option::check(name, text, version == 6).map_err(|why| bad(&why))?;
                 options.push(json!({"opt_name": name, "opt_value": text, "ip_version": version}));
             }
             _ => return Err(bad("opt_value is a string of at most 255 characters that is not blank.")),
