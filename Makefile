@@ -3,7 +3,7 @@
 #   make up          set up what is missing, build, start the whole cloud, run the tour
 #   make test        everything: unit, simulation, real clients, real VMs and containers
 #   make lint        formatting, clippy, floors and rooms, licences, shell scripts
-#   make fuzz        mutated inputs for every reader of strangers' bytes, FUZZ_SECONDS=20 each
+#   make fuzz        mutated inputs for every reader of strangers' bytes, FUZZ_SECONDS=20 each; GUIDED=1 by coverage
 #   make bench       figures, with a baseline of the same run
 #   make acceptance  tempest's SCS-0128 tests against a cloud that it starts
 #   make docs        the API documentation of the crates
@@ -46,7 +46,8 @@ lint:
 	@scripts/lint
 
 fuzz: setup
-	@FUZZ_SECONDS=$${FUZZ_SECONDS:-20} cargo test --workspace --test hostile -- --nocapture
+	@if [ -n "$(GUIDED)" ]; then scripts/fuzz-guided; \
+	else FUZZ_SECONDS=$${FUZZ_SECONDS:-20} cargo test --workspace --test hostile -- --nocapture; fi
 
 bench: setup images
 	@cargo build --release --bin braid --bin load
