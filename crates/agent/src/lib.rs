@@ -14,6 +14,7 @@ pub mod image;
 pub mod metadata;
 pub mod net;
 pub mod pod;
+mod pod_ask;
 mod pod_env;
 mod pod_handler;
 mod pod_news;

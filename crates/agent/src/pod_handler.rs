@@ -4,12 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Probe};
+use k8s_openapi::api::core::v1::{Container, GRPCAction, HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::Port;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Agent;
+use crate::pod_ask::{self, Outcome};
 
 /// The most of a command's output that is told.
 const TOLD: usize = 512;
@@ -30,9 +30,6 @@ pub fn place(port: Option<&Port>) -> Option<(String, IpAddr)> {
     port.and_then(|p| Some((p.id.clone(), p.fixed_ips.first()?.ip)))
 }
 
-/// Why it did not succeed, in words.
-pub type Outcome = Result<(), String>;
-
 impl Handler {
     /// Probes once.
     pub async fn probe(&self, probe: &Probe) -> Outcome {
@@ -45,9 +42,10 @@ impl Handler {
             if let Some(tcp) = &probe.tcp_socket {
                 return self.dial(&tcp.port).await.map(drop);
             }
-            match &probe.http_get {
-                Some(get) => self.http(get).await,
-                None => Err("this kind of probe is not offered".to_owned()),
+            match (&probe.http_get, &probe.grpc) {
+                (Some(get), _) => self.http(get).await,
+                (None, Some(grpc)) => self.grpc(grpc).await,
+                (None, None) => Err("this kind of probe is not offered".to_owned()),
             }
         };
         tokio::time::timeout(limit, ask).await.unwrap_or_else(|_| Err(format!("timed out after {seconds}s")))
@@ -101,33 +99,25 @@ impl Handler {
         }
     }
 
-    /// A GET that must be answered with a status below 400.
     async fn http(&self, get: &HTTPGetAction) -> Outcome {
-        let mut stream = self.dial(&get.port).await?;
-        let path = get.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
-        let headers = get.http_headers.as_deref().unwrap_or_default();
-        let clean = |text: &str| text.replace(['\r', '\n'], "");
-        let host = headers.iter().find(|h| h.name.eq_ignore_ascii_case("host")).map(|h| clean(&h.value));
-        let host = host.unwrap_or_else(|| self.place.as_ref().map_or(String::new(), |(_, ip)| ip.to_string()));
-        let mut request = format!(
-            "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: kube-probe/braid\r\nConnection: close\r\n",
-            clean(path).replace(' ', "%20")
-        );
-        for header in headers.iter().filter(|h| !h.name.eq_ignore_ascii_case("host")) {
-            request.push_str(&format!("{}: {}\r\n", clean(&header.name), clean(&header.value)));
+        let (stream, host) = (self.dial(&get.port).await?, self.host());
+        match get.scheme.as_deref() {
+            Some("HTTPS") => pod_ask::http(pod_ask::tls(stream).await?, get, &host).await,
+            _ => pod_ask::http(stream, get, &host).await,
         }
-        request.push_str("\r\n");
-        let mut head = [0u8; 12];
-        let asked = async {
-            stream.write_all(request.as_bytes()).await?;
-            stream.read_exact(&mut head).await
-        };
-        asked.await.map_err(|e| format!("GET {path}: {e}"))?;
-        let status = std::str::from_utf8(&head).ok().and_then(|h| h.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok());
-        match status {
-            Some(200u16..400) => Ok(()),
-            Some(status) => Err(format!("HTTP probe failed with statuscode: {status}")),
-            None => Err(format!("GET {path}: the answer is not HTTP")),
+    }
+
+    async fn grpc(&self, grpc: &GRPCAction) -> Outcome {
+        let stream = self.dial(&IntOrString::Int(grpc.port)).await?;
+        pod_ask::grpc(stream, &format!("{}:{}", self.host(), grpc.port), grpc.service.as_deref().unwrap_or("")).await
+    }
+
+    /// The pod's address as it stands in a URL.
+    fn host(&self) -> String {
+        match self.place {
+            Some((_, IpAddr::V6(ip))) => format!("[{ip}]"),
+            Some((_, ip)) => ip.to_string(),
+            None => String::new(),
         }
     }
 }
