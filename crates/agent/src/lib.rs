@@ -23,6 +23,7 @@ mod pod_probe;
 mod pod_start;
 mod pod_status;
 mod pod_stop;
+mod pod_storage;
 mod pod_volumes;
 mod pod_wanted;
 pub mod streams;

@@ -11,7 +11,7 @@ use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time, kube_
 
 use crate::pod_news::{Said, Waiting};
 use crate::work::{Left, Look, look};
-use crate::{Agent, fault, pod_start, pod_status, pod_stop, pod_volumes};
+use crate::{Agent, fault, pod_start, pod_status, pod_stop, pod_storage, pod_volumes};
 
 /// Pods with one uid of the snapshot: found by host.
 pub(crate) fn of_host<'a>(snapshot: &'a Snapshot, host: &str) -> impl Iterator<Item = Entry<'a, KubeObject>> {
@@ -65,7 +65,7 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
             let grace = pod_start::grace(&pod);
             said.news = pod_stop::all(agent, &pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
         }
-    } else if let Some((reason, words)) = doomed(agent, row.value, &pod) {
+    } else if let Some((reason, words)) = doomed(agent, row.value, &pod).await? {
         said.tell(crate::pod_news::news(agent, reason, words.clone()).warning());
         said.failed = Some((reason, words));
     } else if let Err(why) = pod_start::run(agent, &snapshot, row, &pod, &mut said).await {
@@ -87,15 +87,16 @@ fn runs(seen: &SeenPod) -> bool {
 }
 
 /// Why the pod has to end as a whole, if it has: it has been active for longer, or has taken more, than it may.
-fn doomed(agent: &Agent, row: &KubeObject, pod: &Pod) -> Option<(&'static str, String)> {
+async fn doomed(agent: &Agent, row: &KubeObject, pod: &Pod) -> Result<Option<(&'static str, String)>, Fault> {
     let deadline = row.body["spec"]["activeDeadlineSeconds"].as_i64();
     let started = row.body["status"]["startTime"].as_str().and_then(|t| t.parse::<Time>().ok());
     if let (Some(deadline), Some(started)) = (deadline, started)
         && agent.now().duration_since(started).as_secs() >= deadline
     {
-        return Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline".to_owned()));
+        let words = "Pod was active on the node longer than the specified deadline";
+        return Ok(Some(("DeadlineExceeded", words.to_owned())));
     }
-    pod_volumes::overfull(agent, row.uid(), pod).map(|words| ("Evicted", words))
+    Ok(pod_storage::overfull(agent, row.uid(), pod).await?.map(|words| ("Evicted", words)))
 }
 
 /// Stops and removes a pod that is being deleted, then its row.

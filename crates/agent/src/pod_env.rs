@@ -135,15 +135,16 @@ pub fn resource(
     let asked = if side == "requests" { requests } else { limits };
     let (cpu, default) = match (side, name) {
         (_, "cpu") => (true, "0"),
-        (_, "memory") => (false, "0"),
+        (_, "memory" | "ephemeral-storage") => (false, "0"),
         _ => {
             return Err(Fault::invalid(format!("the resource {} is not one that can be asked for", selector.resource)));
         }
     };
     let host = context.snapshot.get::<model::Host>(&context.agent.config().host);
-    let room = host.filter(|_| side == "limits").map(|host| match cpu {
-        true => format!("{}m", host.cpu_milli),
-        false => format!("{}Mi", host.memory_mib),
+    let room = host.filter(|_| side == "limits").map(|host| match name {
+        "cpu" => format!("{}m", host.cpu_milli),
+        "memory" => format!("{}Mi", host.memory_mib),
+        _ => format!("{}Gi", host.disk_gib),
     });
     let quantity = asked.map(|q| q.0.clone()).or(room).unwrap_or_else(|| default.to_owned());
     let divisor = selector.divisor.as_ref().map(|q| q.0.as_str()).filter(|q| !matches!(*q, "" | "0")).unwrap_or("1");

@@ -62,7 +62,7 @@ pub async fn ensure(
 
 /// The size of a volume that lies in memory: its limit, or all that the pod's containers may have; 0: what the kernel thinks
 /// good. `None`: it lies on the disk.
-fn in_memory(pod: &Pod, volume: &Volume) -> Option<u64> {
+pub(crate) fn in_memory(pod: &Pod, volume: &Volume) -> Option<u64> {
     let source = volume.empty_dir.as_ref().filter(|source| source.medium.as_deref() == Some("Memory"))?;
     let limit = source.size_limit.as_ref().and_then(|limit| model::quantity_bytes(&limit.0)).filter(|limit| *limit > 0);
     let of_containers = || {
@@ -74,41 +74,6 @@ fn in_memory(pod: &Pod, volume: &Volume) -> Option<u64> {
         limits.sum::<Option<u64>>()
     };
     Some(limit.or_else(of_containers).unwrap_or(0))
-}
-
-/// The most files of a volume that are counted.
-const COUNTED: usize = 100_000;
-
-/// A volume on the disk that holds more than it may, in words.
-pub fn overfull(agent: &Agent, uid: &str, pod: &Pod) -> Option<String> {
-    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    for volume in volumes.filter(|volume| in_memory(pod, volume).is_none()) {
-        let Some(limit) = volume.empty_dir.as_ref().and_then(|source| source.size_limit.as_ref()) else { continue };
-        let most = model::quantity_bytes(&limit.0).filter(|most| *most > 0)?;
-        if used(&folder(agent, uid).join("volumes").join(&volume.name)) > most {
-            return Some(format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}.", volume.name, limit.0));
-        }
-    }
-    None
-}
-
-/// What the files below a folder take on the disk; links are not followed.
-fn used(folder: &Path) -> u64 {
-    let (mut ahead, mut bytes, mut files) = (vec![folder.to_path_buf()], 0u64, 0);
-    while let Some(next) = ahead.pop() {
-        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
-            let Ok(about) = entry.metadata() else { continue };
-            bytes = bytes.saturating_add(about.blocks() * 512);
-            files += 1;
-            if files > COUNTED {
-                return bytes;
-            }
-            if about.is_dir() {
-                ahead.push(entry.path());
-            }
-        }
-    }
-    bytes
 }
 
 /// Gives files that we wrote to the pod's group, which may read them, as `fsGroup` promises.

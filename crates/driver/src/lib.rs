@@ -7,6 +7,7 @@
 pub mod process;
 pub mod sim;
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -161,6 +162,12 @@ pub trait PodDriver: Send + Sync {
     async fn stop_container(&self, container_id: &str, grace: Duration) -> Result<()>;
     /// Stops what still runs of a pod (TERM, after `grace` KILL) and removes all of it. Returns when nothing is left.
     async fn remove(&self, uid: &str, grace: Duration) -> Result<()>;
+    /// How many bytes the containers of a pod have written into their own file systems, by the runtime's ids, as far as
+    /// the runtime can tell.
+    async fn written(&self, uid: &str) -> Result<BTreeMap<String, u64>> {
+        let _ = uid;
+        Ok(BTreeMap::new())
+    }
     /// Runs a command in a container and waits for it; for probes and hooks.
     async fn exec(&self, container_id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput>;
     /// The URL of the runtime's streaming server for a stream.

@@ -56,9 +56,9 @@ impl Host {
         format!("room/{host}/{resource}")
     }
 
-    /// The claims of something that takes room on a host.
-    pub fn room(host: &str, cpu_milli: u64, memory_mib: u64, disk_gib: u64) -> Vec<Claim> {
-        [("cpu", cpu_milli), ("memory", memory_mib), ("disk", disk_gib)]
+    /// The claims of something that takes room on a host. Disk is counted in MiB: pods ask for less than a GiB.
+    pub fn room(host: &str, cpu_milli: u64, memory_mib: u64, disk_mib: u64) -> Vec<Claim> {
+        [("cpu", cpu_milli), ("memory", memory_mib), ("disk", disk_mib)]
             .into_iter()
             .filter(|(_, amount)| *amount > 0)
             .map(|(resource, amount)| Claim::Use { pool: Self::pool(host, resource), amount })
@@ -76,6 +76,7 @@ impl Resource for Host {
     }
     fn claims(&self) -> Vec<Claim> {
         let limit = |resource, limit| Claim::Limit { pool: Self::pool(&self.name, resource), limit };
-        vec![limit("cpu", self.cpu_milli), limit("memory", self.memory_mib), limit("disk", self.disk_gib)]
+        let disk_mib = self.disk_gib.saturating_mul(1024);
+        vec![limit("cpu", self.cpu_milli), limit("memory", self.memory_mib), limit("disk", disk_mib)]
     }
 }

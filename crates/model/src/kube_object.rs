@@ -81,7 +81,7 @@ impl Resource for KubeObject {
             claims.extend(quota::uses(&self.project_id, "cores", demand.cpu_milli));
             claims.extend(quota::uses(&self.project_id, "ram", demand.memory_mib));
             if let Some(host) = self.body["spec"]["nodeName"].as_str() {
-                claims.extend(Host::room(host, demand.cpu_milli, demand.memory_mib, 0));
+                claims.extend(Host::room(host, demand.cpu_milli, demand.memory_mib, demand.disk_mib));
             }
         }
         if self.is("", "services") {
@@ -114,10 +114,12 @@ impl Resource for KubeObject {
 pub struct PodDemand {
     pub cpu_milli: u64,
     pub memory_mib: u64,
+    /// `ephemeral-storage`.
+    pub disk_mib: u64,
 }
 
 /// What a container without requests counts for: a tenth of a core and 64 MiB. Nothing would make quota meaningless.
-const UNASKED: PodDemand = PodDemand { cpu_milli: 100, memory_mib: 64 };
+const UNASKED: PodDemand = PodDemand { cpu_milli: 100, memory_mib: 64, disk_mib: 0 };
 
 /// The room that a pod takes: the sum of its containers' requests (or limits) with those of its sidecars, or what an init
 /// container takes with the sidecars that were started before it.
@@ -135,17 +137,22 @@ pub fn pod_demand(pod: &Value) -> PodDemand {
 }
 
 impl PodDemand {
-    const NONE: Self = Self { cpu_milli: 0, memory_mib: 0 };
+    const NONE: Self = Self { cpu_milli: 0, memory_mib: 0, disk_mib: 0 };
 
     fn and(self, other: Self) -> Self {
         Self {
             cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
             memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+            disk_mib: self.disk_mib.saturating_add(other.disk_mib),
         }
     }
 
     fn larger(self, other: Self) -> Self {
-        Self { cpu_milli: self.cpu_milli.max(other.cpu_milli), memory_mib: self.memory_mib.max(other.memory_mib) }
+        Self {
+            cpu_milli: self.cpu_milli.max(other.cpu_milli),
+            memory_mib: self.memory_mib.max(other.memory_mib),
+            disk_mib: self.disk_mib.max(other.disk_mib),
+        }
     }
 }
 
@@ -154,11 +161,11 @@ fn container_demand(container: &Value) -> PodDemand {
         let resources = &container["resources"];
         resources["requests"].get(resource).or_else(|| resources["limits"].get(resource)).and_then(text_of)
     };
+    let mib = |resource: &str| asked(resource).and_then(|q| quantity_bytes(&q)).map(|bytes| bytes.div_ceil(1 << 20));
     PodDemand {
         cpu_milli: asked("cpu").and_then(|q| quantity_milli(&q)).unwrap_or(UNASKED.cpu_milli),
-        memory_mib: asked("memory")
-            .and_then(|q| quantity_bytes(&q))
-            .map_or(UNASKED.memory_mib, |bytes| bytes.div_ceil(1 << 20)),
+        memory_mib: mib("memory").unwrap_or(UNASKED.memory_mib),
+        disk_mib: mib("ephemeral-storage").unwrap_or(UNASKED.disk_mib),
     }
 }
 
@@ -241,12 +248,12 @@ mod tests {
             "containers": [{"resources": {"requests": {"cpu": "200m"}}}, {}],
             "initContainers": [{"resources": {"limits": {"memory": "1Gi"}}}]
         }});
-        assert_eq!(pod_demand(&pod), PodDemand { cpu_milli: 300, memory_mib: 1024 });
-        let request = |cpu: &str| json!({"requests": {"cpu": cpu, "memory": "1Mi"}});
+        assert_eq!(pod_demand(&pod), PodDemand { cpu_milli: 300, memory_mib: 1024, disk_mib: 0 });
+        let request = |cpu: &str| json!({"requests": {"cpu": cpu, "memory": "1Mi", "ephemeral-storage": "1500k"}});
         let pod = json!({"spec": {
             "containers": [{"resources": request("1")}],
             "initContainers": [{"resources": request("2"), "restartPolicy": "Always"}, {"resources": request("3")}]
         }});
-        assert_eq!(pod_demand(&pod), PodDemand { cpu_milli: 5000, memory_mib: 2 });
+        assert_eq!(pod_demand(&pod), PodDemand { cpu_milli: 5000, memory_mib: 2, disk_mib: 4 });
     }
 }

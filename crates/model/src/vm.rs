@@ -124,7 +124,7 @@ impl Resource for Vm {
         let mut claims = vec![Claim::Needs(Key::new(Kind::Server, self.realm(), self.server_id.as_str()))];
         if let Some(host) = &self.host {
             claims.push(Claim::Needs(Key::new(Kind::Host, Realm::Cloud, host.as_str())));
-            claims.extend(Host::room(host, self.cpu_milli, self.memory_mib, self.disk_gib));
+            claims.extend(Host::room(host, self.cpu_milli, self.memory_mib, self.disk_gib.saturating_mul(1024)));
         }
         claims
     }

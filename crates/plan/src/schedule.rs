@@ -23,7 +23,7 @@ const PATIENCE_SECONDS: i64 = 10;
 pub struct Demand {
     pub cpu_milli: u64,
     pub memory_mib: u64,
-    pub disk_gib: u64,
+    pub disk_mib: u64,
     /// Traits that the host must have, and must not have.
     pub traits: Vec<String>,
     pub forbidden_traits: Vec<String>,
@@ -78,10 +78,16 @@ impl std::fmt::Display for Unfit {
                 write!(f, "not enough cores: asked {}, free {}", cores(*asked), cores(*free))
             }
             Self::Memory { asked, free } => write!(f, "not enough memory: asked {asked} MiB, free {free} MiB"),
-            Self::Disk { asked, free } => write!(f, "not enough disk: asked {asked} GiB, free {free} GiB"),
+            Self::Disk { asked, free } => {
+                write!(f, "not enough disk: asked {} GiB, free {} GiB", asked.div_ceil(1024), free / 1024)
+            }
             Self::Node(text) => f.write_str(text),
         }
     }
+}
+
+fn mib(gib: u64) -> u64 {
+    gib.saturating_mul(1024)
 }
 
 fn cores(milli: u64) -> String {
@@ -109,14 +115,14 @@ struct Room<'a> {
     fresh: bool,
     cpu_milli: u64,
     memory_mib: u64,
-    disk_gib: u64,
+    disk_mib: u64,
 }
 
 impl Room<'_> {
-    fn take(&mut self, cpu_milli: u64, memory_mib: u64, disk_gib: u64) {
+    fn take(&mut self, cpu_milli: u64, memory_mib: u64, disk_mib: u64) {
         self.cpu_milli = self.cpu_milli.saturating_sub(cpu_milli);
         self.memory_mib = self.memory_mib.saturating_sub(memory_mib);
-        self.disk_gib = self.disk_gib.saturating_sub(disk_gib);
+        self.disk_mib = self.disk_mib.saturating_sub(disk_mib);
     }
 
     fn unfit(&self, demand: &Demand) -> Option<Unfit> {
@@ -138,8 +144,8 @@ impl Room<'_> {
             Some(Unfit::Cpu { asked: demand.cpu_milli, free: self.cpu_milli })
         } else if demand.memory_mib > self.memory_mib {
             Some(Unfit::Memory { asked: demand.memory_mib, free: self.memory_mib })
-        } else if demand.disk_gib > self.disk_gib {
-            Some(Unfit::Disk { asked: demand.disk_gib, free: self.disk_gib })
+        } else if demand.disk_mib > self.disk_mib {
+            Some(Unfit::Disk { asked: demand.disk_mib, free: self.disk_mib })
         } else {
             None
         }
@@ -196,20 +202,20 @@ fn rooms(snapshot: &Snapshot, now: Time) -> BTreeMap<String, Room<'_>> {
                 fresh: age.is_some_and(|age| age <= FRESH_SECONDS),
                 cpu_milli: host.cpu_milli,
                 memory_mib: host.memory_mib,
-                disk_gib: host.disk_gib,
+                disk_mib: mib(host.disk_gib),
             };
             (host.name.clone(), room)
         })
         .collect();
     for vm in snapshot.all::<Vm>() {
         if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
-            room.take(vm.cpu_milli, vm.memory_mib, vm.disk_gib);
+            room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
         }
     }
     for (_, pod) in pods(snapshot).filter(|(_, pod)| !pod.pod_finished()) {
         if let Some(room) = pod.body["spec"]["nodeName"].as_str().and_then(|host| rooms.get_mut(host)) {
             let demand = pod_demand(&pod.body);
-            room.take(demand.cpu_milli, demand.memory_mib, 0);
+            room.take(demand.cpu_milli, demand.memory_mib, demand.disk_mib);
         }
     }
     rooms
@@ -266,7 +272,7 @@ fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -
         match best {
             Some(host) => {
                 if let Some(room) = rooms.get_mut(&host.name) {
-                    room.take(vm.cpu_milli, vm.memory_mib, vm.disk_gib);
+                    room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
                 }
                 if let Some(group) = &server.server_group_id {
                     placed.push((group.clone(), host.name.clone()));
@@ -300,13 +306,13 @@ fn give_back(rooms: &mut BTreeMap<String, Room<'_>>, vm: &Vm) {
     if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
         room.cpu_milli += vm.cpu_milli;
         room.memory_mib += vm.memory_mib;
-        room.disk_gib += vm.disk_gib;
+        room.disk_mib += mib(vm.disk_gib);
     }
 }
 
 fn take_again(rooms: &mut BTreeMap<String, Room<'_>>, vm: &Vm) {
     if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
-        room.take(vm.cpu_milli, vm.memory_mib, vm.disk_gib);
+        room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
     }
 }
 
@@ -346,7 +352,7 @@ fn vm_demand(
     Demand {
         cpu_milli: vm.cpu_milli,
         memory_mib: vm.memory_mib,
-        disk_gib: vm.disk_gib,
+        disk_mib: mib(vm.disk_gib),
         traits: trait_specs("required"),
         forbidden_traits: trait_specs("forbidden"),
         // A disk that is kept lies on the host of the old incarnation.
@@ -390,7 +396,12 @@ fn all_pods(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_
     for pod in waiting {
         let nodes = nodes.entry(&pod.value.cluster_id).or_insert_with(|| fit::of_cluster(snapshot, &pod.cluster_id));
         let asked = pod_demand(&pod.body);
-        let demand = Demand { cpu_milli: asked.cpu_milli, memory_mib: asked.memory_mib, ..Demand::default() };
+        let demand = Demand {
+            cpu_milli: asked.cpu_milli,
+            memory_mib: asked.memory_mib,
+            disk_mib: asked.disk_mib,
+            ..Demand::default()
+        };
         let mut best: Option<(String, i64)> = None;
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         for room in rooms.values() {
@@ -417,7 +428,7 @@ fn all_pods(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_
         let news = match best {
             Some((host, _)) => {
                 if let Some(room) = rooms.get_mut(&host) {
-                    room.take(demand.cpu_milli, demand.memory_mib, 0);
+                    room.take(demand.cpu_milli, demand.memory_mib, demand.disk_mib);
                 }
                 body["spec"]["nodeName"] = json!(host);
                 set_scheduled(&mut body, None, now);

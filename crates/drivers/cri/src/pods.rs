@@ -6,6 +6,7 @@
 //!                      created, not started ──> start          running or exited ──> nothing
 //! ```
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,6 +134,17 @@ impl PodDriver for Cri {
         }
         cgroup::remove(&spec::pod_group(&self.config.prefix, uid));
         self.remove_files(uid)
+    }
+
+    async fn written(&self, uid: &str) -> Result<BTreeMap<String, u64>> {
+        let filter = v1::ContainerStatsFilter { label_selector: by_uid(uid), ..Default::default() };
+        let request = v1::ListContainerStatsRequest { filter: Some(filter) };
+        let answer = look("measure a pod", self.up().await?.runtime().list_container_stats(request)).await?;
+        let written = |stats: v1::ContainerStats| {
+            let bytes = stats.writable_layer?.used_bytes?.value;
+            Some((stats.attributes?.id, bytes))
+        };
+        Ok(answer.stats.into_iter().filter_map(written).collect())
     }
 
     async fn exec(&self, container_id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput> {

@@ -82,9 +82,10 @@ fn detail(call: &Call, host: &Host) -> Value {
     out["memory_mb_used"] = json!(memory.used);
     out["free_ram_mb"] = json!(host.memory_mib.saturating_sub(memory.used));
     out["local_gb"] = json!(host.disk_gib);
-    out["local_gb_used"] = json!(disk.used);
-    out["free_disk_gb"] = json!(host.disk_gib.saturating_sub(disk.used));
-    out["disk_available_least"] = json!(host.disk_gib.saturating_sub(disk.used));
+    let disk_used = disk.used.div_ceil(1024);
+    out["local_gb_used"] = json!(disk_used);
+    out["free_disk_gb"] = json!(host.disk_gib.saturating_sub(disk_used));
+    out["disk_available_least"] = json!(host.disk_gib.saturating_sub(disk_used));
     out["current_workload"] = json!(0);
     out["running_vms"] = json!(vms(&call.snapshot, &host.name));
     out

@@ -34,7 +34,7 @@ pub fn inventory(call: &Call, host: &Host, class: &str, pool: &str) -> Inventory
             used: used.div_ceil(1000),
         },
         "MEMORY_MB" => Inventory { total: host.memory_mib, ratio: 1.0, capacity: host.memory_mib, used },
-        _ => Inventory { total: host.disk_gib, ratio: 1.0, capacity: host.disk_gib, used },
+        _ => Inventory { total: host.disk_gib, ratio: 1.0, capacity: host.disk_gib, used: used.div_ceil(1024) },
     }
 }
 
@@ -173,7 +173,7 @@ fn of_pod(pod: &KubeObject) -> Option<Consumer> {
         project_id: pod.project_id.clone(),
         user_id: String::new(),
         host: host.to_owned(),
-        resources: resources(demand.cpu_milli, demand.memory_mib, 0),
+        resources: resources(demand.cpu_milli, demand.memory_mib, demand.disk_mib.div_ceil(1024)),
     })
 }
 
