@@ -64,10 +64,30 @@ impl Node {
         if self.cordoned && !tolerated(spec, &cordon) {
             return Some("node(s) were unschedulable".into());
         }
-        let hard = |t: &&Taint| t.effect == "NoSchedule" || t.effect == "NoExecute";
-        if let Some(taint) = self.taints.iter().filter(hard).find(|taint| !tolerated(spec, taint)) {
+        if let Some(taint) = self.untolerated(pod) {
             return Some(format!("node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value));
         }
+        (!self.selected_by(pod)).then(|| "node(s) didn't match Pod's node affinity/selector".into())
+    }
+
+    /// A label of the node.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(String::as_str)
+    }
+
+    /// Whether the pod tolerates all that keeps pods away.
+    pub fn tolerated_by(&self, pod: &Value) -> bool {
+        self.untolerated(pod).is_none()
+    }
+
+    fn untolerated(&self, pod: &Value) -> Option<&Taint> {
+        let hard = |t: &&Taint| t.effect == "NoSchedule" || t.effect == "NoExecute";
+        self.taints.iter().filter(hard).find(|taint| !tolerated(&pod["spec"], taint))
+    }
+
+    /// Whether the node has what the pod's node selector and required node affinity name.
+    pub fn selected_by(&self, pod: &Value) -> bool {
+        let spec = &pod["spec"];
         let selected = spec["nodeSelector"]
             .as_object()
             .into_iter()
@@ -75,10 +95,7 @@ impl Node {
             .all(|(key, value)| self.labels.get(key).map(String::as_str) == value.as_str());
         let required = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
         let terms = &required["nodeSelectorTerms"];
-        if !selected || (terms.is_array() && !list(terms).any(|term| self.matches(term))) {
-            return Some("node(s) didn't match Pod's node affinity/selector".into());
-        }
-        None
+        selected && (!terms.is_array() || list(terms).any(|term| self.matches(term)))
     }
 
     /// How much better the pod likes this node than another, in thousandths of the scheduler's weight.

@@ -4,14 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use model::kube_event::{self, News};
-use model::{
-    Change, Entry, Host, Index, KubeObject, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand,
-};
-use serde_json::{Value, json};
+use model::{Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand};
 
-use crate::fit::{self, Node};
-use crate::port::pods;
+mod affinity;
+mod neighbours;
+mod pods;
+mod spread;
 
 /// How long after its last report a host still counts as there.
 const FRESH_SECONDS: i64 = 60;
@@ -186,7 +184,7 @@ impl Group {
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
     let mut rooms = rooms(snapshot, now);
     let mut changes = vms(snapshot, now, &mut rooms);
-    changes.extend(all_pods(snapshot, now, &mut rooms));
+    changes.extend(pods::plan(snapshot, now, &mut rooms));
     changes
 }
 
@@ -212,7 +210,7 @@ fn rooms(snapshot: &Snapshot, now: Time) -> BTreeMap<String, Room<'_>> {
             room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
         }
     }
-    for (_, pod) in pods(snapshot).filter(|(_, pod)| !pod.pod_finished()) {
+    for (_, pod) in crate::port::pods(snapshot).filter(|(_, pod)| !pod.pod_finished()) {
         if let Some(room) = pod.body["spec"]["nodeName"].as_str().and_then(|host| rooms.get_mut(host)) {
             let demand = pod_demand(&pod.body);
             room.take(demand.cpu_milli, demand.memory_mib, demand.disk_mib);
@@ -381,121 +379,4 @@ fn group(snapshot: &Snapshot, id: &str, member: &str, placed: &[(String, String)
         *members.entry(host.clone()).or_default() += 1;
     }
     Some(Group { policy: group.policy.clone(), per_host: group.max_server_per_host.unwrap_or(1), members })
-}
-
-// Pods
-
-fn all_pods(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
-    let mut waiting: Vec<Entry<'_, KubeObject>> =
-        pods(snapshot).map(|(_, pod)| pod).filter(|pod| waits_for_host(pod)).collect();
-    // The more important first, then the older.
-    let priority = |pod: &KubeObject| pod.body["spec"]["priority"].as_i64().unwrap_or(0);
-    waiting.sort_by_key(|pod| (std::cmp::Reverse(priority(pod)), pod.row.created));
-    let mut nodes: HashMap<&str, BTreeMap<String, Node>> = HashMap::new();
-    let mut changes = Vec::new();
-    for pod in waiting {
-        let nodes = nodes.entry(&pod.value.cluster_id).or_insert_with(|| fit::of_cluster(snapshot, &pod.cluster_id));
-        let asked = pod_demand(&pod.body);
-        let demand = Demand {
-            cpu_milli: asked.cpu_milli,
-            memory_mib: asked.memory_mib,
-            disk_mib: asked.disk_mib,
-            ..Demand::default()
-        };
-        let mut best: Option<(String, i64)> = None;
-        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        for room in rooms.values() {
-            let fallback;
-            let node = match nodes.get(&room.host.name) {
-                Some(node) => node,
-                None => {
-                    fallback = Node::bare(&room.host.name);
-                    &fallback
-                }
-            };
-            let refusal = node.refuses(&pod.body).map(Unfit::Node).or_else(|| room.unfit(&demand));
-            match refusal {
-                Some(why) => *reasons.entry(why.kube()).or_default() += 1,
-                None => {
-                    let weight = room.weight(&demand) + node.preference(&pod.body);
-                    if best.as_ref().is_none_or(|(_, most)| weight > *most) {
-                        best = Some((room.host.name.clone(), weight));
-                    }
-                }
-            }
-        }
-        let mut body = pod.body.clone();
-        let news = match best {
-            Some((host, _)) => {
-                if let Some(room) = rooms.get_mut(&host) {
-                    room.take(demand.cpu_milli, demand.memory_mib, demand.disk_mib);
-                }
-                body["spec"]["nodeName"] = json!(host);
-                set_scheduled(&mut body, None, now);
-                let message = format!("Successfully assigned {}/{} to {host}", pod.namespace, pod.name);
-                News::new("default-scheduler", "Scheduled", message)
-            }
-            None => {
-                let why = unschedulable(&reasons, rooms.len());
-                set_scheduled(&mut body, Some(&why), now);
-                News::new("default-scheduler", "FailedScheduling", why).warning()
-            }
-        };
-        if body != pod.body {
-            let mut change = Change::new();
-            kube_event::tell(&mut change, snapshot, pod.value, &[news], now);
-            change.edit(pod, |p| p.body = body);
-            changes.push(change);
-        }
-    }
-    changes
-}
-
-fn waits_for_host(pod: &KubeObject) -> bool {
-    let spec = &pod.body["spec"];
-    let scheduler = spec["schedulerName"].as_str().unwrap_or("default-scheduler");
-    spec["nodeName"].as_str().is_none_or(str::is_empty)
-        && scheduler == "default-scheduler"
-        && spec["schedulingGates"].as_array().is_none_or(Vec::is_empty)
-        && !pod.deleting()
-        && !pod.pod_finished()
-}
-
-/// kube-scheduler's sentence for a pod that fits nowhere.
-fn unschedulable(reasons: &BTreeMap<String, usize>, hosts: usize) -> String {
-    if hosts == 0 {
-        return "no nodes available to schedule pods".into();
-    }
-    let parts: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-    format!("0/{hosts} nodes are available: {}.", parts.join(", "))
-}
-
-/// Sets the condition `PodScheduled`: true, or false with the reason. Leaves it alone when it says so already.
-fn set_scheduled(body: &mut Value, problem: Option<&str>, now: Time) {
-    let status = if problem.is_some() { "False" } else { "True" };
-    if !body["status"].is_object() {
-        body["status"] = json!({"phase": "Pending"});
-    }
-    if !body["status"]["conditions"].is_array() {
-        body["status"]["conditions"] = json!([]);
-    }
-    let Some(conditions) = body["status"]["conditions"].as_array_mut() else { return };
-    let at = conditions.iter().position(|c| c["type"] == "PodScheduled");
-    let before = at.map(|i| conditions[i].clone()).unwrap_or_default();
-    if before["status"] == status && before["message"].as_str() == problem {
-        return;
-    }
-    let since =
-        if before["status"] == status { before["lastTransitionTime"].clone() } else { json!(format!("{:.0}", now)) };
-    let mut condition = json!({
-        "type": "PodScheduled", "status": status, "lastProbeTime": null, "lastTransitionTime": since,
-    });
-    if let Some(text) = problem {
-        condition["reason"] = json!("Unschedulable");
-        condition["message"] = json!(text);
-    }
-    match at {
-        Some(i) => conditions[i] = condition,
-        None => conditions.push(condition),
-    }
 }

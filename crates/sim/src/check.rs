@@ -16,6 +16,7 @@ pub fn always(world: &mut World) -> Result<(), String> {
     references(&snapshot)?;
     quota(&snapshot)?;
     room(&snapshot)?;
+    apart(&snapshot)?;
     pools(world)?;
     once(world)?;
     replicas(world, &snapshot)
@@ -81,6 +82,18 @@ fn room(snapshot: &Snapshot) -> Result<(), String> {
         let (cpu, memory) = vms.chain(pods).fold((0, 0), |(cpu, memory), (c, m)| (cpu + c, memory + m));
         if cpu > host.cpu_milli || memory > host.memory_mib {
             return Err(format!("{} has promised {cpu} milli-cores and {memory} MiB", host.name));
+        }
+    }
+    Ok(())
+}
+
+/// No two pods share a host that must not.
+fn apart(snapshot: &Snapshot) -> Result<(), String> {
+    for host in snapshot.all::<Host>() {
+        let pods = snapshot.find::<KubeObject>(Index::Host, &host.name).filter(|pod| !pod.pod_finished());
+        let count = pods.filter(|pod| pod.body["metadata"]["labels"]["app"] == "web").count();
+        if count > 1 {
+            return Err(format!("{} has {count} pods that must be apart", host.name));
         }
     }
     Ok(())

@@ -491,9 +491,11 @@ fn cluster(change: &mut Change) {
         created_at: now(),
     });
     change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
+    let apart = json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]);
+    let affinity = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart}});
     // Without a token: nobody signs any here.
     let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
-        "automountServiceAccountToken": false, "containers": [container()],
+        "automountServiceAccountToken": false, "containers": [container()], "affinity": affinity,
     }});
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",

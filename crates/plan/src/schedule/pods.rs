@@ -1,0 +1,301 @@
+//! Pods without a host get one.
+//!
+//! Room is claimed by each pod's own row. That two pods may not be near each other cannot be: which pods a selector means is
+//! no function of one row. So all placements of pods that must or must not be near others, or must be spread, are one change
+//! for each cluster, which also writes the cluster's [`Setting`] of placements; every other placement demands that this is as
+//! it was. Of two plans from one snapshot one is refused then, unless neither has such pods.
+
+use std::collections::{BTreeMap, HashSet};
+
+use model::kube_event::{self, News};
+use model::{Change, Entry, Expect, KubeObject, PodDemand, Resource, Setting, Snapshot, Time, pod_demand};
+use serde_json::{Value, json};
+
+use super::affinity::{self, Affinity, Said};
+use super::neighbours::Neighbours;
+use super::spread::{self, Spread};
+use super::{Demand, Room, Unfit};
+use crate::fit::{self, Node};
+
+/// The most placements of one change.
+const TOGETHER: usize = 64;
+/// What being liked most weighs: twice the room that is free, as kube-scheduler weighs it.
+const LIKED: i64 = 2000;
+
+/// Where the pods shall go.
+pub fn plan(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
+    let mut waiting: Vec<Entry<'_, KubeObject>> = Vec::new();
+    // Clusters in which pods care about other pods.
+    let mut caring: HashSet<&str> = HashSet::new();
+    for (_, pod) in crate::port::pods(snapshot) {
+        if waits_for_host(&pod) {
+            waiting.push(pod);
+        }
+        if cares(pod.value) && !pod.pod_finished() {
+            caring.insert(&pod.value.cluster_id);
+        }
+    }
+    // The more important first, then the older.
+    let priority = |pod: &KubeObject| pod.body["spec"]["priority"].as_i64().unwrap_or(0);
+    waiting.sort_by_key(|pod| (std::cmp::Reverse(priority(pod)), pod.row.created));
+    let mut clusters: BTreeMap<&str, Placing<'_>> = BTreeMap::new();
+    let mut changes = Vec::new();
+    for pod in &waiting {
+        let id: &str = &pod.value.cluster_id;
+        let placing = clusters
+            .entry(id)
+            .or_insert_with(|| Placing::of(snapshot, id, rooms, caring.contains(id).then_some(&waiting[..])));
+        let change = placing.pod(snapshot, *pod, now, rooms);
+        changes.extend(change.filter(|change| !change.is_empty()));
+    }
+    changes.extend(clusters.into_values().filter_map(Placing::together));
+    changes
+}
+
+/// Whether a pod says anything of where other pods are.
+fn cares(pod: &KubeObject) -> bool {
+    affinity::asked(pod) || spread::asked(pod)
+}
+
+/// The pods of one cluster while they are placed.
+struct Placing<'a> {
+    nodes: BTreeMap<String, Node>,
+    /// Where pods care about others.
+    company: Option<Company<'a>>,
+    placements: Option<Entry<'a, Setting>>,
+    name: String,
+}
+
+struct Company<'a> {
+    neighbours: Neighbours<'a>,
+    said: Said,
+    /// What must be placed in one change.
+    together: Change,
+    count: usize,
+    /// Who could have been placed so and was not.
+    left: Vec<Entry<'a, KubeObject>>,
+}
+
+impl<'a> Placing<'a> {
+    fn of(
+        snapshot: &'a Snapshot,
+        cluster: &str,
+        rooms: &BTreeMap<String, Room<'_>>,
+        waiting: Option<&[Entry<'a, KubeObject>]>,
+    ) -> Self {
+        let mut known = fit::of_cluster(snapshot, cluster);
+        let nodes = rooms.keys().map(|name| (name.clone(), known.remove(name).unwrap_or_else(|| Node::bare(name))));
+        let nodes = nodes.collect();
+        let company = waiting.map(|waiting| {
+            let neighbours = Neighbours::of(snapshot, cluster);
+            let of_cluster = waiting.iter().map(|pod| pod.value).filter(|pod| pod.cluster_id == cluster);
+            let said = Said::of(&neighbours, of_cluster);
+            Company { neighbours, said, together: Change::new(), count: 0, left: Vec::new() }
+        });
+        let name = format!("pod-placements/{cluster}");
+        Self { nodes, company, placements: snapshot.get::<Setting>(&name), name }
+    }
+
+    /// Places one pod, or says why not.
+    fn pod(
+        &mut self,
+        snapshot: &Snapshot,
+        pod: Entry<'a, KubeObject>,
+        now: Time,
+        rooms: &mut BTreeMap<String, Room<'_>>,
+    ) -> Option<Change> {
+        let bound = self.company.as_ref().is_some_and(|company| company.binds(pod.value));
+        if let Some(company) = self.company.as_mut().filter(|company| bound && company.count >= TOGETHER) {
+            // In the next round, which follows at once.
+            company.left.push(pod);
+            return None;
+        }
+        let demand = pod_demand(&pod.body);
+        let mut body = pod.body.clone();
+        match self.choose(pod.value, demand, rooms) {
+            Ok(host) => {
+                if let Some(room) = rooms.get_mut(&host) {
+                    room.take(demand.cpu_milli, demand.memory_mib, demand.disk_mib);
+                }
+                body["spec"]["nodeName"] = json!(host);
+                set_scheduled(&mut body, None, now);
+                let message = format!("Successfully assigned {}/{} to {host}", pod.namespace, pod.name);
+                let news = News::new("default-scheduler", "Scheduled", message);
+                self.placed(snapshot, pod, body, &host, &news, bound, now)
+            }
+            Err(why) => {
+                if let Some(company) = self.company.as_mut().filter(|_| bound) {
+                    company.left.push(pod);
+                }
+                set_scheduled(&mut body, Some(&why), now);
+                let news = News::new("default-scheduler", "FailedScheduling", why).warning();
+                (body != pod.body).then(|| told(snapshot, pod, body, &news, now))
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all that a placement is")]
+    fn placed(
+        &mut self,
+        snapshot: &Snapshot,
+        pod: Entry<'a, KubeObject>,
+        body: Value,
+        host: &str,
+        news: &News,
+        bound: bool,
+        now: Time,
+    ) -> Option<Change> {
+        if let Some(company) = &mut self.company {
+            company.neighbours.place(pod.value, host);
+            company.said.place(pod.value, host, &company.neighbours);
+        }
+        let mut change = told(snapshot, pod, body, news, now);
+        match self.company.as_mut().filter(|_| bound) {
+            Some(company) => {
+                company.together.writes.append(&mut change.writes);
+                company.count += 1;
+                None
+            }
+            None => {
+                let revision = self.placements.map(|setting| setting.row.modified);
+                change.expects.push(Expect { key: placements(&self.name, 0).key(), revision });
+                Some(change)
+            }
+        }
+    }
+
+    /// The best host, or why there is none.
+    fn choose(
+        &mut self,
+        pod: &KubeObject,
+        asked: PodDemand,
+        rooms: &BTreeMap<String, Room<'_>>,
+    ) -> Result<String, String> {
+        let demand = Demand {
+            cpu_milli: asked.cpu_milli,
+            memory_mib: asked.memory_mib,
+            disk_mib: asked.disk_mib,
+            ..Demand::default()
+        };
+        let rules = self.company.as_mut().map(|company| {
+            let spread = Spread::of(pod, &self.nodes, &mut company.neighbours);
+            (spread, Affinity::of(pod, &self.nodes, &mut company.neighbours, &company.said))
+        });
+        let mut fit: Vec<(&str, i64, &Node)> = Vec::new();
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+        for room in rooms.values() {
+            let Some(node) = self.nodes.get(&room.host.name) else { continue };
+            let company =
+                || rules.as_ref().and_then(|(spread, near)| spread.refuses(node).or_else(|| near.refuses(node)));
+            let refusal = node
+                .refuses(&pod.body)
+                .map(Unfit::Node)
+                .or_else(|| room.unfit(&demand))
+                .or_else(|| company().map(|why| Unfit::Node(why.to_owned())));
+            match refusal {
+                Some(why) => *reasons.entry(why.kube()).or_default() += 1,
+                None => fit.push((&room.host.name, room.weight(&demand) + node.preference(&pod.body), node)),
+            }
+        }
+        if let Some((spread, near)) = &rules {
+            prefer(&mut fit, |node| Some(near.likes(node)));
+            prefer(&mut fit, |node| spread.crowd(node).map(|crowd| -crowd));
+        }
+        // The first of the best.
+        let best = fit.iter().rev().max_by_key(|(_, weight, _)| *weight);
+        best.map(|(host, ..)| (*host).to_owned()).ok_or_else(|| unschedulable(&reasons, rooms.len()))
+    }
+
+    /// The change of those that must be placed together.
+    fn together(self) -> Option<Change> {
+        let company = self.company.filter(|company| company.count > 0)?;
+        let mut change = company.together;
+        match self.placements {
+            Some(setting) => change.edit(setting, |s| s.value = json!(s.value.as_u64().unwrap_or(0) + 1)),
+            None => change.create(placements(&self.name, 1)),
+        };
+        // Somebody else, who did not know of these, may place them meanwhile.
+        company.left.into_iter().for_each(|pod| {
+            change.expect(pod);
+        });
+        Some(change)
+    }
+}
+
+impl Company<'_> {
+    /// Whether it matters to others, or to the pod itself, who is placed at the same time.
+    fn binds(&self, pod: &KubeObject) -> bool {
+        affinity::required(pod) || spread::required(pod) || self.said.repels(pod)
+    }
+}
+
+/// How often pods of a cluster were placed together.
+fn placements(name: &str, count: u64) -> Setting {
+    Setting { name: name.to_owned(), value: json!(count) }
+}
+
+fn told(snapshot: &Snapshot, pod: Entry<'_, KubeObject>, body: Value, news: &News, now: Time) -> Change {
+    let mut change = Change::new();
+    kube_event::tell(&mut change, snapshot, pod.value, std::slice::from_ref(news), now);
+    change.edit(pod, |p| p.body = body);
+    change
+}
+
+/// Adds to the weights what is thought of each node: the best gets all, the worst nothing.
+fn prefer(fit: &mut [(&str, i64, &Node)], thought: impl Fn(&Node) -> Option<i64>) {
+    let thoughts: Vec<Option<i64>> = fit.iter().map(|(_, _, node)| thought(node)).collect();
+    let (least, most) = (thoughts.iter().flatten().min(), thoughts.iter().flatten().max());
+    let (Some(least), Some(most)) = (least, most) else { return };
+    for ((_, weight, _), thought) in fit.iter_mut().zip(&thoughts) {
+        *weight += thought.map_or(0, |t| ((t - least) * LIKED).checked_div(most - least).unwrap_or(LIKED));
+    }
+}
+
+fn waits_for_host(pod: &KubeObject) -> bool {
+    let spec = &pod.body["spec"];
+    let scheduler = spec["schedulerName"].as_str().unwrap_or("default-scheduler");
+    spec["nodeName"].as_str().is_none_or(str::is_empty)
+        && scheduler == "default-scheduler"
+        && spec["schedulingGates"].as_array().is_none_or(Vec::is_empty)
+        && !pod.deleting()
+        && !pod.pod_finished()
+}
+
+/// kube-scheduler's sentence for a pod that fits nowhere.
+fn unschedulable(reasons: &BTreeMap<String, usize>, hosts: usize) -> String {
+    if hosts == 0 {
+        return "no nodes available to schedule pods".into();
+    }
+    let parts: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+    format!("0/{hosts} nodes are available: {}.", parts.join(", "))
+}
+
+/// Sets the condition `PodScheduled`: true, or false with the reason. Leaves it alone when it says so already.
+fn set_scheduled(body: &mut Value, problem: Option<&str>, now: Time) {
+    let status = if problem.is_some() { "False" } else { "True" };
+    if !body["status"].is_object() {
+        body["status"] = json!({"phase": "Pending"});
+    }
+    if !body["status"]["conditions"].is_array() {
+        body["status"]["conditions"] = json!([]);
+    }
+    let Some(conditions) = body["status"]["conditions"].as_array_mut() else { return };
+    let at = conditions.iter().position(|c| c["type"] == "PodScheduled");
+    let before = at.map(|i| conditions[i].clone()).unwrap_or_default();
+    if before["status"] == status && before["message"].as_str() == problem {
+        return;
+    }
+    let since =
+        if before["status"] == status { before["lastTransitionTime"].clone() } else { json!(format!("{:.0}", now)) };
+    let mut condition = json!({
+        "type": "PodScheduled", "status": status, "lastProbeTime": null, "lastTransitionTime": since,
+    });
+    if let Some(text) = problem {
+        condition["reason"] = json!("Unschedulable");
+        condition["message"] = json!(text);
+    }
+    match at {
+        Some(i) => conditions[i] = condition,
+        None => conditions.push(condition),
+    }
+}
