@@ -185,6 +185,9 @@ pub struct Zone {
     pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Full name of a service port (`_http._tcp.…`), target names with ports.
     pub srv: BTreeMap<String, Vec<(String, u16)>>,
+    /// Full name, and the name for which it stands, in this zone or elsewhere.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, String>,
     /// Suffixes for which this zone alone answers: an unknown name below them does not exist.
     pub authority: Vec<String>,
 }

@@ -15,6 +15,8 @@ mod tests;
 mod wires;
 mod zone;
 
+pub(crate) use services::{cluster_ips, is_api};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 

@@ -18,6 +18,10 @@ use tokio::time::timeout;
 use crate::facts::{Current, Facts};
 use crate::sockets;
 
+mod alias;
+
+use alias::Alias;
+
 /// Names change with pods: nobody shall remember them for long.
 const TTL: u32 = 5;
 const LARGEST_UDP: u16 = 1232;
@@ -56,6 +60,14 @@ pub async fn serve_udp(socket: UdpSocket, facts: Current) {
                     let _ = socket.send_to(&answer, client).await;
                 });
             }
+            Decision::Follow(alias) if forwarded.len() < FORWARDED => {
+                let socket = socket.clone();
+                forwarded.spawn(async move {
+                    let said = forward_udp(&alias.question).await;
+                    let _ = socket.send_to(&short(&alias.answer(said.as_deref())), client).await;
+                });
+            }
+            Decision::Follow(alias) => drop(socket.send_to(&short(&alias.answer(None)), client).await),
             Decision::Forward(query) => {
                 drop(socket.send_to(&failure(&query, ResponseCode::Refused), client).await);
             }
@@ -84,6 +96,10 @@ async fn converse(mut stream: TcpStream, facts: Current) -> io::Result<()> {
                 Ok(Some(answer)) => answer,
                 _ => failure(&query, ResponseCode::ServFail),
             },
+            Decision::Follow(alias) => {
+                let said = timeout(PATIENCE * 2, forward_tcp(&alias.question)).await.ok().flatten();
+                alias.answer(said.as_deref()).to_vec().map_err(io::Error::other)?
+            }
             Decision::Ignore => return Ok(()),
         };
         write_framed(&mut stream, &answer).await?;
@@ -154,6 +170,8 @@ async fn forward_tcp(question: &[u8]) -> Option<Vec<u8>> {
 enum Decision {
     Answer(Message),
     Forward(Message),
+    /// A name of the zone that stands for one elsewhere.
+    Follow(Alias),
     /// Not a question at all.
     Ignore,
 }
@@ -164,6 +182,7 @@ pub fn consider(facts: &Facts, bytes: &[u8]) -> Vec<u8> {
     match decide(facts, bytes) {
         Decision::Answer(answer) => short(&answer),
         Decision::Forward(query) => failure(&query, ResponseCode::ServFail),
+        Decision::Follow(alias) => short(&alias.answer(None)),
         Decision::Ignore => Vec::new(),
     }
 }
@@ -179,6 +198,9 @@ fn decide(facts: &Facts, bytes: &[u8]) -> Decision {
     let [question] = query.queries.as_slice() else {
         return Decision::Answer(reply(&query, ResponseCode::FormErr));
     };
+    if let Some(decision) = alias::decide(facts, &query, question) {
+        return decision;
+    }
     match local(facts, &query, question) {
         Some(answer) => Decision::Answer(answer),
         None => Decision::Forward(query),

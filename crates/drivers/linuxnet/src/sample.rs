@@ -104,6 +104,16 @@ fn zone() -> Zone {
         ]
         .into(),
         srv: [(name("_http._tcp.web-1"), vec![(name("web-1"), 80)])].into(),
+        aliases: [
+            ("in", name("web-1")),
+            ("twice", name("in")),
+            ("gone", name("nobody")),
+            ("out", "db.example.org".to_owned()),
+            ("round", name("about")),
+            ("about", name("round")),
+        ]
+        .map(|(label, target)| (name(label), target))
+        .into(),
         authority: vec!["demo.internal".into()],
     }
 }

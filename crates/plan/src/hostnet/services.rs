@@ -99,7 +99,7 @@ pub fn cluster_ips(service: &KubeObject) -> Vec<IpAddr> {
 }
 
 /// Whether it is the cluster's own API, which no pods stand behind.
-fn is_api(service: &KubeObject) -> bool {
+pub fn is_api(service: &KubeObject) -> bool {
     service.namespace == "default" && service.name == "kubernetes"
 }
 

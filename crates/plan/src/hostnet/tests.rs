@@ -390,6 +390,8 @@ fn services_and_names_of_a_cluster() {
         "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ports": ports, "sessionAffinity": "ClientIP"}}),
     );
     rows.kube("", "services", "db", json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"], "ports": ports}}));
+    let elsewhere = json!({"spec": {"type": "ExternalName", "externalName": "DB.example.org."}});
+    rows.kube("", "services", "elsewhere", elsewhere);
     for (slice, service, extra) in [("web-1", "web", json!(null)), ("db-1", "db", json!("db-0"))] {
         rows.kube(
             "discovery.k8s.io",
@@ -421,6 +423,8 @@ fn services_and_names_of_a_cluster() {
     assert_eq!(name("db.default.svc.cluster.local"), [ip("10.0.0.6")]);
     assert_eq!(name("db-0.db.default.svc.cluster.local"), [ip("10.0.0.6")]);
     assert_eq!(name("10-0-0-6.default.pod.cluster.local"), [ip("10.0.0.6")]);
+    let aliases = [("elsewhere.default.svc.cluster.local".to_owned(), "db.example.org".to_owned())];
+    assert_eq!(zone.aliases, aliases.into());
     assert_eq!(
         zone.srv["_http._tcp.web.default.svc.cluster.local"],
         [("web.default.svc.cluster.local".to_owned(), 80)]

@@ -57,6 +57,7 @@ struct Names {
     authority: Vec<String>,
     names: BTreeMap<String, Vec<IpAddr>>,
     srv: BTreeMap<String, Vec<(String, u16)>>,
+    aliases: BTreeMap<String, String>,
 }
 
 impl Names {
@@ -101,7 +102,9 @@ impl Names {
         for service in objects(snapshot, cluster, SERVICES).into_iter().filter(|s| !s.deleting()) {
             let name = format!("{}.{}.svc.{domain}", service.name, service.namespace);
             let ips = cluster_ips(service);
-            if ips.is_empty() {
+            if service.body["spec"]["type"] == "ExternalName" {
+                self.alias(&name, service.body["spec"]["externalName"].as_str().unwrap_or(""));
+            } else if ips.is_empty() {
                 self.headless(&name, service, &slices(&all_slices, service));
             } else {
                 self.add(&name, ips);
@@ -112,11 +115,16 @@ impl Names {
         }
     }
 
-    /// A service without an address of its own stands for its endpoints. An external name has none: it is not here.
-    fn headless(&mut self, name: &str, service: &KubeObject, slices: &[&KubeObject]) {
-        if service.body["spec"]["type"] == "ExternalName" {
-            return;
+    /// A name that stands for another.
+    fn alias(&mut self, name: &str, target: &str) {
+        let target = target.trim_end_matches('.').to_ascii_lowercase();
+        if !target.is_empty() {
+            self.aliases.insert(name.to_ascii_lowercase(), target);
         }
+    }
+
+    /// A service without an address of its own stands for its endpoints.
+    fn headless(&mut self, name: &str, service: &KubeObject, slices: &[&KubeObject]) {
         let target = |ip: IpAddr, hostname: &Option<String>| match hostname {
             Some(hostname) => format!("{hostname}.{name}"),
             None => format!("{}.{name}", dashed(ip)),
@@ -160,7 +168,7 @@ impl Names {
             targets.sort();
             targets.dedup();
         }
-        Zone { search: self.search, names: self.names, srv: self.srv, authority: self.authority }
+        Zone { search: self.search, names: self.names, srv: self.srv, aliases: self.aliases, authority: self.authority }
     }
 }
 

@@ -3,6 +3,8 @@
 use model::{Change, Entry, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
+use crate::hostnet::{cluster_ips, is_api};
+
 use super::{New, all, condition, controlled, matches, seconds, suffix};
 
 /// The most endpoints of one slice, as in Kubernetes.
@@ -10,9 +12,68 @@ const MOST: usize = 1000;
 
 /// Keeps the slices of every Service that has a selector.
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let services = all(snapshot, "", "services").filter(|s| !s.deleting());
-    let selecting = services.filter(|s| s.body["spec"]["selector"].as_object().is_some_and(|s| !s.is_empty()));
-    selecting.map(|service| one(snapshot, service, now)).filter(|change| !change.is_empty()).collect()
+    let mut changes = Vec::new();
+    for service in all(snapshot, "", "services").filter(|s| !s.deleting()) {
+        let spec = &service.body["spec"];
+        let selects = spec["selector"].as_object().is_some_and(|s| !s.is_empty()) && spec["type"] != "ExternalName";
+        if is_api(service.value) {
+            changes.push(api(snapshot, service, now));
+        } else if selects {
+            changes.push(one(snapshot, service, now));
+        }
+    }
+    changes.retain(|change| !change.is_empty());
+    changes
+}
+
+/// The slice of the cluster's own API. No pods stand behind it: it answers at the service's address itself.
+fn api(snapshot: &Snapshot, service: Entry<'_, KubeObject>, now: Time) -> Change {
+    let ips: Vec<std::net::IpAddr> = cluster_ips(service.value);
+    let ports = service.body["spec"]["ports"].as_array().into_iter().flatten();
+    let ports: Vec<Value> =
+        ports.map(|p| json!({"name": p["name"], "port": p["port"], "protocol": p["protocol"]})).collect();
+    let endpoints: Vec<Value> =
+        ips.iter().map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}})).collect();
+    let mut change = Change::new();
+    let key = KubeObject::key_of(
+        &service.cluster_id,
+        "discovery.k8s.io",
+        "endpointslices",
+        &service.namespace,
+        &service.name,
+    );
+    match snapshot.at::<KubeObject>(&key) {
+        Some(slice) if slice.deleting() => {}
+        Some(slice) if slice.body["endpoints"] == json!(endpoints) && slice.body["ports"] == json!(ports) => {}
+        Some(slice) => {
+            change.edit(slice, |slice| {
+                slice.body["endpoints"] = json!(endpoints);
+                slice.body["ports"] = json!(ports);
+            });
+        }
+        None => {
+            let body = json!({
+                "metadata": {"labels": {"kubernetes.io/service-name": service.name}},
+                "addressType": if ips.iter().all(|ip| ip.is_ipv6()) { "IPv6" } else { "IPv4" },
+                "endpoints": endpoints, "ports": ports,
+            });
+            change.create(slice(service.value, service.name.clone(), snapshot, body, now));
+        }
+    }
+    change
+}
+
+/// A new slice of a service.
+fn slice(service: &KubeObject, name: String, snapshot: &Snapshot, body: Value, now: Time) -> KubeObject {
+    let new = New {
+        owner: service,
+        api_version: "discovery.k8s.io/v1",
+        kind: "EndpointSlice",
+        resource: "endpointslices",
+        name,
+        salt: snapshot.revision().to_string(),
+    };
+    new.object(body, now)
 }
 
 fn one(snapshot: &Snapshot, service: Entry<'_, KubeObject>, now: Time) -> Change {
@@ -51,15 +112,8 @@ fn one(snapshot: &Snapshot, service: Entry<'_, KubeObject>, now: Time) -> Change
                     },
                     "addressType": "IPv4", "endpoints": endpoints, "ports": ports,
                 });
-                let new = New {
-                    owner: service.value,
-                    api_version: "discovery.k8s.io/v1",
-                    kind: "EndpointSlice",
-                    resource: "endpointslices",
-                    name: format!("{}-{}", service.name, suffix(&format!("{}/{i}", service.uid()))),
-                    salt: snapshot.revision().to_string(),
-                };
-                change.create(new.object(body, now));
+                let name = format!("{}-{}", service.name, suffix(&format!("{}/{i}", service.uid())));
+                change.create(self::slice(service.value, name, snapshot, body, now));
             }
         }
     }

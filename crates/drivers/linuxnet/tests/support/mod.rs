@@ -228,6 +228,7 @@ pub fn domain(number: u32, bridges: Vec<Bridge>) -> Domain {
             search: vec!["lab.internal".into()],
             names: [("web.lab.internal".to_owned(), vec![IpAddr::from([10, 1, 0, 5])])].into(),
             srv: Default::default(),
+            aliases: Default::default(),
             authority: vec!["lab.internal".into()],
         },
         metadata: true,
