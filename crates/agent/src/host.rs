@@ -1,7 +1,11 @@
 //! What the agent says of its host: the Host row, and a Node in each Kubernetes cluster.
 
+use std::net::{IpAddr, UdpSocket};
+
 use jiff::SignedDuration;
 use model::{Change, Cluster, Fault, Host, HostStatus, KubeObject, Snapshot, Time, seconds};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::InterfaceFlags;
 use serde_json::{Value, json};
 
 use crate::Agent;
@@ -23,6 +27,7 @@ pub async fn report(agent: &Agent) -> Result<(), Fault> {
             .map(|h| (h.part.clone(), h.note.clone()))
             .collect(),
         accel: if vm.version.ends_with(", KVM") { "kvm" } else { "tcg" }.into(),
+        address: address(),
         kernel: release(),
         os: os_name(),
         hypervisor_version: vm.version,
@@ -92,13 +97,16 @@ fn node_status(host: &Host, before: &Value, now: Time) -> Value {
         "cpu": format!("{}m", host.cpu_milli), "memory": format!("{}Mi", host.memory_mib), "pods": "110",
         "ephemeral-storage": format!("{}Gi", host.disk_gib),
     });
+    let internal = host.address().map(|ip| json!({"type": "InternalIP", "address": ip}));
+    let addresses: Vec<Value> =
+        internal.into_iter().chain([json!({"type": "Hostname", "address": host.name})]).collect();
     json!({
         "capacity": room, "allocatable": room,
         "conditions": [{
             "type": "Ready", "status": ready, "reason": reason, "message": message,
             "lastHeartbeatTime": seconds(now), "lastTransitionTime": since,
         }],
-        "addresses": [{"type": "Hostname", "address": host.name}],
+        "addresses": addresses,
         "nodeInfo": {
             "architecture": arch(), "operatingSystem": "linux", "kernelVersion": host.status.kernel,
             "osImage": host.status.os, "containerRuntimeVersion": host.status.container_runtime,
@@ -108,6 +116,26 @@ fn node_status(host: &Host, before: &Value, now: Time) -> Value {
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
     })
 }
+
+/// The address from which the machine speaks to others, as kubelets choose it: by the route that leads outside, else that of
+/// the first device which is up. Nothing is sent.
+fn address() -> Option<IpAddr> {
+    let routed = |any: &str, outside: &str| {
+        let socket = UdpSocket::bind(any).and_then(|socket| socket.connect(outside).map(|()| socket));
+        Some(socket.ok()?.local_addr().ok()?.ip())
+    };
+    let routed = routed("0.0.0.0:0", "192.0.2.1:9").or_else(|| routed("[::]:0", "[2001:db8::1]:9"));
+    let usable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified(),
+        IpAddr::V6(_) => false,
+    };
+    let of_device = |device: InterfaceAddress| -> Option<IpAddr> {
+        let up = device.flags.contains(InterfaceFlags::IFF_UP);
+        Some(IpAddr::V4(device.address?.as_sockaddr_in()?.ip())).filter(|_| up)
+    };
+    routed.or_else(|| getifaddrs().ok()?.filter_map(of_device).find(usable))
+}
+
 fn arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -174,7 +174,7 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
 
 /// The address of a host, as pods are told.
 pub(crate) fn host_address(snapshot: &Snapshot, host: &str) -> Option<String> {
-    snapshot.get::<model::Host>(host)?.underlay.map(|ip| ip.to_string())
+    snapshot.get::<model::Host>(host)?.address().map(|ip| ip.to_string())
 }
 
 /// By its status no such container was ever made.

@@ -44,6 +44,9 @@ pub struct HostStatus {
     pub notes: Vec<(String, String)>,
     /// How VMs run: `kvm` or `tcg`.
     pub accel: String,
+    /// The machine's own address.
+    #[serde(default)]
+    pub address: Option<std::net::IpAddr>,
     pub kernel: String,
     pub os: String,
     pub hypervisor_version: String,
@@ -51,6 +54,11 @@ pub struct HostStatus {
 }
 
 impl Host {
+    /// The address under which the host is known: Kubernetes' InternalIP.
+    pub fn address(&self) -> Option<std::net::IpAddr> {
+        self.underlay.or(self.status.address)
+    }
+
     /// The pool of one sort of room on a host.
     pub fn pool(host: &str, resource: &str) -> String {
         format!("room/{host}/{resource}")
