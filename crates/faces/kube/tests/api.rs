@@ -446,16 +446,24 @@ async fn what_pods_may_not_have_is_refused_in_words() {
         ),
         (json!({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}), "spec.volumes[0].emptyDir.medium"),
         (
-            json!({"containers": [{"name": "c", "image": "a", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}]}),
-            "spec.containers[0].resources.limits[ephemeral-storage]",
+            json!({"containers": [{"name": "c", "image": "a", "resources": {"limits": {"hugepages-2Mi": "1Gi"}}}]}),
+            "spec.containers[0].resources.limits[hugepages-2Mi]",
         ),
         (
             json!({"containers": [{"name": "c", "image": "a", "restartPolicy": "Always"}]}),
             "spec.containers[0].restartPolicy",
         ),
         (
-            json!({"containers": [{"name": "c", "image": "a", "livenessProbe": {"httpGet": {"port": 1, "scheme": "HTTPS"}}}]}),
+            json!({"containers": [{"name": "c", "image": "a", "livenessProbe": {"httpGet": {"port": 1, "scheme": "FTP"}}}]}),
             "spec.containers[0].livenessProbe.httpGet.scheme",
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "a", "livenessProbe": {"grpc": {"service": "s"}}}]}),
+            "spec.containers[0].livenessProbe.grpc.port",
+        ),
+        (
+            json!({"topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]}),
+            "spec.topologySpreadConstraints[0].maxSkew",
         ),
     ] {
         let (code, body) = w.post(pods, with(spec)).await;
@@ -478,6 +486,54 @@ async fn what_pods_may_not_have_is_refused_in_words() {
         status == 201 && warning.contains("would violate PodSecurity") && warning.contains("privileged"),
         "{warning}"
     );
+}
+
+#[tokio::test]
+async fn what_charts_use_is_let_in() {
+    let w = World::new().await;
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let term = json!({"labelSelector": selector, "topologyKey": "kubernetes.io/hostname", "namespaceSelector": {}});
+    let mut asks = pod("p");
+    asks["spec"] = json!({
+        "containers": [{
+            "name": "c", "image": "a",
+            "livenessProbe": {"httpGet": {"port": 8443, "scheme": "HTTPS"}},
+            "readinessProbe": {"grpc": {"port": 50051, "service": "db"}},
+            "lifecycle": {"preStop": {"httpGet": {"port": 8443, "scheme": "HTTPS"}}},
+            "resources": {"requests": {"ephemeral-storage": "50Mi"}, "limits": {"ephemeral-storage": "2Gi"}},
+        }],
+        "affinity": {"podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [term],
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}],
+        }},
+        "topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": selector, "matchLabelKeys": ["pod-template-hash"],
+        }],
+    });
+    let (code, body) = w.post("/api/v1/namespaces/default/pods", asks).await;
+    assert_eq!(code, 201, "{body}");
+    assert_eq!(body["status"]["qosClass"], "BestEffort", "the disk does not count for the class");
+}
+
+#[tokio::test]
+async fn a_service_may_be_a_name_for_something_elsewhere() {
+    let w = World::new().await;
+    let services = "/api/v1/namespaces/default/services";
+    let named = |spec: Value| json!({"metadata": {"name": "s"}, "spec": spec});
+    let (code, body) = w.post(services, named(json!({"type": "ExternalName"}))).await;
+    assert!(code == 422 && body["message"].as_str().unwrap().contains("spec.externalName: Required"), "{body}");
+    let wrong = json!({"type": "ExternalName", "externalName": "db.example.org", "clusterIP": "None"});
+    assert_eq!(w.post(services, named(wrong)).await.0, 422);
+    let (code, body) = w.post(services, named(json!({"type": "ExternalName", "externalName": "db.example.org"}))).await;
+    assert!(code == 201 && body["spec"].get("clusterIP").is_none(), "{body}");
+    // It gets an address when it becomes another, and gives it back.
+    let one = format!("{services}/s");
+    let merge = "application/merge-patch+json";
+    let (code, body) = w.patch(&one, merge, json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80}]}})).await;
+    assert!(code == 200 && body["spec"]["clusterIP"].as_str().is_some_and(|ip| ip.contains('.')), "{body}");
+    let (code, body) = w.patch(&one, merge, json!({"spec": {"type": "ExternalName"}})).await;
+    assert!(code == 200 && body["spec"].get("clusterIPs").is_none(), "{body}");
 }
 
 #[tokio::test]

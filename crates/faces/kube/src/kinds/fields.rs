@@ -49,7 +49,7 @@ const CONTAINER: Fields = Fields {
 pub const TABLE: &[Fields] = &[
     Fields {
         of: "PodSpec",
-        done: "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostname imagePullSecrets initContainers nodeName nodeSelector os priority priorityClassName readinessGates restartPolicy schedulerName schedulingGates securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
+        done: "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostname imagePullSecrets initContainers nodeName nodeSelector os priority priorityClassName readinessGates restartPolicy schedulerName schedulingGates securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes",
         policed: "hostIPC hostNetwork hostPID",
         idle: &[("preemptionPolicy", "nothing is preempted; the more important pod is placed first")],
         refused: &[
@@ -60,7 +60,6 @@ pub const TABLE: &[Fields] = &[
             ("resourceClaims", &[], NO_DRA),
             ("resources", &[], "resources of a whole pod are not offered: give them to its containers"),
             ("runtimeClassName", &[], "there are no runtime classes"),
-            ("topologySpreadConstraints", &[], "spreading over topologies is not offered"),
             ("workloadRef", &[], "there are no workloads to belong to"),
         ],
     },
@@ -114,22 +113,14 @@ pub const TABLE: &[Fields] = &[
         idle: &[],
         refused: &[("tcpSocket", &[], "never did anything in a hook, in Kubernetes either")],
     },
-    Fields {
-        of: "Probe",
-        done: "exec failureThreshold httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket terminationGracePeriodSeconds timeoutSeconds",
-        policed: "",
-        idle: &[],
-        refused: &[("grpc", &[], "probes by gRPC are not offered")],
-    },
+    done(
+        "Probe",
+        "exec failureThreshold grpc httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket terminationGracePeriodSeconds timeoutSeconds",
+    ),
     done("ExecAction", "command"),
-    Fields {
-        of: "HTTPGetAction",
-        done: "httpHeaders path port",
-        policed: "host",
-        idle: &[],
-        refused: &[("scheme", &["\"HTTP\""], "probes and hooks by HTTPS are not offered")],
-    },
+    Fields { of: "HTTPGetAction", done: "httpHeaders path port scheme", policed: "host", idle: &[], refused: &[] },
     done("HTTPHeader", "name value"),
+    done("GRPCAction", "port service"),
     done("SleepAction", "seconds"),
     Fields { of: "TCPSocketAction", done: "port", policed: "host", idle: &[], refused: &[] },
     Fields {
@@ -191,16 +182,7 @@ pub const TABLE: &[Fields] = &[
         idle: &[("tolerationSeconds", "a taint keeps pods away; none is driven out by it")],
         refused: &[],
     },
-    Fields {
-        of: "Affinity",
-        done: "nodeAffinity",
-        policed: "",
-        idle: &[],
-        refused: &[
-            ("podAffinity", &[], "affinity between pods is not offered"),
-            ("podAntiAffinity", &[], "affinity between pods is not offered"),
-        ],
-    },
+    done("Affinity", "nodeAffinity podAffinity podAntiAffinity"),
     done(
         "NodeAffinity",
         "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution",
@@ -209,6 +191,20 @@ pub const TABLE: &[Fields] = &[
     done("NodeSelectorTerm", "matchExpressions matchFields"),
     done("NodeSelectorRequirement", "key operator values"),
     done("PreferredSchedulingTerm", "preference weight"),
+    done(
+        "PodAffinity",
+        "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution",
+    ),
+    done(
+        "PodAntiAffinity",
+        "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution",
+    ),
+    done("WeightedPodAffinityTerm", "podAffinityTerm weight"),
+    done("PodAffinityTerm", "labelSelector matchLabelKeys mismatchLabelKeys namespaceSelector namespaces topologyKey"),
+    done(
+        "TopologySpreadConstraint",
+        "labelSelector matchLabelKeys maxSkew minDomains nodeAffinityPolicy nodeTaintsPolicy topologyKey whenUnsatisfiable",
+    ),
     Fields {
         of: "Volume",
         done: "configMap downwardAPI emptyDir name projected secret",
@@ -271,11 +267,10 @@ pub const TABLE: &[Fields] = &[
     },
     Fields {
         of: "ServiceSpec",
-        done: "clusterIP clusterIPs ipFamilies internalTrafficPolicy ports publishNotReadyAddresses selector sessionAffinity sessionAffinityConfig type",
+        done: "clusterIP clusterIPs externalName ipFamilies internalTrafficPolicy ports publishNotReadyAddresses selector sessionAffinity sessionAffinityConfig type",
         policed: "",
         idle: &[
             ("allocateLoadBalancerNodePorts", "hosts' ports are nobody's: none is ever allocated"),
-            ("externalName", "means nothing without the type ExternalName, which is refused"),
             ("externalTrafficPolicy", "no load balancer is offered yet: nothing comes from outside"),
             ("ipFamilyPolicy", "a cluster has one family; RequireDualStack is refused"),
             ("trafficDistribution", "a preference; all endpoints are near"),

@@ -8,6 +8,7 @@ pub mod fields;
 pub mod lease;
 pub mod namespace;
 pub mod node;
+mod placement_validation;
 pub mod pod;
 pub mod pod_validation;
 pub mod replicaset;
@@ -22,7 +23,7 @@ use serde_json::{Map, Value};
 use crate::fault::Result;
 use crate::validate::{Errors, NameRule};
 
-/// What a strategy may look at when an object is created.
+/// What a strategy may look at when an object is created or updated.
 pub struct Context<'a> {
     pub snapshot: &'a Snapshot,
     pub cluster: &'a Cluster,
@@ -74,7 +75,9 @@ pub trait Strategy: Sync + Send {
     }
 
     /// Prepares an update: puts back what an update cannot change.
-    fn update(&self, _new: &mut Value, _old: &Value) {}
+    fn update(&self, _new: &mut Value, _old: &Value, _context: &Context<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// The rules that every object keeps.
     fn validate(&self, _object: &Value, _errors: &mut Errors) {}

@@ -27,8 +27,9 @@ impl Strategy for Namespace {
         Ok(())
     }
 
-    fn update(&self, new: &mut Value, old: &Value) {
+    fn update(&self, new: &mut Value, old: &Value, _: &Context<'_>) -> Result<()> {
         new["spec"] = old["spec"].clone();
+        Ok(())
     }
 
     fn selectable(&self) -> &'static [&'static str] {

@@ -32,13 +32,14 @@ impl Strategy for Pod {
         })
     }
 
-    fn update(&self, new: &mut Value, old: &Value) {
+    fn update(&self, new: &mut Value, old: &Value, _: &Context<'_>) -> Result<()> {
         // What admission set at creation and the client's manifest does not repeat.
         for field in ["serviceAccountName", "serviceAccount", "priority", "preemptionPolicy", "nodeName"] {
             if new["spec"][field].is_null() && !old["spec"][field].is_null() {
                 new["spec"][field] = old["spec"][field].clone();
             }
         }
+        Ok(())
     }
 
     fn validate(&self, pod: &Value, errors: &mut Errors) {

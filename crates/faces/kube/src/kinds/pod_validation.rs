@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{fields, items, items_mut, template};
+use super::{fields, items, items_mut, placement_validation, template};
 use crate::validate::{self, Errors, NameRule, is_label, name_problem};
 
 /// A pod's specification, at `at`.
@@ -70,6 +70,7 @@ pub fn spec(spec: &Value, at: &str, errors: &mut Errors) {
         }
     }
     tolerations(spec, at, errors);
+    placement_validation::check(spec, at, errors);
 }
 
 fn volumes<'a>(spec: &'a Value, at: &str, errors: &mut Errors) -> HashSet<&'a str> {
@@ -161,6 +162,7 @@ fn container(container: &Value, at: &str, init: bool, volumes: &HashSet<&str>, e
             1 => {}
             _ => errors.forbidden(format!("{at}.lifecycle.{hook}"), "may not specify more than 1 handler type"),
         }
+        scheme(&container["lifecycle"][hook], &format!("{at}.lifecycle.{hook}"), errors);
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if container[probe].is_object() {
@@ -245,8 +247,9 @@ fn mounts(container: &Value, at: &str, volumes: &HashSet<&str>, errors: &mut Err
 fn resources(resources: &Value, at: &str, errors: &mut Errors) {
     for side in ["limits", "requests"] {
         for (name, value) in resources[side].as_object().into_iter().flatten() {
-            if !matches!(name.as_str(), "cpu" | "memory") {
-                errors.forbidden(format!("{at}.{side}[{name}]"), "not offered: cpu and memory are");
+            if !matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") {
+                let detail = "not offered: cpu, memory and ephemeral-storage are";
+                errors.forbidden(format!("{at}.{side}[{name}]"), detail);
             }
             validate::quantity(format!("{at}.{side}[{name}]"), value, errors);
         }
@@ -281,11 +284,20 @@ fn probe(probe: &Value, at: &str, once: bool, errors: &mut Errors) {
         errors.invalid(format!("{at}.successThreshold"), &probe["successThreshold"], "must be 1");
     }
     for handler in ["httpGet", "tcpSocket", "grpc"] {
-        errors.port(format!("{at}.{handler}.port"), &probe[handler]["port"]);
+        let mut port = probe[handler]["port"].clone();
+        if probe[handler].is_object() && port.is_null() {
+            port = 0.into();
+        }
+        errors.port(format!("{at}.{handler}.port"), &port);
     }
+    scheme(probe, at, errors);
     if probe["exec"].is_object() && items(&probe["exec"], "command").len() == 0 {
         errors.required(format!("{at}.exec.command"), "");
     }
+}
+
+fn scheme(handler: &Value, at: &str, errors: &mut Errors) {
+    errors.one_of(format!("{at}.httpGet.scheme"), &handler["httpGet"]["scheme"], &["HTTP", "HTTPS"]);
 }
 
 fn tolerations(spec: &Value, at: &str, errors: &mut Errors) {

@@ -45,67 +45,37 @@ impl Strategy for Service {
 
     fn create(&self, service: &mut Value, context: &Context<'_>) -> Result<()> {
         service["status"] = json!({"loadBalancer": {}});
-        if service["spec"]["type"] == "ExternalName" {
-            return Ok(());
-        }
-        let taken = taken(context.snapshot, context.cluster);
-        let spec = &mut service["spec"];
-        let family = if context.cluster.service_base.is_ipv4() { "IPv4" } else { "IPv6" };
-        default(spec, "ipFamilies", json!([family]));
-        default(spec, "ipFamilyPolicy", "SingleStack");
-        let asked = spec["clusterIP"].as_str().or(spec["clusterIPs"][0].as_str()).unwrap_or("").to_owned();
-        let address = match asked.as_str() {
-            "None" => "None".to_owned(),
-            "" => free(context.cluster, &taken)
-                .ok_or_else(|| Failure::new(500, "InternalError", "failed to allocate a serviceIP: range is full"))?,
-            asked => {
-                let invalid = |detail: &str| {
-                    let mut errors = Errors::default();
-                    errors.invalid("spec.clusterIPs", &json!([asked]), detail);
-                    let name = service["metadata"]["name"].as_str().unwrap_or("");
-                    crate::registry::find("", "v1", "services")
-                        .map(|kind| Failure::invalid(kind, name, errors.into_causes()))
-                        .unwrap_or_else(Failure::no_path)
-                };
-                let Ok(ip) = asked.parse::<IpAddr>() else {
-                    return Err(invalid("must be empty, 'None', or a valid IP address"));
-                };
-                if !within(context.cluster, ip) {
-                    return Err(invalid("failed to allocate IP: the provided IP is not in the valid range"));
-                }
-                if taken.contains(&ip) {
-                    return Err(invalid("failed to allocate IP: provided IP is already allocated"));
-                }
-                ip.to_string()
-            }
-        };
-        let spec = &mut service["spec"];
-        spec["clusterIP"] = address.as_str().into();
-        spec["clusterIPs"] = json!([address]);
-        Ok(())
+        addresses(service, context)
     }
 
-    fn update(&self, new: &mut Value, old: &Value) {
-        if new["spec"]["type"] == "ExternalName" {
-            return;
-        }
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            if new["spec"][field].is_null() && !old["spec"][field].is_null() {
-                new["spec"][field] = old["spec"][field].clone();
+    fn update(&self, new: &mut Value, old: &Value, context: &Context<'_>) -> Result<()> {
+        const OF_ADDRESSES: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
+        let (named, was_named) = (is_name(new), is_name(old));
+        for field in OF_ADDRESSES {
+            let same = new["spec"][field] == old["spec"][field];
+            let unsaid = new["spec"][field].is_null() && !old["spec"][field].is_null();
+            match new["spec"].as_object_mut() {
+                // What was given to a service that had an address goes with it.
+                Some(spec) if named && same => drop(spec.remove(field)),
+                Some(spec) if !named && unsaid => drop(spec.insert(field.to_owned(), old["spec"][field].clone())),
+                _ => {}
             }
         }
+        if was_named && !named { addresses(new, context) } else { Ok(()) }
     }
 
     fn validate(&self, service: &Value, errors: &mut Errors) {
         let spec = &service["spec"];
         super::fields::check("io.k8s.api.core.v1.ServiceSpec", spec, "spec", errors);
-        // Hosts are shared by clusters: their ports are nobody's. A name elsewhere is not answered by the cluster's DNS.
-        errors.one_of("spec.type", &spec["type"], &["ClusterIP", "LoadBalancer"]);
+        // Hosts are shared by clusters: their ports are nobody's.
+        errors.one_of("spec.type", &spec["type"], &["ClusterIP", "ExternalName", "LoadBalancer"]);
         errors.one_of("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], &["PreferDualStack", "SingleStack"]);
         errors.one_of("spec.sessionAffinity", &spec["sessionAffinity"], &["ClientIP", "None"]);
         errors.one_of("spec.internalTrafficPolicy", &spec["internalTrafficPolicy"], &["Cluster"]);
         validate::labels(&spec["selector"], "spec.selector", errors);
-        if size(&spec["ports"]) == 0 && spec["clusterIP"] != "None" {
+        if is_name(service) {
+            name_elsewhere(spec, errors);
+        } else if size(&spec["ports"]) == 0 && spec["clusterIP"] != "None" {
             errors.required("spec.ports", "");
         }
         ports(spec, errors);
@@ -156,6 +126,69 @@ impl Strategy for Service {
             age(service, now),
             pairs(&spec["selector"]).into(),
         ]
+    }
+}
+
+/// Whether it is a name for something elsewhere.
+fn is_name(service: &Value) -> bool {
+    service["spec"]["type"] == "ExternalName"
+}
+
+/// Gives a service its address, if it is to have one.
+fn addresses(service: &mut Value, context: &Context<'_>) -> Result<()> {
+    if is_name(service) {
+        return Ok(());
+    }
+    let taken = taken(context.snapshot, context.cluster);
+    let spec = &mut service["spec"];
+    let family = if context.cluster.service_base.is_ipv4() { "IPv4" } else { "IPv6" };
+    default(spec, "ipFamilies", json!([family]));
+    default(spec, "ipFamilyPolicy", "SingleStack");
+    let asked = spec["clusterIP"].as_str().or(spec["clusterIPs"][0].as_str()).unwrap_or("").to_owned();
+    let address = match asked.as_str() {
+        "None" => "None".to_owned(),
+        "" => free(context.cluster, &taken)
+            .ok_or_else(|| Failure::new(500, "InternalError", "failed to allocate a serviceIP: range is full"))?,
+        asked => {
+            let invalid = |detail: &str| {
+                let mut errors = Errors::default();
+                errors.invalid("spec.clusterIPs", &json!([asked]), detail);
+                let name = service["metadata"]["name"].as_str().unwrap_or("");
+                crate::registry::find("", "v1", "services")
+                    .map(|kind| Failure::invalid(kind, name, errors.into_causes()))
+                    .unwrap_or_else(Failure::no_path)
+            };
+            let Ok(ip) = asked.parse::<IpAddr>() else {
+                return Err(invalid("must be empty, 'None', or a valid IP address"));
+            };
+            if !within(context.cluster, ip) {
+                return Err(invalid("failed to allocate IP: the provided IP is not in the valid range"));
+            }
+            if taken.contains(&ip) {
+                return Err(invalid("failed to allocate IP: provided IP is already allocated"));
+            }
+            ip.to_string()
+        }
+    };
+    let spec = &mut service["spec"];
+    spec["clusterIP"] = address.as_str().into();
+    spec["clusterIPs"] = json!([address]);
+    Ok(())
+}
+
+/// The rules of a service that is a name for something elsewhere.
+fn name_elsewhere(spec: &Value, errors: &mut Errors) {
+    let name = &spec["externalName"];
+    match name.as_str().map(|text| text.strip_suffix('.').unwrap_or(text)) {
+        None | Some("") => errors.required("spec.externalName", ""),
+        Some(text) => {
+            if let Some(problem) = name_problem(NameRule::Subdomain, text) {
+                errors.invalid("spec.externalName", name, problem);
+            }
+        }
+    }
+    if size(&spec["clusterIPs"]) > 0 || spec["clusterIP"].as_str().is_some_and(|ip| !ip.is_empty()) {
+        errors.forbidden("spec.clusterIPs", "may not be set for ExternalName services");
     }
 }
 

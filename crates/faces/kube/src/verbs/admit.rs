@@ -192,7 +192,7 @@ pub fn changed_object(
                 keep(&mut new, old, "status");
             }
             kind.strategy.default(&mut new);
-            kind.strategy.update(&mut new, old);
+            kind.strategy.update(&mut new, old, &Context { snapshot, cluster: call.cluster })?;
             if kind.generation && new["spec"] != old["spec"] {
                 let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                 meta::of(&mut new).insert("generation".to_owned(), generation.into());
