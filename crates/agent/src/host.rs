@@ -13,6 +13,9 @@ use crate::Agent;
 /// How often the agent reports that it lives.
 pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
+/// The label that says in which availability zone a node is, as OpenStack's cloud provider sets it.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// Writes the host's row and its nodes.
 pub async fn report(agent: &Agent) -> Result<(), Fault> {
     let drivers = agent.drivers();
@@ -55,6 +58,9 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
             Some(node) => {
                 let mut body = node.body.clone();
                 body["status"] = node_status(host, &node.body["status"], now);
+                if body["metadata"]["labels"].is_object() {
+                    body["metadata"]["labels"][ZONE] = json!(crate::metadata::ZONE);
+                }
                 change.edit(node, |node| node.body = body);
             }
             None => {
@@ -73,7 +79,7 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
                             "labels": {
                                 "kubernetes.io/hostname": host.name, "kubernetes.io/os": "linux",
                                 "kubernetes.io/arch": arch(), "beta.kubernetes.io/os": "linux",
-                                "beta.kubernetes.io/arch": arch(),
+                                "beta.kubernetes.io/arch": arch(), ZONE: crate::metadata::ZONE,
                             },
                         },
                         "spec": {},

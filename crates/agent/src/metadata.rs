@@ -13,6 +13,9 @@ use model::{Index, Port, Server, Snapshot};
 use serde_json::{Value, json};
 use store::Store;
 
+/// The one availability zone.
+pub const ZONE: &str = "nova";
+
 /// Answers from the rows.
 pub struct Answers {
     store: Store,
@@ -87,7 +90,7 @@ fn ec2(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
         "meta-data/local-ipv4" => addresses(snapshot, server).first().map_or_else(none, |ip| text(ip.clone())),
         "meta-data/placement" => text("availability-zone\n"),
         "meta-data/placement/availability-zone" => {
-            text(server.availability_zone.clone().unwrap_or_else(|| "nova".into()))
+            text(server.availability_zone.clone().unwrap_or_else(|| ZONE.into()))
         }
         "meta-data/public-keys" if key.is_some() => text(format!("0={name}")),
         "meta-data/public-keys/0" if key.is_some() => text("openssh-key"),
@@ -163,7 +166,7 @@ fn meta_data(server: &Server) -> Value {
     let mut meta = json!({
         "uuid": server.id, "name": server.name, "hostname": server.hostname, "project_id": server.project_id,
         "launch_index": server.launch_index, "meta": server.metadata,
-        "availability_zone": server.availability_zone.clone().unwrap_or_else(|| "nova".into()),
+        "availability_zone": server.availability_zone.clone().unwrap_or_else(|| ZONE.into()),
         "random_seed": seed(server), "devices": [],
     });
     if let Some(password) = &server.admin_pass {
