@@ -8,7 +8,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: probed}
 spec:
-  terminationGracePeriodSeconds: 8
+  terminationGracePeriodSeconds: 3
   containers:
   - name: tls
     image: braid.local/tiny
