@@ -5,7 +5,7 @@ pub fn dns(input: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// `web-1.demo.internal A`, its reverse, and one with EDNS.
+/// `web-1.demo.internal A`, its reverse, one with EDNS, and a name for another.
 pub fn dns_seeds() -> Vec<Vec<u8>> {
     let head = |questions: u8, more: u8| vec![0x12, 0x34, 1, 0, 0, questions, 0, 0, 0, 0, 0, more];
     let name = |labels: &[&str]| -> Vec<u8> {
@@ -17,7 +17,8 @@ pub fn dns_seeds() -> Vec<Vec<u8>> {
     let reverse = [head(1, 0), name(&["5", "0", "0", "10", "in-addr", "arpa"]), vec![0, 12, 0, 1]].concat();
     let edns = vec![0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
     let any = [head(1, 1), name(&["web-1"]), vec![0, 255, 0, 1], edns].concat();
-    vec![a, reverse, any]
+    let alias = [head(1, 0), name(&["twice", "demo", "internal"]), vec![0, 1, 0, 1]].concat();
+    vec![a, reverse, any, alias]
 }
 
 pub fn dhcp(input: &[u8]) -> Result<(), String> {
