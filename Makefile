@@ -31,7 +31,7 @@ images: setup
 
 up: setup images
 	@cargo build --release --bin braid
-	@BRAID=$(CARGO_TARGET_DIR)/release/braid scripts/tour --dir $(BRAID_DIR) --keep
+	@BRAID=$(CARGO_TARGET_DIR)/release/braid scripts/tour --dir $(BRAID_DIR)
 	@echo
 	@echo "The cloud is up. Log in with:"
 	@echo "  export PATH=$(CARGO_TARGET_DIR)/release:$(BRAID_VENV)/bin:\$$PATH"
