@@ -85,7 +85,10 @@ pub async fn within<T>(
     what: &str,
     call: impl Future<Output = std::result::Result<tonic::Response<T>, Status>>,
 ) -> Result<T> {
-    match tokio::time::timeout(limit, call).await {
+    let begun = std::time::Instant::now();
+    let answer = tokio::time::timeout(limit, call).await;
+    tracing::trace!(what, took = ?begun.elapsed(), "asked containerd");
+    match answer {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(fault(what, &status)),
         Err(_) => Err(DriverFault::Unavailable(format!("cannot {what}: containerd did not answer within {limit:?}"))),
