@@ -67,16 +67,67 @@ impl Qemu {
                 let why = writing["error-desc"].as_str().unwrap_or("without a word");
                 Err(DriverFault::Failed(format!("the guest's memory could not be written: {why}")))
             }
-            _ => {
-                if status == "running" {
-                    self.tell(vm, "stop").await?;
-                }
-                let speed = json!({"max-bandwidth": SPEED});
-                qmp::execute(&dir, "migrate-set-parameters", speed).await.map_err(refused)?;
-                let uri = json!({"uri": format!("file:{UNFINISHED}")});
-                qmp::execute(&dir, "migrate", uri).await.map_err(refused)?;
-                Ok(())
-            }
+            _ => begin(&dir).await.map_err(refused),
         }
+    }
+}
+
+/// Stops the guest and begins to write, unless all was written since the step began: the next one keeps it then. That a
+/// migration is complete does not tell: it may be the one by which the guest came.
+async fn begin(dir: &Path) -> std::io::Result<()> {
+    match qmp::status(dir).await?.as_str() {
+        "finish-migrate" | "postmigrate" => return Ok(()),
+        "running" => drop(qmp::command(dir, "stop").await?),
+        _ => {}
+    }
+    qmp::execute(dir, "migrate-set-parameters", json!({"max-bandwidth": SPEED})).await?;
+    qmp::execute(dir, "migrate", json!({"uri": format!("file:{UNFINISHED}")})).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// What a QEMU whose guest stands so is told.
+    async fn told(status: &'static str) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("qmp.sock")).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = told.clone();
+        let server = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = BufReader::new(stream);
+                stream.write_all(b"{\"QMP\": {}}\n").await.unwrap();
+                let mut line = String::new();
+                while stream.read_line(&mut line).await.unwrap() > 0 {
+                    let asked: Value = serde_json::from_str(&line).unwrap();
+                    heard.lock().unwrap().push(asked["execute"].as_str().unwrap().to_owned());
+                    let answer = json!({"return": {"status": status}});
+                    stream.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+                    line.clear();
+                }
+            }
+        });
+        begin(dir.path()).await.unwrap();
+        server.abort();
+        let mut told = told.lock().unwrap().clone();
+        told.retain(|command| command != "qmp_capabilities");
+        told
+    }
+
+    #[tokio::test]
+    async fn what_was_written_meanwhile_is_not_written_again() {
+        let writes = ["migrate-set-parameters", "migrate"];
+        assert_eq!(told("running").await, [&["query-status", "stop"], &writes[..]].concat());
+        assert_eq!(told("paused").await, [&["query-status"], &writes[..]].concat());
+        assert_eq!(told("finish-migrate").await, ["query-status"]);
+        assert_eq!(told("postmigrate").await, ["query-status"]);
     }
 }
