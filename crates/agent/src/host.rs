@@ -14,7 +14,7 @@ use crate::Agent;
 pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The label that says in which availability zone a node is, as OpenStack's cloud provider sets it.
-const ZONE: &str = "topology.kubernetes.io/zone";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Writes the host's row and its nodes.
 pub async fn report(agent: &Agent) -> Result<(), Fault> {
@@ -59,7 +59,7 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
                 let mut body = node.body.clone();
                 body["status"] = node_status(host, &node.body["status"], now);
                 if body["metadata"]["labels"].is_object() {
-                    body["metadata"]["labels"][ZONE] = json!(crate::metadata::ZONE);
+                    body["metadata"]["labels"][ZONE_LABEL] = json!(model::ZONE);
                 }
                 change.edit(node, |node| node.body = body);
             }
@@ -79,7 +79,7 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
                             "labels": {
                                 "kubernetes.io/hostname": host.name, "kubernetes.io/os": "linux",
                                 "kubernetes.io/arch": arch(), "beta.kubernetes.io/os": "linux",
-                                "beta.kubernetes.io/arch": arch(), ZONE: crate::metadata::ZONE,
+                                "beta.kubernetes.io/arch": arch(), ZONE_LABEL: model::ZONE,
                             },
                         },
                         "spec": {},

@@ -9,12 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
-use model::{Index, Port, Server, Snapshot};
+use model::{Index, Port, Server, Snapshot, ZONE};
 use serde_json::{Value, json};
 use store::Store;
-
-/// The one availability zone.
-pub const ZONE: &str = "nova";
 
 /// Answers from the rows.
 pub struct Answers {

@@ -215,16 +215,25 @@ fn dns_name(text: &str) -> Option<Vec<u8>> {
 }
 
 fn routes(value: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut routes = Vec::new();
     let mut parts = value.split(',').map(str::trim);
     while let Some(cidr) = parts.next() {
         let (base, prefix) = cidr.split_once('/')?;
         let prefix = prefix.parse::<u8>().ok().filter(|prefix| *prefix <= 32)?;
-        bytes.push(prefix);
-        bytes.extend(&base.parse::<Ipv4Addr>().ok()?.octets()[..usize::from(prefix.div_ceil(8))]);
-        bytes.extend(parts.next()?.parse::<Ipv4Addr>().ok()?.octets());
+        routes.push((base.parse().ok()?, prefix, parts.next()?.parse().ok()?));
     }
-    Some(bytes)
+    Some(classless(&routes))
+}
+
+/// Routes (base, prefix, next hop) as RFC 3442 writes them.
+pub fn classless(routes: &[(Ipv4Addr, u8, Ipv4Addr)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (base, prefix, hop) in routes {
+        bytes.push(*prefix);
+        bytes.extend(&base.octets()[..usize::from(prefix.div_ceil(8)).min(4)]);
+        bytes.extend(hop.octets());
+    }
+    bytes
 }
 
 fn time_server(text: &str) -> Option<Vec<u8>> {

@@ -53,6 +53,9 @@ pub struct HostStatus {
     pub container_runtime: String,
 }
 
+/// The one availability zone, as both faces and guests are told.
+pub const ZONE: &str = "nova";
+
 impl Host {
     /// The address under which the host is known: Kubernetes' InternalIP.
     pub fn address(&self) -> Option<std::net::IpAddr> {

@@ -25,6 +25,11 @@ impl Realm {
     pub fn project(id: &str) -> Self {
         if id.is_empty() { Self::Cloud } else { Self::Project(id.into()) }
     }
+
+    /// That of a Kubernetes cluster's objects.
+    pub fn cluster(id: &str) -> Self {
+        Self::Cluster(id.into())
+    }
 }
 
 impl fmt::Display for Realm {

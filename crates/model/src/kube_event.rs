@@ -53,7 +53,7 @@ pub fn tell(change: &mut Change, snapshot: &Snapshot, about: &KubeObject, all: &
     if snapshot.at::<KubeObject>(&space).is_none_or(|space| space.deleting()) {
         return;
     }
-    let realm = Realm::Cluster(about.cluster_id.as_str().into());
+    let realm = Realm::cluster(&about.cluster_id);
     let prefix = format!("{}{}.", KubeObject::prefix("", "events", place(about)), about.name);
     let mut known: Vec<Entry<'_, KubeObject>> = snapshot
         .names::<KubeObject>(&realm, &prefix, None)

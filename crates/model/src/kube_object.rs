@@ -66,7 +66,7 @@ impl KubeObject {
 impl Resource for KubeObject {
     kind!(KubeObject);
     fn realm(&self) -> Realm {
-        Realm::Cluster(self.cluster_id.as_str().into())
+        Realm::cluster(&self.cluster_id)
     }
     fn name(&self) -> String {
         format!("{}/{}/{}/{}", self.group, self.resource, self.namespace, self.name)

@@ -44,7 +44,7 @@ pub use cluster::Cluster;
 pub use fault::Fault;
 pub use flavor::Flavor;
 pub use floatingip::FloatingIp;
-pub use host::{Host, HostStatus};
+pub use host::{Host, HostStatus, ZONE};
 pub use identity::{
     Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Project, Revocation, Role, Target, TokenKey, User,
 };

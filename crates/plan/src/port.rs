@@ -67,9 +67,8 @@ pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
 /// Every pod with its cluster.
 pub(crate) fn pods(snapshot: &Snapshot) -> impl Iterator<Item = (Entry<'_, Cluster>, Entry<'_, KubeObject>)> {
     snapshot.all::<Cluster>().flat_map(move |cluster| {
-        let realm = Realm::Cluster(cluster.id.as_str().into());
-        let pods: Vec<_> = snapshot.names::<KubeObject>(&realm, "/pods/", None).collect();
-        pods.into_iter().map(move |pod| (cluster, pod))
+        let realm = Realm::cluster(&cluster.id);
+        snapshot.names(&realm, "/pods/", None).map(move |pod| (cluster, pod))
     })
 }
 

@@ -206,7 +206,7 @@ fn describe(message: &mut Message, facts: &Facts, wire: &Wire, scope: &Scope, se
     }
     // A client that reads these does not read the router option.
     routes.extend(gateway.map(|gateway| (Ipv4Addr::UNSPECIFIED, 0, gateway)));
-    let bytes = classless(&routes);
+    let bytes = dhcp_option::classless(&routes);
     if !bytes.is_empty() && bytes.len() <= 255 {
         options.insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, bytes)));
     }
@@ -224,17 +224,6 @@ fn describe(message: &mut Message, facts: &Facts, wire: &Wire, scope: &Scope, se
             message.set_siaddr(address);
         }
     }
-}
-
-/// Routes as RFC 3442 writes them.
-fn classless(routes: &[(Ipv4Addr, u8, Ipv4Addr)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (base, prefix, hop) in routes {
-        bytes.push(*prefix);
-        bytes.extend(&base.octets()[..usize::from(prefix.div_ceil(8)).min(4)]);
-        bytes.extend(hop.octets());
-    }
-    bytes
 }
 
 #[cfg(test)]

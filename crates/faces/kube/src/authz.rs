@@ -159,7 +159,7 @@ fn bindings<'a>(
     cluster: &Cluster,
     namespace: &'a str,
 ) -> impl Iterator<Item = &'a Value> + use<'a> {
-    let realm = Realm::Cluster(cluster.id.as_str().into());
+    let realm = Realm::cluster(&cluster.id);
     let (prefix, start) = match namespace {
         "" => (CLUSTER_BINDINGS, CLUSTER_BINDINGS.to_owned()),
         namespace => (BINDINGS, format!("{BINDINGS}{namespace}/")),

@@ -73,7 +73,7 @@ impl Call<'_> {
     }
 
     pub fn realm(&self) -> Realm {
-        Realm::Cluster(self.cluster.id.as_str().into())
+        Realm::cluster(&self.cluster.id)
     }
 
     /// Everything, as new as the client asks for: at a revision or later, whatever there is (`0`), or the newest.

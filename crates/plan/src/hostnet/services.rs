@@ -23,7 +23,7 @@ pub const SLICES: &str = "discovery.k8s.io/endpointslices/";
 
 /// The objects of one resource of a cluster, by namespace and name.
 pub fn objects<'a>(snapshot: &'a Snapshot, cluster: &Cluster, resource: &'static str) -> Vec<&'a KubeObject> {
-    let realm = model::Realm::Cluster(cluster.id.as_str().into());
+    let realm = model::Realm::cluster(&cluster.id);
     snapshot.names::<KubeObject>(&realm, resource, None).map(|o| o.value).collect()
 }
 

@@ -33,7 +33,7 @@ fn same_cluster(a: &KubeObject, b: &KubeObject) -> bool {
 /// It has owners and none of them exists.
 fn abandoned(snapshot: &Snapshot, object: &KubeObject) -> bool {
     let mut owners = object.owners().peekable();
-    let realm: Realm = Realm::Cluster(object.cluster_id.as_str().into());
+    let realm: Realm = Realm::cluster(&object.cluster_id);
     owners.peek().is_some()
         && owners.all(|uid| !snapshot.find::<KubeObject>(Index::Name, uid).any(|o| o.row.key.realm == realm))
 }

@@ -25,7 +25,7 @@ pub(crate) fn all<'a>(
     resource: &str,
 ) -> impl Iterator<Item = Entry<'a, KubeObject>> + use<'a> {
     let prefix = KubeObject::prefix(group, resource, "");
-    let realms = snapshot.all::<Cluster>().map(|cluster| Realm::Cluster(cluster.id.as_str().into()));
+    let realms = snapshot.all::<Cluster>().map(|cluster| Realm::cluster(&cluster.id));
     realms.flat_map(move |realm| snapshot.names(&realm, &prefix, None))
 }
 

@@ -220,7 +220,7 @@ fn ports(spec: &Value, errors: &mut Errors) {
 
 /// The addresses in use by the services of the cluster.
 fn taken(snapshot: &Snapshot, cluster: &Cluster) -> HashSet<IpAddr> {
-    let realm = Realm::Cluster(cluster.id.as_str().into());
+    let realm = Realm::cluster(&cluster.id);
     let prefix = KubeObject::prefix("", "services", "");
     snapshot
         .names::<KubeObject>(&realm, &prefix, None)

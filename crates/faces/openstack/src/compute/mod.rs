@@ -27,8 +27,7 @@ use crate::table::{Endpoint, Service, Versions};
 /// The newest microversion.
 pub const MAX: (u16, u16) = (2, 96);
 
-/// The one availability zone.
-pub const ZONE: &str = "nova";
+pub use model::ZONE;
 
 /// The last version of Nova's views of other services' things.
 const PROXY: (u16, u16) = (2, 35);

@@ -253,7 +253,7 @@ pub async fn zones(call: Call) -> Result<Reply, Fault> {
         let ask = Ask::read(call, false).await?;
         let state = if ask.snapshot.all::<Host>().any(|h| h.value.enabled) { "available" } else { "unavailable" };
         let zones = ["network", "router"].map(|resource| {
-            let zone = json!({"name": "nova", "resource": resource, "state": state});
+            let zone = json!({"name": model::ZONE, "resource": resource, "state": state});
             zone.as_object().cloned().unwrap_or_default()
         });
         let attrs = [shown("resource"), shown("state")];
