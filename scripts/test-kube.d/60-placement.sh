@@ -34,7 +34,8 @@ YAML
 ready near
 waits() { kubectl get events | grep -q "FailedScheduling.*0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules."; }
 until_true 30 "the second waits, and says why" waits
-[ "$(kubectl get deployment apart -o 'jsonpath={.status.readyReplicas}')" = 1 ] || fail "not one of two runs: $(kubectl get pods -o wide)"
+one_runs() { [ "$(kubectl get deployment apart -o 'jsonpath={.status.readyReplicas}')" = 1 ]; }
+until_true 60 "one of two runs" one_runs
 kubectl delete deployment apart >/dev/null
 pass "affinity and anti-affinity between pods"
 
