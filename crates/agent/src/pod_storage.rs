@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use driver::SeenPod;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
@@ -20,12 +20,15 @@ const RESOURCE: &str = "ephemeral-storage";
 
 /// What takes more of the disk than it may, in words.
 pub async fn overfull(agent: &Agent, uid: &str, pod: &Pod) -> Result<Option<String>, Fault> {
-    let folder = folder(agent, uid).join("volumes");
-    if let Some(words) = overfull_volume(&folder, pod) {
+    let all = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
+    let limited = all.into_iter().any(|c| limit(c).is_some());
+    let names: Vec<String> =
+        volumes(pod).filter(|v| limited || size_limit(v).is_some()).map(|v| v.name.clone()).collect();
+    let volumes = if names.is_empty() { BTreeMap::new() } else { measured(folder(agent, uid), names).await? };
+    if let Some(words) = overfull_volume(&volumes, pod) {
         return Ok(Some(words));
     }
-    let all = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
-    if !all.into_iter().any(|c| limit(c).is_some()) {
+    if !limited {
         return Ok(None);
     }
     let Some(seen) = pod::seen(agent, uid).await? else { return Ok(None) };
@@ -34,8 +37,7 @@ pub async fn overfull(agent: &Agent, uid: &str, pod: &Pod) -> Result<Option<Stri
         tracing::debug!("pod {uid}: {why}");
         BTreeMap::new()
     });
-    let volumes = volumes(pod).map(|volume| used(&folder.join(&volume.name))).sum();
-    Ok(beyond(pod, &by_container(&seen, &layers), volumes))
+    Ok(beyond(pod, &by_container(&seen, &layers), volumes.values().sum()))
 }
 
 /// The volumes that lie on the disk and are the pod's own to fill.
@@ -44,14 +46,31 @@ fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
     volumes.filter(|volume| volume.empty_dir.is_some() && in_memory(pod, volume).is_none())
 }
 
-fn overfull_volume(folder: &Path, pod: &Pod) -> Option<String> {
+/// What these volumes of a pod take, by name. Counting many files takes long: not on a thread that others wait for.
+async fn measured(pod: PathBuf, names: Vec<String>) -> Result<BTreeMap<String, u64>, Fault> {
+    let count = move || {
+        let mut taken = BTreeMap::new();
+        for name in names {
+            let bytes = used(&pod.join("volumes").join(&name));
+            taken.insert(name, bytes);
+        }
+        taken
+    };
+    let counted = tokio::task::spawn_blocking(count).await;
+    counted.map_err(|why| Fault::Internal(format!("a pod's volumes cannot be counted: {why}")))
+}
+
+fn overfull_volume(taken: &BTreeMap<String, u64>, pod: &Pod) -> Option<String> {
     volumes(pod).find_map(|volume| {
-        let limit = volume.empty_dir.as_ref()?.size_limit.as_ref()?;
-        let most = model::quantity_bytes(&limit.0).filter(|most| *most > 0)?;
-        let name = &volume.name;
-        (used(&folder.join(name)) > most)
-            .then(|| format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}.", limit.0))
+        let (name, (most, limit)) = (&volume.name, size_limit(volume)?);
+        (*taken.get(name)? > most).then(|| format!("Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}."))
     })
+}
+
+/// The most that a volume may take in bytes, and as it is written.
+fn size_limit(volume: &Volume) -> Option<(u64, &str)> {
+    let limit = &volume.empty_dir.as_ref()?.size_limit.as_ref()?.0;
+    model::quantity_bytes(limit).filter(|most| *most > 0).map(|most| (most, limit.as_str()))
 }
 
 /// What each container has taken: its own file system and its logs, of all attempts that are there.
@@ -189,9 +208,13 @@ mod tests {
         assert_eq!(by_container(&seen, &layers), [("a".to_owned(), (12 << 10) + 120)].into());
         let names: Vec<String> = volumes(&pod()).map(|volume| volume.name.clone()).collect();
         assert_eq!(names, ["small", "work"]);
-        assert_eq!(overfull_volume(&dir.path().join("volumes"), &pod()), None);
+        let said = || {
+            let taken = names.iter().map(|name| (name.clone(), used(&dir.path().join("volumes").join(name))));
+            overfull_volume(&taken.collect(), &pod())
+        };
+        assert_eq!(said(), None);
         write("volumes/small/more", 8);
         let words = "Usage of EmptyDir volume \"small\" exceeds the limit \"4Ki\".";
-        assert_eq!(overfull_volume(&dir.path().join("volumes"), &pod()).as_deref(), Some(words));
+        assert_eq!(said().as_deref(), Some(words));
     }
 }
