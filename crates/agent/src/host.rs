@@ -164,19 +164,13 @@ fn os_name() -> String {
 pub fn measure(name: &str, dir: &std::path::Path, endpoint: &str, now: Time) -> Host {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     Host {
-        name: name.to_owned(),
-        id: model::derived_id(&["host", name]),
         cpu_milli: cores * 1000 * CPU_OVERCOMMIT,
         memory_mib: memory_mib().saturating_sub(RESERVED_MIB).max(256),
         disk_gib: disk_gib(dir),
         cores,
-        enabled: true,
-        disabled_reason: None,
         endpoint: endpoint.to_owned(),
-        underlay: None,
         traits: vec!["COMPUTE_NODE".into()],
-        status: HostStatus::default(),
-        created_at: now,
+        ..Host::new(name, now)
     }
 }
 

@@ -72,65 +72,27 @@ impl First<'_> {
             ("4", "m1.large", 4, 4096, 20),
         ];
         for (id, name, vcpus, ram, disk) in flavors {
-            self.change.create(Flavor {
-                id: id.into(),
-                name: name.into(),
-                description: None,
-                vcpus,
-                ram,
-                disk,
-                ephemeral: 0,
-                swap: 0,
-                is_public: true,
-                access: Vec::new(),
-                extra_specs: Default::default(),
-            });
+            self.change.create(Flavor::new(id, name, vcpus, ram, disk));
         }
     }
 
     fn network(&mut self, name: &str, project: &str, base: Ipv4Addr, prefix: u8, external: bool, vni: u32) -> Made {
         let network = Network {
-            id: id(),
-            project_id: project.into(),
             name: name.into(),
-            description: String::new(),
-            admin_state_up: true,
-            shared: false,
             external,
             is_default: external,
-            port_security_enabled: true,
-            mtu: if external { 1500 } else { 1450 },
-            vni,
-            dns_domain: String::new(),
-            tags: Vec::new(),
-            created_at: self.now,
-            updated_at: self.now,
+            mtu: model::most_mtu(external),
+            ..Network::new(id(), project, vni, self.now)
         };
         let number = u32::from(base);
         let size = 1u32 << (32 - u32::from(prefix));
         let at = |offset: u32| IpAddr::V4(Ipv4Addr::from(number + offset));
         let subnet = Subnet {
-            id: id(),
-            project_id: project.into(),
-            network_id: network.id.clone(),
-            network_project_id: project.into(),
             name: name.replace("-net", "") + "-subnet",
-            description: String::new(),
-            base: at(0),
-            prefix,
             gateway_ip: Some(at(1)),
             pools: vec![(at(2), at(size - 2))],
             enable_dhcp: !external,
-            dns_nameservers: Vec::new(),
-            host_routes: Vec::new(),
-            ipv6_ra_mode: None,
-            ipv6_address_mode: None,
-            subnetpool_id: None,
-            service_types: Vec::new(),
-            dns_publish_fixed_ip: false,
-            tags: Vec::new(),
-            created_at: self.now,
-            updated_at: self.now,
+            ..Subnet::new(id(), &network, (at(0), prefix), self.now)
         };
         self.change.create(network.clone()).create(subnet.clone());
         Made { network, subnet }
@@ -153,47 +115,21 @@ impl First<'_> {
         inside.fixed_ips.extend(made.subnet.gateway_ip.map(|ip| FixedIp { subnet_id: made.subnet.id.clone(), ip }));
         self.change.create(gateway).create(inside);
         self.change.create(Router {
-            id: router,
-            project_id: demo.into(),
             name: "demo-router".into(),
-            description: String::new(),
-            admin_state_up: true,
             gateway: Some(Gateway { network_id: public.network.id.clone(), port_id: gateway_port, enable_snat: true }),
-            routes: Vec::new(),
-            tags: Vec::new(),
-            created_at: self.now,
-            updated_at: self.now,
+            ..Router::new(router, demo, self.now)
         });
         made
     }
 
     fn port(&self, network: &Network, project: &str, id: &str, device: &str, owner: &str) -> Port {
         Port {
-            id: id.into(),
             project_id: project.into(),
-            network_id: network.id.clone(),
-            network_project_id: network.project_id.clone(),
-            name: String::new(),
-            description: String::new(),
-            mac: Port::mac_from(id, 0),
-            fixed_ips: Vec::new(),
             device_id: device.into(),
             device_owner: owner.into(),
-            admin_state_up: true,
-            security_groups: Vec::new(),
             port_security_enabled: false,
-            allowed_address_pairs: Vec::new(),
-            extra_dhcp_opts: Vec::new(),
-            dns_name: String::new(),
-            pod: None,
-            vnic_type: None,
-            binding_profile: None,
-            owned: false,
-            host: None,
             status: model::PortStatus::Active,
-            tags: Vec::new(),
-            created_at: self.now,
-            updated_at: self.now,
+            ..Port::new(id, network, self.now)
         }
     }
 
@@ -201,15 +137,11 @@ impl First<'_> {
         let (service_base, service_prefix, domain) = Cluster::apart(self.snapshot, demo, "demo")
             .ok_or_else(|| Fault::Exhausted("there is no range of service addresses left".into()))?;
         let cluster = Cluster {
-            id: uuid::Uuid::new_v4().simple().to_string(),
-            project_id: demo.into(),
             name: "demo".into(),
-            network_id: network.network.id.clone(),
-            network_project_id: demo.into(),
             service_base,
             service_prefix,
             domain,
-            created_at: self.now,
+            ..Cluster::new(uuid::Uuid::new_v4().simple().to_string(), &network.network, self.now)
         };
         let id = cluster.id.clone();
         for object in face_kube::cluster_rows(&cluster, self.now) {

@@ -161,37 +161,11 @@ async fn login(gate: &Gate) -> Result<String, Fault> {
 }
 
 fn network(project: &str) -> Network {
-    Network {
-        id: NETWORK.into(),
-        project_id: project.into(),
-        name: "n".into(),
-        description: String::new(),
-        admin_state_up: true,
-        shared: false,
-        external: false,
-        is_default: false,
-        port_security_enabled: true,
-        mtu: 1450,
-        vni: 5,
-        dns_domain: String::new(),
-        tags: Vec::new(),
-        created_at: Time::UNIX_EPOCH,
-        updated_at: Time::UNIX_EPOCH,
-    }
+    Network { name: "n".into(), ..Network::new(NETWORK, project, 5, Time::UNIX_EPOCH) }
 }
 
 fn cluster(project: &str) -> Cluster {
-    Cluster {
-        id: "c-one".into(),
-        project_id: project.into(),
-        name: "one".into(),
-        network_id: NETWORK.into(),
-        network_project_id: project.into(),
-        service_base: std::net::IpAddr::from([10, 96, 0, 0]),
-        service_prefix: 24,
-        domain: "cluster.local".into(),
-        created_at: Time::UNIX_EPOCH,
-    }
+    Cluster { name: "one".into(), service_prefix: 24, ..Cluster::new("c-one", &network(project), Time::UNIX_EPOCH) }
 }
 
 const NETWORK: &str = "11111111-1111-4111-8111-111111111111";

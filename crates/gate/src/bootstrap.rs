@@ -95,16 +95,7 @@ pub fn new_secret() -> String {
 }
 
 fn new_project(name: &str, description: &str) -> Project {
-    Project {
-        id: new_id(),
-        name: name.into(),
-        domain_id: DEFAULT_DOMAIN.into(),
-        parent_id: DEFAULT_DOMAIN.into(),
-        description: description.into(),
-        enabled: true,
-        tags: Vec::new(),
-        extra: BTreeMap::new(),
-    }
+    Project { description: description.into(), ..Project::new(new_id(), name, DEFAULT_DOMAIN) }
 }
 
 fn new_user(name: &str, hash: &str, default_project: &str) -> User {

@@ -1,38 +1,13 @@
 //! The rows that belong to every project from its first commit to its last.
 
-use model::{Change, Direction, Kind, Project, Quota, Realm, SecurityGroup, SecurityGroupRule, Snapshot, Time};
+use model::{Change, Kind, Project, Quota, Realm, Snapshot, Time};
 
 /// A new project with its limits and its default security group, as one change.
 pub fn project_rows(project: Project, now: Time) -> Change {
     let mut change = Change::new();
-    let group = SecurityGroup {
-        id: uuid::Uuid::new_v4().to_string(),
-        project_id: project.id.clone(),
-        name: "default".into(),
-        description: "Default security group".into(),
-        stateful: true,
-        tags: Vec::new(),
-        created_at: now,
-        updated_at: now,
-    };
-    for direction in [Direction::Egress, Direction::Ingress] {
-        for ipv6 in [false, true] {
-            change.create(SecurityGroupRule {
-                id: uuid::Uuid::new_v4().to_string(),
-                project_id: project.id.clone(),
-                group_id: group.id.clone(),
-                direction,
-                ipv6,
-                protocol: None,
-                port_min: None,
-                port_max: None,
-                remote_ip_prefix: None,
-                remote_group_id: (direction == Direction::Ingress).then(|| group.id.clone()),
-                description: String::new(),
-                created_at: now,
-                updated_at: now,
-            });
-        }
+    let (group, rules) = model::default_security_group(&project.id, now);
+    for rule in rules {
+        change.create(rule);
     }
     change.create(Quota::new(project.id.as_str()));
     change.create(project);

@@ -29,33 +29,10 @@ async fn cluster(store: &Store, project: &str) -> Cluster {
     let project_id = snapshot.all::<Project>().find(|p| p.value.name == project).unwrap().id.clone();
     let now = Time::now();
     let network = Network {
-        id: gate::new_id(),
-        project_id: project_id.clone(),
         name: "net".into(),
-        description: String::new(),
-        admin_state_up: true,
-        shared: false,
-        external: false,
-        is_default: false,
-        port_security_enabled: true,
-        mtu: 1450,
-        vni: 100 + u32::try_from(snapshot.revision()).unwrap(),
-        dns_domain: String::new(),
-        tags: Vec::new(),
-        created_at: now,
-        updated_at: now,
+        ..Network::new(gate::new_id(), project_id.clone(), 100 + u32::try_from(snapshot.revision()).unwrap(), now)
     };
-    let cluster = Cluster {
-        id: gate::new_id(),
-        project_id: project_id.clone(),
-        name: "one".into(),
-        network_id: network.id.clone(),
-        network_project_id: project_id,
-        service_base: "10.96.0.0".parse().unwrap(),
-        service_prefix: 16,
-        domain: "cluster.local".into(),
-        created_at: now,
-    };
+    let cluster = Cluster { name: "one".into(), ..Cluster::new(gate::new_id(), &network, now) };
     let mut change = Change::from(network);
     change.create(cluster.clone());
     store.commit(&change).await.unwrap();

@@ -273,20 +273,7 @@ mod tests {
     use crate::{Flavor, Kind, Quota, Realm};
 
     fn flavor(id: &str, name: &str) -> Object {
-        Flavor {
-            id: id.into(),
-            name: name.into(),
-            description: None,
-            vcpus: 1,
-            ram: 1,
-            disk: 0,
-            ephemeral: 0,
-            swap: 0,
-            is_public: true,
-            access: Vec::new(),
-            extra_specs: Default::default(),
-        }
-        .into()
+        Flavor::new(id, name, 1, 1, 0).into()
     }
 
     fn used(pool: &str, amount: u64) -> Delta {

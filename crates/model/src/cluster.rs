@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Realm, Resource, Snapshot, Subnet, Time};
+use crate::{Claim, Index, Key, Kind, Network, Realm, Resource, Snapshot, Subnet, Time};
 
 /// A logical Kubernetes cluster of one project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ impl Resource for Cluster {
 
 /// Ranges of service addresses are claimed in blocks of this size, so that any two that overlap share one.
 const BLOCK_V4: u8 = 16;
+/// The first of the ranges is `10.96.0.0/16`.
+const FIRST_BLOCK: u8 = 96;
+const PLAIN_DOMAIN: &str = "cluster.local";
 const BLOCK_V6: u8 = 64;
 /// The most blocks that one cluster may have.
 const BLOCKS: u32 = 16;
@@ -69,6 +72,23 @@ fn blocks(base: IpAddr, prefix: u8) -> impl Iterator<Item = IpAddr> {
 }
 
 impl Cluster {
+    /// A cluster called like its id on a network of its own project, with the first range of service addresses and the
+    /// plain domain; [`Self::apart`] says which are free where there are others.
+    pub fn new(id: impl Into<String>, network: &Network, now: Time) -> Self {
+        let id = id.into();
+        Self {
+            project_id: network.project_id.clone(),
+            name: id.clone(),
+            network_id: network.id.clone(),
+            network_project_id: network.project_id.clone(),
+            service_base: IpAddr::V4(Ipv4Addr::new(10, FIRST_BLOCK, 0, 0)),
+            service_prefix: BLOCK_V4,
+            domain: PLAIN_DOMAIN.to_owned(),
+            created_at: now,
+            id,
+        }
+    }
+
     /// Service addresses and names for a new cluster on a network of a project, which no other cluster there has and no
     /// subnet: the first of `10.96.0.0/16` to `10.111.0.0/16`, and `cluster.local` or the cluster's name before it. `None`:
     /// there is no range left.
@@ -87,11 +107,10 @@ impl Cluster {
         let covered = |base: IpAddr| {
             subnets.iter().any(|subnet| subnet.contains(base) || blocks(subnet.base, subnet.prefix).any(|b| b == base))
         };
-        let mut bases = (96..112).map(|second| IpAddr::V4(Ipv4Addr::new(10, second, 0, 0)));
+        let mut bases = (FIRST_BLOCK..112).map(|second| IpAddr::V4(Ipv4Addr::new(10, second, 0, 0)));
         let base = bases.find(|base| !taken.contains(base) && !covered(*base))?;
-        let plain = "cluster.local".to_owned();
-        let domain =
-            if others.iter().any(|other| other.domain == plain) { format!("{name}.cluster.local") } else { plain };
+        let taken = others.iter().any(|other| other.domain == PLAIN_DOMAIN);
+        let domain = if taken { format!("{name}.{PLAIN_DOMAIN}") } else { PLAIN_DOMAIN.to_owned() };
         Some((base, BLOCK_V4, domain))
     }
 }
@@ -102,16 +121,12 @@ mod tests {
     use crate::Change;
 
     fn cluster(name: &str, base: &str, prefix: u8, domain: &str) -> Cluster {
+        let network = Network::new("n", "p", 1, Time::UNIX_EPOCH);
         Cluster {
-            id: name.into(),
-            project_id: "p".into(),
-            name: name.into(),
-            network_id: "n".into(),
-            network_project_id: "p".into(),
             service_base: base.parse().expect("an address"),
             service_prefix: prefix,
             domain: domain.into(),
-            created_at: Time::UNIX_EPOCH,
+            ..Cluster::new(name, &network, Time::UNIX_EPOCH)
         }
     }
 

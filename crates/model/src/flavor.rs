@@ -33,6 +33,25 @@ pub struct Flavor {
     pub extra_specs: BTreeMap<String, String>,
 }
 
+impl Flavor {
+    /// A flavor for everybody, with cores, MiB of memory and GiB of disk.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, vcpus: u64, ram: u64, disk: u64) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            description: None,
+            vcpus,
+            ram,
+            disk,
+            ephemeral: 0,
+            swap: 0,
+            is_public: true,
+            access: Vec::new(),
+            extra_specs: BTreeMap::new(),
+        }
+    }
+}
+
 impl Resource for Flavor {
     kind!(Flavor: of the cloud);
     fn claims(&self) -> Vec<Claim> {

@@ -57,6 +57,25 @@ pub struct HostStatus {
 pub const ZONE: &str = "nova";
 
 impl Host {
+    /// An enabled host that has nothing to give and has not reported yet.
+    pub fn new(name: &str, now: Time) -> Self {
+        Self {
+            name: name.to_owned(),
+            id: crate::derived_id(&["host", name]),
+            cpu_milli: 0,
+            memory_mib: 0,
+            disk_gib: 0,
+            cores: 0,
+            enabled: true,
+            disabled_reason: None,
+            endpoint: String::new(),
+            underlay: None,
+            traits: Vec::new(),
+            status: HostStatus::default(),
+            created_at: now,
+        }
+    }
+
     /// The address under which the host is known: Kubernetes' InternalIP.
     pub fn address(&self) -> Option<std::net::IpAddr> {
         self.underlay.or(self.status.address)

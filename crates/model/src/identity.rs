@@ -51,6 +51,22 @@ pub struct Project {
     pub extra: BTreeMap<String, Value>,
 }
 
+impl Project {
+    /// An enabled project at the top of a domain.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, domain_id: &str) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            domain_id: domain_id.to_owned(),
+            parent_id: domain_id.to_owned(),
+            description: String::new(),
+            enabled: true,
+            tags: Vec::new(),
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
 impl Resource for Project {
     kind!(Project: of the cloud);
     fn claims(&self) -> Vec<Claim> {

@@ -94,6 +94,36 @@ pub struct Image {
     pub updated_at: Time,
 }
 
+impl Image {
+    /// An image of which nothing is known yet; as Glance makes it, queued and to be shared with named projects.
+    pub fn new(id: impl Into<String>, project_id: impl Into<String>, now: Time) -> Self {
+        Self {
+            id: id.into(),
+            project_id: project_id.into(),
+            name: None,
+            visibility: Visibility::Shared,
+            status: ImageStatus::Queued,
+            disk_format: None,
+            container_format: None,
+            min_disk: 0,
+            min_ram: 0,
+            protected: false,
+            os_hidden: false,
+            tags: Vec::new(),
+            properties: BTreeMap::new(),
+            members: BTreeMap::new(),
+            blob: None,
+            size: None,
+            virtual_size: None,
+            checksum: None,
+            os_hash_value: None,
+            source: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 impl Resource for Image {
     kind!(Image: of a project);
     fn claims(&self) -> Vec<Claim> {

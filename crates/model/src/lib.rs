@@ -52,7 +52,7 @@ pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Visi
 pub use key::{BadKey, Key, Realm};
 pub use keypair::Keypair;
 pub use kube_object::{KubeObject, PodDemand, pod_demand, quantity_bytes, quantity_milli};
-pub use network::Network;
+pub use network::{Network, most_mtu};
 pub use port::{FixedIp, Port, PortStatus};
 pub use quota::Quota;
 pub use registry::{OciManifest, OciTag};

@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::resource::kind;
 use crate::{Claim, Index, Resource, Time, quota};
 
+/// The largest MTU that a network can have: an Ethernet frame's 1500 bytes, or what a VXLAN leaves of them. External networks
+/// are bridges without encapsulation.
+pub fn most_mtu(external: bool) -> u32 {
+    if external { 1500 } else { 1450 }
+}
+
 /// A Neutron network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
@@ -30,6 +36,29 @@ pub struct Network {
     pub tags: Vec<String>,
     pub created_at: Time,
     pub updated_at: Time,
+}
+
+impl Network {
+    /// A project's own network: no name yet, and no subnets.
+    pub fn new(id: impl Into<String>, project_id: impl Into<String>, vni: u32, now: Time) -> Self {
+        Self {
+            id: id.into(),
+            project_id: project_id.into(),
+            name: String::new(),
+            description: String::new(),
+            admin_state_up: true,
+            shared: false,
+            external: false,
+            is_default: false,
+            port_security_enabled: true,
+            mtu: most_mtu(false),
+            vni,
+            dns_domain: String::new(),
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }
 
 impl Resource for Network {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::resource::kind;
 use crate::subnet::address_claim;
-use crate::{Claim, Index, Key, Kind, Realm, Resource, Time, quota};
+use crate::{Claim, Index, Key, Kind, Network, Realm, Resource, Time, quota};
 
 /// An address of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +82,38 @@ pub struct Port {
 }
 
 impl Port {
+    /// A port of the network's own project with a MAC made from its id: nobody's yet, without addresses and groups.
+    pub fn new(id: impl Into<String>, network: &Network, now: Time) -> Self {
+        let id = id.into();
+        Self {
+            project_id: network.project_id.clone(),
+            network_id: network.id.clone(),
+            network_project_id: network.project_id.clone(),
+            name: String::new(),
+            description: String::new(),
+            mac: Self::mac_from(&id, 0),
+            fixed_ips: Vec::new(),
+            device_id: String::new(),
+            device_owner: String::new(),
+            admin_state_up: true,
+            security_groups: Vec::new(),
+            port_security_enabled: network.port_security_enabled,
+            allowed_address_pairs: Vec::new(),
+            extra_dhcp_opts: Vec::new(),
+            dns_name: String::new(),
+            pod: None,
+            vnic_type: None,
+            binding_profile: None,
+            owned: false,
+            host: None,
+            status: PortStatus::Down,
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+            id,
+        }
+    }
+
     /// The first 11 characters of the id: what device names are made from, as in Neutron.
     pub fn short(&self) -> &str {
         self.id.get(..11).unwrap_or(&self.id)

@@ -36,6 +36,24 @@ pub struct Router {
     pub updated_at: Time,
 }
 
+impl Router {
+    /// A router that joins nothing yet.
+    pub fn new(id: impl Into<String>, project_id: impl Into<String>, now: Time) -> Self {
+        Self {
+            id: id.into(),
+            project_id: project_id.into(),
+            name: String::new(),
+            description: String::new(),
+            admin_state_up: true,
+            gateway: None,
+            routes: Vec::new(),
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 impl Resource for Router {
     kind!(Router: of a project);
     fn claims(&self) -> Vec<Claim> {

@@ -20,6 +20,22 @@ pub struct SecurityGroup {
     pub updated_at: Time,
 }
 
+impl SecurityGroup {
+    /// A group without rules.
+    pub fn new(id: impl Into<String>, project_id: impl Into<String>, name: impl Into<String>, now: Time) -> Self {
+        Self {
+            id: id.into(),
+            project_id: project_id.into(),
+            name: name.into(),
+            description: String::new(),
+            stateful: true,
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 impl Resource for SecurityGroup {
     kind!(SecurityGroup: of a project);
     fn claims(&self) -> Vec<Claim> {
@@ -96,6 +112,25 @@ pub struct SecurityGroupRule {
 }
 
 impl SecurityGroupRule {
+    /// A rule of the group that lets everything through, to or from everybody.
+    pub fn new(id: impl Into<String>, group: &SecurityGroup, direction: Direction, ipv6: bool, now: Time) -> Self {
+        Self {
+            id: id.into(),
+            project_id: group.project_id.clone(),
+            group_id: group.id.clone(),
+            direction,
+            ipv6,
+            protocol: None,
+            port_min: None,
+            port_max: None,
+            remote_ip_prefix: None,
+            remote_group_id: None,
+            description: String::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// The IP protocol's number; `None` is any. `icmp` in an IPv6 rule means ICMPv6, as in Neutron.
     pub fn protocol_number(&self) -> Option<u8> {
         let text = self.protocol.as_deref()?;
@@ -139,31 +174,15 @@ impl Resource for SecurityGroupRule {
 pub fn default_security_group(project_id: &str, now: Time) -> (SecurityGroup, Vec<SecurityGroupRule>) {
     let id = crate::derived_id(&["default-security-group", project_id]);
     let group = SecurityGroup {
-        id: id.clone(),
-        project_id: project_id.to_owned(),
-        name: "default".into(),
         description: "Default security group".into(),
-        stateful: true,
-        tags: Vec::new(),
-        created_at: now,
-        updated_at: now,
+        ..SecurityGroup::new(id, project_id, "default", now)
     };
-    let rule = |direction: Direction, ipv6: bool| SecurityGroupRule {
-        id: crate::derived_id(&["default-rule", &id, &format!("{direction:?}"), &ipv6.to_string()]),
-        project_id: project_id.to_owned(),
-        group_id: id.clone(),
-        direction,
-        ipv6,
-        protocol: None,
-        port_min: None,
-        port_max: None,
-        remote_ip_prefix: None,
-        remote_group_id: (direction == Direction::Ingress).then(|| id.clone()),
-        description: String::new(),
-        created_at: now,
-        updated_at: now,
+    let rule = |direction: Direction, ipv6: bool| {
+        let id = crate::derived_id(&["default-rule", &group.id, &format!("{direction:?}"), &ipv6.to_string()]);
+        let remote_group_id = (direction == Direction::Ingress).then(|| group.id.clone());
+        SecurityGroupRule { remote_group_id, ..SecurityGroupRule::new(id, &group, direction, ipv6, now) }
     };
     let both = [Direction::Egress, Direction::Ingress];
-    let rules = both.into_iter().flat_map(|d| [rule(d, false), rule(d, true)]).collect();
+    let rules: Vec<_> = both.into_iter().flat_map(|d| [rule(d, false), rule(d, true)]).collect();
     (group, rules)
 }

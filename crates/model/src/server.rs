@@ -120,6 +120,58 @@ pub struct Server {
     pub launched_at: Option<Time>,
 }
 
+impl Server {
+    /// A server that is to run, called the same by its user and by itself; with no image, network or user yet.
+    pub fn new(id: &str, project_id: &str, name: &str, flavor: Flavor, now: Time) -> Self {
+        Self {
+            id: id.to_owned(),
+            project_id: project_id.to_owned(),
+            user_id: String::new(),
+            name: name.to_owned(),
+            description: None,
+            hostname: name.to_owned(),
+            flavor,
+            old_flavor: None,
+            image_id: None,
+            key_name: None,
+            public_key: None,
+            user_data: None,
+            metadata: BTreeMap::new(),
+            tags: Vec::new(),
+            config_drive: false,
+            access_ipv4: String::new(),
+            access_ipv6: String::new(),
+            availability_zone: None,
+            server_group_id: None,
+            nics: Vec::new(),
+            security_groups: Vec::new(),
+            requested_host: None,
+            reservation_id: String::new(),
+            launch_index: 0,
+            admin_pass: None,
+            auto_disk: false,
+            power: true,
+            paused: false,
+            suspended: false,
+            rescue: None,
+            shelved: None,
+            unshelving: None,
+            locked: false,
+            locked_reason: None,
+            soft_reboots: 0,
+            hard_reboots: 0,
+            incarnation: 1,
+            keep_disk: false,
+            deleting: false,
+            forced_state: None,
+            problem: None,
+            created_at: now,
+            updated_at: now,
+            launched_at: None,
+        }
+    }
+}
+
 impl Resource for Server {
     kind!(Server: of a project);
     fn claims(&self) -> Vec<Claim> {

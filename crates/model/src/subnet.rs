@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Port, Realm, Resource, Snapshot, Time, quota};
+use crate::{Claim, Index, Key, Kind, Network, Port, Realm, Resource, Snapshot, Time, quota};
 
 /// A Neutron subnet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,34 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// A network's range with DHCP, and as yet without a gateway and without addresses to give away.
+    pub fn new(id: impl Into<String>, network: &Network, (base, prefix): (IpAddr, u8), now: Time) -> Self {
+        Self {
+            id: id.into(),
+            // Ports refer to subnets in the network's realm.
+            project_id: network.project_id.clone(),
+            network_id: network.id.clone(),
+            network_project_id: network.project_id.clone(),
+            name: String::new(),
+            description: String::new(),
+            base,
+            prefix,
+            gateway_ip: None,
+            pools: Vec::new(),
+            enable_dhcp: true,
+            dns_nameservers: Vec::new(),
+            host_routes: Vec::new(),
+            ipv6_ra_mode: None,
+            ipv6_address_mode: None,
+            subnetpool_id: None,
+            service_types: Vec::new(),
+            dns_publish_fixed_ip: false,
+            tags: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// `10.0.0.0/24`
     pub fn cidr(&self) -> String {
         format!("{}/{}", self.base, self.prefix)

@@ -196,31 +196,14 @@ impl Round<'_> {
         let mac = self.mac(network, &id);
         let fixed_ips = self.addresses(network, asked, owner, &mac)?;
         Ok(Port {
-            id,
             project_id: project.to_owned(),
-            network_id: network.to_owned(),
-            network_project_id: net.project_id.clone(),
-            name: String::new(),
-            description: String::new(),
             mac,
             fixed_ips,
-            device_id: String::new(),
             device_owner: owner.to_owned(),
-            admin_state_up: true,
             security_groups,
             port_security_enabled: net.port_security_enabled,
-            allowed_address_pairs: Vec::new(),
-            extra_dhcp_opts: Vec::new(),
-            dns_name: String::new(),
-            pod: None,
-            vnic_type: None,
-            binding_profile: None,
             owned: true,
-            host: None,
-            status: PortStatus::Down,
-            tags: Vec::new(),
-            created_at: self.now,
-            updated_at: self.now,
+            ..Port::new(id, &net, self.now)
         })
     }
 

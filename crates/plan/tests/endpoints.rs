@@ -27,17 +27,7 @@ fn apply(snapshot: &mut Snapshot, change: &Change) {
 #[test]
 fn the_api_answers_at_its_services_address() {
     let mut snapshot = Snapshot::default();
-    let cluster = Cluster {
-        id: "c".into(),
-        project_id: "p".into(),
-        name: "c".into(),
-        network_id: "net".into(),
-        network_project_id: "p".into(),
-        service_base: "10.96.0.0".parse().unwrap(),
-        service_prefix: 16,
-        domain: "cluster.local".into(),
-        created_at: now(),
-    };
+    let cluster = Cluster::new("c", &Network::new("net", "p", 1, now()), now());
     apply(&mut snapshot, &cluster.into());
     let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]);
     let spec = json!({"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": ports});

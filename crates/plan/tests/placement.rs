@@ -24,17 +24,7 @@ impl World {
     /// A cluster whose nodes have names and zones; without a zone where it is empty.
     fn new(nodes: &[(&str, &str)]) -> Self {
         let mut w = Self::default();
-        w.add(Cluster {
-            id: "c".into(),
-            project_id: "p".into(),
-            name: "c".into(),
-            network_id: "net".into(),
-            network_project_id: "p".into(),
-            service_base: "10.96.0.0".parse().unwrap(),
-            service_prefix: 16,
-            domain: "cluster.local".into(),
-            created_at: now(),
-        });
+        w.add(Cluster::new("c", &Network::new("net", "p", 1, now()), now()));
         for (name, zone) in nodes {
             w.add(host(name));
             let labels = if zone.is_empty() { json!({}) } else { json!({"zone": zone}) };
@@ -105,19 +95,12 @@ impl World {
 
 fn host(name: &str) -> Host {
     Host {
-        name: name.into(),
-        id: derived_id(&["host", name]),
         cpu_milli: 80_000,
         memory_mib: 80_000,
         disk_gib: 100,
         cores: 4,
-        enabled: true,
-        disabled_reason: None,
-        endpoint: String::new(),
-        underlay: None,
-        traits: vec![],
         status: HostStatus { heartbeat: Some(now()), ..HostStatus::default() },
-        created_at: now(),
+        ..Host::new(name, now())
     }
 }
 

@@ -1,7 +1,5 @@
 //! Servers and pods from their rows to hosts and back to nothing, by the planners alone: the test plays the agent.
 
-use std::collections::BTreeMap;
-
 use model::*;
 use serde_json::json;
 
@@ -89,34 +87,9 @@ fn world(hosts: &[(&str, u64)]) -> World {
         enabled: true,
         tags: vec![],
     });
-    w.add(Project {
-        id: "p".into(),
-        name: "demo".into(),
-        domain_id: "default".into(),
-        parent_id: "default".into(),
-        description: String::new(),
-        enabled: true,
-        tags: vec![],
-        extra: BTreeMap::new(),
-    });
+    w.add(Project::new("p", "demo", "default"));
     w.add(Quota::new("p"));
-    w.add(Network {
-        id: "net".into(),
-        project_id: "p".into(),
-        name: "net".into(),
-        description: String::new(),
-        admin_state_up: true,
-        shared: false,
-        external: false,
-        is_default: false,
-        port_security_enabled: true,
-        mtu: 1450,
-        vni: 1,
-        dns_domain: String::new(),
-        tags: vec![],
-        created_at: now,
-        updated_at: now,
-    });
+    w.add(network(now));
     w.add(subnet(now));
     for (name, memory) in hosts {
         w.add(host(name, *memory, now));
@@ -124,112 +97,39 @@ fn world(hosts: &[(&str, u64)]) -> World {
     w
 }
 
+fn network(now: Time) -> Network {
+    Network::new("net", "p", 1, now)
+}
+
 fn subnet(now: Time) -> Subnet {
     Subnet {
-        id: "sub".into(),
-        project_id: "p".into(),
-        network_id: "net".into(),
-        network_project_id: "p".into(),
-        name: String::new(),
-        description: String::new(),
-        base: "10.0.0.0".parse().unwrap(),
-        prefix: 24,
         gateway_ip: Some("10.0.0.1".parse().unwrap()),
         pools: vec![("10.0.0.2".parse().unwrap(), "10.0.0.9".parse().unwrap())],
-        enable_dhcp: true,
-        dns_nameservers: vec![],
-        host_routes: vec![],
-        ipv6_ra_mode: None,
-        ipv6_address_mode: None,
-        subnetpool_id: None,
-        service_types: vec![],
-        dns_publish_fixed_ip: false,
-        tags: vec![],
-        created_at: now,
-        updated_at: now,
+        ..Subnet::new("sub", &network(now), ("10.0.0.0".parse().unwrap(), 24), now)
     }
 }
 
 fn host(name: &str, memory_mib: u64, now: Time) -> Host {
     Host {
-        name: name.into(),
-        id: derived_id(&["host", name]),
         cpu_milli: 8000,
         memory_mib,
         disk_gib: 100,
         cores: 4,
-        enabled: true,
-        disabled_reason: None,
-        endpoint: String::new(),
-        underlay: None,
-        traits: vec![],
         status: HostStatus { heartbeat: Some(now), ..HostStatus::default() },
-        created_at: now,
+        ..Host::new(name, now)
     }
 }
 
 fn flavor(name: &str, ram: u64) -> Flavor {
-    Flavor {
-        id: name.into(),
-        name: name.into(),
-        description: None,
-        vcpus: 1,
-        ram,
-        disk: 1,
-        ephemeral: 0,
-        swap: 0,
-        is_public: true,
-        access: vec![],
-        extra_specs: BTreeMap::new(),
-    }
+    Flavor::new(name, name, 1, ram, 1)
 }
 
 fn server(id: &str, now: Time) -> Server {
     Server {
-        id: id.into(),
-        project_id: "p".into(),
         user_id: "u".into(),
-        name: id.into(),
-        description: None,
-        hostname: id.into(),
-        flavor: flavor("small", 1000),
-        old_flavor: None,
-        image_id: None,
-        key_name: None,
-        public_key: None,
-        user_data: None,
-        metadata: BTreeMap::new(),
-        tags: vec![],
-        config_drive: false,
-        access_ipv4: String::new(),
-        access_ipv6: String::new(),
-        availability_zone: None,
-        server_group_id: None,
         nics: vec![NicRequest { network_id: Some("net".into()), ..NicRequest::default() }],
-        security_groups: vec![],
-        requested_host: None,
-        reservation_id: String::new(),
-        launch_index: 0,
-        admin_pass: None,
-        auto_disk: false,
-        power: true,
-        paused: false,
-        suspended: false,
-        rescue: None,
-        shelved: None,
-        unshelving: None,
-        locked: false,
-        locked_reason: None,
-        soft_reboots: 0,
-        hard_reboots: 0,
         incarnation: 0,
-        keep_disk: false,
-        deleting: false,
-        forced_state: None,
-        problem: None,
-        created_at: now,
-        updated_at: now,
-        launched_at: None,
+        ..Server::new(id, "p", id, flavor("small", 1000), now)
     }
 }
 
@@ -513,17 +413,7 @@ fn kube(resource: &str, namespace: &str, name: &str, body: serde_json::Value) ->
 }
 
 fn cluster(w: &mut World) {
-    w.add(Cluster {
-        id: "c".into(),
-        project_id: "p".into(),
-        name: "c".into(),
-        network_id: "net".into(),
-        network_project_id: "p".into(),
-        service_base: "10.96.0.0".parse().unwrap(),
-        service_prefix: 16,
-        domain: "cluster.local".into(),
-        created_at: w.now(),
-    });
+    w.add(Cluster::new("c", &network(w.now()), w.now()));
     w.add(kube("namespaces", "", "default", json!({})));
 }
 

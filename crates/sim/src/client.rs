@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use futures_util::FutureExt;
-use model::{Change, Fault, FixedIp, Flavor, Index, Key, Port, PortStatus, Revision, SecurityGroup, Snapshot, Subnet};
+use model::{Change, Fault, FixedIp, Flavor, Index, Key, Port, Revision, SecurityGroup, Snapshot, Subnet};
 use store::{Store, Watch};
 
 use crate::now;
-use crate::world::{NETWORK, PROJECT, SUBNET, World};
+use crate::world::{NETWORK, PROJECT, SUBNET, World, network};
 
 /// The most ports that clients keep for themselves: servers and pods need addresses too.
 const PORTS: usize = 3;
@@ -99,62 +99,15 @@ impl World {
 }
 
 pub(crate) fn security_group(id: &str, name: &str) -> SecurityGroup {
-    SecurityGroup {
-        id: id.into(),
-        project_id: PROJECT.into(),
-        name: name.into(),
-        description: String::new(),
-        stateful: true,
-        tags: Vec::new(),
-        created_at: now(),
-        updated_at: now(),
-    }
+    SecurityGroup::new(id, PROJECT, name, now())
 }
 
 pub(crate) fn flavor(id: &str, name: &str, vcpus: u64) -> Flavor {
-    Flavor {
-        id: id.into(),
-        name: name.into(),
-        description: None,
-        vcpus,
-        ram: 128,
-        disk: 0,
-        ephemeral: 0,
-        swap: 0,
-        is_public: true,
-        access: Vec::new(),
-        extra_specs: Default::default(),
-    }
+    Flavor::new(id, name, vcpus, 128, 0)
 }
 
 fn port(id: &str, mac: String) -> Port {
-    Port {
-        id: id.into(),
-        project_id: PROJECT.into(),
-        network_id: NETWORK.into(),
-        network_project_id: PROJECT.into(),
-        name: String::new(),
-        description: String::new(),
-        mac,
-        fixed_ips: Vec::new(),
-        device_id: String::new(),
-        device_owner: String::new(),
-        admin_state_up: true,
-        security_groups: Vec::new(),
-        port_security_enabled: true,
-        allowed_address_pairs: Vec::new(),
-        extra_dhcp_opts: Vec::new(),
-        dns_name: String::new(),
-        pod: None,
-        vnic_type: None,
-        binding_profile: None,
-        owned: false,
-        host: None,
-        status: PortStatus::Down,
-        tags: Vec::new(),
-        created_at: now(),
-        updated_at: now(),
-    }
+    Port { mac, ..Port::new(id, &network(), now()) }
 }
 
 /// A client that keeps a copy of the store by watching it.

@@ -366,16 +366,7 @@ fn first_rows() -> Change {
         enabled: true,
         tags: Vec::new(),
     });
-    change.create(Project {
-        id: PROJECT.into(),
-        name: "one".into(),
-        domain_id: "default".into(),
-        parent_id: "default".into(),
-        description: String::new(),
-        enabled: true,
-        tags: Vec::new(),
-        extra: Default::default(),
-    });
+    change.create(Project::new(PROJECT, "one", "default"));
     let mut quota = Quota::new(PROJECT);
     quota.limits.insert("cores".into(), Some(MAX_CORES));
     quota.limits.insert("instances".into(), Some(MAX_SERVERS));
@@ -383,113 +374,55 @@ fn first_rows() -> Change {
     change.create(security_group("33333333-3333-4333-8333-333333333333", "default"));
     for name in HOSTS {
         change.create(Host {
-            name: name.into(),
-            id: model::derived_id(&["host", name]),
             // Room for two servers and a few pods, so that it runs out.
             cpu_milli: 4000,
             memory_mib: 320,
             disk_gib: 100,
             cores: 4,
-            enabled: true,
-            disabled_reason: None,
             endpoint: format!("sim:{name}"),
-            underlay: None,
-            traits: Vec::new(),
             status: HostStatus { heartbeat: Some(moment), ..HostStatus::default() },
-            created_at: moment,
+            ..Host::new(name, moment)
         });
     }
     change.create(image());
-    network(&mut change);
+    addresses(&mut change);
     cluster(&mut change);
     change
 }
 
 fn image() -> model::Image {
     model::Image {
-        id: "44444444-4444-4444-8444-444444444444".into(),
-        project_id: PROJECT.into(),
         name: Some("tiny".into()),
         visibility: model::Visibility::Public,
         status: model::ImageStatus::Active,
         disk_format: Some("raw".into()),
         container_format: Some("bare".into()),
-        min_disk: 0,
-        min_ram: 0,
-        protected: false,
-        os_hidden: false,
-        tags: Vec::new(),
-        properties: Default::default(),
-        members: Default::default(),
         blob: Some("0".repeat(64)),
         size: Some(1),
-        virtual_size: None,
-        checksum: None,
-        os_hash_value: None,
-        source: None,
-        created_at: now(),
-        updated_at: now(),
+        ..model::Image::new("44444444-4444-4444-8444-444444444444", PROJECT, now())
     }
 }
 
 /// A network with fourteen addresses, so that they run out.
-fn network(change: &mut Change) {
-    let moment = now();
+/// The project's network.
+pub fn network() -> Network {
+    Network { name: "net".into(), ..Network::new(NETWORK, PROJECT, 1000, now()) }
+}
+
+fn addresses(change: &mut Change) {
+    let network = network();
     let ip = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
-    change.create(Network {
-        id: NETWORK.into(),
-        project_id: PROJECT.into(),
-        name: "net".into(),
-        description: String::new(),
-        admin_state_up: true,
-        shared: false,
-        external: false,
-        is_default: false,
-        port_security_enabled: true,
-        mtu: 1450,
-        vni: 1000,
-        dns_domain: String::new(),
-        tags: Vec::new(),
-        created_at: moment,
-        updated_at: moment,
-    });
     change.create(Subnet {
-        id: SUBNET.into(),
-        project_id: PROJECT.into(),
-        network_id: NETWORK.into(),
-        network_project_id: PROJECT.into(),
         name: "subnet".into(),
-        description: String::new(),
-        base: ip(0),
-        prefix: 28,
         gateway_ip: Some(ip(1)),
         pools: vec![(ip(2), ip(14))],
-        enable_dhcp: true,
-        dns_nameservers: Vec::new(),
-        host_routes: Vec::new(),
-        ipv6_ra_mode: None,
-        ipv6_address_mode: None,
-        subnetpool_id: None,
-        service_types: Vec::new(),
-        dns_publish_fixed_ip: false,
-        tags: Vec::new(),
-        created_at: moment,
-        updated_at: moment,
+        ..Subnet::new(SUBNET, &network, (ip(0), 28), now())
     });
+    change.create(network);
 }
 
 fn cluster(change: &mut Change) {
-    change.create(Cluster {
-        id: CLUSTER.into(),
-        project_id: PROJECT.into(),
-        name: "one".into(),
-        network_id: NETWORK.into(),
-        network_project_id: PROJECT.into(),
-        service_base: std::net::IpAddr::from([10, 96, 0, 0]),
-        service_prefix: 16,
-        domain: "cluster.local".into(),
-        created_at: now(),
-    });
+    change.create(Cluster { name: "one".into(), ..Cluster::new(CLUSTER, &network(), now()) });
     change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
     let apart = json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]);
     let affinity = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart}});
@@ -534,49 +467,10 @@ fn pod(name: &str) -> KubeObject {
 
 fn server(id: &str, cores: u64) -> Server {
     Server {
-        id: id.into(),
-        project_id: PROJECT.into(),
         user_id: "user".into(),
-        name: id.into(),
-        description: None,
-        hostname: id.into(),
-        flavor: flavor("f", "f", cores),
-        old_flavor: None,
         image_id: Some(image().id),
-        key_name: None,
-        public_key: None,
-        user_data: None,
-        metadata: Default::default(),
-        tags: Vec::new(),
-        config_drive: false,
-        auto_disk: false,
-        access_ipv4: String::new(),
-        access_ipv6: String::new(),
-        availability_zone: None,
-        server_group_id: None,
         nics: vec![NicRequest { network_id: Some(NETWORK.into()), ..NicRequest::default() }],
-        security_groups: Vec::new(),
-        requested_host: None,
         reservation_id: "r-1".into(),
-        launch_index: 0,
-        admin_pass: None,
-        power: true,
-        paused: false,
-        suspended: false,
-        rescue: None,
-        shelved: None,
-        unshelving: None,
-        locked: false,
-        locked_reason: None,
-        soft_reboots: 0,
-        hard_reboots: 0,
-        incarnation: 1,
-        keep_disk: false,
-        deleting: false,
-        forced_state: None,
-        problem: None,
-        created_at: now(),
-        updated_at: now(),
-        launched_at: None,
+        ..Server::new(id, PROJECT, id, flavor("f", "f", cores), now())
     }
 }

@@ -100,28 +100,16 @@ fn rows(snapshot: &Snapshot, kernel: &Digest, ramdisk: &Digest, disk: &Digest) -
 
 fn image(owner: &str, name: &str, (disk, container): (&str, &str), digest: &Digest, now: Time) -> Image {
     Image {
-        id: uuid::Uuid::new_v4().to_string(),
-        project_id: owner.to_owned(),
         name: Some(name.to_owned()),
         visibility: Visibility::Public,
         status: ImageStatus::Active,
         disk_format: Some(disk.to_owned()),
         container_format: Some(container.to_owned()),
-        min_disk: 0,
-        min_ram: 0,
-        protected: false,
-        os_hidden: false,
-        tags: Vec::new(),
-        properties: Default::default(),
-        members: Default::default(),
         blob: Some(digest.sha256.clone()),
         size: Some(digest.size),
-        virtual_size: None,
         checksum: Some(digest.md5.clone()),
         os_hash_value: Some(digest.sha512.clone()),
-        source: None,
-        created_at: now,
-        updated_at: now,
+        ..Image::new(uuid::Uuid::new_v4().to_string(), owner, now)
     }
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, pod};
 use http::Method;
-use model::{Change, Host, HostStatus, Time};
+use model::{Change, Host, Time};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -14,19 +14,13 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 async fn world_with_host(socket: &std::path::Path) -> World {
     let world = World::new().await;
     let host = Host {
-        name: "h".into(),
         id: "i".into(),
         cpu_milli: 4000,
         memory_mib: 4000,
         disk_gib: 10,
         cores: 4,
-        enabled: true,
-        disabled_reason: None,
         endpoint: format!("unix:{}", socket.display()),
-        underlay: None,
-        traits: Vec::new(),
-        status: HostStatus::default(),
-        created_at: Time::now(),
+        ..Host::new("h", Time::now())
     };
     world.store.commit(&Change::from(host)).await.unwrap();
     assert_eq!(world.post(PODS, pod("a")).await.0, 201);

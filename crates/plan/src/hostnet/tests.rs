@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use model::hostnet::{Domain, HostNetwork, Plug};
 use model::{
-    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Host, KubeObject, Network, Object, Port, PortStatus,
-    Router, SecurityGroupRule, Snapshot, Subnet, Time,
+    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Host, KubeObject, Network, Object, Port, Router,
+    SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
 };
 use serde_json::json;
 
@@ -44,96 +44,32 @@ impl Rows {
 
     fn host(&mut self, name: &str, underlay: &str) {
         let created_at = self.now();
-        self.put(Host {
-            name: name.into(),
-            id: name.into(),
-            cpu_milli: 1000,
-            memory_mib: 1000,
-            disk_gib: 10,
-            cores: 1,
-            enabled: true,
-            disabled_reason: None,
-            endpoint: String::new(),
-            underlay: underlay.parse().ok(),
-            traits: Vec::new(),
-            status: Default::default(),
-            created_at,
-        });
+        self.put(Host { underlay: underlay.parse().ok(), ..Host::new(name, created_at) });
     }
 
     fn network(&mut self, id: &str, cidr: &str, gateway: &str, external: bool) {
         let now = self.now();
-        self.put(Network {
-            id: id.into(),
-            project_id: "p".into(),
-            name: id.into(),
-            description: String::new(),
-            admin_state_up: true,
-            shared: false,
-            external,
-            is_default: false,
-            port_security_enabled: true,
-            mtu: 1450,
-            vni: 1000 + self.at as u32,
-            dns_domain: String::new(),
-            tags: Vec::new(),
-            created_at: now,
-            updated_at: now,
-        });
+        let network = Network { external, ..Network::new(id, "p", 1000 + self.at as u32, now) };
         let (base, prefix) = cidr.split_once('/').unwrap();
         self.put(Subnet {
-            id: format!("{id}-s"),
-            project_id: "p".into(),
-            network_id: id.into(),
-            network_project_id: "p".into(),
-            name: String::new(),
-            description: String::new(),
-            base: ip(base),
-            prefix: prefix.parse().unwrap(),
             gateway_ip: gateway.parse().ok(),
-            pools: Vec::new(),
-            enable_dhcp: true,
-            dns_nameservers: Vec::new(),
-            host_routes: Vec::new(),
-            ipv6_ra_mode: None,
-            ipv6_address_mode: None,
-            subnetpool_id: None,
-            service_types: Vec::new(),
-            dns_publish_fixed_ip: false,
-            tags: Vec::new(),
-            created_at: now,
-            updated_at: now,
+            ..Subnet::new(format!("{id}-s"), &network, (ip(base), prefix.parse().unwrap()), now)
         });
+        self.put(network);
     }
 
     fn port(&mut self, id: &str, network: &str, address: &str, owner: &str, device: &str, host: &str) -> Port {
         let now = self.now();
         Port {
-            id: id.into(),
-            project_id: "p".into(),
-            network_id: network.into(),
-            network_project_id: "p".into(),
-            name: String::new(),
-            description: String::new(),
-            mac: Port::mac_from(id, 0),
             fixed_ips: vec![FixedIp { subnet_id: format!("{network}-s"), ip: ip(address) }],
             device_id: device.into(),
             device_owner: owner.into(),
-            admin_state_up: true,
             security_groups: vec!["g".into()],
             port_security_enabled: !owner.starts_with("network:"),
-            allowed_address_pairs: Vec::new(),
-            extra_dhcp_opts: Vec::new(),
             dns_name: if owner.starts_with("network:") { String::new() } else { id.into() },
-            pod: None,
-            vnic_type: None,
-            binding_profile: None,
             owned: true,
             host: (!host.is_empty()).then(|| host.into()),
-            status: PortStatus::Down,
-            tags: Vec::new(),
-            created_at: now,
-            updated_at: now,
+            ..Port::new(id, &Network::new(network, "p", 0, now), now)
         }
     }
 
@@ -154,37 +90,13 @@ impl Rows {
             Gateway { network_id: network.into(), port_id: format!("{id}-gw"), enable_snat: true }
         });
         let now = self.now();
-        self.put(Router {
-            id: id.into(),
-            project_id: "p".into(),
-            name: id.into(),
-            description: String::new(),
-            admin_state_up: true,
-            gateway,
-            routes: Vec::new(),
-            tags: Vec::new(),
-            created_at: now,
-            updated_at: now,
-        });
+        self.put(Router { gateway, ..Router::new(id, "p", now) });
     }
 
     fn rule(&mut self, id: &str, group: &str, edit: impl FnOnce(&mut SecurityGroupRule)) {
         let now = self.now();
-        let mut rule = SecurityGroupRule {
-            id: id.into(),
-            project_id: "p".into(),
-            group_id: group.into(),
-            direction: Direction::Ingress,
-            ipv6: false,
-            protocol: None,
-            port_min: None,
-            port_max: None,
-            remote_ip_prefix: None,
-            remote_group_id: None,
-            description: String::new(),
-            created_at: now,
-            updated_at: now,
-        };
+        let group = SecurityGroup::new(group, "p", group, now);
+        let mut rule = SecurityGroupRule::new(id, &group, Direction::Ingress, false, now);
         edit(&mut rule);
         self.put(rule);
     }
@@ -370,17 +282,7 @@ fn services_and_names_of_a_cluster() {
     pod.pod = Some(("default".into(), "c".into()));
     rows.put(pod);
     let created_at = rows.now();
-    rows.put(Cluster {
-        id: "c".into(),
-        project_id: "p".into(),
-        name: "c".into(),
-        network_id: "n1".into(),
-        network_project_id: "p".into(),
-        service_base: ip("10.96.0.0"),
-        service_prefix: 16,
-        domain: "cluster.local".into(),
-        created_at,
-    });
+    rows.put(Cluster::new("c", &Network::new("n1", "p", 0, created_at), created_at));
     let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
     rows.kube(
         "",

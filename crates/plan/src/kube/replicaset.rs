@@ -232,15 +232,9 @@ mod tests {
         let mut change = Change::new();
         let range = std::net::Ipv4Addr::new(10, 96, 0, 0).into();
         change.create(model::Cluster {
-            id: "c".into(),
-            project_id: "p".into(),
             name: "c".into(),
-            network_id: "net".into(),
-            network_project_id: "p".into(),
             service_base: range,
-            service_prefix: 16,
-            domain: "cluster.local".into(),
-            created_at: Time::UNIX_EPOCH,
+            ..model::Cluster::new("c", &model::Network::new("net", "p", 1, Time::UNIX_EPOCH), Time::UNIX_EPOCH)
         });
         change.create(object("", "namespaces", "", "n", json!({})));
         change.create(object("", "serviceaccounts", "n", "default", json!({})));

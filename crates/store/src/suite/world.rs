@@ -1,11 +1,8 @@
 //! Rows for the suite: few names, few ids and small limits, so that everything collides with everything.
 
-use std::collections::BTreeMap;
-
 use fastrand::Rng;
 use model::{
-    Change, Domain, Expect, Host, HostStatus, Key, KubeObject, Network, Object, Project, Quota, Setting, Snapshot,
-    Time, Write,
+    Change, Domain, Expect, Host, Key, KubeObject, Network, Object, Project, Quota, Setting, Snapshot, Time, Write,
 };
 
 pub fn domain(id: &str, name: &str) -> Domain {
@@ -13,16 +10,7 @@ pub fn domain(id: &str, name: &str) -> Domain {
 }
 
 pub fn project(id: &str, name: &str, domain: &str) -> Project {
-    Project {
-        id: id.into(),
-        name: name.into(),
-        domain_id: domain.into(),
-        parent_id: domain.into(),
-        description: String::new(),
-        enabled: true,
-        tags: Vec::new(),
-        extra: BTreeMap::new(),
-    }
+    Project::new(id, name, domain)
 }
 
 pub fn setting(name: &str, value: u64) -> Setting {
@@ -30,23 +18,7 @@ pub fn setting(name: &str, value: u64) -> Setting {
 }
 
 pub fn network(id: &str, project: &str, vni: u32) -> Network {
-    Network {
-        id: id.into(),
-        project_id: project.into(),
-        name: id.into(),
-        description: String::new(),
-        admin_state_up: true,
-        shared: false,
-        external: false,
-        is_default: false,
-        port_security_enabled: true,
-        mtu: 1450,
-        vni,
-        dns_domain: String::new(),
-        tags: Vec::new(),
-        created_at: Time::UNIX_EPOCH,
-        updated_at: Time::UNIX_EPOCH,
-    }
+    Network { name: id.into(), ..Network::new(id, project, vni, Time::UNIX_EPOCH) }
 }
 
 pub fn quota(project: &str, networks: Option<u64>) -> Quota {
@@ -57,19 +29,12 @@ pub fn quota(project: &str, networks: Option<u64>) -> Quota {
 
 pub fn host(name: &str, cpu_milli: u64) -> Host {
     Host {
-        name: name.into(),
         id: name.into(),
         cpu_milli,
         memory_mib: 1 << 20,
         disk_gib: 100,
         cores: 4,
-        enabled: true,
-        disabled_reason: None,
-        endpoint: String::new(),
-        underlay: None,
-        traits: Vec::new(),
-        status: HostStatus::default(),
-        created_at: Time::UNIX_EPOCH,
+        ..Host::new(name, Time::UNIX_EPOCH)
     }
 }
 

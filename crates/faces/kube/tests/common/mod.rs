@@ -105,15 +105,9 @@ pub async fn login(gate: &Gate, user: &str, password: &str, project: &str) -> St
 
 pub fn cluster(project: &str, name: &str) -> Cluster {
     Cluster {
-        id: format!("c-{name}"),
-        project_id: project.into(),
         name: name.into(),
-        network_id: "n".into(),
-        network_project_id: project.into(),
-        service_base: "10.96.0.0".parse().unwrap(),
         service_prefix: 24,
-        domain: "cluster.local".into(),
-        created_at: Time::now(),
+        ..Cluster::new(format!("c-{name}"), &Network::new("n", project, 1, Time::now()), Time::now())
     }
 }
 

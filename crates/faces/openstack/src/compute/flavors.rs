@@ -164,18 +164,14 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     if fields.get("rxtx_factor").is_some_and(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()) != Some(1.0)) {
         return Err(Fault::Invalid("rxtx_factor is deprecated; only 1.0 is supported.".into()));
     }
+    let (id, name) = (flavor_id(&fields)?, fields.name("name")?.unwrap_or_default());
+    let (vcpus, ram, disk) = (number("vcpus", 1)?, number("ram", 1)?, number("disk", 0)?);
     let flavor = Flavor {
-        id: flavor_id(&fields)?,
-        name: fields.name("name")?.unwrap_or_default(),
         description: fields.text("description", 65535)?.map(str::to_owned),
-        vcpus: number("vcpus", 1)?,
-        ram: number("ram", 1)?,
-        disk: number("disk", 0)?,
         ephemeral: number("OS-FLV-EXT-DATA:ephemeral", 0)?,
         swap: number("swap", 0)?,
         is_public: fields.boolean("os-flavor-access:is_public")?.unwrap_or(true),
-        access: Vec::new(),
-        extra_specs: Default::default(),
+        ..Flavor::new(id, name, vcpus, ram, disk)
     };
     let made = call
         .cloud

@@ -287,11 +287,6 @@ pub async fn create_rule(mut call: Call) -> Result<Reply, Fault> {
     };
     let ipv6 = prefix.is_some_and(|(ip, _)| ip.is_ipv6());
     let rule = SecurityGroupRule {
-        id: uuid::Uuid::new_v4().to_string(),
-        project_id: group.project_id.clone(),
-        group_id: group.id.clone(),
-        direction: Direction::Ingress,
-        ipv6,
         protocol,
         port_min,
         port_max,
@@ -301,9 +296,7 @@ pub async fn create_rule(mut call: Call) -> Result<Reply, Fault> {
             (None, None) => Some("0.0.0.0/0".into()),
         },
         remote_group_id,
-        description: String::new(),
-        created_at: call.now,
-        updated_at: call.now,
+        ..SecurityGroupRule::new(uuid::Uuid::new_v4().to_string(), &group, Direction::Ingress, ipv6, call.now)
     };
     let made = call.cloud.store.transact(|_| Ok((Change::from(rule.clone()), ()))).await;
     made.map_err(|fault| match fault {

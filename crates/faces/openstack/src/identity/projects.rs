@@ -146,14 +146,12 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         _ => domain_of(&call, &fields)?,
     };
     let project = Project {
-        id: gate::new_id(),
-        name: fields.new_name()?,
         parent_id: named_parent.unwrap_or_else(|| domain_id.clone()),
-        domain_id,
         description: fields.text("description")?.unwrap_or_default(),
         enabled: fields.flag("enabled")?.unwrap_or(true),
         tags: fields.tags()?.unwrap_or_default(),
         extra: fields.extra(&KNOWN),
+        ..Project::new(gate::new_id(), fields.new_name()?, &domain_id)
     };
     let created = call.cloud.store.transact(|snapshot| {
         check_parent(snapshot, &project)?;

@@ -1,6 +1,6 @@
 //! New images without bytes yet, and one image by its id.
 
-use model::{Change, Fault, Image, ImageStatus, Visibility};
+use model::{Change, Fault, Image};
 use serde_json::{Map, Value};
 
 use super::attributes::{self, mismatch};
@@ -34,30 +34,7 @@ fn new_image(call: &Call, body: &Map<String, Value>) -> Result<Image, Fault> {
         Some(Value::String(id)) if is_uuid(id) => id.clone(),
         Some(other) => return Err(mismatch(format!("{other} is not the id of an image, a UUID"))),
     };
-    let mut image = Image {
-        id,
-        project_id: who.project_id().unwrap_or_default().to_owned(),
-        name: None,
-        visibility: Visibility::Shared,
-        status: ImageStatus::Queued,
-        disk_format: None,
-        container_format: None,
-        min_disk: 0,
-        min_ram: 0,
-        protected: false,
-        os_hidden: false,
-        tags: Vec::new(),
-        properties: Default::default(),
-        members: Default::default(),
-        blob: None,
-        size: None,
-        virtual_size: None,
-        checksum: None,
-        os_hash_value: None,
-        source: None,
-        created_at: call.now,
-        updated_at: call.now,
-    };
+    let mut image = Image::new(id, who.project_id().unwrap_or_default(), call.now);
     for (name, value) in body.iter().filter(|(name, _)| *name != "id") {
         attributes::check_name(name)?;
         if name == "locations" {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use model::{Cluster, FloatingIp, Index, Network, Port, Resource, Router, Subnet};
+use model::{Cluster, FloatingIp, Index, Network, Port, Resource, Router, Subnet, most_mtu};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
@@ -12,10 +12,6 @@ use super::ports;
 use super::tags;
 use super::trouble::Trouble;
 
-/// What a VXLAN leaves of an Ethernet frame's 1500 bytes.
-pub const TENANT_MTU: u32 = 1450;
-/// External networks are bridges without encapsulation.
-const EXTERNAL_MTU: u32 = 1500;
 /// The first VXLAN network identifier that is given out, and the last that there is.
 const VNI: std::ops::RangeInclusive<u32> = 1000..=(1 << 24) - 1;
 
@@ -76,21 +72,16 @@ impl Noun for Network {
             None => free_vni(plan)?,
         };
         Ok(Network {
-            id: uuid::Uuid::new_v4().to_string(),
-            project_id: project,
             name: body.text("name").unwrap_or_default(),
             description: body.text("description").unwrap_or_default(),
             admin_state_up: body.bool("admin_state_up").unwrap_or(true),
             shared: body.bool("shared").unwrap_or(false),
             external,
-            is_default: false,
             port_security_enabled: body.bool("port_security_enabled").unwrap_or(true),
-            mtu: mtu(body, external)?.unwrap_or(if external { EXTERNAL_MTU } else { TENANT_MTU }),
-            vni,
+            mtu: mtu(body, external)?.unwrap_or_else(|| most_mtu(external)),
             dns_domain: dns_domain(body)?.unwrap_or_default(),
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
+            ..Network::new(uuid::Uuid::new_v4().to_string(), project, vni, ask.now)
         })
     }
 
@@ -210,7 +201,7 @@ fn segment(body: &Body, external: bool) -> Result<Option<u32>, Trouble> {
 }
 
 fn mtu(body: &Body, external: bool) -> Result<Option<u32>, Trouble> {
-    let max = if external { EXTERNAL_MTU } else { TENANT_MTU };
+    let max = most_mtu(external);
     match body.int("mtu").and_then(|mtu| u32::try_from(mtu).ok()) {
         // Zero asks for the default.
         None => Ok(None),

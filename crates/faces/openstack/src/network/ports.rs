@@ -229,31 +229,10 @@ fn dns_assignment(look: &Look<'_>, port: &Port) -> Value {
 /// A port with nothing set but where it is and whose.
 pub fn bare(network: &Network, project: &str, now: Time) -> Port {
     Port {
-        id: uuid::Uuid::new_v4().to_string(),
         project_id: project.to_owned(),
-        network_id: network.id.clone(),
-        network_project_id: network.project_id.clone(),
-        name: String::new(),
-        description: String::new(),
         mac: String::new(),
-        fixed_ips: Vec::new(),
-        device_id: String::new(),
-        device_owner: String::new(),
-        admin_state_up: true,
-        security_groups: Vec::new(),
         port_security_enabled: false,
-        allowed_address_pairs: Vec::new(),
-        extra_dhcp_opts: Vec::new(),
-        dns_name: String::new(),
-        pod: None,
-        vnic_type: None,
-        binding_profile: None,
-        owned: false,
-        host: None,
-        status: PortStatus::Down,
-        tags: Vec::new(),
-        created_at: now,
-        updated_at: now,
+        ..Port::new(uuid::Uuid::new_v4().to_string(), network, now)
     }
 }
 

@@ -58,16 +58,11 @@ impl Noun for Router {
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let mut router = Router {
-            id: uuid::Uuid::new_v4().to_string(),
-            project_id: project,
             name: body.text("name").unwrap_or_default(),
             description: body.text("description").unwrap_or_default(),
             admin_state_up: body.bool("admin_state_up").unwrap_or(true),
-            gateway: None,
-            routes: Vec::new(),
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
+            ..Router::new(uuid::Uuid::new_v4().to_string(), project, ask.now)
         };
         if let Some(info) = body.value("external_gateway_info") {
             set_gateway(plan, ask, &mut router, info, "create")?;

@@ -84,24 +84,15 @@ impl Noun for SecurityGroupRule {
         let min = number(body.value("port_range_min"))?;
         let max = number(body.value("port_range_max"))?;
         let group = own_group(plan, ask, &group_id)?;
+        let outward = body.text("direction").as_deref() == Some("egress");
+        let direction = if outward { Direction::Egress } else { Direction::Ingress };
+        let id = uuid::Uuid::new_v4().to_string();
         let mut rule = SecurityGroupRule {
-            id: uuid::Uuid::new_v4().to_string(),
-            project_id: group.project_id.clone(),
-            group_id: group.id.clone(),
-            direction: if body.text("direction").as_deref() == Some("egress") {
-                Direction::Egress
-            } else {
-                Direction::Ingress
-            },
-            ipv6,
             protocol,
-            port_min: None,
-            port_max: None,
             remote_ip_prefix: prefix.map(|(text, _)| text),
             remote_group_id,
             description: body.text("description").unwrap_or_default(),
-            created_at: ask.now,
-            updated_at: ask.now,
+            ..SecurityGroupRule::new(id, &group, direction, ipv6, ask.now)
         };
         check_ethertype(&rule)?;
         (rule.port_min, rule.port_max) = ports(&rule, min, max)?;

@@ -47,31 +47,18 @@ impl Noun for SecurityGroup {
         not_default(&name)?;
         default_group(plan, &project, ask.now);
         let group = SecurityGroup {
-            id: uuid::Uuid::new_v4().to_string(),
-            project_id: project.clone(),
-            name,
             description: body.text("description").unwrap_or_default(),
-            stateful: true,
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
+            ..SecurityGroup::new(uuid::Uuid::new_v4().to_string(), project.clone(), name, ask.now)
         };
         for ipv6 in [false, true] {
-            plan.put(SecurityGroupRule {
-                id: uuid::Uuid::new_v4().to_string(),
-                project_id: project.clone(),
-                group_id: group.id.clone(),
-                direction: Direction::Egress,
+            plan.put(SecurityGroupRule::new(
+                uuid::Uuid::new_v4().to_string(),
+                &group,
+                Direction::Egress,
                 ipv6,
-                protocol: None,
-                port_min: None,
-                port_max: None,
-                remote_ip_prefix: None,
-                remote_group_id: None,
-                description: String::new(),
-                created_at: ask.now,
-                updated_at: ask.now,
-            });
+                ask.now,
+            ));
         }
         Ok(group)
     }

@@ -82,28 +82,15 @@ impl Noun for Subnet {
         }
         let (cidr, pool) = range(plan, ask, body, &network)?;
         let mut subnet = Subnet {
-            id: uuid::Uuid::new_v4().to_string(),
-            // Ports refer to subnets in the network's realm.
-            project_id: network.project_id.clone(),
-            network_id: network.id.clone(),
-            network_project_id: network.project_id.clone(),
             name: body.text("name").unwrap_or_default(),
             description: body.text("description").unwrap_or_default(),
-            base: cidr.base,
-            prefix: cidr.prefix,
             gateway_ip: body.ip("gateway_ip").unwrap_or_else(|| Some(cidr.first_host())),
-            pools: Vec::new(),
             enable_dhcp: body.bool("enable_dhcp").unwrap_or(true),
-            dns_nameservers: Vec::new(),
-            host_routes: Vec::new(),
             ipv6_ra_mode: body.text("ipv6_ra_mode"),
             ipv6_address_mode: body.text("ipv6_address_mode"),
             subnetpool_id: pool,
-            service_types: Vec::new(),
-            dns_publish_fixed_ip: false,
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
+            ..Subnet::new(uuid::Uuid::new_v4().to_string(), &network, (cidr.base, cidr.prefix), ask.now)
         };
         check_ipv6_modes(&subnet)?;
         check_gateway(&subnet)?;

@@ -24,109 +24,46 @@ pub fn at<'a, T: Resource>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a,
 }
 
 fn flavor(name: &str, ram: u64, disk: u64) -> Flavor {
-    Flavor {
-        id: uuid::Uuid::new_v4().to_string(),
-        name: name.into(),
-        description: None,
-        vcpus: 1,
-        ram,
-        disk,
-        ephemeral: 0,
-        swap: 0,
-        is_public: true,
-        access: vec![],
-        extra_specs: Default::default(),
-    }
+    Flavor::new(uuid::Uuid::new_v4().to_string(), name, 1, ram, disk)
 }
 
 fn image(now: Time) -> Image {
     Image {
-        id: uuid::Uuid::new_v4().to_string(),
-        project_id: String::new(),
         name: Some("guest".into()),
         visibility: Visibility::Public,
         status: ImageStatus::Active,
         disk_format: Some("raw".into()),
         container_format: Some("bare".into()),
-        min_disk: 0,
         min_ram: 64,
-        protected: false,
-        os_hidden: false,
-        tags: vec![],
-        properties: Default::default(),
-        members: Default::default(),
         blob: Some("00".into()),
         size: Some(1 << 20),
-        virtual_size: None,
-        checksum: None,
-        os_hash_value: None,
-        source: None,
-        created_at: now,
-        updated_at: now,
+        ..Image::new(uuid::Uuid::new_v4().to_string(), String::new(), now)
     }
 }
 
 fn network(project: &str, now: Time) -> Network {
-    Network {
-        id: uuid::Uuid::new_v4().to_string(),
-        project_id: project.into(),
-        name: "private".into(),
-        description: String::new(),
-        admin_state_up: true,
-        shared: false,
-        external: false,
-        is_default: false,
-        port_security_enabled: true,
-        mtu: 1450,
-        vni: 77,
-        dns_domain: String::new(),
-        tags: vec![],
-        created_at: now,
-        updated_at: now,
-    }
+    Network { name: "private".into(), ..Network::new(uuid::Uuid::new_v4().to_string(), project, 77, now) }
 }
 
 fn subnet(network: &Network) -> Subnet {
     Subnet {
-        id: uuid::Uuid::new_v4().to_string(),
-        project_id: network.project_id.clone(),
-        network_id: network.id.clone(),
-        network_project_id: network.project_id.clone(),
-        name: String::new(),
-        description: String::new(),
-        base: "10.1.0.0".parse().unwrap(),
-        prefix: 24,
         gateway_ip: Some("10.1.0.1".parse().unwrap()),
         pools: vec![("10.1.0.5".parse().unwrap(), "10.1.0.200".parse().unwrap())],
-        enable_dhcp: true,
-        dns_nameservers: vec![],
-        host_routes: vec![],
-        ipv6_ra_mode: None,
-        ipv6_address_mode: None,
-        subnetpool_id: None,
-        service_types: vec![],
-        dns_publish_fixed_ip: false,
-        tags: vec![],
-        created_at: network.created_at,
-        updated_at: network.created_at,
+        ..Subnet::new(uuid::Uuid::new_v4().to_string(), network, ("10.1.0.0".parse().unwrap(), 24), network.created_at)
     }
 }
 
 fn host(now: Time) -> Host {
     Host {
-        name: "node1".into(),
         id: uuid::Uuid::new_v4().to_string(),
         cpu_milli: 16_000,
         memory_mib: 8192,
         disk_gib: 100,
         cores: 4,
-        enabled: true,
-        disabled_reason: None,
         endpoint: "unix:/nowhere".into(),
-        underlay: None,
         traits: vec!["COMPUTE_NODE".into(), "HW_CPU_X86_AVX2".into()],
         status: HostStatus { heartbeat: Some(now), hypervisor_version: "10.0.2".into(), ..HostStatus::default() },
-        created_at: now,
+        ..Host::new("node1", now)
     }
 }
 
@@ -222,33 +159,17 @@ impl Rows {
 
     fn port(&self, snapshot: &Snapshot, server: &Server, now: Time) -> Port {
         let subnet = snapshot.get::<Subnet>(&self.subnet).unwrap();
-        let id = uuid::Uuid::new_v4().to_string();
+        let network = snapshot.get::<Network>(&self.network).unwrap();
         Port {
             project_id: server.project_id.clone(),
-            network_id: self.network.clone(),
-            network_project_id: subnet.network_project_id.clone(),
-            name: String::new(),
-            description: String::new(),
-            mac: Port::mac_from(&id, 0),
             fixed_ips: vec![FixedIp { subnet_id: subnet.id.clone(), ip: allocate(snapshot, &subnet, &[]).unwrap() }],
             device_id: server.id.clone(),
             device_owner: "compute:nova".into(),
-            admin_state_up: true,
-            security_groups: vec![],
             port_security_enabled: true,
-            allowed_address_pairs: vec![],
-            extra_dhcp_opts: vec![],
             dns_name: server.hostname.clone(),
-            pod: None,
-            vnic_type: None,
-            binding_profile: None,
             owned: true,
-            host: None,
             status: PortStatus::Active,
-            tags: vec![],
-            created_at: now,
-            updated_at: now,
-            id,
+            ..Port::new(uuid::Uuid::new_v4().to_string(), &network, now)
         }
     }
 

@@ -171,31 +171,15 @@ fn new_port(call: &Call, server: &Server, subject: &mut Subject<'_>, asked: &Att
     let security_groups =
         if network.port_security_enabled { default_groups(call, server, subject)? } else { Vec::new() };
     let port = Port {
-        id: id.to_owned(),
         project_id: server.project_id.clone(),
-        network_id: network.id.clone(),
-        network_project_id: network.project_id.clone(),
-        name: String::new(),
-        description: String::new(),
-        mac: Port::mac_from(id, 0),
         fixed_ips,
         device_id: server.id.clone(),
         device_owner: "compute:nova".into(),
-        admin_state_up: true,
         security_groups,
-        port_security_enabled: network.port_security_enabled,
-        allowed_address_pairs: Vec::new(),
-        extra_dhcp_opts: Vec::new(),
         dns_name: server.hostname.clone(),
-        pod: None,
-        vnic_type: None,
-        binding_profile: None,
         owned: true,
         host: super::status::host(subject.snapshot, server).map(str::to_owned),
-        status: PortStatus::Down,
-        tags: Vec::new(),
-        created_at: call.now,
-        updated_at: call.now,
+        ..Port::new(id, &network, call.now)
     };
     subject.change.create(port.clone());
     Ok(port)

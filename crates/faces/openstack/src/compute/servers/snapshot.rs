@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Fault, Image, ImageSource, ImageStatus, Server, Snapshot, Visibility};
+use model::{Fault, Image, ImageSource, Server, Snapshot, Visibility};
 use serde_json::{Value, json};
 
 use super::{When, act, requests};
@@ -110,32 +110,19 @@ pub fn of_server(call: &Call, id: &str, server: &Server, snapshot: &Snapshot, na
         properties.insert(name.to_owned(), value.to_owned());
     }
     Ok(Image {
-        id: id.to_owned(),
-        project_id: call.who()?.project()?.to_owned(),
         name: Some(name.to_owned()),
         visibility: Visibility::Private,
-        status: ImageStatus::Queued,
         disk_format: Some("qcow2".into()),
         container_format: Some("bare".into()),
         min_disk: server.flavor.disk,
         min_ram: base.map_or(0, |base| base.min_ram),
-        protected: false,
-        os_hidden: false,
-        tags: Vec::new(),
         properties,
-        members: BTreeMap::new(),
-        blob: None,
-        size: None,
-        virtual_size: None,
-        checksum: None,
-        os_hash_value: None,
         source: Some(ImageSource {
             server_id: server.id.clone(),
             project_id: server.project_id.clone(),
             request_id: call.request_id.clone(),
             rotation: None,
         }),
-        created_at: call.now,
-        updated_at: call.now,
+        ..Image::new(id, call.who()?.project()?, call.now)
     })
 }
