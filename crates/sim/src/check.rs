@@ -91,9 +91,10 @@ fn room(snapshot: &Snapshot) -> Result<(), String> {
 fn apart(snapshot: &Snapshot) -> Result<(), String> {
     for host in snapshot.all::<Host>() {
         let pods = snapshot.find::<KubeObject>(Index::Host, &host.name).filter(|pod| !pod.pod_finished());
-        let count = pods.filter(|pod| pod.body["metadata"]["labels"]["app"] == "web").count();
-        if count > 1 {
-            return Err(format!("{} has {count} pods that must be apart", host.name));
+        let mut apps = BTreeSet::new();
+        let mut apps_of = pods.filter_map(|pod| pod.value.body["metadata"]["labels"]["app"].as_str());
+        if let Some(app) = apps_of.find(|app| !apps.insert(*app)) {
+            return Err(format!("{} has two pods of {app}, which must be apart", host.name));
         }
     }
     Ok(())

@@ -29,6 +29,8 @@ pub enum Mutation {
     Revisions,
     /// A change that makes several things does not depend on the row that asked for them (invariant 9).
     WhoAsked,
+    /// Pods are placed without regard to what else is placed in that moment (decision 10).
+    Placements,
     /// Planners give what they make ids of chance instead of derived ones.
     DerivedIds,
     /// Agents do not see what nobody wants any more.
@@ -90,6 +92,9 @@ impl Backend for Broken {
     async fn commit(&self, proposal: Proposal, _: Option<&Fence>) -> Result<Revision, StoreFault> {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let mut change = proposal.change;
+        if self.mutation == Mutation::Placements {
+            place_anyway(&mut change);
+        }
         if self.mutation.forces(&change) {
             force(&mut change, &book.snapshot);
         }
@@ -120,6 +125,16 @@ impl Backend for Broken {
     }
 
     async fn close(&self) {}
+}
+
+/// A placement depends on nothing but its own pods.
+fn place_anyway(change: &mut Change) {
+    let shared = |key: &model::Key| key.kind == Kind::Setting && key.name.starts_with("pod-placements/");
+    let writes = change.writes.iter().map(Write::key);
+    if writes.chain(change.expects.iter().map(|expect| expect.key.clone())).any(|key| shared(&key)) {
+        change.expects.clear();
+        change.writes.retain(|write| !shared(&write.key()));
+    }
 }
 
 /// Makes a change fit to rows that somebody has changed meanwhile; what is gone stays gone.

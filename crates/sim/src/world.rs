@@ -96,14 +96,14 @@ impl World {
         match self.chance.u32(0..100) {
             0..7 => self.create_server().await,
             7..11 => self.delete_server().await,
-            11..17 => self.create_pod().await,
-            17..20 => self.delete_pod().await,
-            20..23 => self.scale().await,
-            23..25 => self.reboot().await,
-            25..33 => self.clients().await,
-            33..36 => self.follow().await,
-            36..70 => self.plan().await,
-            70..97 => self.work().await,
+            11..18 => self.create_pod().await,
+            18..23 => self.delete_pod().await,
+            23..25 => self.scale().await,
+            25..27 => self.reboot().await,
+            27..35 => self.clients().await,
+            35..38 => self.follow().await,
+            38..72 => self.plan().await,
+            72..97 => self.work().await,
             _ => self.crash(),
         }
     }
@@ -172,9 +172,18 @@ impl World {
     async fn create_pod(&mut self) -> &'static str {
         let name = format!("pod-{}", self.next());
         let mut pod = pod(&name);
-        // Who names a host himself goes past the scheduler, not past the claims.
-        if self.chance.u8(0..4) == 0 {
-            pod.body["spec"]["nodeName"] = json!(HOSTS[self.chance.usize(0..HOSTS.len())]);
+        match self.chance.u8(0..8) {
+            // Who names a host himself goes past the scheduler, not past the claims.
+            0..2 => pod.body["spec"]["nodeName"] = json!(HOSTS[self.chance.usize(0..HOSTS.len())]),
+            2..6 => {
+                pod.body["metadata"]["labels"]["app"] = json!("lone");
+                pod.body["spec"]["affinity"] = apart("lone");
+                // All want the same host, where they take no room, and the last is the first to get it.
+                pod.body["spec"]["nodeSelector"]["kubernetes.io/hostname"] = json!(HOSTS[0]);
+                pod.body["spec"]["priority"] = json!(self.serial);
+                pod.body["spec"]["containers"][0]["resources"] = json!({});
+            }
+            _ => {}
         }
         if self.commit(&Change::from(pod)).await {
             self.pods.insert(name);
@@ -222,8 +231,11 @@ impl World {
     /// A planner plans, from a snapshot that may be old, and may be stopped half-way; now and then in two processes at
     /// once.
     async fn plan(&mut self) -> &'static str {
-        let planner = PLANNERS[self.chance.usize(0..PLANNERS.len())];
-        let processes = if self.chance.u8(0..4) == 0 { 2 } else { 1 };
+        let planner = match self.chance.u8(0..4) {
+            0 => plan::schedule::plan,
+            _ => PLANNERS[self.chance.usize(0..PLANNERS.len())],
+        };
+        let processes = self.chance.usize(1..3);
         let mut changes = Vec::new();
         for _ in 0..processes {
             let snapshot = self.some_snapshot();
@@ -424,11 +436,9 @@ fn addresses(change: &mut Change) {
 fn cluster(change: &mut Change) {
     change.create(Cluster { name: "one".into(), ..Cluster::new(CLUSTER, &network(), now()) });
     change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
-    let apart = json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]);
-    let affinity = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart}});
     // Without a token: nobody signs any here.
     let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
-        "automountServiceAccountToken": false, "containers": [container()], "affinity": affinity,
+        "automountServiceAccountToken": false, "containers": [container()], "affinity": apart("web"),
     }});
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
@@ -450,6 +460,12 @@ fn object(group: &str, resource: &str, namespace: &str, name: &str, mut body: se
         name: name.into(),
         body,
     }
+}
+
+/// The affinity of a pod that shares no host with those of an app.
+fn apart(app: &str) -> serde_json::Value {
+    let term = json!({"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": "kubernetes.io/hostname"});
+    json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}})
 }
 
 fn container() -> serde_json::Value {

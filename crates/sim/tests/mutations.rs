@@ -37,6 +37,7 @@ mutations! {
     in_use: InUse,
     revisions: Revisions,
     who_asked: WhoAsked,
+    placements: Placements,
     derived_ids: DerivedIds,
     prune: Prune,
     adoption: Adoption,
