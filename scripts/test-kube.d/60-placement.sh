@@ -57,4 +57,6 @@ if [ -n "$address" ]; then
     [ "$(kubectl get pod near -o 'jsonpath={.status.hostIP}')" = "$address" ] || fail "the pod's host is not at $address"
     pass "the host's address, on the node and its pods"
 fi
+[ "$(kubectl get nodes -l topology.kubernetes.io/zone=nova -o name | wc -l)" = 1 ] || fail "no node in zone nova: $(kubectl get nodes --show-labels)"
+pass "the zone of OpenStack is a label of nodes"
 kubectl delete pod near --grace-period=1 --timeout=60s >/dev/null || fail "it does not go"
