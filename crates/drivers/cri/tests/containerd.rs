@@ -125,7 +125,7 @@ fn pod(uid: &str, host_network: bool, containers: Vec<WantedContainer>) -> Wante
 }
 
 async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(found) = look().await {
             return found;
@@ -149,7 +149,7 @@ async fn run(cri: &Cri, pod: &WantedPod) {
 
 async fn output(cri: &Cri, id: &str, script: &str) -> String {
     let command = ["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
-    let output = cri.exec(id, &command, Duration::from_secs(10)).await.expect("exec");
+    let output = cri.exec(id, &command, Duration::from_secs(60)).await.expect("exec");
     assert_eq!(output.code, 0, "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -278,7 +278,7 @@ async fn host_network(cri: &Cri) {
     let slow = cri.exec(&main.id, &["/bin/sleep".to_owned(), "100".to_owned()], Duration::from_millis(10)).await;
     assert!(slow.is_err_and(|f| f.to_string().contains("timed out")));
     let command = ["/bin/sh".to_owned(), "-c".to_owned(), "exit 7".to_owned()];
-    let code = cri.exec(&main.id, &command, Duration::from_secs(9));
+    let code = cri.exec(&main.id, &command, Duration::from_secs(60));
     assert_eq!(code.await.expect("exec").code, 7);
     let command = vec!["/bin/sh".to_owned()];
     let container_id = main.id.clone();

@@ -33,7 +33,7 @@ async fn nothing_is_shown_without_a_credential_or_with_another_projects() {
             assert_eq!(body["kind"], "Status", "{method} {path}");
         }
         // With a credential every route leads somewhere.
-        let (status, _, _) = tokio::time::timeout(Duration::from_secs(5), async {
+        let (status, _, _) = tokio::time::timeout(Duration::from_secs(60), async {
             let request = world.request(method.clone(), &path, "application/json", &json!({}));
             let response = world.router.clone().oneshot(request).await.unwrap();
             (response.status(), (), ())

@@ -142,11 +142,16 @@ pub fn pings(netns: &str, target: &str) -> bool {
     inside(netns, &format!("ping -c1 -W1 {target}")).status.success()
 }
 
+/// Waits until an echo is answered.
+pub fn reaches(netns: &str, target: &str) -> bool {
+    (0..20).any(|_| pings(netns, target))
+}
+
 /// Waits until it is so.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(15);
+    let end = Instant::now() + Duration::from_secs(60);
     while !is_so() {
-        assert!(Instant::now() < end, "{what}: not so after 15 s");
+        assert!(Instant::now() < end, "{what}: not so after 60 s");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
