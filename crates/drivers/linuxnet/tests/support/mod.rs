@@ -142,11 +142,6 @@ pub fn pings(netns: &str, target: &str) -> bool {
     inside(netns, &format!("ping -c1 -W1 {target}")).status.success()
 }
 
-/// Waits until an echo is answered.
-pub fn reaches(netns: &str, target: &str) -> bool {
-    (0..20).any(|_| pings(netns, target))
-}
-
 /// Waits until it is so.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
