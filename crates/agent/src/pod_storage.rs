@@ -48,16 +48,17 @@ fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
 
 /// What these volumes of a pod take, by name. Counting many files takes long: not on a thread that others wait for.
 async fn measured(pod: PathBuf, names: Vec<String>) -> Result<BTreeMap<String, u64>, Fault> {
-    let count = move || {
-        let mut taken = BTreeMap::new();
-        for name in names {
-            let bytes = used(&pod.join("volumes").join(&name));
-            taken.insert(name, bytes);
-        }
-        taken
-    };
-    let counted = tokio::task::spawn_blocking(count).await;
+    let counted = tokio::task::spawn_blocking(move || count(&pod, names)).await;
     counted.map_err(|why| Fault::Internal(format!("a pod's volumes cannot be counted: {why}")))
+}
+
+fn count(pod: &Path, names: Vec<String>) -> BTreeMap<String, u64> {
+    let folder = pod.join("volumes");
+    let taken = |name: String| {
+        let bytes = used(&folder.join(&name));
+        (name, bytes)
+    };
+    names.into_iter().map(taken).collect()
 }
 
 fn overfull_volume(taken: &BTreeMap<String, u64>, pod: &Pod) -> Option<String> {
@@ -208,10 +209,7 @@ mod tests {
         assert_eq!(by_container(&seen, &layers), [("a".to_owned(), (12 << 10) + 120)].into());
         let names: Vec<String> = volumes(&pod()).map(|volume| volume.name.clone()).collect();
         assert_eq!(names, ["small", "work"]);
-        let said = || {
-            let taken = names.iter().map(|name| (name.clone(), used(&dir.path().join("volumes").join(name))));
-            overfull_volume(&taken.collect(), &pod())
-        };
+        let said = || overfull_volume(&count(dir.path(), names.clone()), &pod());
         assert_eq!(said(), None);
         write("volumes/small/more", 8);
         let words = "Usage of EmptyDir volume \"small\" exceeds the limit \"4Ki\".";
