@@ -228,8 +228,8 @@ impl World {
         "scale deployment"
     }
 
-    /// A planner plans, from a snapshot that may be old, and may be stopped half-way; now and then in two processes at
-    /// once.
+    /// A planner plans, from a snapshot that may be old, and may be stopped half-way; every other time in two processes
+    /// at once.
     async fn plan(&mut self) -> &'static str {
         let planner = match self.chance.u8(0..4) {
             0 => plan::schedule::plan,
