@@ -57,9 +57,40 @@ impl KubeObject {
         self.body["metadata"]["deletionTimestamp"].is_string()
     }
 
+    /// What the object takes of what its project may keep. Hosts and controllers write statuses, and must be able to: a
+    /// status is free up to a size. What is being deleted is free: it can always be.
+    fn kept(&self) -> Vec<Claim> {
+        if self.deleting() || self.is("", "nodes") {
+            return Vec::new();
+        }
+        let fields = self.body.as_object().into_iter().flatten();
+        let bytes = fields.map(|(name, value)| match name.as_str() {
+            "status" => json_size(value).saturating_sub(FREE_STATUS),
+            _ => name.len() + 4 + json_size(value),
+        });
+        let kilobytes = bytes.sum::<usize>().div_ceil(1024) as u64;
+        let uses = |name, amount| quota::uses(&self.project_id, name, amount);
+        [uses("kube_objects", 1), uses("kube_megabytes", kilobytes)].into_iter().flatten().collect()
+    }
+
     /// Uids of the owners.
     pub fn owners(&self) -> impl Iterator<Item = &str> {
         self.body["metadata"]["ownerReferences"].as_array().into_iter().flatten().filter_map(|o| o["uid"].as_str())
+    }
+}
+
+/// How many bytes of a status are free.
+const FREE_STATUS: usize = 16 << 10;
+
+/// The size of a value as JSON, roughly.
+pub fn json_size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| json_size(item) + 1).sum::<usize>() + 2,
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| name.len() + json_size(value) + 4).sum::<usize>() + 2
+        }
+        _ => 6,
     }
 }
 
@@ -76,6 +107,7 @@ impl Resource for KubeObject {
         if !self.namespace.is_empty() {
             claims.push(Claim::Needs(Self::key_of(&self.cluster_id, "", "namespaces", "", &self.namespace)));
         }
+        claims.extend(self.kept());
         if self.is_pod() && !self.pod_finished() {
             let demand = pod_demand(&self.body);
             claims.extend(quota::uses(&self.project_id, "cores", demand.cpu_milli));
@@ -240,6 +272,31 @@ mod tests {
         for text in ["", "m", "1x", "-1", "1.2.3", "9999999999999999999999"] {
             assert_eq!(quantity_milli(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn objects_take_what_they_need_to_be_kept() {
+        let object = |meta: Value, data: usize, status: usize| KubeObject {
+            cluster_id: "c".into(),
+            project_id: "p".into(),
+            group: String::new(),
+            resource: "configmaps".into(),
+            namespace: String::new(),
+            name: "a".into(),
+            body: json!({"metadata": meta, "data": "x".repeat(data), "status": "x".repeat(status)}),
+        };
+        let kept = |object: KubeObject| -> Vec<(String, u64)> {
+            let uses = object.claims().into_iter().filter_map(|claim| match claim {
+                Claim::Use { pool, amount } => Some((pool, amount)),
+                _ => None,
+            });
+            uses.collect()
+        };
+        let expected = |kib| vec![("quota/p/kube_objects".to_owned(), 1), ("quota/p/kube_megabytes".to_owned(), kib)];
+        assert_eq!(kept(object(json!({}), 5000, 0)), expected(5));
+        assert_eq!(kept(object(json!({}), 0, FREE_STATUS)), expected(1), "a status is free");
+        assert_eq!(kept(object(json!({}), 0, FREE_STATUS + 4096)), expected(5), "but not any");
+        assert_eq!(kept(object(json!({"deletionTimestamp": "t"}), 5000, 0)), [], "deleting is always possible");
     }
 
     #[test]

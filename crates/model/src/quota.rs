@@ -15,7 +15,8 @@ pub struct Limited {
     pub name: &'static str,
     /// Which API shows it.
     pub service: Service,
-    /// How many units of the pool make one unit of the API: cores are counted in thousandths, since pods ask for parts.
+    /// How many units of the pool make one unit of the API: cores are counted in thousandths, since pods ask for parts, and
+    /// megabytes of Kubernetes' objects in kilobytes.
     pub scale: u64,
     /// The limit of a new project, in the API's units; `None` is unlimited (-1).
     pub default: Option<u64>,
@@ -34,6 +35,10 @@ const fn compute(name: &'static str, scale: u64, default: u64) -> Limited {
 const fn network(name: &'static str, default: u64) -> Limited {
     Limited { name, service: Service::Network, scale: 1, default: Some(default) }
 }
+/// What Kubernetes' API stores. OpenStack has no quota of its own for it; Neutron's takes whatever is registered.
+const fn kube(name: &'static str, scale: u64, default: u64) -> Limited {
+    Limited { name, service: Service::Network, scale, default: Some(default) }
+}
 
 /// Every resource that is counted. Defaults are those of Nova and Neutron, except that containers share them.
 pub const LIMITED: &[Limited] = &[
@@ -49,6 +54,9 @@ pub const LIMITED: &[Limited] = &[
     network("floatingip", 50),
     network("security_group", 10),
     network("security_group_rule", 100),
+    kube("kube_objects", 1, 20_000),
+    // All rows are in the memory of every process.
+    kube("kube_megabytes", 1024, 256),
 ];
 
 /// The limited resource of this name.
@@ -61,7 +69,10 @@ impl Limited {
     pub fn show(&self, amount: u64) -> String {
         match (amount / self.scale, amount % self.scale) {
             (whole, 0) => whole.to_string(),
-            (whole, rest) => format!("{whole}.{}", format!("{rest:03}").trim_end_matches('0')),
+            (whole, rest) => {
+                let thousandths = format!("{:03}", rest * 1000 / self.scale);
+                format!("{whole}.{}", thousandths.trim_end_matches('0')).trim_end_matches('.').to_owned()
+            }
         }
     }
 }
@@ -137,6 +148,8 @@ mod tests {
         assert_eq!(cores.show(1000), "1");
         assert_eq!(cores.show(1500), "1.5");
         assert_eq!(cores.show(100), "0.1");
+        let megabytes = limited("kube_megabytes").unwrap();
+        assert_eq!(megabytes.show(1536), "1.5");
         assert_eq!(resource_of("quota/p/cores"), Some(cores));
         assert_eq!(resource_of("room/host/cores"), None);
     }

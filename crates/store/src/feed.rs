@@ -114,17 +114,18 @@ impl Feed {
         self.write().history.subscribe(interest)
     }
 
-    /// The next commits of an interest, and the revision up to which they are all.
+    /// The next commits of an interest, so many at most, and the revision up to which they are all.
     pub(crate) fn after(
         &self,
         interest: Option<&Interest>,
         revision: Revision,
+        most: usize,
     ) -> Result<(Vec<Arc<Committed>>, Revision), Fault> {
         let memory = self.read();
         if memory.closed {
             return Err(closed().into());
         }
-        Ok((memory.history.after(interest, revision)?, memory.book.revision()))
+        Ok((memory.history.after(interest, revision, most)?, memory.book.revision()))
     }
 
     // Whoever panicked under this lock left it whole: books are replaced, not edited.

@@ -16,9 +16,6 @@ const COMMITS: usize = 16_384;
 /// How many bytes of rows, as JSON, the kept commits may have. The newest commit is always kept.
 const BYTES: usize = 64 << 20;
 
-/// How many commits a watch is handed at once.
-const BATCH: usize = 1024;
-
 /// What of the store somebody watches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Interest {
@@ -82,9 +79,9 @@ impl Topic {
         Self { commits: VecDeque::new(), bell: watch::channel(()).0 }
     }
 
-    fn after(&self, revision: Revision) -> Vec<Arc<Committed>> {
+    fn after(&self, revision: Revision, most: usize) -> Vec<Arc<Committed>> {
         let start = self.commits.partition_point(|commit| commit.revision <= revision);
-        self.commits.range(start..).take(BATCH).cloned().collect()
+        self.commits.range(start..).take(most).cloned().collect()
     }
 
     fn forget(&mut self, revision: Revision) {
@@ -170,8 +167,13 @@ impl History {
         self.all.commits.iter().filter(|commit| interest.touched(commit)).cloned().collect()
     }
 
-    /// The next commits of an interest after a revision.
-    pub fn after(&self, interest: Option<&Interest>, revision: Revision) -> Result<Vec<Arc<Committed>>, Fault> {
+    /// The next commits of an interest after a revision, so many at most.
+    pub fn after(
+        &self,
+        interest: Option<&Interest>,
+        revision: Revision,
+        most: usize,
+    ) -> Result<Vec<Arc<Committed>>, Fault> {
         if revision < self.complete_after {
             return Err(Fault::Expired(format!(
                 "revision {revision} is too old: what happened up to {} is no longer kept",
@@ -179,10 +181,10 @@ impl History {
             )));
         }
         Ok(match interest {
-            None => self.all.after(revision),
+            None => self.all.after(revision, most),
             Some(interest) => match self.topics.get(interest) {
-                Some(topic) => topic.after(revision),
-                None => Topic { commits: self.of(interest), ..Topic::new() }.after(revision),
+                Some(topic) => topic.after(revision, most),
+                None => Topic { commits: self.of(interest), ..Topic::new() }.after(revision, most),
             },
         })
     }

@@ -7,6 +7,9 @@ use tokio::sync::watch;
 
 use crate::{Interest, Store};
 
+/// How many commits a watch is handed at once.
+const BATCH: usize = 1024;
+
 /// A running watch.
 pub struct Watch {
     store: Store,
@@ -19,7 +22,7 @@ pub struct Watch {
 impl Watch {
     pub(crate) fn new(store: Store, interest: Option<Interest>, after: Revision) -> Result<Self, Fault> {
         let bell = store.feed.subscribe(interest.as_ref());
-        store.feed.after(interest.as_ref(), after)?;
+        store.feed.after(interest.as_ref(), after, 1)?;
         Ok(Self { store, interest, seen: after, bell })
     }
 
@@ -28,28 +31,38 @@ impl Watch {
     pub async fn next(&mut self) -> Result<Vec<Arc<Committed>>, Fault> {
         loop {
             self.bell.borrow_and_update();
-            if let Some(commits) = self.poll()? {
+            if let Some(commits) = self.poll(BATCH)? {
                 return Ok(commits);
             }
-            if self.seen > self.store.feed.revision() {
-                self.store.backend.catch_up().await?;
-                let newest = self.store.feed.revision();
-                if self.seen > newest {
-                    let text = format!("revision {} is newer than the store, which is at {newest}", self.seen);
-                    return Err(Fault::Expired(text));
-                }
-                continue;
-            }
-            if self.bell.changed().await.is_err() {
-                // The history was replaced, and with it the bells.
-                self.bell = self.store.feed.subscribe(self.interest.as_ref());
-            }
+            self.changed().await?;
         }
+    }
+
+    /// The next commit if there is one already: for whoever must not hold more of them than one.
+    pub fn next_now(&mut self) -> Result<Option<Arc<Committed>>, Fault> {
+        self.bell.borrow_and_update();
+        Ok(self.poll(1)?.and_then(|mut commits| commits.pop()))
+    }
+
+    /// Waits until there may be more than [`Watch::next_now`] last found. Cancel-safe.
+    pub async fn changed(&mut self) -> Result<(), Fault> {
+        if self.seen > self.store.feed.revision() {
+            self.store.backend.catch_up().await?;
+            let newest = self.store.feed.revision();
+            if self.seen > newest {
+                let text = format!("revision {} is newer than the store, which is at {newest}", self.seen);
+                return Err(Fault::Expired(text));
+            }
+        } else if self.bell.changed().await.is_err() {
+            // The history was replaced, and with it the bells.
+            self.bell = self.store.feed.subscribe(self.interest.as_ref());
+        }
+        Ok(())
     }
 
     /// The revision up to which everything of interest was handed out; what a bookmark may say.
     pub fn seen(&mut self) -> Revision {
-        if let Ok((commits, newest)) = self.store.feed.after(self.interest.as_ref(), self.seen)
+        if let Ok((commits, newest)) = self.store.feed.after(self.interest.as_ref(), self.seen, 1)
             && commits.is_empty()
         {
             self.seen = self.seen.max(newest);
@@ -57,8 +70,8 @@ impl Watch {
         self.seen
     }
 
-    fn poll(&mut self) -> Result<Option<Vec<Arc<Committed>>>, Fault> {
-        let (commits, newest) = self.store.feed.after(self.interest.as_ref(), self.seen)?;
+    fn poll(&mut self, most: usize) -> Result<Option<Vec<Arc<Committed>>>, Fault> {
+        let (commits, newest) = self.store.feed.after(self.interest.as_ref(), self.seen, most)?;
         match commits.last() {
             Some(last) => {
                 self.seen = last.revision;

@@ -11,6 +11,7 @@ use crate::fault::{Failure, Result};
 use crate::kinds::event;
 use crate::registry::Kind;
 use crate::request::{Query, ResourcePath};
+use crate::shares::Holder;
 use crate::{Kube, table};
 
 /// In which form objects are shown.
@@ -55,6 +56,8 @@ pub struct Call<'a> {
     pub kube: &'a Kube,
     pub cluster: &'a Cluster,
     pub who: &'a Subject,
+    /// Whose shares the request takes: the credential's own, whomever it acts as.
+    pub holder: Holder,
     pub path: ResourcePath<'a>,
     pub verb: &'static str,
     pub query: Query,

@@ -188,14 +188,19 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The size of a value as JSON, roughly.
-pub fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => items.iter().map(|item| size(item) + 1).sum::<usize>() + 2,
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size(value) + 4).sum::<usize>() + 2,
-        _ => 6,
+/// Whether a value has more bytes than so many; looks no further than it must.
+pub fn larger(value: &Value, bytes: usize) -> bool {
+    fn rest(value: &Value, bytes: usize) -> Option<usize> {
+        match value {
+            Value::String(text) => bytes.checked_sub(text.len() + 2),
+            Value::Array(items) => items.iter().try_fold(bytes.checked_sub(2)?, |left, item| rest(item, left)),
+            Value::Object(fields) => fields
+                .iter()
+                .try_fold(bytes.checked_sub(2)?, |left, (name, value)| rest(value, left.checked_sub(name.len() + 4)?)),
+            _ => bytes.checked_sub(6),
+        }
     }
+    rest(value, bytes).is_none()
 }
 
 /// Whether a text is a quantity, negative ones included.

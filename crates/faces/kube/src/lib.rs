@@ -30,6 +30,7 @@ mod reviews;
 mod rows;
 mod selectors;
 mod serve;
+mod shares;
 mod stream;
 mod table;
 mod types;
@@ -37,8 +38,7 @@ mod validate;
 mod verbs;
 mod watch;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gate::Gate;
@@ -49,6 +49,7 @@ use store::Store;
 use crate::authz::Subject;
 use crate::fault::{Failure, Result};
 use crate::pages::Pages;
+use crate::shares::Shares;
 
 pub use crate::rows::cluster_rows;
 
@@ -57,8 +58,7 @@ pub use crate::rows::cluster_rows;
 pub struct Kube {
     store: Store,
     gate: Arc<Gate>,
-    pages: Arc<Pages>,
-    seats: Seats,
+    pools: Arc<Pools>,
 }
 
 /// A client certificate that the listener has verified, put by it into the request's extensions.
@@ -78,7 +78,7 @@ pub(crate) enum Credential {
 
 impl Kube {
     pub fn new(store: Store, gate: Arc<Gate>) -> Self {
-        Self { store, gate, pages: Arc::default(), seats: Seats::default() }
+        Self { store, gate, pools: Arc::default() }
     }
 
     /// Who asks and the cluster that is asked for. Whoever has no valid credential is told so; to whoever has one that
@@ -120,40 +120,28 @@ impl Kube {
     }
 }
 
-/// The most watches that one user may have open.
-const MAX_WATCHES: usize = 2000;
+/// The most watches that one credential, a cluster and all may have open.
+const WATCHES: [usize; 3] = [2000, 4000, 16_000];
 
-/// How many watches each user has open.
-#[derive(Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<HashMap<String, usize>>>);
+/// How many KiB the open watches of one credential, of a cluster and of all may have ready for clients that have not taken
+/// them yet.
+const READY_KIB: [usize; 3] = [8 << 10, 32 << 10, 256 << 10];
 
-/// One open watch; given back when dropped.
-pub(crate) struct Seat {
-    seats: Seats,
-    user: String,
+/// How many large requests of one credential, of a cluster and of all are worked on at once.
+const LARGE: [usize; 3] = [1, 2, 8];
+
+/// What requests share.
+struct Pools {
+    pages: Pages,
+    watches: Shares,
+    ready: Shares,
+    large: Shares,
 }
 
-impl Seats {
-    pub(crate) fn take(&self, user: &str) -> Result<Seat> {
-        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = seats.entry(user.to_owned()).or_default();
-        if *count >= MAX_WATCHES {
-            return Err(Failure::too_many(format!("you have {MAX_WATCHES} watches open; close some first")));
-        }
-        *count += 1;
-        Ok(Seat { seats: self.clone(), user: user.to_owned() })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut seats = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = seats.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                seats.remove(&self.user);
-            }
-        }
+impl Default for Pools {
+    fn default() -> Self {
+        let shares = |[each, cluster, total]: [usize; 3]| Shares::new(each, cluster, total);
+        Self { pages: Pages::default(), watches: shares(WATCHES), ready: shares(READY_KIB), large: shares(LARGE) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Label and field selectors of lists and watches.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::fault::{Failure, Result};
@@ -11,8 +13,8 @@ const MAX_REQUIREMENTS: usize = 100;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
-    In(Vec<String>),
-    NotIn(Vec<String>),
+    In(BTreeSet<String>),
+    NotIn(BTreeSet<String>),
     Exists,
     Absent,
     Greater(i64),
@@ -57,7 +59,7 @@ impl LabelSelector {
     pub fn of(selector: &Value) -> Self {
         let mut tests = Vec::new();
         for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
-            tests.push((key.clone(), Test::In(vec![value.as_str().unwrap_or("").to_owned()])));
+            tests.push((key.clone(), Test::In([value.as_str().unwrap_or("").to_owned()].into())));
         }
         for rule in selector["matchExpressions"].as_array().into_iter().flatten() {
             let values = || {
@@ -84,8 +86,8 @@ impl LabelSelector {
             let value = labels.get(key).and_then(Value::as_str);
             let number = || value.and_then(|v| v.parse::<i64>().ok());
             match test {
-                Test::In(values) => value.is_some_and(|v| values.iter().any(|w| w == v)),
-                Test::NotIn(values) => value.is_none_or(|v| values.iter().all(|w| w != v)),
+                Test::In(values) => value.is_some_and(|v| values.contains(v)),
+                Test::NotIn(values) => value.is_none_or(|v| !values.contains(v)),
                 Test::Exists => value.is_some(),
                 Test::Absent => value.is_none(),
                 Test::Greater(n) => number().is_some_and(|v| v > *n),
@@ -121,7 +123,7 @@ fn requirement(part: &str) -> Option<(String, Test)> {
     if let Some(key) = part.strip_prefix('!') {
         return Some((key.trim().to_owned(), Test::Absent));
     }
-    let one = |value: &str| vec![value.trim().to_owned()];
+    let one = |value: &str| BTreeSet::from([value.trim().to_owned()]);
     if let Some((key, value)) = part.split_once("!=") {
         return Some((key.trim().to_owned(), Test::NotIn(one(value))));
     }

@@ -9,8 +9,9 @@ use crate::call::{Call, Form};
 use crate::fault::{Failure, Result};
 use crate::registry::{KINDS, Kind};
 use crate::request::{Query, Target, target, verb};
+use crate::shares::Holder;
 use crate::verbs::{create, delete, get, pod, scale, token, update};
-use crate::{ClientCertificate, Credential, Kube, body, discovery, openapi, reviews, stream, watch};
+use crate::{ClientCertificate, Credential, Kube, body, check, discovery, openapi, reviews, stream, watch};
 
 /// Answers a request below `/clusters/{id}`.
 pub async fn serve(kube: Kube, mut request: Request<Body>) -> Response<Body> {
@@ -51,6 +52,7 @@ async fn answer(kube: &Kube, request: &mut Request<Body>) -> Result<Response<Bod
     let (cluster_id, path) = below.split_once('/').unwrap_or((below, ""));
     let credential = credential(request);
     let (who, cluster) = kube.admit(&credential, cluster_id).await?;
+    let holder = Holder { cluster: cluster.id.as_str().into(), credential: format!("{}/{}", who.uid, who.user).into() };
     let who = acting_as(kube, request.headers(), &cluster, who)?;
     let query = Query::parse(uri.query().unwrap_or(""))?;
     let path = crate::request::decode(&path.replace('+', "%2B"))?;
@@ -60,7 +62,8 @@ async fn answer(kube: &Kube, request: &mut Request<Body>) -> Result<Response<Bod
             let verb = verb(request.method(), &path, &query).ok_or_else(Failure::method_not_allowed)?;
             let form = if path.subresource == "log" { Form::Object } else { Form::of(request.headers())? };
             let headers = request.headers().clone();
-            let call = Call { kube, cluster: &cluster, who: &who, path, verb, query, headers, form, now: Time::now() };
+            let (cluster, who) = (&cluster, &who);
+            let call = Call { kube, cluster, who, holder, path, verb, query, headers, form, now: Time::now() };
             permitted(&call)?;
             resource(&call, request, credential).await
         }
@@ -161,6 +164,35 @@ async fn resource(call: &Call<'_>, request: &mut Request<Body>, credential: Cred
         _ => {}
     }
     let bytes = body::read(std::mem::take(request.body_mut())).await?;
+    if !is_large(call, &bytes) {
+        return act(call, &method, bytes).await;
+    }
+    let _held = call.kube.pools.large.take(&call.holder, 1).await;
+    aside(act(call, &method, bytes)).await
+}
+
+/// What has more bytes, as a body or as the object that it is about, is worked on aside.
+const LARGE: usize = 32 << 10;
+
+fn is_large(call: &Call<'_>, bytes: &bytes::Bytes) -> bool {
+    let about = || {
+        let snapshot = call.kube.store.snapshot();
+        call.row(&snapshot).is_ok_and(|entry| check::larger(&entry.value.body, LARGE))
+    };
+    bytes.len() > LARGE || (matches!(call.verb, "update" | "patch") && about())
+}
+
+/// Lets others have this thread meanwhile: work on much data has no point at which it would give it back.
+async fn aside<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Handle::current();
+    match runtime.runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| runtime.block_on(work)),
+        // The simulator's and tests' one thread.
+        _ => work.await,
+    }
+}
+
+async fn act(call: &Call<'_>, method: &Method, bytes: bytes::Bytes) -> Result<Response<Body>> {
     let kind = call.kind();
     match (call.path.subresource, call.verb) {
         ("", "create") if !call.path.name.is_empty() => Err(Failure::method_not_allowed()),
@@ -175,7 +207,7 @@ async fn resource(call: &Call<'_>, request: &mut Request<Body>, credential: Cred
         ("" | "status", "get") => get::get(call).await,
         ("" | "status" | "finalize", "update") => update::update(call, bytes).await,
         ("" | "status", "patch") => update::patch(call, bytes).await,
-        ("scale", "get" | "update" | "patch") => scale::scale(call, &method, bytes).await,
+        ("scale", "get" | "update" | "patch") => scale::scale(call, method, bytes).await,
         ("binding", "create") => pod::bind(call, bytes).await,
         ("eviction", "create") => pod::evict(call, bytes).await,
         ("token", "create") => token::create(call, bytes).await,

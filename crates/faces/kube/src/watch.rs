@@ -1,7 +1,7 @@
 //! Watch: what is there, if asked for, then every change in order, as lines of JSON.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,9 +20,10 @@ use crate::call::{Call, Form, revision, view};
 use crate::fault::{Failure, Result};
 use crate::kinds::Column;
 use crate::registry::Kind;
+use crate::shares::{Held, Holder};
 use crate::table::{self, Include, OneRow, TableRow};
 use crate::verbs::get::{Selection, TURN};
-use crate::{Credential, Kube, Seat};
+use crate::{Credential, Kube};
 
 /// How often a quiet watch says how far it is, and whether its credential is still good is looked at.
 const TICK: Duration = Duration::from_secs(30);
@@ -49,20 +50,30 @@ struct Stream {
     told: bool,
     watch: Watch,
     /// What was there at the beginning and has not been told yet, and the bookmark that ends it.
-    initial: VecDeque<Arc<Row>>,
+    initial: Initial,
     initial_end: Option<Revision>,
+    /// A commit and how many of its events have been told.
+    current: Option<(Arc<Committed>, usize)>,
     /// What is to be sent, each with its events.
     ready: VecDeque<Bytes>,
+    holder: Holder,
+    /// The room that the bytes take which the client has not taken yet.
+    held: Option<Held>,
     tick: Interval,
     end: Instant,
     finished: bool,
-    _seat: Seat,
+    _seat: Held,
 }
 
 /// A watch of a collection or an object.
 pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<Body>> {
     let selection = Selection::read(call)?;
-    let seat = call.kube.seats.take(&call.who.user)?;
+    let seat = call
+        .kube
+        .pools
+        .watches
+        .try_take(&call.holder)
+        .ok_or_else(|| Failure::too_many("too many watches are open; close some first".to_owned()))?;
     let asked = call.query.get("resourceVersion").unwrap_or("");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let initial = initial_events(call, asked)?;
@@ -83,8 +94,8 @@ pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<B
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let initial_end = (initial && bookmarks && call.query.flag("sendInitialEvents")).then_some(from);
     let initial = match initial {
-        true => selection.rows(call, &snapshot, None).map(|entry| entry.row.clone()).collect(),
-        false => VecDeque::new(),
+        true => Initial::of(selection.rows(call, &snapshot, None).map(|entry| entry.row.clone()).collect()),
+        false => Initial::of(VecDeque::new()),
     };
     let state = Stream {
         kube: call.kube.clone(),
@@ -102,7 +113,10 @@ pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<B
         watch,
         initial,
         initial_end,
+        current: None,
         ready: VecDeque::new(),
+        holder: call.holder.clone(),
+        held: None,
         tick,
         end: Instant::now() + Duration::from_secs(seconds),
         finished: false,
@@ -167,9 +181,70 @@ fn line(r#type: &str, object: &impl Serialize) -> Bytes {
     out.into()
 }
 
+/// How long a client may take for nothing of what was there at the beginning: rows are kept in memory for it, though they
+/// may have changed since.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The rows that were there when a watch began and have not been told. `None`: the client took too long.
+#[derive(Clone)]
+struct Initial(Arc<Mutex<Option<VecDeque<Arc<Row>>>>>);
+
+impl Initial {
+    fn of(rows: VecDeque<Arc<Row>>) -> Self {
+        let initial = Self(Arc::new(Mutex::new(Some(rows))));
+        if initial.left() > 0 {
+            tokio::spawn(give_up(Arc::downgrade(&initial.0)));
+        }
+        initial
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Option<VecDeque<Arc<Row>>>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn left(&self) -> usize {
+        self.with(|rows| rows.as_ref().map_or(0, VecDeque::len))
+    }
+
+    fn given_up(&self) -> bool {
+        self.with(|rows| rows.is_none())
+    }
+
+    /// As many rows as make about so many bytes, at least one if there is one.
+    fn next(&self, bytes: usize) -> Vec<Arc<Row>> {
+        self.with(|rows| {
+            let (mut some, mut sum) = (Vec::new(), 0);
+            while let Some(row) = rows.as_mut().filter(|_| sum < bytes).and_then(VecDeque::pop_front) {
+                sum += object(&row).map_or(0, |object| model::json_size(&object.body));
+                some.push(row);
+            }
+            some
+        })
+    }
+}
+
+/// Lets go of the rows of a watch whose client takes none.
+async fn give_up(rows: std::sync::Weak<Mutex<Option<VecDeque<Arc<Row>>>>>) {
+    let mut before = usize::MAX;
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        let Some(initial) = rows.upgrade().map(Initial) else { return };
+        let left = initial.left();
+        if left == 0 {
+            return;
+        }
+        if left == before {
+            initial.with(|rows| *rows = None);
+            return;
+        }
+        before = left;
+    }
+}
+
 impl Stream {
-    /// The next bytes for the client; `None` ends the watch.
+    /// The next bytes for the client; `None` ends the watch. It is asked for when the client took what it got before.
     async fn next(&mut self) -> Option<Bytes> {
+        self.held = None;
         loop {
             if !self.ready.is_empty() {
                 return Some(self.take());
@@ -177,16 +252,17 @@ impl Stream {
             if self.finished {
                 return None;
             }
-            if self.begin().await {
-                continue;
+            match self.more().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(fault) => {
+                    self.fail(fault);
+                    continue;
+                }
             }
             tokio::select! {
-                commits = self.watch.next() => match commits {
-                    Ok(commits) => commits.iter().for_each(|commit| self.commit(commit)),
-                    Err(fault) => {
-                        self.finished = true;
-                        self.ready.push_back(failed(&expired(fault)));
-                    }
+                changed = self.watch.changed() => if let Err(fault) = changed {
+                    self.fail(fault);
                 },
                 _ = self.tick.tick() => {
                     if !self.still_allowed().await {
@@ -208,20 +284,42 @@ impl Stream {
         }
     }
 
-    /// Tells a part of what was there at the beginning; false when all of it was told. Others get their turn in between, and
-    /// no more is written than the client takes.
-    async fn begin(&mut self) -> bool {
-        if self.initial.is_empty() {
-            let end = self.initial_end.take();
-            end.into_iter().for_each(|revision| self.bookmark(revision, true));
-            return end.is_some();
+    fn fail(&mut self, fault: Fault) {
+        self.finished = true;
+        self.ready.push_back(failed(&expired(fault)));
+    }
+
+    /// Makes a piece of what there is to tell ready; false if there is nothing. Others get their turn in between, and no more
+    /// is made than the client takes.
+    async fn more(&mut self) -> std::result::Result<bool, Fault> {
+        if self.current.is_none() && self.initial.left() == 0 {
+            if self.initial.given_up() {
+                return Err(Fault::Expired("what was there was not read in time".to_owned()));
+            }
+            if let Some(revision) = self.initial_end.take() {
+                self.bookmark(revision, true);
+                return Ok(true);
+            }
+            let Some(commit) = self.watch.next_now()? else { return Ok(false) };
+            self.current = Some((commit, 0));
+        }
+        if self.held.is_none() {
+            self.held = self.kube.pools.ready.take(&self.holder, TURN >> 10).await;
+        }
+        if let Some((commit, told)) = self.current.take() {
+            if told > 0 {
+                tokio::task::yield_now().await;
+            }
+            self.commit(commit, told);
+            return Ok(true);
         }
         tokio::task::yield_now().await;
-        for _ in 0..TURN {
-            let Some(row) = self.initial.pop_front() else { break };
-            object(&row).into_iter().for_each(|object| self.event("ADDED", object, row.modified));
+        for row in self.initial.next(TURN) {
+            if let Some(object) = object(&row) {
+                self.event("ADDED", object, row.modified);
+            }
         }
-        true
+        Ok(true)
     }
 
     /// Everything that is ready, in one piece.
@@ -234,8 +332,14 @@ impl Stream {
         all.into()
     }
 
-    fn commit(&mut self, commit: &Arc<Committed>) {
-        for event in &commit.events {
+    /// Tells a commit's events, beginning behind those that were told; what is too much is told the next time.
+    fn commit(&mut self, commit: Arc<Committed>, told: usize) {
+        let mut made = 0;
+        for (i, event) in commit.events.iter().enumerate().skip(told) {
+            if made >= TURN {
+                self.current = Some((commit.clone(), i));
+                return;
+            }
             let ours = event.key.kind == RowKind::KubeObject
                 && event.key.realm == self.realm
                 && event.key.name.starts_with(&self.selection.prefix);
@@ -244,17 +348,18 @@ impl Stream {
             }
             let before = event.before.as_deref().and_then(object).filter(|o| self.selection.matches(o));
             let after = event.after.as_deref().and_then(object).filter(|o| self.selection.matches(o));
-            match (before, after) {
-                (None, None) => {}
+            made += match (before, after) {
+                (None, None) => 0,
                 (None, Some(new)) => self.event("ADDED", new, commit.revision),
                 (Some(_), Some(new)) => self.event("MODIFIED", new, commit.revision),
                 // What left the selection is told as it was, what was deleted too.
                 (Some(old), None) => self.event("DELETED", old, commit.revision),
-            }
+            };
         }
     }
 
-    fn event(&mut self, r#type: &str, object: &KubeObject, revision: Revision) {
+    /// Makes an event ready; how many bytes it has.
+    fn event(&mut self, r#type: &str, object: &KubeObject, revision: Revision) -> usize {
         let bytes = match self.form {
             Form::Object => line(r#type, &Shown { body: &view(self.kind, &object.body), revision }),
             Form::Metadata => line(r#type, &table::partial(&object.body, revision)),
@@ -264,7 +369,9 @@ impl Stream {
                 line(r#type, &OneRow::new(row, !std::mem::replace(&mut self.told, true)))
             }
         };
+        let length = bytes.len();
         self.ready.push_back(bytes);
+        length
     }
 
     fn bookmark(&mut self, revision: Revision, initial_end: bool) {

@@ -1,5 +1,7 @@
 //! Pods.
 
+use std::collections::HashSet;
+
 use model::{KubeObject, Time};
 use serde_json::Value;
 
@@ -120,9 +122,10 @@ fn reason(pod: &Value) -> String {
     }
     let mut initializing = false;
     let total = items(spec, "initContainers").count();
+    let sidecars = items(spec, "initContainers").filter(|c| c["restartPolicy"] == "Always");
+    let sidecars: HashSet<&str> = sidecars.filter_map(|c| c["name"].as_str()).collect();
     for (i, container) in items(status, "initContainerStatuses").enumerate() {
-        let sidecar =
-            items(spec, "initContainers").any(|c| c["name"] == container["name"] && c["restartPolicy"] == "Always");
+        let sidecar = container["name"].as_str().is_some_and(|name| sidecars.contains(name));
         let (ended, waiting) = (&container["state"]["terminated"], &container["state"]["waiting"]);
         if ended["exitCode"] == 0 || (sidecar && container["started"] == true) {
             continue;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{fields, items, items_mut, placement_validation, template};
+use crate::patch::places::Name;
 use crate::validate::{self, Errors, NameRule, is_label, name_problem};
 
 /// A pod's specification, at `at`.
@@ -338,12 +339,12 @@ pub fn update(new: &Value, old: &Value, errors: &mut Errors) {
             return;
         }
     }
-    if items(old, "tolerations").any(|t| !items(new, "tolerations").any(|n| n == t)) {
+    let names = |spec: &Value, field: &str| -> HashSet<Name> { items(spec, field).map(Name::of).collect() };
+    if !names(old, "tolerations").is_subset(&names(new, "tolerations")) {
         errors.forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
         return;
     }
-    let gates: Vec<&Value> = items(old, "schedulingGates").collect();
-    if items(new, "schedulingGates").any(|g| !gates.contains(&g)) {
+    if !names(new, "schedulingGates").is_subset(&names(old, "schedulingGates")) {
         errors.forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate");
         return;
     }

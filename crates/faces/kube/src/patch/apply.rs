@@ -1,9 +1,12 @@
 //! Server-side apply, and the tracking of who owns which field through every other write.
 
+use std::collections::BTreeMap;
+
 use model::Time;
 use serde_json::{Map, Value, json};
 
 use super::fields::{self, Difference, Fields, Topology};
+use super::places::{Name, Places};
 use crate::annotations::ListType;
 use crate::fault::{Failure, Result};
 use crate::meta;
@@ -12,6 +15,9 @@ use crate::types::{TypeId, Types};
 /// How many managers that update (rather than apply) are told apart; older ones become one.
 const MAX_UPDATERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
+
+/// The most conflicts that one refusal tells.
+const MAX_CONFLICTS: usize = 100;
 
 /// Who writes.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,17 +144,31 @@ pub fn track(types: &Types, id: TypeId, old: Option<&Value>, new: &mut Value, ma
     write(new, owners);
 }
 
+/// The oldest managers beyond the most become one for each version that they wrote.
 fn forget_the_oldest(owners: &mut Vec<Owned>) {
-    let updaters = |owners: &[Owned]| owners.iter().filter(|o| !o.manager.apply && o.manager.name != ANCIENT).count();
-    while updaters(owners) > MAX_UPDATERS {
-        let Some(i) = owners.iter().position(|o| !o.manager.apply && o.manager.name != ANCIENT) else { return };
-        let old = owners.remove(i);
-        match owners.iter_mut().find(|o| o.manager.name == ANCIENT && o.manager.api_version == old.manager.api_version)
-        {
-            Some(ancient) => ancient.fields.union(&old.fields),
-            None => owners.insert(0, Owned { manager: Manager { name: ANCIENT.to_owned(), ..old.manager }, ..old }),
+    let updates = |o: &Owned| !o.manager.apply && o.manager.name != ANCIENT;
+    let mut surplus = owners.iter().filter(|o| updates(o)).count().saturating_sub(MAX_UPDATERS);
+    if surplus == 0 {
+        return;
+    }
+    let mut ancient: BTreeMap<String, Owned> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for owned in std::mem::take(owners) {
+        let old = updates(&owned) && surplus > 0;
+        surplus -= usize::from(old);
+        if !old && owned.manager.name != ANCIENT {
+            kept.push(owned);
+            continue;
+        }
+        match ancient.get_mut(&owned.manager.api_version) {
+            Some(one) => one.fields.union(&owned.fields),
+            None => {
+                let manager = Manager { name: ANCIENT.to_owned(), ..owned.manager };
+                ancient.insert(manager.api_version.clone(), Owned { manager, ..owned });
+            }
         }
     }
+    owners.extend(ancient.into_values().chain(kept));
 }
 
 /// What of a configuration does not count: parts that the endpoint does not write.
@@ -196,7 +216,8 @@ pub fn apply(
         if i != mine {
             let taken = owned.fields.intersection(&changed);
             if !taken.is_empty() {
-                conflicts.extend(taken.paths().into_iter().map(|path| (conflict(&owned.manager), path)));
+                let room = MAX_CONFLICTS.saturating_sub(conflicts.len());
+                conflicts.extend(taken.paths(room).into_iter().map(|path| (conflict(&owned.manager), path)));
                 owned.fields.subtract(&taken);
             }
         }
@@ -282,29 +303,25 @@ fn merge(types: &Types, id: TypeId, object: &mut Value, config: &Value) {
 /// Items that both have are merged, in the configuration's order but in the places that the object gives them; new ones
 /// come last.
 fn merge_items(types: &Types, item: TypeId, list: ListType, keys: &[&str], target: &mut Vec<Value>, items: &[Value]) {
-    let names: Vec<Option<String>> = target.iter().map(|t| fields::item_name(t, list, keys)).collect();
-    let place = |value: &Value| {
-        let name = fields::item_name(value, list, keys);
-        names.iter().position(|n| *n == name)
-    };
-    let mut slots: Vec<usize> = items.iter().filter_map(place).collect();
-    slots.sort_unstable();
-    slots.dedup();
-    let mut slots = slots.into_iter();
-    let mut result = target.clone();
+    let name = |value: &Value| fields::item_name(value, list, keys).map(Name::from);
+    let mut places = Places::default();
+    for (i, value) in target.iter().enumerate() {
+        name(value).into_iter().for_each(|name| places.add(name, i));
+    }
+    let mut slots: Vec<Option<Value>> = std::mem::take(target).into_iter().map(Some).collect();
+    let (mut both, mut fresh) = (Vec::new(), Vec::new());
     for value in items {
-        match place(value) {
-            Some(i) => {
-                let mut merged = target[i].clone();
-                merge(types, item, &mut merged, value);
-                if let Some(slot) = slots.next() {
-                    result[slot] = merged;
-                }
+        let place = name(value).and_then(|name| places.first(&name));
+        match place.and_then(|i| slots[i].take()) {
+            Some(mut old) => {
+                merge(types, item, &mut old, value);
+                both.push(old);
             }
-            None => result.push(value.clone()),
+            None => fresh.push(value.clone()),
         }
     }
-    *target = result;
+    let mut both = both.into_iter();
+    *target = slots.into_iter().filter_map(|slot| slot.or_else(|| both.next())).chain(fresh).collect();
 }
 
 /// Removes what the manager owned and nobody owns any more.

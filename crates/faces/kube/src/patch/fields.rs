@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::places::work;
 use crate::annotations::{self, ListType};
 use crate::types::{Type, TypeId, Types};
 
-/// A set of paths, as a tree. The names of children are those of `FieldsV1`: `f:name`, `k:{"name":"a"}`, `v:"x"`.
+/// A set of paths, as a tree; a child is never empty. The names of children are those of `FieldsV1`: `f:name`, `k:{"name":"a"}`, `v:"x"`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields {
     /// The path itself is in the set.
@@ -25,7 +26,7 @@ impl Fields {
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.member && self.children.values().all(Self::is_empty)
+        !self.member && self.children.is_empty()
     }
 
     /// Reads `fieldsV1`.
@@ -38,7 +39,10 @@ impl Fields {
         let Some(map) = value.as_object().filter(|_| depth < MAX_DEPTH) else { return fields };
         fields.member = depth > 0 && (map.is_empty() || map.contains_key("."));
         for (name, value) in map.iter().filter(|(name, _)| *name != ".") {
-            fields.children.insert(name.clone(), Self::read_at(value, depth + 1));
+            let child = Self::read_at(value, depth + 1);
+            if !child.is_empty() {
+                fields.children.insert(name.clone(), child);
+            }
         }
         fields
     }
@@ -58,6 +62,7 @@ impl Fields {
     pub fn union(&mut self, other: &Self) {
         self.member |= other.member;
         for (name, theirs) in &other.children {
+            work::step();
             match self.children.get_mut(name) {
                 Some(ours) => ours.union(theirs),
                 None => {
@@ -70,7 +75,11 @@ impl Fields {
     /// What is in both.
     pub fn intersection(&self, other: &Self) -> Self {
         let mut both = Self { member: self.member && other.member, children: BTreeMap::new() };
+        if other.children.len() < self.children.len() {
+            return other.intersection(self);
+        }
         for (name, ours) in &self.children {
+            work::step();
             if let Some(theirs) = other.children.get(name) {
                 let child = ours.intersection(theirs);
                 if !child.is_empty() {
@@ -81,10 +90,20 @@ impl Fields {
         both
     }
 
-    /// Removes what is in the other.
+    /// Removes what is in the other. Costs no more than the smaller of the two: there may be many small sets, from all of
+    /// which a large one is removed.
     pub fn subtract(&mut self, other: &Self) {
         self.member &= !other.member;
+        if self.children.len() < other.children.len() {
+            self.children.retain(|name, ours| {
+                work::step();
+                other.children.get(name).into_iter().for_each(|theirs| ours.subtract(theirs));
+                !ours.is_empty()
+            });
+            return;
+        }
         for (name, theirs) in &other.children {
+            work::step();
             if let Some(ours) = self.children.get_mut(name) {
                 ours.subtract(theirs);
                 if ours.is_empty() {
@@ -108,29 +127,40 @@ impl Fields {
         }
     }
 
-    /// Every path of the set as text: `.spec.containers[name="a"].image`.
-    pub fn paths(&self) -> Vec<String> {
+    /// Paths of the set as text, so many at most: `.spec.containers[name="a"].image`.
+    pub fn paths(&self, most: usize) -> Vec<String> {
         let mut all = Vec::new();
-        self.collect("", &mut all);
+        self.collect("", &mut all, most);
         all
     }
 
-    fn collect(&self, at: &str, all: &mut Vec<String>) {
-        if self.member {
+    fn collect(&self, at: &str, all: &mut Vec<String>, most: usize) {
+        if self.member && all.len() < most {
             all.push(at.to_owned());
         }
         for (name, child) in &self.children {
-            child.collect(&format!("{at}{}", show(name)), all);
+            if all.len() >= most {
+                return;
+            }
+            child.collect(&format!("{at}{}", show(name)), all, most);
         }
     }
 }
 
+/// The longest part of a path that is told whole.
+const LONGEST_SHOWN: usize = 512;
+
 fn show(name: &str) -> String {
-    match name.split_at_checked(2) {
-        Some(("f:", field)) => format!(".{field}"),
-        Some(("v:", value)) => format!("[={value}]"),
-        Some(("k:", keys)) => {
-            let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
+    let (kind, rest) = name.split_at_checked(2).unwrap_or(("", name));
+    if rest.chars().nth(LONGEST_SHOWN).is_some() {
+        let begin: String = rest.chars().take(LONGEST_SHOWN).collect();
+        return format!("[{begin}...]");
+    }
+    match kind {
+        "f:" => format!(".{rest}"),
+        "v:" => format!("[={rest}]"),
+        "k:" => {
+            let keys: Map<String, Value> = serde_json::from_str(rest).unwrap_or_default();
             let keys: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!("[{}]", keys.join(","))
         }
@@ -306,6 +336,7 @@ fn descend(
     }
     let (mut more, mut less) = (Fields::default(), Fields::default());
     compare_into(types, id, old, new, &mut more, &mut less);
+    work::step();
     for (set, below) in [(changed, more), (removed, less)] {
         if !below.is_empty() {
             set.children.insert(name.to_owned(), below);

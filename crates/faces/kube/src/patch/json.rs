@@ -3,14 +3,24 @@
 use json_patch::PatchOperation;
 use serde_json::Value;
 
-use crate::check::size;
 use crate::fault::{Failure, Result};
+use model::json_size;
 
 /// The most operations of one patch, as Kubernetes has it.
 const MAX_OPERATIONS: usize = 10_000;
 
 /// The most bytes that the copies of one patch may make: a few that copy themselves would fill the memory.
 const MAX_COPIED: usize = 3 << 20;
+
+/// The most items that the additions and removals of one patch may push aside in lists: each insertion at the front of a
+/// long one moves all of it.
+const MAX_MOVED: usize = 1 << 24;
+
+/// How many items of a list change their place when one comes or goes at this path.
+fn moved(object: &Value, path: &str) -> usize {
+    let Some((parent, _)) = path.rsplit_once('/') else { return 0 };
+    object.pointer(parent).and_then(Value::as_array).map_or(0, Vec::len)
+}
 
 /// Applies a JSON patch.
 pub fn patch(object: &mut Value, patch: Value) -> Result<()> {
@@ -23,10 +33,19 @@ pub fn patch(object: &mut Value, patch: Value) -> Result<()> {
     }
     let patch: json_patch::Patch =
         serde_json::from_value(patch).map_err(|e| Failure::bad_request(format!("error decoding patch: {e}")))?;
-    let mut copied = 0;
+    let (mut copied, mut pushed) = (0, 0);
     for operation in &patch.0 {
+        pushed += match operation {
+            PatchOperation::Move(m) => moved(object, m.from.as_str()) + moved(object, m.path.as_str()),
+            PatchOperation::Test(_) | PatchOperation::Replace(_) => 0,
+            other => moved(object, other.path().as_str()),
+        };
+        if pushed > MAX_MOVED {
+            let message = format!("A JSON patch may move {MAX_MOVED} items of lists at most");
+            return Err(Failure::new(413, "RequestEntityTooLarge", message));
+        }
         if let PatchOperation::Copy(copy) = operation {
-            copied += object.pointer(copy.from.as_str()).map_or(0, size);
+            copied += object.pointer(copy.from.as_str()).map_or(0, json_size);
             if copied > MAX_COPIED {
                 let message = format!("The copies of a JSON patch may make {MAX_COPIED} bytes at most");
                 return Err(Failure::new(413, "RequestEntityTooLarge", message));
@@ -45,6 +64,14 @@ pub fn patch(object: &mut Value, patch: Value) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    #[test]
+    fn what_lists_move_is_bounded() {
+        let mut object = json!({"a": vec![0; 20_000]});
+        let add = json!({"op": "add", "path": "/a/0", "value": 1});
+        let patch = serde_json::Value::Array(vec![add; 1000]);
+        assert_eq!(super::patch(&mut object, patch).unwrap_err().code(), 413);
+    }
 
     #[test]
     fn copies_are_bounded() {

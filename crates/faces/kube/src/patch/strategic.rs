@@ -1,7 +1,10 @@
 //! Strategic merge patch: a merge patch that knows which lists merge, and by which key.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
+use super::places::{Name, Places};
 use crate::annotations;
 use crate::fault::{Failure, Result};
 use crate::types::{Type, TypeId, Types};
@@ -43,8 +46,9 @@ fn struct_(types: &Types, id: TypeId, target: &mut Map<String, Value>, mut patch
         Some(other) => return Err(bad(&format!("unknown $patch: {other}"))),
     }
     if let Some(kept) = patch.remove(RETAIN) {
-        let kept = kept.as_array().ok_or_else(|| bad("$retainKeys is not a list"))?.clone();
-        target.retain(|name, _| kept.iter().any(|k| k == name));
+        let kept = kept.as_array().ok_or_else(|| bad("$retainKeys is not a list"))?;
+        let kept: HashSet<&str> = kept.iter().filter_map(Value::as_str).collect();
+        target.retain(|name, _| kept.contains(name.as_str()));
     }
     let mut orders = Vec::new();
     let mut fields = Map::new();
@@ -55,7 +59,8 @@ fn struct_(types: &Types, id: TypeId, target: &mut Map<String, Value>, mut patch
         } else if let Some(field) = name.strip_prefix(DELETE) {
             let Value::Array(gone) = value else { return Err(bad("$deleteFromPrimitiveList is not a list")) };
             if let Some(Value::Array(list)) = target.get_mut(field) {
-                list.retain(|item| !gone.contains(item));
+                let gone: HashSet<Name> = gone.iter().map(Name::of).collect();
+                list.retain(|item| !gone.contains(&Name::of(item)));
             }
         } else {
             fields.insert(name, value);
@@ -137,11 +142,8 @@ fn untyped(target: &mut Map<String, Value>, patch: Map<String, Value>) {
 }
 
 fn primitives(target: &mut Vec<Value>, patch: Vec<Value>) {
-    for value in patch {
-        if !target.contains(&value) {
-            target.push(value);
-        }
-    }
+    let mut there: HashSet<Name> = target.iter().map(Name::of).collect();
+    target.extend(patch.into_iter().filter(|value| there.insert(Name::of(value))));
 }
 
 fn objects(types: &Types, item: TypeId, key: &str, target: &mut Vec<Value>, patch: Vec<Value>) -> Result<()> {
@@ -151,52 +153,56 @@ fn objects(types: &Types, item: TypeId, key: &str, target: &mut Vec<Value>, patc
         *target = rest.into_iter().filter(|p| p[DIRECTIVE] != "delete").collect();
         return Ok(());
     }
+    let mut places = Places::of(target.iter().map(|t| Name::of(&t[key])));
+    // What is deleted leaves a gap until the end, so that places stay true.
+    let mut slots: Vec<Option<Value>> = std::mem::take(target).into_iter().map(Some).collect();
     for entry in patch {
         let Value::Object(mut entry) = entry else { return Err(bad("an item of a merged list is not an object")) };
-        let Some(name) = entry.get(key).cloned() else {
+        let Some(name) = entry.get(key).map(Name::of) else {
             return Err(bad(&format!("an item of a merged list does not contain declared merge key: {key}")));
         };
-        let place = target.iter().position(|t| t[key] == name);
+        let place = places.first(&name);
         match entry.get(DIRECTIVE).and_then(Value::as_str) {
             Some("delete") => {
-                target.retain(|t| t[key] != name);
+                places.remove(&name).into_iter().for_each(|i| slots[i] = None);
                 continue;
             }
             Some("replace") => {
                 entry.remove(DIRECTIVE);
                 let entry = Value::Object(without_directives(entry));
                 match place {
-                    Some(i) => target[i] = entry,
-                    None => target.push(entry),
+                    Some(i) => slots[i] = Some(entry),
+                    None => {
+                        places.add(name, slots.len());
+                        slots.push(Some(entry));
+                    }
                 }
                 continue;
             }
             _ => {}
         }
-        let mut fresh = Value::Object(Map::new());
-        let (slot, new) = match place {
-            Some(i) => (&mut target[i], false),
-            None => (&mut fresh, true),
-        };
-        if let Value::Object(slot) = slot {
+        let i = place.unwrap_or_else(|| {
+            places.add(name, slots.len());
+            slots.push(Some(Value::Object(Map::new())));
+            slots.len() - 1
+        });
+        if let Some(Value::Object(slot)) = &mut slots[i] {
             struct_(types, item, slot, entry)?;
         }
-        if new {
-            target.push(fresh);
-        }
     }
+    *target = slots.into_iter().flatten().collect();
     Ok(())
 }
 
 /// Puts a list in the order that the patch asks for; what the order does not name keeps its place behind its neighbour.
 fn sort(list: &mut [Value], order: &[Value], key: &str) {
-    let id = |v: &Value| if key.is_empty() { v.clone() } else { v[key].clone() };
-    let wanted: Vec<Value> = order.iter().map(id).collect();
+    let id = |v: &Value| Name::of(if key.is_empty() { v } else { &v[key] });
+    let wanted = Places::of(order.iter().map(id));
     let mut rank = 0usize;
     let mut ranked: Vec<(usize, usize, Value)> = Vec::with_capacity(list.len());
     for (i, value) in list.iter_mut().enumerate() {
         let value = std::mem::take(value);
-        if let Some(found) = wanted.iter().position(|w| *w == id(&value)) {
+        if let Some(found) = wanted.first(&id(&value)) {
             rank = found + 1;
         }
         ranked.push((rank, i, value));

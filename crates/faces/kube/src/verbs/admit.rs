@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use model::{Entry, KubeObject, Snapshot};
+use model::{Entry, KubeObject, Snapshot, json_size};
 use serde_json::Value;
 
 use super::namespace_lives;
 use crate::authz;
 use crate::call::{Call, store_form};
-use crate::check::{MAX_OBJECT, size};
+use crate::check::MAX_OBJECT;
 use crate::fault::{Failure, Result};
 use crate::kinds::{Context, items};
 use crate::meta;
@@ -126,7 +126,7 @@ fn identity(call: &Call<'_>, object: &mut Value) -> Result<(String, String)> {
 
 fn validate(call: &Call<'_>, new: &Value, old: Option<&Value>, name: &str) -> Result<()> {
     let kind = call.kind();
-    if size(new) > MAX_OBJECT {
+    if json_size(new) > MAX_OBJECT {
         let message = format!("Request entity too large: an object may have {MAX_OBJECT} bytes");
         return Err(Failure::new(413, "RequestEntityTooLarge", message));
     }
@@ -177,7 +177,7 @@ pub fn changed_object(
     match call.path.subresource {
         "status" => {
             status_only(&mut new, old);
-            if size(&new) > MAX_OBJECT {
+            if json_size(&new) > MAX_OBJECT {
                 return Err(Failure::new(
                     413,
                     "RequestEntityTooLarge",

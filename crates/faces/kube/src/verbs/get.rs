@@ -56,7 +56,17 @@ impl Selection {
         snapshot: &'s Snapshot,
         after: Option<&str>,
     ) -> impl Iterator<Item = Entry<'s, KubeObject>> {
-        snapshot.names::<KubeObject>(&call.realm(), &self.prefix, after).filter(|entry| self.matches(entry.value))
+        self.candidates(call, snapshot, after).filter(|entry| self.matches(entry.value))
+    }
+
+    /// What is looked through for them.
+    fn candidates<'s>(
+        &self,
+        call: &Call<'_>,
+        snapshot: &'s Snapshot,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Entry<'s, KubeObject>> + use<'s> {
+        snapshot.names::<KubeObject>(&call.realm(), &self.prefix, after)
     }
 }
 
@@ -85,32 +95,42 @@ pub async fn list(call: &Call<'_>) -> Result<Response<Body>> {
     let selection = Selection::read(call)?;
     let limit = call.query.number("limit")?.filter(|n| *n > 0).map(|n| n as usize);
     let (snapshot, after) = start(call).await?;
-    let (page, meta) = page(call, &selection, &snapshot, after.as_deref(), limit);
+    let (page, meta) = page(call, &selection, &snapshot, after.as_deref(), limit).await;
     Ok(body::bytes_reply(200, "application/json", written(call, &page, &meta).await?.into()))
 }
 
 /// The objects of a list, and its metadata, which says where it goes on if it does.
-fn page<'s>(
+async fn page<'s>(
     call: &Call<'_>,
     selection: &'s Selection,
     snapshot: &'s Snapshot,
     after: Option<&str>,
     limit: Option<usize>,
 ) -> (Vec<Entry<'s, KubeObject>>, Value) {
-    let mut rows = selection.rows(call, snapshot, after);
-    let mut page: Vec<Entry<'_, KubeObject>> = match limit {
-        Some(limit) => rows.by_ref().take(limit.saturating_add(1)).collect(),
-        None => rows.by_ref().collect(),
-    };
+    let most = limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
+    let mut page: Vec<Entry<'_, KubeObject>> = Vec::new();
+    let mut rest = 0;
+    for (i, entry) in selection.candidates(call, snapshot, after).enumerate() {
+        if i % LOOK == LOOK - 1 {
+            tokio::task::yield_now().await;
+        }
+        match selection.matches(entry.value) {
+            true if page.len() < most => page.push(entry),
+            // Only lists of everything tell how much is left.
+            true if selection.is_all() => rest += 1,
+            true => break,
+            false => {}
+        }
+    }
     let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
     if let Some(limit) = limit.filter(|limit| page.len() > *limit) {
         page.truncate(limit);
         let after = page.last().map_or(String::new(), |entry| entry.row.key.name.to_string());
         meta["continue"] = Continue { revision: snapshot.revision(), after }.write().into();
         if selection.is_all() {
-            meta["remainingItemCount"] = (rows.count() + 1).into();
+            meta["remainingItemCount"] = (rest + 1).into();
         }
-        call.kube.pages.keep(snapshot);
+        call.kube.pools.pages.keep(&call.holder, snapshot);
     }
     (page, meta)
 }
@@ -124,7 +144,7 @@ async fn start(call: &Call<'_>) -> Result<(Snapshot, Option<String>)> {
             return Err(Failure::bad_request("specifying resource version is not allowed when using continue"));
         }
         let token = Continue::read(token)?;
-        let snapshot = call.kube.pages.at(token.revision, &call.kube.store).ok_or_else(|| {
+        let snapshot = call.kube.pools.pages.at(token.revision, &call.kube.store).ok_or_else(|| {
             Failure::expired("The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.")
         })?;
         return Ok((snapshot, Some(token.after)));
@@ -141,8 +161,11 @@ async fn start(call: &Call<'_>) -> Result<(Snapshot, Option<String>)> {
                 ));
             }
             let newest = call.kube.reach(wanted).await?;
-            let exact =
-                if newest.revision() == wanted { Some(newest) } else { call.kube.pages.at(wanted, &call.kube.store) };
+            let exact = if newest.revision() == wanted {
+                Some(newest)
+            } else {
+                call.kube.pools.pages.at(wanted, &call.kube.store)
+            };
             let old = || Failure::expired(format!("The resourceVersion for the provided list is too old: {wanted}"));
             Ok((exact.ok_or_else(old)?, None))
         }
@@ -151,8 +174,11 @@ async fn start(call: &Call<'_>) -> Result<(Snapshot, Option<String>)> {
     }
 }
 
-/// How many objects are written before others get their turn: a thousand take some ten milliseconds.
-pub const TURN: usize = 64;
+/// How many bytes are written before others get their turn: they take some milliseconds.
+pub const TURN: usize = 256 << 10;
+
+/// How many objects are looked at before others get their turn.
+const LOOK: usize = 1024;
 
 async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Result<Vec<u8>> {
     let kind = call.kind();
@@ -181,11 +207,13 @@ async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) 
     out.pop();
     out.extend_from_slice(format!(",\"{tail}\":[").as_bytes());
     let include = Include::of(call);
+    let mut turn = TURN;
     for (i, entry) in page.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        if i % TURN == TURN - 1 {
+        if out.len() >= turn {
+            turn = out.len() + TURN;
             tokio::task::yield_now().await;
         }
         let revision = entry.row.modified;

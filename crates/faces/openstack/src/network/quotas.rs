@@ -79,7 +79,7 @@ pub async fn details(call: Call) -> Result<Reply, Fault> {
         let quota = of(&ask, &project);
         let shown: Map<String, Value> = resources()
             .map(|resource| {
-                let used = ask.store.pool(&quota::pool(&project, resource.name)).used;
+                let used = ask.store.pool(&quota::pool(&project, resource.name)).used.div_ceil(resource.scale);
                 let limit = number(quota.limit(resource));
                 (resource.name.to_owned(), json!({"limit": limit, "used": used, "reserved": 0}))
             })
