@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use driver::DriverFault;
-use model::{Index, Port};
+use model::Port;
 
 use crate::{Agent, net, pod};
 
@@ -18,9 +18,7 @@ pub struct Plugged {
 pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver::Result<Plugged> {
     let snapshot = agent.store().fresh().await.map_err(|e| DriverFault::NotReady(e.to_string()))?;
     let row = pod::by_uid(&snapshot, uid).ok_or_else(|| DriverFault::Refused(format!("there is no pod {uid}")))?;
-    let port = snapshot
-        .find::<Port>(Index::Owner, uid)
-        .next()
+    let port = Port::of_pod(&snapshot, uid)
         .ok_or_else(|| DriverFault::NotReady(format!("pod {}/{} has no port yet", row.namespace, row.name)))?;
     agent.drivers().net.plug(&port.id, netns, ifname).await?;
     net::look_again(agent);
@@ -37,9 +35,8 @@ pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver
 /// Takes the port of a pod away; of one that is gone, the port that its uid gave it.
 pub async fn del(agent: &Agent, uid: &str) -> driver::Result<()> {
     let snapshot = agent.store().snapshot();
-    let ports: Vec<String> = snapshot.find::<Port>(Index::Owner, uid).map(|p| p.id.clone()).collect();
-    for id in ports {
-        agent.drivers().net.unplug(&id).await?;
+    match Port::of_pod(&snapshot, uid).map(|port| port.id.clone()) {
+        Some(id) => agent.drivers().net.unplug(&id).await,
+        None => Ok(()),
     }
-    Ok(())
 }

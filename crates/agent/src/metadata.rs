@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
-use model::{Index, Port, Server, Snapshot, ZONE};
+use model::{Port, Server, Snapshot, ZONE};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -39,7 +39,8 @@ impl driver::Metadata for Answers {
     async fn get(&self, port_id: &str, path: &str) -> Answer {
         let snapshot = self.store.snapshot();
         let port = snapshot.get::<Port>(port_id);
-        let Some(server) = port.and_then(|port| snapshot.get::<Server>(&port.device_id)) else { return none() };
+        let holder = port.and_then(|port| port.value.holder.as_ref());
+        let Some(server) = holder.and_then(|holder| snapshot.at::<Server>(holder.key())) else { return none() };
         answer(&snapshot, server.value, path)
     }
 }
@@ -61,7 +62,7 @@ fn user_data(server: &Server) -> Option<Vec<u8>> {
 }
 
 fn addresses(snapshot: &Snapshot, server: &Server) -> Vec<String> {
-    let mut ports: Vec<_> = snapshot.find::<Port>(Index::Owner, &server.id).collect();
+    let mut ports: Vec<_> = Port::of_server(snapshot, server).collect();
     ports.sort_by_key(|port| (port.created_at, port.id.clone()));
     ports.iter().flat_map(|p| &p.value.fixed_ips).map(|f| f.ip.to_string()).collect()
 }
@@ -177,7 +178,7 @@ fn meta_data(server: &Server) -> Value {
 }
 
 fn network_data(snapshot: &Snapshot, server: &Server) -> Value {
-    let mut ports: Vec<_> = snapshot.find::<Port>(Index::Owner, &server.id).collect();
+    let mut ports: Vec<_> = Port::of_server(snapshot, server).collect();
     ports.sort_by_key(|port| (port.created_at, port.id.clone()));
     let links: Vec<Value> = ports
         .iter()

@@ -35,7 +35,7 @@ pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -
     let probes = agent.inner.probes.looks();
     for pod in of_host(snapshot, &agent.config().host) {
         let uid = pod.uid();
-        let port = snapshot.find::<Port>(Index::Owner, uid).next().map(|port| port.row.modified);
+        let port = Port::of_pod(snapshot, uid).map(|port| port.row.modified);
         looks.insert(uid.to_owned(), look((pod.row.modified, port, seen.get(uid), probes.get(uid))));
     }
     looks
@@ -59,7 +59,7 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
     let mut said = Said::default();
     if row.pod_finished() {
         // Whatever still runs of it, sidecars most likely, has no purpose any more.
-        let port = snapshot.find::<Port>(Index::Owner, uid).next();
+        let port = Port::of_pod(&snapshot, uid);
         if let Some(seen) = seen(agent, uid).await?.filter(runs) {
             agent.inner.probes.forget(uid);
             let grace = pod_start::grace(&pod);
@@ -106,7 +106,7 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
     agent.inner.probes.forget(&uid);
     let mut news = Vec::new();
     if let Some(seen) = seen(agent, &uid).await?.filter(runs) {
-        let port = snapshot.find::<Port>(Index::Owner, &uid).next();
+        let port = Port::of_pod(&snapshot, &uid);
         news = pod_stop::all(agent, pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
     }
     agent.drivers().pod.remove(&uid, grace).await.map_err(fault)?;
@@ -151,7 +151,7 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
         .write(|snapshot| {
             let mut change = Change::new();
             let Some(row) = by_uid(snapshot, uid).filter(|row| !row.deleting()) else { return Ok(change) };
-            let port = snapshot.find::<Port>(Index::Owner, uid).next();
+            let port = Port::of_pod(&snapshot, uid);
             let look = pod_status::Look {
                 agent,
                 pod,

@@ -3,7 +3,7 @@
 use driver::{ContainerState, SeenPod};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use model::wanted::{WantedContainer, WantedPod};
-use model::{Entry, Fault, Index, KubeObject, Port, Snapshot, Time};
+use model::{Entry, Fault, KubeObject, Port, Snapshot, Time};
 
 use crate::pod::{newest, seen};
 use crate::pod_handler::{Handler, place};
@@ -26,7 +26,7 @@ pub async fn run(
     if let Some(violations) = model::pod_security::violations(&row.body) {
         return Err(Fault::invalid(model::pod_security::refusal(&violations)));
     }
-    let port = snapshot.find::<Port>(Index::Owner, row.uid()).next();
+    let port = Port::of_pod(snapshot, row.uid());
     let port = port.ok_or_else(|| Fault::Unavailable("waits for an address".into()))?;
     let wires = agent.network();
     let here = |id: &str| wires.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports).any(|w| w.port_id == id);

@@ -24,7 +24,7 @@ pub async fn ensure(
     pod: &Pod,
 ) -> Result<BTreeMap<String, PathBuf>, Fault> {
     let mut volumes = BTreeMap::new();
-    let port = snapshot.find::<model::Port>(model::Index::Owner, row.uid()).next().map(|p| p.value);
+    let port = model::Port::of_pod(snapshot, row.uid()).map(|p| p.value);
     let security = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
     let group = security.and_then(|s| s.fs_group).and_then(|group| u32::try_from(group).ok());
     let none = BTreeMap::new();

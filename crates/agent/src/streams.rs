@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use driver::StreamRequest;
 use http::StatusCode;
-use model::{Index, Port};
+use model::Port;
 
 pub(crate) use logs::last_lines;
 
@@ -147,7 +147,7 @@ async fn attach_to(
 
 async fn forward_ports(State(agent): State<Agent>, Part(uid): Part<String>, upgrade: WebSocketUpgrade) -> Reply {
     let snapshot = agent.store().snapshot();
-    let port = snapshot.find::<Port>(Index::Owner, &uid).next();
+    let port = Port::of_pod(&snapshot, &uid);
     let port = port.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;
     let ip = port.fixed_ips.first().map(|fixed| fixed.ip);
     let ip = ip.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;

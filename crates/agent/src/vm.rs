@@ -21,8 +21,10 @@ pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -
     let mut looks: HashMap<String, Look> = seen.clone();
     for vm in snapshot.find::<Vm>(Index::Host, &agent.config().host) {
         let id = Vm::id(&vm.server_id, vm.incarnation);
-        let server = snapshot.get::<Server>(&vm.server_id).map(|server| server.row.modified);
-        let ports: Vec<_> = snapshot.find::<Port>(Index::Owner, &vm.server_id).map(|port| port.row.modified).collect();
+        let server = snapshot.get::<Server>(&vm.server_id);
+        let ports: Vec<_> =
+            server.iter().flat_map(|s| Port::of_server(snapshot, s)).map(|port| port.row.modified).collect();
+        let server = server.map(|server| server.row.modified);
         let found = seen.get(&id).copied();
         looks.insert(id, look((vm.row.modified, server, ports, found)));
     }
@@ -162,7 +164,7 @@ fn boot(agent: &Agent, source: &Source) -> Boot {
 /// The interfaces in the order in which they were asked for; all must be part of the network already.
 fn nics(agent: &Agent, snapshot: &Snapshot, server: &Server) -> Result<Vec<Nic>, Fault> {
     let network = agent.network();
-    let mut ports: Vec<_> = snapshot.find::<Port>(Index::Owner, &server.id).collect();
+    let mut ports: Vec<_> = Port::of_server(snapshot, server).collect();
     ports.sort_by_key(|port| (port.created_at, port.id.clone()));
     ports
         .into_iter()

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::{
-    Change, Cluster, Fault, FixedIp, Flavor, Gateway, Index, Network, Port, Project, Router, Setting, Snapshot, Subnet,
-    Time,
+    Change, Cluster, Fault, FixedIp, Flavor, Gateway, Holder, Index, Network, Port, Project, Router, Setting, Snapshot,
+    Subnet, Time,
 };
 use serde_json::json;
 use store::Store;
@@ -106,27 +106,23 @@ impl First<'_> {
     /// The demo project's network and its router, which leads out.
     fn demo(&mut self, demo: &str, public: &Made) -> Made {
         let made = self.network("demo-net", demo, Ipv4Addr::new(10, 10, 0, 0), 24, false, 1001);
-        let router = id();
+        let mut router = Router { name: "demo-router".into(), ..Router::new(id(), demo, self.now) };
         let gateway_port = id();
         let outside = model::allocate(self.snapshot, &public.subnet, &[]);
-        let mut gateway = self.port(&public.network, "", &gateway_port, &router, "network:router_gateway");
+        let mut gateway = self.port(&public.network, "", &gateway_port, Holder::gateway(&router));
         gateway.fixed_ips.extend(outside.map(|ip| FixedIp { subnet_id: public.subnet.id.clone(), ip }));
-        let mut inside = self.port(&made.network, demo, &id(), &router, "network:router_interface");
+        let mut inside = self.port(&made.network, demo, &id(), Holder::interface(&router));
         inside.fixed_ips.extend(made.subnet.gateway_ip.map(|ip| FixedIp { subnet_id: made.subnet.id.clone(), ip }));
-        self.change.create(gateway).create(inside);
-        self.change.create(Router {
-            name: "demo-router".into(),
-            gateway: Some(Gateway { network_id: public.network.id.clone(), port_id: gateway_port, enable_snat: true }),
-            ..Router::new(router, demo, self.now)
-        });
+        router.gateway =
+            Some(Gateway { network_id: public.network.id.clone(), port_id: gateway_port, enable_snat: true });
+        self.change.create(gateway).create(inside).create(router);
         made
     }
 
-    fn port(&self, network: &Network, project: &str, id: &str, device: &str, owner: &str) -> Port {
+    fn port(&self, network: &Network, project: &str, id: &str, holder: Holder) -> Port {
         Port {
             project_id: project.into(),
-            device_id: device.into(),
-            device_owner: owner.into(),
+            holder: Some(holder),
             port_security_enabled: false,
             status: model::PortStatus::Active,
             ..Port::new(id, network, self.now)

@@ -209,7 +209,7 @@ fn servers(snapshot: &Snapshot, name: &str) -> Vec<Value> {
                 lines.extend(host_trouble(snapshot, vm.host.as_deref(), "VMs"));
                 lines.extend(vm.decision.iter().map(|line| format!("  scheduler: {line}")));
             }
-            for port in snapshot.find::<Port>(Index::Owner, &server.id) {
+            for port in Port::of_server(snapshot, &server) {
                 let ips: Vec<String> = port.fixed_ips.iter().map(|f| f.ip.to_string()).collect();
                 lines.push(format!("port {} [{}]: {:?}", port.id, ips.join(", "), port.status));
             }
@@ -255,7 +255,7 @@ fn pods(snapshot: &Snapshot, name: &str) -> Vec<Value> {
                     lines.push(format!("container {name}: {state} {} {}", text("reason"), text("message")));
                 }
             }
-            for port in snapshot.find::<Port>(Index::Owner, pod.uid()) {
+            if let Some(port) = Port::of_pod(snapshot, pod.uid()) {
                 let ips: Vec<String> = port.fixed_ips.iter().map(|f| f.ip.to_string()).collect();
                 lines.push(format!("port {} [{}]: {:?}", port.id, ips.join(", "), port.status));
             }
@@ -272,7 +272,7 @@ fn ports(snapshot: &Snapshot, name: &str) -> Vec<Value> {
             let host = port.host.as_deref().unwrap_or("no host");
             let lines = vec![
                 format!("{:?} on {host}", port.status),
-                format!("belongs to {} {}", port.device_owner, port.device_id),
+                format!("belongs to {} {}", port.device_owner(), port.device_id()),
             ];
             thing(port.id.clone(), &port.row.key, lines)
         })

@@ -94,8 +94,6 @@ pub struct Wire {
     pub rules: Option<Vec<Rule>>,
     /// What DHCP tells this port.
     pub hostname: String,
-    /// The server's id, for metadata.
-    pub device_id: String,
     /// What DHCP tells this port beside the rest: the option's name or number, its value, and whether it is DHCPv6's.
     #[serde(default)]
     pub dhcp_options: Vec<(String, String, bool)>,

@@ -23,6 +23,7 @@ pub mod wanted;
 mod cluster;
 mod flavor;
 mod floatingip;
+mod holder;
 mod host;
 mod identity;
 mod image;
@@ -44,6 +45,7 @@ pub use cluster::Cluster;
 pub use fault::Fault;
 pub use flavor::Flavor;
 pub use floatingip::FloatingIp;
+pub use holder::Holder;
 pub use host::{Host, HostStatus, ZONE};
 pub use identity::{
     Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Project, Revocation, Role, Target, TokenKey, User,

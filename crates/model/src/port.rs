@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::resource::kind;
 use crate::subnet::address_claim;
-use crate::{Claim, Index, Key, Kind, Network, Realm, Resource, Time, quota};
+use crate::{Claim, Entry, Holder, Index, Key, Kind, Network, Realm, Resource, Router, Server, Snapshot, Time, quota};
 
 /// An address of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,12 +41,17 @@ pub struct Port {
     /// `fa:16:3e:…`, lower case.
     pub mac: String,
     pub fixed_ips: Vec<FixedIp>,
-    /// The server's id, the pod's uid, the router's id; empty: nobody's yet.
+    /// Whose it is. Only the cloud writes it: faces when something is attached, planners when they make the port.
     #[serde(default)]
-    pub device_id: String,
-    /// `compute:nova`, `kubernetes:pod`, `network:router_interface`, `network:router_gateway`, `network:floatingip`.
+    pub holder: Option<Holder>,
+    /// What a user says of a port that nobody holds. It is shown, and nothing else reads it.
+    #[serde(default, rename = "device_id", skip_serializing_if = "String::is_empty")]
+    pub free_device_id: String,
+    #[serde(default, rename = "device_owner", skip_serializing_if = "String::is_empty")]
+    pub free_device_owner: String,
+    /// 0: the row was made before there were holders, see [`Port::upgrade`].
     #[serde(default)]
-    pub device_owner: String,
+    pub format: u8,
     pub admin_state_up: bool,
     /// Ids of security groups, of the port's own project.
     #[serde(default)]
@@ -93,8 +98,10 @@ impl Port {
             description: String::new(),
             mac: Self::mac_from(&id, 0),
             fixed_ips: Vec::new(),
-            device_id: String::new(),
-            device_owner: String::new(),
+            holder: None,
+            free_device_id: String::new(),
+            free_device_owner: String::new(),
+            format: 1,
             admin_state_up: true,
             security_groups: Vec::new(),
             port_security_enabled: network.port_security_enabled,
@@ -111,6 +118,77 @@ impl Port {
             created_at: now,
             updated_at: now,
             id,
+        }
+    }
+
+    /// The ports that the row of this key holds.
+    pub fn held_by<'a>(snapshot: &'a Snapshot, holder: &Holder) -> impl Iterator<Item = Entry<'a, Self>> + use<'a> {
+        snapshot.find(Index::Owner, &holder.to_string())
+    }
+
+    /// A server's ports.
+    pub fn of_server<'a>(snapshot: &'a Snapshot, server: &Server) -> impl Iterator<Item = Entry<'a, Self>> + use<'a> {
+        Self::held_by(snapshot, &Holder::server(server))
+    }
+
+    /// A router's places on the networks that it joins.
+    pub fn interfaces<'a>(snapshot: &'a Snapshot, router: &Router) -> impl Iterator<Item = Entry<'a, Self>> + use<'a> {
+        Self::held_by(snapshot, &Holder::interface(router)).filter(|port| port.is_interface())
+    }
+
+    /// The port of the pod with this uid.
+    pub fn of_pod<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, Self>> {
+        snapshot.find(Index::Owner, &Holder::index_of_pod(uid)).next()
+    }
+
+    /// The server with this id holds the port.
+    pub fn is_of_server(&self, id: &str) -> bool {
+        self.holder.as_ref().and_then(Holder::server_id) == Some(id)
+    }
+
+    /// A server or a pod may take it.
+    pub fn is_free(&self) -> bool {
+        self.holder.is_none()
+    }
+
+    /// A router's place on a network that it joins.
+    pub fn is_interface(&self) -> bool {
+        matches!(self.holder, Some(Holder::Interface(_)))
+    }
+
+    /// A server's or a pod's, or nobody's yet: not one of Neutron's own, which are plugged in nowhere.
+    pub fn is_plug(&self) -> bool {
+        self.holder.as_ref().is_none_or(|holder| !holder.is_services())
+    }
+
+    /// Neutron's `device_id`: the holder's id, or what the user says.
+    pub fn device_id(&self) -> String {
+        self.holder.as_ref().map_or_else(|| self.free_device_id.clone(), Holder::device_id)
+    }
+
+    /// Neutron's `device_owner`.
+    pub fn device_owner(&self) -> &str {
+        match &self.holder {
+            Some(holder) => holder.device_owner(),
+            None => &self.free_device_owner,
+        }
+    }
+
+    /// Gives the port to a holder. What the user said of its device no longer holds.
+    pub fn hold(&mut self, holder: Holder) {
+        self.free_device_id.clear();
+        self.free_device_owner.clear();
+        self.holder = Some(holder);
+    }
+
+    /// Reads the holder of a row that was made before there were holders from its texts. What the texts say then was
+    /// written by the cloud or is believed only in the port's own project; such rows claim nothing by their holder.
+    pub fn upgrade(&mut self) {
+        if self.format == 0
+            && self.holder.is_none()
+            && let Some(holder) = Holder::from_texts(self)
+        {
+            self.hold(holder);
         }
     }
 
@@ -141,15 +219,62 @@ impl Resource for Port {
         for group in &self.security_groups {
             claims.push(Claim::Needs(Key::new(Kind::SecurityGroup, self.realm(), group.as_str())));
         }
+        // Pods are let go of at once, and their ports follow.
+        if let Some(holder) =
+            self.holder.as_ref().filter(|holder| self.format > 0 && !matches!(holder, Holder::Pod { .. }))
+        {
+            claims.push(Claim::Needs(holder.key().clone()));
+        }
         claims.extend(quota::uses(&self.project_id, "port", 1));
         claims
     }
     fn index(&self) -> Vec<(Index, String)> {
         let mut index = vec![(Index::Network, self.network_id.clone())];
-        if !self.device_id.is_empty() {
-            index.push((Index::Owner, self.device_id.clone()));
-        }
+        index.extend(self.holder.iter().map(|holder| (Index::Owner, holder.to_string())));
         index.extend(self.host.iter().map(|host| (Index::Host, host.clone())));
         index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(text: &str) -> Port {
+        let mut port: Port = serde_json::from_str(text).unwrap();
+        port.upgrade();
+        port
+    }
+
+    fn texts(owner: &str, more: &str) -> Port {
+        port(&format!(
+            r#"{{"id": "i", "project_id": "p", "network_id": "n", "network_project_id": "p", "mac": "m", "fixed_ips": [],
+                "admin_state_up": true, "port_security_enabled": true, "device_id": "d", "device_owner": "{owner}",
+                "created_at": "2030-01-01T00:00:00Z", "updated_at": "2030-01-01T00:00:00Z"{more}}}"#
+        ))
+    }
+
+    #[test]
+    fn ports_from_before_there_were_holders_keep_theirs() {
+        let held = |owner: &str, more: &str| texts(owner, more).holder.map(|holder| holder.to_string());
+        assert_eq!(held("compute:nova", "").as_deref(), Some("project:p/server/d"));
+        assert_eq!(held("network:router_interface", "").as_deref(), Some("project:p/router/d"));
+        let pod = r#", "pod": ["default", "c"], "dns_name": "web", "owned": true"#;
+        assert_eq!(held("kubernetes:pod", pod).as_deref(), Some("pod/d"));
+        assert_eq!(held("kubernetes:pod", ""), None, "a text that a user wrote");
+        assert_eq!(held("my:thing", ""), None);
+        let old = texts("compute:nova", "");
+        assert_eq!((old.device_id(), old.device_owner()), ("d".into(), "compute:nova"));
+        assert!(!old.claims().iter().any(|claim| matches!(claim, Claim::Needs(key) if key.kind == Kind::Server)));
+    }
+
+    #[test]
+    fn what_a_user_says_of_a_device_is_read_by_nobody() {
+        let said = texts("compute:nova", r#", "format": 1"#);
+        assert_eq!(said.holder, None);
+        assert!(!said.index().iter().any(|(index, _)| *index == Index::Owner));
+        assert_eq!((said.device_id(), said.device_owner()), ("d".into(), "compute:nova"));
+        let again = port(&serde_json::to_string(&said).unwrap());
+        assert_eq!(again, said);
     }
 }

@@ -39,7 +39,7 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + S
 pub enum Index {
     /// The host to which the row is bound.
     Host,
-    /// The row's owner, by the owner's id or uid: a server's ports, a pod's port, a user's assignments.
+    /// The row's owner, by the owner's id or uid: a user's assignments; of a port its [`Holder`].
     Owner,
     /// The network to which the row belongs.
     Network,
@@ -89,6 +89,13 @@ macro_rules! kinds {
             }
             pub fn shared(&self) -> bool {
                 match self { $(Object::$name(o) => o.shared(),)* }
+            }
+            /// A row as it was read from a disk, in today's form.
+            pub fn upgraded(mut self) -> Self {
+                if let Object::Port(port) = &mut self {
+                    Arc::make_mut(port).upgrade();
+                }
+                self
             }
         }
 

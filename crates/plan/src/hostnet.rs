@@ -21,11 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use model::hostnet::{Domain, External, HostNetwork, Uplink};
-use model::{FloatingIp, Host, Index, Network, Port, Router, Snapshot, Subnet};
-
-/// Device owners of Neutron's own ports, which are nobody's plug.
-const INTERFACE: &str = "network:router_interface";
-const DHCP: &str = "network:dhcp";
+use model::{FloatingIp, Holder, Host, Index, Network, Port, Router, Snapshot, Subnet};
 
 /// The network of a host.
 pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
@@ -33,10 +29,11 @@ pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
         snapshot.find::<Port>(Index::Host, host).map(|port| port.value.network_id.as_str()).collect();
     // The only host there is answers for every router's own address, with or without ports behind it.
     if !snapshot.all::<Host>().any(|h| h.value.name != host) {
-        seeds.extend(snapshot.all::<Router>().filter(|r| r.value.gateway.is_some()).filter_map(|router| {
-            let mut joined = snapshot.find::<Port>(Index::Owner, &router.value.id);
-            joined.find(|p| p.value.device_owner == INTERFACE).map(|p| p.value.network_id.as_str())
-        }));
+        seeds.extend(
+            snapshot.all::<Router>().filter(|r| r.value.gateway.is_some()).filter_map(|router| {
+                Port::interfaces(snapshot, router.value).next().map(|p| p.value.network_id.as_str())
+            }),
+        );
     }
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut domains = Vec::new();
@@ -86,14 +83,10 @@ impl<'a> Component<'a> {
             }
             for port in snapshot.find::<Port>(Index::Network, &next.id) {
                 ports.push(port.value);
-                if port.value.device_owner != INTERFACE {
-                    continue;
-                }
-                let Some(router) = snapshot.get::<Router>(&port.value.device_id) else { continue };
+                let Some(Holder::Interface(router)) = &port.value.holder else { continue };
+                let Some(router) = snapshot.at::<Router>(router) else { continue };
                 if routers.insert(&router.value.id, router.value).is_none() {
-                    let joined = snapshot.find::<Port>(Index::Owner, &router.value.id);
-                    let joined = joined.filter(|p| p.value.device_owner == INTERFACE);
-                    ahead.extend(joined.filter_map(|p| network(&p.value.network_id)));
+                    ahead.extend(Port::interfaces(snapshot, router.value).filter_map(|p| network(&p.value.network_id)));
                 }
             }
         }

@@ -5,15 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use model::{
-    Change, Cluster, Entry, FixedIp, FloatingIp, Index, KubeObject, Network, NicRequest, Port, PortStatus, Quota,
-    Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Vm, addresses_in_use, default_security_group, derived_id,
-    next_address, quota,
+    Change, Cluster, Entry, FixedIp, FloatingIp, Holder, Index, Key, KubeObject, Network, NicRequest, Port, PortStatus,
+    Quota, Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Vm, addresses_in_use, default_security_group,
+    derived_id, next_address, quota,
 };
-
-/// The owner of a server's port.
-const SERVER_PORT: &str = "compute:nova";
-/// The owner of a pod's port.
-const POD_PORT: &str = "kubernetes:pod";
 
 /// The id of a pod's port.
 pub fn pod_port_id(uid: &str) -> String {
@@ -109,7 +104,7 @@ impl Round<'_> {
     fn server(&mut self, server: Entry<'_, Server>) -> Result<Option<Change>, Trouble> {
         let ready = |nic: &NicRequest| {
             let port = nic.port_id.as_deref().and_then(|id| self.snapshot.get::<Port>(id));
-            port.is_some_and(|port| port.device_id == server.id)
+            port.is_some_and(|port| port.is_of_server(&server.id))
         };
         if server.nics.iter().all(ready) {
             return Ok(None);
@@ -124,7 +119,7 @@ impl Round<'_> {
             }
             match &nic.port_id {
                 Some(id) => match self.snapshot.get::<Port>(id) {
-                    Some(port) if port.device_id.is_empty() => {
+                    Some(port) if port.is_free() && port.project_id == server.project_id => {
                         change.edit(port, |p| bind(p, &server, self.now));
                         nics.push(nic.clone());
                     }
@@ -150,8 +145,9 @@ impl Round<'_> {
     fn server_port(&mut self, server: &Server, at: usize, nic: &NicRequest) -> Result<Port, Trouble> {
         let network = nic.network_id.as_deref().unwrap_or("");
         let id = derived_id(&["server-port", &server.id, &at.to_string(), network]);
-        let port = self.port(id, &server.project_id, network, nic.fixed_ip, &server.security_groups, SERVER_PORT)?;
-        Ok(Port { device_id: server.id.clone(), dns_name: server.hostname.clone(), ..port })
+        let port =
+            self.port(id, &server.project_id, network, nic.fixed_ip, &server.security_groups, Holder::server(server))?;
+        Ok(Port { dns_name: server.hostname.clone(), ..port })
     }
 
     /// The change that gives a pod its port.
@@ -164,9 +160,8 @@ impl Round<'_> {
         if self.snapshot.get::<Port>(&id).is_some() {
             return Ok(None);
         }
-        let port = self.port(id, &cluster.project_id, &cluster.network_id, None, &[], POD_PORT)?;
+        let port = self.port(id, &cluster.project_id, &cluster.network_id, None, &[], Holder::pod(&pod))?;
         Ok(Some(Change::from(Port {
-            device_id: uid.to_owned(),
             dns_name: pod.value.name.clone(),
             pod: Some((pod.namespace.clone(), cluster.id.clone())),
             host: pod.body["spec"]["nodeName"].as_str().map(str::to_owned),
@@ -182,7 +177,7 @@ impl Round<'_> {
         network: &str,
         asked: Option<IpAddr>,
         groups: &[String],
-        owner: &str,
+        holder: Holder,
     ) -> Result<Port, Trouble> {
         let Some(net) = self.snapshot.get::<Network>(network) else {
             return problem(format!("Network {network} could not be found."));
@@ -194,12 +189,12 @@ impl Round<'_> {
         };
         self.take_quota(project)?;
         let mac = self.mac(network, &id);
-        let fixed_ips = self.addresses(network, asked, owner, &mac)?;
+        let fixed_ips = self.addresses(network, asked, holder.device_owner(), &mac)?;
         Ok(Port {
             project_id: project.to_owned(),
             mac,
             fixed_ips,
-            device_owner: owner.to_owned(),
+            holder: Some(holder),
             security_groups,
             port_security_enabled: net.port_security_enabled,
             owned: true,
@@ -310,8 +305,7 @@ fn eui64(subnet: &Subnet, mac: &str) -> Option<IpAddr> {
 }
 
 fn bind(port: &mut Port, server: &Server, now: Time) {
-    port.device_id = server.id.clone();
-    port.device_owner = SERVER_PORT.into();
+    port.hold(Holder::server(server));
     if port.dns_name.is_empty() {
         port.dns_name = server.hostname.clone();
     }
@@ -320,12 +314,10 @@ fn bind(port: &mut Port, server: &Server, now: Time) {
 
 /// What shall become of a port that exists, by what became of its owner.
 fn tend(snapshot: &Snapshot, port: Entry<'_, Port>, now: Time) -> Option<Change> {
-    let fate = if port.device_owner.starts_with("compute:") && !port.device_id.is_empty() {
-        server_fate(snapshot, &port)
-    } else if port.device_owner == POD_PORT && port.owned {
-        pod_fate(snapshot, &port)
-    } else {
-        Fate::Stay
+    let fate = match &port.value.holder {
+        Some(Holder::Server(server)) => server_fate(snapshot, server),
+        Some(Holder::Pod { key, uid }) => pod_fate(snapshot, key, uid),
+        _ => Fate::Stay,
     };
     let mut change = Change::new();
     match fate {
@@ -340,8 +332,7 @@ fn tend(snapshot: &Snapshot, port: Entry<'_, Port>, now: Time) -> Option<Change>
         Fate::Go if port.owned => remove(snapshot, port, &mut change, now),
         Fate::Go => {
             change.edit(port, |p| {
-                p.device_id = String::new();
-                p.device_owner = String::new();
+                p.holder = None;
                 p.host = None;
                 p.status = PortStatus::Down;
                 p.updated_at = now;
@@ -357,8 +348,8 @@ enum Fate {
     Go,
 }
 
-fn server_fate(snapshot: &Snapshot, port: &Port) -> Fate {
-    let Some(server) = snapshot.get::<Server>(&port.device_id) else { return Fate::Go };
+fn server_fate(snapshot: &Snapshot, server: &Key) -> Fate {
+    let Some(server) = snapshot.at::<Server>(server) else { return Fate::Go };
     let vms: Vec<_> = snapshot.find::<Vm>(Index::Owner, &server.id).collect();
     if server.deleting && vms.is_empty() {
         return Fate::Go;
@@ -370,10 +361,11 @@ fn server_fate(snapshot: &Snapshot, port: &Port) -> Fate {
     }
 }
 
-fn pod_fate(snapshot: &Snapshot, port: &Port) -> Fate {
-    let pod = snapshot.find::<KubeObject>(Index::Name, &port.device_id).find(|object| object.is_pod());
-    match pod {
-        Some(pod) if wants_port(&pod) => Fate::Move(pod.body["spec"]["nodeName"].as_str().map(str::to_owned)),
+fn pod_fate(snapshot: &Snapshot, key: &Key, uid: &str) -> Fate {
+    match snapshot.at::<KubeObject>(key) {
+        Some(pod) if pod.uid() == uid && wants_port(&pod) => {
+            Fate::Move(pod.body["spec"]["nodeName"].as_str().map(str::to_owned))
+        }
         _ => Fate::Go,
     }
 }

@@ -22,7 +22,7 @@ fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Cha
                 change.edit(*vm, |v| v.deleting = true);
             }
         }
-        if vms.is_empty() && snapshot.find::<Port>(Index::Owner, &server.id).next().is_none() {
+        if vms.is_empty() && Port::of_server(snapshot, &server).next().is_none() {
             change.delete(server);
             for action in snapshot.find::<ServerAction>(Index::Owner, &server.id) {
                 change.delete(action);
@@ -115,7 +115,7 @@ fn shelve(image: Option<Entry<'_, Image>>, server: Entry<'_, Server>, vm: Option
 fn ports_ready(snapshot: &Snapshot, server: &Server) -> bool {
     server.nics.iter().all(|nic| {
         let port = nic.port_id.as_deref().and_then(|id| snapshot.get::<Port>(id));
-        port.is_some_and(|port| port.device_id == server.id)
+        port.is_some_and(|port| port.is_of_server(&server.id))
     })
 }
 

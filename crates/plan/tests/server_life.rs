@@ -141,7 +141,7 @@ fn a_server_lives_and_leaves_nothing() {
     let vm = w.vm("s.0").unwrap();
     assert_eq!(vm.host.as_deref(), Some("one"));
     assert_eq!(vm.decision.len(), 1);
-    let port = w.snapshot.find::<Port>(Index::Owner, "s").next().unwrap().value.clone();
+    let port = w.snapshot.all::<Port>().find(|port| port.is_of_server("s")).unwrap().value.clone();
     assert_eq!(port.fixed_ips[0].ip.to_string(), "10.0.0.2");
     assert_eq!(port.host.as_deref(), Some("one"));
     assert_eq!(port.security_groups.len(), 1, "the project's default group was made for it");
@@ -341,7 +341,7 @@ fn a_port_of_ones_own_survives_its_server() {
     w.add(server("other", w.now()));
     w.settle();
     let template = w.snapshot.all::<Port>().next().unwrap().value.clone();
-    let mut port = Port { id: "own".into(), device_id: String::new(), device_owner: String::new(), ..template };
+    let mut port = Port { id: "own".into(), holder: None, ..template };
     port.owned = false;
     port.host = None;
     port.mac = "fa:16:3e:00:00:01".into();
@@ -352,13 +352,13 @@ fn a_port_of_ones_own_survives_its_server() {
     w.add(s);
     w.settle();
     let port = w.snapshot.get::<Port>("own").unwrap();
-    assert_eq!((port.device_id.as_str(), port.host.as_deref()), ("s", Some("one")));
+    assert_eq!((port.device_id().as_str(), port.host.as_deref()), ("s", Some("one")));
     w.edit::<Server>("s", |s| s.deleting = true);
     w.settle();
     w.report("s.0", VmPhase::Gone);
     w.settle();
     let port = w.snapshot.get::<Port>("own").unwrap();
-    assert_eq!((port.device_id.as_str(), port.host.as_deref()), ("", None));
+    assert_eq!((port.device_id().as_str(), port.host.as_deref()), ("", None));
     assert!(w.snapshot.get::<Server>("s").is_none());
 }
 

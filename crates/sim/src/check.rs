@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Claim, Flavor, Host, Index, KubeObject, Port, SecurityGroup, Server, Snapshot, Vm, VmPhase};
+use model::{Claim, Flavor, Holder, Host, Index, KubeObject, Port, SecurityGroup, Server, Snapshot, Vm, VmPhase};
 
 use crate::World;
 use crate::world::{MAX_CORES, MAX_SERVERS};
@@ -25,7 +25,7 @@ pub fn always(world: &mut World) -> Result<(), String> {
 /// No two ports have one address or one MAC; nobody has more ports than asked for.
 fn ports(snapshot: &Snapshot) -> Result<(), String> {
     let mut seen = BTreeMap::new();
-    let mut owned: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut owned: BTreeMap<String, usize> = BTreeMap::new();
     for port in snapshot.all::<Port>() {
         let port = port.value;
         let addresses = port.fixed_ips.iter().map(|fixed| fixed.ip.to_string());
@@ -34,8 +34,8 @@ fn ports(snapshot: &Snapshot) -> Result<(), String> {
                 return Err(format!("ports {other} and {} both have {place}", port.id));
             }
         }
-        if !port.device_id.is_empty() {
-            *owned.entry(&port.device_id).or_default() += 1;
+        if let Some(holder) = &port.holder {
+            *owned.entry(holder.to_string()).or_default() += 1;
         }
     }
     match owned.into_iter().find(|(_, count)| *count > 1) {
@@ -179,19 +179,19 @@ pub fn settled(world: &World) -> Result<(), String> {
             .find::<KubeObject>(Index::Host, host)
             .filter(|o| o.is_pod())
             // One for which there is no address left waits, and says so.
-            .filter(|pod| snapshot.find::<Port>(Index::Owner, pod.uid()).next().is_some() || silent(pod.value))
+            .filter(|pod| Port::of_pod(&snapshot, pod.uid()).is_some() || silent(pod.value))
             .map(|pod| pod.uid().to_owned())
             .collect();
         same(&format!("pods of {host}"), wanted, pods)?;
     }
-    let alive = |port: &Port| {
-        // Without a device it is a client's own.
-        port.device_id.is_empty()
-            || servers.contains(&port.device_id)
-            || snapshot.find::<KubeObject>(Index::Name, &port.device_id).any(|o| o.is_pod())
+    let alive = |port: &Port| match &port.holder {
+        // A client's own.
+        None => true,
+        Some(Holder::Pod { key, uid }) => snapshot.at::<KubeObject>(key).is_some_and(|pod| pod.uid() == uid),
+        Some(holder) => holder.server_id().is_some_and(|id| servers.contains(id)),
     };
     match snapshot.all::<Port>().find(|port| !alive(port.value)) {
-        Some(port) => Err(format!("port {} of {} was left behind", port.id, port.device_id)),
+        Some(port) => Err(format!("port {} of {} was left behind", port.id, port.device_id())),
         None => Ok(()),
     }
 }

@@ -36,7 +36,7 @@ impl World {
 
     /// A port with an address that was free when the client looked, and one of a few MACs.
     fn create_port(&mut self, snapshot: &Snapshot) -> Change {
-        let own = |port: &Port| port.device_owner.is_empty();
+        let own = |port: &Port| port.is_free();
         if snapshot.all::<Port>().filter(|port| own(port.value)).count() >= PORTS {
             return self.delete_port(snapshot);
         }
@@ -55,7 +55,7 @@ impl World {
 
     fn delete_port(&mut self, snapshot: &Snapshot) -> Change {
         let mut change = Change::new();
-        if let Some(port) = snapshot.all::<Port>().find(|port| port.device_owner.is_empty()) {
+        if let Some(port) = snapshot.all::<Port>().find(|port| port.is_free()) {
             change.delete(port);
         }
         change
@@ -65,7 +65,7 @@ impl World {
     fn security_group(&mut self, snapshot: &Snapshot) -> Change {
         let mut change = Change::new();
         let group = snapshot.all::<SecurityGroup>().find(|group| group.name != "default");
-        let port = snapshot.all::<Port>().find(|port| port.device_owner.is_empty());
+        let port = snapshot.all::<Port>().find(|port| port.is_free());
         match (group, port) {
             (Some(group), Some(port)) if self.chance.bool() => {
                 change.edit(port, |port| port.security_groups = vec![group.id.clone()]);

@@ -68,7 +68,6 @@ fn wire() -> Wire {
         allowed_pairs: Vec::new(),
         rules: None,
         hostname: "web-1".into(),
-        device_id: String::new(),
         dhcp_options: vec![
             ("bootfile-name".into(), "boot.efi".into(), false),
             ("server-ip-address".into(), "10.0.0.7".into(), false),

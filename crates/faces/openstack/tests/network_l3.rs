@@ -124,7 +124,7 @@ async fn a_router_lives() {
     assert_eq!(world.refused("PUT", &remove, body).await, (404, "RouterInterfaceNotFoundForSubnet".into()));
     assert_eq!(world.call("DELETE", &format!("routers/{router}"), Value::Null).await.0, 204);
     let ports = world.cloud.cloud.store.snapshot();
-    assert!(ports.all::<model::Port>().all(|p| p.value.device_id != router), "the gateway's port is gone with it");
+    assert!(ports.all::<model::Port>().all(|p| p.value.device_id() != router), "the gateway's port is gone with it");
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use model::hostnet::{Domain, HostNetwork, Plug};
 use model::{
-    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Host, KubeObject, Network, Object, Port, Router,
-    SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
+    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Holder, Host, Key, Kind, KubeObject, Network, Object,
+    Port, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
 };
 use serde_json::json;
 
@@ -20,6 +20,14 @@ struct Rows {
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+fn server(id: &str) -> Holder {
+    Holder::Server(Key::new(Kind::Server, Realm::project("p"), id))
+}
+
+fn pod(uid: &str) -> Holder {
+    Holder::Pod { key: KubeObject::key_of("c", "", "pods", "default", "web"), uid: uid.into() }
 }
 
 impl Rows {
@@ -58,15 +66,15 @@ impl Rows {
         self.put(network);
     }
 
-    fn port(&mut self, id: &str, network: &str, address: &str, owner: &str, device: &str, host: &str) -> Port {
+    fn port(&mut self, id: &str, network: &str, address: &str, holder: Holder, host: &str) -> Port {
+        let services = holder.is_services();
         let now = self.now();
         Port {
             fixed_ips: vec![FixedIp { subnet_id: format!("{network}-s"), ip: ip(address) }],
-            device_id: device.into(),
-            device_owner: owner.into(),
+            holder: Some(holder),
             security_groups: vec!["g".into()],
-            port_security_enabled: !owner.starts_with("network:"),
-            dns_name: if owner.starts_with("network:") { String::new() } else { id.into() },
+            port_security_enabled: !services,
+            dns_name: if services { String::new() } else { id.into() },
             owned: true,
             host: (!host.is_empty()).then(|| host.into()),
             ..Port::new(id, &Network::new(network, "p", 0, now), now)
@@ -74,17 +82,18 @@ impl Rows {
     }
 
     fn vm(&mut self, id: &str, network: &str, address: &str, host: &str) {
-        let port = self.port(id, network, address, "compute:nova", &format!("server-{id}"), host);
+        let port = self.port(id, network, address, server(&format!("server-{id}")), host);
         self.put(port);
     }
 
     fn router(&mut self, id: &str, joins: &[(&str, &str)], gateway: Option<(&str, &str)>) {
+        let row = Router::new(id, "p", self.now());
         for (network, address) in joins {
-            let port = self.port(&format!("{id}-{network}"), network, address, "network:router_interface", id, "");
+            let port = self.port(&format!("{id}-{network}"), network, address, Holder::interface(&row), "");
             self.put(port);
         }
         let gateway = gateway.map(|(network, address)| {
-            let mut port = self.port(&format!("{id}-gw"), network, address, "network:router_gateway", id, "");
+            let mut port = self.port(&format!("{id}-gw"), network, address, Holder::gateway(&row), "");
             port.project_id = String::new();
             self.put(port);
             Gateway { network_id: network.into(), port_id: format!("{id}-gw"), enable_snat: true }
@@ -217,7 +226,7 @@ fn a_remote_group_is_its_members_in_the_domain() {
     rows.network("n2", "10.9.0.0/24", "10.9.0.1", false);
     rows.vm("vm1", "n1", "10.0.0.5", "h1");
     rows.vm("elsewhere", "n2", "10.9.0.7", "h1");
-    let mut member = rows.port("vm2", "n1", "10.0.0.6", "compute:nova", "s", "h1");
+    let mut member = rows.port("vm2", "n1", "10.0.0.6", server("s"), "h1");
     member.security_groups = vec!["friends".into()];
     member.allowed_address_pairs = vec![(None, "10.0.0.100".into())];
     rows.put(member);
@@ -278,7 +287,7 @@ fn services_and_names_of_a_cluster() {
     rows.host("h1", "");
     rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
     rows.vm("web-vm", "n1", "10.0.0.5", "h1");
-    let mut pod = rows.port("web-pod", "n1", "10.0.0.6", "kubernetes:pod", "uid", "h1");
+    let mut pod = rows.port("web-pod", "n1", "10.0.0.6", pod("uid"), "h1");
     pod.pod = Some(("default".into(), "c".into()));
     rows.put(pod);
     let created_at = rows.now();

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::hostnet::{Bridge, Plug, Scope, Wire};
-use model::{Host, Network, Port, Snapshot, Subnet};
+use model::{Holder, Host, Network, Port, Snapshot, Subnet};
 
-use super::{Component, DHCP, INTERFACE, rules};
+use super::{Component, rules};
 
 /// Where instances ask for their metadata.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
@@ -16,7 +16,7 @@ pub fn bridge(snapshot: &Snapshot, host: &str, component: &Component<'_>, networ
     let ports: Vec<&Port> = component.ports.iter().filter(|p| p.network_id == network.id).copied().collect();
     let subnets: Vec<&Subnet> = component.subnets.values().filter(|s| s.network_id == network.id).copied().collect();
     let mut addresses: BTreeSet<(IpAddr, u8)> = BTreeSet::new();
-    for port in ports.iter().filter(|p| p.device_owner == INTERFACE) {
+    for port in ports.iter().filter(|p| p.is_interface()) {
         let fixed = port.fixed_ips.iter();
         addresses.extend(fixed.filter_map(|f| Some((f.ip, component.subnets.get(f.subnet_id.as_str())?.prefix))));
     }
@@ -36,7 +36,7 @@ pub fn bridge(snapshot: &Snapshot, host: &str, component: &Component<'_>, networ
         subnets: scopes,
         ports: ports
             .iter()
-            .filter(|p| p.host.as_deref() == Some(host) && !p.device_owner.starts_with("network:"))
+            .filter(|p| p.host.as_deref() == Some(host) && p.is_plug())
             .map(|port| wire(snapshot, component, network, port))
             .collect(),
         peers,
@@ -52,8 +52,8 @@ fn mac(network: &Network, host: &str) -> String {
 /// The address from which DHCP and DNS answer on a subnet: a router's, the gateway's where no router is, or the one that
 /// Neutron set aside. A gateway address that is somebody's port is left to them.
 fn server(subnet: &Subnet, ports: &[&Port]) -> Option<IpAddr> {
-    let holds = |owner: &str| {
-        let of_owner = ports.iter().filter(|p| p.device_owner == owner);
+    let holds = |is: fn(&Holder) -> bool| {
+        let of_owner = ports.iter().filter(|p| p.holder.as_ref().is_some_and(is));
         let mut fixed = of_owner.flat_map(|p| &p.fixed_ips).filter(|f| f.subnet_id == subnet.id).map(|f| f.ip);
         let first = fixed.next();
         if first.is_some_and(|ip| Some(ip) == subnet.gateway_ip) {
@@ -66,7 +66,7 @@ fn server(subnet: &Subnet, ports: &[&Port]) -> Option<IpAddr> {
         let taken = ports.iter().any(|p| p.fixed_ips.iter().any(|f| f.ip == ip));
         (!taken).then_some(ip)
     };
-    holds(INTERFACE).or_else(gateway).or_else(|| holds(DHCP))
+    holds(|h| matches!(h, Holder::Interface(_))).or_else(gateway).or_else(|| holds(|h| matches!(h, Holder::Dhcp(_))))
 }
 
 fn scope(subnet: &Subnet, server: Option<IpAddr>) -> Scope {
@@ -114,7 +114,7 @@ fn elsewhere(
 
 fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port: &Port) -> Wire {
     let (plug, prefix) =
-        if port.device_owner.starts_with("kubernetes:") { (Plug::Veth, "vth") } else { (Plug::Tap, "tap") };
+        if matches!(port.holder, Some(Holder::Pod { .. })) { (Plug::Veth, "vth") } else { (Plug::Tap, "tap") };
     let placed: Vec<(IpAddr, &Subnet)> = port
         .fixed_ips
         .iter()
@@ -133,7 +133,6 @@ fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port:
         allowed_pairs: port.allowed_address_pairs.clone(),
         rules: port.port_security_enabled.then(|| rules::of(snapshot, component, port)),
         hostname: hostname(port),
-        device_id: port.device_id.clone(),
         dhcp_options: port
             .extra_dhcp_opts
             .iter()

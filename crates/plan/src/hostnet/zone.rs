@@ -24,7 +24,7 @@ pub fn of(snapshot: &Snapshot, component: &Component<'_>) -> Zone {
     }
     let clusters = clusters(snapshot, component);
     let domain_of = |id: &str| clusters.iter().find(|c| c.id == id).map(|c| c.domain.as_str());
-    for port in component.ports.iter().filter(|p| !p.device_owner.starts_with("network:")) {
+    for port in component.ports.iter().filter(|p| p.is_plug()) {
         let network = component.networks.iter().find(|n| n.id == port.network_id);
         names.port(port, network.copied());
         if let Some((namespace, cluster)) = &port.pod

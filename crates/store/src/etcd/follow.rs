@@ -183,7 +183,7 @@ impl Shared {
 
 fn decode(key: &str, value: &[u8]) -> Result<Object, String> {
     let wrong = |why: String| format!("{key} was written by a newer release or is damaged: {why}");
-    let object: Object = serde_json::from_slice(value).map_err(|e| wrong(e.to_string()))?;
+    let object = serde_json::from_slice::<Object>(value).map_err(|e| wrong(e.to_string()))?.upgraded();
     let of = object.key().to_string();
     if of == key { Ok(object) } else { Err(wrong(format!("it holds the row of {of}"))) }
 }

@@ -264,7 +264,7 @@ fn decode((key, object, created, modified): (String, String, i64, i64)) -> Resul
 fn content(key: &Key, object: &str) -> Result<Object, Trouble> {
     let wrong =
         |e: serde_json::Error| Trouble::Content(format!("{key} was written by a newer release or is damaged: {e}"));
-    let object: Object = serde_json::from_str(object).map_err(wrong)?;
+    let object = serde_json::from_str::<Object>(object).map_err(wrong)?.upgraded();
     if object.key() == *key {
         Ok(object)
     } else {

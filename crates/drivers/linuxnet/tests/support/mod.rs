@@ -186,7 +186,6 @@ pub fn wire(network: u8, last: u8, plug: Plug, rules: Option<Vec<Rule>>) -> Wire
         allowed_pairs: Vec::new(),
         rules,
         hostname: format!("host-{last}"),
-        device_id: String::new(),
         dhcp_options: Vec::new(),
     }
 }

@@ -69,7 +69,7 @@ pub fn resolve<'a>(view: &View<'a>, asked: &str) -> Result<Entry<'a, SecurityGro
 /// Ids of the groups on a server's ports; before it has any, those asked for.
 pub fn of_server(snapshot: &Snapshot, server: &Server) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
-    let ports: Vec<_> = snapshot.find::<Port>(Index::Owner, &server.id).collect();
+    let ports: Vec<_> = Port::of_server(snapshot, server).collect();
     let of_ports = ports.iter().flat_map(|port| port.security_groups.iter());
     let asked = server.security_groups.iter().filter(|_| ports.is_empty());
     for id in of_ports.chain(asked) {

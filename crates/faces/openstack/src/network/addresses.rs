@@ -85,14 +85,14 @@ pub fn assign(plan: &Plan, network: &Network, port: &Port, wanted: Option<&[Want
             }
         }
         None => {
-            let fitting = serving(&subnets, &port.device_owner);
+            let fitting = serving(&subnets, port.device_owner());
             pick.one_of(fitting.iter().filter(|s| s.base.is_ipv4()))?;
             pick.one_of(fitting.iter().filter(|s| s.base.is_ipv6() && !is_automatic(s)))?;
         }
     }
     let asked_for_none = wanted.is_some_and(<[Wanted]>::is_empty);
     if !ports::is_routers(port) && !asked_for_none {
-        for subnet in serving(&subnets, &port.device_owner).iter().filter(|s| is_automatic(s)) {
+        for subnet in serving(&subnets, port.device_owner()).iter().filter(|s| is_automatic(s)) {
             pick.automatic(subnet)?;
         }
     }
@@ -222,7 +222,7 @@ pub fn give_automatic(plan: &mut Plan, subnet: &Subnet, now: Time) {
         .rows
         .find::<Port>(Index::Network, &subnet.network_id)
         .map(|port| port.value.clone())
-        .filter(|port| !ports::is_routers(port) && port.device_owner != ports::DHCP && !port.fixed_ips.is_empty())
+        .filter(|port| !ports::is_routers(port) && !ports::is_dhcp(port) && !port.fixed_ips.is_empty())
         .collect();
     for mut port in ports {
         if let Some(ip) = Cidr::of(subnet).eui64(&port.mac) {

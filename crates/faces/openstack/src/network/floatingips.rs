@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use model::{FloatingIp, Index, Network, Port, Resource, Router, Subnet, Time};
+use model::{FloatingIp, Holder, Index, Network, Port, Resource, Router, Subnet, Time};
 use serde_json::{Map, Value, json};
 
 use super::addresses::{self, Wanted};
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
 use super::noun::{Look, Noun, Standard, referred};
-use super::ports::{self, FLOATING, INTERFACE};
+use super::ports;
 use super::tags;
 use super::trouble::{Trouble, not_found};
 
@@ -47,8 +47,8 @@ impl Noun for FloatingIp {
                 "mac_address": port.value.mac,
                 "admin_state_up": port.value.admin_state_up,
                 "status": if port.value.status == model::PortStatus::Active { "ACTIVE" } else { "DOWN" },
-                "device_id": port.value.device_id,
-                "device_owner": port.value.device_owner,
+                "device_id": port.value.device_id(),
+                "device_owner": port.value.device_owner(),
             })
         });
         into.insert("floating_network_id".into(), json!(value.network_id));
@@ -87,7 +87,7 @@ impl Noun for FloatingIp {
             return Err(Trouble::bad_request("floatingip", message));
         }
         let id = uuid::Uuid::new_v4().to_string();
-        let port = address_port(plan, ask, &network, &id, body)?;
+        let port = address_port(plan, ask, &network, Holder::floating(&project, &id), body)?;
         let address = port.fixed_ips[0].ip;
         let mut floating = FloatingIp {
             id,
@@ -122,7 +122,7 @@ impl Noun for FloatingIp {
 }
 
 /// The port that holds the address on the external network; it has at least one address.
-fn address_port(plan: &Plan, ask: &Ask, network: &Network, id: &str, body: &Body) -> Result<Port, Trouble> {
+fn address_port(plan: &Plan, ask: &Ask, network: &Network, holder: Holder, body: &Body) -> Result<Port, Trouble> {
     let v4: Vec<Subnet> = plan
         .rows
         .find::<Subnet>(Index::Network, &network.id)
@@ -134,8 +134,7 @@ fn address_port(plan: &Plan, ask: &Ask, network: &Network, id: &str, body: &Body
         return Err(Trouble::bad_request("floatingip", message));
     }
     let mut port = ports::bare(network, "", ask.now);
-    port.device_owner = FLOATING.to_owned();
-    port.device_id = id.to_owned();
+    port.hold(holder);
     port.mac = ports::free_mac(plan, &port);
     let ip = body.ip("floating_ip_address").flatten();
     let subnet_id = body.text("subnet_id");
@@ -249,10 +248,10 @@ fn router_between(plan: &Plan, floating: &FloatingIp, subnet_id: &str) -> Option
     let mut found: Vec<(bool, String)> = plan
         .rows
         .find::<Port>(Index::Network, &subnet.network_id)
-        .filter(|port| port.value.device_owner == INTERFACE)
         .filter_map(|port| {
             let fixed = port.value.fixed_ips.iter().find(|f| f.subnet_id == subnet_id)?;
-            let router = plan.rows.get::<Router>(&port.value.device_id)?;
+            let Some(Holder::Interface(router)) = &port.value.holder else { return None };
+            let router = plan.rows.at::<Router>(router)?;
             let out = router.value.gateway.as_ref()?.network_id == floating.network_id;
             let own = router.value.project_id == floating.project_id;
             (out && own).then(|| (Some(fixed.ip) != subnet.gateway_ip, router.value.id.clone()))

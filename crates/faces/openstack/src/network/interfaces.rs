@@ -1,13 +1,13 @@
 //! Joining networks by a router, parting them again, and a router's further routes.
 
-use model::{Fault, FixedIp, FloatingIp, Index, Network, Port, Resource, Router, Subnet};
+use model::{Fault, FixedIp, FloatingIp, Holder, Index, Network, Port, Resource, Router, Subnet};
 use serde_json::{Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::is_uuid;
 use super::cidr::Cidr;
 use super::noun::{Look, Noun, answer, changeable, referred, shown};
-use super::ports::{self, INTERFACE};
+use super::ports;
 use super::routers::{change_routes, interfaces, overlap};
 use super::trouble::Trouble;
 use crate::call::{Call, Reply};
@@ -147,6 +147,12 @@ fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Resul
     };
     let network: Network = plan.need(&subnet.network_id)?;
     may_join(plan, ask, &network)?;
+    // On a shared network of somebody else a router has a port like anybody; its gateway is its owner's to give.
+    if !ask.who.is_admin() && !(Look { rows: &plan.rows, who: &ask.who }).view().owns(&network) {
+        let message =
+            format!("Cannot add interface to router because subnet {id} is not owned by project making the request");
+        return Err(Trouble::bad_request("router", message));
+    }
     check_new(plan, router, &[&subnet])?;
     let taken = plan
         .rows
@@ -160,15 +166,14 @@ fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Resul
     }
     let fixed = FixedIp { subnet_id: subnet.id.clone(), ip: gateway };
     // IPv6 subnets of one network share one interface.
-    let shared = interfaces(plan, &router.id).into_iter().find(|port| {
+    let shared = interfaces(plan, router).into_iter().find(|port| {
         subnet.base.is_ipv6() && port.network_id == network.id && port.fixed_ips.iter().any(|f| f.ip.is_ipv6())
     });
     let mut port = match shared {
         Some(port) => port,
         None => {
             let mut port = ports::bare(&network, &router.project_id, ask.now);
-            port.device_owner = INTERFACE.to_owned();
-            port.device_id = router.id.clone();
+            port.hold(Holder::interface(router));
             port.mac = ports::free_mac(plan, &port);
             port
         }
@@ -184,14 +189,8 @@ fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Result<
     if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
         return Err(super::trouble::not_found(Port::KIND, id));
     }
-    if !port.device_id.is_empty() || !port.device_owner.is_empty() {
-        return Err(Trouble::conflict(
-            "PortInUse",
-            format!(
-                "Unable to complete operation on port {} for network {}. Port already has an attached device {}.",
-                port.id, port.network_id, port.device_id
-            ),
-        ));
+    if !port.is_free() {
+        return Err(ports::in_use(&port));
     }
     if port.fixed_ips.is_empty() {
         return Err(Trouble::bad_request("router", "Router port must have at least one fixed IP"));
@@ -204,8 +203,7 @@ fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Result<
     let network: Network = plan.need(&port.network_id)?;
     may_join(plan, ask, &network)?;
     check_new(plan, router, &subnets.iter().collect::<Vec<_>>())?;
-    port.device_owner = INTERFACE.to_owned();
-    port.device_id = router.id.clone();
+    port.hold(Holder::interface(router));
     port.security_groups.clear();
     port.allowed_address_pairs.clear();
     port.port_security_enabled = false;
@@ -225,7 +223,7 @@ fn may_join(plan: &Plan, ask: &Ask, network: &Network) -> Result<(), Trouble> {
 }
 
 fn check_new(plan: &Plan, router: &Router, new: &[&Subnet]) -> Result<(), Trouble> {
-    let mut all = interfaces(plan, &router.id);
+    let mut all = interfaces(plan, router);
     all.extend(router.gateway.as_ref().and_then(|g| plan.get::<Port>(&g.port_id)));
     let old: Vec<Subnet> =
         all.iter().flat_map(|p| &p.fixed_ips).filter_map(|f| plan.get::<Subnet>(&f.subnet_id)).collect();
@@ -243,7 +241,7 @@ fn check_new(plan: &Plan, router: &Router, new: &[&Subnet]) -> Result<(), Troubl
 
 /// The interface that shall go.
 fn leaving(plan: &Plan, router: &Router, subnet: Option<&str>, port: Option<&str>) -> Result<Port, Trouble> {
-    let all = interfaces(plan, &router.id);
+    let all = interfaces(plan, router);
     match (port, subnet) {
         (Some(id), subnet) => {
             let port = all.into_iter().find(|p| p.id == id).ok_or_else(|| {

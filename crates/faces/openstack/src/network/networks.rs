@@ -136,7 +136,7 @@ impl Noun for Network {
         }
         let ports: Vec<Port> =
             plan.rows.find::<Port>(Index::Network, &value.id).map(|entry| entry.value.clone()).collect();
-        let busy: Vec<&str> = ports.iter().filter(|p| p.device_owner != ports::DHCP).map(|p| p.id.as_str()).collect();
+        let busy: Vec<&str> = ports.iter().filter(|p| !ports::is_dhcp(p)).map(|p| p.id.as_str()).collect();
         if !busy.is_empty() {
             return Err(Trouble::conflict(
                 "NetworkInUse",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{FixedIp, FloatingIp, Host, Index, Network, Port, PortStatus, Router, SecurityGroup, Subnet, Time};
+use model::{FixedIp, FloatingIp, Holder, Host, Index, Network, Port, PortStatus, SecurityGroup, Subnet, Time};
 use model::{Resource, next_address};
 use serde_json::{Map, Value, json};
 
@@ -15,11 +15,9 @@ use super::security_groups;
 use super::tags;
 use super::trouble::Trouble;
 
-/// Device owners of Neutron's own.
-pub const INTERFACE: &str = "network:router_interface";
-pub const GATEWAY: &str = "network:router_gateway";
-pub const FLOATING: &str = "network:floatingip";
-pub const DHCP: &str = "network:dhcp";
+/// What nobody may say of a port of his: that it is one of Neutron's own.
+const SERVICES: [&str; 4] =
+    ["network:router_interface", "network:router_gateway", "network:floatingip", "network:dhcp"];
 
 /// The domain of networks that name none.
 const DNS_DOMAIN: &str = "braid.internal";
@@ -54,12 +52,12 @@ const ATTRS: &[Attr] = &[
 
 /// The port belongs to a router.
 pub fn is_routers(port: &Port) -> bool {
-    port.device_owner == INTERFACE || port.device_owner == GATEWAY
+    port.holder.as_ref().and_then(Holder::router_id).is_some()
 }
 
-/// The port is Neutron's own: made and deleted with something else.
-fn is_services(port: &Port) -> bool {
-    is_routers(port) || port.device_owner == FLOATING || port.device_owner == DHCP
+/// The port holds the address from which DHCP answers.
+pub fn is_dhcp(port: &Port) -> bool {
+    matches!(port.holder, Some(Holder::Dhcp(_)))
 }
 
 /// One label of a DNS name.
@@ -96,8 +94,8 @@ impl Noun for Port {
         into.insert("mac_address".into(), json!(value.mac));
         into.insert("admin_state_up".into(), json!(value.admin_state_up));
         into.insert("status".into(), json!(status(value)));
-        into.insert("device_id".into(), json!(value.device_id));
-        into.insert("device_owner".into(), json!(value.device_owner));
+        into.insert("device_id".into(), json!(value.device_id()));
+        into.insert("device_owner".into(), json!(value.device_owner()));
         into.insert("fixed_ips".into(), json!(ips.collect::<Vec<_>>()));
         into.insert("allowed_address_pairs".into(), json!(pairs.collect::<Vec<_>>()));
         into.insert("extra_dhcp_opts".into(), json!(value.extra_dhcp_opts));
@@ -116,13 +114,14 @@ impl Noun for Port {
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let network: Network = referred(plan, ask, &body.text("network_id").unwrap_or_default())?;
+        may_be_on(plan, ask, &network, &project)?;
         let mut port = bare(&network, &project, ask.now);
         may_set(plan, ask, &network, body, "create")?;
         port.port_security_enabled = network.port_security_enabled;
         port.mac = mac_for(plan, &port, body)?;
         set_common(plan, ask, &mut port, body)?;
         port.tags = tags::checked(body.texts("tags").unwrap_or_default())?;
-        if !body.has("security_groups") && port.port_security_enabled && !port.device_owner.starts_with("network:") {
+        if !body.has("security_groups") && port.port_security_enabled && !port.device_owner().starts_with("network:") {
             port.security_groups = vec![security_groups::default_group(plan, &port.project_id, ask.now)];
         }
         check_security(&port, body)?;
@@ -136,13 +135,14 @@ impl Noun for Port {
         may_set(plan, ask, &network, body, "update")?;
         let structural = ["fixed_ips", "mac_address", "device_id", "device_owner"];
         // An interface may change its address; what it joins, only its router changes.
-        let fixed = |name: &str| !(value.device_owner == INTERFACE && name == "fixed_ips");
-        if is_services(value) && structural.iter().any(|name| body.has(name) && fixed(name)) {
+        let fixed = |name: &str| !(value.is_interface() && name == "fixed_ips");
+        if !value.is_plug() && structural.iter().any(|name| body.has(name) && fixed(name)) {
             return Err(Trouble::bad_request(
                 "port",
                 format!(
                     "Cannot update the addresses or the owner of the port {}, because '{}' owns it",
-                    value.id, value.device_owner
+                    value.id,
+                    value.device_owner()
                 ),
             ));
         }
@@ -169,7 +169,7 @@ impl Noun for Port {
             let wanted: Vec<Wanted> = addresses::wanted(given)?;
             let before = subnets_of(value);
             value.fixed_ips = addresses::assign(plan, &network, value, Some(&wanted))?;
-            if value.device_owner == INTERFACE && subnets_of(value) != before {
+            if value.is_interface() && subnets_of(value) != before {
                 let message = format!("The subnets of port {} are those that its router joins", value.id);
                 return Err(Trouble::bad_request("port", message));
             }
@@ -179,12 +179,13 @@ impl Noun for Port {
     }
 
     fn delete(plan: &mut Plan, ask: &Ask, mut value: Self) -> Result<(), Trouble> {
-        if is_services(&value) || value.device_owner.starts_with("kubernetes:") {
+        if !value.is_plug() || matches!(value.holder, Some(Holder::Pod { .. })) {
             return Err(Trouble::conflict(
                 "ServicePortInUse",
                 format!(
                     "Port {} cannot be deleted directly via the port API: has device owner {}.",
-                    value.id, value.device_owner
+                    value.id,
+                    value.device_owner()
                 ),
             ));
         }
@@ -203,10 +204,10 @@ fn owns_network(look: &Look<'_>, network: &str) -> bool {
 }
 
 fn status(port: &Port) -> &'static str {
-    match (port.device_owner.as_str(), port.status) {
-        (FLOATING, _) => "N/A",
+    match (&port.holder, port.status) {
+        (Some(Holder::FloatingIp(_)), _) => "N/A",
         // Routers and DHCP are where the ports of their networks are; there is nothing that could be down by itself.
-        (INTERFACE | GATEWAY | DHCP, _) if port.admin_state_up => "ACTIVE",
+        (Some(holder), _) if holder.is_services() && port.admin_state_up => "ACTIVE",
         (_, PortStatus::Active) => "ACTIVE",
         (_, PortStatus::Down) => "DOWN",
     }
@@ -261,6 +262,15 @@ fn mac_for(plan: &Plan, port: &Port, body: &Body) -> Result<String, Trouble> {
     Ok(mac)
 }
 
+/// Others' networks that are not shared are seen only because they lead out; nobody sits on them.
+fn may_be_on(plan: &Plan, ask: &Ask, network: &Network, project: &str) -> Result<(), Trouble> {
+    let look = Look { rows: &plan.rows, who: &ask.who };
+    if ask.who.is_admin() || network.shared || look.view().owns(network) {
+        return Ok(());
+    }
+    Err(Trouble::forbidden(format!("Tenant {project} not allowed to create port on this network")))
+}
+
 /// On a network of somebody else a port takes what it is given.
 fn may_set(plan: &Plan, ask: &Ask, network: &Network, body: &Body, verb: &str) -> Result<(), Trouble> {
     let look = Look { rows: &plan.rows, who: &ask.who };
@@ -286,12 +296,8 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     body.set_text("name", &mut port.name);
     body.set_text("description", &mut port.description);
     body.set_bool("admin_state_up", &mut port.admin_state_up);
-    body.set_text("device_id", &mut port.device_id);
-    body.set_text("device_owner", &mut port.device_owner);
+    set_device(port, body)?;
     body.set_bool("port_security_enabled", &mut port.port_security_enabled);
-    if body.has("device_owner") || body.has("device_id") {
-        check_owner(plan, port)?;
-    }
     if let Some(name) = body.text("dns_name") {
         let bare = name.trim_end_matches('.');
         if !bare.is_empty() && !bare.split('.').all(is_dns_label) {
@@ -331,8 +337,8 @@ fn bind(plan: &Plan, port: &mut Port, host: String) -> Result<(), Trouble> {
     if port.host.as_deref().unwrap_or("") == host {
         return Ok(());
     }
-    if port.device_owner.starts_with("compute:") || port.device_owner.starts_with("kubernetes:") || is_services(port) {
-        let message = format!("The host of port {} is that of its owner, {}", port.id, port.device_owner);
+    if !port.is_free() {
+        let message = format!("The host of port {} is that of its owner, {}", port.id, port.device_owner());
         return Err(Trouble::bad_request("port", message));
     }
     if !host.is_empty() && plan.rows.get::<Host>(&host).is_none() {
@@ -342,27 +348,40 @@ fn bind(plan: &Plan, port: &mut Port, host: String) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Nobody can pretend that a port is a router's, or give it to a router of another project.
-fn check_owner(plan: &Plan, port: &Port) -> Result<(), Trouble> {
-    if is_routers(port) || port.device_owner == FLOATING || port.device_owner == DHCP {
+/// What the caller says of the device of a port that nobody holds: a text that nothing reads. Who holds a port is said by
+/// attaching it, and by nothing else.
+fn set_device(port: &mut Port, body: &Body) -> Result<(), Trouble> {
+    let (id, owner) = (body.text("device_id"), body.text("device_owner"));
+    if let Some(holder) = &port.holder {
+        let same = |said: Option<String>, is: &str| said.is_none_or(|said| said == is);
+        return match same(id, &holder.device_id()) && same(owner, holder.device_owner()) {
+            true => Ok(()),
+            false => Err(in_use(port)),
+        };
+    }
+    if let Some(owner) = owner.as_deref().filter(|owner| SERVICES.contains(owner)) {
         return Err(Trouble::conflict(
             "UnsupportedPortDeviceOwner",
-            format!(
-                "Operation create or update is not supported for device_owner {} on port {}.",
-                port.device_owner, port.id
-            ),
+            format!("Operation create or update is not supported for device_owner {owner} on port {}.", port.id),
         ));
     }
-    match plan.rows.get::<Router>(&port.device_id) {
-        Some(router) if router.value.project_id != port.project_id => Err(Trouble::conflict(
-            "DeviceIDNotOwnedByProject",
-            format!(
-                "The following device_id {} is not owned by your project or matches another project router.",
-                port.device_id
-            ),
-        )),
-        _ => Ok(()),
-    }
+    port.free_device_id = id.unwrap_or_else(|| std::mem::take(&mut port.free_device_id));
+    port.free_device_owner = owner.unwrap_or_else(|| std::mem::take(&mut port.free_device_owner));
+    port.format = 1;
+    Ok(())
+}
+
+/// That something is attached to the port.
+pub fn in_use(port: &Port) -> Trouble {
+    Trouble::conflict(
+        "PortInUse",
+        format!(
+            "Unable to complete operation on port {} for network {}. Port already has an attached device {}.",
+            port.id,
+            port.network_id,
+            port.device_id()
+        ),
+    )
 }
 
 /// Security groups and address pairs need port security, in whatever order they were asked for.
@@ -490,8 +509,7 @@ pub fn keep_dhcp_port(plan: &mut Plan, subnet: &Subnet, now: Time) -> Result<(),
         (None, true) => {
             let mut port = bare(&network, "", now);
             port.id = id;
-            port.device_owner = DHCP.to_owned();
-            port.device_id = format!("dhcp-{}", subnet.id);
+            port.hold(Holder::dhcp(subnet));
             port.mac = free_mac(plan, &port);
             let used = model::addresses_in_use(&plan.rows, &network.id);
             // A subnet without room for it works as before, without DHCP.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{FloatingIp, Gateway, Index, Network, Port, Resource, Router, Subnet};
+use model::{FloatingIp, Gateway, Holder, Index, Network, Port, Resource, Router, Subnet};
 use serde_json::{Map, Value, json};
 
 use super::addresses;
@@ -10,7 +10,7 @@ use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, boolean, free, shown};
 use super::cidr::Cidr;
 use super::noun::{Look, Noun, referred, standard};
-use super::ports::{self, GATEWAY, INTERFACE};
+use super::ports;
 use super::subnets::{routes_json, routes_of};
 use super::tags;
 use super::trouble::Trouble;
@@ -85,7 +85,7 @@ impl Noun for Router {
     }
 
     fn delete(plan: &mut Plan, _ask: &Ask, mut value: Self) -> Result<(), Trouble> {
-        if !interfaces(plan, &value.id).is_empty() {
+        if !interfaces(plan, &value).is_empty() {
             let message = format!("Router {} still has ports", value.id);
             return Err(Trouble::conflict("RouterInUse", message));
         }
@@ -120,16 +120,15 @@ pub fn change_routes(plan: &Plan, router: &mut Router, given: &Value, add: bool)
 }
 
 /// The ports by which a router joins networks, in the order in which they were made.
-pub fn interfaces(plan: &Plan, router: &str) -> Vec<Port> {
-    let ports = plan.rows.find::<Port>(Index::Owner, router).filter(|p| p.value.device_owner == INTERFACE);
-    let mut ports: Vec<Port> = ports.map(|p| p.value.clone()).collect();
+pub fn interfaces(plan: &Plan, router: &Router) -> Vec<Port> {
+    let mut ports: Vec<Port> = Port::interfaces(&plan.rows, router).map(|p| p.value.clone()).collect();
     ports.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     ports
 }
 
 /// Every next hop is a neighbour of the router and not the router itself.
 pub fn check_routes(plan: &Plan, router: &Router) -> Result<(), Trouble> {
-    let mut ports = interfaces(plan, &router.id);
+    let mut ports = interfaces(plan, router);
     ports.extend(router.gateway.as_ref().and_then(|g| plan.get::<Port>(&g.port_id)));
     let own: Vec<IpAddr> = ports.iter().flat_map(|p| p.fixed_ips.iter().map(|f| f.ip)).collect();
     let subnets: Vec<Subnet> =
@@ -205,8 +204,7 @@ fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, ve
     drop_gateway(plan, router)?;
     check_no_overlap(plan, router, &way.network)?;
     let mut port = ports::bare(&way.network, "", ask.now);
-    port.device_owner = GATEWAY.to_owned();
-    port.device_id = router.id.clone();
+    port.hold(Holder::gateway(router));
     port.mac = ports::free_mac(plan, &port);
     let wanted = way.fixed_ips.as_ref().map(addresses::wanted).transpose()?;
     port.fixed_ips = addresses::assign(plan, &way.network, &port, wanted.as_deref())?;
@@ -226,7 +224,7 @@ fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, ve
 /// A router cannot tell two networks with the same addresses apart.
 fn check_no_overlap(plan: &Plan, router: &Router, network: &Network) -> Result<(), Trouble> {
     let outer: Vec<Subnet> = plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
-    for port in interfaces(plan, &router.id) {
+    for port in interfaces(plan, router) {
         for inner in port.fixed_ips.iter().filter_map(|f| plan.get::<Subnet>(&f.subnet_id)) {
             if let Some(hit) = outer.iter().find(|o| Cidr::of(o).overlaps(&Cidr::of(&inner))) {
                 return Err(overlap(&Cidr::of(hit), &hit.id, &Cidr::of(&inner), &inner.id));

@@ -133,7 +133,7 @@ impl Noun for Subnet {
     fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
         let on_it: Vec<Port> = ports_on(plan, &value);
         let automatic = addresses::is_automatic(&value);
-        let stays = |p: &&Port| p.device_owner != ports::DHCP && (!automatic || ports::is_routers(p));
+        let stays = |p: &&Port| !ports::is_dhcp(p) && (!automatic || ports::is_routers(p));
         if let Some(port) = on_it.iter().find(stays) {
             return Err(Trouble::conflict(
                 "SubnetInUse",
@@ -145,7 +145,7 @@ impl Noun for Subnet {
         }
         for mut port in on_it {
             port.fixed_ips.retain(|fixed| fixed.subnet_id != value.id);
-            if port.device_owner == ports::DHCP && port.fixed_ips.is_empty() {
+            if ports::is_dhcp(&port) && port.fixed_ips.is_empty() {
                 plan.remove(&port.key());
             } else {
                 port.updated_at = ask.now;
@@ -360,9 +360,9 @@ fn check_gateway_outside_pools(subnet: &Subnet) -> Result<(), Trouble> {
 
 /// The gateway's address must not change under a router that holds it.
 fn gateway_unused(plan: &Plan, subnet: &Subnet) -> Result<(), Trouble> {
-    let holder = ports_on(plan, subnet).into_iter().find(|port| {
-        port.device_owner == ports::INTERFACE && port.fixed_ips.iter().any(|f| Some(f.ip) == subnet.gateway_ip)
-    });
+    let holder = ports_on(plan, subnet)
+        .into_iter()
+        .find(|port| port.is_interface() && port.fixed_ips.iter().any(|f| Some(f.ip) == subnet.gateway_ip));
     match (holder, subnet.gateway_ip) {
         (Some(port), Some(ip)) => Err(Trouble::conflict(
             "GatewayIpInUse",

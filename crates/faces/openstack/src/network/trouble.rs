@@ -68,6 +68,11 @@ impl Trouble {
         Self::own(412, "RevisionNumberConstraintFailed", message)
     }
 
+    /// 403 as the API layer words it.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::own(403, "HTTPForbidden", message)
+    }
+
     /// 403 in the words of the policy engine.
     pub fn policy(rule: &str) -> Self {
         Self::own(403, "PolicyNotAuthorized", format!("{rule} is disallowed by policy"))

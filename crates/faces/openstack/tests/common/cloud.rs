@@ -163,8 +163,7 @@ impl Rows {
         Port {
             project_id: server.project_id.clone(),
             fixed_ips: vec![FixedIp { subnet_id: subnet.id.clone(), ip: allocate(snapshot, &subnet, &[]).unwrap() }],
-            device_id: server.id.clone(),
-            device_owner: "compute:nova".into(),
+            holder: Some(Holder::server(server)),
             port_security_enabled: true,
             dns_name: server.hostname.clone(),
             owned: true,
@@ -205,7 +204,7 @@ impl Rows {
                 for vm in snapshot.find::<Vm>(Index::Owner, server) {
                     change.delete(vm);
                 }
-                for port in snapshot.find::<Port>(Index::Owner, server) {
+                for port in Port::of_server(snapshot, entry.value) {
                     change.delete(port);
                 }
                 for action in snapshot.find::<ServerAction>(Index::Owner, server) {

@@ -2,7 +2,8 @@
 //! the host plugs it in afterwards.
 
 use model::{
-    Change, Fault, FixedIp, FloatingIp, Index, NicRequest, Port, PortStatus, Subnet, allocate, default_security_group,
+    Change, Fault, FixedIp, FloatingIp, Holder, Index, NicRequest, Port, PortStatus, Subnet, allocate,
+    default_security_group,
 };
 use model::{Network, Realm, SecurityGroup, Server};
 use serde_json::{Value, json};
@@ -58,7 +59,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     let view = call.view()?;
     let (id, port_id) = (call.param("id"), call.param("port"));
     let server = super::find(&view, id)?;
-    let port = call.snapshot.get::<Port>(port_id).filter(|port| port.device_id == server.id);
+    let port = call.snapshot.get::<Port>(port_id).filter(|port| port.is_of_server(&server.id));
     let port = port.ok_or_else(|| missing(format!("Instance {id} does not have port with id {port_id}")))?;
     Ok(Reply::ok(json!({"interfaceAttachment": show_interface(&call, &server, &port)})))
 }
@@ -137,10 +138,9 @@ pub async fn attach(mut call: Call) -> Result<Reply, Fault> {
 
 fn bind(call: &Call, server: &Server, subject: &mut Subject<'_>, id: &str) -> Result<Port, Fault> {
     let entry = port_of(&subject.view, id)?;
-    networks::free(&entry)?;
+    networks::free(&subject.view, &entry, &server.project_id)?;
     let mut port = entry.value.clone();
-    port.device_id = server.id.clone();
-    port.device_owner = "compute:nova".into();
+    port.hold(Holder::server(server));
     port.host = super::status::host(subject.snapshot, server).map(str::to_owned);
     if port.dns_name.is_empty() {
         port.dns_name = server.hostname.clone();
@@ -173,8 +173,7 @@ fn new_port(call: &Call, server: &Server, subject: &mut Subject<'_>, asked: &Att
     let port = Port {
         project_id: server.project_id.clone(),
         fixed_ips,
-        device_id: server.id.clone(),
-        device_owner: "compute:nova".into(),
+        holder: Some(Holder::server(server)),
         security_groups,
         dns_name: server.hostname.clone(),
         owned: true,
@@ -224,7 +223,7 @@ pub async fn detach(call: Call) -> Result<Reply, Fault> {
     let port_id = call.param("port");
     act(&call, "detach_interface", WHEN, |server, subject| {
         let snapshot = subject.snapshot;
-        let port = snapshot.get::<Port>(port_id).filter(|port| port.device_id == server.id);
+        let port = snapshot.get::<Port>(port_id).filter(|port| port.is_of_server(&server.id));
         let port =
             port.ok_or_else(|| missing(format!("Instance {} does not have port with id {port_id}", server.id)))?;
         server.nics.retain(|nic| nic.port_id.as_deref() != Some(port_id));
@@ -242,8 +241,7 @@ pub async fn detach(call: Call) -> Result<Reply, Fault> {
             change.delete(port);
         } else {
             change.edit(port, |p| {
-                p.device_id = String::new();
-                p.device_owner = String::new();
+                p.holder = None;
                 p.host = None;
                 p.status = PortStatus::Down;
                 p.updated_at = call.now;

@@ -70,7 +70,7 @@ fn one(call: &Call, view: &View<'_>, item: &Value) -> Result<NicRequest, Fault> 
             )));
         }
         let port = referred(port_of(view, id), format!("Port id {id} could not be found."))?;
-        free(&port)?;
+        free(view, &port, view.who.project_id().unwrap_or(""))?;
         return Ok(NicRequest { port_id: Some(port.id.clone()), tag, ..NicRequest::default() });
     }
     let Some(id) = fields.uuid("uuid")? else {
@@ -83,25 +83,38 @@ fn one(call: &Call, view: &View<'_>, item: &Value) -> Result<NicRequest, Fault> 
     Ok(NicRequest { network_id: Some(network.id.clone()), fixed_ip, tag, port_id: None })
 }
 
-/// The port is nobody's yet and has an address.
-pub fn free(port: &Port) -> Result<(), Fault> {
-    if !port.device_id.is_empty() {
+/// A server of the project can have the port: it is of that project and nobody's yet, has an address, and is where servers
+/// can be.
+pub fn free(view: &View<'_>, port: &Port, project: &str) -> Result<(), Fault> {
+    if port.project_id != project {
+        return Err(Fault::Invalid(format!(
+            "Port {} not usable for instance: it belongs to another project.",
+            port.id
+        )));
+    }
+    if !port.is_free() {
         return Err(Fault::Conflict(format!("Port {} is still in use.", port.id)));
     }
     if port.fixed_ips.is_empty() {
         return Err(Fault::Invalid(format!("Port {} requires a FixedIP in order to be used.", port.id)));
     }
-    Ok(())
+    match view.snapshot.get::<Network>(&port.network_id) {
+        Some(network) => inside(&network),
+        None => Ok(()),
+    }
 }
 
 /// The network of this id, if servers of the caller can be on it.
 pub fn network<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, Network>, Fault> {
     let network = referred(view.get::<Network>(id), format!("Network {id} could not be found."))?;
-    if network.external {
-        return Err(Fault::Forbidden(format!("It is not allowed to create an interface on external network {id}")));
-    }
+    inside(&network)?;
     needs_subnet(view, &network)?;
     Ok(network)
+}
+
+fn inside(network: &Network) -> Result<(), Fault> {
+    let words = || format!("It is not allowed to create an interface on external network {}", network.id);
+    if network.external { Err(Fault::Forbidden(words())) } else { Ok(()) }
 }
 
 fn needs_subnet(view: &View<'_>, network: &Network) -> Result<(), Fault> {
@@ -116,6 +129,11 @@ pub fn address(view: &View<'_>, network: &Network, text: &str) -> Result<IpAddr,
     let ip: IpAddr = text.parse().map_err(|_| Fault::Invalid(format!("Invalid fixed IP address ({text})")))?;
     if !view.snapshot.find::<Subnet>(Index::Network, &network.id).any(|subnet| subnet.contains(ip)) {
         return Err(Fault::Invalid(format!("Fixed IP {ip} is not a valid ip address for network {}.", network.id)));
+    }
+    // An address of one's choice on somebody else's network could be the one that all others take for the gateway.
+    if !view.who.is_admin() && !view.owns(network) {
+        let rule = "rule:create_port and rule:create_port:fixed_ips:ip_address";
+        return Err(Fault::Forbidden(format!("({rule}) is disallowed by policy")));
     }
     let held = |port: Entry<'_, Port>| port.fixed_ips.iter().any(|fixed| fixed.ip == ip);
     if view.snapshot.find::<Port>(Index::Network, &network.id).any(held) {

@@ -188,7 +188,7 @@ fn host_id(project: &str, host: &str) -> String {
 
 /// The ports of a server in the order of its interfaces; ports that it was not asked for come last.
 pub fn ports<'a>(snapshot: &'a Snapshot, server: &Server) -> Vec<&'a Port> {
-    let mut ports: Vec<&Port> = snapshot.find::<Port>(Index::Owner, &server.id).map(|port| port.value).collect();
+    let mut ports: Vec<&Port> = Port::of_server(snapshot, server).map(|port| port.value).collect();
     let place =
         |port: &Port| server.nics.iter().position(|nic| nic.port_id.as_ref() == Some(&port.id)).unwrap_or(usize::MAX);
     ports.sort_by_key(|port| (place(port), port.created_at, port.id.clone()));

@@ -1,0 +1,435 @@
+//! A stranger puts the victim's ids into every body and query that takes an id. Each request is sent twice: with an id of
+//! the caller's own it is taken (so the test reaches what it means to reach), with the victim's it is refused. Afterwards
+//! no row of the stranger's names anything of the victim's, and no row of the victim's has changed. Every endpoint that a
+//! member may send a body to stands in one of the two lists, or the test says so.
+
+mod common;
+#[path = "common/cloud.rs"]
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{Harness, text};
+use face_openstack::table::Access;
+use http::Method;
+use model::{Image, ImageStatus, Object, Realm, VmPhase};
+use serde_json::{Value, json};
+
+/// Requests that carry an id: `$kind` stands for the id that is tried, `#kind` for one of the caller's own.
+fn requests() -> Vec<(&'static str, &'static str, Value)> {
+    let net = |path: &'static str, body: Value| ("POST", path, body);
+    let act = |body: Value| ("POST", "/compute/v2.1/servers/#server/action", body);
+    let boot = |more: Value| {
+        let mut server = json!({"name": "x", "imageRef": "#image", "flavorRef": "#flavor", "networks": "none"});
+        server.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("POST", "/compute/v2.1/servers", json!({"server": server}))
+    };
+    vec![
+        net(
+            "/network/v2.0/subnets",
+            json!({"subnet": {"network_id": "$network", "ip_version": 4, "cidr": "10.7.0.0/24"}}),
+        ),
+        net(
+            "/network/v2.0/subnets",
+            json!({"subnet": {"network_id": "#network", "ip_version": 4, "subnetpool_id": "$subnetpool"}}),
+        ),
+        net("/network/v2.0/ports", json!({"port": {"network_id": "$network"}})),
+        net("/network/v2.0/ports", json!({"ports": [{"network_id": "$network"}, {"network_id": "#network"}]})),
+        net("/network/v2.0/ports", json!({"port": {"network_id": "#network", "security_groups": ["$security-group"]}})),
+        net(
+            "/network/v2.0/ports",
+            json!({"port": {"network_id": "#network", "fixed_ips": [{"subnet_id": "$subnet"}]}}),
+        ),
+        ("PUT", "/network/v2.0/ports/#port", json!({"port": {"security_groups": ["$security-group"]}})),
+        ("PUT", "/network/v2.0/ports/#port", json!({"port": {"fixed_ips": [{"subnet_id": "$subnet"}]}})),
+        ("PUT", "/network/v2.0/routers/#router/add_router_interface", json!({"subnet_id": "$subnet"})),
+        ("PUT", "/network/v2.0/routers/#router/add_router_interface", json!({"port_id": "$port"})),
+        ("PUT", "/network/v2.0/routers/#joined/remove_router_interface", json!({"subnet_id": "$joined-subnet"})),
+        net(
+            "/network/v2.0/floatingips",
+            json!({"floatingip": {"floating_network_id": "#public", "port_id": "$inside"}}),
+        ),
+        ("PUT", "/network/v2.0/floatingips/#floatingip", json!({"floatingip": {"port_id": "$inside"}})),
+        net(
+            "/network/v2.0/security-group-rules",
+            json!({"security_group_rule": {"security_group_id": "$security-group", "direction": "ingress"}}),
+        ),
+        net(
+            "/network/v2.0/security-group-rules",
+            json!({"security_group_rule": {"security_group_id": "#security-group", "direction": "ingress",
+                "remote_group_id": "$security-group"}}),
+        ),
+        boot(json!({"imageRef": "$image"})),
+        boot(json!({"networks": [{"uuid": "$network"}]})),
+        boot(json!({"networks": [{"port": "$port"}]})),
+        boot(json!({"networks": [{"uuid": "#network"}], "security_groups": [{"name": "$security-group"}]})),
+        (
+            "POST",
+            "/compute/v2.1/servers",
+            json!({"server": {"name": "x", "imageRef": "#image", "flavorRef": "#flavor", "networks": "none"},
+                "os:scheduler_hints": {"group": "$server-group"}}),
+        ),
+        ("POST", "/compute/v2.1/servers/#server/os-interface", json!({"interfaceAttachment": {"port_id": "$port"}})),
+        ("POST", "/compute/v2.1/servers/#server/os-interface", json!({"interfaceAttachment": {"net_id": "$network"}})),
+        (
+            "POST",
+            "/compute/v2.1/os-security-group-rules",
+            json!({"security_group_rule": {"parent_group_id": "$security-group", "ip_protocol": "tcp", "from_port": 1,
+                "to_port": 1}}),
+        ),
+        (
+            "POST",
+            "/compute/v2.1/os-security-group-rules",
+            json!({"security_group_rule": {"parent_group_id": "#security-group", "group_id": "$security-group",
+                "ip_protocol": "tcp", "from_port": 1, "to_port": 1}}),
+        ),
+        act(json!({"rebuild": {"imageRef": "$image"}})),
+        act(json!({"rescue": {"rescue_image_ref": "$image"}})),
+        act(json!({"addSecurityGroup": {"name": "$security-group"}})),
+    ]
+}
+
+/// What else a member may send, and why no id in it could be somebody else's.
+const WITHOUT_IDS: &[(&str, &str)] = &[
+    ("/v2.0/networks", "its project is the caller's own; see `projects_are_ones_own`"),
+    ("/v2.0/networks/{id}", "plain values"),
+    ("/v2.0/subnets/{id}", "plain values"),
+    ("/v2.0/subnetpools", "plain values"),
+    ("/v2.0/subnetpools/{id}", "plain values"),
+    ("/v2.0/routers", "the way out is a network that everybody sees"),
+    ("/v2.0/routers/{id}", "as above"),
+    ("/v2.0/routers/{id}/add_extraroutes", "addresses"),
+    ("/v2.0/routers/{id}/remove_extraroutes", "addresses"),
+    ("/v2.0/security-groups", "plain values"),
+    ("/v2.0/security-groups/{id}", "plain values"),
+    ("/v2.0/security-group-rules/{id}", "a description"),
+    ("/v2.1/servers/{id}", "plain values"),
+    ("/v2.1/servers/{id}/metadata", "texts"),
+    ("/v2.1/servers/{id}/metadata/{key}", "texts"),
+    ("/v2.1/servers/{id}/tags", "texts"),
+    ("/v2.1/servers/{id}/tags/{tag}", "texts"),
+    ("/v2.1/servers/{id}/remote-consoles", "a protocol's name"),
+    ("/v2.1/servers/{id}/os-volume_attachments", "there are no volumes"),
+    ("/v2.1/servers/{id}/os-volume_attachments/{volume}", "there are no volumes"),
+    ("/v2.1/os-keypairs", "names"),
+    ("/v2.1/os-server-groups", "names"),
+    ("/v2.1/os-security-groups", "names"),
+    ("/v2.1/os-security-groups/{id}", "names"),
+    ("/v2/images", "its owner is the caller"),
+    ("/v2/images/{image_id}", "its owner is the caller"),
+    ("/v2/images/{image_id}/file", "bytes"),
+    ("/v2/images/{image_id}/stage", "bytes"),
+    ("/v2/images/{image_id}/import", "a method's name"),
+    ("/v2/images/{image_id}/actions/deactivate", "nothing"),
+    ("/v2/images/{image_id}/actions/reactivate", "nothing"),
+    ("/v2/images/{image_id}/tags/{tag}", "nothing"),
+    ("/v2/images/{image_id}/members", "an image is offered to any project, which may not exist"),
+    ("/v2/images/{image_id}/members/{member_id}", "a word"),
+];
+
+type Ids = BTreeMap<&'static str, String>;
+
+fn image(project: &str, name: &str) -> Image {
+    Image {
+        name: Some(name.into()),
+        status: ImageStatus::Active,
+        disk_format: Some("raw".into()),
+        container_format: Some("bare".into()),
+        blob: Some("00".into()),
+        size: Some(1 << 20),
+        ..Image::new(uuid::Uuid::new_v4().to_string(), project.to_owned(), model::Time::now())
+    }
+}
+
+async fn made(cloud: &Harness, token: &str, path: &str, body: Value) -> String {
+    let one = body.as_object().unwrap().keys().next().unwrap().clone();
+    let (_, _, answer) = cloud.ok("POST", path, token, body).await;
+    text(&answer[&one]["id"]).to_owned()
+}
+
+/// Something of everything that a project can have.
+async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public: &str) -> Ids {
+    let project = cloud.project_of(token).await;
+    let new = async |path: &str, body: Value| made(cloud, token, &format!("/network/v2.0/{path}"), body).await;
+    let mut ids = Ids::new();
+    ids.insert("project", project.clone());
+    ids.insert("flavor", rows.small.clone());
+    ids.insert("public", public.to_owned());
+    ids.insert("network", new("networks", json!({"network": {"name": tag}})).await);
+    let subnet = json!({"subnet": {"network_id": ids["network"], "ip_version": 4, "cidr": "10.50.0.0/24"}});
+    ids.insert("subnet", new("subnets", subnet).await);
+    ids.insert("port", new("ports", json!({"port": {"network_id": ids["network"]}})).await);
+    let pool = json!({"subnetpool": {"name": tag, "prefixes": ["10.60.0.0/16"], "default_prefixlen": 24}});
+    ids.insert("subnetpool", new("subnetpools", pool).await);
+    ids.insert("router", new("routers", json!({"router": {"name": tag}})).await);
+    ids.insert("security-group", new("security-groups", json!({"security_group": {"name": tag}})).await);
+    // A second network, behind a router that leads out.
+    let network = new("networks", json!({"network": {"name": "joined"}})).await;
+    let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.51.0.0/24"}});
+    ids.insert("joined-subnet", new("subnets", subnet).await);
+    let router = json!({"router": {"name": "joined", "external_gateway_info": {"network_id": public}}});
+    ids.insert("joined", new("routers", router).await);
+    let path = format!("/network/v2.0/routers/{}/add_router_interface", ids["joined"]);
+    cloud.ok("PUT", &path, token, json!({"subnet_id": ids["joined-subnet"]})).await;
+    ids.insert("inside", new("ports", json!({"port": {"network_id": network}})).await);
+    ids.insert("floatingip", new("floatingips", json!({"floatingip": {"floating_network_id": public}})).await);
+    let image = image(&project, tag);
+    ids.insert("image", image.id.clone());
+    cloud.cloud.store.commit(&image.into()).await.unwrap();
+    let group = json!({"server_group": {"name": tag, "policies": ["affinity"]}});
+    ids.insert("server-group", made(cloud, token, "/compute/v2.1/os-server-groups", group).await);
+    let server =
+        json!({"server": {"name": tag, "imageRef": ids["image"], "flavorRef": rows.small, "networks": "none"}});
+    let headers = [("openstack-api-version", "compute 2.64")];
+    let (status, _, answer) = cloud.call_with("POST", "/compute/v2.1/servers", token, &headers, server).await;
+    assert_eq!(status, 202, "{answer}");
+    let server = text(&answer["server"]["id"]).to_owned();
+    rows.place(cloud, &server, "node1", VmPhase::Running).await;
+    ids.insert("server", server);
+    ids
+}
+
+struct World {
+    cloud: Harness,
+    stranger: String,
+    own: Ids,
+    theirs: Ids,
+}
+
+impl World {
+    async fn new() -> Self {
+        let cloud = Harness::new().await;
+        let rows = rows::Rows::new(&cloud).await;
+        let body = json!({"network": {"name": "public", "router:external": true}});
+        let public = made(&cloud, &cloud.admin, "/network/v2.0/networks", body).await;
+        let body = json!({"subnet": {"network_id": public, "ip_version": 4, "cidr": "172.30.0.0/24"}});
+        made(&cloud, &cloud.admin, "/network/v2.0/subnets", body).await;
+        let stranger = cloud.tenant("stranger", "member").await;
+        let theirs = fill(&cloud, &rows, &cloud.demo, "theirs", &public).await;
+        let own = fill(&cloud, &rows, &stranger, "own", &public).await;
+        Self { cloud, stranger, own, theirs }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &Value, tried: &Ids) -> (u16, Value) {
+        let fill = |text: &str| {
+            let mut text = text.to_owned();
+            // The longest names first: one may begin another.
+            for (kind, id) in self.own.iter().rev() {
+                text = text.replace(&format!("#{kind}"), id);
+            }
+            for (kind, id) in tried.iter().rev() {
+                text = text.replace(&format!("${kind}"), id);
+            }
+            text
+        };
+        let body: Value = serde_json::from_str(&fill(&body.to_string())).unwrap();
+        let headers: &[_] =
+            if path.starts_with("/compute/v2.1/servers") { &[("openstack-api-version", "compute 2.87")] } else { &[] };
+        let answer = self.cloud.call_with(method, &fill(path), &self.stranger, headers, body).await;
+        (answer.0, answer.2)
+    }
+
+    /// Rows outside the victim's project that name something of the victim's, but for texts that nothing reads.
+    fn named(&self) -> Vec<String> {
+        let victim = Realm::project(&self.theirs["project"]);
+        let shared = ["flavor", "public", "project"];
+        let snapshot = self.cloud.cloud.store.snapshot();
+        let mut named = Vec::new();
+        for row in snapshot.rows().filter(|row| row.key.realm != victim) {
+            let mut content = serde_json::to_value(&row.object).unwrap();
+            if matches!(row.object, Object::Port(_)) {
+                content["row"].as_object_mut().unwrap().remove("device_id");
+            }
+            let content = content.to_string();
+            let own = |key: &str| snapshot.rows().any(|r| r.key.realm == victim && r.key.name.contains(key));
+            named.extend(
+                self.theirs
+                    .iter()
+                    .filter(|(kind, id)| !shared.contains(kind) && content.contains(id.as_str()))
+                    // Neutron's own ports for what the victim has are in nobody's project.
+                    .filter(|_| !(row.key.realm == Realm::Cloud && own(&row.key.name)))
+                    .map(|(kind, id)| format!("{} names the victim's {kind} {id}", row.key)),
+            );
+        }
+        named
+    }
+}
+
+#[tokio::test]
+async fn ids_of_others_in_bodies_are_refused() {
+    for (method, path, body) in requests() {
+        let what = format!("{method} {path} {body}");
+        let world = World::new().await;
+        let (status, answer) = world.send(method, path, &body, &world.own).await;
+        assert!((200..300).contains(&status), "{what} with one's own: {status} {answer}");
+
+        let world = World::new().await;
+        let (named, before) = (world.named(), world.cloud.cloud.store.snapshot());
+        let (status, answer) = world.send(method, path, &body, &world.theirs).await;
+        assert!(matches!(status, 400 | 403 | 404 | 409), "{what} with another's: {status} {answer}");
+        assert_eq!(world.named(), named, "{what}");
+        let (victim, after) = (Realm::project(&world.theirs["project"]), world.cloud.cloud.store.snapshot());
+        for row in before.rows().filter(|row| row.key.realm == victim) {
+            assert_eq!(after.row(&row.key).map(|now| now.modified), Some(row.modified), "{what}: {}", row.key);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_body_that_a_member_may_send_is_thought_of() {
+    let cloud = Harness::new().await;
+    let requests = requests();
+    let mut listed: BTreeSet<&str> = WITHOUT_IDS.iter().map(|(path, _)| *path).collect();
+    let mut forgotten = Vec::new();
+    for service in cloud.face.services().filter(|service| service.name != "identity") {
+        let bodies = |method: &Method| !matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
+        let may = |access: &Access| matches!(access, Access::Token | Access::Reader | Access::Member);
+        for endpoint in service.endpoints.iter().filter(|e| bodies(&e.method) && may(&e.access)) {
+            listed.remove(endpoint.path);
+            // Tags are texts, and Nova's older prefix leads to the same.
+            if endpoint.path.contains("/tags") || (service.name == "compute" && endpoint.path.starts_with("/v2/")) {
+                continue;
+            }
+            let fits = |sent: &str| {
+                let (mut a, mut b) =
+                    (endpoint.path.split('/'), sent.strip_prefix(service.prefix).unwrap_or("").split('/'));
+                a.by_ref().zip(b.by_ref()).all(|(a, b)| a == b || (a.starts_with('{') && b.starts_with('#')))
+                    && sent.matches('/').count()
+                        == service.prefix.matches('/').count() + endpoint.path.matches('/').count()
+            };
+            let sent = requests.iter().any(|(method, path, _)| endpoint.method == *method && fits(path));
+            if !sent && !WITHOUT_IDS.iter().any(|(path, _)| *path == endpoint.path) {
+                forgotten.push(format!("{} {}{}", endpoint.method, service.prefix, endpoint.path));
+            }
+        }
+    }
+    assert!(forgotten.is_empty(), "neither in `requests` nor in WITHOUT_IDS: {forgotten:#?}");
+    assert!(listed.is_empty(), "in WITHOUT_IDS, but no endpoint: {listed:#?}");
+}
+
+#[tokio::test]
+async fn ids_of_others_in_queries_find_nothing() {
+    let world = World::new().await;
+    let lists = [
+        "/network/v2.0/ports?network_id=$network",
+        "/network/v2.0/ports?device_id=$server",
+        "/network/v2.0/ports?id=$port",
+        "/network/v2.0/ports?fixed_ips=subnet_id%3D$subnet",
+        "/network/v2.0/ports?security_groups=$security-group",
+        "/network/v2.0/ports?project_id=$project",
+        "/network/v2.0/networks?id=$network",
+        "/network/v2.0/subnets?network_id=$network",
+        "/network/v2.0/floatingips?port_id=$port",
+        "/network/v2.0/routers?project_id=$project",
+        "/network/v2.0/security-group-rules?security_group_id=$security-group",
+        "/compute/v2.1/servers?image=$image",
+        "/compute/v2.1/servers?project_id=$project&all_tenants=1",
+        "/image/v2/images?owner=$project",
+        "/image/v2/images?id=in:$image",
+    ];
+    for path in lists {
+        let (status, mut found) = world.send("GET", path, &Value::Null, &world.theirs).await;
+        // Glance says the query again.
+        found.as_object_mut().map(|found| found.remove("first"));
+        let shown = found.to_string();
+        let leaked: Vec<_> = world
+            .theirs
+            .iter()
+            .filter(|(kind, id)| !["flavor", "public", "project"].contains(kind) && shown.contains(id.as_str()))
+            .collect();
+        assert!(status < 500, "{path}: {status} {found}");
+        assert!(leaked.is_empty(), "{path} shows {leaked:?}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn projects_are_ones_own() {
+    let world = World::new().await;
+    for (path, body) in [
+        ("/network/v2.0/networks", json!({"network": {"project_id": "$project"}})),
+        ("/network/v2.0/networks", json!({"network": {"tenant_id": "$project"}})),
+        ("/network/v2.0/ports", json!({"port": {"network_id": "#network", "project_id": "$project"}})),
+        ("/network/v2.0/routers", json!({"router": {"project_id": "$project"}})),
+        ("/network/v2.0/security-groups", json!({"security_group": {"name": "x", "tenant_id": "$project"}})),
+        ("/image/v2/images", json!({"name": "x", "owner": "$project"})),
+    ] {
+        let (status, answer) = world.send("POST", path, &body, &world.own).await;
+        assert!((200..300).contains(&status), "{path} {body}: {status} {answer}");
+        let (status, answer) = world.send("POST", path, &body, &world.theirs).await;
+        assert!(matches!(status, 400 | 403), "{path} {body}: {status} {answer}");
+    }
+}
+
+/// Neutron takes any text for a port's device, and real clients write some; nobody reads it.
+#[tokio::test]
+async fn a_device_is_a_text_that_nothing_reads() {
+    let world = World::new().await;
+    let cloud = &world.cloud;
+    let server = format!("/compute/v2.1/servers/{}", world.theirs["server"]);
+    let (_, _, before) = cloud.ok("GET", &server, &cloud.demo, Value::Null).await;
+    let body = json!({"port": {"network_id": "#network", "device_id": "$server", "device_owner": "compute:nova"}});
+    let (status, port) = world.send("POST", "/network/v2.0/ports", &body, &world.theirs).await;
+    assert_eq!((status, &port["port"]["device_id"]), (201, &json!(world.theirs["server"])), "{port}");
+    let body = json!({"port": {"device_id": "$server", "device_owner": "compute:nova"}});
+    let (status, answer) = world.send("PUT", "/network/v2.0/ports/#port", &body, &world.theirs).await;
+    assert_eq!(status, 200, "{answer}");
+    let (_, _, after) = cloud.ok("GET", &server, &cloud.demo, Value::Null).await;
+    assert_eq!(after["server"]["addresses"], before["server"]["addresses"]);
+    let interfaces = format!("{server}/os-interface");
+    let (_, _, interfaces) = cloud.ok("GET", &interfaces, &cloud.demo, Value::Null).await;
+    assert_eq!(interfaces["interfaceAttachments"], json!([]));
+    let snapshot = cloud.cloud.store.snapshot();
+    let server = snapshot.get::<model::Server>(&world.theirs["server"]).unwrap();
+    assert_eq!(model::Port::of_server(&snapshot, &server).count(), 0);
+
+    // A port that something is attached to says what, and nobody else does.
+    let attach = json!({"interfaceAttachment": {"port_id": "#port"}});
+    let (status, answer) = world.send("POST", "/compute/v2.1/servers/#server/os-interface", &attach, &world.own).await;
+    assert_eq!(status, 200, "{answer}");
+    for other in [json!({"device_id": ""}), json!({"device_id": "$server"}), json!({"device_owner": "my:thing"})] {
+        let (status, answer) =
+            world.send("PUT", "/network/v2.0/ports/#port", &json!({"port": other}), &world.theirs).await;
+        assert_eq!((status, text(&answer["NeutronError"]["type"])), (409, "PortInUse"), "{other} {answer}");
+    }
+    let same = json!({"port": {"device_id": "#server", "device_owner": "compute:nova", "name": "mine"}});
+    let (status, answer) = world.send("PUT", "/network/v2.0/ports/#port", &same, &world.own).await;
+    assert_eq!((status, &answer["port"]["device_id"]), (200, &json!(world.own["server"])), "{answer}");
+}
+
+#[tokio::test]
+async fn members_neither_lead_shared_networks_nor_sit_on_external_ones() {
+    let world = World::new().await;
+    let cloud = &world.cloud;
+    let body = json!({"network": {"name": "shared", "shared": true}});
+    let shared = made(cloud, &cloud.admin, "/network/v2.0/networks", body).await;
+    let body = json!({"subnet": {"network_id": shared, "ip_version": 4, "cidr": "10.77.0.0/24"}});
+    let subnet = made(cloud, &cloud.admin, "/network/v2.0/subnets", body).await;
+    let none = Ids::new();
+    let join = "/network/v2.0/routers/#router/add_router_interface";
+    let (status, answer) = world.send("PUT", join, &json!({"subnet_id": subnet}), &none).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer.to_string().contains("is not owned by project making the request"), "{answer}");
+    // As anybody on a shared network, a router may have an address that it is given.
+    let body = json!({"port": {"network_id": shared}});
+    let port = made(cloud, &world.stranger, "/network/v2.0/ports", body).await;
+    let (status, answer) = world.send("PUT", join, &json!({"port_id": port}), &none).await;
+    assert_eq!(status, 200, "{answer}");
+    // But not one that it chooses, by Neutron or by Nova.
+    let body = json!({"port": {"network_id": shared, "fixed_ips": [{"ip_address": "10.77.0.1"}]}});
+    assert_eq!(world.send("POST", "/network/v2.0/ports", &body, &none).await.0, 403);
+    let body = json!({"server": {"name": "x", "imageRef": "#image", "flavorRef": "#flavor",
+        "networks": [{"uuid": shared, "fixed_ip": "10.77.0.1"}]}});
+    assert_eq!(world.send("POST", "/compute/v2.1/servers", &body, &none).await.0, 403);
+
+    let body = json!({"port": {"network_id": "#public"}});
+    let (status, answer) = world.send("POST", "/network/v2.0/ports", &body, &none).await;
+    assert_eq!(status, 403, "{answer}");
+    // Nor by a port that an administrator made there for the project.
+    let body = json!({"port": {"network_id": world.own["public"], "project_id": world.own["project"]}});
+    let port = made(cloud, &cloud.admin, "/network/v2.0/ports", body).await;
+    let body =
+        json!({"server": {"name": "x", "imageRef": "#image", "flavorRef": "#flavor", "networks": [{"port": port}]}});
+    assert_eq!(world.send("POST", "/compute/v2.1/servers", &body, &none).await.0, 403);
+    let body = json!({"interfaceAttachment": {"port_id": port}});
+    assert_eq!(world.send("POST", "/compute/v2.1/servers/#server/os-interface", &body, &none).await.0, 403);
+}
