@@ -1,5 +1,5 @@
-//! The guests' metadata service: HTTP at 169.254.169.254 in the namespace. Who asks is told by the source address, which
-//! a port cannot forge; what is answered, the agent decides.
+//! The guests' metadata service: HTTP at 169.254.169.254 in the namespace. Who asks is told by the source address: the
+//! bridge lets a port ask with no address but one of its own (`rules/bridge.rs`). What is answered, the agent decides.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};

@@ -27,6 +27,9 @@ pub fn chains(out: &mut String, domain: &Domain, guards: &[Guard]) {
     }
     // A device without an entry is one that is about to come or to go.
     line!(out, "chain prerouting {{\ntype filter hook prerouting priority -300; policy drop;");
+    // The inet family's rules do not see what is tagged, and who receives a tag of 0 takes the frame for untagged.
+    line!(out, "vlan id 0-4095 drop\nether type 8021ad drop");
+    metadata(out, guards);
     if let Some(entries) = set(entries) {
         line!(out, "iifname vmap {entries}");
     }
@@ -36,6 +39,17 @@ pub fn chains(out: &mut String, domain: &Domain, guards: &[Guard]) {
         line!(out, "chain forward {{\ntype filter hook forward priority -200;");
         line!(out, "meta mark set oifname map {marks}\n}}");
     }
+}
+
+/// Metadata is told by the source address: it is asked for with an address that the port has, and not with one that it may
+/// use besides, which can be another port's; nor with whatever a port without security makes up.
+fn metadata(out: &mut String, guards: &[Guard]) {
+    let own = guards.iter().flat_map(|guard| {
+        let v4 = guard.wire.addresses.iter().map(|(address, _)| address).filter(|address| address.is_ipv4());
+        v4.map(|address| format!("\"{}\" . {address}", guard.wire.device))
+    });
+    let from = set(own).map(|own| format!(" iifname . ip saddr != {own}")).unwrap_or_default();
+    line!(out, "ip daddr {}{from} drop", crate::metadata::ADDRESS);
 }
 
 /// A port's own addresses, and nothing that only the network itself may say.
