@@ -118,9 +118,11 @@ async fn round(store: &Store, name: &str, planner: fn(&Snapshot, Time) -> Vec<Ch
                 Ok(_) => moved = true,
                 Err(StoreFault::Refused(refused)) => {
                     tracing::debug!(planner = name, "refused: {refused}");
-                    if let Some(said) = plan::kube::replicaset::refused(&snapshot, change, &refused, Time::now()) {
-                        // If it is refused too, somebody else was faster, and it is planned again.
-                        let _ = store.commit(&said).await;
+                    for said in plan::kube::refused::refused(&snapshot, change, &refused, Time::now()) {
+                        // If all are refused too, somebody else was faster, and it is planned again.
+                        if store.commit(&said).await.is_ok() {
+                            break;
+                        }
                     }
                 }
                 Err(e) => {

@@ -15,6 +15,7 @@ mod key;
 pub mod kube_event;
 pub mod pod;
 pub mod pod_security;
+pub mod quantity;
 pub mod quota;
 mod resource;
 mod snapshot;

@@ -1,6 +1,7 @@
 //! Whether a body has the shape of its kind: wrong types are refused, unknown fields dropped and told, nulls and
 //! numbers-for-quantities put right.
 
+use model::quantity::Quantity;
 use serde_json::Value;
 
 use crate::types::{Type, TypeId, Types};
@@ -66,13 +67,14 @@ impl<'a> Walk<'a> {
                 if value.is_number() {
                     *value = Value::String(value.to_string());
                 }
-                let fits = value.as_str().is_some_and(is_quantity);
-                self.expect(fits, value, "resource.Quantity");
+                let quantity = value.as_str().and_then(Quantity::parse);
+                self.expect(quantity.is_some(), value, "resource.Quantity");
+                if let Some(quantity) = quantity {
+                    *value = Value::String(quantity.canonical());
+                }
             }
-            Type::Time | Type::MicroTime => {
-                let fits = value.as_str().is_some_and(|t| t.is_empty() || t.parse::<jiff::Timestamp>().is_ok());
-                self.expect(fits, value, "v1.Time");
-            }
+            Type::Time => self.time(value, "%Y-%m-%dT%H:%M:%SZ"),
+            Type::MicroTime => self.time(value, "%Y-%m-%dT%H:%M:%S%.6fZ"),
             Type::Bytes => {
                 let fits = value
                     .as_str()
@@ -82,6 +84,16 @@ impl<'a> Walk<'a> {
             Type::List { item, .. } => self.list(*item, value, depth),
             Type::Map { value: item, .. } => self.map(*item, value, depth),
             Type::Struct(_) => self.structure(id, value, depth),
+        }
+    }
+
+    /// A moment, put into the one form in which Kubernetes writes it.
+    fn time(&mut self, value: &mut Value, format: &str) {
+        let text = value.as_str().unwrap_or("");
+        let moment = text.parse::<jiff::Timestamp>().ok();
+        self.expect(moment.is_some() || (value.is_string() && text.is_empty()), value, "v1.Time");
+        if let Some(moment) = moment {
+            *value = Value::String(moment.strftime(format).to_string());
         }
     }
 
@@ -203,8 +215,35 @@ pub fn larger(value: &Value, bytes: usize) -> bool {
     rest(value, bytes).is_none()
 }
 
-/// Whether a text is a quantity, negative ones included.
-fn is_quantity(text: &str) -> bool {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    model::quantity_milli(text).is_some() || model::quantity_bytes(text).is_some()
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::types::types;
+
+    #[test]
+    fn values_have_one_form() {
+        let put_right = |definition: &str, mut value: Value| {
+            let findings = check(types(), types().named(definition).unwrap(), &mut value);
+            assert_eq!(findings.wrong, None);
+            value
+        };
+        let spec = json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1000m", "memory": "131072Ki"}}}],
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "0.5Gi"}}], "overhead": {"cpu": 0.5}});
+        let pod = put_right("io.k8s.api.core.v1.Pod", json!({"spec": spec}));
+        assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"], json!({"cpu": "1", "memory": "128Mi"}));
+        assert_eq!(pod["spec"]["volumes"][0]["emptyDir"]["sizeLimit"], "512Mi");
+        assert_eq!(pod["spec"]["overhead"]["cpu"], "500m");
+        let times = json!({"acquireTime": "2026-01-02T03:04:05+01:00", "renewTime": "2026-01-02T03:04:05.1Z"});
+        let lease = put_right("io.k8s.api.coordination.v1.Lease", json!({"spec": times}));
+        let expected =
+            json!({"acquireTime": "2026-01-02T02:04:05.000000Z", "renewTime": "2026-01-02T03:04:05.100000Z"});
+        assert_eq!(lease["spec"], expected);
+        let meta = json!({"creationTimestamp": "2026-01-02T03:04:05.678Z"});
+        assert_eq!(
+            put_right("io.k8s.api.core.v1.Pod", json!({"metadata": meta}))["metadata"]["creationTimestamp"],
+            "2026-01-02T03:04:05Z"
+        );
+    }
 }

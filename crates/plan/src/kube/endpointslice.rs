@@ -1,5 +1,7 @@
 //! EndpointSlices: which pods are behind a Service now.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use model::{Change, Entry, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
@@ -85,23 +87,26 @@ fn one(snapshot: &Snapshot, service: Entry<'_, KubeObject>, now: Time) -> Change
         .filter(|pod| !pod.pod_finished() && matches(&selector, &pod.body["metadata"]["labels"]))
         .filter(|pod| pod.body["status"]["podIP"].is_string())
         .collect();
-    let slices: Vec<_> = controlled(snapshot, service.value, "discovery.k8s.io", "endpointslices").collect();
-    let parts: Vec<&[Entry<'_, KubeObject>]> = if pods.is_empty() { vec![&[]] } else { pods.chunks(MOST).collect() };
+    let mut slices: BTreeMap<String, VecDeque<Entry<'_, KubeObject>>> = BTreeMap::new();
+    for slice in controlled(snapshot, service.value, "discovery.k8s.io", "endpointslices") {
+        slices.entry(slice.body["ports"].to_string()).or_default().push_back(slice);
+    }
     let mut change = Change::new();
-    for (i, part) in parts.iter().enumerate() {
-        let endpoints: Vec<Value> = part.iter().map(|pod| endpoint(service.value, pod.value)).collect();
-        let ports = ports(service.value, part.first().map(|pod| pod.value));
-        match slices.get(i) {
-            Some(slice) if slice.body["endpoints"] == json!(endpoints) && slice.body["ports"] == ports => {}
-            Some(slice) => {
-                change.edit(*slice, |slice| {
-                    slice.body["endpoints"] = json!(endpoints);
-                    slice.body["ports"] = ports;
-                    let trigger = "endpoints.kubernetes.io/last-change-trigger-time";
-                    slice.body["metadata"]["annotations"][trigger] = json!(seconds(now));
-                });
-            }
+    let mut missing = Vec::new();
+    for part in parts(service.value, &pods) {
+        // One that has these ports already is the one; what is left over gets others.
+        match slices.get_mut(&part.ports.to_string()).and_then(VecDeque::pop_front) {
+            Some(slice) => part.write(&mut change, slice, now),
+            None => missing.push(part),
+        }
+    }
+    let mut spare = slices.into_values().flatten();
+    let mut names = free_names(snapshot, service.value);
+    for part in missing {
+        match spare.next() {
+            Some(slice) => part.write(&mut change, slice, now),
             None => {
+                let Some(name) = names.next() else { break };
                 let body = json!({
                     "metadata": {
                         "labels": {
@@ -110,17 +115,65 @@ fn one(snapshot: &Snapshot, service: Entry<'_, KubeObject>, now: Time) -> Change
                         },
                         "generateName": format!("{}-", service.name),
                     },
-                    "addressType": "IPv4", "endpoints": endpoints, "ports": ports,
+                    "addressType": "IPv4", "endpoints": part.endpoints, "ports": part.ports,
                 });
-                let name = format!("{}-{}", service.name, suffix(&format!("{}/{i}", service.uid())));
-                change.create(self::slice(service.value, name, snapshot, body, now));
+                change.create(slice(service.value, name, snapshot, body, now));
             }
         }
     }
-    slices.iter().skip(parts.len()).for_each(|slice| {
-        change.delete(*slice);
+    spare.for_each(|slice| {
+        change.delete(slice);
     });
     change
+}
+
+/// What one slice says.
+struct Part {
+    ports: Value,
+    endpoints: Value,
+}
+
+impl Part {
+    fn write(self, change: &mut Change, slice: Entry<'_, KubeObject>, now: Time) {
+        if slice.body["endpoints"] == self.endpoints && slice.body["ports"] == self.ports {
+            return;
+        }
+        change.edit(slice, |slice| {
+            slice.body["endpoints"] = self.endpoints;
+            slice.body["ports"] = self.ports;
+            let trigger = "endpoints.kubernetes.io/last-change-trigger-time";
+            slice.body["metadata"]["annotations"][trigger] = json!(seconds(now));
+        });
+    }
+}
+
+/// The pods by the numbers that their ports have: a named target port may be another in each.
+fn parts(service: &KubeObject, pods: &[Entry<'_, KubeObject>]) -> Vec<Part> {
+    let mut groups: BTreeMap<String, (Value, Vec<&KubeObject>)> = BTreeMap::new();
+    for pod in pods {
+        let ports = ports(service, Some(pod.value));
+        groups.entry(ports.to_string()).or_insert_with(|| (ports, Vec::new())).1.push(pod.value);
+    }
+    let mut parts = Vec::new();
+    for (ports, pods) in groups.into_values() {
+        parts.extend(pods.chunks(MOST).map(|pods| Part {
+            ports: ports.clone(),
+            endpoints: pods.iter().map(|pod| endpoint(service, pod)).collect(),
+        }));
+    }
+    if parts.is_empty() {
+        parts.push(Part { ports: ports(service, None), endpoints: json!([]) });
+    }
+    parts
+}
+
+/// Names that no slice has.
+fn free_names<'a>(snapshot: &'a Snapshot, service: &'a KubeObject) -> impl Iterator<Item = String> + 'a {
+    let name = |i: usize| format!("{}-{}", service.name, suffix(&format!("{}/{i}", service.uid())));
+    let key = |name: &str| {
+        KubeObject::key_of(&service.cluster_id, "discovery.k8s.io", "endpointslices", &service.namespace, name)
+    };
+    (0..).map(name).filter(move |name| snapshot.row(&key(name)).is_none())
 }
 
 fn endpoint(service: &KubeObject, pod: &KubeObject) -> Value {

@@ -16,8 +16,8 @@ pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
         let mut change = Change::new();
         if object.deleting() {
             finish(&mut change, snapshot, object, now);
-        } else if abandoned(snapshot, object.value) {
-            delete(&mut change, object, now);
+        } else {
+            sort_out(&mut change, snapshot, object, now);
         }
         if !change.is_empty() {
             changes.push(change);
@@ -30,12 +30,43 @@ fn same_cluster(a: &KubeObject, b: &KubeObject) -> bool {
     a.cluster_id == b.cluster_id
 }
 
-/// It has owners and none of them exists.
-fn abandoned(snapshot: &Snapshot, object: &KubeObject) -> bool {
-    let mut owners = object.owners().peekable();
-    let realm: Realm = Realm::cluster(&object.cluster_id);
-    owners.peek().is_some()
-        && owners.all(|uid| !snapshot.find::<KubeObject>(Index::Name, uid).any(|o| o.row.key.realm == realm))
+/// Takes off owners that are gone, or wait for their dependents to go, as long as there is another; with the last one the
+/// object goes.
+fn sort_out(change: &mut Change, snapshot: &Snapshot, object: Entry<'_, KubeObject>, now: Time) {
+    let owners: Vec<(&str, Owner)> = object.owners().map(|uid| (uid, state(snapshot, object.value, uid))).collect();
+    if owners.is_empty() {
+        return;
+    }
+    let lasting = owners.iter().any(|(_, state)| *state == Owner::Lasting);
+    let gone = owners.iter().all(|(_, state)| *state == Owner::Gone);
+    if lasting && owners.iter().any(|(_, state)| *state != Owner::Lasting) {
+        change.edit(object, |object| {
+            owners.iter().filter(|(_, state)| *state != Owner::Lasting).for_each(|(uid, _)| object.disown(uid));
+        });
+    } else if gone {
+        delete(change, object, now);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Owner {
+    Lasting,
+    /// It is being deleted, and its dependents go before it.
+    Waiting,
+    Gone,
+}
+
+fn state(snapshot: &Snapshot, object: &KubeObject, uid: &str) -> Owner {
+    let realm = Realm::cluster(&object.cluster_id);
+    let mut owners = snapshot.find::<KubeObject>(Index::Name, uid).filter(|owner| {
+        let near = owner.namespace.is_empty() || object.namespace.is_empty() || owner.namespace == object.namespace;
+        owner.row.key.realm == realm && near
+    });
+    match owners.next() {
+        None => Owner::Gone,
+        Some(owner) if owner.deleting() && has(owner.value, FOREGROUND) => Owner::Waiting,
+        Some(_) => Owner::Lasting,
+    }
 }
 
 fn has(object: &KubeObject, finalizer: &str) -> bool {
@@ -51,11 +82,7 @@ fn finish(change: &mut Change, snapshot: &Snapshot, object: Entry<'_, KubeObject
     if has(object.value, ORPHAN) {
         for dependent in dependents {
             let uid = object.uid();
-            change.edit(dependent, |dependent| {
-                if let Some(owners) = dependent.body["metadata"]["ownerReferences"].as_array_mut() {
-                    owners.retain(|o| o["uid"] != uid);
-                }
-            });
+            change.edit(dependent, |dependent| dependent.disown(uid));
         }
         release(change, object, ORPHAN);
     } else if has(object.value, FOREGROUND) {
@@ -67,6 +94,10 @@ fn finish(change: &mut Change, snapshot: &Snapshot, object: Entry<'_, KubeObject
             release(change, object, FOREGROUND);
         }
         for dependent in dependents {
+            // What another keeps is let go, in a step of its own.
+            if dependent.owners().any(|uid| state(snapshot, dependent.value, uid) == Owner::Lasting) {
+                continue;
+            }
             // Their own dependents must go before them too.
             if !dependent.deleting() && !dependent.is_pod() {
                 change.edit(dependent, |dependent| {

@@ -2,11 +2,13 @@
 //! what lost its owner goes. Each reads one snapshot and says what to write; a change that makes or removes pods also
 //! writes the owner's row, so that one planned from an old snapshot is refused whole instead of making pods twice.
 
+mod adopt;
 pub mod deployment;
 pub mod endpointslice;
 pub mod event;
 pub mod garbage;
 pub mod namespace;
+pub mod refused;
 pub mod replicaset;
 mod selector;
 
@@ -37,11 +39,11 @@ pub(crate) fn controlled<'a>(
     resource: &'a str,
 ) -> impl Iterator<Item = Entry<'a, KubeObject>> {
     let uid = owner.uid().to_owned();
-    snapshot.find::<KubeObject>(Index::Owner, &uid).filter(move |object| {
-        let owners = object.body["metadata"]["ownerReferences"].as_array();
-        object.is(group, resource)
-            && owners.into_iter().flatten().any(|o| o["controller"] == true && o["uid"].as_str() == Some(&uid))
-    })
+    let owns = move |object: &KubeObject| object.controller().is_some_and(|o| o["uid"].as_str() == Some(&uid));
+    let realm = Realm::cluster(&owner.cluster_id);
+    snapshot
+        .find::<KubeObject>(Index::Owner, owner.uid())
+        .filter(move |object| object.is(group, resource) && object.row.key.realm == realm && owns(object.value))
 }
 
 /// What a new object is made from.
@@ -68,10 +70,7 @@ impl New<'_> {
         meta["uid"] = json!(uid);
         meta["creationTimestamp"] = json!(seconds(now));
         meta["generation"] = json!(1);
-        meta["ownerReferences"] = json!([{
-            "apiVersion": owner.body["apiVersion"], "kind": owner.body["kind"], "name": owner.name,
-            "uid": owner.uid(), "controller": true, "blockOwnerDeletion": true,
-        }]);
+        meta["ownerReferences"] = json!([adopt::reference(owner)]);
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
         KubeObject {
             cluster_id: owner.cluster_id.clone(),

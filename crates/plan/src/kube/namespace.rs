@@ -1,9 +1,11 @@
 //! Namespaces: each has its default service account and the API's certificate, and one that is being deleted takes all that is in it along.
 
+use std::collections::BTreeMap;
+
 use model::{Change, Entry, KubeObject, Setting, Snapshot, Time};
 use serde_json::{Value, json};
 
-use super::{all, delete, seconds};
+use super::{all, delete, seconds, set_status};
 
 /// The setting that holds the certificate of the cloud's authority.
 const CA: &str = "certificate-authority";
@@ -84,9 +86,60 @@ fn empty(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change
     for object in inside.iter().filter(|o| !o.deleting()).take(BATCH) {
         delete(&mut change, *object, now);
     }
+    let left: Vec<_> = inside.iter().filter(|o| o.deleting()).map(|o| o.value).collect();
+    if !left.is_empty() {
+        say_what_is_left(&mut change, space, &left, now);
+    }
     let held = space.body["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
     if inside.is_empty() && !held {
         change.delete(space);
     }
     change
+}
+
+/// Says on a dying namespace what it waits for.
+fn say_what_is_left(change: &mut Change, space: Entry<'_, KubeObject>, left: &[&KubeObject], now: Time) {
+    let (mut resources, mut finalizers) = (BTreeMap::new(), BTreeMap::new());
+    for object in left {
+        *resources.entry(format!("{}.{}", object.resource, object.group)).or_insert(0) += 1;
+        for finalizer in object.body["metadata"]["finalizers"].as_array().into_iter().flatten() {
+            *finalizers.entry(finalizer.as_str().unwrap_or("").to_owned()).or_insert(0) += 1;
+        }
+    }
+    let told = |counts: &BTreeMap<String, usize>, verb: &str| -> Vec<String> {
+        counts.iter().map(|(what, count)| format!("{what} {verb} {count} resource instances")).collect()
+    };
+    let remaining = format!("Some resources are remaining: {}", told(&resources, "has").join(", "));
+    let holding = told(&finalizers, "in").join(", ");
+    let holding = format!("Some content in the namespace has finalizers remaining: {holding}");
+    let content = "All content successfully deleted, may be waiting on finalization";
+    let mut news = vec![
+        ("NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "False",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        ("NamespaceDeletionContentFailure", "False", "ContentDeleted", content),
+        ("NamespaceContentRemaining", "True", "SomeResourcesRemain", &remaining),
+    ];
+    news.push(match finalizers.is_empty() {
+        true => (
+            "NamespaceFinalizersRemaining",
+            "False",
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished",
+        ),
+        false => ("NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain", &holding),
+    });
+    let before = space.body["status"]["conditions"].as_array();
+    let conditions = news.into_iter().map(|(kind, status, reason, message)| {
+        let same = before.into_iter().flatten().find(|c| c["type"] == kind && c["status"] == status);
+        let since = same.map_or(json!(seconds(now)), |c| c["lastTransitionTime"].clone());
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
+    });
+    let mut status = space.body["status"].clone();
+    status["conditions"] = conditions.collect();
+    set_status(change, space, status);
 }

@@ -1,9 +1,13 @@
 //! ReplicaSets: as many pods of a template as asked for.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use model::kube_event::{self, News};
-use model::{Change, Entry, KubeObject, Refused, Resource, Snapshot, Time, Write};
+use model::{Change, Entry, Index, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
+use super::adopt::adopt;
 use super::{New, all, condition, controlled, delete, number, seconds, set_status, suffix};
 
 /// As whom it speaks in events.
@@ -20,6 +24,9 @@ pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
 }
 
 fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change> {
+    if let Some(change) = adopt(snapshot, set, "", "pods") {
+        return vec![change];
+    }
     let pods: Vec<_> =
         controlled(snapshot, set.value, "", "pods").filter(|pod| !pod.deleting() && !pod.pod_finished()).collect();
     let wanted = number(&set.body["spec"]["replicas"], 1).max(0) as usize;
@@ -32,7 +39,7 @@ fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change
     if pods.len() > wanted {
         let mut change = Change::new();
         let count = (pods.len() - wanted).min(BATCH);
-        let gone = victims(pods, count);
+        let gone = victims(snapshot, set.value, pods, count, now);
         gone.iter().for_each(|pod| delete(&mut change, *pod, now));
         let gone: Vec<&str> = gone.iter().map(|pod| pod.value.name.as_str()).collect();
         kube_event::tell(&mut change, snapshot, set.value, &told("SuccessfulDelete", "Deleted pod", &gone), now);
@@ -80,28 +87,8 @@ fn told(reason: &'static str, what: &str, names: &[&str]) -> Vec<News> {
     news
 }
 
-/// What is written when the store refused a pod: the ReplicaSet says why. `None` if the change is none of ours, or if a
-/// smaller one is still to be tried.
-pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Time) -> Option<Change> {
-    let Refused::Exceeded { pool, asked, used, limit } = refused else { return None };
-    let created = change.writes.iter().filter_map(|write| match write {
-        Write::Create(object) => KubeObject::of(object).filter(|object| object.is_pod()),
-        _ => None,
-    });
-    let pods: Vec<&KubeObject> = created.collect();
-    let [pod] = pods[..] else { return None };
-    let owner = pod.body["metadata"]["ownerReferences"].as_array()?.iter().find(|o| o["kind"] == "ReplicaSet")?;
-    let name = owner["name"].as_str()?;
-    let key = KubeObject::key_of(&pod.cluster_id, "apps", "replicasets", &pod.namespace, name);
-    let set = snapshot.at::<KubeObject>(&key).filter(|set| owner["uid"] == set.uid())?;
-    let why = model::quota::exceeded(pool, *asked, *used, *limit)?;
-    let mut change = Change::new();
-    failed(&mut change, snapshot, set, &format!("pods \"{}\" is forbidden: {why}", pod.name), now);
-    (!change.is_empty()).then_some(change)
-}
-
 /// Says on a ReplicaSet why it has too few pods: an event, and the condition that Deployments pass on.
-fn failed(change: &mut Change, snapshot: &Snapshot, set: Entry<'_, KubeObject>, why: &str, now: Time) {
+pub(super) fn failed(change: &mut Change, snapshot: &Snapshot, set: Entry<'_, KubeObject>, why: &str, now: Time) {
     // The generated name of the pod that was refused is another each time, and is not news.
     let stem = format!("{}-", set.name);
     let why: String =
@@ -161,20 +148,76 @@ pub(crate) fn available(pod: &KubeObject, settle: i64, now: Time) -> bool {
     if settle == 0 {
         return true;
     }
-    let conditions = pod.body["status"]["conditions"].as_array();
-    let since = conditions.into_iter().flatten().find(|c| c["type"] == "Ready");
-    let since = since.and_then(|c| c["lastTransitionTime"].as_str()?.parse::<Time>().ok());
-    since.is_some_and(|since| now.duration_since(since).as_secs() >= settle)
+    ready_since(pod).is_some_and(|since| now.duration_since(since).as_secs() >= settle)
 }
 
-/// Which pods go first: those without a host, those that are not ready, the youngest.
-fn victims(mut pods: Vec<Entry<'_, KubeObject>>, count: usize) -> Vec<Entry<'_, KubeObject>> {
-    pods.sort_by_key(|pod| {
-        let placed = pod.body["spec"]["nodeName"].is_string();
-        (placed, condition(pod.value, "Ready"), std::cmp::Reverse(pod.row.created), pod.name.clone())
+fn ready_since(pod: &KubeObject) -> Option<Time> {
+    let conditions = pod.body["status"]["conditions"].as_array();
+    let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready")?;
+    ready["lastTransitionTime"].as_str()?.parse().ok()
+}
+
+/// Which pods go first. In the controller's own order: those without a host, then by phase, those that are not ready, the
+/// cheapest to delete, those that share a host with most of their kind, those that became ready last, those that were
+/// started again most often, the youngest. Ages count by their order of magnitude.
+fn victims<'s>(
+    snapshot: &'s Snapshot,
+    set: &KubeObject,
+    mut pods: Vec<Entry<'s, KubeObject>>,
+    count: usize,
+    now: Time,
+) -> Vec<Entry<'s, KubeObject>> {
+    let crowd = crowd(snapshot, set, &pods);
+    pods.sort_by_cached_key(|pod| {
+        let host = pod.body["spec"]["nodeName"].as_str();
+        let phase = match pod.body["status"]["phase"].as_str() {
+            None | Some("Pending") => 0,
+            Some("Running") => 2,
+            _ => 1,
+        };
+        let neighbours = host.and_then(|host| crowd.get(host)).copied().unwrap_or(0);
+        let ready = condition(pod.value, "Ready");
+        let since = ready.then(|| ready_since(pod.value)).flatten();
+        let restarts: i64 = statuses(pod.value).map(|c| number(&c["restartCount"], 0)).max().unwrap_or(0);
+        let made = pod.body["metadata"]["creationTimestamp"].as_str().and_then(|t| t.parse().ok());
+        (
+            (host.is_some(), phase, ready, deletion_cost(pod.value), Reverse(neighbours)),
+            (magnitude(since, now), Reverse(restarts), magnitude(made, now)),
+            pod.uid().to_owned(),
+        )
     });
     pods.truncate(count);
     pods
+}
+
+fn statuses(pod: &KubeObject) -> impl Iterator<Item = &Value> {
+    pod.body["status"]["containerStatuses"].as_array().into_iter().flatten()
+}
+
+/// How many pods of this set, and of the others of its owner, stand on each host.
+fn crowd<'s>(snapshot: &'s Snapshot, set: &KubeObject, pods: &[Entry<'s, KubeObject>]) -> BTreeMap<&'s str, usize> {
+    let owner = set.controller().and_then(|owner| owner["uid"].as_str()).unwrap_or("");
+    let siblings = snapshot.find::<KubeObject>(Index::Owner, owner);
+    let siblings =
+        siblings.filter(|s| s.is("apps", "replicasets") && s.cluster_id == set.cluster_id && s.uid() != set.uid());
+    let others = siblings.flat_map(|s| controlled(snapshot, s.value, "", "pods"));
+    let mut crowd = BTreeMap::new();
+    for pod in pods.iter().copied().chain(others.filter(|pod| !pod.deleting() && !pod.pod_finished())) {
+        pod.value.body["spec"]["nodeName"].as_str().into_iter().for_each(|host| *crowd.entry(host).or_default() += 1);
+    }
+    crowd
+}
+
+/// What it costs to delete a pod, as somebody says who knows.
+fn deletion_cost(pod: &KubeObject) -> i32 {
+    let cost = &pod.body["metadata"]["annotations"]["controller.kubernetes.io/pod-deletion-cost"];
+    cost.as_str().and_then(|cost| cost.parse().ok()).unwrap_or(0)
+}
+
+/// The order of magnitude of an age, to the base of two; the young come first.
+fn magnitude(since: Option<Time>, now: Time) -> u32 {
+    let age = since.map_or(0, |since| now.duration_since(since).as_nanos());
+    u128::try_from(age).ok().and_then(u128::checked_ilog2).unwrap_or(0)
 }
 
 /// Pods of the template, as the API would let them in; or why it would not.
@@ -211,6 +254,8 @@ fn new_pods(snapshot: &Snapshot, set: &KubeObject, count: usize, now: Time) -> R
 
 #[cfg(test)]
 mod tests {
+    use model::{Resource, Write};
+
     use super::*;
 
     fn object(group: &str, resource: &str, namespace: &str, name: &str, body: Value) -> KubeObject {
@@ -284,16 +329,18 @@ mod tests {
 
     #[test]
     fn a_quotas_refusal_is_said_once() {
+        use crate::kube::refused::refused;
         let mut snapshot = with_set(json!({"name": "c"}));
         let changes = plan(&snapshot, Time::UNIX_EPOCH);
-        let refusal = Refused::Exceeded { pool: "quota/p/cores".into(), asked: 100, used: 1000, limit: 1000 };
-        assert_eq!(refused(&snapshot, &changes[0], &refusal, Time::UNIX_EPOCH), None, "a smaller one is to be tried");
-        let said = refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH).expect("it is said");
-        let events = created(&said, "events");
+        let refusal = model::Refused::Exceeded { pool: "quota/p/cores".into(), asked: 100, used: 1000, limit: 1000 };
+        assert_eq!(refused(&snapshot, &changes[0], &refusal, Time::UNIX_EPOCH), [], "a smaller one is to be tried");
+        let said = refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH);
+        let events = created(&said[0], "events");
         let words = "is forbidden: exceeded quota: cores, requested: 0.1, used: 1, limited: 1";
         assert!(events[0].body["message"].as_str().is_some_and(|m| m.contains(words)), "{}", events[0].body);
-        snapshot.apply(2, &said.writes);
+        assert!(created(&said[1], "events").is_empty() && !said[1].is_empty(), "without room for an event");
+        snapshot.apply(2, &said[0].writes);
         let changes = plan(&snapshot, Time::UNIX_EPOCH);
-        assert_eq!(refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH), None, "nothing new to say");
+        assert_eq!(refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH), [], "nothing new to say");
     }
 }
