@@ -47,6 +47,15 @@ pub struct Blobs {
     serial: Arc<AtomicU64>,
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The name of a blob that is in memory.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// Half-written files older than this belong to nobody any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
@@ -180,9 +189,13 @@ impl Writer {
         self.size
     }
 
+    /// The SHA-256 of what was written, which would be the blob's name.
+    pub fn sha256(&self) -> String {
+        hex(&self.sha256.clone().finalize())
+    }
+
     /// Makes the blob durable under its name.
     pub fn finish(mut self) -> Result<Digest, BlobFault> {
-        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let digest = Digest {
             sha256: hex(&self.sha256.clone().finalize()),
             sha512: hex(&self.sha512.clone().finalize()),

@@ -82,7 +82,7 @@ async fn purge(dir: &Dir) -> Result<(), Problem> {
         vms.remove(&vm.id, false).await.map_err(words)?;
     }
     say("removing containers");
-    up::host::cri(dir, "127.0.0.1:1").purge().await.map_err(words)?;
+    up::host::cri(dir, "127.0.0.1:1", None).purge().await.map_err(words)?;
     let parts = dir.join("pods");
     agent::pod_parts::release(&parts).map_err(Problem::io(format!("unmounting what is in {}", parts.display())))?;
     say("removing networks");

@@ -66,8 +66,8 @@ pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfi
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(e) => {
                 // Out of file descriptors, most likely: others must end first.
                 tracing::warn!("accepting a connection: {e}");
@@ -83,6 +83,7 @@ pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfi
             let certificate = peer(stream.get_ref().1);
             let service = TowerToHyperService::new(router.map_request(
                 move |mut request: http::Request<hyper::body::Incoming>| {
+                    request.extensions_mut().insert(gate::Client::at(address.ip()));
                     if let Some(certificate) = certificate.clone() {
                         request.extensions_mut().insert(certificate);
                     }

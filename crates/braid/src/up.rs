@@ -185,7 +185,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
 
     let kube = face_kube::router(face_kube::Kube::new(store.clone(), gate.clone()));
     let door = crate::door::Door::new(dir.clone(), store.clone(), kube.clone());
-    let made = host::drivers(&args, &dir, &store, &authority, Arc::new(door))?;
+    let made = host::drivers(&args, &dir, &store, &authority, Arc::new(door), &gate)?;
     let agent = Agent::new(
         agent::Config {
             host: name,
@@ -201,6 +201,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
     );
     host::serve(&dir, &agent)?;
     let registry = face_registry::Registry::new(store.clone(), blobs.clone(), gate.clone());
+    face_registry::adopt(&registry).await?;
     let faces = Faces {
         openstack: face_openstack::router(face_openstack::Cloud {
             store: store.clone(),

@@ -157,7 +157,7 @@ async fn login(gate: &Gate) -> Result<String, Fault> {
         ..NamedRef::default()
     };
     let proof = Proof::Password { user: named("admin"), password: "admin".into() };
-    Ok(gate.login(vec![proof], Wish::Project(named("demo"))).await?.0)
+    Ok(gate.login(vec![proof], Wish::Project(named("demo")), gate::Client::UNKNOWN).await?.0)
 }
 
 fn network(project: &str) -> Network {

@@ -1,19 +1,29 @@
-//! Access rules of application credentials: a credential that has any is good for what they name and nothing else.
+//! Access rules of application credentials: a credential that has any is good for what they name and nothing else. They
+//! are checked where a credential becomes a principal, so that a face cannot forget them: it has to say what is asked.
 
 use model::{AppCredential, Fault};
 use serde_json::Value;
 
 use crate::{Gate, Principal};
 
+/// What a credential is spent on.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The service's type in the catalog; `kubernetes` and `registry` for the faces that are not in it.
+    pub service: &'a str,
+    pub method: &'a str,
+    /// Below the service's prefix (`/v2.1/servers`); whole for the faces that are not in the catalog.
+    pub path: &'a str,
+}
+
 impl Gate {
-    /// Whether the access rules of the caller's application credential, if there are any, allow a request. The path is
-    /// below the service's prefix: `/v2.1/servers`.
-    pub fn allows(&self, who: &Principal, service: &str, method: &str, path: &str) -> Result<(), Fault> {
+    /// Whether the access rules of the caller's application credential, if there are any, allow a request.
+    pub(crate) fn spend(&self, who: &Principal, asked: &Asked<'_>) -> Result<(), Fault> {
         let Some(id) = &who.app_credential_id else { return Ok(()) };
         let snapshot = self.store.snapshot();
         let credential = snapshot.get::<AppCredential>(id).ok_or_else(crate::token::unauthorized)?;
         let rules = &credential.access_rules;
-        if rules.is_empty() || rules.iter().any(|rule| matches(rule, service, method, path)) {
+        if rules.is_empty() || rules.iter().any(|rule| matches(rule, asked)) {
             return Ok(());
         }
         Err(Fault::Unauthorized(
@@ -22,9 +32,11 @@ impl Gate {
     }
 }
 
-fn matches(rule: &Value, service: &str, method: &str, path: &str) -> bool {
+fn matches(rule: &Value, asked: &Asked<'_>) -> bool {
     let is = |field: &str, value: &str| rule[field].as_str() == Some(value);
-    is("service", service) && is("method", method) && rule["path"].as_str().is_some_and(|p| path_matches(p, path))
+    is("service", asked.service)
+        && is("method", asked.method)
+        && rule["path"].as_str().is_some_and(|p| path_matches(p, asked.path))
 }
 
 /// `*` and `{name}` are one part of a path, `**` is any number of them.

@@ -9,7 +9,7 @@ use model::{
 use serde_json::json;
 
 use crate::kube::SERVICE_ACCOUNT_KEY;
-use crate::{Gate, fernet, project_rows};
+use crate::{Client, Gate, fernet, project_rows};
 
 const ROLES: [&str; 5] = ["admin", "manager", "member", "reader", "service"];
 
@@ -21,8 +21,8 @@ impl Gate {
         if is_done(&self.store.fresh().await?) {
             return Ok(false);
         }
-        let admin = self.passwords.hash(admin_password).await?;
-        let demo = self.passwords.hash(demo_password).await?;
+        let admin = self.passwords.hash(admin_password, Client::UNKNOWN).await?;
+        let demo = self.passwords.hash(demo_password, Client::UNKNOWN).await?;
         self.store
             .transact(|snapshot| match is_done(snapshot) {
                 true => Ok((Change::new(), false)),

@@ -4,12 +4,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use model::{Cluster, Fault, Kind, KubeObject, Project, Setting, Snapshot, Time};
+use model::{Cluster, Fault, Kind, KubeObject, Setting, Snapshot, Time};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::token::unauthorized;
-use crate::{Gate, Principal, Scope};
+use crate::{Asked, Gate, Principal, Scope};
 
 /// The row that keeps the key of service accounts' tokens.
 pub const SERVICE_ACCOUNT_KEY: &str = "service-account-key";
@@ -26,11 +26,18 @@ const LONGEST: usize = 8192;
 impl Gate {
     /// The principal of a bearer token in a cluster: an OpenStack token of the cluster's project (or of the system), or
     /// a token of one of the cluster's service accounts. Project roles stand in `kube_groups` as `openstack:<role>`.
-    pub async fn bearer(&self, token: &str, cluster_id: &str) -> Result<Principal, Fault> {
+    pub async fn bearer(&self, token: &str, cluster_id: &str, asked: &Asked<'_>) -> Result<Principal, Fault> {
+        let who = self.inspect_bearer(token, cluster_id).await?;
+        self.spend(&who, asked)?;
+        Ok(who)
+    }
+
+    /// As [`Gate::bearer`], for questions about a token.
+    pub async fn inspect_bearer(&self, token: &str, cluster_id: &str) -> Result<Principal, Fault> {
         if token.split('.').count() == 3 {
             return self.service_account(token, cluster_id);
         }
-        let mut who = self.token(token).await?;
+        let mut who = self.inspect(token).await?;
         let snapshot = self.store.snapshot();
         let cluster = snapshot.get::<Cluster>(cluster_id);
         let reachable = cluster.is_some_and(|cluster| match &who.scope {
@@ -83,9 +90,7 @@ impl Gate {
             "jti": uuid::Uuid::new_v4().to_string(),
             "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}},
         });
-        let body = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let mac = mac(&self.store.snapshot(), &body)?.finalize().into_bytes();
-        Ok(format!("{body}.{}", URL_SAFE_NO_PAD.encode(mac)))
+        sign(&self.store.snapshot(), &claims)
     }
 
     fn service_account(&self, token: &str, cluster_id: &str) -> Result<Principal, Fault> {
@@ -125,7 +130,7 @@ fn of_cluster(
     expires_at: Time,
 ) -> Result<Principal, Fault> {
     let cluster = snapshot.get::<Cluster>(cluster_id).ok_or_else(unauthorized)?;
-    let project = snapshot.get::<Project>(&cluster.project_id).filter(|p| p.enabled).ok_or_else(unauthorized)?;
+    let project = crate::token::project(snapshot, &cluster.project_id)?;
     Ok(Principal {
         user_id: user_id.to_owned(),
         user_name: user_name.to_owned(),
@@ -146,8 +151,15 @@ fn of_cluster(
     })
 }
 
+/// A token that says these claims.
+pub(crate) fn sign(snapshot: &Snapshot, claims: &Value) -> Result<String, Fault> {
+    let body = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let mac = mac(snapshot, &body)?.finalize().into_bytes();
+    Ok(format!("{body}.{}", URL_SAFE_NO_PAD.encode(mac)))
+}
+
 /// The claims of a token that this cloud signed.
-fn claims(snapshot: &Snapshot, token: &str) -> Result<Value, Fault> {
+pub(crate) fn claims(snapshot: &Snapshot, token: &str) -> Result<Value, Fault> {
     let parts = (token.len() <= LONGEST).then(|| token.rsplit_once('.')).flatten();
     let (body, signature) = parts.ok_or_else(unauthorized)?;
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| unauthorized())?;

@@ -8,7 +8,9 @@
 
 mod access_rules;
 pub mod audit;
+mod basic;
 mod bootstrap;
+mod client;
 mod fernet;
 mod kube;
 mod lockout;
@@ -20,6 +22,7 @@ mod project;
 pub mod revoke;
 pub mod roles;
 mod token;
+mod turns;
 mod view;
 
 use std::collections::HashMap;
@@ -29,7 +32,9 @@ use jiff::SignedDuration;
 use model::{Change, Fault, Revision, Time};
 use sha2::{Digest, Sha256};
 
+pub use access_rules::Asked;
 pub use bootstrap::{first_rows, new_id, new_secret};
+pub use client::Client;
 pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};
 pub use login::{DomainRef, NamedRef, Proof, Wish};
 pub use payload::Scoped;
@@ -82,8 +87,16 @@ impl Gate {
         &self.passwords
     }
 
-    /// The principal of an OpenStack token, or why it is void.
-    pub async fn token(&self, token: &str) -> Result<Principal, Fault> {
+    /// The principal of an OpenStack token that is spent on a request, or why it is void.
+    pub async fn token(&self, token: &str, asked: &Asked<'_>) -> Result<Principal, Fault> {
+        let who = self.inspect(token).await?;
+        self.spend(&who, asked)?;
+        Ok(who)
+    }
+
+    /// Whose an OpenStack token is. For requests about a token, never for those made with one: access rules are not
+    /// looked at.
+    pub async fn inspect(&self, token: &str) -> Result<Principal, Fault> {
         let snapshot = self.store.snapshot();
         let now = Time::now();
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();

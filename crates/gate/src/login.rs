@@ -5,7 +5,7 @@ use model::{AppCredential, Domain, Fault, Index, Project, Snapshot, Time, User};
 
 use crate::payload::{Payload, Scoped};
 use crate::token::{self, unauthorized};
-use crate::{Gate, Principal, fernet, roles};
+use crate::{Client, Gate, Principal, audit, fernet, roles};
 
 /// A domain by id or name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,27 @@ pub enum Proof {
     },
 }
 
+impl Proof {
+    /// Of whom this says to be a proof, in words; nothing for a token, which says nothing readable.
+    fn whom(&self) -> Option<String> {
+        let user = |user: &NamedRef| match (&user.id, &user.name) {
+            (Some(id), _) => id.clone(),
+            (None, name) => {
+                let domain = user.domain.id.as_ref().or(user.domain.name.as_ref());
+                [domain, name.as_ref()].into_iter().flatten().cloned().collect::<Vec<_>>().join("/")
+            }
+        };
+        match self {
+            Self::Password { user: of, .. } => Some(user(of)),
+            Self::Token(_) => None,
+            Self::AppCredential { id: Some(id), .. } => Some(format!("application credential {id}")),
+            Self::AppCredential { name, user: of, .. } => {
+                Some(format!("application credential {}/{}", user(of), name.as_deref().unwrap_or_default()))
+            }
+        }
+    }
+}
+
 /// For what the token shall be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
@@ -60,14 +81,28 @@ struct Shown {
 }
 
 impl Gate {
-    /// Checks what is shown and makes a token. All proofs must be of the same user.
-    pub async fn login(&self, proofs: Vec<Proof>, wish: Wish) -> Result<(String, Principal), Fault> {
+    /// Checks what is shown and makes a token. All proofs must be of the same user. Refusals are recorded, with whom they
+    /// were about and where they came from.
+    pub async fn login(&self, proofs: Vec<Proof>, wish: Wish, client: Client) -> Result<(String, Principal), Fault> {
+        let whom = proofs.iter().find_map(Proof::whom).unwrap_or_default();
+        let result = self.prove(proofs, wish, client).await;
+        if matches!(result, Err(Fault::Unauthorized(_) | Fault::NotFound { .. })) {
+            audit::refused(&whom, client);
+        }
+        result
+    }
+
+    async fn prove(&self, proofs: Vec<Proof>, wish: Wish, client: Client) -> Result<(String, Principal), Fault> {
+        // Each costs the hashing of a secret: one request must not cost several.
+        if proofs.iter().filter(|proof| !matches!(proof, Proof::Token(_))).count() > 1 {
+            return Err(unauthorized());
+        }
         let now = Time::now();
         // Tokens carry microseconds; what they say must not differ from what their maker was told.
         let now = Time::from_microsecond(now.as_microsecond()).unwrap_or(now);
         let mut shown = Vec::new();
         for proof in proofs {
-            shown.push(self.show(proof, now).await?);
+            shown.push(self.show(proof, now, client).await?);
         }
         let first = shown.first().ok_or_else(unauthorized)?;
         let user_id = first.user_id.clone();
@@ -81,28 +116,26 @@ impl Gate {
         Ok((token::seal(&snapshot, &payload)?, principal))
     }
 
-    async fn show(&self, proof: Proof, now: Time) -> Result<Shown, Fault> {
+    async fn show(&self, proof: Proof, now: Time, client: Client) -> Result<Shown, Fault> {
         let snapshot = self.store.snapshot();
         match proof {
             Proof::Password { user, password } => {
                 let user = find_user(&snapshot, &user).filter(|user| token::user(&snapshot, &user.id).is_ok());
-                let locked = |now| user.is_some_and(|user| self.lockout.locked(&user.id, now));
-                if locked(now) {
-                    return Err(unauthorized());
-                }
-                let hash = user.and_then(|user| user.password_hash.as_deref());
-                let right = self.passwords.check(&password, hash).await?;
+                let early = |now| user.is_some_and(|user| self.lockout.waits(&user.id, client, now));
+                let was_early = early(now);
+                let hash = user.filter(|_| !was_early).and_then(|user| user.password_hash.as_deref());
+                let right = self.passwords.check(&password, hash, client).await?;
                 // Others may have failed while this one waited for its turn.
-                let let_in = right && !locked(now);
-                if let Some(user) = user {
-                    self.lockout.tried(&user.id, right, now);
+                let early = was_early || early(Time::now());
+                if let Some(user) = user.filter(|_| !early) {
+                    self.lockout.tried(&user.id, client, right, Time::now());
                 }
-                let user = user.filter(|_| let_in).ok_or_else(unauthorized)?;
+                let user = user.filter(|_| right && !early).ok_or_else(unauthorized)?;
                 Ok(Shown { user_id: user.id.clone(), method: "password", parent: None, app_credential: None })
             }
             Proof::Token(token) => {
                 // Keystone looks the token up as a thing of its own: what is void is not found.
-                let parent = self.token(&token).await.map_err(|fault| match fault {
+                let parent = self.inspect(&token).await.map_err(|fault| match fault {
                     Fault::Unauthorized(_) => Fault::NotFound { what: "token".into(), id: String::new() },
                     other => other,
                 })?;
@@ -122,7 +155,8 @@ impl Gate {
                     (None, None) => None,
                 };
                 let credential = credential.filter(|c| token::app_credential(&snapshot, &c.id, now).is_ok());
-                let right = self.passwords.check(&secret, credential.as_ref().map(|c| c.secret_hash.as_str())).await?;
+                let right =
+                    self.passwords.check(&secret, credential.as_ref().map(|c| c.secret_hash.as_str()), client).await?;
                 let credential = credential.filter(|_| right).ok_or_else(unauthorized)?;
                 let user_id = credential.user_id.clone();
                 Ok(Shown { user_id, method: "application_credential", parent: None, app_credential: Some(credential) })

@@ -100,12 +100,17 @@ fn scope<'a>(snapshot: &'a Snapshot, scoped: &Scoped) -> Result<(Scope, Option<&
         Scoped::Domain(id) if domain_enabled(snapshot, id) => Ok((Scope::Domain { id: id.clone() }, None)),
         Scoped::Domain(_) => Err(unauthorized()),
         Scoped::Project(id) => {
-            let project = snapshot.get::<Project>(id).filter(|p| p.enabled && domain_enabled(snapshot, &p.domain_id));
-            let project = project.ok_or_else(unauthorized)?.value;
+            let project = project(snapshot, id)?;
             let (id, name, domain_id) = (project.id.clone(), project.name.clone(), project.domain_id.clone());
             Ok((Scope::Project { id, name, domain_id }, Some(project)))
         }
     }
+}
+
+/// A project in which something may be done: it and its domain are enabled.
+pub fn project<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a Project, Fault> {
+    let project = snapshot.get::<Project>(id).filter(|p| p.enabled && domain_enabled(snapshot, &p.domain_id));
+    project.map(|project| project.value).ok_or_else(unauthorized)
 }
 
 fn domain_enabled(snapshot: &Snapshot, id: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The gate over a store in memory: what a token costs and stands for, and the Kubernetes side.
 
-use gate::{Gate, NamedRef, Principal, Proof, Scope, Wish};
+use gate::{Client, Gate, NamedRef, Principal, Proof, Scope, Wish};
 use model::{Change, Cluster, DEFAULT_DOMAIN, Fault, KubeObject, Network, Project, Time};
 use serde_json::json;
 use store::Store;
@@ -20,7 +20,7 @@ fn in_default(name: &str) -> NamedRef {
 
 async fn login(gate: &Gate, user: &str, wish: Wish) -> Result<(String, Principal), Fault> {
     let proof = Proof::Password { user: in_default(user), password: user.into() };
-    gate.login(vec![proof], wish).await
+    gate.login(vec![proof], wish, Client::UNKNOWN).await
 }
 
 /// A cluster of the project with this name.
@@ -67,7 +67,7 @@ async fn bootstrap_makes_the_accounts_of_the_first_day() {
     let (token, who) = login(&gate, "demo", Wish::Default).await.unwrap();
     assert!(who.is_member() && !who.is_admin());
     assert!(matches!(&who.scope, Scope::Project { name, .. } if name == "demo"));
-    assert_eq!(gate.token(&token).await.unwrap(), who);
+    assert_eq!(gate.inspect(&token).await.unwrap(), who);
     assert!(matches!(login(&gate, "demo", Wish::System).await, Err(Fault::Unauthorized(_))));
     assert!(matches!(login(&gate, "demo", Wish::Project(in_default("admin"))).await, Err(Fault::Unauthorized(_))));
 }
@@ -77,16 +77,16 @@ async fn an_openstack_token_reaches_the_clusters_of_its_project_only() {
     let (store, gate) = gate().await;
     let cluster = cluster(&store, "demo").await;
     let (demo, _) = login(&gate, "demo", Wish::Default).await.unwrap();
-    let who = gate.bearer(&demo, &cluster.id).await.unwrap();
+    let who = gate.inspect_bearer(&demo, &cluster.id).await.unwrap();
     assert!(who.kube_groups.contains(&"openstack:member".to_owned()));
     assert!(who.kube_groups.contains(&"system:authenticated".to_owned()));
     let (system, _) = login(&gate, "admin", Wish::System).await.unwrap();
-    assert!(gate.bearer(&system, &cluster.id).await.is_ok());
+    assert!(gate.inspect_bearer(&system, &cluster.id).await.is_ok());
     let (other, _) = login(&gate, "admin", Wish::Project(in_default("admin"))).await.unwrap();
-    let foreign = gate.bearer(&other, &cluster.id).await.unwrap_err();
+    let foreign = gate.inspect_bearer(&other, &cluster.id).await.unwrap_err();
     assert!(matches!(foreign, Fault::NotFound { .. }));
-    assert!(matches!(gate.bearer(&demo, "nowhere").await.unwrap_err(), Fault::NotFound { .. }));
-    assert!(matches!(gate.bearer("x", &cluster.id).await.unwrap_err(), Fault::Unauthorized(_)));
+    assert!(matches!(gate.inspect_bearer(&demo, "nowhere").await.unwrap_err(), Fault::NotFound { .. }));
+    assert!(matches!(gate.inspect_bearer("x", &cluster.id).await.unwrap_err(), Fault::Unauthorized(_)));
 }
 
 #[tokio::test]
@@ -96,28 +96,28 @@ async fn a_service_account_lives_in_its_cluster_and_no_longer_than_itself() {
     let uid = service_account(&store, &cluster, "robot").await;
     let hour = Time::now() + jiff::SignedDuration::from_hours(1);
     let token = gate.service_account_token(&cluster.id, "apps", "robot", &uid, hour).unwrap();
-    let who = gate.bearer(&token, &cluster.id).await.unwrap();
+    let who = gate.inspect_bearer(&token, &cluster.id).await.unwrap();
     assert_eq!(who.user_name, "system:serviceaccount:apps:robot");
     assert_eq!(who.kube_cluster.as_deref(), Some(cluster.id.as_str()));
     assert_eq!(who.project_id(), Some(cluster.project_id.as_str()));
     assert!(who.roles.is_empty() && who.kube_groups.contains(&"system:serviceaccounts:apps".to_owned()));
     // Not for OpenStack, not for another cluster, not changed, not expired, not unsigned.
-    assert!(gate.token(&token).await.is_err());
+    assert!(gate.inspect(&token).await.is_err());
     let (head, signature) = token.rsplit_once('.').unwrap();
     let flipped = format!("{head}x.{signature}");
     let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", head.split_once('.').unwrap().1);
     let past = gate.service_account_token(&cluster.id, "apps", "robot", &uid, Time::UNIX_EPOCH).unwrap();
     let other_uid = gate.service_account_token(&cluster.id, "apps", "robot", "another", hour).unwrap();
     for bad in [flipped.as_str(), &unsigned, &past, &other_uid, "a.b.c", ".."] {
-        assert!(matches!(gate.bearer(bad, &cluster.id).await, Err(Fault::Unauthorized(_))), "{bad}");
+        assert!(matches!(gate.inspect_bearer(bad, &cluster.id).await, Err(Fault::Unauthorized(_))), "{bad}");
     }
-    assert!(gate.bearer(&token, "nowhere").await.is_err());
+    assert!(gate.inspect_bearer(&token, "nowhere").await.is_err());
     let snapshot = store.snapshot();
     let mut change = Change::new();
     let key = KubeObject::key_of(&cluster.id, "", "serviceaccounts", "apps", "robot");
     change.delete(snapshot.at::<KubeObject>(&key).unwrap());
     store.commit(&change).await.unwrap();
-    assert!(gate.bearer(&token, &cluster.id).await.is_err());
+    assert!(gate.inspect_bearer(&token, &cluster.id).await.is_err());
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn the_cost_of_a_validation() {
     let rounds = 2000;
     let begin = std::time::Instant::now();
     for _ in 0..rounds {
-        assert_eq!(gate.token(&token).await.unwrap().user_id, first.user_id);
+        assert_eq!(gate.inspect(&token).await.unwrap().user_id, first.user_id);
     }
     let remembered = begin.elapsed() / rounds;
     let begin = std::time::Instant::now();
@@ -151,9 +151,38 @@ async fn the_cost_of_a_validation() {
         let before = std::time::Instant::now();
         store.commit(&Change::from(model::Setting { name: format!("s{n}"), value: json!(n) })).await.unwrap();
         commits += before.elapsed();
-        assert_eq!(gate.token(&token).await.unwrap().user_id, first.user_id);
+        assert_eq!(gate.inspect(&token).await.unwrap().user_id, first.user_id);
     }
     let fresh = (begin.elapsed() - commits) / rounds;
     tracing::info!(?remembered, ?fresh, "cost of a validation");
     assert!(remembered < fresh, "remembered {remembered:?}, looked up {fresh:?}");
+}
+
+#[tokio::test]
+async fn every_log_in_costs_one_hash() {
+    let (_, gate) = gate().await;
+    let computed = || gate.passwords().computed();
+    let stranger = Client::at([192, 0, 2, 1].into());
+    let password = |user: &str, text: &str| Proof::Password { user: in_default(user), password: text.into() };
+    let long = "x".repeat(100);
+    for (user, text) in [("demo", "demo"), ("demo", "wrong"), ("nobody", "wrong"), ("demo", &long), ("nobody", &long)] {
+        let before = computed();
+        let result = gate.login(vec![password(user, text)], Wish::Unscoped, stranger).await;
+        assert_eq!(result.is_ok(), text == "demo", "{user}");
+        assert_eq!(computed() - before, 1, "{user} {}", text.len());
+    }
+    // Several proofs are not several guesses.
+    let before = computed();
+    let many = vec![password("demo", "a"), password("demo", "b"), password("demo", "demo")];
+    assert!(gate.login(many, Wish::Unscoped, stranger).await.is_err());
+    assert_eq!(computed() - before, 0);
+    // Whoever must wait pays the same, is not let in, and does not wait longer for it; others are let in.
+    for _ in 0..20 {
+        assert!(gate.login(vec![password("demo", "wrong")], Wish::Unscoped, stranger).await.is_err());
+    }
+    let before = computed();
+    assert!(gate.login(vec![password("demo", "demo")], Wish::Unscoped, stranger).await.is_err());
+    assert_eq!(computed() - before, 1);
+    let owner = Client::at([192, 0, 2, 2].into());
+    assert!(gate.login(vec![password("demo", "demo")], Wish::Unscoped, owner).await.is_ok());
 }

@@ -58,7 +58,7 @@ pub use kube_object::{KubeObject, PodDemand, json_size, pod_demand, quantity_byt
 pub use network::{Network, most_mtu};
 pub use port::{FixedIp, Port, PortStatus};
 pub use quota::Quota;
-pub use registry::{OciManifest, OciTag};
+pub use registry::{OciBlob, OciManifest, OciTag};
 pub use resource::{Index, Kind, Object, Resource};
 pub use router::{Gateway, Router};
 pub use security_group::{Direction, PROTOCOLS, SecurityGroup, SecurityGroupRule, default_security_group};

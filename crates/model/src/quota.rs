@@ -26,6 +26,7 @@ pub struct Limited {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     Compute,
+    /// Neutron's quotas name whatever its plugins count; what has no API of its own for limits is shown there too.
     Network,
 }
 
@@ -57,6 +58,9 @@ pub const LIMITED: &[Limited] = &[
     kube("kube_objects", 1, 20_000),
     // All rows are in the memory of every process.
     kube("kube_megabytes", 1024, 256),
+    // What a project's repositories hold: MiB (as Glance's image_size_total) and blobs.
+    Limited { name: "registry_size_total", service: Service::Network, scale: 1 << 20, default: Some(51200) },
+    network("registry_blobs", 20_000),
 ];
 
 /// The limited resource of this name.
@@ -150,6 +154,8 @@ mod tests {
         assert_eq!(cores.show(100), "0.1");
         let megabytes = limited("kube_megabytes").unwrap();
         assert_eq!(megabytes.show(1536), "1.5");
+        let size = limited("registry_size_total").unwrap();
+        assert_eq!([size.show(3 << 20), size.show(1 << 19), size.show(1)], ["3", "0.5", "0"]);
         assert_eq!(resource_of("quota/p/cores"), Some(cores));
         assert_eq!(resource_of("room/host/cores"), None);
     }

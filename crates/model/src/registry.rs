@@ -1,9 +1,50 @@
-//! The records of the cloud's OCI registry. Layers and manifests are blobs in the same store as VM images.
+//! The records of the cloud's OCI registry. Layers and manifests are blobs in the same store as VM images; that bytes are
+//! there opens them to nobody: a project has the blobs that somebody uploaded to it, or mounted from where they could
+//! read them.
+//!
+//! Repositories are named by the id of their project and the rest of what clients call them, so that they survive a
+//! project's renaming; the cloud's own by what they are called.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Key, Kind, Realm, Resource, Time};
+use crate::{Claim, Key, Kind, Realm, Resource, Time, quota};
+
+/// Bytes that a project's repositories have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OciBlob {
+    /// Empty: the cloud's own, readable by all.
+    pub project_id: String,
+    /// `sha256:…`
+    pub digest: String,
+    pub size: u64,
+    pub created_at: Time,
+}
+
+impl OciBlob {
+    pub fn key_of(project_id: &str, digest: &str) -> Key {
+        Key::new(Kind::OciBlob, Realm::project(project_id), digest)
+    }
+}
+
+impl Resource for OciBlob {
+    kind!(OciBlob);
+    fn realm(&self) -> Realm {
+        Realm::project(&self.project_id)
+    }
+    fn name(&self) -> String {
+        self.digest.clone()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        let size = quota::uses(&self.project_id, "registry_size_total", self.size);
+        size.into_iter().chain(quota::uses(&self.project_id, "registry_blobs", 1)).collect()
+    }
+    fn shared(&self) -> bool {
+        self.project_id.is_empty()
+    }
+}
 
 /// A manifest (or index) of a repository, which makes its blobs reachable there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +58,19 @@ pub struct OciManifest {
     pub size: u64,
     /// Digests of config, layers and child manifests.
     pub refers: Vec<String>,
+    /// Those that are blobs, and the manifest's own bytes: rows of the project that stay as long as this one. Without any
+    /// in rows of old, until the cloud's next start.
+    #[serde(default)]
+    pub blobs: Vec<String>,
+    /// The digest of what the manifest is about: a signature's image.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// What lists of referrers show and filter by.
+    #[serde(default)]
+    pub artifact_type: Option<String>,
+    /// As such lists show them; kept for manifests that are about another.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     pub created_at: Time,
 }
 
@@ -27,6 +81,9 @@ impl Resource for OciManifest {
     }
     fn name(&self) -> String {
         format!("{}@{}", self.repository, self.digest)
+    }
+    fn claims(&self) -> Vec<Claim> {
+        self.blobs.iter().map(|digest| Claim::Needs(OciBlob::key_of(&self.project_id, digest))).collect()
     }
     fn shared(&self) -> bool {
         self.project_id.is_empty()

@@ -160,6 +160,7 @@ kinds! {
     ServerGroup => "server-group", "A Nova server group.";
     Image => "image", "A Glance image.";
     OciTag => "oci-tag", "A tag of a repository in the cloud's registry.";
+    OciBlob => "oci-blob", "Bytes that a project's repositories in the cloud's registry have.";
     OciManifest => "oci-manifest", "A manifest of a repository in the cloud's registry.";
     Network => "network", "A Neutron network.";
     Subnet => "subnet", "A Neutron subnet.";

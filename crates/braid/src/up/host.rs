@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use driver_cri::{CniAddress, CniHandler, CniPlugged, CniRequest, Cri};
 use driver_linuxnet::LinuxNet;
 use driver_qemu::Qemu;
-use model::{Change, Host, Time};
+use gate::Gate;
+use model::{Change, Cluster, Host, Time};
 use store::Store;
 
 use super::{Accel, UpArgs};
@@ -64,6 +65,7 @@ pub fn drivers(
     store: &Store,
     authority: &str,
     api: Arc<dyn driver::ClusterApi>,
+    gate: &Arc<Gate>,
 ) -> Result<Drivers, Problem> {
     if args.sim {
         return Ok(simulated());
@@ -79,11 +81,30 @@ pub fn drivers(
         Accel::Tcg => driver_qemu::Accel::Tcg,
     });
     let vm = Qemu::new(driver_qemu::Config { dir: dir.join("vms"), accel, ..driver_qemu::Config::default() });
-    Ok(Drivers { vm: Arc::new(vm), pod: Arc::new(cri(dir, authority)), net: Arc::new(net) })
+    Ok(Drivers {
+        vm: Arc::new(vm),
+        pod: Arc::new(cri(dir, authority, Some(pull_tokens(store, gate)))),
+        net: Arc::new(net),
+    })
+}
+
+/// What hosts pull the images of a pod with from our registry: a token that reads the repositories of the pod's project.
+/// The same for an hour, so that pulls of one image by pods of one project stay one pull.
+fn pull_tokens(store: &Store, gate: &Arc<Gate>) -> driver_cri::Credentials {
+    const HOUR: i64 = 3600;
+    let (store, gate) = (store.clone(), gate.clone());
+    Arc::new(move |pod| {
+        let snapshot = store.snapshot();
+        let cluster = snapshot.get::<Cluster>(&pod.cluster_id)?;
+        let end = Time::from_second((Time::now().as_second() / HOUR + 2) * HOUR).ok()?;
+        let token = gate.pull_token(&cluster.project_id, end);
+        let token = token.inspect_err(|fault| tracing::warn!("images are pulled by nobody: {fault}")).ok()?;
+        Some(("host".to_owned(), token))
+    })
 }
 
 /// The container driver of a folder. A purge needs it without a running cloud, and without an authority.
-pub fn cri(dir: &Dir, authority: &str) -> Cri {
+pub fn cri(dir: &Dir, authority: &str, credentials: Option<driver_cri::Credentials>) -> Cri {
     Cri::new(driver_cri::Config {
         dir: dir.join("cri"),
         prefix: format!("braid-{}", dir.prefix().trim_end_matches('-')),
@@ -92,7 +113,7 @@ pub fn cri(dir: &Dir, authority: &str) -> Cri {
             url: format!("https://{authority}"),
             ca: Some(dir.ca()),
         }),
-        credentials: None,
+        credentials,
         cni_bin_dir: dir.join("cni"),
         cni_socket: dir.cni_socket(),
     })

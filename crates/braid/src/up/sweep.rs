@@ -16,6 +16,9 @@ const CALM: Duration = Duration::from_secs(1);
 pub async fn run(store: Store, blobs: Blobs) {
     let mut watch = None;
     loop {
+        if let Err(fault) = face_registry::release(&store).await {
+            tracing::warn!("blobs that no manifest names stay: {fault}");
+        }
         let snapshot = store.snapshot();
         if watch.is_none() {
             watch = store.watch_part(snapshot.revision(), GONE).ok();
@@ -41,7 +44,8 @@ pub async fn run(store: Store, blobs: Blobs) {
 const GONE: Interest = Interest::Concern(Concern { name: "bytes", rule: gone });
 
 fn gone(event: &Event) -> bool {
-    event.after.is_none() && matches!(event.key.kind, Kind::Image | Kind::OciManifest | Kind::Vm | Kind::Server)
+    event.after.is_none()
+        && matches!(event.key.kind, Kind::Image | Kind::OciBlob | Kind::OciManifest | Kind::Vm | Kind::Server)
 }
 
 /// Waits until a row goes that may have needed bytes.

@@ -17,6 +17,7 @@ mod body;
 mod call;
 mod check;
 mod discovery;
+mod entrance;
 mod fault;
 mod kinds;
 mod meta;
@@ -43,10 +44,9 @@ use std::time::Duration;
 
 use gate::Gate;
 use http::Method;
-use model::{Cluster, Revision, Snapshot};
+use model::{Revision, Snapshot};
 use store::Store;
 
-use crate::authz::Subject;
 use crate::fault::{Failure, Result};
 use crate::pages::Pages;
 use crate::shares::Shares;
@@ -68,36 +68,9 @@ pub struct ClientCertificate {
     pub organizations: Vec<String>,
 }
 
-/// What a request proves itself with.
-#[derive(Clone, Debug)]
-pub(crate) enum Credential {
-    None,
-    Bearer(String),
-    Certificate(ClientCertificate),
-}
-
 impl Kube {
     pub fn new(store: Store, gate: Arc<Gate>) -> Self {
         Self { store, gate, pools: Arc::default() }
-    }
-
-    /// Who asks and the cluster that is asked for. Whoever has no valid credential is told so; to whoever has one that
-    /// is good elsewhere, the cluster does not exist.
-    pub(crate) async fn admit(&self, credential: &Credential, cluster_id: &str) -> Result<(Subject, Cluster)> {
-        let who = match credential {
-            Credential::None => return Err(Failure::unauthorized()),
-            Credential::Bearer(token) => self.gate.bearer(token, cluster_id).await,
-            Credential::Certificate(certificate) => {
-                self.gate.certificate(&certificate.common_name, &certificate.organizations, cluster_id)
-            }
-        };
-        let who = who.map_err(|fault| match fault {
-            model::Fault::NotFound { .. } => Failure::no_path(),
-            other => other.into(),
-        })?;
-        let snapshot = self.store.snapshot();
-        let cluster = snapshot.get::<Cluster>(cluster_id).ok_or_else(Failure::no_path)?;
-        Ok((Subject::of(&who, cluster.value), cluster.value.clone()))
     }
 
     /// A snapshot at a revision or later; waits a little for one that is not there yet.

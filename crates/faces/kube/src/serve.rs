@@ -1,59 +1,42 @@
 //! The way in: gate, cluster, rights, then the verb. Bodies are read only after all three.
 
 use axum::body::Body;
-use http::{HeaderMap, Method, Request, Response, header};
+use gate::audit::Actor;
+use http::{Method, Request, Response, StatusCode};
 use model::{Cluster, Time};
 
 use crate::authz::{self, Attributes, Subject};
 use crate::call::{Call, Form};
+use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
 use crate::registry::{KINDS, Kind};
 use crate::request::{Query, Target, target, verb};
 use crate::shares::Holder;
 use crate::verbs::{create, delete, get, pod, scale, token, update};
-use crate::{ClientCertificate, Credential, Kube, body, check, discovery, openapi, reviews, stream, watch};
+use crate::{Kube, body, check, discovery, openapi, reviews, stream, watch};
 
-/// Answers a request below `/clusters/{id}`.
+/// Answers a request below `/clusters/{id}`, and records what may have changed something.
 pub async fn serve(kube: Kube, mut request: Request<Body>) -> Response<Body> {
-    answer(&kube, &mut request).await.unwrap_or_else(|failure| failure.response())
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut actor = Actor::default();
+    let response = answer(&kube, &mut request, &mut actor).await.unwrap_or_else(|failure| failure.response());
+    // What is done in a container begins with a GET when it comes by WebSocket.
+    if !method.is_safe() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let id = format!("req-{}", uuid::Uuid::new_v4());
+        gate::audit::record(&actor, method.as_str(), &path, response.status().as_u16(), &id);
+    }
+    response
 }
 
-fn credential(request: &Request<Body>) -> Credential {
-    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    if let Some((scheme, token)) = bearer.and_then(|v| v.split_once(' '))
-        && scheme.eq_ignore_ascii_case("bearer")
-        && !token.trim().is_empty()
-    {
-        return Credential::Bearer(token.trim().to_owned());
-    }
-    // Browsers' WebSockets cannot set headers: the token travels as a subprotocol.
-    if let Some(token) = websocket_token(request) {
-        return Credential::Bearer(token);
-    }
-    match request.extensions().get::<ClientCertificate>() {
-        Some(certificate) => Credential::Certificate(certificate.clone()),
-        None => Credential::None,
-    }
-}
-
-/// The WebSocket subprotocol that carries a token.
-pub const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
-
-fn websocket_token(request: &Request<Body>) -> Option<String> {
-    use base64::Engine;
-    let protocols = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
-    let token = protocols.split(',').find_map(|p| p.trim().strip_prefix(TOKEN_PROTOCOL))?;
-    String::from_utf8(base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()
-}
-
-async fn answer(kube: &Kube, request: &mut Request<Body>) -> Result<Response<Body>> {
+async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> Result<Response<Body>> {
     let uri = request.uri().clone();
     let below = uri.path().strip_prefix("/clusters/").ok_or_else(Failure::no_path)?;
     let (cluster_id, path) = below.split_once('/').unwrap_or((below, ""));
-    let credential = credential(request);
-    let (who, cluster) = kube.admit(&credential, cluster_id).await?;
-    let holder = Holder { cluster: cluster.id.as_str().into(), credential: format!("{}/{}", who.uid, who.user).into() };
-    let who = acting_as(kube, request.headers(), &cluster, who)?;
+    let entrance = Entrance::of(request);
+    let Admitted { principal, who, cluster } = entrance.enter(kube, cluster_id).await?;
+    let credential = format!("{}/{}", principal.user_id, principal.user_name);
+    let holder = Holder { cluster: cluster.id.as_str().into(), credential: credential.into() };
+    *actor = Actor::of(Some(&principal)).in_the_name_of(&who.user);
     let query = Query::parse(uri.query().unwrap_or(""))?;
     let path = crate::request::decode(&path.replace('+', "%2B"))?;
     match target(&path).ok_or_else(Failure::no_path)? {
@@ -65,47 +48,9 @@ async fn answer(kube: &Kube, request: &mut Request<Body>) -> Result<Response<Bod
             let (cluster, who) = (&cluster, &who);
             let call = Call { kube, cluster, who, holder, path, verb, query, headers, form, now: Time::now() };
             permitted(&call)?;
-            resource(&call, request, credential).await
+            resource(&call, request, entrance).await
         }
     }
-}
-
-/// The subject in whose name the request is made: whoever may `impersonate` can name another.
-fn acting_as(kube: &Kube, headers: &HeaderMap, cluster: &Cluster, who: Subject) -> Result<Subject> {
-    let text = |value: &http::HeaderValue| value.to_str().ok().map(str::to_owned);
-    let groups: Vec<String> = headers.get_all("impersonate-group").iter().filter_map(text).collect();
-    let Some(user) = headers.get("impersonate-user").and_then(text) else {
-        if headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
-            return Err(Failure::bad_request(
-                "requested to impersonate without a user: the header Impersonate-User is missing",
-            ));
-        }
-        return Ok(who);
-    };
-    let snapshot = kube.store.snapshot();
-    let may = |group, resource, namespace, name| {
-        let what = Attributes { verb: "impersonate", group, resource, namespace, name, ..Attributes::default() };
-        authz::check(&snapshot, cluster, &who, &what)
-    };
-    let mut all = groups.clone();
-    match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, name)) => {
-            may("", "serviceaccounts", namespace, name)?;
-            if groups.is_empty() {
-                all = vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
-            }
-        }
-        None => may("", "users", "", &user)?,
-    }
-    for group in &groups {
-        may("", "groups", "", group)?;
-    }
-    if headers.keys().any(|name| name.as_str() == "impersonate-uid" || name.as_str().starts_with("impersonate-extra-"))
-    {
-        may("authentication.k8s.io", "uids", "", "")?;
-    }
-    all.push("system:authenticated".to_owned());
-    Ok(Subject::named(&user, all))
 }
 
 fn document(
@@ -155,12 +100,12 @@ fn permitted(call: &Call<'_>) -> Result<()> {
     authz::check(&call.kube.store.snapshot(), call.cluster, call.who, &what)
 }
 
-async fn resource(call: &Call<'_>, request: &mut Request<Body>, credential: Credential) -> Result<Response<Body>> {
+async fn resource(call: &Call<'_>, request: &mut Request<Body>, entrance: Entrance) -> Result<Response<Body>> {
     let method = request.method().clone();
     match (call.path.subresource, call.verb) {
         ("exec" | "attach" | "portforward", "get" | "create") => return stream::upgrade(call, request).await,
         ("log", "get") => return stream::log(call).await,
-        ("", "watch") if !call.kind().review => return watch::watch(call, credential).await,
+        ("", "watch") if !call.kind().review => return watch::watch(call, entrance).await,
         _ => {}
     }
     let bytes = body::read(std::mem::take(request.body_mut())).await?;

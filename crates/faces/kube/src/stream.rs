@@ -136,10 +136,12 @@ pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Res
 
 /// Browsers send their token as a subprotocol; it is not for hosts. `None`: the value is as it may be.
 fn without_token(name: &str, value: &HeaderValue) -> Option<String> {
-    let protocols =
-        value.to_str().ok().filter(|v| name == "sec-websocket-protocol" && v.contains(crate::serve::TOKEN_PROTOCOL))?;
+    let protocols = value
+        .to_str()
+        .ok()
+        .filter(|v| name == "sec-websocket-protocol" && v.contains(crate::entrance::TOKEN_PROTOCOL))?;
     let rest: Vec<&str> =
-        protocols.split(',').map(str::trim).filter(|p| !p.starts_with(crate::serve::TOKEN_PROTOCOL)).collect();
+        protocols.split(',').map(str::trim).filter(|p| !p.starts_with(crate::entrance::TOKEN_PROTOCOL)).collect();
     Some(rest.join(", "))
 }
 

@@ -14,16 +14,17 @@ use serde_json::{Value, json};
 use store::{Interest, Watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use crate::Kube;
 use crate::authz::{self, Attributes};
 use crate::body::{self, Shown};
 use crate::call::{Call, Form, revision, view};
+use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
 use crate::kinds::Column;
 use crate::registry::Kind;
 use crate::shares::{Held, Holder};
 use crate::table::{self, Include, OneRow, TableRow};
 use crate::verbs::get::{Selection, TURN};
-use crate::{Credential, Kube};
 
 /// How often a quiet watch says how far it is, and whether its credential is still good is looked at.
 const TICK: Duration = Duration::from_secs(30);
@@ -36,7 +37,7 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 struct Stream {
     kube: Kube,
-    credential: Credential,
+    entrance: Entrance,
     kind: &'static Kind,
     cluster_id: String,
     namespace: String,
@@ -66,7 +67,7 @@ struct Stream {
 }
 
 /// A watch of a collection or an object.
-pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<Body>> {
+pub async fn watch(call: &Call<'_>, entrance: Entrance) -> Result<Response<Body>> {
     let selection = Selection::read(call)?;
     let seat = call
         .kube
@@ -99,7 +100,7 @@ pub async fn watch(call: &Call<'_>, credential: Credential) -> Result<Response<B
     };
     let state = Stream {
         kube: call.kube.clone(),
-        credential,
+        entrance,
         kind: call.kind(),
         cluster_id: call.cluster.id.clone(),
         namespace: call.path.namespace.to_owned(),
@@ -396,9 +397,11 @@ impl Stream {
         self.ready.push_back(line("BOOKMARK", &object));
     }
 
-    /// Whether the credential is good and the caller may still watch; what was revoked ends within a tick.
+    /// Whether the credential is good, whoever came in may still speak in that name, and that one still watch; what was revoked ends within a tick.
     async fn still_allowed(&self) -> bool {
-        let Ok((who, cluster)) = self.kube.admit(&self.credential, &self.cluster_id).await else { return false };
+        let Ok(Admitted { who, cluster, .. }) = self.entrance.enter(&self.kube, &self.cluster_id).await else {
+            return false;
+        };
         let what = Attributes {
             verb: "watch",
             group: self.kind.group,

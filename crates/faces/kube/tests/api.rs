@@ -592,3 +592,35 @@ async fn streams_need_the_right_to_create() {
         "{body}"
     );
 }
+
+#[tokio::test]
+async fn access_rules_of_application_credentials_hold_here() {
+    let world = World::new().await;
+    let snapshot = world.store.snapshot();
+    let user = snapshot.all::<model::User>().find(|u| u.name == "demo").unwrap();
+    let role = snapshot.all::<model::Role>().find(|r| r.name == "member").unwrap();
+    let rule = json!({"id": "r", "service": "kubernetes", "method": "GET",
+        "path": format!("/clusters/{}/api/v1/namespaces/*", world.cluster.id)});
+    let credential: model::AppCredential = serde_json::from_value(json!({
+        "id": "narrow", "name": "narrow", "user_id": user.id, "project_id": world.cluster.project_id,
+        "secret_hash": world.gate.passwords().hash("secret", gate::Client::UNKNOWN).await.unwrap(),
+        "role_ids": [role.id], "expires_at": null, "unrestricted": false, "access_rules": [rule],
+    }))
+    .unwrap();
+    world.store.commit(&Change::from(credential)).await.unwrap();
+    let proof = gate::Proof::AppCredential {
+        id: Some("narrow".into()),
+        name: None,
+        user: gate::NamedRef::default(),
+        secret: "secret".into(),
+    };
+    let (token, _) = world.gate.login(vec![proof], gate::Wish::Default, gate::Client::UNKNOWN).await.unwrap();
+    let world = World { token, ..world };
+    assert_eq!(world.get("/api/v1/namespaces/default").await.0, 200);
+    for path in
+        ["/api/v1/secrets", "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default%2Fsecrets", "/version"]
+    {
+        assert_eq!(world.get(path).await.0, 401, "{path}");
+    }
+    assert_eq!(world.post("/api/v1/namespaces/default/pods", pod("a")).await.0, 401);
+}

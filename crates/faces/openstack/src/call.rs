@@ -23,6 +23,8 @@ pub struct Call {
     pub cloud: Cloud,
     /// Absent for public endpoints only.
     pub principal: Option<Principal>,
+    /// Where it comes from.
+    pub client: gate::Client,
     /// The token as sent.
     pub token: Option<String>,
     pub params: BTreeMap<String, String>,

@@ -197,7 +197,8 @@ impl Face {
         };
         let endpoint = all.iter().find(|e| e.method == method).copied();
         let public = endpoint.is_some_and(|e| e.access == Access::Public);
-        let principal = if public { None } else { Some(self.principal(token.as_deref()).await?) };
+        let asked = gate::Asked { service: service.name, method: parts.method.as_str(), path: rest };
+        let principal = if public { None } else { Some(self.principal(token.as_deref(), &asked).await?) };
         let Some(endpoint) = endpoint else {
             // What ends in a slash names nothing that could be changed: `DELETE /flavors/` is a missing id.
             if all.is_empty() || trimmed.len() < rest.len() {
@@ -207,13 +208,13 @@ impl Face {
         };
         if let Some(principal) = &principal {
             allowed(endpoint.access, principal)?;
-            self.cloud.gate.allows(principal, service.name, parts.method.as_str(), rest)?;
         }
         *actor = gate::audit::Actor::of(principal.as_ref());
         let route = route?;
         let call = Call {
             cloud: self.cloud.clone(),
             principal,
+            client: parts.extensions.get::<gate::Client>().copied().unwrap_or(gate::Client::UNKNOWN),
             token,
             params: route
                 .params
@@ -237,10 +238,10 @@ impl Face {
         Ok(reply)
     }
 
-    async fn principal(&self, token: Option<&str>) -> Result<Principal, Fault> {
+    async fn principal(&self, token: Option<&str>, asked: &gate::Asked<'_>) -> Result<Principal, Fault> {
         let token =
             token.ok_or_else(|| Fault::Unauthorized("The request you have made requires authentication.".into()))?;
-        self.cloud.gate.token(token).await
+        self.cloud.gate.token(token, asked).await
     }
 }
 

@@ -20,7 +20,7 @@ fn admin_user() -> Value {
 }
 
 async fn user_id(cloud: &Harness, token: &str) -> String {
-    cloud.cloud.gate.token(token).await.unwrap().user_id
+    cloud.cloud.gate.inspect(token).await.unwrap().user_id
 }
 
 async fn role_id(cloud: &Harness, name: &str) -> String {
@@ -163,12 +163,12 @@ async fn a_token_from_a_token_keeps_its_chain_and_end() {
         "scope": {"project": {"id": cloud.demo_project}},
     }});
     let (_, headers, body) = cloud.ok("POST", TOKENS, "", rescope.clone()).await;
-    let first = cloud.cloud.gate.token(&cloud.admin).await.unwrap();
+    let first = cloud.cloud.gate.inspect(&cloud.admin).await.unwrap();
     assert_eq!(body["token"]["methods"], json!(["token", "password"]));
     assert_eq!(body["token"]["project"]["name"], "demo");
     assert_eq!(body["token"]["audit_ids"][1], first.audit_ids[0]);
     let second = headers["x-subject-token"].to_str().unwrap();
-    assert_eq!(cloud.cloud.gate.token(second).await.unwrap().expires_at, first.expires_at);
+    assert_eq!(cloud.cloud.gate.inspect(second).await.unwrap().expires_at, first.expires_at);
 
     // A void token is not found.
     let subject = [("x-subject-token", cloud.admin.as_str())];
@@ -221,10 +221,10 @@ async fn keys_rotate_under_living_tokens() {
     let cloud = Harness::new().await;
     for alive in [true, true, false] {
         cloud.cloud.gate.rotate_keys().await.unwrap();
-        assert_eq!(cloud.cloud.gate.token(&cloud.demo).await.is_ok(), alive);
+        assert_eq!(cloud.cloud.gate.inspect(&cloud.demo).await.is_ok(), alive);
     }
     let new = cloud.login("demo", DEMO_PASSWORD, "demo").await;
-    assert!(cloud.cloud.gate.token(&new).await.is_ok());
+    assert!(cloud.cloud.gate.inspect(&new).await.is_ok());
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn a_user_changes_the_own_password() {
     let body = |old: &str| json!({"user": {"original_password": old, "password": "another"}});
     assert_eq!(cloud.call("POST", &path, &cloud.demo, body("wrong")).await.0, 401);
     assert_eq!(cloud.call("POST", &path, &cloud.demo, body(DEMO_PASSWORD)).await.0, 204);
-    assert!(cloud.cloud.gate.token(&cloud.demo).await.is_err());
+    assert!(cloud.cloud.gate.inspect(&cloud.demo).await.is_err());
     cloud.login("demo", "another", "demo").await;
     for used in ["another", DEMO_PASSWORD] {
         let reuse = json!({"user": {"original_password": "another", "password": used}});
@@ -370,7 +370,7 @@ async fn groups_and_inherited_roles_count() {
     assert_eq!(body["role_assignments"][0]["scope"]["OS-INHERIT:inherited_to"], "projects");
 
     assert_eq!(cloud.call("DELETE", &membership, admin, Value::Null).await.0, 204);
-    assert!(cloud.cloud.gate.token(&token).await.is_err());
+    assert!(cloud.cloud.gate.inspect(&token).await.is_err());
     assert_eq!(cloud.call("DELETE", &format!("/identity/v3/groups/{group}"), admin, Value::Null).await.0, 204);
     let (_, _, body) = cloud.ok("GET", &format!("{assignments}?role.id={member}"), admin, Value::Null).await;
     assert!(body["role_assignments"].as_array().unwrap().iter().all(|a| a.get("group").is_none()));
@@ -421,7 +421,7 @@ async fn application_credentials() {
     assert_eq!(cloud.call("POST", &path, &cloud.demo, past).await.0, 400);
 
     assert_eq!(cloud.call("DELETE", &format!("{path}/{id}"), &cloud.demo, Value::Null).await.0, 204);
-    assert!(cloud.cloud.gate.token(token).await.is_err());
+    assert!(cloud.cloud.gate.inspect(token).await.is_err());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Blobs of a repository: those that its manifests refer to, and no others, so that a digest that leaked opens nothing.
+//! Blobs of a repository: those that its project has a row for.
 
 use std::io::SeekFrom;
 
@@ -6,23 +6,48 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
-use model::OciManifest;
+use model::{Change, Fault, Kind, OciBlob};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use crate::{Call, Refusal, Registry, Result, empty, put, sha256_of};
+use crate::refusal::{Refusal, Result};
+use crate::{Call, DIGEST, Registry, empty, put, sha256_of};
 
 impl Registry {
-    pub(crate) async fn blob(&self, call: Call, digest: &str) -> Result<Response> {
-        if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "blobs go with their manifests"));
-        }
+    pub(crate) async fn blob(&self, call: &Call, digest: &str) -> Result<Response> {
         let unknown = || Refusal::unknown("BLOB_UNKNOWN", digest);
+        if !digest.contains(':') {
+            return Err(Refusal::bad("DIGEST_INVALID", format!("{digest:?} is not a digest")));
+        }
         let hex = sha256_of(digest).ok_or_else(unknown)?;
-        let size = self.blobs.claim(hex).filter(|_| self.holds(&call, digest)).ok_or_else(unknown)?;
-        let range =
-            call.request.headers().get(header::RANGE).and_then(|r| r.to_str().ok()).and_then(|r| range(r, size));
-        let (first, length) = range.unwrap_or((0, size));
-        let mut response = if call.request.method() == Method::HEAD {
+        let has = self.has(&call.repository.project, digest);
+        match call.request.method {
+            Method::DELETE => self.delete_blob(call, digest).await,
+            Method::GET | Method::HEAD => {
+                let size = self.blobs.claim(hex).filter(|_| has).ok_or_else(unknown)?;
+                self.read_blob(call, digest, hex, size).await
+            }
+            _ => Err(call.unsupported()),
+        }
+    }
+
+    /// Whether a project has a blob.
+    pub(crate) fn has(&self, project: &str, digest: &str) -> bool {
+        self.store.snapshot().at::<OciBlob>(&OciBlob::key_of(project, digest)).is_some()
+    }
+
+    async fn read_blob(&self, call: &Call, digest: &str, hex: &str, size: u64) -> Result<Response> {
+        let part = call.header(header::RANGE).map_or(Part::Whole, |text| Part::of(text, size));
+        let (first, length) = match part {
+            Part::Whole => (0, size),
+            Part::Of(first, length) => (first, length),
+            Part::Nothing => {
+                let message = format!("the blob has {size} bytes");
+                let mut refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", message);
+                put(&mut refusal.headers, header::CONTENT_RANGE, &format!("bytes */{size}"));
+                return Err(refusal);
+            }
+        };
+        let mut response = if call.request.method == Method::HEAD {
             empty(StatusCode::OK)
         } else {
             let what = |source| blob::BlobFault::Io { what: format!("reading blob {hex}"), source };
@@ -30,7 +55,7 @@ impl Registry {
             file.seek(SeekFrom::Start(first)).await.map_err(what)?;
             Response::new(stream(file, length))
         };
-        if range.is_some() {
+        if matches!(part, Part::Of(..)) {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let text = format!("bytes {first}-{}/{size}", first + length - 1);
             put(response.headers_mut(), header::CONTENT_RANGE, &text);
@@ -38,17 +63,27 @@ impl Registry {
         let headers = response.headers_mut();
         put(headers, header::CONTENT_TYPE, "application/octet-stream");
         put(headers, header::CONTENT_LENGTH, &length.to_string());
-        put(headers, header::HeaderName::from_static("docker-content-digest"), digest);
+        put(headers, header::ACCEPT_RANGES, "bytes");
+        put(headers, DIGEST, digest);
         Ok(response)
     }
 
-    /// Whether a manifest of the repository refers to the digest.
-    fn holds(&self, call: &Call, digest: &str) -> bool {
-        let snapshot = self.store.snapshot();
-        let prefix = format!("{}@", call.repository);
-        let realm = call.realm();
-        let mut manifests = snapshot.names::<OciManifest>(&realm, &prefix, None);
-        manifests.any(|m| m.digest == digest || m.refers.iter().any(|d| d == digest))
+    async fn delete_blob(&self, call: &Call, digest: &str) -> Result<Response> {
+        let key = OciBlob::key_of(&call.repository.project, digest);
+        let deleted = self.store.transact(|snapshot| {
+            let mut change = Change::new();
+            change.delete(snapshot.at::<OciBlob>(&key).ok_or_else(|| Fault::not_found(Kind::OciBlob, digest))?);
+            Ok((change, ()))
+        });
+        match deleted.await {
+            Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
+            Err(Fault::NotFound { .. }) => Err(Refusal::unknown("BLOB_UNKNOWN", digest)),
+            Err(Fault::Conflict(_)) => {
+                let message = "manifests of the project name this blob; it goes with the last of them";
+                Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message))
+            }
+            Err(other) => Err(other.into()),
+        }
     }
 }
 
@@ -71,26 +106,57 @@ fn stream(file: tokio::fs::File, length: u64) -> Body {
     }))
 }
 
-/// First byte and length of `bytes=a-b`; anything else is the whole.
-fn range(text: &str, size: u64) -> Option<(u64, u64)> {
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let first: u64 = first.parse().ok()?;
-    let last: u64 = if last.is_empty() { size.checked_sub(1)? } else { last.parse().ok()? };
-    let last = last.min(size.checked_sub(1)?);
-    (first <= last).then(|| (first, last - first + 1))
+/// What a Range header asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// First byte and length.
+    Of(u64, u64),
+    Nothing,
+}
+
+impl Part {
+    /// `bytes=a-b`, `bytes=a-` or `bytes=-n`; anything else is the whole, as HTTP has it.
+    fn of(text: &str, size: u64) -> Self {
+        let Some((first, last)) = text.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
+            return Self::Whole;
+        };
+        let bounds = match (first.parse::<u64>(), last.parse::<u64>()) {
+            (Ok(first), Ok(last)) if first <= last => Some((first, last.min(size.saturating_sub(1)))),
+            (Ok(first), _) if last.is_empty() => Some((first, size.saturating_sub(1))),
+            (_, Ok(last)) if first.is_empty() => {
+                Some((size.saturating_sub(last), size.saturating_sub(1))).filter(|_| last > 0).or(Some((size, size)))
+            }
+            _ => None,
+        };
+        match bounds {
+            None => Self::Whole,
+            Some((first, last)) if first < size && first <= last => Self::Of(first, last - first + 1),
+            Some(_) => Self::Nothing,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::range;
+    use super::Part;
 
     #[test]
     fn ranges() {
-        assert_eq!(range("bytes=0-9", 100), Some((0, 10)));
-        assert_eq!(range("bytes=90-", 100), Some((90, 10)));
-        assert_eq!(range("bytes=90-500", 100), Some((90, 10)));
-        assert_eq!(range("bytes=100-", 100), None);
-        assert_eq!(range("bytes=-5", 100), None);
-        assert_eq!(range("bytes=0-0", 0), None);
+        for (text, size, part) in [
+            ("bytes=0-9", 100, Part::Of(0, 10)),
+            ("bytes=90-", 100, Part::Of(90, 10)),
+            ("bytes=90-500", 100, Part::Of(90, 10)),
+            ("bytes=-5", 100, Part::Of(95, 5)),
+            ("bytes=-500", 100, Part::Of(0, 100)),
+            ("bytes=100-", 100, Part::Nothing),
+            ("bytes=-0", 100, Part::Nothing),
+            ("bytes=0-0", 0, Part::Nothing),
+            ("bytes=9-0", 100, Part::Whole),
+            ("bytes=a-b", 100, Part::Whole),
+            ("lines=0-9", 100, Part::Whole),
+        ] {
+            assert_eq!(Part::of(text, size), part, "{text}");
+        }
     }
 }

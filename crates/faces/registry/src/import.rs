@@ -3,10 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 
-use model::{Key, Kind, OciManifest, OciTag, Realm, Time};
+use model::{Key, Kind, OciBlob, OciTag, Realm};
 use serde_json::Value;
 
-use crate::manifests::{MAX_MANIFEST, refers};
+use crate::manifests::{Content, MAX_MANIFEST, manifest};
+use crate::names::Repository;
 use crate::{Registry, sha256_of};
 
 /// Whether the cloud's own repository has a tag.
@@ -24,21 +25,22 @@ pub async fn import(registry: &Registry, file: &Path, repository: &str, tag: &st
     let hex = sha256_of(digest).ok_or_else(|| bad("its index names no manifest".into()))?;
     let bytes = registry.blobs.read(hex, MAX_MANIFEST).map_err(|e| bad(e.to_string()))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("its manifest: {e}")))?;
-    let manifest = OciManifest {
-        project_id: String::new(),
-        repository: repository.to_owned(),
-        digest: digest.to_owned(),
-        media_type: descriptor["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json").to_owned(),
-        size: bytes.len() as u64,
-        refers: refers(&value),
-        created_at: Time::now(),
-    };
-    for part in &manifest.refers {
-        if sha256_of(part).is_none_or(|hex| registry.blobs.claim(hex).is_none()) {
-            return Err(bad(format!("it lacks {part}")));
-        }
+    let media_type = descriptor["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json");
+    let content = Content::read(&value, Some(media_type)).map_err(|refusal| bad(refusal.message))?;
+    let of = Repository { asked: repository.to_owned(), name: repository.to_owned(), project: String::new() };
+    let manifest = manifest(&of, digest, bytes.len() as u64, &content, content.refers());
+    let mut blobs = Vec::new();
+    for digest in &manifest.blobs {
+        let size = sha256_of(digest).and_then(|hex| registry.blobs.claim(hex));
+        let size = size.ok_or_else(|| bad(format!("it lacks {digest}")))?;
+        blobs.push(OciBlob {
+            project_id: String::new(),
+            digest: digest.clone(),
+            size,
+            created_at: manifest.created_at,
+        });
     }
-    registry.record(manifest, Some(tag.to_owned())).await.map_err(|refusal| bad(refusal.message))
+    registry.record(manifest, Some(tag.to_owned()), blobs).await.map_err(|refusal| bad(refusal.message))
 }
 
 /// Puts a layout's blobs into the store; its index.

@@ -1,7 +1,10 @@
-//! Uploads of blobs: in one request, or in parts. An upload that nobody finishes is forgotten.
+//! Uploads of blobs: in one request, in a stream, or in chunks that come in order. What is under way is counted against
+//! the project's limit beside what it has, and each project has its own share of uploads at once, so that nobody can take
+//! another's. An upload that nobody finishes is forgotten.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -9,15 +12,22 @@ use axum::response::Response;
 use blob::Writer;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
+use model::{Change, Fault, OciBlob, Resource, Time, quota};
 
-use crate::{Call, Refusal, Registry, Result, empty, put};
+use crate::names::may_read;
+use crate::refusal::{Refusal, Result};
+use crate::{Call, DIGEST, Registry, empty, put, sha256_of};
 
 /// The largest blob.
 const MAX_BLOB: u64 = 64 << 30;
-/// Uploads at once, over all clients.
-const MOST: usize = 64;
-/// An upload without news for this long is forgotten.
+/// Uploads of one project at once.
+const EACH: usize = 32;
+/// An upload to which nothing was added for this long is forgotten.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// A client that sends nothing for this long has gone.
+const SILENCE: Duration = Duration::from_secs(60);
+/// The resource that limits a project's bytes.
+pub const BYTES: &str = "registry_size_total";
 
 /// Uploads under way, by their id.
 #[derive(Default)]
@@ -25,111 +35,274 @@ pub struct Uploads(Mutex<HashMap<String, Upload>>);
 
 struct Upload {
     repository: String,
-    writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
+    project: String,
+    shared: Arc<Shared>,
     news: Instant,
 }
 
+struct Shared {
+    /// Empty once finished.
+    writer: tokio::sync::Mutex<Option<Writer>>,
+    size: AtomicU64,
+}
+
+impl Uploads {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Upload>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of a project's uploads under way.
+    fn pending(&self, project: &str) -> u64 {
+        let all = self.all();
+        all.values().filter(|u| u.project == project).map(|u| u.shared.size.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Where a chunk begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Chunk {
+    first: u64,
+    last: u64,
+}
+
+impl Chunk {
+    /// `0-99`, as the specification has it, or `bytes 0-99/*`, as HTTP has it.
+    fn read(text: &str) -> Option<Self> {
+        let text = text.strip_prefix("bytes ").unwrap_or(text);
+        let (first, last) = text.split('/').next()?.split_once('-')?;
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last && last < MAX_BLOB).then_some(Self { first, last })
+    }
+}
+
 impl Registry {
-    pub(crate) async fn upload(&self, call: Call, id: &str) -> Result<Response> {
-        match (call.request.method().clone(), id.is_empty()) {
-            (Method::POST, true) => self.begin(call).await,
+    pub(crate) async fn upload(&self, call: &Call, body: Body, id: &str) -> Result<Response> {
+        match (call.request.method.clone(), id.is_empty()) {
+            (Method::POST, true) => self.begin(call, body).await,
             (Method::GET, false) => {
-                let size = self.writer(&call, id)?.lock().await.as_ref().map_or(0, Writer::size);
-                Ok(progress(&call.repository, id, size, StatusCode::NO_CONTENT))
+                let size = self.known(call, id)?.size.load(Ordering::Relaxed);
+                Ok(progress(call, id, size, StatusCode::NO_CONTENT))
             }
             (Method::PATCH, false) => {
-                let writer = self.writer(&call, id)?;
-                let repository = call.repository.clone();
-                let size = receive(&writer, call.request.into_body()).await?;
-                Ok(progress(&repository, id, size, StatusCode::ACCEPTED))
+                let shared = self.known(call, id)?;
+                let size = self.receive(call, body, id, &shared).await?;
+                Ok(progress(call, id, size, StatusCode::ACCEPTED))
             }
             (Method::PUT, false) => {
-                let writer = self.writer(&call, id)?;
-                self.finish(call, id, writer).await
+                let shared = self.known(call, id)?;
+                self.finish(call, body, id, shared).await
             }
             (Method::DELETE, false) => {
-                self.writer(&call, id)?;
+                self.known(call, id)?;
                 self.forget(id);
                 Ok(empty(StatusCode::NO_CONTENT))
             }
-            _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "not a verb for uploads")),
+            _ => Err(call.unsupported()),
         }
     }
 
-    async fn begin(&self, call: Call) -> Result<Response> {
-        let id = uuid::Uuid::new_v4().to_string();
-        let writer = Arc::new(tokio::sync::Mutex::new(Some(self.blobs.writer(MAX_BLOB)?)));
+    async fn begin(&self, call: &Call, body: Body) -> Result<Response> {
+        if let Some(digest) = call.query("mount")
+            && self.mount(call, &digest).await?
         {
-            let mut all = self.uploads.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            return Ok(created(call, &digest));
+        }
+        if let Some(digest) = call.query("digest") {
+            valid(&digest)?;
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let writer = tokio::sync::Mutex::new(Some(self.blobs.writer(MAX_BLOB)?));
+        let shared = Arc::new(Shared { writer, size: AtomicU64::default() });
+        {
+            let project = &call.repository.project;
+            let mut all = self.uploads.all();
             all.retain(|_, upload| upload.news.elapsed() < PATIENCE);
-            if all.len() >= MOST {
-                return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "too many uploads at once"));
+            if all.values().filter(|upload| upload.project == *project).count() >= EACH {
+                let message = format!("{EACH} uploads to the project's repositories are under way");
+                return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message));
             }
-            let upload = Upload { repository: call.repository.clone(), writer: writer.clone(), news: Instant::now() };
+            let upload = Upload {
+                repository: call.repository.name.clone(),
+                project: project.clone(),
+                shared: shared.clone(),
+                news: Instant::now(),
+            };
             all.insert(id.clone(), upload);
         }
         if call.query("digest").is_some() {
-            return self.finish(call, &id, writer).await;
+            return self.finish(call, body, &id, shared).await;
         }
-        Ok(progress(&call.repository, &id, 0, StatusCode::ACCEPTED))
+        Ok(progress(call, &id, 0, StatusCode::ACCEPTED))
     }
 
-    fn writer(&self, call: &Call, id: &str) -> Result<Arc<tokio::sync::Mutex<Option<Writer>>>> {
-        let mut all = self.uploads.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let upload = all.get_mut(id).filter(|u| u.repository == call.repository);
-        let upload = upload.ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
-        upload.news = Instant::now();
-        Ok(upload.writer.clone())
+    /// Gives the project a blob that it has already, or that stands in a repository which the caller may read. What may
+    /// not be read is not there: the client uploads then, which shows that it has the bytes.
+    async fn mount(&self, call: &Call, digest: &str) -> Result<bool> {
+        let Some(hex) = sha256_of(digest) else { return Ok(false) };
+        let target = &call.repository.project;
+        if self.has(target, digest) {
+            return Ok(true);
+        }
+        let Some(from) = call.query("from").and_then(|from| self.repository(&from, call.who.as_ref()).ok()) else {
+            return Ok(false);
+        };
+        let readable = from.project.is_empty() || may_read(call.who.as_ref(), &from.project);
+        let source = OciBlob::key_of(&from.project, digest);
+        let size = self.store.snapshot().at::<OciBlob>(&source).map(|blob| blob.size);
+        let Some(size) = size.filter(|_| readable && self.blobs.claim(hex).is_some()) else { return Ok(false) };
+        self.keep(target, digest, size).await?;
+        Ok(true)
+    }
+
+    /// Writes the row of a blob whose bytes are there.
+    async fn keep(&self, project: &str, digest: &str, size: u64) -> std::result::Result<(), Fault> {
+        let row = OciBlob { project_id: project.into(), digest: digest.into(), size, created_at: Time::now() };
+        self.store
+            .transact(|snapshot| {
+                let mut change = Change::new();
+                if snapshot.row(&row.key()).is_none() {
+                    change.create(row.clone());
+                }
+                Ok((change, ()))
+            })
+            .await
+    }
+
+    fn known(&self, call: &Call, id: &str) -> Result<Arc<Shared>> {
+        let all = self.uploads.all();
+        let upload = all.get(id).filter(|upload| {
+            upload.repository == call.repository.name
+                && upload.project == call.repository.project
+                && upload.news.elapsed() < PATIENCE
+        });
+        upload.map(|upload| upload.shared.clone()).ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))
     }
 
     fn forget(&self, id: &str) {
-        self.uploads.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(id);
+        self.uploads.all().remove(id);
     }
 
-    async fn finish(&self, call: Call, id: &str, writer: Arc<tokio::sync::Mutex<Option<Writer>>>) -> Result<Response> {
-        let wanted = call.query("digest").unwrap_or_default();
-        let repository = call.repository.clone();
-        let received = receive(&writer, call.request.into_body()).await;
-        self.forget(id);
-        received?;
-        let taken = writer.lock().await.take().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
+    async fn finish(&self, call: &Call, body: Body, id: &str, shared: Arc<Shared>) -> Result<Response> {
+        let digest = call.query("digest").unwrap_or_default();
+        let hex = valid(&digest)?.to_owned();
+        let size = self.receive(call, body, id, &shared).await?;
+        let taken = shared.writer.lock().await.take().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
+        let came = taken.sha256();
+        if came != hex {
+            self.forget(id);
+            return Err(Refusal::bad("DIGEST_INVALID", format!("the digest of what came is sha256:{came}")));
+        }
         let written = tokio::task::spawn_blocking(move || taken.finish()).await;
-        let written =
-            written.map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", e.to_string()))??;
-        let digest = format!("sha256:{}", written.sha256);
-        if digest != wanted {
-            // The bytes stay until the next sweep; nothing refers to them.
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "DIGEST_INVALID",
-                format!("the digest of what came is {digest}"),
-            ));
-        }
-        let mut response = empty(StatusCode::CREATED);
-        put(response.headers_mut(), header::LOCATION, &format!("/v2/{repository}/blobs/{digest}"));
-        put(response.headers_mut(), header::HeaderName::from_static("docker-content-digest"), &digest);
-        Ok(response)
+        let kept = match written {
+            Ok(Ok(_)) => self.keep(&call.repository.project, &digest, size).await.map_err(Refusal::from),
+            Ok(Err(fault)) => Err(fault.into()),
+            Err(e) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", e.to_string())),
+        };
+        self.forget(id);
+        kept.map(|()| created(call, &digest))
     }
-}
 
-/// Adds a body to an upload; how much there is now.
-async fn receive(writer: &tokio::sync::Mutex<Option<Writer>>, mut body: Body) -> Result<u64> {
-    let mut slot = writer.lock().await;
-    let writer = slot.as_mut().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", "the upload"))?;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", e.to_string()))?;
-        if let Some(data) = frame.data_ref() {
+    /// Adds a request's body to an upload; how much there is now.
+    async fn receive(&self, call: &Call, mut body: Body, id: &str, shared: &Shared) -> Result<u64> {
+        let busy = || Refusal::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", "another request adds to this upload");
+        let silent = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", "nothing came for a minute");
+        let mut slot = tokio::time::timeout(SILENCE, shared.writer.lock()).await.map_err(|_| busy())?;
+        let writer = slot.as_mut().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
+        in_order(call, id, writer.size())?;
+        let project = &call.repository.project;
+        let room = self.room(project);
+        while let Some(frame) = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| silent())? {
+            let frame = frame.map_err(|e| Refusal::bad("BLOB_UPLOAD_INVALID", e.to_string()))?;
+            let Some(data) = frame.data_ref() else { continue };
+            shared.size.store(writer.size() + data.len() as u64, Ordering::Relaxed);
+            if self.uploads.pending(project) > room {
+                let asked = shared.size.load(Ordering::Relaxed);
+                self.forget(id);
+                return Err(self.exceeded(project, asked));
+            }
             tokio::task::block_in_place(|| writer.write(data))?;
+            if let Some(upload) = self.uploads.all().get_mut(id) {
+                upload.news = Instant::now();
+            }
         }
+        Ok(writer.size())
     }
-    Ok(writer.size())
+
+    /// How many bytes a project may add to what its repositories have.
+    pub(crate) fn room(&self, project: &str) -> u64 {
+        if project.is_empty() {
+            return u64::MAX;
+        }
+        let pool = self.store.pool(&quota::pool(project, BYTES));
+        pool.limit.map_or(u64::MAX, |limit| limit.saturating_sub(pool.used))
+    }
+
+    /// The refusal of bytes for which a project has no room, as a commit words it.
+    pub(crate) fn exceeded(&self, project: &str, asked: u64) -> Refusal {
+        let name = quota::pool(project, BYTES);
+        let pool = self.store.pool(&name);
+        let (used, limit) = (pool.used, pool.limit.unwrap_or(u64::MAX));
+        Fault::from(model::Refused::Exceeded { pool: name, asked, used, limit }).into()
+    }
 }
 
-fn progress(repository: &str, id: &str, size: u64, status: StatusCode) -> Response {
+/// The hex of a digest that a client says its bytes will have.
+fn valid(digest: &str) -> Result<&str> {
+    sha256_of(digest).ok_or_else(|| Refusal::bad("DIGEST_INVALID", format!("{digest:?} is no digest by SHA-256")))
+}
+
+/// Refuses a chunk that does not begin where the upload ends; nothing of it is read. Where the upload ends is told, so
+/// that a client whose answer was lost can go on there.
+fn in_order(call: &Call, id: &str, size: u64) -> Result<()> {
+    let Some(text) = call.header(header::CONTENT_RANGE) else { return Ok(()) };
+    let chunk = Chunk::read(text)
+        .ok_or_else(|| Refusal::bad("BLOB_UPLOAD_INVALID", format!("{text:?} says not where the chunk belongs")))?;
+    if chunk.first != size {
+        let message = format!("the chunk begins at byte {}, the upload ends at {size}", chunk.first);
+        let mut refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
+        *refusal.headers = progress(call, id, size, StatusCode::OK).headers().clone();
+        return Err(refusal);
+    }
+    let length = call.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    match length {
+        Some(length) if length != chunk.last - chunk.first + 1 => {
+            Err(Refusal::bad("SIZE_INVALID", format!("the chunk {text} has {length} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn progress(call: &Call, id: &str, size: u64, status: StatusCode) -> Response {
     let mut response = empty(status);
     let headers = response.headers_mut();
-    put(headers, header::LOCATION, &format!("/v2/{repository}/blobs/uploads/{id}"));
+    put(headers, header::LOCATION, &format!("/v2/{}/blobs/uploads/{id}", call.repository.asked));
     put(headers, header::RANGE, &format!("0-{}", size.saturating_sub(1)));
     put(headers, header::HeaderName::from_static("docker-upload-uuid"), id);
     response
+}
+
+fn created(call: &Call, digest: &str) -> Response {
+    let mut response = empty(StatusCode::CREATED);
+    put(response.headers_mut(), header::LOCATION, &format!("/v2/{}/blobs/{digest}", call.repository.asked));
+    put(response.headers_mut(), DIGEST, digest);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks() {
+        for (text, chunk) in [
+            ("0-5", Some((0, 5))),
+            ("bytes 6-10/*", Some((6, 10))),
+            ("6-5", None),
+            ("-5", None),
+            ("a-b", None),
+            ("0-18446744073709551615", None),
+        ] {
+            assert_eq!(Chunk::read(text).map(|c| (c.first, c.last)), chunk, "{text}");
+        }
+    }
 }

@@ -100,7 +100,7 @@ pub async fn login(gate: &Gate, user: &str, password: &str, project: &str) -> St
         ..NamedRef::default()
     };
     let proof = Proof::Password { user: named(user), password: password.into() };
-    gate.login(vec![proof], Wish::Project(named(project))).await.unwrap().0
+    gate.login(vec![proof], Wish::Project(named(project)), gate::Client::UNKNOWN).await.unwrap().0
 }
 
 pub fn cluster(project: &str, name: &str) -> Cluster {

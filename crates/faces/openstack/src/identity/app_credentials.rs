@@ -89,7 +89,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     };
     check_name(&call.snapshot, &credential)?;
     let secret = fields.text("secret")?.unwrap_or_else(gate::new_secret);
-    credential.secret_hash = call.cloud.gate.passwords().hash(&secret).await?;
+    credential.secret_hash = call.cloud.gate.passwords().hash(&secret, call.client).await?;
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &credential)?;
         Ok((Change::from(credential.clone()), ()))

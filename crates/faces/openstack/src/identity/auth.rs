@@ -15,7 +15,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let auth = object(&body, "auth")?;
     let proofs = proofs(object_in(auth, "identity")?)?;
     let wish = wish(auth.get("scope"))?;
-    let (token, principal) = call.cloud.gate.login(proofs, wish).await?;
+    let (token, principal) = call.cloud.gate.login(proofs, wish, call.client).await?;
     let reply = Reply::json(201, &view(&call, &call.cloud.store.snapshot(), &principal));
     Ok(reply.with("x-subject-token", &token).with("vary", "X-Auth-Token"))
 }
@@ -49,7 +49,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
 /// The token that the request is about, and whose it is.
 async fn subject(call: &Call) -> Result<(String, Principal), Fault> {
     let token = call.headers.get("x-subject-token").and_then(|h| h.to_str().ok()).unwrap_or_default();
-    match call.cloud.gate.token(token).await {
+    match call.cloud.gate.inspect(token).await {
         Ok(principal) => Ok((token.to_owned(), principal)),
         Err(Fault::Unauthorized(_)) => Err(Fault::NotFound { what: "token".into(), id: String::new() }),
         Err(other) => Err(other),
@@ -193,7 +193,10 @@ fn proofs(identity: &Object) -> Result<Vec<Proof>, Fault> {
         return Err(super::wire::invalid("methods", "it must name one to three methods"));
     }
     let mut proofs = Vec::new();
-    for method in methods {
+    for (at, method) in methods.iter().enumerate() {
+        if methods[..at].contains(method) {
+            continue;
+        }
         proofs.push(match method.as_str() {
             Some("password") => {
                 let user = object_in(object_in(identity, "password")?, "user")?;

@@ -122,7 +122,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     };
     check_name(&call.snapshot, &user)?;
     if let Some(password) = fields.text("password")? {
-        user.password_hash = Some(call.cloud.gate.passwords().hash(&password).await?);
+        user.password_hash = Some(call.cloud.gate.passwords().hash(&password, call.client).await?);
     }
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &user)?;
@@ -141,7 +141,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let (default_project_id, domain_id) = (fields.nullable("default_project_id")?, fields.text("domain_id")?);
     get::<User>(&call.snapshot, call.param("user_id"))?;
     let hash = match fields.nullable("password")? {
-        Some(Some(password)) => Some(Some(call.cloud.gate.passwords().hash(&password).await?)),
+        Some(Some(password)) => Some(Some(call.cloud.gate.passwords().hash(&password, call.client).await?)),
         Some(None) => Some(None),
         None => None,
     };
@@ -179,10 +179,14 @@ pub async fn change_password(mut call: Call) -> Result<Reply, Fault> {
     let old = fields.text("original_password")?.ok_or_else(|| missing("original_password"))?;
     let new = fields.text("password")?.ok_or_else(|| missing("password"))?;
     let user = gate::NamedRef { id: Some(call.param("user_id").to_owned()), ..Default::default() };
-    call.cloud.gate.login(vec![Proof::Password { user, password: old }], Wish::Unscoped).await?;
+    call.cloud.gate.login(vec![Proof::Password { user, password: old }], Wish::Unscoped, call.client).await?;
     let snapshot = call.cloud.store.snapshot();
-    call.cloud.gate.passwords().refuse_reuse(get::<User>(&snapshot, call.param("user_id"))?.value, &new).await?;
-    let hash = call.cloud.gate.passwords().hash(&new).await?;
+    call.cloud
+        .gate
+        .passwords()
+        .refuse_reuse(get::<User>(&snapshot, call.param("user_id"))?.value, &new, call.client)
+        .await?;
+    let hash = call.cloud.gate.passwords().hash(&new, call.client).await?;
     let lifetime = call.cloud.gate.lifetime();
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = get::<User>(snapshot, call.param("user_id"))?;

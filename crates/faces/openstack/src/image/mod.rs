@@ -29,7 +29,7 @@ pub use create::remove;
 
 use std::collections::HashSet;
 
-use model::{Image, OciManifest, Server, Snapshot, Vm};
+use model::{Image, OciBlob, OciManifest, Server, Snapshot, Vm};
 
 use crate::endpoint;
 use crate::table::Service;
@@ -41,6 +41,7 @@ pub fn needed_blobs(snapshot: &Snapshot) -> HashSet<String> {
     for source in snapshot.all::<Vm>().filter_map(|vm| vm.source.clone()).chain(rescue) {
         needed.extend([Some(source.blob), source.kernel, source.initrd].into_iter().flatten());
     }
+    needed.extend(snapshot.all::<OciBlob>().filter_map(|b| b.digest.strip_prefix("sha256:").map(str::to_owned)));
     for manifest in snapshot.all::<OciManifest>() {
         let digests = std::iter::once(&manifest.value.digest).chain(&manifest.value.refers);
         needed.extend(digests.filter_map(|digest| digest.strip_prefix("sha256:").map(str::to_owned)));

@@ -101,7 +101,7 @@ impl Harness {
     }
 
     pub async fn project_of(&self, token: &str) -> String {
-        let who = self.cloud.gate.token(token).await.expect("a valid token");
+        let who = self.cloud.gate.inspect(token).await.expect("a valid token");
         who.project_id().expect("a project").to_owned()
     }
 

@@ -1,0 +1,143 @@
+//! Lists: a repository's tags, what refers to a manifest, the repositories that somebody sees. By pages of at most a
+//! thousand; what comes next stands in a Link.
+
+use std::collections::BTreeSet;
+
+use axum::response::Response;
+use gate::Principal;
+use http::{Uri, header};
+use model::{OciManifest, OciTag, Realm};
+use serde_json::{Value, json};
+
+use crate::refusal::{Refusal, Result};
+use crate::{Call, Registry, json, put, query};
+
+/// The longest page.
+const MOST: usize = 1000;
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// What a request asks to see of an ordered list.
+struct Page {
+    most: usize,
+    last: Option<String>,
+}
+
+impl Page {
+    fn of(uri: &Uri) -> Result<Self> {
+        let most = match query(uri, "n") {
+            None => MOST,
+            Some(text) => match text.parse::<usize>() {
+                Ok(n) => n.min(MOST),
+                Err(_) => {
+                    let message = format!("n is {text:?}, which is no number of entries");
+                    return Err(Refusal::bad("PAGINATION_NUMBER_INVALID", message));
+                }
+            },
+        };
+        Ok(Self { most, last: query(uri, "last") })
+    }
+
+    /// The page's part of a list in order, and where the next begins, if there is more.
+    fn cut(&self, list: impl Iterator<Item = String>) -> (Vec<String>, Option<String>) {
+        let mut rest = list.filter(|name| self.last.as_ref().is_none_or(|last| name > last));
+        let page: Vec<String> = rest.by_ref().take(self.most).collect();
+        let next = page.last().cloned().filter(|_| rest.next().is_some());
+        (page, next)
+    }
+
+    fn link(&self, response: &mut Response, path: &str, next: Option<String>) {
+        if let Some(next) = next {
+            let rest = form_urlencoded::Serializer::new(String::new())
+                .append_pair("n", &self.most.to_string())
+                .append_pair("last", &next)
+                .finish();
+            put(response.headers_mut(), header::LINK, &format!("<{path}?{rest}>; rel=\"next\""));
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn tags(&self, call: &Call) -> Result<Response> {
+        if !call.request.method.is_safe() {
+            return Err(call.unsupported());
+        }
+        let page = Page::of(&call.request.uri)?;
+        if !self.has_manifests(&call.repository) {
+            return Err(Refusal::unknown("NAME_UNKNOWN", &call.repository.asked));
+        }
+        let snapshot = self.store.snapshot();
+        let prefix = format!("{}:", call.repository.name);
+        let tags = snapshot.names::<OciTag>(&call.realm(), &prefix, None).map(|t| t.tag.clone());
+        let (tags, next) = page.cut(tags);
+        let mut response = json(&json!({"name": call.repository.asked, "tags": tags}), "application/json");
+        page.link(&mut response, &format!("/v2/{}/tags/list", call.repository.asked), next);
+        Ok(response)
+    }
+
+    /// What is about a manifest, whether that is there or not.
+    pub(crate) fn referrers(&self, call: &Call, digest: &str) -> Result<Response> {
+        if !call.request.method.is_safe() {
+            return Err(call.unsupported());
+        }
+        if crate::sha256_of(digest).is_none() {
+            return Err(Refusal::bad("DIGEST_INVALID", format!("{digest:?} is no digest by SHA-256")));
+        }
+        let page = Page::of(&call.request.uri)?;
+        let kind = call.query("artifactType").filter(|kind| !kind.is_empty());
+        let snapshot = self.store.snapshot();
+        let prefix = format!("{}@", call.repository.name);
+        let all = snapshot
+            .names::<OciManifest>(&call.realm(), &prefix, None)
+            .filter(|m| m.subject.as_deref() == Some(digest) && (kind.is_none() || m.artifact_type == kind));
+        let (digests, next) = page.cut(all.map(|m| m.digest.clone()));
+        let manifests = digests.iter().filter_map(|digest| {
+            let key = model::Key::new(model::Kind::OciManifest, call.realm(), format!("{prefix}{digest}"));
+            snapshot.at::<OciManifest>(&key).map(|row| descriptor(row.value))
+        });
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests.collect::<Vec<_>>()});
+        let mut response = json(&index, INDEX);
+        let mut path = format!("/v2/{}/referrers/{digest}", call.repository.asked);
+        if let Some(kind) = kind {
+            put(response.headers_mut(), header::HeaderName::from_static("oci-filters-applied"), "artifactType");
+            let rest = form_urlencoded::Serializer::new(String::new()).append_pair("artifactType", &kind).finish();
+            path = format!("{path}?{rest}");
+        }
+        page.link(&mut response, &path, next);
+        Ok(response)
+    }
+
+    /// The repositories that somebody sees.
+    pub(crate) fn catalog(&self, uri: &Uri, who: Option<&Principal>) -> Result<Response> {
+        let page = Page::of(uri)?;
+        let snapshot = self.store.snapshot();
+        let mut seen = BTreeSet::new();
+        let mut add = |manifest: &OciManifest| {
+            seen.insert((manifest.repository.clone(), manifest.project_id.clone()));
+        };
+        if who.is_some_and(Principal::is_admin) {
+            snapshot.all::<OciManifest>().for_each(|m| add(m.value));
+        } else {
+            snapshot.within::<OciManifest>(&Realm::Cloud).for_each(|m| add(m.value));
+            let own = who.filter(|who| who.is_reader()).and_then(Principal::project_id);
+            own.into_iter()
+                .flat_map(|id| snapshot.within::<OciManifest>(&Realm::project(id)))
+                .for_each(|m| add(m.value));
+        }
+        let names: BTreeSet<String> = seen.iter().map(|(name, project)| self.shown(name, project)).collect();
+        let (names, next) = page.cut(names.into_iter());
+        let mut response = json(&json!({"repositories": names}), "application/json");
+        page.link(&mut response, "/v2/_catalog", next);
+        Ok(response)
+    }
+}
+
+fn descriptor(manifest: &OciManifest) -> Value {
+    let mut shown = json!({"mediaType": manifest.media_type, "digest": manifest.digest, "size": manifest.size});
+    if let Some(kind) = &manifest.artifact_type {
+        shown["artifactType"] = kind.as_str().into();
+    }
+    if !manifest.annotations.is_empty() {
+        shown["annotations"] = json!(manifest.annotations);
+    }
+    shown
+}
