@@ -8,7 +8,7 @@ use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use serde_json::{Value, json};
 
-use crate::Agent;
+use crate::{Agent, identity};
 
 /// How often the agent reports that it lives.
 pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
@@ -16,14 +16,47 @@ pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
 /// The label that says in which availability zone a node is, as OpenStack's cloud provider sets it.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Writes the host's row and its nodes.
+/// Writes the host's row and its nodes; while the host does nothing, only why.
 pub async fn report(agent: &Agent) -> Result<(), Fault> {
+    if agent.holds() {
+        return hold(agent).await;
+    }
+    let reports = write(agent).await?;
+    identity::reported(agent, reports).map_err(|e| Fault::Unavailable(format!("noting the report: {e}")))
+}
+
+/// Without a heartbeat, so that nothing new is placed here.
+async fn hold(agent: &Agent) -> Result<(), Fault> {
+    let parts = questions(agent);
+    agent
+        .write(|snapshot| {
+            let mut change = Change::new();
+            if let Some(host) = snapshot.get::<Host>(&agent.config().host).filter(|host| host.status.parts != parts) {
+                change.edit(host, |host| host.status.parts.clone_from(&parts));
+            }
+            Ok(change)
+        })
+        .await
+}
+
+/// What a person is asked, as a part of the host that is not well.
+fn questions(agent: &Agent) -> Vec<(String, String)> {
+    let how = "; `braid confirm` goes on all the same";
+    agent.questions().into_iter().map(|words| (ASKS.to_owned(), words + how)).collect()
+}
+
+/// The part of a host that waits for a person.
+const ASKS: &str = "asks";
+
+async fn write(agent: &Agent) -> Result<u64, Fault> {
     let drivers = agent.drivers();
     let (vm, pod, net) = (drivers.vm.health().await, drivers.pod.health().await, drivers.net.health().await);
     let now = agent.now();
+    let parts = [&vm, &pod, &net].map(|h| (h.part.clone(), h.problem.clone()));
     let status = HostStatus {
         heartbeat: Some(now),
-        parts: [&vm, &pod, &net].map(|h| (h.part.clone(), h.problem.clone())).into(),
+        reports: 0,
+        parts: parts.into_iter().chain(questions(agent)).collect(),
         notes: [&vm, &pod, &net]
             .into_iter()
             .filter(|h| !h.note.is_empty())
@@ -36,18 +69,21 @@ pub async fn report(agent: &Agent) -> Result<(), Fault> {
         hypervisor_version: vm.version,
         container_runtime: pod.version,
     };
+    let mut reports = 0;
     agent
         .write(|snapshot| {
             let mut change = Change::new();
             let Some(host) = snapshot.get::<Host>(&agent.config().host) else { return Ok(change) };
             let mut value = host.value.clone();
-            value.status = status.clone();
+            reports = value.status.reports + 1;
+            value.status = HostStatus { reports, ..status.clone() };
             value.endpoint = agent.config().endpoint.clone();
             nodes(&mut change, snapshot, &value, now);
             change.update(host, value);
             Ok(change)
         })
-        .await
+        .await?;
+    Ok(reports)
 }
 
 /// A Node object in every cluster, with what really changed.

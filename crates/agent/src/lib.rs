@@ -5,11 +5,13 @@
 //! running in 38 of 300 simulated runs.
 //!
 //! * [`Agent`]: the loop; [`net`], [`vm`], [`image`], [`pod`], [`host`]: one noun each
+//! * `identity`: whether this host is this cloud's; `prune`: what nobody wants; [`trash`]: where that goes
 //! * `work`: what needs a step
 //! * [`metadata`]: what guests may ask; [`streams`]: logs, consoles and commands for the faces
 
 pub mod cni;
 pub mod host;
+mod identity;
 pub mod image;
 pub mod metadata;
 pub mod net;
@@ -26,8 +28,11 @@ mod pod_stop;
 mod pod_storage;
 mod pod_volumes;
 mod pod_wanted;
+mod prune;
+mod restore;
 pub mod streams;
 mod termination;
+pub mod trash;
 pub mod vm;
 mod work;
 
@@ -38,6 +43,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driver::{NetDriver, PodDriver, VmDriver};
+use jiff::SignedDuration;
 use model::hostnet::HostNetwork;
 use model::{Change, Event, Fault, Kind, Snapshot, Time};
 use store::{Concern, Interest, Store};
@@ -62,8 +68,12 @@ pub struct Drivers {
 pub struct Config {
     /// The name of the host, that of its Host row.
     pub host: String,
-    /// The folder for volumes of pods.
+    /// The host's folder: volumes of pods, what was put aside, and whose the folder is.
     pub dir: PathBuf,
+    /// So many things that nobody wants are put aside without asking.
+    pub max_removals: usize,
+    /// How long what was put aside is kept.
+    pub keep_aside: SignedDuration,
     /// Begins the names of namespaces, as the network driver has it.
     pub prefix: String,
     /// Where this host serves streams, for the Host row.
@@ -95,6 +105,8 @@ pub(crate) struct Inner {
     wake: Notify,
     work: Work,
     network: Mutex<Applied>,
+    standing: identity::Standing,
+    pruning: prune::Pruning,
     probes: pod_probe::Probes,
     /// What went wrong last with each thing, so that it is logged once.
     said: Mutex<HashMap<String, String>>,
@@ -128,6 +140,8 @@ impl Agent {
             wake: Notify::new(),
             work: Work::default(),
             network: Mutex::default(),
+            standing: identity::Standing::default(),
+            pruning: prune::Pruning::default(),
             probes: pod_probe::Probes::default(),
             said: Mutex::default(),
             news: AtomicBool::new(false),
@@ -164,8 +178,13 @@ impl Agent {
                 watch = self.store().watch_part(self.store().snapshot().revision(), NEWS).ok();
                 net::stale(&self);
             }
+            let snapshot = self.store().snapshot();
+            let may_act = identity::question(&self, &snapshot).await.is_none();
             let now = self.now();
             let due = last_report.is_none_or(|t| now.duration_since(t) >= host::REPORT_EVERY);
+            if due && may_act {
+                self.task("trash", None, reason, |agent| async move { restore::tidy(&agent).await });
+            }
             if self.inner.news.swap(false, Ordering::Relaxed) || due {
                 last_report = Some(now);
                 self.task(
@@ -175,7 +194,9 @@ impl Agent {
                     |agent| async move { host::report(&agent).await.map(|()| Left::Settled) },
                 );
             }
-            self.round(&self.store().snapshot(), reason, &mut seen).await;
+            if may_act {
+                self.round(&snapshot, reason, &mut seen).await;
+            }
             reason = tokio::select! {
                 () = self.inner.wake.notified() => Reason::Tick,
                 _ = clock.tick() => Reason::Tick,
@@ -199,8 +220,9 @@ impl Agent {
         }
         if reason == Reason::Tick {
             *seen = Seen { vms: vm::seen(self).await, pods: pod::all_seen(self).await };
+            self.judge(snapshot, seen);
         }
-        let mut keys = HashSet::from(["host".to_owned(), "network".to_owned()]);
+        let mut keys = HashSet::from(["host", "network", "trash"].map(str::to_owned));
         for (id, look) in vm::looks(self, snapshot, &seen.vms) {
             let key = format!("vm {id}");
             self.task(&key, Some(look), reason, move |agent| async move { vm::step(&agent, &id).await });
@@ -219,18 +241,32 @@ impl Agent {
         self.inner.work.keep(&keys);
     }
 
+    /// Decides about what the drivers have and no row wants. The look is younger than the snapshot.
+    fn judge(&self, snapshot: &Snapshot, seen: &Seen) {
+        let vms = vm::unwanted(self, snapshot, &seen.vms);
+        let pods = pod::unwanted(self, snapshot, &seen.pods);
+        prune::judge(self, vms.chain(pods).collect());
+        self.inner.pruning.keep(|uid| seen.pods.contains_key(uid) || pod::row(self, snapshot, uid).is_some());
+    }
+
     /// Looks at everything once, one after the other, and returns when it is done: for the simulator.
     pub async fn round_inline(&self, snapshot: &Snapshot) {
+        let may_act = identity::question(self, snapshot).await.is_none();
         self.note("host", host::report(self).await);
+        if !may_act {
+            return;
+        }
         self.note("network", net::step(self).await);
-        let ids: BTreeSet<String> = vm::looks(self, snapshot, &vm::seen(self).await).into_keys().collect();
+        let seen = Seen { vms: vm::seen(self).await, pods: pod::all_seen(self).await };
+        self.judge(snapshot, &seen);
+        let ids: BTreeSet<String> = vm::looks(self, snapshot, &seen.vms).into_keys().collect();
         for id in ids {
             self.note(&format!("vm {id}"), vm::step(self, &id).await.map(drop));
         }
         for id in image::all(self, snapshot) {
             self.note(&format!("image of vm {id}"), image::step(self, &id).await);
         }
-        let uids: BTreeSet<String> = pod::looks(self, snapshot, &pod::all_seen(self).await).into_keys().collect();
+        let uids: BTreeSet<String> = pod::looks(self, snapshot, &seen.pods).into_keys().collect();
         for uid in uids {
             self.note(&format!("pod {uid}"), pod::step(self, &uid).await.map(drop));
         }
@@ -239,6 +275,11 @@ impl Agent {
     /// Makes the loop look again now.
     pub fn wake(&self) {
         self.inner.wake.notify_one();
+    }
+
+    /// The host's report is due now.
+    fn report_soon(&self) {
+        self.inner.news.store(true, Ordering::Relaxed);
     }
 
     /// Works on one thing in a task of its own, if it needs that, see [`Work::begin`].
@@ -285,7 +326,7 @@ impl Agent {
             Err(e) => (Vec::new(), Err(fault(e))),
         };
         if self.note(key, result) {
-            self.inner.news.store(true, Ordering::Relaxed);
+            self.report_soon();
         }
         list
     }

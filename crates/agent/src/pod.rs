@@ -10,6 +10,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time, kube_event};
 
 use crate::pod_news::{Said, Waiting};
+use crate::prune::{self, Thing};
+use crate::trash::Sort;
 use crate::work::{Left, Look, look};
 use crate::{Agent, fault, pod_start, pod_status, pod_stop, pod_storage, pod_volumes};
 
@@ -35,22 +37,53 @@ pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -
     let probes = agent.inner.probes.looks();
     for pod in of_host(snapshot, &agent.config().host) {
         let uid = pod.uid();
+        agent.inner.pruning.give(uid);
         let port = Port::of_pod(snapshot, uid).map(|port| port.row.modified);
         looks.insert(uid.to_owned(), look((pod.row.modified, port, seen.get(uid), probes.get(uid))));
     }
     looks
 }
 
+/// Pods that the driver has, that no row wants here, and that this agent never saw wanted.
+pub(crate) fn unwanted<'a>(
+    agent: &'a Agent,
+    snapshot: &'a Snapshot,
+    seen: &'a HashMap<String, Look>,
+) -> impl Iterator<Item = Thing> + 'a {
+    let pruning = &agent.inner.pruning;
+    let uids = seen.keys().filter(|uid| !pruning.was_given(uid) && row(agent, snapshot, uid).is_none());
+    uids.map(|uid| (Sort::Pod, uid.clone()))
+}
+
+/// The row by which this host has a pod.
+pub(crate) fn row<'a>(agent: &Agent, snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, KubeObject>> {
+    by_uid(snapshot, uid).filter(|pod| pod.body["spec"]["nodeName"].as_str() == Some(agent.config().host.as_str()))
+}
+
+/// A pod that nobody wants. One whose row this agent has seen was deleted at once, by force; of another its volumes are put
+/// aside.
+async fn unwanted_step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
+    let place = match agent.inner.pruning.was_given(uid) {
+        true => None,
+        false => match prune::place(agent, Sort::Pod, uid)? {
+            None => return Ok(Left::Unsettled),
+            place => place,
+        },
+    };
+    agent.inner.probes.forget(uid);
+    agent.drivers().pod.remove(uid, Duration::ZERO).await.map_err(fault)?;
+    match place {
+        Some(place) => prune::placed(agent, &place, pod_volumes::put_aside(agent, uid, &place.content())?)?,
+        None => pod_volumes::remove(agent, uid)?,
+    }
+    agent.inner.pruning.forget(uid);
+    Ok(Left::Settled)
+}
+
 /// Brings one pod a step further and writes what it is.
 pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
     let snapshot = agent.store().fresh().await?;
-    let row = by_uid(&snapshot, uid)
-        .filter(|pod| pod.body["spec"]["nodeName"].as_str() == Some(agent.config().host.as_str()));
-    let Some(row) = row else {
-        agent.inner.probes.forget(uid);
-        agent.drivers().pod.remove(uid, Duration::ZERO).await.map_err(fault)?;
-        return pod_volumes::remove(agent, uid).map(|()| Left::Settled);
-    };
+    let Some(row) = row(agent, &snapshot, uid) else { return unwanted_step(agent, uid).await };
     let pod: Pod = serde_json::from_value(row.body.clone())
         .map_err(|e| Fault::invalid(format!("pod {}/{} cannot be read: {e}", row.namespace, row.name)))?;
     if row.deleting() {
@@ -106,11 +139,12 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
     agent.inner.probes.forget(&uid);
     let mut news = Vec::new();
     if let Some(seen) = seen(agent, &uid).await?.filter(runs) {
-        let port = Port::of_pod(&snapshot, &uid);
+        let port = Port::of_pod(snapshot, &uid);
         news = pod_stop::all(agent, pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
     }
     agent.drivers().pod.remove(&uid, grace).await.map_err(fault)?;
     pod_volumes::remove(agent, &uid)?;
+    agent.inner.pruning.forget(&uid);
     agent
         .write(|snapshot| {
             let mut change = Change::new();
@@ -151,7 +185,7 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
         .write(|snapshot| {
             let mut change = Change::new();
             let Some(row) = by_uid(snapshot, uid).filter(|row| !row.deleting()) else { return Ok(change) };
-            let port = Port::of_pod(&snapshot, uid);
+            let port = Port::of_pod(snapshot, uid);
             let look = pod_status::Look {
                 agent,
                 pod,

@@ -94,6 +94,27 @@ fn give_to(path: &Path, group: u32) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Puts all volumes of a pod aside but those in memory; whether there were any.
+pub fn put_aside(agent: &Agent, uid: &str, to: &Path) -> Result<bool, Fault> {
+    let path = folder(agent, uid);
+    pod_parts::release(&path).map_err(|e| failed("releasing", &path, &e))?;
+    match std::fs::rename(&path, to) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true).map_err(|e| failed("putting aside", &path, &e)),
+    }
+}
+
+/// Makes what was put aside the pod's volumes again, in the place of those that it has.
+pub fn give_back(agent: &Agent, uid: &str, from: &Path) -> Result<(), Fault> {
+    remove(agent, uid)?;
+    let path = folder(agent, uid);
+    let move_there = || {
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::rename(from, &path)
+    };
+    move_there().map_err(|e| failed("giving back", &path, &e))
+}
+
 /// Removes all volumes of a pod.
 pub fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
     let path = folder(agent, uid);

@@ -7,6 +7,8 @@ use driver::SeenVm;
 use model::wanted::{Boot, Disk, Nic, WantedVm};
 use model::{Change, Entry, Fault, Index, Port, Server, Snapshot, Source, Vm, VmPhase, VmStatus};
 
+use crate::prune::{self, Thing};
+use crate::trash::{Sort, Trash};
 use crate::work::{Left, Look, look};
 use crate::{Agent, fault, metadata};
 
@@ -34,11 +36,7 @@ pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -
 /// Makes one VM what its row says, and the row's status what the VM is.
 pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
     let snapshot = agent.store().fresh().await?;
-    let row = snapshot.get::<Vm>(id).filter(|vm| vm.host.as_deref() == Some(&agent.config().host));
-    let Some(vm) = row else {
-        // Nobody wants it, and nobody will take its disk over.
-        return agent.drivers().vm.remove(id, false).await.map_err(fault).map(|()| Left::Settled);
-    };
+    let Some(vm) = row(agent, &snapshot, id) else { return put_aside(agent, id).await };
     let server = snapshot.get::<Server>(&vm.server_id);
     let status = match server {
         Some(server) if !vm.deleting => match wanted(agent, &snapshot, vm, server) {
@@ -56,15 +54,39 @@ pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
     write(agent, id, status).await.map(|()| left)
 }
 
+/// VMs that the driver has and that no row wants here.
+pub(crate) fn unwanted<'a>(
+    agent: &'a Agent,
+    snapshot: &'a Snapshot,
+    seen: &'a HashMap<String, Look>,
+) -> impl Iterator<Item = Thing> + 'a {
+    let ids = seen.keys().filter(|id| row(agent, snapshot, id).is_none());
+    ids.map(|id| (Sort::Vm, id.clone()))
+}
+
+pub(crate) fn row<'a>(agent: &Agent, snapshot: &'a Snapshot, id: &str) -> Option<Entry<'a, Vm>> {
+    snapshot.get::<Vm>(id).filter(|vm| vm.host.as_deref() == Some(&agent.config().host))
+}
+
+/// Nobody wants it, and nobody said that it shall go.
+async fn put_aside(agent: &Agent, id: &str) -> Result<Left, Fault> {
+    let Some(place) = prune::place(agent, Sort::Vm, id)? else { return Ok(Left::Unsettled) };
+    let something = agent.drivers().vm.put_aside(id, &place.content()).await.map_err(fault)?;
+    prune::placed(agent, &place, something).map(|()| Left::Settled)
+}
+
 async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> VmStatus {
     let drivers = agent.drivers();
     let taps: &dyn driver::TapSource = &NetTaps(agent.clone());
     match drivers.vm.ensure(wanted, taps).await {
-        Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, rescued, .. }) => {
-            VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, since: vm.status.since }
+        Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, rescued, made, .. }) => {
+            let (made, since) = (made || vm.status.made, vm.status.since);
+            VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, made, since }
         }
         Err(driver::DriverFault::Refused(why)) => {
-            VmStatus { phase: VmPhase::Failed, message: why, ..vm.status.clone() }
+            let aside = Trash::of(&agent.config().dir).find(&wanted.id);
+            let back = aside.map(|a| format!("; it was put aside, `braid trash restore {}` gives it back", a.name));
+            VmStatus { phase: VmPhase::Failed, message: why + &back.unwrap_or_default(), ..vm.status.clone() }
         }
         Err(why) => VmStatus { phase: waiting_phase(&vm.status), message: why.to_string(), ..vm.status.clone() },
     }
@@ -115,6 +137,7 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
         format: source.format.clone(),
         size: server.flavor.disk << 30,
         read_only: false,
+        made: was_made(&vm.status),
         take_from: (server.keep_disk && vm.incarnation > 1).then(|| Vm::id(&server.id, vm.incarnation - 1)),
     };
     Ok(WantedVm {
@@ -136,6 +159,11 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
     })
 }
 
+/// Its disks were made. An older Braid did not write that down, but a VM that it saw run had some.
+fn was_made(status: &VmStatus) -> bool {
+    status.made || matches!(status.phase, VmPhase::Running | VmPhase::Paused | VmPhase::Suspended)
+}
+
 /// A disk to rescue the server's own with.
 fn rescue(agent: &Agent, source: &Source) -> Disk {
     Disk {
@@ -145,6 +173,7 @@ fn rescue(agent: &Agent, source: &Source) -> Disk {
         size: 0,
         read_only: false,
         take_from: None,
+        made: false,
     }
 }
 

@@ -56,8 +56,12 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Half-written files older than this belong to nobody any more.
+/// Half-written files older than this belong to nobody any more, and what was put aside is not missed.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+/// The row that needs a blob younger than this may be about to be written.
+const YOUNG: Duration = Duration::from_secs(3600);
+/// The folder of what was put aside.
+const ASIDE: &str = "trash";
 
 impl Blobs {
     /// A store in a folder, which is made when something is first written.
@@ -133,26 +137,74 @@ impl Blobs {
         }
     }
 
-    /// Removes blobs that are not needed, and parts that nobody finished. A blob younger than an hour stays: the row
-    /// that needs it may be about to be written.
-    pub fn sweep(&self, needed: &HashSet<String>) -> Result<usize, BlobFault> {
-        const YOUNG: Duration = Duration::from_secs(3600);
-        let old = |path: &Path, age: Duration| {
-            let modified = std::fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::now());
-            modified.elapsed().unwrap_or_default() > age
-        };
-        let mut removed = 0;
-        for (folder, age) in [("sha256", YOUNG), ("parts", ABANDONED)] {
-            let Ok(entries) = std::fs::read_dir(self.dir.join(folder)) else { continue };
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if !needed.contains(&name) && old(&entry.path(), age) {
-                    std::fs::remove_file(entry.path()).map_err(io(format!("removing {}", entry.path().display())))?;
-                    removed += 1;
-                }
+    /// Removes blobs that are not needed, and parts that nobody finished; how many blobs were removed and put aside. A blob
+    /// younger than an hour stays: the row that needs it may be about to be written. One of which is not known whether
+    /// anybody ever needed it is put aside, and comes back when it is needed.
+    pub fn sweep(&self, sweep: &Sweep) -> Result<(usize, usize), BlobFault> {
+        let (mut removed, mut aside) = (0, 0);
+        for name in &sweep.needed {
+            if self.size(name).is_none() && self.put_aside(name).is_some() {
+                std::fs::rename(self.aside(name), self.path(name)).map_err(io(format!("taking back blob {name}")))?;
             }
         }
-        Ok(removed)
+        for (path, name, modified) in self.files("sha256") {
+            if sweep.needed.contains(&name) || modified.elapsed().unwrap_or_default() < YOUNG {
+                continue;
+            }
+            if sweep.known.contains(&name) || modified >= sweep.begin {
+                std::fs::remove_file(&path).map_err(io(format!("removing {}", path.display())))?;
+                removed += 1;
+            } else {
+                // Its age counts from now on.
+                let _ = self.claim(&name);
+                std::fs::create_dir_all(self.dir.join(ASIDE)).map_err(io("making the blobs' trash"))?;
+                std::fs::rename(&path, self.aside(&name)).map_err(io(format!("putting blob {name} aside")))?;
+                aside += 1;
+            }
+        }
+        for (path, _, modified) in self.files(ASIDE).into_iter().chain(self.files("parts")) {
+            if modified.elapsed().unwrap_or_default() > ABANDONED {
+                std::fs::remove_file(&path).map_err(io(format!("removing {}", path.display())))?;
+            }
+        }
+        Ok((removed, aside))
+    }
+
+    /// The size of a blob that was put aside.
+    pub fn put_aside(&self, sha256: &str) -> Option<u64> {
+        std::fs::metadata(self.aside(sha256)).ok().map(|m| m.len())
+    }
+
+    fn aside(&self, name: &str) -> PathBuf {
+        self.dir.join(ASIDE).join(name)
+    }
+
+    /// The files of a folder with their names and when they were last written.
+    fn files(&self, folder: &str) -> Vec<(PathBuf, String, SystemTime)> {
+        let entries = std::fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
+        let known = |entry: std::fs::DirEntry| {
+            let modified = entry.metadata().and_then(|m| m.modified()).ok()?;
+            Some((entry.path(), entry.file_name().to_string_lossy().into_owned(), modified))
+        };
+        entries.filter_map(known).collect()
+    }
+}
+
+/// What a sweep goes by.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// Names of blobs that rows need.
+    pub needed: HashSet<String>,
+    /// Of those that were needed, as whoever sweeps has seen: when they are not any more, their rows were deleted.
+    pub known: HashSet<String>,
+    /// When whoever sweeps began. What was written since is of the same store.
+    pub begin: SystemTime,
+}
+
+impl Sweep {
+    /// One by which nothing is needed.
+    pub fn new(begin: SystemTime) -> Self {
+        Self { needed: HashSet::new(), known: HashSet::new(), begin }
     }
 }
 
@@ -257,7 +309,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(dir.path());
         let digest = blobs.put(b"young").unwrap();
-        assert_eq!(blobs.sweep(&HashSet::new()).unwrap(), 0);
+        assert_eq!(blobs.sweep(&Sweep::new(SystemTime::now())).unwrap(), (0, 0));
         assert!(blobs.size(&digest.sha256).is_some());
+    }
+
+    #[test]
+    fn what_may_be_of_another_store_is_put_aside_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path());
+        let hours = |n: u64| SystemTime::now() - Duration::from_secs(n * 3600);
+        let [deleted, unknown, written_since] =
+            [(&b"deleted"[..], 5), (b"unknown", 5), (b"since", 2)].map(|(text, age)| {
+                let name = blobs.put(text).unwrap().sha256;
+                std::fs::File::options()
+                    .append(true)
+                    .open(blobs.path(&name))
+                    .unwrap()
+                    .set_modified(hours(age))
+                    .unwrap();
+                name
+            });
+        let sweep = Sweep { known: [deleted.clone()].into(), ..Sweep::new(hours(3)) };
+        assert_eq!(blobs.sweep(&sweep).unwrap(), (2, 1));
+        assert_eq!(blobs.put_aside(&unknown), Some(7));
+        assert!([&deleted, &unknown, &written_since].iter().all(|name| blobs.size(name).is_none()));
+        let sweep = Sweep { needed: [unknown.clone()].into(), ..sweep };
+        assert_eq!(blobs.sweep(&sweep).unwrap(), (0, 0));
+        assert_eq!((blobs.size(&unknown), blobs.put_aside(&unknown)), (Some(7), None));
     }
 }

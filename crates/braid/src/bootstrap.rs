@@ -24,17 +24,26 @@ pub struct Ranges {
 
 /// Makes the first networks, flavors and the cluster, once. Returns the id of the cluster of the project demo.
 pub async fn run(store: &Store, ranges: &Ranges, now: Time) -> Result<String, Problem> {
+    let identity = id();
+    let cloud_id = |snapshot: &Snapshot| {
+        let mut change = Change::new();
+        if Setting::cloud_id(snapshot).is_none() {
+            change.create(Setting { name: model::CLOUD_ID.into(), value: json!(identity) });
+        }
+        change
+    };
     let cluster = store
         .transact(|snapshot| {
             if let Some(done) = snapshot.get::<Setting>(DONE) {
-                return Ok((Change::new(), done.value.value["cluster"].as_str().unwrap_or("").to_owned()));
+                // A cloud that is older than identities gets one too.
+                return Ok((cloud_id(snapshot), done.value.value["cluster"].as_str().unwrap_or("").to_owned()));
             }
             let project = |name: &str| {
                 let found = snapshot.find::<Project>(Index::Name, &format!("{}/{name}", model::DEFAULT_DOMAIN)).next();
                 found.map(|p| p.id.clone()).ok_or_else(|| model::Fault::Internal(format!("there is no project {name}")))
             };
             let (admin, demo) = (project("admin")?, project("demo")?);
-            let mut first = First { change: Change::new(), snapshot, now };
+            let mut first = First { change: cloud_id(snapshot), snapshot, now };
             first.flavors();
             let public = first.public(&admin, ranges);
             let network = first.demo(&demo, &public);

@@ -71,3 +71,11 @@ pub fn get(path: &str) -> Result<Request<Body>, Problem> {
         .body(Body::empty())
         .map_err(|e| Problem::words(format!("asking for {path}: {e}")))
 }
+
+/// A POST request to a path, without a body.
+pub fn post(path: &str) -> Result<Request<Body>, Problem> {
+    Request::post(path)
+        .header("host", "braid")
+        .body(Body::empty())
+        .map_err(|e| Problem::words(format!("asking for {path}: {e}")))
+}

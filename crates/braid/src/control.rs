@@ -10,9 +10,9 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::StatusCode;
-use model::{Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Time, Vm};
+use model::{Fault, Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Time, Vm};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -29,6 +29,8 @@ pub struct About {
     pub ready_ms: std::sync::OnceLock<u128>,
     /// Whether the planners run in this process.
     pub plans_here: Arc<AtomicBool>,
+    /// This host's agent, once it runs.
+    pub agent: std::sync::OnceLock<agent::Agent>,
 }
 
 /// Serves the control socket until the process ends.
@@ -37,6 +39,9 @@ pub async fn serve(dir: &Dir, about: Arc<About>) -> Result<(), Problem> {
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/explain/{kind}/{*name}", get(explain))
+        .route("/questions", get(questions))
+        .route("/confirm", post(confirm))
+        .route("/trash/restore/{name}", post(restore))
         .with_state(about);
     let listener = private_socket(&dir.control())?;
     tokio::spawn(async move {
@@ -60,6 +65,34 @@ async fn ready(State(about): State<Arc<About>>) -> (StatusCode, String) {
     match about.ready_ms.get() {
         Some(ms) => (StatusCode::OK, ms.to_string()),
         None => (StatusCode::SERVICE_UNAVAILABLE, "starting".into()),
+    }
+}
+
+/// The agent, or that there is none yet.
+fn agent_of(about: &About) -> Result<&agent::Agent, Fault> {
+    about.agent.get().ok_or_else(|| Fault::Unavailable("the cloud is starting".into()))
+}
+
+async fn questions(State(about): State<Arc<About>>) -> Response {
+    answer(agent_of(&about).map(|agent| json!({"questions": agent.questions()})))
+}
+
+async fn confirm(State(about): State<Arc<About>>) -> Response {
+    answer(agent_of(&about).and_then(agent::Agent::confirm).map(|agreed| json!({"confirmed": agreed})))
+}
+
+async fn restore(State(about): State<Arc<About>>, extract::Path(name): extract::Path<String>) -> Response {
+    let restored = match agent_of(&about) {
+        Ok(agent) => agent.restore(&name).await,
+        Err(why) => Err(why),
+    };
+    answer(restored.map(|what| json!({"restored": what})))
+}
+
+fn answer(result: Result<Value, Fault>) -> Response {
+    match result {
+        Ok(value) => json_response(StatusCode::OK, value),
+        Err(why) => json_response(StatusCode::CONFLICT, json!({"error": why.to_string()})),
     }
 }
 

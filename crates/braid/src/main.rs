@@ -14,6 +14,7 @@ mod status;
 mod streams;
 mod tls;
 mod token;
+mod trash;
 mod up;
 
 use std::path::PathBuf;
@@ -71,6 +72,13 @@ enum Command {
   braid explain server vm1
   braid explain pod default/web")]
     Explain(status::ExplainArgs),
+    /// List what was put aside since nobody wanted it, or give it back
+    #[command(after_help = "Examples:
+  braid trash                            what was put aside, and since when
+  braid trash restore 1795860000-vm-ID   give it back; a VM's id alone will do")]
+    Trash(trash::TrashArgs),
+    /// Say what a host waits for a person to decide, and with --yes go on
+    Confirm(trash::ConfirmArgs),
     /// Stop the control plane; what runs goes on running
     Down(down::DownArgs),
     /// Print a token for kubectl (an exec credential plugin)
@@ -88,6 +96,8 @@ fn main() -> ExitCode {
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => status::explain(&args),
+        Command::Trash(args) => trash::run(&args),
+        Command::Confirm(args) => trash::confirm(&args),
         Command::Down(args) => down::run(&args),
         Command::Token(args) => token::run(&args),
     };

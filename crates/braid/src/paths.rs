@@ -1,7 +1,7 @@
 //! The folder of a cloud: the one place that knows what lies where.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::Problem;
@@ -11,11 +11,37 @@ use crate::Problem;
 pub struct Dir(PathBuf);
 
 impl Dir {
-    /// The folder, made with mode 0700 if it does not exist.
+    /// The folder, made if it does not exist, with mode 0700 whoever made it: every tenant's disks and secrets are in it. A
+    /// folder that others use too is refused, since they would be locked out.
     pub fn create(path: &Path) -> Result<Self, Problem> {
         let make = || std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         make().map_err(Problem::io(format!("making {}", path.display())))?;
-        Self::open(path)
+        let dir = Self::open(path)?;
+        let what = || format!("closing {} to others", path.display());
+        let about = std::fs::metadata(&dir.0).map_err(Problem::io(what()))?;
+        if about.mode() & 0o7777 == 0o700 {
+            return Ok(dir);
+        }
+        if let Some(other) = dir.stranger().map_err(Problem::io(format!("reading {}", path.display())))? {
+            return Err(Problem::words(format!(
+                "{} is not a cloud's folder, it has {other}; give the cloud one of its own: --dir {}",
+                path.display(),
+                path.join("braid").display()
+            )));
+        }
+        std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0o700)).map_err(Problem::io(what()))?;
+        Ok(dir)
+    }
+
+    /// A folder in the folder, if no cloud was ever in it. A new file system has one of its own, and a file may have been
+    /// put there for the cloud.
+    fn stranger(&self) -> std::io::Result<Option<String>> {
+        if self.pid().exists() {
+            return Ok(None);
+        }
+        let folders = std::fs::read_dir(&self.0)?.flatten().filter(|entry| entry.path().is_dir());
+        let mut names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(names.find(|name| name != "lost+found"))
     }
 
     /// The folder, which must exist.
@@ -121,4 +147,41 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Problem> {
 /// Reads a text file of the cloud's folder.
 pub fn read_text(path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(Problem::io(format!("reading {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_clouds_folder_is_closed_to_others_whoever_made_it() {
+        let root = tempfile::tempdir().unwrap();
+        let made = |name: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let fresh = made("fresh");
+        std::fs::create_dir(fresh.join("lost+found")).unwrap();
+        Dir::create(&fresh).unwrap();
+        assert_eq!(mode(&fresh), 0o700);
+        let old = made("old");
+        std::fs::write(old.join("braid.pid"), "1").unwrap();
+        std::fs::write(old.join("store.db"), "").unwrap();
+        Dir::create(&old).unwrap();
+        assert_eq!(mode(&old), 0o700);
+        let others = made("others");
+        std::fs::create_dir(others.join("precious")).unwrap();
+        let why = Dir::create(&others).unwrap_err().to_string();
+        assert!(why.contains("precious"), "{why}");
+        assert_eq!(mode(&others), 0o755);
+        let new = root.path().join("a/b");
+        Dir::create(&new).unwrap();
+        assert_eq!(mode(&new), 0o700);
+    }
 }

@@ -31,8 +31,17 @@ pub struct ExplainArgs {
 }
 
 /// Asks the process of the folder; an answer that is an error becomes a problem in its words.
-fn ask(dir: &Dir, path: &str) -> Result<Value, Problem> {
-    let answer = crate::small_runtime()?.block_on(client::unix(&dir.control(), client::get(path)?));
+pub fn ask(dir: &Dir, path: &str) -> Result<Value, Problem> {
+    send(dir, client::get(path)?)
+}
+
+/// Asks for an act.
+pub fn tell(dir: &Dir, path: &str) -> Result<Value, Problem> {
+    send(dir, client::post(path)?)
+}
+
+fn send(dir: &Dir, request: http::Request<axum::body::Body>) -> Result<Value, Problem> {
+    let answer = crate::small_runtime()?.block_on(client::unix(&dir.control(), request));
     let answer =
         answer.map_err(|e| Problem::words(format!("the cloud in {} is not running ({e})", dir.path().display())))?;
     let value = answer.json();

@@ -2,6 +2,7 @@
 //! waits for rows.
 
 use std::fs::File;
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ use crate::{DirArg, Problem, say, streams, tls};
 mod detach;
 pub mod host;
 mod images;
+mod log;
 mod sweep;
 
 /// How VMs run.
@@ -74,6 +76,12 @@ pub struct UpArgs {
     /// The addresses that face the outside; only the first start looks at it
     #[arg(long, default_value = "172.24.4.0/24", value_parser = parse_range)]
     pub public: (Ipv4Addr, u8),
+    /// So many things that are in no row of the store are put aside within an hour; more wait for `braid confirm`
+    #[arg(long, value_name = "NUMBER", default_value_t = 5)]
+    pub max_removals: usize,
+    /// Hours after which what was put aside is destroyed; sooner, the oldest first, if room is short
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8760))]
+    pub keep_trash: u32,
     /// Where images for the first start lie: tiny.img, tiny.vmlinuz, tiny.initrd, tiny-oci.tar
     #[arg(long, env = "BRAID_IMAGES", default_value = "/var/cache/braid/images")]
     pub images: PathBuf,
@@ -171,6 +179,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
         authority: authority.clone(),
         ready_ms: Default::default(),
         plans_here: plans_here.clone(),
+        agent: Default::default(),
     });
     control::serve(&dir, about.clone()).await?;
 
@@ -190,6 +199,8 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
         agent::Config {
             host: name,
             dir: dir.path().to_owned(),
+            max_removals: args.max_removals,
+            keep_aside: jiff::SignedDuration::from_hours(args.keep_trash.into()),
             prefix: dir.prefix(),
             endpoint: format!("unix:{}", dir.host_socket().display()),
             blobs: blobs.clone(),
@@ -200,6 +211,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
         made,
     );
     host::serve(&dir, &agent)?;
+    let _ = about.agent.set(agent.clone());
     let registry = face_registry::Registry::new(store.clone(), blobs.clone(), gate.clone());
     face_registry::adopt(&registry).await?;
     let faces = Faces {
@@ -215,9 +227,11 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
         registry: face_registry::router(registry.clone()),
     };
     clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
+    tokio::spawn(log::keep_short(dir.log()));
     tokio::spawn(crate::planner::run(store.clone(), plans_here));
+    let holding = agent.clone();
+    tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));
     tokio::spawn(agent.run());
-    tokio::spawn(sweep::run(store.clone(), blobs.clone()));
     images::import(&store, &blobs, &registry, &args.images).await?;
 
     let ms = started.elapsed().as_millis();
@@ -227,11 +241,16 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
         dir.path().display()
     ));
     if fresh {
-        say(format_args!(
-            "first start: the password of the user admin is {} (kept in {})",
-            read_text(&dir.password())?.trim(),
-            dir.password().display()
-        ));
+        // Never in what may be a log.
+        let file = dir.password();
+        match std::io::stdout().is_terminal() {
+            true => say(format_args!(
+                "first start: the password of the user admin is {} (kept in {})",
+                read_text(&file)?.trim(),
+                file.display()
+            )),
+            false => say(format_args!("first start: the password of the user admin is in {}", file.display())),
+        }
     }
     wait_for_end().await;
     store.close().await;

@@ -61,6 +61,8 @@ pub struct SeenVm {
     pub hard_reboots: u32,
     /// It was started with the disk to rescue the others with.
     pub rescued: bool,
+    /// Its disks were made.
+    pub made: bool,
     /// The process, if one runs.
     pub pid: Option<u32>,
 }
@@ -82,6 +84,11 @@ pub trait VmDriver: Send + Sync {
     async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm>;
     /// Stops a VM at once and removes all of it, disks too (unless `keep_disks`). Returns when nothing runs any more.
     async fn remove(&self, id: &str, keep_disks: bool) -> Result<()>;
+    /// Stops a VM at once and moves all of it into the folder `to`, which must not exist and be on the same file system.
+    /// Returns when nothing runs any more, and whether there was such a VM.
+    async fn put_aside(&self, id: &str, to: &Path) -> Result<bool>;
+    /// Makes what was put aside this VM again, as it was when it was stopped. `Refused` if it has other disks by now.
+    async fn give_back(&self, id: &str, from: &Path) -> Result<()>;
     /// Copies a disk as it is at one moment to a qcow2 file that depends on no other, and returns the size that a guest
     /// sees. The VM may run. `NotReady` if it was stopped or started meanwhile: then begin anew.
     async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64>;

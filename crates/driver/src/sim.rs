@@ -1,7 +1,7 @@
 //! A simulated host: VMs, pods and a network that exist in memory alone. It is for the simulator and for `braid up --sim`
 //! and nothing else. It can be told to fail: before an act took effect, or after, so that the caller cannot know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -35,10 +35,20 @@ pub type Fates = Box<dyn FnMut(&str) -> Fate + Send>;
 /// Says of an id whether listings leave it out.
 pub type Hidden = Box<dyn Fn(&str) -> bool + Send>;
 
+/// Is told of each VM that is removed with its disks.
+pub type Witness = Box<dyn Fn(&str) + Send>;
+
 /// What exists on the simulated host.
 #[derive(Default)]
 struct Inside {
     vms: BTreeMap<String, SeenVm>,
+    /// VMs whose disks are here.
+    disks: BTreeSet<String>,
+    /// What was put aside, by folder, and whether it had disks.
+    aside: BTreeMap<PathBuf, (SeenVm, bool)>,
+    /// Disks are as lasting as those of a real host, and a lost one is missed.
+    lasting: bool,
+    witness: Option<Witness>,
     pods: BTreeMap<String, SeenPod>,
     network: HostNetwork,
     fates: Option<Fates>,
@@ -83,9 +93,28 @@ impl Host {
             soft_reboots: 0,
             hard_reboots: 0,
             rescued: false,
+            made: true,
             pid: None,
         };
-        self.inside().vms.insert(id.to_owned(), vm);
+        let mut inside = self.inside();
+        inside.vms.insert(id.to_owned(), vm);
+        inside.disks.insert(id.to_owned());
+    }
+
+    /// Its disks last from now on, and one that is missing is missed. Without this, whoever says that a disk was made is
+    /// believed: `braid up --sim` begins with an empty host each time.
+    pub fn lasting(&self) {
+        self.inside().lasting = true;
+    }
+
+    /// Tells of each VM that is destroyed, just before it is.
+    pub fn witness(&self, witness: Witness) {
+        self.inside().witness = Some(witness);
+    }
+
+    /// Ids of the VMs that were put aside.
+    pub fn aside(&self) -> Vec<String> {
+        self.inside().aside.values().map(|(vm, _)| vm.id.clone()).collect()
     }
 
     /// Everything on the host ends at once, as if the power failed.
@@ -177,6 +206,13 @@ impl VmDriver for Host {
     }
 
     async fn ensure(&self, vm: &WantedVm, _: &dyn TapSource) -> Result<SeenVm> {
+        let lost = |inside: &Inside| {
+            let made = vm.disks.iter().any(|disk| disk.made);
+            inside.lasting && made && !inside.disks.contains(&vm.id)
+        };
+        if lost(&self.inside()) {
+            return Err(DriverFault::Refused(format!("the disk of {} is gone (simulated)", vm.id)));
+        }
         self.act("ensure VM", |inside| {
             let phase = match vm {
                 WantedVm { running: false, .. } => VmPhase::Stopped,
@@ -192,8 +228,10 @@ impl VmDriver for Host {
                 soft_reboots: vm.soft_reboots,
                 hard_reboots: vm.hard_reboots,
                 rescued: vm.rescue,
+                made: true,
                 pid: None,
             };
+            inside.disks.insert(vm.id.clone());
             if inside.vms.insert(vm.id.clone(), seen.clone()).is_none() {
                 inside.started(&vm.id);
             }
@@ -203,8 +241,36 @@ impl VmDriver for Host {
 
     async fn remove(&self, id: &str, _: bool) -> Result<()> {
         self.act("remove VM", |inside| {
-            inside.vms.remove(id);
+            if inside.disks.remove(id) | inside.vms.remove(id).is_some()
+                && let Some(witness) = &inside.witness
+            {
+                witness(id);
+            }
         })
+    }
+
+    async fn put_aside(&self, id: &str, to: &Path) -> Result<bool> {
+        self.act("put VM aside", |inside| {
+            let Some(vm) = inside.vms.remove(id) else { return false };
+            let disks = inside.disks.remove(id);
+            inside.aside.insert(to.to_owned(), (vm, disks));
+            true
+        })
+    }
+
+    async fn give_back(&self, id: &str, from: &Path) -> Result<()> {
+        if self.inside().disks.contains(id) {
+            return Err(DriverFault::Refused(format!("VM {id} has other disks by now")));
+        }
+        let found = self.act("give VM back", |inside| {
+            let (vm, disks) = inside.aside.remove(from)?;
+            inside.vms.insert(id.to_owned(), vm);
+            if disks {
+                inside.disks.insert(id.to_owned());
+            }
+            Some(())
+        })?;
+        found.ok_or_else(|| DriverFault::Refused(format!("nothing was put aside in {}", from.display())))
     }
 
     async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64> {

@@ -37,6 +37,9 @@ pub struct Host {
 pub struct HostStatus {
     /// When the agent last reported; `None` before it did for the first time.
     pub heartbeat: Option<Time>,
+    /// How often it has reported. The host knows that number too: a store with a lower one is an older store put back.
+    #[serde(default)]
+    pub reports: u64,
     /// Each part with what is wrong with it; an empty text: nothing.
     pub parts: Vec<(String, String)>,
     /// What happened to parts that are well again, in words.

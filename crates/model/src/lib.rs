@@ -63,7 +63,7 @@ pub use resource::{Index, Kind, Object, Resource};
 pub use router::{Gateway, Router};
 pub use security_group::{Direction, PROTOCOLS, SecurityGroup, SecurityGroupRule, default_security_group};
 pub use server::{NicRequest, Server, ServerAction, ServerGroup};
-pub use setting::Setting;
+pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
 pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, next_address};
 pub use vm::{Source, Vm, VmPhase, VmStatus};

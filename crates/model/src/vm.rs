@@ -40,6 +40,9 @@ pub struct VmStatus {
     /// It runs from the disk that it is rescued with.
     #[serde(default)]
     pub rescued: bool,
+    /// Its disks were made. One that is missing from then on is lost, and never made anew.
+    #[serde(default)]
+    pub made: bool,
     pub since: Option<Time>,
 }
 

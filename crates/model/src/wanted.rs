@@ -57,6 +57,9 @@ pub struct Disk {
     pub read_only: bool,
     /// The VM (an earlier incarnation) whose disk of the same id is taken over instead.
     pub take_from: Option<String>,
+    /// It was made once: if it is missing it is lost, and a new one would hide that.
+    #[serde(default)]
+    pub made: bool,
 }
 
 /// A network interface of a VM.

@@ -1,6 +1,7 @@
 //! What must hold: some things after every step, the rest once a healed cloud has settled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use model::{Claim, Flavor, Holder, Host, Index, KubeObject, Port, SecurityGroup, Server, Snapshot, Vm, VmPhase};
 
@@ -19,6 +20,7 @@ pub fn always(world: &mut World) -> Result<(), String> {
     apart(&snapshot)?;
     pools(world)?;
     once(world)?;
+    careful(world)?;
     replicas(world, &snapshot)
 }
 
@@ -153,6 +155,15 @@ fn once(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Nothing is lost by a mistake: no disk was destroyed that no row said should go, and no host did as another store said.
+fn careful(world: &World) -> Result<(), String> {
+    let destroyed = world.destroyed.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(id) = destroyed.first() {
+        return Err(format!("VM {id} was destroyed, and no row said so"));
+    }
+    world.wrong.first().map_or(Ok(()), |wrong| Err(wrong.clone()))
 }
 
 /// What was accepted is there, what was deleted is not, and hosts have exactly what the rows say.

@@ -4,6 +4,7 @@
 //!
 //! [`run`] plays a seed, then heals everything, lets it settle and checks what must always hold.
 
+mod careless;
 mod check;
 mod client;
 mod mutation;

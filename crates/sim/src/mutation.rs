@@ -39,6 +39,10 @@ pub enum Mutation {
     Adoption,
     /// Watches miss a commit now and then.
     Watch,
+    /// What nobody wants is destroyed at once, instead of being put aside.
+    Aside,
+    /// Agents do not know for which cloud, and up to which of its reports, their folder was kept.
+    Identity,
 }
 
 impl Mutation {

@@ -1,17 +1,19 @@
 //! The simulated cloud: hosts with agents, a user, and chance.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use agent::{Agent, Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
-    Change, Cluster, Domain, Host, HostStatus, Index, KubeObject, Network, NicRequest, Project, Quota, Server,
+    Change, Cluster, Domain, Host, HostStatus, Index, KubeObject, Network, NicRequest, Project, Quota, Server, Setting,
     Snapshot, Subnet, Vm,
 };
 use serde_json::json;
 use store::Store;
 
+use crate::careless::Careless;
 use crate::client::{Follower, flavor, security_group};
 use crate::mutation::{self, Mutation};
 use crate::{PLANNERS, now};
@@ -53,22 +55,33 @@ pub struct World {
     /// Servers that were accepted and not deleted.
     pub(crate) servers: BTreeSet<String>,
     pub(crate) pods: BTreeSet<String>,
+    /// VMs that were destroyed although no row said that they should go.
+    pub(crate) destroyed: Arc<Mutex<Vec<String>>>,
+    /// What else was seen to be wrong.
+    pub(crate) wrong: Vec<String>,
+    /// The hosts' folders.
+    folder: tempfile::TempDir,
 }
 
 impl World {
     pub async fn new(seed: u64, mutation: Option<Mutation>) -> Result<Self, String> {
         let store = mutation.map_or_else(Store::memory, mutation::store);
         store.commit(&first_rows()).await.map_err(|e| format!("the first rows: {e}"))?;
+        let folder = tempfile::tempdir().map_err(|e| format!("no folder: {e}"))?;
+        let destroyed = Arc::default();
         let mut chance = fastrand::Rng::with_seed(seed);
         let machines: Vec<(String, SimHost)> = HOSTS.iter().map(|h| (h.to_string(), SimHost::default())).collect();
         for (_, machine) in &machines {
             machine.set_clock(now);
+            machine.lasting();
+            bear_witness(machine, &store, &destroyed);
             unruly(machine, chance.fork());
             if mutation == Some(Mutation::Prune) {
                 hide_unwanted(machine, &store);
             }
         }
-        let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store)).collect();
+        let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store, folder.path(), mutation));
+        let agents = agents.collect();
         let (servers, pods) = Default::default();
         Ok(Self {
             store,
@@ -83,6 +96,9 @@ impl World {
             report: Report::default(),
             servers,
             pods,
+            destroyed,
+            wrong: Vec::new(),
+            folder,
         })
     }
 
@@ -103,7 +119,8 @@ impl World {
             27..35 => self.clients().await,
             35..38 => self.follow().await,
             38..72 => self.plan().await,
-            72..97 => self.work().await,
+            72..95 => self.work().await,
+            95..97 => self.put_back().await,
             _ => self.crash(),
         }
     }
@@ -264,6 +281,30 @@ impl World {
         "an agent's round"
     }
 
+    /// Processes are started with an older copy of the store, and then with the right one again. Whatever hosts have
+    /// reported since is missing in it, so they must not touch a thing.
+    async fn put_back(&mut self) -> &'static str {
+        const WHAT: &str = "an old store is put back";
+        let Some(old) = self.old.first().cloned() else { return WHAT };
+        let copy = Store::memory();
+        let mut change = Change::new();
+        old.rows().for_each(|row| _ = change.create(row.object.clone()));
+        if let Err(why) = copy.commit(&change).await {
+            self.wrong.push(format!("the old store cannot be copied: {why}"));
+        }
+        let now = self.store.snapshot();
+        let reports = |snapshot: &Snapshot, host: &str| snapshot.get::<Host>(host).map(|host| host.status.reports);
+        for (name, machine) in self.machines.iter().filter(|(name, _)| reports(&old, name) < reports(&now, name)) {
+            let before = (machine.everything(), machine.aside());
+            let agent = agent_of(name, machine, &copy, self.folder.path(), self.mutation);
+            agent.round_inline(&copy.snapshot()).await;
+            if before != (machine.everything(), machine.aside()) {
+                self.wrong.push(format!("{name} has done as an old store said"));
+            }
+        }
+        WHAT
+    }
+
     /// An agent dies and a new one, who knows nothing, takes its place.
     fn crash(&mut self) -> &'static str {
         let at = self.chance.usize(0..self.agents.len());
@@ -275,7 +316,7 @@ impl World {
         if self.mutation == Some(Mutation::Adoption) {
             machine.lose_everything();
         }
-        self.agents[at] = agent_of(name, machine, &self.store);
+        self.agents[at] = agent_of(name, machine, &self.store, self.folder.path(), self.mutation);
         self.report.crashes += 1;
         "an agent crashes"
     }
@@ -301,6 +342,8 @@ impl World {
             }
         }
         for agent in self.agents.clone() {
+            // A person looks in.
+            let _ = agent.confirm();
             agent.round_inline(&self.store.snapshot()).await;
         }
     }
@@ -330,18 +373,27 @@ impl World {
     }
 }
 
-fn agent_of(name: &str, machine: &SimHost, store: &Store) -> Agent {
+fn agent_of(name: &str, machine: &SimHost, store: &Store, folder: &Path, mutation: Option<Mutation>) -> Agent {
+    let dir = folder.join(name);
+    if mutation == Some(Mutation::Identity) {
+        let _ = std::fs::remove_file(dir.join("identity.json"));
+    }
     let config = Config {
         host: name.to_owned(),
-        dir: std::env::temp_dir().join("braid-sim-has-no-files"),
+        dir,
+        max_removals: 5,
+        keep_aside: jiff::SignedDuration::from_hours(24),
         prefix: "sim-".into(),
         endpoint: format!("sim:{name}"),
         blobs: blob::Blobs::new("/nonexistent"),
         clock: now,
         tokens: None,
     };
-    let drivers =
-        Drivers { vm: Arc::new(machine.clone()), pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };
+    let vm: Arc<dyn driver::VmDriver> = match mutation {
+        Some(Mutation::Aside) => Arc::new(Careless(machine.clone())),
+        _ => Arc::new(machine.clone()),
+    };
+    let drivers = Drivers { vm, pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };
     Agent::new(config, store.clone(), drivers)
 }
 
@@ -354,6 +406,18 @@ fn unruly(machine: &SimHost, chance: fastrand::Rng) {
             0 => Fate::Before,
             1 => Fate::After,
             _ => Fate::Well,
+        }
+    }));
+}
+
+/// Notes which VMs were destroyed that no row said should go.
+fn bear_witness(machine: &SimHost, store: &Store, destroyed: &Arc<Mutex<Vec<String>>>) {
+    let (store, destroyed) = (store.clone(), destroyed.clone());
+    machine.witness(Box::new(move |id| {
+        let snapshot = store.snapshot();
+        let lives = |vm: &Vm| !vm.deleting && snapshot.get::<Server>(&vm.server_id).is_some();
+        if snapshot.get::<Vm>(id).is_none_or(|vm| lives(vm.value)) {
+            destroyed.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
         }
     }));
 }
@@ -371,6 +435,7 @@ fn hide_unwanted(machine: &SimHost, store: &Store) {
 fn first_rows() -> Change {
     let moment = now();
     let mut change = Change::new();
+    change.create(Setting { name: model::CLOUD_ID.into(), value: json!("one") });
     change.create(Domain {
         id: "default".into(),
         name: "Default".into(),

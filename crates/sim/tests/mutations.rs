@@ -42,4 +42,6 @@ mutations! {
     prune: Prune,
     adoption: Adoption,
     watch: Watch,
+    aside: Aside,
+    identity: Identity,
 }

@@ -17,8 +17,7 @@ pub fn run(args: &UpArgs, dir: &Dir) -> Result<ExitCode, Problem> {
         return Ok(ExitCode::SUCCESS);
     }
     let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
-    let log = std::fs::File::options().create(true).append(true).open(dir.log());
-    let log = log.map_err(Problem::io(format!("opening {}", dir.log().display())))?;
+    let log = super::log::open(dir)?;
     let from = log.metadata().map_or(0, |m| m.len());
     let mut child = Command::new(program)
         .args(std::env::args_os().skip(1).filter(|arg| arg != "--detach"))

@@ -1,9 +1,14 @@
 //! Removes the bytes of images that no row needs any more: now and then, and soon after a row went that may have needed
 //! some. What was written within the last hour stays, since its row may be about to come; so an upload is never raced.
+//!
+//! Bytes that no row needed since this process began are put aside for a day instead: they may be another store's. On a host
+//! that holds, since the store may not be its own, nothing is swept.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
 
-use blob::Blobs;
+use blob::{Blobs, Sweep};
+use face_openstack::image::{blobs_of, needed_blobs};
 use model::{Event, Fault, Kind};
 use store::{Concern, Interest, Store, Watch};
 
@@ -12,9 +17,12 @@ const EVERY: Duration = Duration::from_secs(300);
 /// Rows that go together need one sweep.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Runs until the process ends.
-pub async fn run(store: Store, blobs: Blobs) {
+/// Runs until the process ends. `holds`: whether nothing may be swept.
+pub async fn run(store: Store, blobs: Blobs, holds: impl Fn() -> bool) {
+    let begin = SystemTime::now();
     let mut watch = None;
+    // What rows of this store have needed, as this process saw.
+    let mut known = HashSet::new();
     loop {
         if let Err(fault) = face_registry::release(&store).await {
             tracing::warn!("blobs that no manifest names stay: {fault}");
@@ -23,17 +31,27 @@ pub async fn run(store: Store, blobs: Blobs) {
         if watch.is_none() {
             watch = store.watch_part(snapshot.revision(), GONE).ok();
         }
-        let (needed, folder) = (face_openstack::image::needed_blobs(&snapshot), blobs.clone());
-        match tokio::task::spawn_blocking(move || folder.sweep(&needed)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(count)) => tracing::info!(count, "removed bytes of images that nobody needs"),
-            Ok(Err(e)) => tracing::warn!("bytes that nobody needs stay: {e}"),
-            Err(e) => tracing::error!("{e}"),
-        }
+        let pause = if holds() {
+            CALM
+        } else {
+            let needed = needed_blobs(&snapshot);
+            known.extend(needed.iter().cloned());
+            let (sweep, folder) = (Sweep { needed, known: known.clone(), begin }, blobs.clone());
+            match tokio::task::spawn_blocking(move || folder.sweep(&sweep)).await {
+                Ok(Ok((0, 0))) => {}
+                Ok(Ok((removed, aside))) => tracing::info!(removed, aside, "bytes of images that nobody needs"),
+                Ok(Err(e)) => tracing::warn!("bytes that nobody needs stay: {e}"),
+                Err(e) => tracing::error!("{e}"),
+            }
+            EVERY
+        };
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
             gone = deleted(&mut watch) => match gone {
-                Ok(()) => tokio::time::sleep(CALM).await,
+                Ok(gone) => {
+                    known.extend(gone);
+                    tokio::time::sleep(CALM).await;
+                }
                 Err(_) => watch = None,
             },
         }
@@ -48,15 +66,17 @@ fn gone(event: &Event) -> bool {
         && matches!(event.key.kind, Kind::Image | Kind::OciBlob | Kind::OciManifest | Kind::Vm | Kind::Server)
 }
 
-/// Waits until a row goes that may have needed bytes.
-async fn deleted(watch: &mut Option<Watch>) -> Result<(), Fault> {
+/// Waits until rows go that may have needed bytes; which they needed.
+async fn deleted(watch: &mut Option<Watch>) -> Result<HashSet<String>, Fault> {
     let Some(watch) = watch else { return std::future::pending().await };
-    watch.next().await.map(drop)
+    let commits = watch.next().await?;
+    let rows = commits.iter().flat_map(|commit| &commit.events).filter_map(|event| event.before.as_ref());
+    Ok(rows.flat_map(|row| blobs_of(&row.object)).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Instant, SystemTime};
+    use std::time::Instant;
 
     use model::{Change, Object, OciManifest};
 
@@ -86,7 +106,7 @@ mod tests {
         let row = Object::from(manifest(&needed));
         store.commit(&Change::from(row.clone())).await.unwrap();
 
-        let sweeper = tokio::spawn(run(store.clone(), blobs.clone()));
+        let sweeper = tokio::spawn(run(store.clone(), blobs.clone(), || false));
         let until_gone = async |name: &str| {
             let begin = Instant::now();
             while blobs.size(name).is_some() {
@@ -95,6 +115,8 @@ mod tests {
             }
         };
         until_gone(&unneeded).await;
+        // It was there before this process was: another store may need it.
+        assert_eq!(blobs.put_aside(&unneeded), Some(8));
         assert!([&needed, &claimed, &young].iter().all(|name| blobs.size(name).is_some()));
 
         let snapshot = store.snapshot();
@@ -102,6 +124,7 @@ mod tests {
         change.delete(snapshot.at::<OciManifest>(&row.key()).unwrap());
         store.commit(&change).await.unwrap();
         until_gone(&needed).await;
+        assert_eq!(blobs.put_aside(&needed), None, "this store has needed it, and has deleted who did");
         assert!(blobs.size(&young).is_some());
         sweeper.abort();
     }

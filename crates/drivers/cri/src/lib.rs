@@ -71,7 +71,7 @@ pub struct Cri {
     client: Client,
     memory: tokio::sync::Mutex<daemon::Memory>,
     pulls: image::Pulls,
-    statuses: tokio::sync::Mutex<HashMap<String, seen::Known>>,
+    statuses: std::sync::Mutex<HashMap<String, seen::Known>>,
 }
 
 impl Cri {

@@ -2,6 +2,7 @@
 //! our own containerd, but a person may have tried something by hand.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{MutexGuard, PoisonError};
 
 use driver::{ContainerState, Result, SeenContainer, SeenPod};
 use k8s_cri::v1;
@@ -12,6 +13,7 @@ use crate::pods::by_uid;
 use crate::{Cri, spec};
 
 /// What a container was when last asked for. Neither its start nor its end changes any more, so each is asked for once.
+#[derive(Clone)]
 pub struct Known {
     state: i32,
     seen: ContainerState,
@@ -27,19 +29,19 @@ impl Cri {
         // Containers first: one that is made in between belongs to a sandbox that the second list has.
         let containers = client.containers(of_containers).await?;
         let sandboxes = client.sandboxes(of_sandboxes).await?;
-        let mut statuses = self.statuses.lock().await;
         if uid.is_none() {
             let there: HashSet<&str> = containers.iter().map(|c| c.id.as_str()).collect();
-            statuses.retain(|id, _| there.contains(id.as_str()));
+            self.statuses().retain(|id, _| there.contains(id.as_str()));
         }
         let mut pods: BTreeMap<String, (SeenPod, u32)> = BTreeMap::new();
         for sandbox in sandboxes {
             note_sandbox(&mut pods, sandbox);
         }
+        // One after the other, so that a containerd that answers to nothing costs one limit and not one for each.
         for container in containers {
             let uid = container.labels.get(spec::POD_UID).cloned().unwrap_or_default();
             let Some((pod, _)) = pods.get_mut(&uid) else { continue };
-            if let Some(seen) = self.seen_container(container, &mut statuses).await? {
+            if let Some(seen) = self.seen_container(container).await? {
                 pod.containers.push(seen);
             }
         }
@@ -50,26 +52,23 @@ impl Cri {
         Ok(pods)
     }
 
+    // Whoever panicked under this lock left it whole; it is never held over a call.
+    fn statuses(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// None if it went away meanwhile.
-    async fn seen_container(
-        &self,
-        container: v1::Container,
-        statuses: &mut HashMap<String, Known>,
-    ) -> Result<Option<SeenContainer>> {
-        let known = statuses.get(&container.id).filter(|known| known.state == container.state);
-        if known.is_none() {
-            let request = v1::ContainerStatusRequest { container_id: container.id.clone(), verbose: false };
-            let answer = self.client.runtime().container_status(request).await;
-            if answer.as_ref().is_err_and(|s| s.code() == tonic::Code::NotFound) {
-                return Ok(None);
+    async fn seen_container(&self, container: v1::Container) -> Result<Option<SeenContainer>> {
+        let known = self.statuses().get(&container.id).filter(|known| known.state == container.state).cloned();
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let Some(status) = self.status_of(&container.id).await? else { return Ok(None) };
+                let known = Known { state: status.state, seen: state(&status), image_ref: status.image_ref };
+                self.statuses().insert(container.id.clone(), known.clone());
+                known
             }
-            let answer = look("look at a container", std::future::ready(answer)).await?;
-            let Some(status) = answer.status else { return Ok(None) };
-            let state = state(&status);
-            statuses
-                .insert(container.id.clone(), Known { state: status.state, seen: state, image_ref: status.image_ref });
-        }
-        let Some(known) = statuses.get(&container.id) else { return Ok(None) };
+        };
         let metadata = container.metadata.unwrap_or_default();
         let label = |key: &str| container.labels.get(key).map(String::as_str).unwrap_or_default();
         let (namespace, name, uid) = (label(spec::POD_NAMESPACE), label(spec::POD_NAME), label(spec::POD_UID));
@@ -80,9 +79,22 @@ impl Cri {
             name: metadata.name,
             attempt: metadata.attempt,
             image: container.image.unwrap_or_default().image,
-            image_ref: known.image_ref.clone(),
-            state: known.seen.clone(),
+            image_ref: known.image_ref,
+            state: known.seen,
         }))
+    }
+
+    /// None if there is no such container any more.
+    async fn status_of(&self, id: &str) -> Result<Option<v1::ContainerStatus>> {
+        let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+        let mut runtime = self.client.runtime();
+        let asked = async {
+            match runtime.container_status(request).await {
+                Err(status) if status.code() == tonic::Code::NotFound => Ok(tonic::Response::new(Default::default())),
+                other => other,
+            }
+        };
+        Ok(look("look at a container", asked).await?.status)
     }
 }
 

@@ -54,6 +54,11 @@ pub async fn ensure(dir: &Path, disk: &Disk, taken: Option<&Path>) -> Result<Rea
         grow_raw(&raw, disk)?;
         return Ok(ready(disk, raw, "raw", None));
     }
+    check_lost(disk)?;
+    if let Some(from) = taken.filter(|from| !from.exists()) {
+        let text = format!("the disk {} that this VM takes over is gone: there is no {}", disk.id, from.display());
+        return Err(DriverFault::Refused(text));
+    }
     match &disk.base {
         None => create_raw(&raw, disk)?,
         Some(from) if disk.read_only && disk.format == "raw" => {
@@ -67,6 +72,20 @@ pub async fn ensure(dir: &Path, disk: &Disk, taken: Option<&Path>) -> Result<Rea
         }
     }
     Ok(ready(disk, raw, "raw", None))
+}
+
+/// The error of a disk that was made and is not there.
+pub fn missing(dir: &Path, disk: &Disk) -> Result<()> {
+    let (overlay, raw, _) = files(dir, &disk.id);
+    if overlay.exists() || raw.exists() { Ok(()) } else { check_lost(disk) }
+}
+
+/// A new disk in the place of one that was lost would look as if nothing had happened.
+fn check_lost(disk: &Disk) -> Result<()> {
+    if !disk.made {
+        return Ok(());
+    }
+    Err(DriverFault::Refused(format!("the disk {} was made and is not there any more", disk.id)))
 }
 
 /// Makes the config drive anew.
@@ -307,7 +326,7 @@ async fn run(mut command: Command, what: &str, limit: Duration) -> Result<()> {
     Err(DriverFault::Failed(format!("cannot {what}: {}", String::from_utf8_lossy(&output.stderr).trim())))
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
@@ -323,6 +342,7 @@ mod tests {
             size,
             read_only: false,
             take_from: None,
+            made: false,
         }
     }
 
@@ -345,6 +365,25 @@ mod tests {
         assert_eq!(qcow2(&taken.file).unwrap(), Some(Qcow2 { size: 8 << 20, depends: true }));
         let (base, _) = taken.base.unwrap();
         assert_eq!(fs::read(base).unwrap()[0], 7);
+    }
+
+    #[tokio::test]
+    async fn a_lost_disk_is_an_error_and_never_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Disk { made: true, ..disk(None, "raw", 1 << 20) };
+        assert!(missing(dir.path(), &disk(None, "raw", 1 << 20)).is_ok(), "it is yet to be made");
+        for lost in [missing(dir.path(), &made), ensure(dir.path(), &made, None).await.map(drop)] {
+            assert!(
+                matches!(&lost, Err(DriverFault::Refused(why)) if why.contains("is not there any more")),
+                "{lost:?}"
+            );
+        }
+        let elsewhere = dir.path().join("kept");
+        let lost = ensure(dir.path(), &disk(None, "raw", 1 << 20), Some(&elsewhere)).await;
+        assert!(matches!(&lost, Err(DriverFault::Refused(why)) if why.contains("takes over is gone")), "{lost:?}");
+        fs::create_dir(&elsewhere).unwrap();
+        assert!(ensure(dir.path(), &disk(None, "raw", 1 << 20), Some(&elsewhere)).await.is_ok(), "it never had one");
+        assert!(missing(dir.path(), &made).is_ok());
     }
 
     #[tokio::test]

@@ -24,9 +24,11 @@
 //!
 //! * [`vm`]: the steps, [`suspend`]: those with memory in a file; [`state`]: what is remembered for them
 //! * [`launch`]: QEMU's command line; [`qmp`]: what it is told later; [`accel`]: is KVM of use here
+//! * [`aside`]: a VM that nobody wants, out of the way and back
 //! * [`disk`]: a VM's disks, [`iso`]: its config drive, [`copy`]: copies of disks that are in use; [`process`]: QEMU's process
 
 mod accel;
+mod aside;
 mod copy;
 mod disk;
 #[doc(hidden)]
@@ -181,6 +183,20 @@ impl VmDriver for Qemu {
         remove_dir(&self.vm_dir(id)).map_err(fault)
     }
 
+    async fn put_aside(&self, id: &str, to: &Path) -> Result<bool> {
+        disk::check_name(id, "a VM")?;
+        let step = self.step(id);
+        let _alone = step.lock().await;
+        self.put_aside(id, to).await
+    }
+
+    async fn give_back(&self, id: &str, from: &Path) -> Result<()> {
+        disk::check_name(id, "a VM")?;
+        let step = self.step(id);
+        let _alone = step.lock().await;
+        self.give_back(id, from)
+    }
+
     async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64> {
         disk::check_name(id, "a VM")?;
         disk::check_name(disk, "a disk")?;
@@ -214,8 +230,9 @@ impl Qemu {
 
     fn keep_disks(&self, id: &str) -> io::Result<()> {
         let (from, to) = (self.vm_dir(id), self.kept_dir(id));
+        // Also when there is nothing to keep: so it is known that nothing was lost.
+        fs::create_dir_all(&to)?;
         for entry in fs::read_dir(&from).into_iter().flatten().flatten().filter(|e| disk::is_disk(&e.path())) {
-            fs::create_dir_all(&to)?;
             fs::rename(entry.path(), to.join(entry.file_name()))?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
 use crate::suspend::MEMORY;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct State {
     /// It was last started with the disk to rescue the others with.
     #[serde(default)]
     pub rescue: bool,
+    /// Its disks were made.
+    #[serde(default)]
+    pub made: bool,
     /// Why the VM stays stopped although it shall run.
     pub ended: Option<Ended>,
     /// The guest was asked to power off, and for what.
@@ -57,7 +61,9 @@ impl State {
     pub fn load(dir: &Path) -> Self {
         let text = fs::read(dir.join("state.json")).unwrap_or_default();
         let state: Self = serde_json::from_slice(&text).unwrap_or_default();
-        Self { suspended: dir.join(MEMORY).exists(), ..state }
+        // What an older Braid wrote does not say it.
+        let made = state.made || disk::of(dir, "root").is_ok();
+        Self { suspended: dir.join(MEMORY).exists(), made, ..state }
     }
 
     pub fn save(&self, dir: &Path) -> io::Result<()> {

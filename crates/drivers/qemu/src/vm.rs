@@ -83,6 +83,7 @@ impl Qemu {
             soft_reboots,
             hard_reboots,
             rescued: state.rescue,
+            made: state.made,
             pid: pid.and_then(|pid| u32::try_from(pid).ok()),
         }
     }
@@ -103,6 +104,9 @@ impl Qemu {
         let before = State::load(&dir);
         let mut state = before.clone();
         let there = self.there(&vm.id).await;
+        if matches!(there, There::Nothing) {
+            vm.disks.iter().try_for_each(|disk| disk::missing(&dir, disk))?;
+        }
         let start = match &there {
             There::Nothing => self.step_stopped(vm, &mut state),
             There::Answers(process, status) => self.step_running(vm, &mut state, process, status).await?,
@@ -283,6 +287,7 @@ impl Qemu {
             suspended,
             loading: suspended,
             rescue,
+            made: true,
             started: true,
             boot,
             ended: None,

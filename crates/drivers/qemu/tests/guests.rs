@@ -77,6 +77,7 @@ impl Bench {
                 size: 64 << 20,
                 read_only: false,
                 take_from: None,
+                made: false,
             }],
             config_drive: Default::default(),
             nics: vec![],
@@ -371,6 +372,7 @@ async fn a_guest_has_the_interface_and_the_disks_that_it_was_given() {
         size,
         read_only,
         take_from: None,
+        made: false,
     };
     vm.disks.push(disk("config", Some(config), 0, true));
     vm.disks.push(disk("0f8ad0f4-56c1-4d38-9a3f-6d3c7b1a2e55", None, 32 << 20, false));

@@ -29,24 +29,32 @@ pub use create::remove;
 
 use std::collections::HashSet;
 
-use model::{Image, OciBlob, OciManifest, Server, Snapshot, Vm};
+use model::{Object, Snapshot, Source};
 
 use crate::endpoint;
 use crate::table::Service;
 
 /// The blobs that images and manifests of the registry need, for [`blob::Blobs::sweep`].
 pub fn needed_blobs(snapshot: &Snapshot) -> HashSet<String> {
-    let mut needed: HashSet<String> = snapshot.all::<Image>().filter_map(|image| image.blob.clone()).collect();
-    let rescue = snapshot.all::<Server>().filter_map(|server| server.rescue.clone());
-    for source in snapshot.all::<Vm>().filter_map(|vm| vm.source.clone()).chain(rescue) {
-        needed.extend([Some(source.blob), source.kernel, source.initrd].into_iter().flatten());
+    snapshot.rows().flat_map(|row| blobs_of(&row.object)).collect()
+}
+
+/// Names of the blobs that a row needs.
+pub fn blobs_of(row: &Object) -> Vec<String> {
+    let of_source = |source: &Source| {
+        [Some(source.blob.clone()), source.kernel.clone(), source.initrd.clone()].into_iter().flatten().collect()
+    };
+    match row {
+        Object::Image(image) => image.blob.iter().cloned().collect(),
+        Object::Server(server) => server.rescue.as_ref().map_or_else(Vec::new, of_source),
+        Object::Vm(vm) => vm.source.as_ref().map_or_else(Vec::new, of_source),
+        Object::OciBlob(blob) => blob.digest.strip_prefix("sha256:").map(str::to_owned).into_iter().collect(),
+        Object::OciManifest(manifest) => {
+            let digests = std::iter::once(&manifest.digest).chain(&manifest.refers);
+            digests.filter_map(|digest| digest.strip_prefix("sha256:").map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
     }
-    needed.extend(snapshot.all::<OciBlob>().filter_map(|b| b.digest.strip_prefix("sha256:").map(str::to_owned)));
-    for manifest in snapshot.all::<OciManifest>() {
-        let digests = std::iter::once(&manifest.value.digest).chain(&manifest.value.refers);
-        needed.extend(digests.filter_map(|digest| digest.strip_prefix("sha256:").map(str::to_owned)));
-    }
-    needed
 }
 
 /// The image service.

@@ -1,0 +1,148 @@
+//! A host that is given another store than its own, and things that nobody wants: over simulated drivers, real folders.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agent::trash::Trash;
+use agent::{Agent, Config, Drivers};
+use driver::sim::Host as Machine;
+use model::{Change, Host, Setting, Time};
+use serde_json::json;
+use store::Store;
+
+fn now() -> Time {
+    Time::from_second(1_800_000_000).expect("a moment")
+}
+
+fn agent(dir: &Path, machine: &Machine, store: &Store, host: &str) -> Agent {
+    let config = Config {
+        host: host.into(),
+        dir: dir.to_owned(),
+        max_removals: 2,
+        keep_aside: jiff::SignedDuration::from_hours(24),
+        prefix: "t-".into(),
+        endpoint: "sim:".into(),
+        blobs: blob::Blobs::new(dir.join("blobs")),
+        clock: now,
+        tokens: None,
+    };
+    let drivers =
+        Drivers { vm: Arc::new(machine.clone()), pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };
+    Agent::new(config, store.clone(), drivers)
+}
+
+/// A store of a cloud with one host, which may have reported.
+async fn store(cloud: &str, host: &str, reports: u64) -> Store {
+    let store = Store::memory();
+    let mut row = Host::new(host, now());
+    row.status.reports = reports;
+    row.status.heartbeat = (reports > 0).then(now);
+    let mut change = Change::new();
+    change.create(Setting { name: model::CLOUD_ID.into(), value: json!(cloud) }).create(row);
+    store.commit(&change).await.expect("the first rows");
+    store
+}
+
+async fn round(agent: &Agent) {
+    agent.round_inline(&agent.store().snapshot()).await;
+}
+
+fn vms(machine: &Machine) -> Vec<String> {
+    machine.everything().0
+}
+
+fn parts(store: &Store, host: &str) -> String {
+    let snapshot = store.snapshot();
+    let parts = &snapshot.get::<Host>(host).expect("a host").status.parts;
+    parts.iter().filter(|(part, _)| part == "asks").map(|(_, words)| words.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_host_does_nothing_for_another_cloud_name_or_past() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::default();
+    machine.lasting();
+    let own = store("one", "h", 0).await;
+    let first = agent(dir.path(), &machine, &own, "h");
+    round(&first).await;
+    round(&first).await;
+    machine.leave_behind("a.1");
+    for (other, host, words) in [
+        (store("two", "h", 9).await, "h", "the store is of the cloud two"),
+        (store("one", "i", 9).await, "i", "start with --host-name h"),
+        (store("one", "h", 1).await, "h", "the store is older than this host: it knows 1 of 2 reports"),
+    ] {
+        let agent = agent(dir.path(), &machine, &other, host);
+        round(&agent).await;
+        assert!(agent.holds());
+        assert_eq!(vms(&machine), ["a.1"], "{words}");
+        let said = parts(&other, host);
+        assert!(said.contains(words) && said.contains("braid confirm"), "{said}");
+    }
+    // Its own store is not held up by what the others did.
+    round(&first).await;
+    assert_eq!((vms(&machine), machine.aside()), (vec![], vec!["a.1".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_person_may_go_on_with_an_older_store() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::default();
+    let own = store("one", "h", 5).await;
+    round(&agent(dir.path(), &machine, &own, "h")).await;
+    let older = store("one", "h", 2).await;
+    let agent = agent(dir.path(), &machine, &older, "h");
+    round(&agent).await;
+    assert_eq!(agent.questions().len(), 1);
+    let agreed = agent.confirm().expect("the folder is written");
+    assert!(agreed[0].contains("older"), "{agreed:?}");
+    round(&agent).await;
+    assert!(!agent.holds());
+    assert_eq!(parts(&older, "h"), "");
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_not_taken_by_a_new_store() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::default();
+    machine.leave_behind("a.1");
+    let new = agent(dir.path(), &machine, &store("new", "h", 0).await, "h");
+    round(&new).await;
+    assert!(new.holds(), "an older Braid left a folder without a name, and this cloud has never had it");
+    assert_eq!(vms(&machine), ["a.1"]);
+    let known = agent(dir.path(), &machine, &store("known", "h", 1).await, "h");
+    round(&known).await;
+    assert!(!known.holds(), "this one has");
+}
+
+#[tokio::test]
+async fn more_than_a_few_removals_wait_for_a_person() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::default();
+    let own = store("one", "h", 1).await;
+    let agent = agent(dir.path(), &machine, &own, "h");
+    round(&agent).await;
+    machine.leave_behind("a.1");
+    round(&agent).await;
+    assert_eq!(machine.aside(), ["a.1"]);
+    // One was put aside just now; with these it would be too many.
+    machine.leave_behind("b.1");
+    machine.leave_behind("c.1");
+    round(&agent).await;
+    round(&agent).await;
+    assert_eq!(vms(&machine), ["b.1", "c.1"]);
+    assert!(!agent.holds(), "everything else goes on");
+    let said = parts(&own, "h");
+    assert!(said.contains("unasked (2)") && said.contains("vm b.1, vm c.1"), "{said}");
+    agent.confirm().expect("agreed");
+    round(&agent).await;
+    assert_eq!(vms(&machine), Vec::<String>::new());
+    assert_eq!(machine.aside().len(), 3);
+    // What was agreed to does not count against the next.
+    machine.leave_behind("d.1");
+    round(&agent).await;
+    assert_eq!(vms(&machine), Vec::<String>::new());
+    assert_eq!(Trash::of(dir.path()).list().len(), 4);
+    let why = agent.restore("b.1").await.expect_err("nobody wants it");
+    assert!(why.to_string().contains("in no row of the store"), "{why}");
+}
