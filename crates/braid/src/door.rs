@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use model::{Cluster, KubeObject};
 use store::Store;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use crate::listen::{LIMITS, Places, Seated, converse};
 use crate::paths::Dir;
 use crate::{Problem, tls};
 
@@ -31,11 +29,12 @@ pub struct Door {
     store: Store,
     router: Router,
     certificates: Mutex<HashMap<String, Made>>,
+    places: Arc<Places<String>>,
 }
 
 impl Door {
     pub fn new(dir: Dir, store: Store, router: Router) -> Self {
-        Self { dir, store, router, certificates: Mutex::default() }
+        Self { dir, store, router, certificates: Mutex::default(), places: Places::new() }
     }
 
     /// The names by which pods know the API: the service's, in every length, and its addresses.
@@ -75,24 +74,19 @@ impl driver::ClusterApi for Door {
             Err(why) => return tracing::warn!("a pod cannot be answered: {why}"),
         };
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+        let Some(place) = self.places.take(cluster_id.to_owned()) else { return };
         let _ = stream.set_nodelay(true);
+        let stream = Seated::new(stream, place);
         let greeted = tokio::time::timeout(GREETING, TlsAcceptor::from(config).accept(stream)).await;
         let Ok(Ok(stream)) = greeted else { return };
         let prefix = format!("/clusters/{cluster_id}");
-        let service = self.router.clone().map_request(move |request: http::Request<hyper::body::Incoming>| {
-            let mut request = request.map(axum::body::Body::new);
+        let rewritten = self.router.clone().map_request(move |mut request: axum::extract::Request| {
             if let Some(uri) = below(&prefix, request.uri()) {
                 *request.uri_mut() = uri;
             }
             request
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(512);
-        let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-        if let Err(e) = served.await {
-            tracing::trace!("a pod's connection ended: {e}");
-        }
+        converse(stream, Router::new().fallback_service(rewritten), LIMITS).await;
     }
 }
 

@@ -1,4 +1,8 @@
-//! The one HTTPS port: TLS, then each path to its face.
+//! The one HTTPS port: a place ([`places`]), TLS, then each path to its face ([`conversation`]).
+
+mod conversation;
+mod places;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +10,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+pub use conversation::{LIMITS, converse};
+use places::Peer;
+pub use places::{Places, Seated};
+
 /// A client that has not finished its TLS greeting by then is dropped.
 const GREETING: Duration = Duration::from_secs(10);
-/// Clients served at once; more wait in the kernel's queue.
-const MAX_CLIENTS: usize = 4096;
 
 /// Where each path goes.
 #[derive(Clone)]
@@ -63,9 +66,8 @@ pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfi
         Err(e) => return tracing::error!("no client can be served: {e}"),
     };
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
+    let places = Places::<Peer>::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) => {
@@ -75,27 +77,19 @@ pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfi
                 continue;
             }
         };
+        let Some(place) = places.take(address.ip().into()) else { continue };
         let (acceptor, router) = (acceptor.clone(), router.clone());
         tokio::spawn(async move {
-            let _place = place;
             let _ = stream.set_nodelay(true);
+            let stream = Seated::new(stream, place);
             let Ok(Ok(stream)) = tokio::time::timeout(GREETING, acceptor.accept(stream)).await else { return };
             let certificate = peer(stream.get_ref().1);
-            let service = TowerToHyperService::new(router.map_request(
-                move |mut request: http::Request<hyper::body::Incoming>| {
-                    request.extensions_mut().insert(gate::Client::at(address.ip()));
-                    if let Some(certificate) = certificate.clone() {
-                        request.extensions_mut().insert(certificate);
-                    }
-                    request.map(axum::body::Body::new)
-                },
-            ));
-            let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
-            builder.http2().timer(TokioTimer::new()).max_concurrent_streams(512);
-            if let Err(e) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-                tracing::trace!("a connection ended: {e}");
-            }
+            let router = router.layer(axum::Extension(gate::Client::at(address.ip())));
+            let router = match certificate {
+                Some(certificate) => router.layer(axum::Extension(certificate)),
+                None => router,
+            };
+            converse(stream, router, LIMITS).await;
         });
     }
 }
