@@ -82,6 +82,9 @@ pub struct UpArgs {
     /// Hours after which what was put aside is destroyed; sooner, the oldest first, if room is short
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8760))]
     pub keep_trash: u32,
+    /// How long a token is valid, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = gate::LIFETIME.as_secs(), value_parser = clap::value_parser!(i64).range(60..=31_536_000))]
+    pub token_lifetime: i64,
     /// Where images for the first start lie: tiny.img, tiny.vmlinuz, tiny.initrd, tiny-oci.tar
     #[arg(long, env = "BRAID_IMAGES", default_value = "/var/cache/braid/images")]
     pub images: PathBuf,
@@ -184,9 +187,11 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
     control::serve(&dir, about.clone()).await?;
 
     let now = Time::now();
-    let gate = Arc::new(Gate::new(store.clone()));
+    let lifetime = jiff::SignedDuration::from_secs(args.token_lifetime);
+    let gate = Arc::new(Gate::new(store.clone()).with_lifetime(lifetime));
     let fresh = first_password(&dir, &gate).await?;
     let cluster_id = bootstrap::run(&store, &Ranges { public: args.public }, now).await?;
+    face_kube::renew(&store).await?;
     let blobs = blob::Blobs::new(args.blobs.clone().unwrap_or_else(|| dir.join("blobs")));
     let name = args.host_name.clone().unwrap_or_else(host::name);
     host::register(&store, &name, &dir, now).await?;
@@ -232,6 +237,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
     let holding = agent.clone();
     tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));
     tokio::spawn(agent.run());
+    tokio::spawn(rotate_keys(gate.clone()));
     images::import(&store, &blobs, &registry, &args.images).await?;
 
     let ms = started.elapsed().as_millis();
@@ -322,6 +328,17 @@ async fn wait_for_end() {
         _ = int.recv() => {}
     }
     tracing::info!("stopping; VMs and containers go on running");
+}
+
+/// Keeps the keys of tokens young, until the process ends.
+async fn rotate_keys(gate: Arc<Gate>) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+    loop {
+        if let Err(fault) = gate.rotate_keys(Time::now()).await {
+            tracing::warn!("the keys of tokens stay as they are: {fault}");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
 }
 
 /// The gate's tokens for pods.

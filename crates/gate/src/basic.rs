@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::kube::{claims, sign};
 use crate::token::{self, unauthorized};
-use crate::{Asked, Client, DomainRef, Gate, NamedRef, Principal, Proof, RoleRef, Scope, Wish, roles};
+use crate::{Asked, Client, DomainRef, Gate, Identity, NamedRef, Principal, Proof, RoleRef, Scope, Wish, roles};
 
 /// For whom tokens of pods' images are; nobody else takes them.
 const AUDIENCE: &str = "registry";
@@ -69,6 +69,7 @@ impl Gate {
         let project = token::project(&snapshot, project)?;
         let reader = roles::global(&snapshot, "reader");
         Ok(Principal {
+            identity: Identity::Keystone,
             user_id: "host".to_owned(),
             user_name: "host".to_owned(),
             user_domain_id: model::DEFAULT_DOMAIN.to_owned(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::token::unauthorized;
-use crate::{Asked, Gate, Principal, Scope};
+use crate::{Asked, Gate, Identity, KEYSTONE, Principal, SERVICE_ACCOUNT, Scope};
 
 /// The row that keeps the key of service accounts' tokens.
 pub const SERVICE_ACCOUNT_KEY: &str = "service-account-key";
@@ -48,7 +48,7 @@ impl Gate {
         if !reachable {
             return Err(Fault::not_found(Kind::Cluster, cluster_id));
         }
-        who.kube_groups = who.roles.iter().map(|role| format!("openstack:{}", role.name)).collect();
+        who.kube_groups = who.roles.iter().map(|role| format!("{KEYSTONE}{}", role.name)).collect();
         who.kube_groups.push("system:authenticated".into());
         Ok(who)
     }
@@ -60,14 +60,16 @@ impl Gate {
         organizations: &[String],
         cluster_id: &str,
     ) -> Result<Principal, Fault> {
-        if common_name.is_empty() {
+        // What a certificate says must not be taken for what others are called.
+        let reserved = |text: &str| text.starts_with(KEYSTONE) || text.starts_with("system:serviceaccount");
+        if common_name.is_empty() || reserved(common_name) || organizations.iter().any(|o| reserved(o)) {
             return Err(unauthorized());
         }
         let snapshot = self.store.snapshot();
         let mut groups = organizations.to_vec();
         groups.push("system:authenticated".into());
         let forever = Time::MAX;
-        of_cluster(&snapshot, cluster_id, common_name, common_name, groups, "certificate", forever)
+        of_cluster(&snapshot, cluster_id, (common_name, common_name), Identity::Certificate, groups, forever)
     }
 
     /// A token of a service account, bound to the account's uid: it ends with the account, whatever its expiry.
@@ -81,7 +83,7 @@ impl Gate {
     ) -> Result<String, Fault> {
         let claims = json!({
             "iss": ISSUER,
-            "sub": format!("system:serviceaccount:{namespace}:{name}"),
+            "sub": format!("{SERVICE_ACCOUNT}{namespace}:{name}"),
             "aud": [ISSUER],
             "cluster": cluster_id,
             "iat": Time::now().as_second(),
@@ -114,8 +116,9 @@ impl Gate {
             format!("system:serviceaccounts:{namespace}"),
             "system:authenticated".to_owned(),
         ];
-        let user = format!("system:serviceaccount:{namespace}:{name}");
-        of_cluster(&snapshot, cluster_id, &uid, &user, groups, "service_account", end)
+        let user = format!("{SERVICE_ACCOUNT}{namespace}:{name}");
+        let identity = Identity::ServiceAccount { namespace, name };
+        of_cluster(&snapshot, cluster_id, (&uid, &user), identity, groups, end)
     }
 }
 
@@ -123,15 +126,16 @@ impl Gate {
 fn of_cluster(
     snapshot: &Snapshot,
     cluster_id: &str,
-    user_id: &str,
-    user_name: &str,
+    (user_id, user_name): (&str, &str),
+    identity: Identity,
     kube_groups: Vec<String>,
-    method: &str,
     expires_at: Time,
 ) -> Result<Principal, Fault> {
     let cluster = snapshot.get::<Cluster>(cluster_id).ok_or_else(unauthorized)?;
     let project = crate::token::project(snapshot, &cluster.project_id)?;
+    let method = if identity == Identity::Certificate { "certificate" } else { "service_account" };
     Ok(Principal {
+        identity,
         user_id: user_id.to_owned(),
         user_name: user_name.to_owned(),
         user_domain_id: project.domain_id.clone(),

@@ -38,15 +38,18 @@ pub use client::Client;
 pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};
 pub use login::{DomainRef, NamedRef, Proof, Wish};
 pub use payload::Scoped;
-pub use principal::{Principal, RoleRef, Scope};
+pub use principal::{Identity, KEYSTONE, Principal, RoleRef, SERVICE_ACCOUNT, Scope};
 pub use project::{project_rows, remains};
 pub use view::View;
 
 /// How many validated tokens are remembered.
 const REMEMBERED: usize = 16_384;
 
-/// How many keys validate tokens beside the newest, which makes them.
-const OLD_KEYS: usize = 2;
+/// How long one key makes tokens.
+const SERVICE: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long a token is valid unless somebody says otherwise, as in Keystone.
+pub const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 
 /// The cost of bcrypt, as in Keystone.
 const COST: u32 = 12;
@@ -72,9 +75,14 @@ impl Gate {
             store,
             passwords: password::Passwords::new(cost),
             lockout: lockout::Lockout::default(),
-            lifetime: SignedDuration::from_hours(24),
+            lifetime: LIFETIME,
             seen: Mutex::default(),
         }
+    }
+
+    /// The same with another life of tokens.
+    pub fn with_lifetime(self, lifetime: SignedDuration) -> Self {
+        Self { lifetime, ..self }
     }
 
     /// How long a token is valid.
@@ -107,7 +115,7 @@ impl Gate {
             return Ok(principal.clone());
         }
         let payload = token::open(&snapshot, token).ok_or_else(token::unauthorized)?;
-        let principal = token::principal(&snapshot, &payload, now)?;
+        let principal = token::principal(&snapshot, &payload, self.lifetime, now)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= REMEMBERED {
             seen.clear();
@@ -116,13 +124,21 @@ impl Gate {
         Ok(principal)
     }
 
-    /// Makes a new key for tokens. The former ones validate until two more have been made.
-    pub async fn rotate_keys(&self) -> Result<(), Fault> {
+    /// Makes a new key for tokens when the newest has served its time, and forgets those by which no token can be valid
+    /// any more. To be called now and then, by every process: one of them does it.
+    pub async fn rotate_keys(&self, now: Time) -> Result<(), Fault> {
         self.store
             .transact(|snapshot| {
-                let mut change = Change::from(bootstrap::new_key(Time::now()));
-                for key in token::key_rows(snapshot).into_iter().skip(OLD_KEYS) {
-                    change.delete(key);
+                let mut change = Change::new();
+                let keys = token::key_rows(snapshot);
+                if keys.first().is_none_or(|newest| now.duration_since(newest.created_at) >= SERVICE) {
+                    change.create(bootstrap::new_key(now));
+                }
+                // Each was replaced by the next newer one.
+                for (newer, key) in keys.iter().zip(keys.iter().skip(1)) {
+                    if now.duration_since(newer.created_at) > self.lifetime {
+                        change.delete(*key);
+                    }
                 }
                 Ok((change, ()))
             })

@@ -112,7 +112,7 @@ impl Gate {
         // A password check takes long: what counts are the rows after it.
         let snapshot = self.store.snapshot();
         let payload = self.payload(&snapshot, &shown, user_id, wish, now)?;
-        let principal = token::principal(&snapshot, &payload, now)?;
+        let principal = token::principal(&snapshot, &payload, self.lifetime, now)?;
         Ok((token::seal(&snapshot, &payload)?, principal))
     }
 

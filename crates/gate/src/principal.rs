@@ -18,9 +18,28 @@ pub enum Scope {
     System,
 }
 
+/// Of what a name is one. Names of one sort never stand for somebody of another, however they are spelt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    Keystone,
+    /// Of one logical cluster.
+    ServiceAccount {
+        namespace: String,
+        name: String,
+    },
+    /// Of one logical cluster, by a client certificate.
+    Certificate,
+}
+
+/// What the names of Keystone's users begin with in a cluster, and the groups that project roles give.
+pub const KEYSTONE: &str = "openstack:";
+/// What the names of service accounts begin with in a cluster.
+pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
 /// Who is asking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Principal {
+    pub identity: Identity,
     pub user_id: String,
     pub user_name: String,
     pub user_domain_id: String,
@@ -41,6 +60,14 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// The name by which a cluster knows the user. A domain's id has no slash, so that two users never share one.
+    pub fn kube_user(&self) -> String {
+        match self.identity {
+            Identity::Keystone => format!("{KEYSTONE}{}/{}", self.user_domain_id, self.user_name),
+            Identity::ServiceAccount { .. } | Identity::Certificate => self.user_name.clone(),
+        }
+    }
+
     pub fn has(&self, role: &str) -> bool {
         self.roles.iter().any(|r| r.name == role)
     }

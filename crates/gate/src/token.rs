@@ -3,10 +3,11 @@
 
 use std::cmp::Reverse;
 
+use jiff::SignedDuration;
 use model::{AppCredential, Domain, Entry, Fault, Index, Project, Revocation, Snapshot, Time, TokenKey, User};
 
 use crate::payload::{Payload, Scoped};
-use crate::{Principal, RoleRef, Scope, fernet, roles};
+use crate::{Identity, Principal, RoleRef, Scope, fernet, roles};
 
 /// The sentence of every refusal: it tells nobody which part of a credential was wrong.
 pub fn unauthorized() -> Fault {
@@ -42,8 +43,15 @@ pub fn seal(snapshot: &Snapshot, payload: &Payload) -> Result<String, Fault> {
 }
 
 /// Who a payload stands for now, or why for nobody any more.
-pub fn principal(snapshot: &Snapshot, payload: &Payload, now: Time) -> Result<Principal, Fault> {
-    if payload.expires_at <= now || revoked(snapshot, payload) {
+pub fn principal(
+    snapshot: &Snapshot,
+    payload: &Payload,
+    lifetime: SignedDuration,
+    now: Time,
+) -> Result<Principal, Fault> {
+    // Revocations are kept for a token's life: one that was made when that was longer must not outlive them.
+    let too_old = now.duration_since(payload.issued_at) > lifetime;
+    if payload.expires_at <= now || too_old || revoked(snapshot, payload) {
         return Err(unauthorized());
     }
     let user = user(snapshot, &payload.user_id)?;
@@ -60,6 +68,7 @@ pub fn principal(snapshot: &Snapshot, payload: &Payload, now: Time) -> Result<Pr
         return Err(unauthorized());
     }
     Ok(Principal {
+        identity: Identity::Keystone,
         user_id: user.id.clone(),
         user_name: user.name.clone(),
         user_domain_id: user.domain_id.clone(),

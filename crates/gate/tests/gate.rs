@@ -112,6 +112,14 @@ async fn a_service_account_lives_in_its_cluster_and_no_longer_than_itself() {
         assert!(matches!(gate.inspect_bearer(bad, &cluster.id).await, Err(Fault::Unauthorized(_))), "{bad}");
     }
     assert!(gate.inspect_bearer(&token, "nowhere").await.is_err());
+    for enabled in [false, true] {
+        let snapshot = store.snapshot();
+        let domain = snapshot.get::<model::Domain>(DEFAULT_DOMAIN).unwrap();
+        let mut change = Change::new();
+        change.update(domain, model::Domain { enabled, ..domain.value.clone() });
+        store.commit(&change).await.unwrap();
+        assert_eq!(gate.inspect_bearer(&token, &cluster.id).await.is_ok(), enabled, "as its domain");
+    }
     let snapshot = store.snapshot();
     let mut change = Change::new();
     let key = KubeObject::key_of(&cluster.id, "", "serviceaccounts", "apps", "robot");

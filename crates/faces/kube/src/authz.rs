@@ -1,6 +1,6 @@
 //! What a principal may do in a cluster: project roles are one source of grants, RBAC objects the other.
 
-use gate::Principal;
+use gate::{Identity, Principal};
 use model::{Cluster, KubeObject, Realm, Snapshot};
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ pub struct Attributes<'a> {
 /// Who, as Kubernetes names people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
+    pub identity: Identity,
     pub user: String,
     pub uid: String,
     pub groups: Vec<String>,
@@ -50,12 +51,21 @@ impl Subject {
             None if ours && who.is_reader() => Grant::View,
             _ => Grant::Nothing,
         };
-        Self { user: who.user_name.clone(), uid: who.user_id.clone(), groups: who.kube_groups.clone(), grant }
+        let (identity, user, uid) = (who.identity.clone(), who.kube_user(), who.user_id.clone());
+        Self { identity, user, uid, groups: who.kube_groups.clone(), grant }
     }
 
     /// Somebody who is only asked about.
     pub fn named(user: &str, groups: Vec<String>) -> Self {
-        Self { user: user.to_owned(), uid: String::new(), groups, grant: Grant::Nothing }
+        let account = user.strip_prefix(gate::SERVICE_ACCOUNT).and_then(|rest| rest.split_once(':'));
+        let identity = match account {
+            Some((namespace, name)) => {
+                Identity::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() }
+            }
+            None if user.starts_with(gate::KEYSTONE) => Identity::Keystone,
+            None => Identity::Certificate,
+        };
+        Self { identity, user: user.to_owned(), uid: String::new(), groups, grant: Grant::Nothing }
     }
 
     fn is_master(&self) -> bool {
@@ -150,8 +160,8 @@ pub fn rules<'a>(
         .flat_map(|role| items(role, "rules"))
 }
 
-const CLUSTER_BINDINGS: &str = "rbac.authorization.k8s.io/clusterrolebindings/";
-const BINDINGS: &str = "rbac.authorization.k8s.io/rolebindings/";
+pub const CLUSTER_BINDINGS: &str = "rbac.authorization.k8s.io/clusterrolebindings/";
+pub const BINDINGS: &str = "rbac.authorization.k8s.io/rolebindings/";
 
 /// The bindings of a namespace, or (empty) of the whole cluster.
 fn bindings<'a>(
@@ -187,7 +197,7 @@ fn is(subject: &Value, who: &Subject, namespace: &str) -> bool {
         Some("Group") => who.groups.iter().any(|g| g == name),
         Some("ServiceAccount") => {
             let place = subject["namespace"].as_str().unwrap_or(namespace);
-            who.user.strip_prefix("system:serviceaccount:").and_then(|u| u.split_once(':')) == Some((place, name))
+            matches!(&who.identity, Identity::ServiceAccount { namespace, name: own } if namespace == place && own == name)
         }
         _ => false,
     }
@@ -249,7 +259,11 @@ pub fn may_give(snapshot: &Snapshot, cluster: &Cluster, who: &Subject, object: &
         }
         match role(snapshot, cluster, &object.body, &object.namespace) {
             Some(role) => role,
-            None => return Ok(()),
+            // Whoever makes it later would give it to the subjects, without having been asked.
+            None => {
+                let message = format!("{} {name:?} not found", qualified(RBAC, plural));
+                return Err(Failure::new(404, "NotFound", message));
+            }
         }
     };
     let missing: Vec<&Value> = items(given, "rules")
@@ -270,7 +284,7 @@ pub fn may_give(snapshot: &Snapshot, cluster: &Cluster, who: &Subject, object: &
 }
 
 /// Whether rules that are held give at least what a rule gives, piece by piece. `*` is only given by `*`.
-fn covered(rule: &Value, held: &[&Value]) -> bool {
+pub fn covered(rule: &Value, held: &[&Value]) -> bool {
     let texts = |field: &str| -> Vec<&str> { items(rule, field).filter_map(Value::as_str).collect() };
     let names = match texts("resourceNames") {
         names if names.is_empty() => vec![""],

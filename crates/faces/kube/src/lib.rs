@@ -7,7 +7,7 @@
 //! * `verbs`, `patch`, `watch`, `table`, `selectors`: what is done with objects
 //! * `discovery`, `openapi`: what the API says about itself; `reviews`, `authz`: who may what
 //! * `stream`: logs, exec, attach, port-forward; `protobuf`: bodies of typed Go clients
-//! * [`cluster_rows`]: what a new cluster begins with
+//! * [`cluster_rows`]: what a new cluster begins with; [`renew`]: what those get that exist
 //!
 //! Must never know the OpenStack face, planners, drivers or the agent: they meet in the store alone.
 
@@ -26,6 +26,7 @@ mod pages;
 mod patch;
 mod protobuf;
 mod registry;
+mod renew;
 mod request;
 mod reviews;
 mod rows;
@@ -51,6 +52,7 @@ use crate::fault::{Failure, Result};
 use crate::pages::Pages;
 use crate::shares::Shares;
 
+pub use crate::renew::renew;
 pub use crate::rows::cluster_rows;
 
 /// What the face needs. A clone is the same face.

@@ -409,8 +409,12 @@ async fn service_accounts_have_what_rbac_gives() {
     let less =
         json!({"metadata": {"name": "less"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
     assert_eq!(robot.post(roles, less).await.0, 201);
-    let admin = json!({"metadata": {"name": "admin"}, "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}, "subjects": []});
-    assert_eq!(robot.post(bindings, admin).await.0, 403);
+    let to = |kind: &str, name: &str| json!({"metadata": {"name": name}, "roleRef": {"kind": kind, "name": name}, "subjects": []});
+    assert_eq!(robot.post(bindings, to("ClusterRole", "cluster-admin")).await.0, 403);
+    for kind in ["ClusterRole", "Role"] {
+        let (status, body) = robot.post(bindings, to(kind, "not-yet")).await;
+        assert_eq!(status, 404, "what it may become is nobody's to give: {body}");
+    }
     let question =
         json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "default"}}});
     let (_, answer) = robot.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", question).await;
@@ -623,4 +627,142 @@ async fn access_rules_of_application_credentials_hold_here() {
         assert_eq!(world.get(path).await.0, 401, "{path}");
     }
     assert_eq!(world.post("/api/v1/namespaces/default/pods", pod("a")).await.0, 401);
+}
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+#[tokio::test]
+async fn impersonation_is_checked_to_its_end() {
+    let world = World::new().await;
+    let rule = |group: &str, resource: &str, names: &[&str]| json!({"verbs": ["impersonate"], "apiGroups": [group], "resources": [resource], "resourceNames": names});
+    let rules = json!([
+        rule("", "users", &["ann"]),
+        rule("authentication.k8s.io", "uids", &["u1"]),
+        rule("authentication.k8s.io", "userextras/scopes", &["view"]),
+    ]);
+    world.post(&format!("{RBAC}/clusterroles"), json!({"metadata": {"name": "actor"}, "rules": rules})).await;
+    for (name, role, user) in [("actor", "actor", "actress"), ("seen", "view", "ann")] {
+        let binding = json!({"metadata": {"name": name}, "roleRef": {"kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "name": user}]});
+        assert_eq!(world.post(&format!("{RBAC}/clusterrolebindings"), binding).await.0, 201);
+    }
+    let certificate = face_kube::ClientCertificate { common_name: "actress".into(), organizations: vec![] };
+    let act = async |headers: &[(&str, &str)]| {
+        let mut request = world.request(Method::GET, PODS, "application/json", &Value::Null);
+        request.headers_mut().remove("authorization");
+        request.extensions_mut().insert(certificate.clone());
+        for (name, value) in headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        world.raw(request).await.0.as_u16()
+    };
+    let ann = ("impersonate-user", "ann");
+    assert_eq!(act(&[]).await, 403);
+    for (headers, expected) in [
+        (vec![ann], 200),
+        (vec![("impersonate-user", "bob")], 403),
+        (vec![ann, ("impersonate-group", "system:masters")], 403),
+        (vec![ann, ("impersonate-uid", "u1")], 200),
+        (vec![ann, ("impersonate-uid", "u2")], 403),
+        (vec![ann, ("impersonate-extra-scopes", "view")], 200),
+        (vec![ann, ("impersonate-extra-scopes", "all")], 403),
+        (vec![ann, ("impersonate-extra-scopes", "view"), ("impersonate-extra-scopes", "all")], 403),
+        (vec![ann, ("impersonate-extra-other", "view")], 403),
+        (vec![ann, ("impersonate-nonsense", "view")], 400),
+        (vec![("impersonate-uid", "u1")], 400),
+    ] {
+        assert_eq!(act(&headers).await, expected, "{headers:?}");
+    }
+}
+
+/// A user of a domain with a role on the cluster's project, and their token.
+async fn user(world: &World, domain: &str, name: &str, role: &str) -> String {
+    let snapshot = world.store.snapshot();
+    let role_id = snapshot.all::<model::Role>().find(|r| r.name == role).unwrap().id.clone();
+    let mut change = Change::new();
+    if snapshot.get::<model::Domain>(domain).is_none() {
+        let of = |name: &str| json!({"id": name, "name": name, "description": "", "enabled": true, "tags": []});
+        change.create(serde_json::from_value::<model::Domain>(of(domain)).unwrap());
+    }
+    let id = gate::new_id();
+    let hash = world.gate.passwords().hash("p", gate::Client::UNKNOWN).await.unwrap();
+    let row = json!({"id": id, "name": name, "domain_id": domain, "enabled": true, "password_hash": hash,
+        "password_history": [], "description": null, "email": null, "default_project_id": null, "extra": {}});
+    change.create(serde_json::from_value::<model::User>(row).unwrap());
+    change.create(model::Assignment {
+        actor: model::Actor::User(id.clone()),
+        target: model::Target::Project(world.cluster.project_id.clone()),
+        role_id,
+        inherited: false,
+    });
+    world.store.commit(&change).await.unwrap();
+    let user = gate::NamedRef { id: Some(id), ..gate::NamedRef::default() };
+    let proof = gate::Proof::Password { user, password: "p".into() };
+    let project = gate::NamedRef { id: Some(world.cluster.project_id.clone()), ..gate::NamedRef::default() };
+    world.gate.login(vec![proof], gate::Wish::Project(project), gate::Client::UNKNOWN).await.unwrap().0
+}
+
+#[tokio::test]
+async fn names_of_one_sort_are_not_names_of_another() {
+    let world = World::new().await;
+    let everything = |name: &str, subject: Value| json!({"metadata": {"name": name}, "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}, "subjects": [subject]});
+    for (name, subject) in [
+        ("account", json!({"kind": "ServiceAccount", "name": "builder", "namespace": "default"})),
+        ("text", json!({"kind": "User", "name": "system:serviceaccount:default:builder"})),
+        ("ann", json!({"kind": "User", "name": "openstack:default/ann"})),
+        ("bare", json!({"kind": "User", "name": "bob"})),
+    ] {
+        assert_eq!(world.post(&format!("{RBAC}/clusterrolebindings"), everything(name, subject)).await.0, 201);
+    }
+    let ann = user(&world, "default", "ann", "reader").await;
+    let tokens = [
+        user(&world, "elsewhere", "system:serviceaccount:default:builder", "reader").await,
+        user(&world, "elsewhere", "ann", "reader").await,
+        user(&world, "default", "elsewhere/ann", "reader").await,
+        user(&world, "default", "bob", "reader").await,
+    ];
+    let mut world = world;
+    for token in tokens {
+        world.token = token;
+        let (_, me) = world.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})).await;
+        assert_eq!(world.get("/api/v1/secrets").await.0, 403, "{me}");
+    }
+    world.token = ann;
+    assert_eq!(world.get("/api/v1/secrets").await.0, 200);
+    for name in ["openstack:default/ann", "system:serviceaccount:default:builder"] {
+        assert!(world.gate.certificate(name, &[], &world.cluster.id).is_err(), "{name}");
+        assert!(world.gate.certificate("x", &[name.to_owned()], &world.cluster.id).is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn clusters_that_exist_get_what_is_new() {
+    let world = World::new().await;
+    let ann = user(&world, "default", "ann", "reader").await;
+    let binding = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "edit"}, "subjects": [{"kind": "User", "name": "ann"}]});
+    world.post(&format!("{RBAC}/clusterrolebindings"), binding).await;
+    let own = json!({"verbs": ["get"], "apiGroups": ["own"], "resources": ["things"]});
+    let (_, mut view) = world.get(&format!("{RBAC}/clusterroles/view")).await;
+    let all = view["rules"].clone();
+    view["rules"] = json!([own]);
+    assert_eq!(world.put(&format!("{RBAC}/clusterroles/view"), view).await.0, 200);
+    world.delete(&format!("{RBAC}/clusterroles/edit"), Value::Null).await;
+    let (_, mut admin) = world.get(&format!("{RBAC}/clusterroles/admin")).await;
+    admin["rules"] = json!([]);
+    admin["metadata"]["annotations"] = json!({"rbac.authorization.kubernetes.io/autoupdate": "false"});
+    assert_eq!(world.put(&format!("{RBAC}/clusterroles/admin"), admin).await.0, 200);
+    for _ in 0..2 {
+        face_kube::renew(&world.store).await.unwrap();
+    }
+    let (_, view) = world.get(&format!("{RBAC}/clusterroles/view")).await;
+    let expected: Vec<Value> = std::iter::once(own).chain(all.as_array().unwrap().iter().cloned()).collect();
+    assert_eq!(view["rules"], json!(expected));
+    assert_eq!(world.get(&format!("{RBAC}/clusterroles/edit")).await.0, 200);
+    assert_eq!(world.get(&format!("{RBAC}/clusterroles/admin")).await.1["rules"], json!([]));
+    let (_, binding) = world.get(&format!("{RBAC}/clusterrolebindings/b")).await;
+    assert_eq!(binding["subjects"][1]["name"], "openstack:default/ann");
+    assert_eq!(binding["subjects"].as_array().unwrap().len(), 2);
+    let world = World { token: ann, ..world };
+    assert_eq!(world.get("/api/v1/secrets").await.0, 200);
 }

@@ -219,9 +219,12 @@ async fn rights_end_at_once() {
 #[tokio::test]
 async fn keys_rotate_under_living_tokens() {
     let cloud = Harness::new().await;
-    for alive in [true, true, false] {
-        cloud.cloud.gate.rotate_keys().await.unwrap();
-        assert_eq!(cloud.cloud.gate.inspect(&cloud.demo).await.is_ok(), alive);
+    let (now, hour) = (model::Time::now(), jiff::SignedDuration::from_hours(1));
+    let keys = || cloud.cloud.store.snapshot().all::<model::TokenKey>().count();
+    // Not yet; a new one by which tokens are made; the old one is of no use to any token; the next.
+    for (hours, count, alive) in [(23, 1, true), (25, 2, true), (25, 2, true), (27, 1, false), (51, 2, false)] {
+        cloud.cloud.gate.rotate_keys(now + hour * hours).await.unwrap();
+        assert_eq!((keys(), cloud.cloud.gate.inspect(&cloud.demo).await.is_ok()), (count, alive), "{hours}");
     }
     let new = cloud.login("demo", DEMO_PASSWORD, "demo").await;
     assert!(cloud.cloud.gate.inspect(&new).await.is_ok());
