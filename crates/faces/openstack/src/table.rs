@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use gate::Principal;
+use gate::{Principal, Scope};
 use http::{HeaderValue, Method, Request, Response};
 use model::Fault;
 use percent_encoding::percent_decode_str;
@@ -21,10 +21,16 @@ pub enum Access {
     Public,
     /// Anybody with a valid token, whatever its scope and roles.
     Token,
-    /// `reader` in a project, or more.
+    /// `reader` in a project, or more; or `admin` wherever.
     Reader,
-    /// `member` in a project, or more.
+    /// `member` in a project, or more; or `admin` wherever.
     Member,
+    /// `admin`, or `reader` of the system.
+    SystemReader,
+    /// The same, or `reader` of a domain, for what is in it.
+    DomainReader,
+    /// `admin`, or `manager` of a domain, for what is in it.
+    DomainManager,
     /// `admin`.
     Admin,
 }
@@ -230,6 +236,9 @@ impl Face {
             body: body.into(),
             snapshot: self.cloud.store.snapshot(),
         };
+        if matches!(endpoint.access, Access::DomainReader | Access::DomainManager) {
+            crate::identity::check_reach(&call, !method.is_safe())?;
+        }
         let head = parts.method == Method::HEAD;
         let mut reply = (endpoint.handler)(call).await?;
         if head {
@@ -245,11 +254,19 @@ impl Face {
     }
 }
 
+/// Whether somebody looks at everything in the cloud.
+pub fn reads_all(who: &Principal) -> bool {
+    who.is_admin() || (who.scope == Scope::System && who.is_reader())
+}
+
 fn allowed(access: Access, who: &Principal) -> Result<(), Fault> {
     let enough = match access {
         Access::Public | Access::Token => true,
-        Access::Reader => who.is_reader(),
-        Access::Member => who.is_member(),
+        Access::Reader => who.is_admin() || (who.project_id().is_some() && who.is_reader()),
+        Access::Member => who.is_admin() || (who.project_id().is_some() && who.is_member()),
+        Access::SystemReader => reads_all(who),
+        Access::DomainReader => reads_all(who) || (matches!(who.scope, Scope::Domain { .. }) && who.is_reader()),
+        Access::DomainManager => who.is_admin() || (matches!(who.scope, Scope::Domain { .. }) && who.has("manager")),
         Access::Admin => who.is_admin(),
     };
     if enough {

@@ -541,3 +541,100 @@ async fn malformed_bodies_are_refused_in_words() {
     let missing = json!({"project": {"name": "x", "domain_id": "nowhere"}});
     assert_eq!(cloud.call("POST", "/identity/v3/projects", &cloud.admin, missing).await.0, 404);
 }
+
+/// A token for a domain, of a new user of it with a role on it.
+async fn of_domain(cloud: &Harness, domain: &str, name: &str, role: &str) -> String {
+    let body = json!({"user": {"name": name, "password": "p", "domain_id": domain}});
+    let (_, _, user) = cloud.ok("POST", "/identity/v3/users", &cloud.admin, body).await;
+    let role = role_id(cloud, role).await;
+    let grant = format!("/identity/v3/domains/{domain}/users/{}/roles/{role}", text(&user["user"]["id"]));
+    cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;
+    let user = gate::NamedRef { id: Some(text(&user["user"]["id"]).into()), ..Default::default() };
+    let proof = gate::Proof::Password { user, password: "p".into() };
+    let wish = gate::Wish::Domain(gate::DomainRef { id: Some(domain.into()), name: None });
+    cloud.cloud.gate.login(vec![proof], wish, gate::Client::UNKNOWN).await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_domains_manager_keeps_house_and_stays_in_it() {
+    let cloud = Harness::new().await;
+    let (_, _, domain) = cloud.ok("POST", "/identity/v3/domains", &cloud.admin, json!({"domain": {"name": "d"}})).await;
+    let domain = text(&domain["domain"]["id"]).to_owned();
+    let manager = of_domain(&cloud, &domain, "manager", "manager").await;
+    let reader = of_domain(&cloud, &domain, "reader", "reader").await;
+    let make = async |what: &str, body: Value| {
+        let (_, _, made) = cloud.ok("POST", &format!("/identity/v3/{what}s"), &manager, json!({what: body})).await;
+        assert_eq!(made[what]["domain_id"], domain.as_str());
+        text(&made[what]["id"]).to_owned()
+    };
+    let user = make("user", json!({"name": "u", "password": "p"})).await;
+    let project = make("project", json!({"name": "p"})).await;
+    let group = make("group", json!({"name": "g"})).await;
+    let roles: Vec<String> = {
+        let mut all = Vec::new();
+        for name in ["member", "admin", "service"] {
+            all.push(role_id(&cloud, name).await);
+        }
+        all
+    };
+    let grant = |role: &str| format!("/identity/v3/projects/{project}/users/{user}/roles/{role}");
+    cloud.ok("PUT", &grant(&roles[0]), &manager, Value::Null).await;
+    for more in &roles[1..] {
+        assert_eq!(cloud.call("PUT", &grant(more), &manager, Value::Null).await.0, 403, "no more than what is managed");
+    }
+    cloud.ok("PUT", &format!("/identity/v3/groups/{group}/users/{user}"), &manager, Value::Null).await;
+    let patch = json!({"user": {"password": "other"}});
+    cloud.ok("PATCH", &format!("/identity/v3/users/{user}"), &manager, patch.clone()).await;
+
+    // Nothing of another domain, be it there or not.
+    let demo = user_id(&cloud, &cloud.demo).await;
+    let elsewhere = &cloud.demo_project;
+    for (method, path, body) in [
+        ("GET", format!("/users/{demo}"), Value::Null),
+        ("GET", "/users/none".to_owned(), Value::Null),
+        ("PATCH", format!("/users/{demo}"), patch.clone()),
+        ("DELETE", format!("/users/{demo}"), Value::Null),
+        ("POST", "/users".to_owned(), json!({"user": {"name": "x", "domain_id": "default"}})),
+        ("POST", "/projects".to_owned(), json!({"project": {"name": "x", "domain_id": "default"}})),
+        ("POST", "/projects".to_owned(), json!({"project": {"name": "x", "parent_id": elsewhere}})),
+        ("GET", format!("/projects/{elsewhere}"), Value::Null),
+        ("PATCH", format!("/projects/{elsewhere}"), json!({"project": {"enabled": false}})),
+        ("DELETE", format!("/projects/{elsewhere}"), Value::Null),
+        ("PUT", format!("/projects/{elsewhere}/users/{user}/roles/{}", roles[0]), Value::Null),
+        ("PUT", format!("/projects/{project}/users/{demo}/roles/{}", roles[0]), Value::Null),
+        ("PUT", format!("/domains/default/users/{user}/roles/{}", roles[0]), Value::Null),
+        ("PUT", format!("/system/users/{user}/roles/{}", roles[0]), Value::Null),
+        ("PUT", format!("/groups/{group}/users/{demo}"), Value::Null),
+        ("PATCH", format!("/domains/{domain}"), json!({"domain": {"name": "mine"}})),
+        ("POST", "/domains".to_owned(), json!({"domain": {"name": "x"}})),
+        ("POST", "/roles".to_owned(), json!({"role": {"name": "x"}})),
+        ("GET", "/domains".to_owned(), Value::Null),
+        ("GET", format!("/users/{user}/application_credentials"), Value::Null),
+    ] {
+        let (status, _, answer) = cloud.call(method, &format!("/identity/v3{path}"), &manager, body).await;
+        assert_eq!(status, 403, "{method} {path}: {answer}");
+    }
+    for (list, count) in [("users", 3), ("projects", 1), ("groups", 1), ("role_assignments", 3)] {
+        for token in [&manager, &reader] {
+            let (_, _, all) = cloud.ok("GET", &format!("/identity/v3/{list}"), token, Value::Null).await;
+            assert_eq!(all[list].as_array().unwrap().len(), count, "{list}: {all}");
+        }
+    }
+    for (method, path) in [("DELETE", format!("/users/{user}")), ("DELETE", format!("/projects/{project}"))] {
+        assert_eq!(cloud.call(method, &format!("/identity/v3{path}"), &reader, Value::Null).await.0, 403);
+    }
+
+    // Who has more than a manager gives is not theirs: its password would be a way up.
+    for (what, id) in [("users", &user), ("groups", &group)] {
+        let grant = format!("/identity/v3/projects/{elsewhere}/{what}/{id}/roles/{}", roles[1]);
+        cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;
+        assert_eq!(cloud.call("PATCH", &format!("/identity/v3/users/{user}"), &manager, patch.clone()).await.0, 403);
+        cloud.ok("DELETE", &grant, &cloud.admin, Value::Null).await;
+    }
+    let grant = format!("/identity/v3/projects/{elsewhere}/groups/{group}/roles/{}", roles[1]);
+    cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;
+    let join = format!("/identity/v3/groups/{group}/users/{user}");
+    assert_eq!(cloud.call("PUT", &join, &manager, Value::Null).await.0, 403);
+    cloud.ok("DELETE", &grant, &cloud.admin, Value::Null).await;
+    cloud.ok("DELETE", &format!("/identity/v3/users/{user}"), &manager, Value::Null).await;
+}

@@ -4,33 +4,15 @@
 mod common;
 #[path = "common/cloud.rs"]
 mod rows;
+#[path = "common/walking.rs"]
+mod walking;
 
 use common::Harness;
 use face_openstack::table::{Access, Endpoint, Service};
 use http::Method;
 use model::{Kind, Realm};
 use serde_json::{Value, json};
-
-/// What a part of a path in a collection names.
-fn kind_of(collection: &str) -> Option<Kind> {
-    Some(match collection {
-        "servers" => Kind::Server,
-        "os-server-groups" => Kind::ServerGroup,
-        "os-keypairs" => Kind::Keypair,
-        "images" => Kind::Image,
-        "networks" => Kind::Network,
-        "subnets" => Kind::Subnet,
-        "subnetpools" => Kind::SubnetPool,
-        "ports" => Kind::Port,
-        "routers" => Kind::Router,
-        "floatingips" => Kind::FloatingIp,
-        "security-groups" => Kind::SecurityGroup,
-        "security-group-rules" => Kind::SecurityGroupRule,
-        "projects" => Kind::Project,
-        "users" => Kind::User,
-        _ => return None,
-    })
-}
+use walking::{fill_project, kind_of, version_for};
 
 /// The endpoint's path with every parameter replaced by the id of something of the victim's, or by a random one; and
 /// whether one of them is the victim's.
@@ -61,30 +43,6 @@ fn fill(cloud: &Harness, service: &Service, endpoint: &Endpoint) -> (String, boo
     (format!("{}{}", service.prefix, parts.join("/")), theirs)
 }
 
-/// Something of each kind that a project can have.
-async fn fill_project(cloud: &Harness) {
-    let rows = rows::Rows::new(cloud).await;
-    let server = json!({"server": {"name": "walked", "imageRef": rows.image, "flavorRef": rows.small}});
-    let (_, _, server) = cloud.ok("POST", "/compute/v2.1/servers", &cloud.demo, server).await;
-    rows.place(cloud, common::text(&server["server"]["id"]), "node1", model::VmPhase::Running).await;
-    for (path, body) in [
-        ("/network/v2.0/networks", json!({"network": {"name": "walked"}})),
-        ("/network/v2.0/routers", json!({"router": {"name": "walked"}})),
-        ("/compute/v2.1/os-server-groups", json!({"server_group": {"name": "walked", "policies": ["affinity"]}})),
-        ("/compute/v2.1/os-keypairs", json!({"keypair": {"name": "walked"}})),
-        ("/image/v2/images", json!({"name": "walked", "disk_format": "raw", "container_format": "bare"})),
-    ] {
-        let (status, _, answer) = cloud.call("POST", path, &cloud.demo, body).await;
-        // 404: that service is not there yet.
-        assert!(status == 404 || (200..300).contains(&status), "{path}: {status} {answer}");
-        if let Some(id) = answer["network"]["id"].as_str() {
-            let subnet = json!({"subnet": {"network_id": id, "ip_version": 4, "cidr": "10.99.0.0/24"}});
-            cloud.ok("POST", "/network/v2.0/subnets", &cloud.demo, subnet).await;
-            cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, json!({"port": {"network_id": id}})).await;
-        }
-    }
-}
-
 /// A body that gets as far as an empty one of its resource can.
 fn body_for(endpoint: &Endpoint) -> Value {
     if matches!(endpoint.method, Method::GET | Method::HEAD | Method::DELETE) {
@@ -108,13 +66,6 @@ fn body_for(endpoint: &Endpoint) -> Value {
         "application_credential",
     ];
     resources.into_iter().map(|name| (name.to_owned(), json!({"name": "walker"}))).collect()
-}
-
-/// The header that asks for a version in which the endpoint exists.
-fn version_for(service: &Service, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
-    let Some(versions) = &service.versions else { return Vec::new() };
-    let (major, minor) = endpoint.since.max(versions.min).min(versions.max);
-    vec![("openstack-api-version", format!("{} {major}.{minor}", versions.name))]
 }
 
 async fn call(cloud: &Harness, service: &Service, endpoint: &Endpoint, path: &str, token: &str) -> (u16, Value) {

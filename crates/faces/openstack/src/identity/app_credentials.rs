@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use model::{AppCredential, Change, Fault, Index, Role, Snapshot, Time, User};
 use serde_json::{Value, json};
 
-use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes, self_or_admin};
+use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, only_self, passes, self_or_admin};
 use crate::call::{Call, Reply};
 
 /// The most access rules of one credential.
@@ -54,7 +54,7 @@ fn unrestricted(call: &Call, action: &str) -> Result<(), Fault> {
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
-    self_or_admin(&call, user_id, "list_application_credentials")?;
+    only_self(&call, user_id, "list_application_credentials")?;
     get::<User>(&call.snapshot, user_id)?;
     let own = call.snapshot.find::<AppCredential>(Index::Owner, user_id).filter(|c| passes(&call, "name", &c.name));
     let items = own.map(|c| view(&call, c.value)).collect();
@@ -62,7 +62,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    self_or_admin(&call, call.param("user_id"), "get_application_credential")?;
+    only_self(&call, call.param("user_id"), "get_application_credential")?;
     let credential = find(&call.snapshot, &call)?;
     Ok(Reply::ok(json!({"application_credential": view(&call, credential.value)})))
 }
@@ -218,7 +218,7 @@ fn rule_view(call: &Call, rule: &Value) -> Value {
 
 pub async fn list_rules(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
-    self_or_admin(&call, user_id, "list_access_rules")?;
+    only_self(&call, user_id, "list_access_rules")?;
     let rules = rules_of(&call, user_id).into_iter().filter(|rule| {
         ["service", "method", "path"].iter().all(|f| passes(&call, f, rule[*f].as_str().unwrap_or_default()))
     });
@@ -233,7 +233,7 @@ fn find_rule(call: &Call) -> Result<Value, Fault> {
 }
 
 pub async fn show_rule(call: Call) -> Result<Reply, Fault> {
-    self_or_admin(&call, call.param("user_id"), "get_access_rule")?;
+    only_self(&call, call.param("user_id"), "get_access_rule")?;
     let rule = find_rule(&call)?;
     Ok(Reply::ok(json!({"access_rule": rule_view(&call, &rule)})))
 }

@@ -7,6 +7,7 @@ use gate::roles::{ancestors, implied_by};
 use model::{Actor, Assignment, Domain, Fault, Group, Project, Role, Snapshot, Target, User};
 use serde_json::{Value, json};
 
+use super::reach;
 use super::wire::{asked, base, list};
 use crate::call::{Call, Reply};
 
@@ -29,7 +30,9 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     if call.query("user.id").is_some() && call.query("group.id").is_some() {
         return Err(Fault::invalid("Specify a user or group, not both"));
     }
-    let given = call.snapshot.all::<Assignment>().map(|entry| line(entry.value));
+    let own = reach::domain(&call)?;
+    let within = |a: &Assignment| own.is_none_or(|own| reach::is_in(&call.snapshot, &a.target, own));
+    let given = call.snapshot.all::<Assignment>().filter(|a| within(a.value)).map(|entry| line(entry.value));
     let lines: BTreeSet<Line> = match effective {
         true => given.flat_map(|line| follow(&call.snapshot, &line)).collect(),
         false => given.collect(),

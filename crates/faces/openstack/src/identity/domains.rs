@@ -4,8 +4,9 @@ use model::{Assignment, Change, DEFAULT_DOMAIN, Domain, Fault, Group, Index, Pro
 use serde_json::{Value, json};
 
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes, passes_flag};
-use super::{groups, projects, users};
+use super::{groups, projects, reach, users};
 use crate::call::{Call, Reply};
+use crate::table::reads_all;
 
 pub fn view(base: &str, domain: &Domain) -> Value {
     json!({
@@ -26,6 +27,9 @@ fn reply(call: &Call, status: u16, domain: &Domain) -> Reply {
 /// The domain that a request for something new means: the one it names, or the caller's own.
 pub fn domain_of(call: &Call, fields: &Fields) -> Result<String, Fault> {
     if let Some(id) = fields.text("domain_id")? {
+        if !reach::reaches(call, &id)? {
+            return Err(forbidden("domain_manager"));
+        }
         return get::<Domain>(&call.snapshot, &id).map(|domain| domain.id.clone());
     }
     Ok(match &call.who()?.scope {
@@ -56,7 +60,8 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     let who = call.who()?;
     let own =
         who.user_domain_id == id || matches!(&who.scope, gate::Scope::Project { domain_id, .. } if domain_id == id);
-    if !who.is_admin() && !own {
+    let scope = matches!(&who.scope, gate::Scope::Domain { id: scope } if scope == id);
+    if !reads_all(who) && !own && !scope {
         return Err(forbidden("get_domain"));
     }
     Ok(reply(&call, 200, get::<Domain>(&call.snapshot, id)?.value))

@@ -3,9 +3,9 @@
 use model::{Assignment, Change, Entry, Fault, Group, Index, Snapshot, User};
 use serde_json::{Value, json};
 
-use super::Doomed;
 use super::domains::domain_of;
-use super::wire::{Fields, base, duplicate, get, invalid, list, passes, self_or_admin};
+use super::wire::{Fields, base, duplicate, get, invalid, list, passes, self_or_reader};
+use super::{Doomed, reach};
 use crate::call::{Call, Reply};
 
 pub fn view(base: &str, group: &Group) -> Value {
@@ -31,9 +31,11 @@ fn check_name(snapshot: &Snapshot, group: &Group) -> Result<(), Fault> {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let own = reach::domain(&call)?;
     let kept = call
         .snapshot
         .all::<Group>()
+        .filter(|g| own.is_none_or(|own| own == g.domain_id))
         .filter(|g| passes(&call, "name", &g.name) && passes(&call, "domain_id", &g.domain_id));
     let items = kept.map(|g| view(&base(&call), g.value)).collect();
     Ok(list(&call, "groups", items))
@@ -100,7 +102,7 @@ pub fn doom(snapshot: &Snapshot, group: &Entry<'_, Group>, doomed: &mut Doomed) 
 
 pub async fn check_member(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
-    self_or_admin(&call, user_id, "check_user_in_group")?;
+    self_or_reader(&call, user_id, "check_user_in_group")?;
     let group = get::<Group>(&call.snapshot, call.param("group_id"))?;
     get::<User>(&call.snapshot, user_id)?;
     match group.members.iter().any(|id| id == user_id) {

@@ -1,7 +1,8 @@
 //! The identity service: Keystone v3 over the rows that the gate reads. What is decided here is the wire; who may do
 //! what where, tokens and passwords are [`gate`]'s.
 //!
-//! Users see and change themselves; everything else is an administrator's, as in Keystone's defaults. Not built, and so
+//! Users see and change themselves. A domain's readers see what is in it, its managers change that, a reader of the system
+//! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. Not built, and so
 //! absent: trusts, federation, EC2 and other credentials, policies, registered limits, domain configuration, and changes
 //! of the catalog, which follows from what is built.
 
@@ -15,11 +16,13 @@ mod doomed;
 mod grants;
 mod groups;
 mod projects;
+mod reach;
 mod roles;
 mod users;
 mod wire;
 
 use doomed::Doomed;
+pub use reach::check as check_reach;
 
 use crate::endpoint;
 use crate::table::{Endpoint, Service};
@@ -59,63 +62,69 @@ fn auth_endpoints() -> Vec<Endpoint> {
 
 fn resource_endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(GET "/v3/domains" Admin domains::index),
+        endpoint!(GET "/v3/domains" SystemReader domains::index),
         endpoint!(POST "/v3/domains" Admin domains::create),
         endpoint!(GET "/v3/domains/{domain_id}" Token domains::show),
         endpoint!(PATCH "/v3/domains/{domain_id}" Admin domains::update),
         endpoint!(DELETE "/v3/domains/{domain_id}" Admin domains::delete),
-        endpoint!(GET "/v3/projects" Admin projects::index),
-        endpoint!(POST "/v3/projects" Admin projects::create),
+        endpoint!(GET "/v3/projects" DomainReader projects::index),
+        endpoint!(POST "/v3/projects" DomainManager projects::create),
         endpoint!(GET "/v3/projects/{project_id}" Token projects::show),
-        endpoint!(PATCH "/v3/projects/{project_id}" Admin projects::update),
-        endpoint!(DELETE "/v3/projects/{project_id}" Admin projects::delete),
+        endpoint!(PATCH "/v3/projects/{project_id}" DomainManager projects::update),
+        endpoint!(DELETE "/v3/projects/{project_id}" DomainManager projects::delete),
         endpoint!(GET "/v3/projects/{project_id}/tags" Token projects::list_tags),
-        endpoint!(PUT "/v3/projects/{project_id}/tags" Admin projects::put_tags),
-        endpoint!(DELETE "/v3/projects/{project_id}/tags" Admin projects::delete_tags),
+        endpoint!(PUT "/v3/projects/{project_id}/tags" DomainManager projects::put_tags),
+        endpoint!(DELETE "/v3/projects/{project_id}/tags" DomainManager projects::delete_tags),
         endpoint!(GET "/v3/projects/{project_id}/tags/{tag}" Token projects::check_tag),
-        endpoint!(PUT "/v3/projects/{project_id}/tags/{tag}" Admin projects::put_tag),
-        endpoint!(DELETE "/v3/projects/{project_id}/tags/{tag}" Admin projects::delete_tag),
-        endpoint!(GET "/v3/users" Admin users::index),
-        endpoint!(POST "/v3/users" Admin users::create),
+        endpoint!(PUT "/v3/projects/{project_id}/tags/{tag}" DomainManager projects::put_tag),
+        endpoint!(DELETE "/v3/projects/{project_id}/tags/{tag}" DomainManager projects::delete_tag),
+        endpoint!(GET "/v3/users" DomainReader users::index),
+        endpoint!(POST "/v3/users" DomainManager users::create),
         endpoint!(GET "/v3/users/{user_id}" Token users::show),
-        endpoint!(PATCH "/v3/users/{user_id}" Admin users::update),
-        endpoint!(DELETE "/v3/users/{user_id}" Admin users::delete),
+        endpoint!(PATCH "/v3/users/{user_id}" DomainManager users::update),
+        endpoint!(DELETE "/v3/users/{user_id}" DomainManager users::delete),
         endpoint!(POST "/v3/users/{user_id}/password" Public users::change_password),
         endpoint!(GET "/v3/users/{user_id}/projects" Token projects::of_user),
         endpoint!(GET "/v3/users/{user_id}/groups" Token users::list_groups),
-        endpoint!(GET "/v3/groups" Admin groups::index),
-        endpoint!(POST "/v3/groups" Admin groups::create),
-        endpoint!(GET "/v3/groups/{group_id}" Admin groups::show),
-        endpoint!(PATCH "/v3/groups/{group_id}" Admin groups::update),
-        endpoint!(DELETE "/v3/groups/{group_id}" Admin groups::delete),
-        endpoint!(GET "/v3/groups/{group_id}/users" Admin users::of_group),
+        endpoint!(GET "/v3/groups" DomainReader groups::index),
+        endpoint!(POST "/v3/groups" DomainManager groups::create),
+        endpoint!(GET "/v3/groups/{group_id}" DomainReader groups::show),
+        endpoint!(PATCH "/v3/groups/{group_id}" DomainManager groups::update),
+        endpoint!(DELETE "/v3/groups/{group_id}" DomainManager groups::delete),
+        endpoint!(GET "/v3/groups/{group_id}/users" DomainReader users::of_group),
         endpoint!(GET "/v3/groups/{group_id}/users/{user_id}" Token groups::check_member),
-        endpoint!(PUT "/v3/groups/{group_id}/users/{user_id}" Admin groups::add_member),
-        endpoint!(DELETE "/v3/groups/{group_id}/users/{user_id}" Admin groups::remove_member),
+        endpoint!(PUT "/v3/groups/{group_id}/users/{user_id}" DomainManager groups::add_member),
+        endpoint!(DELETE "/v3/groups/{group_id}/users/{user_id}" DomainManager groups::remove_member),
     ]
 }
 
 fn role_endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![
-        endpoint!(GET "/v3/roles" Admin roles::index),
+        endpoint!(GET "/v3/roles" DomainReader roles::index),
         endpoint!(POST "/v3/roles" Admin roles::create),
-        endpoint!(GET "/v3/roles/{role_id}" Admin roles::show),
+        endpoint!(GET "/v3/roles/{role_id}" DomainReader roles::show),
         endpoint!(PATCH "/v3/roles/{role_id}" Admin roles::update),
         endpoint!(DELETE "/v3/roles/{role_id}" Admin roles::delete),
-        endpoint!(GET "/v3/roles/{role_id}/implies" Admin roles::list_implied),
-        endpoint!(GET "/v3/role_inferences" Admin roles::list_inferences),
-        endpoint!(GET "/v3/role_assignments" Admin assignments::index),
+        endpoint!(GET "/v3/roles/{role_id}/implies" SystemReader roles::list_implied),
+        endpoint!(GET "/v3/role_inferences" SystemReader roles::list_inferences),
+        endpoint!(GET "/v3/role_assignments" DomainReader assignments::index),
     ];
     // Each place and kind of actor: the list and the grant itself.
     macro_rules! grants {
-        ($($list:literal $grant:literal)*) => {$(
-            endpoints.push(endpoint!(GET $list Admin grants::index));
-            endpoints.push(endpoint!(GET $grant Admin grants::show));
-            endpoints.push(endpoint!(PUT $grant Admin grants::create));
-            endpoints.push(endpoint!(DELETE $grant Admin grants::delete));
+        ($reads:ident $writes:ident $($list:literal $grant:literal)*) => {$(
+            endpoints.push(endpoint!(GET $list $reads grants::index));
+            endpoints.push(endpoint!(GET $grant $reads grants::show));
+            endpoints.push(endpoint!(PUT $grant $writes grants::create));
+            endpoints.push(endpoint!(DELETE $grant $writes grants::delete));
         )*};
     }
-    grants! {
+    grants! { SystemReader Admin
+        "/v3/system/users/{user_id}/roles"
+        "/v3/system/users/{user_id}/roles/{role_id}"
+        "/v3/system/groups/{group_id}/roles"
+        "/v3/system/groups/{group_id}/roles/{role_id}"
+    }
+    grants! { DomainReader DomainManager
         "/v3/projects/{project_id}/users/{user_id}/roles"
         "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}"
         "/v3/projects/{project_id}/groups/{group_id}/roles"
@@ -124,10 +133,6 @@ fn role_endpoints() -> Vec<Endpoint> {
         "/v3/domains/{domain_id}/users/{user_id}/roles/{role_id}"
         "/v3/domains/{domain_id}/groups/{group_id}/roles"
         "/v3/domains/{domain_id}/groups/{group_id}/roles/{role_id}"
-        "/v3/system/users/{user_id}/roles"
-        "/v3/system/users/{user_id}/roles/{role_id}"
-        "/v3/system/groups/{group_id}/roles"
-        "/v3/system/groups/{group_id}/roles/{role_id}"
         "/v3/OS-INHERIT/projects/{project_id}/users/{user_id}/roles/inherited_to_projects"
         "/v3/OS-INHERIT/projects/{project_id}/users/{user_id}/roles/{role_id}/inherited_to_projects"
         "/v3/OS-INHERIT/projects/{project_id}/groups/{group_id}/roles/inherited_to_projects"
@@ -144,9 +149,9 @@ fn catalog_endpoints() -> Vec<Endpoint> {
     vec![
         endpoint!(GET "/v3/regions" Token catalog::list_regions),
         endpoint!(GET "/v3/regions/{id}" Token catalog::show_region),
-        endpoint!(GET "/v3/services" Admin catalog::list_services),
-        endpoint!(GET "/v3/services/{id}" Admin catalog::show_service),
-        endpoint!(GET "/v3/endpoints" Admin catalog::list_endpoints),
-        endpoint!(GET "/v3/endpoints/{id}" Admin catalog::show_endpoint),
+        endpoint!(GET "/v3/services" SystemReader catalog::list_services),
+        endpoint!(GET "/v3/services/{id}" SystemReader catalog::show_service),
+        endpoint!(GET "/v3/endpoints" SystemReader catalog::list_endpoints),
+        endpoint!(GET "/v3/endpoints/{id}" SystemReader catalog::show_endpoint),
     ]
 }

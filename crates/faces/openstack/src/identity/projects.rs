@@ -5,12 +5,13 @@ use gate::roles;
 use model::{AppCredential, Assignment, Change, Domain, Entry, Fault, Index, Project, Snapshot, Target};
 use serde_json::{Map, Value, json};
 
-use super::Doomed;
 use super::domains::domain_of;
 use super::wire::{
-    Fields, base, duplicate, forbidden, get, invalid, is_tag, list, passes, passes_flag, self_or_admin, tags,
+    Fields, base, duplicate, forbidden, get, invalid, is_tag, list, passes, passes_flag, self_or_reader, tags,
 };
+use super::{Doomed, reach};
 use crate::call::{Call, Reply};
+use crate::table::reads_all;
 
 /// How deep projects may be nested, as in Keystone.
 const DEEPEST: usize = 5;
@@ -53,7 +54,11 @@ fn check_name(snapshot: &Snapshot, project: &Project) -> Result<(), Fault> {
 fn visible<'a>(call: &'a Call, action: &str) -> Result<Entry<'a, Project>, Fault> {
     let (who, id) = (call.who()?, call.param("project_id"));
     let own = who.project_id() == Some(id) || roles::projects_of(&call.snapshot, &who.user_id).iter().any(|p| p == id);
-    if !who.is_admin() && !own {
+    let domain = || match (reach::domain(call), call.snapshot.get::<Project>(id)) {
+        (Ok(Some(own)), Some(project)) => who.is_reader() && project.domain_id == own,
+        _ => false,
+    };
+    if !reads_all(who) && !own && !domain() {
         return Err(forbidden(action));
     }
     get::<Project>(&call.snapshot, id)
@@ -74,7 +79,13 @@ fn passes_all(call: &Call, project: &Project) -> bool {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let items = call.snapshot.all::<Project>().filter(|p| passes_all(&call, p)).map(|p| view(&base(&call), p.value));
+    let own = reach::domain(&call)?;
+    let within = |domain_id: &str| own.is_none_or(|own| own == domain_id);
+    let items = call
+        .snapshot
+        .all::<Project>()
+        .filter(|p| within(&p.domain_id) && passes_all(&call, p))
+        .map(|p| view(&base(&call), p.value));
     let items = items.collect();
     Ok(list(&call, "projects", items))
 }
@@ -82,7 +93,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 /// `/v3/users/{user_id}/projects`: those on which a user has a role.
 pub async fn of_user(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
-    self_or_admin(&call, user_id, "list_user_projects")?;
+    self_or_reader(&call, user_id, "list_user_projects")?;
     get::<model::User>(&call.snapshot, user_id)?;
     let ids = roles::projects_of(&call.snapshot, user_id);
     let own = ids.iter().filter_map(|id| call.snapshot.get::<Project>(id)).filter(|p| passes_all(&call, p));
@@ -145,6 +156,9 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         (None, None, Some(id)) if call.snapshot.get::<Domain>(id).is_some() => id.clone(),
         _ => domain_of(&call, &fields)?,
     };
+    if !reach::reaches(&call, &domain_id)? {
+        return Err(forbidden("create_project"));
+    }
     let project = Project {
         parent_id: named_parent.unwrap_or_else(|| domain_id.clone()),
         description: fields.text("description")?.unwrap_or_default(),

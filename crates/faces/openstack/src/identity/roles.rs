@@ -5,8 +5,8 @@ use gate::roles::{IMPLIED, implied_by};
 use model::{Assignment, Change, Domain, Entry, Fault, Index, Role, Snapshot};
 use serde_json::{Value, json};
 
-use super::Doomed;
-use super::wire::{Fields, base, duplicate, get, invalid, list, passes};
+use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes};
+use super::{Doomed, reach};
 use crate::call::{Call, Reply};
 
 pub fn view(base: &str, role: &Role) -> Value {
@@ -50,6 +50,9 @@ fn check_name(snapshot: &Snapshot, role: &Role) -> Result<(), Fault> {
 /// Lists the global roles, or those of the domain that is named.
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let domain = call.query("domain_id");
+    if domain.is_some_and(|id| !matches!(reach::reaches(&call, id), Ok(true))) {
+        return Err(forbidden("list_roles"));
+    }
     let kept =
         call.snapshot.all::<Role>().filter(|r| r.domain_id.as_deref() == domain && passes(&call, "name", &r.name));
     let items = kept.map(|r| view(&base(&call), r.value)).collect();

@@ -7,8 +7,8 @@ use model::{AppCredential, Assignment, Change, Domain, Entry, Fault, Group, Inde
 use serde_json::{Value, json};
 
 use super::domains::domain_of;
-use super::wire::{Fields, base, duplicate, get, invalid, list, missing, passes, passes_flag, self_or_admin};
-use super::{Doomed, groups};
+use super::wire::{Fields, base, duplicate, get, invalid, list, missing, passes, passes_flag, self_or_reader};
+use super::{Doomed, groups, reach};
 use crate::call::{Call, Reply};
 
 const KNOWN: [&str; 10] = [
@@ -75,7 +75,13 @@ fn passes_all(call: &Call, user: &User) -> bool {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let items = call.snapshot.all::<User>().filter(|u| passes_all(&call, u)).map(|u| view(&base(&call), u.value));
+    let own = reach::domain(&call)?;
+    let within = |domain_id: &str| own.is_none_or(|own| own == domain_id);
+    let items = call
+        .snapshot
+        .all::<User>()
+        .filter(|u| within(&u.domain_id) && passes_all(&call, u))
+        .map(|u| view(&base(&call), u.value));
     let items = items.collect();
     Ok(list(&call, "users", items))
 }
@@ -92,7 +98,7 @@ pub async fn of_group(call: Call) -> Result<Reply, Fault> {
 /// `/v3/users/{user_id}/groups`.
 pub async fn list_groups(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
-    self_or_admin(&call, user_id, "list_groups_for_user")?;
+    self_or_reader(&call, user_id, "list_groups_for_user")?;
     get::<User>(&call.snapshot, user_id)?;
     let groups = call.snapshot.find::<Group>(Index::Owner, user_id).filter(|g| passes(&call, "name", &g.name));
     let items = groups.map(|g| groups::view(&base(&call), g.value)).collect();
@@ -101,7 +107,7 @@ pub async fn list_groups(call: Call) -> Result<Reply, Fault> {
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
-    self_or_admin(&call, user_id, "get_user")?;
+    self_or_reader(&call, user_id, "get_user")?;
     Ok(reply(&call, 200, get::<User>(&call.snapshot, user_id)?.value))
 }
 

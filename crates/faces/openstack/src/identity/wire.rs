@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{Entry, Fault, Resource, Snapshot};
+use gate::Scope;
+use model::{Entry, Fault, Resource, Snapshot, User};
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Reply};
+use crate::table::reads_all;
 
 /// The longest names that Keystone stores: of users and roles, and of domains, projects and groups.
 const LONGEST_NAME: usize = 255;
@@ -170,6 +172,24 @@ pub fn forbidden(action: &str) -> Fault {
 }
 
 /// Lets administrators and the user in question pass.
+/// Whether the caller is the user, or may look at users there.
+pub fn self_or_reader(call: &Call, user_id: &str, action: &str) -> Result<(), Fault> {
+    let who = call.who()?;
+    let reads = || match &who.scope {
+        Scope::Domain { id } if who.is_reader() => {
+            call.snapshot.get::<User>(user_id).is_some_and(|user| user.domain_id == *id)
+        }
+        _ => false,
+    };
+    if who.user_id == user_id || reads_all(who) || reads() { Ok(()) } else { Err(forbidden(action)) }
+}
+
+/// Whether the caller is the user.
+pub fn only_self(call: &Call, user_id: &str, action: &str) -> Result<(), Fault> {
+    if call.who()?.user_id == user_id { Ok(()) } else { Err(forbidden(action)) }
+}
+
+/// Whether the caller is the user, or an administrator.
 pub fn self_or_admin(call: &Call, user_id: &str, action: &str) -> Result<(), Fault> {
     let who = call.who()?;
     if who.is_admin() || who.user_id == user_id { Ok(()) } else { Err(forbidden(action)) }

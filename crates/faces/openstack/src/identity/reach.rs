@@ -1,0 +1,73 @@
+//! How far a domain's readers and managers reach: to what is in their domain. Looked at once for all rows of the table
+//! that they may use, from the ids in the path, so that a new row cannot forget it.
+//!
+//! As in Keystone's defaults, a domain's manager gives the roles `manager`, `member` and `reader` and no others. Beyond
+//! them, and unlike them: who has any other role, or one on the system, is not a domain manager's to change, nor is a
+//! group that has. Whoever sets the password of an administrator is one.
+
+use gate::{Scope, roles};
+use model::{Actor, Assignment, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, User};
+
+use super::wire::forbidden;
+use crate::call::Call;
+
+/// The roles that a domain's manager gives and takes.
+const MANAGED: [&str; 3] = ["manager", "member", "reader"];
+
+/// The domain to which the caller is held; none for whoever reaches everything.
+pub fn domain(call: &Call) -> Result<Option<&str>, Fault> {
+    let who = call.who()?;
+    Ok(match &who.scope {
+        Scope::Domain { id } if !who.is_admin() => Some(id),
+        _ => None,
+    })
+}
+
+/// Whether something of a domain is within the caller's reach.
+pub fn reaches(call: &Call, domain_id: &str) -> Result<bool, Fault> {
+    Ok(domain(call)?.is_none_or(|own| own == domain_id))
+}
+
+/// Refuses what names something beyond the caller's reach. What is not there is beyond it too, so that nothing tells
+/// whether it exists elsewhere.
+pub fn check(call: &Call, writes: bool) -> Result<(), Fault> {
+    let Some(own) = domain(call)? else { return Ok(()) };
+    let snapshot = &call.snapshot;
+    let param = |name: &str| call.params.get(name).map(String::as_str);
+    let within = [
+        param("domain_id").map(|id| snapshot.get::<Domain>(id).is_some_and(|d| d.id == own)),
+        param("project_id").map(|id| snapshot.get::<Project>(id).is_some_and(|p| p.domain_id == own)),
+        param("user_id").map(|id| snapshot.get::<User>(id).is_some_and(|u| u.domain_id == own)),
+        param("group_id").map(|id| snapshot.get::<Group>(id).is_some_and(|g| g.domain_id == own)),
+    ];
+    let mut allowed = within.into_iter().flatten().all(|is| is);
+    if writes {
+        let role = param("role_id").map(|id| snapshot.get::<Role>(id).is_some_and(|role| managed(role.value)));
+        let user = param("user_id").map(|id| !roles::assignments_of(snapshot, id).iter().any(|a| more(snapshot, a)));
+        let group = param("group_id").map(|id| {
+            let mut given = snapshot.find::<Assignment>(Index::Owner, id);
+            !given.any(|a| matches!(a.actor, Actor::Group(_)) && more(snapshot, a.value))
+        });
+        allowed &= [role, user, group].into_iter().flatten().all(|is| is);
+    }
+    if allowed { Ok(()) } else { Err(forbidden("domain_manager")) }
+}
+
+fn managed(role: &Role) -> bool {
+    role.domain_id.is_none() && MANAGED.contains(&role.name.as_str())
+}
+
+/// Whether an assignment gives more than a domain's manager could.
+fn more(snapshot: &Snapshot, assignment: &Assignment) -> bool {
+    let role = snapshot.get::<Role>(&assignment.role_id);
+    assignment.target == Target::System || role.is_some_and(|role| role.domain_id.is_none() && !managed(role.value))
+}
+
+/// Whether an assignment is in a domain: on it, or on one of its projects.
+pub fn is_in(snapshot: &Snapshot, target: &Target, domain_id: &str) -> bool {
+    match target {
+        Target::Domain(id) => id == domain_id,
+        Target::Project(id) => snapshot.get::<Project>(id).is_some_and(|p| p.domain_id == domain_id),
+        Target::System => false,
+    }
+}

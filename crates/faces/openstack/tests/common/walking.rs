@@ -1,0 +1,61 @@
+//! What the walks over the tables of endpoints have in common.
+#![allow(dead_code, reason = "each walk uses its own part of it")]
+
+use face_openstack::table::{Endpoint, Service};
+use model::Kind;
+use serde_json::json;
+
+use crate::common::{self, Harness};
+use crate::rows;
+
+/// What a part of a path in a collection names.
+pub fn kind_of(collection: &str) -> Option<Kind> {
+    Some(match collection {
+        "servers" => Kind::Server,
+        "os-server-groups" => Kind::ServerGroup,
+        "os-keypairs" => Kind::Keypair,
+        "images" => Kind::Image,
+        "networks" => Kind::Network,
+        "subnets" => Kind::Subnet,
+        "subnetpools" => Kind::SubnetPool,
+        "ports" => Kind::Port,
+        "routers" => Kind::Router,
+        "floatingips" => Kind::FloatingIp,
+        "security-groups" => Kind::SecurityGroup,
+        "security-group-rules" => Kind::SecurityGroupRule,
+        "projects" => Kind::Project,
+        "users" => Kind::User,
+        _ => return None,
+    })
+}
+
+/// Something of each kind that a project can have.
+pub async fn fill_project(cloud: &Harness) {
+    let rows = rows::Rows::new(cloud).await;
+    let server = json!({"server": {"name": "walked", "imageRef": rows.image, "flavorRef": rows.small}});
+    let (_, _, server) = cloud.ok("POST", "/compute/v2.1/servers", &cloud.demo, server).await;
+    rows.place(cloud, common::text(&server["server"]["id"]), "node1", model::VmPhase::Running).await;
+    for (path, body) in [
+        ("/network/v2.0/networks", json!({"network": {"name": "walked"}})),
+        ("/network/v2.0/routers", json!({"router": {"name": "walked"}})),
+        ("/compute/v2.1/os-server-groups", json!({"server_group": {"name": "walked", "policies": ["affinity"]}})),
+        ("/compute/v2.1/os-keypairs", json!({"keypair": {"name": "walked"}})),
+        ("/image/v2/images", json!({"name": "walked", "disk_format": "raw", "container_format": "bare"})),
+    ] {
+        let (status, _, answer) = cloud.call("POST", path, &cloud.demo, body).await;
+        // 404: that service is not there yet.
+        assert!(status == 404 || (200..300).contains(&status), "{path}: {status} {answer}");
+        if let Some(id) = answer["network"]["id"].as_str() {
+            let subnet = json!({"subnet": {"network_id": id, "ip_version": 4, "cidr": "10.99.0.0/24"}});
+            cloud.ok("POST", "/network/v2.0/subnets", &cloud.demo, subnet).await;
+            cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, json!({"port": {"network_id": id}})).await;
+        }
+    }
+}
+
+/// The header that asks for a version in which the endpoint exists.
+pub fn version_for(service: &Service, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let Some(versions) = &service.versions else { return Vec::new() };
+    let (major, minor) = endpoint.since.max(versions.min).min(versions.max);
+    vec![("openstack-api-version", format!("{} {major}.{minor}", versions.name))]
+}
