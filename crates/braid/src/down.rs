@@ -76,7 +76,7 @@ fn holder(dir: &Dir) -> Result<Option<Pid>, Problem> {
 
 async fn purge(dir: &Dir) -> Result<(), Problem> {
     let words = |e: driver::DriverFault| Problem::words(e.to_string());
-    let vms = driver_qemu::Qemu::new(driver_qemu::Config { dir: dir.join("vms"), ..driver_qemu::Config::default() });
+    let vms = driver_qemu::Qemu::new(up::host::qemu(dir));
     for vm in vms.list().await.map_err(words)? {
         say(format_args!("removing VM {}", vm.id));
         vms.remove(&vm.id, false).await.map_err(words)?;

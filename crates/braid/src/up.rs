@@ -76,6 +76,9 @@ pub struct UpArgs {
     /// The addresses that face the outside; only the first start looks at it
     #[arg(long, default_value = "172.24.4.0/24", value_parser = parse_range)]
     pub public: (Ipv4Addr, u8),
+    /// Each VM's QEMU runs as a user of its own: one of the 65536 from this one on
+    #[arg(long, value_name = "UID", default_value_t = 1_900_000_000, value_parser = clap::value_parser!(u32).range(1000..=4_000_000_000))]
+    pub vm_users: u32,
     /// So many things that are in no row of the store are put aside within an hour; more wait for `braid confirm`
     #[arg(long, value_name = "NUMBER", default_value_t = 5)]
     pub max_removals: usize,

@@ -4,6 +4,7 @@
 //! All verbs are *ensure*, *remove* and *list*: idempotent, level-triggered, repeatable after a crash at any point. A
 //! driver keeps no memory of its own that it could not rebuild from the host.
 
+pub mod cgroup;
 pub mod process;
 pub mod sim;
 

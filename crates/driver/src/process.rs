@@ -2,6 +2,8 @@
 //! if its start time and its command line are right too.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -49,7 +51,13 @@ impl Process {
     /// Writes down which process this is.
     pub fn record(&self, pidfile: &Path) -> std::io::Result<()> {
         let new = pidfile.with_extension("new");
-        fs::write(&new, format!("{} {}\n", self.pid, self.started))?;
+        // Not through a link that somebody else may have put there.
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(format!("{} {}\n", self.pid, self.started).as_bytes())?;
         fs::rename(new, pidfile)
     }
 

@@ -80,7 +80,7 @@ pub fn drivers(
         Accel::Kvm => driver_qemu::Accel::Kvm,
         Accel::Tcg => driver_qemu::Accel::Tcg,
     });
-    let vm = Qemu::new(driver_qemu::Config { dir: dir.join("vms"), accel, ..driver_qemu::Config::default() });
+    let vm = Qemu::new(driver_qemu::Config { accel, first_user: Some(args.vm_users), ..qemu(dir) });
     Ok(Drivers {
         vm: Arc::new(vm),
         pod: Arc::new(cri(dir, authority, Some(pull_tokens(store, gate)))),
@@ -101,6 +101,12 @@ fn pull_tokens(store: &Store, gate: &Arc<Gate>) -> driver_cri::Credentials {
         let token = token.inspect_err(|fault| tracing::warn!("images are pulled by nobody: {fault}")).ok()?;
         Some(("host".to_owned(), token))
     })
+}
+
+/// The VM driver's configuration of a folder.
+pub fn qemu(dir: &Dir) -> driver_qemu::Config {
+    let group = Some(format!("braid-{}-vms", dir.prefix().trim_end_matches('-')));
+    driver_qemu::Config { dir: dir.join("vms"), group, ..driver_qemu::Config::default() }
 }
 
 /// The container driver of a folder. A purge needs it without a running cloud, and without an authority.

@@ -7,9 +7,7 @@
 //!   [`image`] pulls
 //! * [`cni`]: the plugin that containerd calls for a pod's network, and the agent's end of it
 //! * [`pause`]: the image of the process that holds a pod's namespaces
-//! * [`process`], [`cgroup`]: of the host
 
-mod cgroup;
 mod client;
 mod cni;
 mod daemon;
@@ -28,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverFault, Result, process};
+use driver::{DriverFault, Result, cgroup, process};
 use model::wanted::WantedPod;
 
 pub use cni::{CniAddress, CniHandler, CniPlugged, CniRequest, CniVerb, cni_main, serve_cni};

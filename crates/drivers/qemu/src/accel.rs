@@ -31,6 +31,17 @@ pub struct Found {
     pub version: String,
 }
 
+/// From this version on QEMU takes KVM as an open file.
+const TAKES_KVM: u32 = 10;
+
+impl Found {
+    /// Whether QEMU can run guests for a user who has no rights.
+    pub fn serves_users(&self) -> bool {
+        let major = self.version.trim_start_matches("QEMU ").split('.').next().and_then(|n| n.parse::<u32>().ok());
+        self.accel == Accel::Tcg || major.is_some_and(|major| major >= TAKES_KVM)
+    }
+}
+
 /// QEMU's version, and the best accelerator, remembered in `dir` for this kernel and this QEMU.
 pub async fn find(binary: &Path, wanted: Option<Accel>, dir: &Path) -> Result<Found> {
     let version = version(binary).await?;

@@ -35,7 +35,9 @@ impl Qemu {
             to.parent().map_or(Ok(()), disk::sync_dir)?;
             Ok(true)
         };
-        moved().map_err(|e| failed(format!("cannot put VM {id} aside to {}", to.display()), e))
+        let moved = moved().map_err(|e| failed(format!("cannot put VM {id} aside to {}", to.display()), e))?;
+        self.forget_process(id);
+        Ok(moved)
     }
 
     pub(crate) fn give_back(&self, id: &str, from: &Path) -> Result<()> {

@@ -10,12 +10,15 @@ use std::time::Duration;
 use driver::{DriverFault, Result};
 use serde_json::{Value, json};
 
+use crate::user::User;
 use crate::vm::There;
-use crate::{Qemu, disk, failed, qmp};
+use crate::{Qemu, disk, failed, qmp, user};
 
 /// The job and the node in a QEMU that copies.
 const JOB: &str = "copy";
 const NODE: &str = "copy-target";
+/// The file that it writes, in the VM's directory.
+const TARGET: &str = "copy.part";
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// A copy of a large disk takes its time.
 const LIMIT: Duration = Duration::from_secs(12 * 3600);
@@ -30,12 +33,16 @@ impl Qemu {
         let folder = to.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder).map_err(|e| failed(format!("cannot make {}", folder.display()), e))?;
         match self.there(id).await {
-            There::Nothing => disk::convert(&from, format, to, LIMIT).await?,
+            There::Nothing => {
+                let user = self.make_target(id, &dir)?;
+                disk::convert(&from, format, &dir.join(TARGET), user, LIMIT).await?;
+            }
             There::Silent(_, why) => return Err(DriverFault::NotReady(format!("QEMU does not answer: {why}"))),
             There::Answers(..) => {
                 end(&dir).await;
-                disk::create_empty(to, size).await?;
-                begin(&dir, name, to).await?;
+                self.make_target(id, &dir)?;
+                disk::create_empty(&dir.join(TARGET), size).await?;
+                begin(&dir, name).await?;
                 // It may be told to stop, or be removed, meanwhile.
                 drop(alone);
                 let outcome = finish(&dir).await;
@@ -43,7 +50,18 @@ impl Qemu {
                 outcome?;
             }
         }
+        take(&dir.join(TARGET), to).map_err(|e| failed(format!("cannot make {}", to.display()), e))?;
         Ok(size)
+    }
+
+    /// An empty file that the VM's QEMU can write to: it reaches nothing outside of its directory.
+    fn make_target(&self, id: &str, dir: &Path) -> Result<Option<User>> {
+        let target = dir.join(TARGET);
+        let unmade = |e| failed(format!("cannot make {}", target.display()), e);
+        user::fresh(&target).map_err(unmade)?;
+        let user = self.users.of(id).map_err(unmade)?;
+        user.map_or(Ok(()), |user| user::share(&target, user)).map_err(unmade)?;
+        Ok(user)
     }
 
     /// Ends a copy that nobody waits for.
@@ -53,11 +71,20 @@ impl Qemu {
         if let There::Answers(..) = self.there(id).await {
             end(&self.vm_dir(id)).await;
         }
+        let _ = fs::remove_file(self.vm_dir(id).join(TARGET));
     }
 }
 
-async fn begin(dir: &Path, disk: &str, to: &Path) -> Result<()> {
-    let node = json!({"node-name": NODE, "driver": "qcow2", "file": {"driver": "file", "filename": to}});
+/// Moves a file that is whole; to another file system by copying.
+fn take(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to).or_else(|_| {
+        fs::copy(from, to)?;
+        fs::remove_file(from)
+    })
+}
+
+async fn begin(dir: &Path, disk: &str) -> Result<()> {
+    let node = json!({"node-name": NODE, "driver": "qcow2", "file": {"driver": "file", "filename": TARGET}});
     let job = json!({
         "job-id": JOB, "device": disk::node(disk), "target": NODE, "sync": "full", "auto-dismiss": false,
     });

@@ -11,7 +11,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use driver::{DriverFault, Result};
 use model::wanted::Disk;
 use tokio::process::Command;
 
+use crate::user::{self, User};
 use crate::{failed, iso, process};
 
 /// For what moves no data.
@@ -93,7 +93,7 @@ pub fn config_drive(dir: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Rea
     let (new, file) = (dir.join("config.new"), dir.join("config.iso"));
     let write = || {
         // There may be a password in it.
-        let mut out = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        let mut out = user::fresh(&new)?;
         out.write_all(&iso::image("config-2", files))?;
         fs::rename(&new, &file)
     };
@@ -135,10 +135,15 @@ pub async fn create_empty(file: &Path, size: u64) -> Result<()> {
     run(command, "make a file for a copy", MOMENT).await
 }
 
-/// Copies a disk that nobody uses, with all that it lies over.
-pub async fn convert(from: &Path, format: &str, to: &Path, limit: Duration) -> Result<()> {
+/// Copies a disk that nobody uses, with all that it lies over, to a file in the same directory. As the VM's user: what its
+/// QEMU may have written there about where the rest is leads nowhere else.
+pub async fn convert(from: &Path, format: &str, to: &Path, user: Option<User>, limit: Duration) -> Result<()> {
     let mut command = qemu_img(to)?;
-    command.args(["convert", "-q", "-f", format, "-O", "qcow2"]).arg(from).arg(to);
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+    command.args(["convert", "-q", "-f", format, "-O", "qcow2"]).arg(name(from)).arg(name(to));
+    if let Some(user) = user {
+        command.uid(user.id).gid(user.id);
+    }
     run(command, "copy a disk", limit).await
 }
 
@@ -238,7 +243,7 @@ pub fn qcow2(file: &Path) -> io::Result<Option<Qcow2>> {
     Ok(Some(Qcow2 { size: word(24), depends: word(8) != 0 || (version == 3 && word(72) & 4 != 0) }))
 }
 
-fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() {
         return Ok(());
     }
@@ -290,7 +295,7 @@ fn create_raw(raw: &Path, disk: &Disk) -> Result<()> {
     }
     let create = || {
         let new = raw.with_extension("new");
-        let file = File::create(&new)?;
+        let file = user::fresh(&new)?;
         file.set_len(disk.size)?;
         file.sync_all()?;
         fs::rename(new, raw)

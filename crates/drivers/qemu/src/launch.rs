@@ -5,21 +5,22 @@
 //!
 //! QEMU is told all paths relative to the VM's directory, in which it runs: sockets may not have long ones.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use driver::{DriverFault, Result};
 use model::wanted::{Boot, Nic, WantedVm};
+use nix::unistd::{Gid, Uid};
 use serde_json::json;
 
 use crate::accel::Accel;
 use crate::disk::{self, Ready, short};
 use crate::process::Process;
+use crate::user::{self, User};
 use crate::{PROCESS, failed};
 
 /// Room for translated code in MiB. QEMU's own choice is up to a gigabyte a VM.
@@ -36,6 +37,30 @@ pub struct Plan<'a> {
     pub memory: Option<&'a str>,
     /// One for each interface, in order.
     pub taps: &'a [OwnedFd],
+    /// KVM, opened for a user who could not.
+    pub kvm: Option<OwnedFd>,
+    /// `None`: as who we are.
+    pub user: Option<User>,
+}
+
+/// KVM, for a QEMU that may not open it by itself.
+pub fn open_kvm() -> Result<OwnedFd> {
+    let file = fs::File::options().read(true).write(true).open("/dev/kvm");
+    file.map(OwnedFd::from).map_err(|e| failed("cannot open /dev/kvm".to_owned(), e))
+}
+
+/// What a guest boots from that is not on its disk, in the VM's directory.
+const KERNEL: &str = "boot.kernel";
+const INITRD: &str = "boot.initrd";
+
+/// Brings the guest's kernel into the VM's directory, under names that QEMU is told.
+pub fn bring_kernel(dir: &Path, boot: &Boot) -> io::Result<()> {
+    for name in [KERNEL, INITRD] {
+        let _ = fs::remove_file(dir.join(name));
+    }
+    let Boot::Kernel { kernel, initrd, .. } = boot else { return Ok(()) };
+    disk::link_or_copy(kernel, &dir.join(KERNEL))?;
+    initrd.as_ref().map_or(Ok(()), |initrd| disk::link_or_copy(initrd, &dir.join(INITRD)))
 }
 
 /// By this argument a QEMU is known to be that of a VM.
@@ -49,12 +74,11 @@ pub fn start(plan: &Plan) -> Result<Process> {
     for old in ["qmp.sock", "serial.sock", PROCESS] {
         let _ = fs::remove_file(plan.dir.join(old));
     }
-    let log = plan.dir.join("qemu.log");
-    let log = File::options().create(true).write(true).truncate(true).mode(0o600).open(log).map_err(fault)?;
+    let log = user::fresh(&plan.dir.join("qemu.log")).map_err(fault)?;
     let mut command = Command::new(plan.binary);
     command.args(arguments(plan)).current_dir(plan.dir).stdin(Stdio::null());
     command.stdout(log.try_clone().map_err(fault)?).stderr(log);
-    detach(&mut command, plan.taps.iter().map(AsRawFd::as_raw_fd).collect());
+    detach(&mut command, plan.taps.iter().chain(&plan.kvm).map(AsRawFd::as_raw_fd).collect(), plan.user);
     // tokio reaps it when it ends while we run; the handle itself is of no use.
     let child = tokio::process::Command::from(command).spawn().map_err(fault)?;
     let process = child.id().and_then(|pid| Process::find(pid as i32));
@@ -64,21 +88,26 @@ pub fn start(plan: &Plan) -> Result<Process> {
     Ok(process)
 }
 
-/// The child leads a session of its own and keeps the taps, under their numbers.
+/// The child leads a session of its own, keeps the open files, under their numbers, and is the VM's user for good.
 #[allow(unsafe_code)]
-fn detach(command: &mut Command, taps: Vec<i32>) {
+fn detach(command: &mut Command, files: Vec<i32>, user: Option<User>) {
     let prepare = move || {
         nix::unistd::setsid()?;
-        for tap in &taps {
+        if let Some(user) = user {
+            nix::unistd::setgroups(&[])?;
+            nix::unistd::setgid(Gid::from_raw(user.id))?;
+            nix::unistd::setuid(Uid::from_raw(user.id))?;
+        }
+        for file in &files {
             // SAFETY: fcntl on a descriptor that the parent holds open until after the fork; it touches no memory.
-            if unsafe { libc::fcntl(*tap, libc::F_SETFD, 0) } < 0 {
+            if unsafe { libc::fcntl(*file, libc::F_SETFD, 0) } < 0 {
                 return Err(io::Error::last_os_error());
             }
         }
         Ok(())
     };
-    // SAFETY: between fork and exec only setsid(2) and fcntl(2) are called, both async-signal-safe; the closure reads a
-    // vector that was made before the fork and allocates nothing.
+    // SAFETY: between fork and exec only setsid(2), setgroups(2), setgid(2), setuid(2) and fcntl(2) are called, which take no
+    // locks in a process of one thread; the closure reads a vector that was made before the fork and allocates nothing.
     unsafe {
         command.pre_exec(prepare);
     }
@@ -102,7 +131,13 @@ fn arguments(plan: &Plan) -> Vec<String> {
     add("-machine", "q35,vmport=off".to_owned());
     match plan.accel {
         Accel::Kvm => {
-            add("-accel", "kvm".to_owned());
+            match &plan.kvm {
+                Some(kvm) => {
+                    add("-add-fd", format!("fd={},set=1", kvm.as_raw_fd()));
+                    add("-accel", "kvm,device=/dev/fdset/1".to_owned());
+                }
+                None => add("-accel", "kvm".to_owned()),
+            }
             add("-cpu", "host".to_owned());
         }
         Accel::Tcg => {
@@ -135,10 +170,11 @@ fn arguments(plan: &Plan) -> Vec<String> {
         add("-netdev", format!("tap,id=net{index},fd={},vhost=off", tap.as_raw_fd()));
         add("-device", nic_device(index, nic));
     }
-    if let Boot::Kernel { kernel, initrd, cmdline } = &vm.boot {
-        add("-kernel", kernel.display().to_string());
-        if let Some(initrd) = initrd {
-            add("-initrd", initrd.display().to_string());
+    if let Boot::Kernel { initrd, cmdline, .. } = &vm.boot {
+        // By names in the VM's directory: the way to the images is closed to it.
+        add("-kernel", KERNEL.to_owned());
+        if initrd.is_some() {
+            add("-initrd", INITRD.to_owned());
         }
         add("-append", cmdline.clone());
     }

@@ -24,6 +24,7 @@
 //!
 //! * [`vm`]: the steps, [`suspend`]: those with memory in a file; [`state`]: what is remembered for them
 //! * [`launch`]: QEMU's command line; [`qmp`]: what it is told later; [`accel`]: is KVM of use here
+//! * [`user`]: whom QEMU runs as
 //! * [`aside`]: a VM that nobody wants, out of the way and back
 //! * [`disk`]: a VM's disks, [`iso`]: its config drive, [`copy`]: copies of disks that are in use; [`process`]: QEMU's process
 
@@ -38,6 +39,7 @@ mod launch;
 mod qmp;
 mod state;
 mod suspend;
+mod user;
 mod vm;
 
 use std::collections::HashMap;
@@ -48,7 +50,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver, process};
+use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver, cgroup, process};
 use futures_util::future::join_all;
 use model::wanted::WantedVm;
 use tokio::sync::OnceCell;
@@ -73,11 +75,16 @@ pub struct Config {
     pub accel: Option<Accel>,
     /// `None`: the one of the system.
     pub binary: Option<PathBuf>,
+    /// Each VM's QEMU runs as a user of its own, from this one on; `None`: as who we are.
+    pub first_user: Option<u32>,
+    /// The control group, at the root of the host's, below which each VM has one. Unique on the host.
+    pub group: Option<String>,
 }
 
 /// The driver. Cheap to make; keeps nothing that it could not find out again.
 pub struct Qemu {
     config: Config,
+    users: user::Users,
     found: OnceCell<(PathBuf, Found)>,
     /// One step at a time for each VM.
     steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -85,7 +92,8 @@ pub struct Qemu {
 
 impl Qemu {
     pub fn new(config: Config) -> Self {
-        Self { config, found: OnceCell::new(), steps: Mutex::default() }
+        let users = user::Users::new(&config.dir, config.first_user);
+        Self { config, users, found: OnceCell::new(), steps: Mutex::default() }
     }
 
     /// QEMU and what it runs guests with. Asked for anew as long as there is no QEMU.
@@ -98,6 +106,9 @@ impl Qemu {
             let dir = &self.config.dir;
             fs::create_dir_all(dir).map_err(|e| failed(format!("cannot create {}", dir.display()), e))?;
             let found = accel::find(&binary, self.config.accel, dir).await?;
+            if self.config.first_user.is_some() && !found.serves_users() {
+                tracing::warn!(version = found.version, "this QEMU cannot be handed KVM: VMs run as root");
+            }
             tracing::info!(accel = ?found.accel, why = found.why, version = found.version, "VMs can run");
             Ok((binary, found))
         };
@@ -107,6 +118,19 @@ impl Qemu {
     /// A VM's directory.
     fn vm_dir(&self, id: &str) -> PathBuf {
         self.config.dir.join("vms").join(id)
+    }
+
+    /// A VM's control group.
+    fn group(&self, id: &str) -> Option<String> {
+        self.config.group.as_ref().map(|group| format!("{group}/{id}"))
+    }
+
+    /// Nothing of a VM runs, and nothing of it is here any more.
+    fn forget_process(&self, id: &str) {
+        self.users.forget(id);
+        if let Some(group) = self.group(id) {
+            cgroup::remove(&group);
+        }
     }
 
     /// Where the disks of a VM are that is gone, for the next incarnation of its server.
@@ -180,7 +204,9 @@ impl VmDriver for Qemu {
         } else {
             self.forget_kept(id).map_err(fault)?;
         }
-        remove_dir(&self.vm_dir(id)).map_err(fault)
+        remove_dir(&self.vm_dir(id)).map_err(fault)?;
+        self.forget_process(id);
+        Ok(())
     }
 
     async fn put_aside(&self, id: &str, to: &Path) -> Result<bool> {
@@ -224,6 +250,9 @@ impl Qemu {
     pub async fn purge(&self) -> Result<()> {
         for vm in self.list().await? {
             self.remove(&vm.id, false).await?;
+        }
+        if let Some(group) = &self.config.group {
+            cgroup::remove(group);
         }
         remove_dir(&self.config.dir).map_err(|e| failed(format!("cannot remove {}", self.config.dir.display()), e))
     }

@@ -2,14 +2,14 @@
 //! next Braid goes on where this one stopped.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk;
 use crate::suspend::MEMORY;
+use crate::{disk, user};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -68,7 +68,7 @@ impl State {
 
     pub fn save(&self, dir: &Path) -> io::Result<()> {
         let new = dir.join("state.new");
-        fs::write(&new, serde_json::to_vec(self)?)?;
+        user::fresh(&new)?.write_all(&serde_json::to_vec(self)?)?;
         fs::rename(new, dir.join("state.json"))
     }
 

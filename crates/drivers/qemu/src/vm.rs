@@ -3,18 +3,24 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use driver::cgroup::{self, Limits};
 use driver::{DriverFault, Result, SeenVm, TapSource};
 use model::VmPhase;
 use model::wanted::WantedVm;
 
+use crate::accel::Accel;
 use crate::launch::{self, Plan};
 use crate::process::Process;
 use crate::state::{Asked, Ended, State, now, this_boot};
-use crate::{FIRST_LOOK, PROCESS, Qemu, disk, failed, qmp, suspend};
+use crate::{FIRST_LOOK, PROCESS, Qemu, disk, failed, qmp, suspend, user};
 
 /// Seconds that a guest has to power off before it is killed.
 const STOP_LIMIT: u64 = 60;
 const REBOOT_LIMIT: u64 = 120;
+/// What QEMU needs beside its guest's memory: translated code, devices, the cache of its disks.
+const OVERHEAD_MIB: u64 = 384;
+/// Threads of QEMU beside those of its cores.
+const PIDS: u64 = 256;
 /// Seconds between two such requests.
 const ASK_PAUSE: u64 = 5;
 /// A QEMU that listens answers in milliseconds; one that is being started may not listen yet.
@@ -260,6 +266,7 @@ impl Qemu {
     async fn start(&self, vm: &WantedVm, taps: &dyn TapSource, state: &mut State) -> Result<()> {
         let (binary, found) = self.qemu().await?;
         let dir = self.vm_dir(&vm.id);
+        user::clean(&dir).map_err(|e| failed(format!("cannot clean {}", dir.display()), e))?;
         if vm.rescue != state.rescue {
             disk::remove(&dir, "rescue")?;
         }
@@ -275,9 +282,20 @@ impl Qemu {
         for nic in &vm.nics {
             fds.push(taps.open_tap(nic).await?);
         }
+        let user = self.users.of(&vm.id).map_err(|e| failed("cannot choose a user".to_owned(), e))?;
+        let user = user.filter(|_| found.serves_users());
+        let prepare = || {
+            launch::bring_kernel(&dir, &vm.boot)?;
+            user.map_or(Ok(()), |user| user::prepare(&dir, user))
+        };
+        prepare().map_err(|e| failed(format!("cannot prepare {}", dir.display()), e))?;
+        let kvm = match user {
+            Some(_) if found.accel == Accel::Kvm => Some(launch::open_kvm()?),
+            _ => None,
+        };
         let suspended = state.suspended;
         let memory = suspended.then_some(suspend::MEMORY);
-        let plan = Plan { binary, accel: found.accel, dir: &dir, vm, disks: &disks, memory, taps: &fds };
+        let plan = Plan { binary, accel: found.accel, dir: &dir, vm, disks: &disks, memory, taps: &fds, kvm, user };
         let (soft_reboots, hard_reboots) = (vm.soft_reboots, vm.hard_reboots);
         let boot = this_boot();
         let rescue = vm.rescue;
@@ -303,9 +321,24 @@ impl Qemu {
                 return Err(fault);
             }
         };
+        self.confine(vm, &process);
         tracing::info!(vm = vm.id, pid = process.pid, accel = ?found.accel, "started");
         self.first_look(vm, &process, state).await;
         Ok(())
+    }
+
+    /// A VM takes no more of the host than it was promised and QEMU itself needs. A host without control groups goes on.
+    fn confine(&self, vm: &WantedVm, process: &Process) {
+        let Some(group) = self.group(&vm.id) else { return };
+        let limits = Limits {
+            memory: (vm.memory_mib + OVERHEAD_MIB) << 20,
+            pids: PIDS + 2 * vm.vcpus,
+            cpu_milli: vm.vcpus * 1000,
+        };
+        let pid = u32::try_from(process.pid).unwrap_or_default();
+        if let Err(error) = cgroup::confine(&group, &limits, pid) {
+            tracing::warn!(vm = vm.id, %error, "the VM is not confined");
+        }
     }
 
     /// What QEMU objects to, it objects to at once.

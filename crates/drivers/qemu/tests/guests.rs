@@ -47,7 +47,7 @@ impl Bench {
     }
 
     fn driver(dir: &Path) -> Qemu {
-        Qemu::new(Config { dir: dir.join("qemu"), accel: None, binary: None })
+        Qemu::new(Config { dir: dir.join("qemu"), ..Config::default() })
     }
 
     fn vm(&self, id: &str) -> WantedVm {
@@ -144,6 +144,59 @@ impl Drop for Bench {
 
 fn runs(seen: &SeenVm) -> bool {
     seen.phase == VmPhase::Running
+}
+
+/// A guest that breaks out of its QEMU is nobody, and takes no more than it was promised.
+#[tokio::test]
+async fn a_vm_has_a_user_and_limits_of_its_own() {
+    let Some(mut bench) = Bench::new() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let group = format!("braid-test-vms-{}", std::process::id());
+    let dir = bench.dir.path().join("qemu");
+    let config = || Config {
+        dir: dir.clone(),
+        first_user: Some(1_950_000_000),
+        group: Some(group.clone()),
+        ..Config::default()
+    };
+    bench.qemu = Qemu::new(config());
+    let (one, two) = (bench.vm("one.1"), bench.vm("two.1"));
+    let about = |seen: SeenVm| {
+        let pid = seen.pid.expect("a process");
+        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status")
+            + &std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("groups")
+    };
+    for (vm, user) in [(&one, 1_950_000_000), (&two, 1_950_000_001)] {
+        let text = about(bench.until(vm, "it runs", runs).await);
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        assert_eq!(line("Uid:"), format!("Uid:\t{user}\t{user}\t{user}\t{user}"), "{text}");
+        assert_eq!(line("CapEff:"), "CapEff:\t0000000000000000", "{text}");
+        if text.contains("memory") {
+            assert!(text.contains(&format!("memory:/{group}/{}", vm.id)), "{text}");
+        }
+    }
+    // Its disk is copied while it runs and when it does not, though it reaches nothing outside of its directory.
+    let copy = bench.dir.path().join("copies/one");
+    assert_eq!(bench.qemu.copy_disk("one.1", "root", &copy).await.expect("a copy"), 64 << 20);
+    assert!(copy.exists());
+    // The next driver knows the users, and what was put aside comes back.
+    let next = Qemu::new(config());
+    let aside = bench.dir.path().join("aside");
+    assert!(next.put_aside("one.1", &aside).await.expect("put aside"));
+    assert!(aside.join("root.qcow2").exists());
+    assert!(!next.put_aside("one.1", &aside).await.expect("nothing is there"));
+    next.give_back("one.1", &aside).await.expect("given back");
+    assert_eq!(next.copy_disk("one.1", "root", &copy).await.expect("a copy"), 64 << 20);
+    bench.until(&one, "it runs again", runs).await;
+    for vm in [&one, &two] {
+        next.remove(&vm.id, false).await.expect("removed");
+    }
+    let left = std::fs::read_dir(bench.dir.path().join("qemu/users")).expect("users").count();
+    assert_eq!(left, 0, "their users are free");
+    driver::cgroup::remove(&group);
 }
 
 /// The guest finds it by its label and reads the files under their names.
@@ -419,6 +472,6 @@ async fn what_cannot_work_says_why() {
     assert!(failed.message.contains("/no/such/kernel"), "{}", failed.message);
     assert!(bench.qemu.ensure(&WantedVm { id: "../x".to_owned(), ..kernel }, &NoTaps).await.is_err());
     let absent =
-        Qemu::new(Config { dir: bench.dir.path().join("other"), accel: None, binary: Some("/no/qemu".into()) });
+        Qemu::new(Config { dir: bench.dir.path().join("other"), binary: Some("/no/qemu".into()), ..Config::default() });
     assert!(absent.health().await.problem.starts_with("VMs cannot run: /no/qemu"), "{:?}", absent.health().await);
 }
