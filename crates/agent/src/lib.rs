@@ -18,6 +18,7 @@ pub mod net;
 pub mod pod;
 mod pod_ask;
 mod pod_env;
+mod pod_files;
 mod pod_handler;
 mod pod_news;
 pub mod pod_parts;
@@ -29,6 +30,7 @@ mod pod_storage;
 mod pod_volumes;
 mod pod_wanted;
 mod prune;
+mod pull_backoff;
 mod restore;
 pub mod streams;
 mod termination;
@@ -108,6 +110,7 @@ pub(crate) struct Inner {
     standing: identity::Standing,
     pruning: prune::Pruning,
     probes: pod_probe::Probes,
+    pulls: pull_backoff::PullBackoff,
     /// What went wrong last with each thing, so that it is logged once.
     said: Mutex<HashMap<String, String>>,
     /// A part of the host broke or came back: report that now, not in a while.
@@ -143,6 +146,7 @@ impl Agent {
             standing: identity::Standing::default(),
             pruning: prune::Pruning::default(),
             probes: pod_probe::Probes::default(),
+            pulls: pull_backoff::PullBackoff::default(),
             said: Mutex::default(),
             news: AtomicBool::new(false),
         };

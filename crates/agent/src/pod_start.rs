@@ -13,6 +13,9 @@ use crate::{Agent, fault, pod_stop, pod_volumes, pod_wanted};
 /// How long the hook `postStart` may take.
 const HOOK_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 
+/// An image is not asked for again yet.
+const BACK_OFF: &str = "ImagePullBackOff";
+
 /// One step towards a pod that runs.
 pub async fn run(
     agent: &Agent,
@@ -116,10 +119,16 @@ impl Start<'_> {
                 if !again {
                     return;
                 }
-                if let Some(left) = backoff_left(c.attempt, *started, *finished, agent.now()) {
-                    let message = format!("back-off: the container ended; it is started again in {left} s");
-                    self.said.waiting.insert(name.into(), Waiting::new("CrashLoopBackOff", message));
+                if backoff_left(c.attempt, *started, *finished, agent.now()).is_some() {
                     let row = &self.context.row;
+                    let message = format!(
+                        "back-off {} restarting failed container={name} pod={}_{}({})",
+                        duration(wait_of(c.attempt)),
+                        row.name,
+                        row.namespace,
+                        row.uid()
+                    );
+                    self.said.waiting.insert(name.into(), Waiting::new("CrashLoopBackOff", message));
                     let words = format!(
                         "Back-off restarting failed container {name} in pod {}_{}({})",
                         row.name,
@@ -133,7 +142,8 @@ impl Start<'_> {
             }
         };
         if let Err((waiting, told)) = self.create(container, attempt, &part).await {
-            self.said.tell(news(agent, "Failed", told).warning().about(part));
+            let reason = if waiting.reason == BACK_OFF { "BackOff" } else { "Failed" };
+            self.said.tell(news(agent, reason, told).warning().about(part));
             self.said.waiting.insert(name.into(), waiting);
         }
     }
@@ -146,14 +156,23 @@ impl Start<'_> {
             self.context.container(name, attempt).map_err(|e| failed("CreateContainerConfigError", &e.to_string()))?;
         put(&mut self.wanted, prepared);
         let image = container.image.as_deref().unwrap_or("");
+        let uid = self.context.row.uid();
+        if let Some(last) = agent.inner.pulls.holds(uid, image, agent.now()) {
+            let told = format!("Back-off pulling image {image:?}");
+            return Err((Waiting::new(BACK_OFF, format!("{told}: {last}")), told));
+        }
         let begun = std::time::Instant::now();
         if let Err(why) = pods.ensure_image(&self.wanted, name).await {
             // The driver's words begin with Kubernetes' name for what went wrong.
             let words = why.to_string();
             let reason =
                 words.split(':').next().filter(|r| r.chars().all(char::is_alphanumeric)).unwrap_or("ErrImagePull");
+            if reason == "ErrImagePull" {
+                agent.inner.pulls.failed(uid, image, &words, agent.now());
+            }
             return Err((Waiting::new(reason, words.as_str()), format!("Failed to pull image {image:?}: {words}")));
         }
+        agent.inner.pulls.pulled(uid, image);
         let took = begun.elapsed();
         // An image that is there is found at once.
         let pulled = match took.as_secs() {
@@ -161,9 +180,13 @@ impl Start<'_> {
             seconds => format!("Successfully pulled image {image:?} in {seconds}s"),
         };
         self.said.tell(news(agent, "Pulled", pulled).about(part.to_owned()));
-        pods.ensure_container(&self.wanted, name)
-            .await
-            .map_err(|why| failed("CreateContainerError", &why.to_string()))?;
+        pods.ensure_container(&self.wanted, name).await.map_err(|why| {
+            // The driver says which of its steps failed.
+            let words = why.to_string();
+            let reason =
+                if words.contains("cannot start container") { "RunContainerError" } else { "CreateContainerError" };
+            failed(reason, &words)
+        })?;
         self.said.tell(news(agent, "Created", format!("Created container: {name}")).about(part.to_owned()));
         self.said.tell(news(agent, "Started", format!("Started container {name}")).about(part.to_owned()));
         let hook = container.lifecycle.as_ref().and_then(|l| l.post_start.clone());
@@ -200,14 +223,31 @@ fn backoff_left(attempt: u32, started: Time, finished: Time, now: Time) -> Optio
     if attempt == 0 || finished.duration_since(started).as_secs() >= GOOD_RUN {
         return None;
     }
-    let wait = 10i64.saturating_mul(1 << (attempt - 1).min(5)).min(300);
-    let left = wait - now.duration_since(finished).as_secs();
+    let left = wait_of(attempt) - now.duration_since(finished).as_secs();
     (left > 0).then_some(left)
+}
+
+/// How long the restart after this attempt waits, in seconds.
+fn wait_of(attempt: u32) -> i64 {
+    10i64.saturating_mul(1 << attempt.saturating_sub(1).min(5)).min(300)
+}
+
+/// Seconds as Go writes them: `1m20s`.
+fn duration(seconds: i64) -> String {
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_are_told_as_go_does() {
+        assert_eq!([10, 80, 300].map(duration), ["10s", "1m20s", "5m0s"]);
+    }
 
     #[test]
     fn restarts_wait_longer_each_time() {

@@ -2,12 +2,13 @@
 //! account tokens. `hostPath` is refused: it would hand the host to whoever may create a pod.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 use model::{Entry, Fault, KubeObject, Snapshot};
 
+use crate::pod_files::{self, File};
 use crate::pod_wanted::Context;
 use crate::{Agent, pod_env, pod_parts};
 
@@ -49,10 +50,7 @@ pub async fn ensure(
                 }
             }
             Some(files) => {
-                write_files(&path, &files)?;
-                if let Some(group) = group {
-                    give_to(&path, group).map_err(|e| failed("giving to the group", &path, &e))?;
-                }
+                pod_files::write(&path, &files, group)?;
             }
         }
         volumes.insert(volume.name.clone(), path);
@@ -74,24 +72,6 @@ pub(crate) fn in_memory(pod: &Pod, volume: &Volume) -> Option<u64> {
         limits.sum::<Option<u64>>()
     };
     Some(limit.or_else(of_containers).unwrap_or(0))
-}
-
-/// Gives files that we wrote to the pod's group, which may read them, as `fsGroup` promises.
-fn give_to(path: &Path, group: u32) -> std::io::Result<()> {
-    let about = std::fs::symlink_metadata(path)?;
-    if about.gid() != group {
-        chown(path, None, Some(group))?;
-    }
-    let wanted = about.mode() & 0o7777 | if about.is_dir() { 0o2050 } else { 0o040 };
-    if about.mode() & 0o7777 != wanted {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
-    }
-    if about.is_dir() {
-        for entry in std::fs::read_dir(path)?.flatten() {
-            give_to(&entry.path(), group)?;
-        }
-    }
-    Ok(())
 }
 
 /// Puts all volumes of a pod aside but those in memory; whether there were any.
@@ -123,12 +103,6 @@ pub fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", &path, &e)),
         _ => Ok(()),
     }
-}
-
-struct File {
-    path: String,
-    content: Vec<u8>,
-    mode: u32,
 }
 
 /// The files that a volume shall hold; `None`: it is the pod's own to fill.
@@ -251,35 +225,6 @@ fn keyed(
 fn make_folder(path: &Path, mode: u32) -> Result<(), Fault> {
     std::fs::create_dir_all(path).map_err(|e| failed("making", path, &e))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|e| failed("making", path, &e))
-}
-
-/// Writes what differs; each file at once or not at all, and removes files that are no longer wanted.
-fn write_files(root: &Path, files: &[File]) -> Result<(), Fault> {
-    make_folder(root, 0o755)?;
-    for file in files {
-        if file.path.starts_with('/') || file.path.split('/').any(|part| part == "..") {
-            return Err(Fault::invalid(format!("the path {} leaves its volume", file.path)));
-        }
-        let path = root.join(&file.path);
-        if std::fs::read(&path).is_ok_and(|now| now == file.content) {
-            continue;
-        }
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| failed("making", parent, &e))?;
-        }
-        let part = path.with_extension("braid-part");
-        std::fs::write(&part, &file.content).map_err(|e| failed("writing", &part, &e))?;
-        std::fs::set_permissions(&part, std::fs::Permissions::from_mode(file.mode))
-            .map_err(|e| failed("writing", &part, &e))?;
-        std::fs::rename(&part, &path).map_err(|e| failed("writing", &path, &e))?;
-    }
-    let wanted = |name: &str| files.iter().any(|f| f.path == name || f.path.starts_with(&format!("{name}/")));
-    for entry in std::fs::read_dir(root).map_err(|e| failed("reading", root, &e))?.flatten() {
-        if !wanted(&entry.file_name().to_string_lossy()) && entry.path().is_file() {
-            std::fs::remove_file(entry.path()).map_err(|e| failed("removing", &entry.path(), &e))?;
-        }
-    }
-    Ok(())
 }
 
 fn failed(what: &str, path: &Path, e: &std::io::Error) -> Fault {

@@ -8,14 +8,15 @@ mod forward;
 #[doc(hidden)]
 pub mod hostile;
 mod logs;
+mod remote;
 mod spdy;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use axum::Router;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path as Part, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -26,6 +27,7 @@ use model::Port;
 pub(crate) use logs::last_lines;
 
 use crate::{Agent, pod};
+use upgrade::Upgrade;
 
 /// The most of a console that is given at once.
 const MAX_CONSOLE: u64 = 8 << 20;
@@ -90,14 +92,14 @@ async fn seen(agent: &Agent, uid: &str) -> Result<driver::SeenPod, (StatusCode, 
 /// The runtime's id of a running container.
 async fn container_id(agent: &Agent, uid: &str, container: &str) -> Result<String, (StatusCode, String)> {
     let ids = pod::container_ids(&seen(agent, uid).await?);
-    ids.get(container).cloned().ok_or_else(|| missing(format!("container {container} is not running")))
+    ids.get(container).cloned().ok_or_else(|| missing(format!("container not found ({container:?})")))
 }
 
 async fn exec_in(
     State(agent): State<Agent>,
     Part((uid, container)): Part<(String, String)>,
     RawQuery(query): RawQuery,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
 ) -> Reply {
     let query = pairs(query);
     let id = container_id(&agent, &uid, &container).await?;
@@ -108,8 +110,7 @@ async fn exec_in(
         .pod
         .exec_program(&id, &command, request.tty)
         .map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
-    let upgrade = upgrade.protocols(["v5.channel.k8s.io", "v4.channel.k8s.io"]);
-    Ok(upgrade.on_upgrade(move |socket| exec::serve(socket, program, request)))
+    upgrade.channels(request, move |out, input| exec::serve(out, input, program, request))
 }
 
 /// Which streams a query asks for.
@@ -122,9 +123,10 @@ async fn attach_to(
     State(agent): State<Agent>,
     Part((uid, container)): Part<(String, String)>,
     RawQuery(query): RawQuery,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
 ) -> Reply {
-    let exec::Request { stdin, stdout, stderr, tty } = streams_of(&pairs(query));
+    let request = streams_of(&pairs(query));
+    let exec::Request { stdin, stdout, stderr, tty } = request;
     let container_id = container_id(&agent, &uid, &container).await?;
     let unavailable = |e: String| (StatusCode::SERVICE_UNAVAILABLE, e);
     // The runtime takes a session without input for one whose input has ended: each has one, used or not.
@@ -141,21 +143,15 @@ async fn attach_to(
     let streams = open(true).await.map_err(unavailable)?;
     let input = if apart { Some(open(false).await.map_err(unavailable)?) } else { None };
     let attached = attach::open(&streams, input.as_deref()).await.map_err(unavailable)?;
-    let upgrade = upgrade.protocols(["v5.channel.k8s.io", "v4.channel.k8s.io"]);
-    Ok(upgrade.on_upgrade(move |socket| attach::serve(socket, attached)))
+    upgrade.channels(request, move |out, input| attach::serve(out, input, attached))
 }
 
-async fn forward_ports(State(agent): State<Agent>, Part(uid): Part<String>, upgrade: WebSocketUpgrade) -> Reply {
+async fn forward_ports(State(agent): State<Agent>, Part(uid): Part<String>, upgrade: Upgrade) -> Reply {
     let snapshot = agent.store().snapshot();
     let port = Port::of_pod(&snapshot, &uid);
     let port = port.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;
     let ip = port.fixed_ips.first().map(|fixed| fixed.ip);
     let ip = ip.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;
     let place = forward::Place { port_id: port.id.clone(), ip, agent: agent.clone() };
-    let upgrade = upgrade.protocols([forward::PROTOCOL]);
-    if upgrade.selected_protocol().is_none() {
-        let words = format!("unable to negotiate protocol: client must offer {}", forward::PROTOCOL);
-        return Err((StatusCode::BAD_REQUEST, words));
-    }
-    Ok(upgrade.on_upgrade(move |socket| forward::serve(socket, place)))
+    upgrade.bytes(move |send, incoming| forward::serve(send, incoming, place))
 }

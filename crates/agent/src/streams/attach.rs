@@ -2,7 +2,7 @@
 //! protocol's version 4. Clients speak version 5, which can end the input; version 4 can only by ending the connection.
 //! Input therefore has a connection of its own, except for a terminal, whose input does not end.
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{CloseFrame, Message, close_code};
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderValue;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::exec::{CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT};
+use super::upgrade::{In, Out};
 
 type Runtime = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -41,17 +42,16 @@ async fn connect(url: &str) -> Result<Runtime, String> {
 }
 
 /// Copies until the container ends or the client goes.
-pub async fn serve(socket: WebSocket, attached: Attached) {
-    let (mut sink, mut client) = socket.split();
+pub async fn serve(mut sink: Out, mut client: In, attached: Attached) {
     let (mut to_streams, mut from_streams) = attached.streams.split();
     let mut input = attached.input;
     loop {
         tokio::select! {
             message = client.next() => {
                 let bytes = match message {
-                    Some(Ok(Message::Binary(bytes))) => bytes,
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                    Some(Ok(_)) => continue,
+                    Some(Message::Binary(bytes)) => bytes,
+                    Some(Message::Close(_)) | None => return,
+                    Some(_) => continue,
                 };
                 let sent = match (bytes.split_first(), &mut input) {
                     (Some((&STDIN, _)), Some(input)) => input.send(Far::Binary(bytes)).await,

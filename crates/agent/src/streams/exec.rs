@@ -1,10 +1,9 @@
-//! A command's standard streams over a WebSocket, in Kubernetes' channel protocol (v4 and v5): the first byte of a
+//! A command's standard streams, in Kubernetes' channel protocol (v4 and v5): the first byte of a
 //! message is the channel; 3 ends with a Status. See k8s.io/apimachinery's `remotecommand` constants.
 
 use std::process::{ExitStatus, Stdio};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
-use futures_util::stream::{SplitSink, SplitStream};
+use axum::extract::ws::{CloseFrame, Message, close_code};
 use futures_util::{SinkExt, StreamExt};
 use nix::pty::openpty;
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -12,6 +11,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+
+use super::upgrade::{In, Out};
 
 pub const STDIN: u8 = 0;
 pub const STDOUT: u8 = 1;
@@ -29,9 +30,8 @@ pub struct Request {
     pub tty: bool,
 }
 
-/// Runs a program with the socket as its standard streams, until it ends or the client goes.
-pub async fn serve(socket: WebSocket, program: Vec<String>, request: Request) {
-    let (mut sink, stream) = socket.split();
+/// Runs a program with the client's channels as its standard streams, until it ends or the client goes.
+pub async fn serve(mut sink: Out, stream: In, program: Vec<String>, request: Request) {
     let status = match start(&program, request) {
         Ok((child, streams)) => run(&mut sink, stream, child, streams, request).await,
         Err(e) => Some(failure(&format!("running {}: {e}", program.first().map_or("", String::as_str)), None)),
@@ -86,13 +86,7 @@ fn start(program: &[String], request: Request) -> std::io::Result<(Child, Stream
 }
 
 /// Copies until the program ends; `None` if the client went first.
-async fn run(
-    sink: &mut SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
-    mut child: Child,
-    streams: Streams,
-    request: Request,
-) -> Option<Value> {
+async fn run(sink: &mut Out, stream: In, mut child: Child, streams: Streams, request: Request) -> Option<Value> {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let out = streams.stdout.filter(|_| request.stdout || request.tty);
     let err = streams.stderr.filter(|_| request.stderr);
@@ -141,12 +135,12 @@ async fn copy_out(channel: u8, mut reader: Box<dyn AsyncRead + Send + Unpin>, se
 
 /// Returns when the client is gone.
 async fn copy_in(
-    mut stream: SplitStream<WebSocket>,
+    mut stream: In,
     mut stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     terminal: Option<std::fs::File>,
     pid: Option<u32>,
 ) {
-    while let Some(Ok(message)) = stream.next().await {
+    while let Some(message) = stream.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
             Message::Close(_) => return,

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 
-use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,8 +14,6 @@ use tokio::task::JoinSet;
 use super::spdy::{self, Frame, Headers, Reader, Writer};
 use crate::Agent;
 
-/// What clients call it: SPDY, tunnelled.
-pub const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
 /// Streams of one client at a time; two make a connection.
 const STREAMS: usize = 512;
 
@@ -28,27 +26,11 @@ pub struct Place {
 }
 
 /// Serves one client until it goes.
-pub async fn serve(socket: WebSocket, place: Place) {
-    let (mut sink, mut stream) = socket.split();
-    let (send, mut receive) = mpsc::channel::<Vec<u8>>(64);
-    // A task of its own: what goes to the client must not wait for what comes from it.
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        while let Some(bytes) = receive.recv().await {
-            if sink.send(Message::Binary(bytes.into())).await.is_err() {
-                return;
-            }
-        }
-    });
-    let mut session =
-        Session { place, send, tasks, writer: Writer::default(), streams: HashMap::new(), errors: HashMap::new() };
+pub async fn serve(send: mpsc::Sender<Vec<u8>>, mut incoming: Pin<Box<dyn Stream<Item = Bytes> + Send>>, place: Place) {
+    let (streams, errors) = (HashMap::new(), HashMap::new());
+    let mut session = Session { place, send, tasks: JoinSet::new(), writer: Writer::default(), streams, errors };
     let mut reader = Reader::default();
-    while let Some(Ok(message)) = stream.next().await {
-        let bytes = match message {
-            Message::Binary(bytes) => bytes,
-            Message::Close(_) => return,
-            _ => continue,
-        };
+    while let Some(bytes) = incoming.next().await {
         let frames = match reader.feed(&bytes) {
             Ok(frames) => frames,
             Err(why) => return tracing::debug!("a port-forward ended: {why}"),

@@ -14,8 +14,8 @@ use model::Time;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 
-use super::{Reply, missing, pairs, seen};
-use crate::Agent;
+use super::{Reply, pairs, seen};
+use crate::{Agent, pod};
 
 /// What of a log is wanted.
 #[derive(Clone, Debug, Default)]
@@ -61,11 +61,12 @@ pub async fn serve(
     RawQuery(query): RawQuery,
 ) -> Reply {
     let options = Options::parse(&pairs(query), agent.now()).map_err(|e| (StatusCode::BAD_REQUEST, e))?;
-    let seen = seen(&agent, &uid).await?;
-    let mut attempts: Vec<_> = seen.containers.into_iter().filter(|c| c.name == container).collect();
+    let seen = pod::seen(&agent, &uid).await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+    let mut attempts: Vec<_> =
+        seen.into_iter().flat_map(|seen| seen.containers).filter(|c| c.name == container).collect();
     attempts.sort_by_key(|c| std::cmp::Reverse(c.attempt));
     let wanted = attempts.into_iter().nth(usize::from(options.previous));
-    let wanted = wanted.ok_or_else(|| missing(format!("container {container} has no such log")))?;
+    let wanted = wanted.ok_or_else(|| (StatusCode::BAD_REQUEST, no_log(&agent, &uid, &container, options.previous)))?;
     let running = matches!(wanted.state, ContainerState::Running { .. }).then_some((uid, wanted.id));
     let (send, receive) = mpsc::channel::<Bytes>(64);
     tokio::spawn(read(agent, wanted.log_path, options, running, send));
@@ -74,6 +75,26 @@ pub async fn serve(
         Some((Ok::<_, std::convert::Infallible>(bytes), receive))
     });
     Ok(Body::from_stream(stream).into_response())
+}
+
+/// Why a container has no log, in the kubelet's words.
+fn no_log(agent: &Agent, uid: &str, container: &str, previous: bool) -> String {
+    let snapshot = agent.store().snapshot();
+    let Some(row) = pod::by_uid(&snapshot, uid) else { return format!("pod {uid} is not on this host") };
+    let name = &row.name;
+    if previous {
+        return format!("previous terminated container {container:?} in pod {name:?} not found");
+    }
+    let all = ["containerStatuses", "initContainerStatuses"];
+    let mut statuses = all.iter().flat_map(|field| row.body["status"][*field].as_array().into_iter().flatten());
+    let status = statuses.find(|status| status["name"] == container);
+    let why = match status.and_then(|status| status["state"]["waiting"]["reason"].as_str()) {
+        Some("ErrImagePull") => "image can't be pulled",
+        Some("ImagePullBackOff") => "trying and failing to pull image",
+        Some(reason) => reason,
+        None => "ContainerCreating",
+    };
+    format!("container {container:?} in pod {name:?} is waiting to start: {why}")
 }
 
 /// A container that ran when its log was asked for: the pod's uid and the runtime's id.

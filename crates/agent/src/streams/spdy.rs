@@ -1,4 +1,5 @@
-//! As much of SPDY/3.1 as port-forwards need: kubectl speaks it inside a WebSocket. Frames are read from bytes and written to
+//! As much of SPDY/3.1 as streams into pods need: kubectl speaks it for port-forwards inside a WebSocket, older clients
+//! for everything. Frames are read from bytes and written to
 //! bytes; there is no input or output here. Refused: a general SPDY library, of which none is kept any more; compressing
 //! what we send, where stored blocks say the same.
 //!
@@ -324,6 +325,29 @@ fn dictionary() -> Vec<u8> {
     }
     out.extend(REST.as_bytes());
     out
+}
+
+/// What a client writes to open a stream; `begun`: it opened one before.
+#[cfg(test)]
+pub fn open(begun: bool, stream: u32, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = (headers.len() as u32).to_be_bytes().to_vec();
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        block.extend((text.len() as u32).to_be_bytes());
+        block.extend(text.as_bytes());
+    }
+    let mut body = [stream.to_be_bytes(), [0; 4]].concat();
+    body.extend([0, 0]);
+    if !begun {
+        body.extend([0x78, 0xbb]);
+        body.extend(DICTIONARY_ID.to_be_bytes());
+    }
+    let length = block.len() as u16;
+    body.push(0);
+    body.extend(length.to_le_bytes());
+    body.extend((!length).to_le_bytes());
+    body.extend(block);
+    body.extend([0, 0, 0, 0xff, 0xff]);
+    control(SYN_STREAM, 0, &body)
 }
 
 #[cfg(test)]

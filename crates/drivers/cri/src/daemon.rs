@@ -379,9 +379,10 @@ disabled_plugins = [
 }
 
 fn hosts_toml(registry: &Registry) -> String {
-    let ca = registry.ca.as_ref().map(|ca| format!("  ca = {}\n", quoted(ca))).unwrap_or_default();
+    // What the host does not have is asked of the server too, which is the same: it needs the authority as well.
+    let ca = registry.ca.as_ref().map(|ca| format!("ca = {}\n", quoted(ca))).unwrap_or_default();
     let url = quoted(&registry.url);
-    format!("server = {url}\n\n[host.{url}]\n  capabilities = [\"pull\", \"resolve\"]\n{ca}")
+    format!("server = {url}\n{ca}\n[host.{url}]\n  capabilities = [\"pull\", \"resolve\"]\n  {ca}")
 }
 
 fn may_lower_oom_score() -> bool {
@@ -524,6 +525,7 @@ mod tests {
         };
         let text = hosts_toml(&registry);
         assert!(text.contains("[host.\"https://127.0.0.1:8443\"]"), "{text}");
-        assert!(text.contains("ca = \"/etc/braid/ca.pem\""), "{text}");
+        let (server, host) = text.split_once("[host").expect("both");
+        assert!(server.contains("ca = \"/etc/braid/ca.pem\"") && host.contains("ca = \"/etc/braid/ca.pem\""), "{text}");
     }
 }

@@ -118,17 +118,21 @@ fn note_sandbox(pods: &mut BTreeMap<String, (SeenPod, u32)>, sandbox: v1::PodSan
 }
 
 fn state(status: &v1::ContainerStatus) -> ContainerState {
-    let when = |nanoseconds| time(nanoseconds).unwrap_or_default();
+    // A moment that containerd does not know is zero, which is no moment: what never ran has no start, only an end.
+    let created = time(status.created_at).unwrap_or_default();
+    let finished = time(status.finished_at).or(time(status.started_at)).unwrap_or(created);
     match v1::ContainerState::try_from(status.state) {
         Ok(v1::ContainerState::ContainerCreated) => ContainerState::Created,
-        Ok(v1::ContainerState::ContainerRunning) => ContainerState::Running { started: when(status.started_at) },
+        Ok(v1::ContainerState::ContainerRunning) => {
+            ContainerState::Running { started: time(status.started_at).unwrap_or(created) }
+        }
         Ok(v1::ContainerState::ContainerExited) => ContainerState::Exited {
             code: status.exit_code,
             reason: status.reason.clone(),
             message: status.message.clone(),
             // containerd notes the start when its own call returns: a container that ended at once ended before.
-            started: when(status.started_at).min(when(status.finished_at)),
-            finished: when(status.finished_at),
+            started: time(status.started_at).map_or(finished, |started| started.min(finished)),
+            finished,
         },
         _ => ContainerState::Unknown,
     }
@@ -137,4 +141,30 @@ fn state(status: &v1::ContainerStatus) -> ContainerState {
 /// containerd's nanoseconds; zero is never.
 fn time(nanoseconds: i64) -> Option<Time> {
     (nanoseconds > 0).then(|| Time::from_nanosecond(i128::from(nanoseconds)).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_that_nobody_knows_are_none() {
+        let exited = |started_at: i64, finished_at: i64| {
+            let status = v1::ContainerStatus {
+                state: v1::ContainerState::ContainerExited as i32,
+                created_at: 5_000_000_000,
+                started_at,
+                finished_at,
+                ..Default::default()
+            };
+            match state(&status) {
+                ContainerState::Exited { started, finished, .. } => (started.as_second(), finished.as_second()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(exited(7_000_000_000, 9_000_000_000), (7, 9));
+        assert_eq!(exited(9_000_000_000, 8_000_000_000), (8, 8), "noted late");
+        assert_eq!(exited(0, 9_000_000_000), (9, 9), "it never ran");
+        assert_eq!(exited(0, 0), (5, 5));
+    }
 }

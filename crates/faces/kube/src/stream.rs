@@ -30,6 +30,7 @@ const UPGRADE: &[&str] = &[
     "sec-websocket-protocol",
     "sec-websocket-extensions",
     "sec-websocket-accept",
+    "x-stream-protocol-version",
 ];
 
 /// `GET pods/{name}/log`.
@@ -69,11 +70,10 @@ fn reason(status: StatusCode) -> &'static str {
     }
 }
 
-/// `GET` or `POST` of `pods/{name}/exec`, `attach` and `portforward`, upgraded to a WebSocket.
+/// `GET` or `POST` of `pods/{name}/exec`, `attach` and `portforward`, upgraded to a WebSocket or SPDY.
 pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Response<Body>> {
-    if !header_is(request.headers(), "upgrade", "websocket") {
-        // kubectl and other clients of the last years speak WebSocket; SPDY was taken out of the standard clients' defaults.
-        return Err(Failure::bad_request("Upgrade request required: this server speaks WebSocket (v5.channel.k8s.io)"));
+    if !["websocket", "SPDY/3.1"].iter().any(|protocol| header_is(request.headers(), "upgrade", protocol)) {
+        return Err(Failure::bad_request("Upgrade request required"));
     }
     let snapshot = call.snapshot().await?;
     // A WebSocket begins with GET whatever it is for: who may only read must not run commands by it.
@@ -117,8 +117,8 @@ pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Res
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     for name in UPGRADE {
-        if let Some(value) = answer.headers().get(*name) {
-            response.headers_mut().insert(*name, value.clone());
+        for value in answer.headers().get_all(*name) {
+            response.headers_mut().append(*name, value.clone());
         }
     }
     let host = hyper::upgrade::on(&mut answer);

@@ -506,8 +506,15 @@ async fn what_pods_may_not_have_is_refused_in_words() {
         assert_eq!(code, 422, "{field}: {body}");
         assert!(body["details"]["causes"].as_array().unwrap().iter().any(|c| c["field"] == field), "{field}: {body}");
     }
-    let service = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
-    assert_eq!(w.post("/api/v1/namespaces/default/services", service).await.0, 422);
+    // The type is taken, and told that no port comes with it; a port that is asked for by its number is refused.
+    let services = "/api/v1/namespaces/default/services";
+    let with = |port: Value| json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [port]}});
+    let numbered = with(json!({"port": 80, "nodePort": 30080}));
+    assert_eq!(w.post(services, numbered).await.0, 422);
+    let request = w.request(Method::POST, services, "application/json", &with(json!({"port": 80})));
+    let (status, headers, _) = w.raw(request).await;
+    let warned = headers["warning"].to_str().unwrap();
+    assert!(status == 201 && warned.contains("no ports of the hosts are offered"), "{status} {warned}");
 
     // A template is accepted with a warning.
     let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {

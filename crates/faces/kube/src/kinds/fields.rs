@@ -28,7 +28,7 @@ const fn done(of: &'static str, done: &'static str) -> Fields {
 
 const NO_VOLUME: &str =
     "this kind of volume is not offered: emptyDir, configMap, secret, downwardAPI and projected are";
-const NO_SELINUX: &str = "hosts have no SELinux";
+const NO_SELINUX: &str = "hosts have no SELinux: as on any node without it";
 const NO_WINDOWS: &str = "hosts run Linux";
 const NO_DRA: &str = "there are no devices to claim";
 const NO_LOCAL: &str = "only the runtime's own profile is offered";
@@ -137,8 +137,8 @@ pub const TABLE: &[Fields] = &[
         of: "SecurityContext",
         done: "allowPrivilegeEscalation readOnlyRootFilesystem runAsGroup runAsNonRoot runAsUser",
         policed: "appArmorProfile capabilities privileged procMount seccompProfile",
-        idle: &[],
-        refused: &[("seLinuxOptions", &[], NO_SELINUX), ("windowsOptions", &[], NO_WINDOWS)],
+        idle: &[("seLinuxOptions", NO_SELINUX)],
+        refused: &[("windowsOptions", &[], NO_WINDOWS)],
     },
     Fields { of: "Capabilities", done: "drop", policed: "add", idle: &[], refused: &[] },
     Fields {
@@ -159,10 +159,12 @@ pub const TABLE: &[Fields] = &[
         of: "PodSecurityContext",
         done: "fsGroup runAsGroup runAsNonRoot runAsUser supplementalGroups",
         policed: "appArmorProfile seccompProfile sysctls",
-        idle: &[("fsGroupChangePolicy", "volumes are new with each pod: there is nothing to change twice")],
+        idle: &[
+            ("fsGroupChangePolicy", "volumes are new with each pod: there is nothing to change twice"),
+            ("seLinuxChangePolicy", NO_SELINUX),
+            ("seLinuxOptions", NO_SELINUX),
+        ],
         refused: &[
-            ("seLinuxChangePolicy", &[], NO_SELINUX),
-            ("seLinuxOptions", &[], NO_SELINUX),
             ("supplementalGroupsPolicy", &["\"Merge\""], "groups of the image are always added"),
             ("windowsOptions", &[], NO_WINDOWS),
         ],
@@ -288,7 +290,11 @@ pub const TABLE: &[Fields] = &[
         done: "appProtocol name port protocol targetPort",
         policed: "",
         idle: &[],
-        refused: &[("nodePort", &["0"], "hosts are shared by clusters: their ports are not offered")],
+        refused: &[(
+            "nodePort",
+            &["0"],
+            "hosts are shared by clusters: their ports are not offered; the type NodePort is taken without one",
+        )],
     },
     done("SessionAffinityConfig", "clientIP"),
     Fields {

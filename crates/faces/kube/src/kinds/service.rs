@@ -36,9 +36,11 @@ impl Strategy for Service {
         if kind != "ExternalName" {
             default(spec, "internalTrafficPolicy", "Cluster");
         }
-        if kind == "LoadBalancer" {
+        if matches!(kind.as_str(), "LoadBalancer" | "NodePort") {
             default(spec, "externalTrafficPolicy", "Cluster");
-            // Hosts are shared by clusters: their ports are nobody's, so the type NodePort is refused.
+        }
+        if kind == "LoadBalancer" {
+            // Hosts are shared by clusters: their ports are nobody's.
             default(spec, "allocateLoadBalancerNodePorts", false);
         }
     }
@@ -67,8 +69,13 @@ impl Strategy for Service {
     fn validate(&self, service: &Value, errors: &mut Errors) {
         let spec = &service["spec"];
         super::fields::check("io.k8s.api.core.v1.ServiceSpec", spec, "spec", errors);
-        // Hosts are shared by clusters: their ports are nobody's.
-        errors.one_of("spec.type", &spec["type"], &["ClusterIP", "ExternalName", "LoadBalancer"]);
+        errors.one_of("spec.type", &spec["type"], &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
+        if let Some(kind @ ("LoadBalancer" | "NodePort")) = spec["type"].as_str()
+            && spec["clusterIP"] == "None"
+        {
+            let why = format!("may not be set to 'None' for {kind} services");
+            errors.invalid("spec.clusterIPs[0]", &spec["clusterIP"], &why);
+        }
         errors.one_of("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], &["PreferDualStack", "SingleStack"]);
         errors.one_of("spec.sessionAffinity", &spec["sessionAffinity"], &["ClientIP", "None"]);
         errors.one_of("spec.internalTrafficPolicy", &spec["internalTrafficPolicy"], &["Cluster"]);
@@ -82,10 +89,15 @@ impl Strategy for Service {
     }
 
     fn warnings(&self, service: &Value) -> Vec<String> {
-        let balanced = service["spec"]["type"] == "LoadBalancer";
-        let words =
-            "no load balancer is offered yet: the service answers at its cluster IP, its external IP stays pending";
-        balanced.then(|| words.to_owned()).into_iter().collect()
+        let words = match service["spec"]["type"].as_str() {
+            Some("LoadBalancer") => {
+                "no load balancer is offered yet: the service answers at its cluster IP, its external IP stays pending"
+            }
+            // Hosts are shared by clusters: their ports are nobody's.
+            Some("NodePort") => "no ports of the hosts are offered: the service answers at its cluster IP",
+            _ => return Vec::new(),
+        };
+        vec![words.to_owned()]
     }
 
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
