@@ -186,6 +186,11 @@ impl Resource for Server {
         if let Some(group) = &self.server_group_id {
             claims.push(Claim::Needs(Key::new(Kind::ServerGroup, self.realm(), group.as_str())));
         }
+        // Its ports will be in them; once they are made, they are asked for nowhere else.
+        if !self.deleting && self.nics.iter().any(|nic| nic.port_id.is_none()) {
+            let groups = self.security_groups.iter();
+            claims.extend(groups.map(|id| Claim::Needs(Key::new(Kind::SecurityGroup, self.realm(), id.as_str()))));
+        }
         claims
     }
     fn index(&self) -> Vec<(Index, String)> {

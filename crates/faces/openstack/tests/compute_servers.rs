@@ -471,3 +471,21 @@ async fn servers_and_their_security_groups() {
     assert_eq!(act(&h, &id, json!({"removeSecurityGroup": {"name": "web"}})).await.0, 404);
     assert_eq!(h.call("DELETE", &format!("{groups}/{group}"), &h.demo, Value::Null).await.0, 202);
 }
+
+/// A server refers to its groups before its ports do: it would wait for ports that nobody can make.
+#[tokio::test]
+async fn a_group_cannot_go_before_the_ports_that_shall_be_in_it() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let body = json!({"security_group": {"name": "g"}});
+    let (_, _, group) = h.ok("POST", "/network/v2.0/security-groups", &h.demo, body).await;
+    let group = text(&group["security_group"]["id"]).to_owned();
+    let body = json!({"server": {"name": "s", "imageRef": rows.image, "flavorRef": rows.small,
+        "networks": [{"uuid": rows.network}], "security_groups": [{"name": group}]}});
+    let (_, _, server) = h.ok("POST", "/compute/v2.1/servers", &h.demo, body).await;
+    let path = format!("/network/v2.0/security-groups/{group}");
+    assert_eq!(h.call("DELETE", &path, &h.demo, Value::Null).await.0, 409);
+    // Nobody needs it any more once there is nothing left to be made.
+    h.ok("DELETE", &format!("/compute/v2.1/servers/{}", text(&server["server"]["id"])), &h.demo, Value::Null).await;
+    h.ok("DELETE", &path, &h.demo, Value::Null).await;
+}

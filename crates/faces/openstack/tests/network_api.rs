@@ -404,3 +404,61 @@ async fn projects_are_apart_but_share_what_is_shared() {
     let port = format!("{V}/ports/{}", text(&port["port"]["id"]));
     assert_eq!(cloud.call("DELETE", &port, &cloud.demo, Value::Null).await.0, 204);
 }
+
+/// Real clients send what would be so anyway: Ansible `shared: false`, Terraform an empty profile.
+#[tokio::test]
+async fn a_member_may_send_an_administrators_attribute_at_its_default() {
+    let cloud = Harness::new().await;
+    let body =
+        json!({"network": {"name": "n", "shared": false, "router:external": false, "port_security_enabled": true}});
+    let (_, _, made) = cloud.ok("POST", &format!("{V}/networks"), &cloud.demo, body).await;
+    let body = json!({"port": {"network_id": made["network"]["id"], "binding:profile": {}, "binding:host_id": ""}});
+    cloud.ok("POST", &format!("{V}/ports"), &cloud.demo, body).await;
+    for other in [json!({"shared": true}), json!({"router:external": true}), json!({"provider:segmentation_id": 7})] {
+        assert_eq!(refused(&cloud, "POST", "networks", json!({"network": other})).await.0, 403, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn quotas_take_what_the_stock_client_sends() {
+    let cloud = Harness::new().await;
+    network(&cloud).await;
+    let path = format!("{V}/quotas/{}", cloud.demo_project);
+    let set = async |quota: Value| cloud.call("PUT", &path, &cloud.admin, json!({"quota": quota})).await;
+    let (status, _, answer) = set(json!({"network": 91, "check_limit": true})).await;
+    assert_eq!((status, &answer["quota"]["network"]), (200, &json!(91)), "{answer}");
+    let (status, _, answer) = set(json!({"network": 0, "check_limit": true})).await;
+    assert_eq!(status, 400, "below what is used: {answer}");
+    let (status, _, answer) = set(json!({"network": 0, "force": true})).await;
+    assert_eq!((status, &answer["quota"]["network"]), (200, &json!(0)), "{answer}");
+}
+
+#[tokio::test]
+async fn pages_are_those_of_the_whole_list() {
+    let cloud = Harness::new().await;
+    let id = network(&cloud).await;
+    let ports: Vec<Value> =
+        (0..25).map(|n| json!({"network_id": id, "name": if n % 2 == 0 { "even" } else { "odd" }})).collect();
+    cloud.ok("POST", &format!("{V}/ports"), &cloud.demo, json!({"ports": ports})).await;
+    let list = async |query: &str| {
+        let (_, _, answer) = cloud.ok("GET", &format!("{V}/ports?fields=id&{query}"), &cloud.demo, Value::Null).await;
+        answer["ports"].as_array().unwrap().iter().map(|port| text(&port["id"]).to_owned()).collect::<Vec<_>>()
+    };
+    for filter in ["name=even", "name=odd&name=even", &format!("network_id={id}&name=odd")] {
+        let whole = list(filter).await;
+        assert!(whole.len() >= 12 && whole.is_sorted(), "{filter}: {whole:?}");
+        let (mut forth, mut page) = (Vec::new(), list(&format!("{filter}&limit=5")).await);
+        while let Some(last) = page.last().cloned() {
+            forth.append(&mut page);
+            page = list(&format!("{filter}&limit=5&marker={last}")).await;
+        }
+        assert_eq!(forth, whole, "{filter}");
+        let back = list(&format!("{filter}&limit=5&page_reverse=true&marker={}", whole[7])).await;
+        assert_eq!(back, whole[2..7], "{filter}");
+        let sorted = list(&format!("{filter}&limit=5&sort_key=id&sort_dir=desc")).await;
+        assert_eq!(sorted, whole.iter().rev().take(5).cloned().collect::<Vec<_>>(), "{filter}");
+    }
+    assert_eq!(list(&format!("id={}", list("limit=1").await[0])).await.len(), 1);
+    let missing = format!("{V}/ports?limit=1&marker={}", uuid::Uuid::new_v4());
+    assert_eq!(cloud.call("GET", &missing, &cloud.demo, Value::Null).await.0, 404);
+}

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use model::{FixedIp, Index, Network, Port, Subnet, Time, addresses_in_use, next_address};
+use model::{FixedIp, Index, Network, Port, Subnet, Time, next_address};
 use serde_json::Value;
 
 use super::ask::Plan;
@@ -65,38 +65,54 @@ pub fn wanted(given: &Value) -> Result<Vec<Wanted>, Trouble> {
 }
 
 /// The addresses of a port. What it holds already (`port.fixed_ips`) it may keep.
-pub fn assign(plan: &Plan, network: &Network, port: &Port, wanted: Option<&[Wanted]>) -> Result<Vec<FixedIp>, Trouble> {
+pub fn assign(
+    plan: &mut Plan,
+    network: &Network,
+    port: &Port,
+    wanted: Option<&[Wanted]>,
+) -> Result<Vec<FixedIp>, Trouble> {
     let mut subnets: Vec<Subnet> =
         plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
     subnets.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    let mut used = addresses_in_use(&plan.rows, &network.id);
-    for fixed in &port.fixed_ips {
+    // Lent by the plan for as long as it takes to pick.
+    let mut used = std::mem::take(&mut plan.taken(&network.id).addresses);
+    let own: Vec<IpAddr> = port.fixed_ips.iter().map(|fixed| fixed.ip).filter(|ip| used.remove(ip)).collect();
+    let mut pick = Pick { network, port, used, given: Vec::new() };
+    let picked = pick_all(&mut pick, &subnets, wanted);
+    let Pick { mut used, given, .. } = pick;
+    for fixed in &given {
         used.remove(&fixed.ip);
     }
-    let mut pick = Pick { network, port, used, given: Vec::new() };
+    used.extend(own);
+    plan.taken(&network.id).addresses = used;
+    picked.map(|()| given)
+}
+
+fn pick_all(pick: &mut Pick<'_>, subnets: &[Subnet], wanted: Option<&[Wanted]>) -> Result<(), Trouble> {
+    let port = pick.port;
     match wanted {
         Some(wanted) => {
             // Addresses asked for by number first, so that none of them is given away for another entry.
             for want in wanted.iter().filter(|w| w.ip.is_some()) {
-                pick.exact(&subnets, want)?;
+                pick.exact(subnets, want)?;
             }
             for want in wanted.iter().filter(|w| w.ip.is_none()) {
-                pick.any_of(&subnets, want)?;
+                pick.any_of(subnets, want)?;
             }
         }
         None => {
-            let fitting = serving(&subnets, port.device_owner());
+            let fitting = serving(subnets, port.device_owner());
             pick.one_of(fitting.iter().filter(|s| s.base.is_ipv4()))?;
             pick.one_of(fitting.iter().filter(|s| s.base.is_ipv6() && !is_automatic(s)))?;
         }
     }
     let asked_for_none = wanted.is_some_and(<[Wanted]>::is_empty);
     if !ports::is_routers(port) && !asked_for_none {
-        for subnet in serving(&subnets, port.device_owner()).iter().filter(|s| is_automatic(s)) {
+        for subnet in serving(subnets, port.device_owner()).iter().filter(|s| is_automatic(s)) {
             pick.automatic(subnet)?;
         }
     }
-    Ok(pick.given)
+    Ok(())
 }
 
 /// The subnets that serve a device owner: those made for it, or else those made for everybody.

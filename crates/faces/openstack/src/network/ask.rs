@@ -1,11 +1,12 @@
 //! A request to Neutron with its body read, and the plan of a change: rows written so far are visible to what is planned
 //! next, so that a bulk request hands out each address once and is still one commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 
 use gate::Principal;
 use http::HeaderMap;
-use model::{Change, Expect, Fault, Key, Object, Resource, Snapshot, Time, Write};
+use model::{Change, Expect, Fault, Index, Key, Kind, Object, Port, Resource, Snapshot, Time, Write};
 use serde_json::Value;
 use store::Store;
 
@@ -65,7 +66,7 @@ impl Ask {
             .transact(|snapshot| {
                 let mut work = Plan::new(snapshot.clone());
                 match plan(&mut work) {
-                    Ok(value) => Ok((work.change, value)),
+                    Ok(value) => Ok((work.into_change(), value)),
                     Err(trouble) => {
                         let fault = trouble.as_fault();
                         own = Some(trouble);
@@ -83,12 +84,28 @@ impl Ask {
 pub struct Plan {
     /// The rows as they will be.
     pub rows: Snapshot,
-    change: Change,
+    /// What is to be written, by key; `None`: a row that was made and deleted by the same change, and so never was.
+    writes: Vec<Option<Write>>,
+    places: HashMap<Key, usize>,
+    expects: Vec<Expect>,
+    /// What ports take of the networks that were looked at, so that many ports are not counted again for each.
+    taken: HashMap<String, Taken>,
+}
+
+/// What the ports of a network have.
+#[derive(Default)]
+pub struct Taken {
+    pub addresses: HashSet<IpAddr>,
+    pub macs: HashSet<String>,
 }
 
 impl Plan {
     pub fn new(rows: Snapshot) -> Self {
-        Self { rows, change: Change::new() }
+        Self { rows, writes: Vec::new(), places: HashMap::new(), expects: Vec::new(), taken: HashMap::new() }
+    }
+
+    fn into_change(self) -> Change {
+        Change { writes: self.writes.into_iter().flatten().collect(), expects: self.expects }
     }
 
     /// A copy of a row.
@@ -108,11 +125,11 @@ impl Plan {
     {
         let key = value.key();
         let object = Object::from(value);
-        let write = match self.change.writes.iter().position(|w| w.key() == key) {
-            Some(at) => match self.change.writes.remove(at) {
-                Write::Create(_) => Write::Create(object),
-                Write::Update { expected, .. } | Write::Delete { expected, .. } => Write::Update { object, expected },
-            },
+        let write = match self.written(&key) {
+            Some(Write::Create(_)) => Write::Create(object),
+            Some(Write::Update { expected, .. } | Write::Delete { expected, .. }) => {
+                Write::Update { object, expected: *expected }
+            }
             None => match self.rows.row(&key) {
                 Some(row) => Write::Update { object, expected: row.modified },
                 None => Write::Create(object),
@@ -124,39 +141,76 @@ impl Plan {
     /// Deletes a row.
     pub fn remove(&mut self, key: &Key) {
         let Some(row) = self.rows.row(key) else { return };
-        let expected = match self.change.writes.iter().position(|w| w.key() == *key) {
-            Some(at) => match self.change.writes.remove(at) {
-                Write::Create(_) => {
-                    // Made and deleted by the same change: never was.
-                    let modified = row.modified;
-                    self.rows.apply(self.rows.revision(), &[Write::Delete { key: key.clone(), expected: modified }]);
-                    return;
+        let modified = row.modified;
+        match self.written(key) {
+            Some(Write::Create(_)) => {
+                self.apply(&Write::Delete { key: key.clone(), expected: modified });
+                if let Some(at) = self.places.remove(key) {
+                    self.writes[at] = None;
                 }
-                Write::Update { expected, .. } | Write::Delete { expected, .. } => expected,
-            },
-            None => row.modified,
-        };
-        self.write(Write::Delete { key: key.clone(), expected });
+            }
+            Some(Write::Update { expected, .. } | Write::Delete { expected, .. }) => {
+                let expected = *expected;
+                self.write(Write::Delete { key: key.clone(), expected });
+            }
+            None => self.write(Write::Delete { key: key.clone(), expected: modified }),
+        }
     }
 
     /// The change holds only as long as the row stays as it was read.
     pub fn hold<T: Resource>(&mut self, id: &str) {
         let Some(entry) = self.rows.get::<T>(id) else { return };
         let (key, revision) = (entry.row.key.clone(), Some(entry.row.modified));
-        if !self.change.writes.iter().any(|write| write.key() == key) {
-            self.change.expects.push(Expect { key, revision });
+        if self.written(&key).is_none() {
+            self.expects.push(Expect { key, revision });
         }
     }
 
+    /// What the ports of a network have, those of this change included.
+    pub fn taken(&mut self, network: &str) -> &mut Taken {
+        let rows = &self.rows;
+        self.taken.entry(network.to_owned()).or_insert_with(|| Taken {
+            addresses: model::addresses_in_use(rows, network),
+            macs: rows.find::<Port>(Index::Network, network).map(|port| port.value.mac.clone()).collect(),
+        })
+    }
+
+    fn written(&self, key: &Key) -> Option<&Write> {
+        self.places.get(key).and_then(|at| self.writes[*at].as_ref())
+    }
+
     fn write(&mut self, write: Write) {
+        self.apply(&write);
+        match self.places.get(&write.key()) {
+            Some(at) => self.writes[*at] = Some(write),
+            None => {
+                self.places.insert(write.key(), self.writes.len());
+                self.writes.push(Some(write));
+            }
+        }
+    }
+
+    fn apply(&mut self, write: &Write) {
         let revision = self.rows.revision();
-        self.rows.apply(revision, std::slice::from_ref(&write));
-        self.change.writes.push(write);
+        let key = write.key();
+        match (self.rows.at::<Port>(&key), write) {
+            // A new port only adds to what is taken. Whatever gives something back has it counted anew.
+            (None, Write::Create(Object::Port(port))) => {
+                if let Some(taken) = self.taken.get_mut(&port.network_id) {
+                    taken.addresses.extend(port.fixed_ips.iter().map(|fixed| fixed.ip));
+                    taken.macs.insert(port.mac.clone());
+                }
+            }
+            (Some(port), _) => _ = self.taken.remove(&port.network_id),
+            _ if matches!(key.kind, Kind::Subnet) => self.taken.clear(),
+            _ => {}
+        }
+        self.rows.apply(revision, std::slice::from_ref(write));
     }
 
     /// Nothing is to be written.
     pub fn is_empty(&self) -> bool {
-        self.change.is_empty()
+        self.places.is_empty()
     }
 }
 

@@ -138,6 +138,10 @@ impl Body {
                 }
                 _ => return Err(Trouble::http_bad(format!("Cannot update read-only attribute {name}"))),
             }
+            // As Neutron's policies do: what would be so anyway is not asked for.
+            if attr.admin_sets && !admin && verb == "create" && is_default(attr.is, value) {
+                continue;
+            }
             if attr.admin_sets && !admin {
                 return Err(Trouble::policy(&format!("(rule:{verb}_{one} and rule:{verb}_{one}:{name})")));
             }
@@ -206,6 +210,16 @@ impl Body {
     }
 }
 
+/// The value that an administrator's attribute has unless somebody sets it.
+fn is_default(is: Is, value: &Value) -> bool {
+    match is {
+        Is::Bool => boolean(value) == Some(false),
+        Is::ObjectOrNull => value.is_null() || value.as_object().is_some_and(Map::is_empty),
+        Is::Text(_) => value == "",
+        _ => false,
+    }
+}
+
 fn known(attrs: &[Attr], name: &str, verb: &str) -> bool {
     attrs.iter().any(|a| a.name == name) || (verb == "create" && matches!(name, "project_id" | "tenant_id"))
 }
@@ -230,7 +244,7 @@ fn fit(attr: &Attr, value: &Value) -> Result<Value, Trouble> {
     fit_value(attr.is, value).map_err(|reason| Trouble::attribute(attr.name, reason))
 }
 
-fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
+pub fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
     let shown = || shown_value(value);
     let same = || value.clone();
     match is {
@@ -343,8 +357,10 @@ pub fn is_uuid(text: &str) -> bool {
 
 /// A unicast MAC address, lower case with colons.
 pub fn mac(text: &str) -> Option<String> {
-    let text = text.replace('-', ":").to_ascii_lowercase();
-    let parts: Vec<&str> = text.split(':').collect();
-    let hex = |p: &&str| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit());
-    (parts.len() == 6 && parts.iter().all(hex) && text != "00:00:00:00:00:00").then_some(text)
+    // `fa:16:3e:…`, `fa-16-3e-…`, `fa16.3e…`, `fa163e…`
+    let separators = text.bytes().filter(|b| b":-.".contains(b)).count();
+    let digits: String = text.chars().filter(|c| !":-.".contains(*c)).map(|c| c.to_ascii_lowercase()).collect();
+    let whole = digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_hexdigit()) && matches!(separators, 0 | 2 | 5);
+    let pairs: Vec<&str> = (0..6).filter(|_| whole).map(|n| &digits[2 * n..2 * n + 2]).collect();
+    (whole && digits != "000000000000").then(|| pairs.join(":"))
 }

@@ -122,7 +122,7 @@ impl Noun for FloatingIp {
 }
 
 /// The port that holds the address on the external network; it has at least one address.
-fn address_port(plan: &Plan, ask: &Ask, network: &Network, holder: Holder, body: &Body) -> Result<Port, Trouble> {
+fn address_port(plan: &mut Plan, ask: &Ask, network: &Network, holder: Holder, body: &Body) -> Result<Port, Trouble> {
     let v4: Vec<Subnet> = plan
         .rows
         .find::<Subnet>(Index::Network, &network.id)

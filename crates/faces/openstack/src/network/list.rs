@@ -7,24 +7,70 @@ use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
 use super::attrs::{Attr, boolean, python_list};
+use super::filters::{self, Filters};
 use super::trouble::{Trouble, not_found};
 use crate::call::Reply;
 use model::Kind;
 
 type Item = Map<String, Value>;
 
-/// Parameters that are not filters.
-const RESERVED: &[&str] = &["fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"];
-const TAG_FILTERS: &[&str] = &["tags", "tags-any", "not-tags", "not-tags-any"];
+/// Attributes that every resource has beside its own.
+const MORE_KEYS: usize = 8;
 
 /// The list of what the caller sees, filtered, sorted and cut as the query asks.
 pub fn reply(ask: &Ask, kind: Kind, many: &str, attrs: &[Attr], items: Vec<Item>) -> Result<Reply, Trouble> {
-    let known = |name: &str| attrs.iter().any(|a| a.name == name) || is_standard(name);
-    check_filters(ask, &known)?;
-    let mut items: Vec<Item> = items.into_iter().filter(|item| passes(ask, item)).collect();
-    sort(ask, &known, &mut items)?;
+    let filters = filters(ask, attrs)?;
+    let mut items: Vec<Item> = items.into_iter().filter(|item| filters.pass(item)).collect();
+    sort(ask, attrs, &mut items)?;
     let page = Page::of(ask)?;
-    let mut items = page.cut(items, kind)?;
+    let items = page.cut(items, kind)?;
+    Ok(answer(ask, many, &page, items))
+}
+
+/// What the query filters by, if the resource has it all.
+pub fn filters(ask: &Ask, attrs: &[Attr]) -> Result<Filters, Trouble> {
+    check_filters(ask, &|name| known(attrs, name))?;
+    Filters::of(ask, attrs)
+}
+
+/// The list of rows that the caller sees, shown as far as the page reaches: without a sort key, no more rows are shown than
+/// are filtered away before the page is full.
+pub fn page<'a, R: Copy>(
+    ask: &Ask,
+    (kind, many, attrs): (Kind, &str, &[Attr]),
+    filters: &Filters,
+    mut rows: Vec<(&'a str, R)>,
+    show: impl Fn(R) -> Item,
+) -> Result<Reply, Trouble> {
+    let page = Page::of(ask)?;
+    let Some(limit) = page.limit.filter(|_| ask.queries("sort_key").next().is_none()) else {
+        return reply(ask, kind, many, attrs, rows.into_iter().map(|(_, row)| show(row)).collect());
+    };
+    sort(ask, attrs, &mut [])?;
+    rows.sort_by_key(|(id, _)| *id);
+    let at = match &page.marker {
+        None => None,
+        Some(marker) => {
+            Some(rows.binary_search_by_key(&marker.as_str(), |(id, _)| *id).map_err(|_| not_found(kind, marker))?)
+        }
+    };
+    let shown = |(_, row): &(&str, R)| Some(show(*row)).filter(|item| filters.pass(item));
+    let items = if page.reverse {
+        let before = &rows[..at.unwrap_or(rows.len())];
+        let mut items: Vec<Item> = before.iter().rev().filter_map(shown).take(limit).collect();
+        items.reverse();
+        items
+    } else {
+        rows[at.map_or(0, |at| at + 1)..].iter().filter_map(shown).take(limit).collect()
+    };
+    Ok(answer(ask, many, &page, items))
+}
+
+fn known(attrs: &[Attr], name: &str) -> bool {
+    attrs.iter().any(|a| a.name == name) || is_standard(name)
+}
+
+fn answer(ask: &Ask, many: &str, page: &Page, mut items: Vec<Item>) -> Reply {
     let links = page.links(ask, many, &items);
     for item in &mut items {
         keep_fields(ask, item);
@@ -34,7 +80,7 @@ pub fn reply(ask: &Ask, kind: Kind, many: &str, attrs: &[Attr], items: Vec<Item>
     if !links.is_empty() {
         body.insert(format!("{many}_links"), json!(links));
     }
-    Ok(Reply::ok(Value::Object(body)))
+    Reply::ok(Value::Object(body))
 }
 
 /// Drops all attributes but those that the query names, if it names any.
@@ -64,7 +110,7 @@ fn check_filters(ask: &Ask, known: &dyn Fn(&str) -> bool) -> Result<(), Trouble>
         .query
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| !RESERVED.contains(name) && !TAG_FILTERS.contains(name) && !known(name))
+        .filter(|name| !filters::is_reserved(name) && !known(name))
         .collect();
     if strangers.is_empty() {
         return Ok(());
@@ -72,73 +118,20 @@ fn check_filters(ask: &Ask, known: &dyn Fn(&str) -> bool) -> Result<(), Trouble>
     Err(Trouble::http_bad(format!("{} is invalid attribute for filtering", python_list(strangers.into_iter()))))
 }
 
-/// Every filter that is named lets the item pass.
-fn passes(ask: &Ask, item: &Item) -> bool {
-    ask.query.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())).all(|(name, _)| {
-        let values: Vec<&str> = ask.queries(name).collect();
-        match name.as_str() {
-            tag if TAG_FILTERS.contains(&tag) => values.iter().all(|value| tags_pass(item, tag, value)),
-            "fixed_ips" => fixed_ips_pass(item, &values),
-            "changed_since" => values.iter().any(|v| text(item, "updated_at") >= v.trim_matches('"')),
-            name => values.iter().any(|value| equals(item.get(name), value)),
-        }
-    })
-}
-
 fn text<'a>(item: &'a Item, name: &str) -> &'a str {
     item.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
-fn equals(value: Option<&Value>, wanted: &str) -> bool {
-    match value {
-        None | Some(Value::Null) => wanted.is_empty() || wanted == "None" || wanted == "null",
-        Some(Value::String(text)) => text == wanted,
-        Some(Value::Bool(flag)) => boolean(&Value::from(wanted)) == Some(*flag),
-        Some(Value::Array(items)) => items.iter().any(|item| equals(Some(item), wanted)),
-        Some(Value::Number(number)) => wanted.parse::<serde_json::Number>().is_ok_and(|wanted| wanted == *number),
-        Some(Value::Object(_)) => false,
-    }
-}
-
-fn tags_pass(item: &Item, filter: &str, wanted: &str) -> bool {
-    let has = |tag: &str| equals(item.get("tags"), tag);
-    let (all, any) = (wanted.split(',').all(has), wanted.split(',').any(has));
-    match filter {
-        "tags" => all,
-        "tags-any" => any,
-        "not-tags" => !all,
-        _ => !any,
-    }
-}
-
-/// `ip_address=…`, `ip_address_substr=…`, `subnet_id=…`: the same one repeated is an alternative, different ones must
-/// all hold, as Neutron groups them.
-fn fixed_ips_pass(item: &Item, values: &[&str]) -> bool {
-    let pairs: Vec<(&str, &str)> = values.iter().filter_map(|v| v.split_once('=')).collect();
-    let ips: Vec<&Value> = item.get("fixed_ips").and_then(Value::as_array).into_iter().flatten().collect();
-    let holds = |field: &str, wanted: &str| {
-        ips.iter().any(|ip| match field {
-            "ip_address_substr" => ip["ip_address"].as_str().is_some_and(|a| a.contains(wanted)),
-            "ip_address" => same_address(ip["ip_address"].as_str().unwrap_or(""), wanted),
-            "subnet_id" => ip["subnet_id"].as_str() == Some(wanted),
-            _ => false,
-        })
-    };
-    pairs.iter().all(|(field, _)| pairs.iter().any(|(f, wanted)| f == field && holds(f, wanted)))
-        && pairs.len() == values.len()
-}
-
-fn same_address(a: &str, b: &str) -> bool {
-    a == b || matches!((a.parse::<std::net::IpAddr>(), b.parse::<std::net::IpAddr>()), (Ok(a), Ok(b)) if a == b)
-}
-
-fn sort(ask: &Ask, known: &dyn Fn(&str) -> bool, items: &mut [Item]) -> Result<(), Trouble> {
+fn sort(ask: &Ask, attrs: &[Attr], items: &mut [Item]) -> Result<(), Trouble> {
     let keys: Vec<&str> = ask.queries("sort_key").collect();
     let dirs: Vec<&str> = ask.queries("sort_dir").collect();
-    let strangers: Vec<&str> = keys.iter().copied().filter(|key| !known(key)).collect();
+    let strangers: Vec<&str> = keys.iter().copied().filter(|key| !known(attrs, key)).collect();
     if !strangers.is_empty() {
         let names = python_list(strangers.into_iter());
         return Err(Trouble::http_bad(format!("{names} is invalid attribute for sort_keys")));
+    }
+    if keys.len() > attrs.len() + MORE_KEYS {
+        return Err(Trouble::http_bad("A list is sorted by each attribute once"));
     }
     if !dirs.is_empty() && dirs.len() != keys.len() {
         return Err(Trouble::http_bad("The number of sort_keys and sort_dirs must be same"));

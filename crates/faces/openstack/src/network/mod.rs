@@ -14,6 +14,7 @@ mod addresses;
 mod ask;
 mod attrs;
 mod cidr;
+mod filters;
 mod floatingips;
 mod interfaces;
 mod list;

@@ -2,7 +2,7 @@
 //! declares its attributes and what is particular to it; everything else is here once.
 
 use gate::{Principal, View};
-use model::{Entry, Fault, Object, Resource, Snapshot, Time, seconds};
+use model::{Entry, Fault, Index, Object, Resource, Snapshot, Time, seconds};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan, project_for};
@@ -44,6 +44,8 @@ where
     const ONE: &'static str;
     /// `networks`
     const MANY: &'static str;
+    /// Rows are found by their network.
+    const OF_NETWORK: bool = false;
 
     fn attrs() -> &'static [Attr];
     /// The attributes that every resource of Neutron has are added by [`standard`].
@@ -156,9 +158,17 @@ where
             ask.store.snapshot()
         };
         let look = Look { rows: &rows, who: &ask.who };
-        let seen = rows.all::<T>().filter(|entry| T::sees(&look, entry.value));
-        let items = seen.map(|entry| render(&look, entry)).collect();
-        list::reply(&ask, T::KIND, T::MANY, T::attrs(), items)
+        let filters = list::filters(&ask, T::attrs())?;
+        let found: Box<dyn Iterator<Item = Entry<'_, T>> + Send> = match (filters.ids(), filters.values("network_id")) {
+            (Some(ids), _) => Box::new(ids.iter().filter_map(|id| rows.get::<T>(id))),
+            (None, Some(ids)) if T::OF_NETWORK => {
+                Box::new(ids.iter().flat_map(|id| rows.find::<T>(Index::Network, id)))
+            }
+            _ => Box::new(rows.all::<T>()),
+        };
+        let seen = found.filter(|entry| T::sees(&look, entry.value));
+        let seen = seen.map(|entry| (entry.value.standard().id, entry)).collect();
+        list::page(&ask, (T::KIND, T::MANY, T::attrs()), &filters, seen, |entry| render(&look, entry))
     })
     .await
 }

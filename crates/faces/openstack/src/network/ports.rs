@@ -71,6 +71,7 @@ pub fn is_dns_label(label: &str) -> bool {
 impl Noun for Port {
     const ONE: &'static str = "port";
     const MANY: &'static str = "ports";
+    const OF_NETWORK: bool = true;
 
     fn attrs() -> &'static [Attr] {
         ATTRS
@@ -238,22 +239,15 @@ pub fn bare(network: &Network, project: &str, now: Time) -> Port {
 }
 
 /// A MAC that no port of the network has.
-pub fn free_mac(plan: &Plan, port: &Port) -> String {
-    let taken = |mac: &str| plan.rows.find::<Port>(Index::Network, &port.network_id).any(|p| p.value.mac == mac);
-    let mut attempt = 0;
-    loop {
-        let mac = Port::mac_from(&port.id, attempt);
-        if !taken(&mac) {
-            return mac;
-        }
-        attempt += 1;
-    }
+pub fn free_mac(plan: &mut Plan, port: &Port) -> String {
+    let taken = &plan.taken(&port.network_id).macs;
+    let tries = (0..=u32::MAX).map(|attempt| Port::mac_from(&port.id, attempt));
+    tries.into_iter().find(|mac| !taken.contains(mac)).unwrap_or_default()
 }
 
-fn mac_for(plan: &Plan, port: &Port, body: &Body) -> Result<String, Trouble> {
+fn mac_for(plan: &mut Plan, port: &Port, body: &Body) -> Result<String, Trouble> {
     let Some(mac) = body.text("mac_address") else { return Ok(free_mac(plan, port)) };
-    let mut others = plan.rows.find::<Port>(Index::Network, &port.network_id).filter(|p| p.value.id != port.id);
-    if others.any(|p| p.value.mac == mac) {
+    if mac != port.mac && plan.taken(&port.network_id).macs.contains(&mac) {
         return Err(Trouble::conflict(
             "MacAddressInUse",
             format!("Unable to complete operation for network {}. The mac address {mac} is in use.", port.network_id),

@@ -4,7 +4,7 @@ use model::{Fault, Project, Quota, quota};
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
-use super::attrs::shown_value;
+use super::attrs::{boolean, shown_value};
 use super::noun::answer;
 use super::trouble::Trouble;
 use crate::call::{Call, Reply};
@@ -107,8 +107,15 @@ pub async fn update(call: Call) -> Result<Reply, Fault> {
         let given = ask.body.get("quota").and_then(Value::as_object);
         let given = given.ok_or_else(|| Trouble::http_bad("Unable to find 'quota' in request body"))?;
         let mut new = Vec::with_capacity(given.len());
+        // The stock client sends one of them with every change.
+        let mut checks = [("check_limit", false), ("force", false)];
         for (name, value) in given {
             if matches!(name.as_str(), "tenant_id" | "project_id") {
+                continue;
+            }
+            if let Some(check) = checks.iter_mut().find(|check| check.0 == name) {
+                check.1 = boolean(value)
+                    .ok_or_else(|| Trouble::attribute(name, format!("'{}' is not a boolean.", shown_value(value))))?;
                 continue;
             }
             let known = resources().find(|resource| resource.name == name);
@@ -118,6 +125,16 @@ pub async fn update(call: Call) -> Result<Reply, Fault> {
                 Trouble::attribute(name, format!("'{}' is not in -1 to 2147483647.", shown_value(value)))
             })?;
             new.push((resource.name.to_owned(), u64::try_from(limit).ok()));
+        }
+        if checks[0].1 && !checks[1].1 {
+            for resource in resources() {
+                let Some((name, Some(limit))) = new.iter().find(|(name, _)| name == resource.name) else { continue };
+                let used = ask.store.pool(&quota::pool(&project, name)).used.div_ceil(resource.scale);
+                if *limit < used {
+                    let message = format!("Quota limit {limit} for {name} is below the {used} in use");
+                    return Err(Trouble::invalid(message));
+                }
+            }
         }
         let shown = ask
             .commit(|plan| {

@@ -42,6 +42,7 @@ const ATTRS: &[Attr] = &[
 impl Noun for Subnet {
     const ONE: &'static str = "subnet";
     const MANY: &'static str = "subnets";
+    const OF_NETWORK: bool = true;
 
     fn attrs() -> &'static [Attr] {
         ATTRS
