@@ -364,7 +364,7 @@ const PODS: &str = "/pods/";
 fn concerns(event: &Event) -> bool {
     match event.key.kind {
         Kind::KubeObject => {
-            let parts = [PODS, "/services/", "discovery.k8s.io/endpointslices/"];
+            let parts = [PODS, "/services/", "/namespaces/", "discovery.k8s.io/endpointslices/"];
             parts.iter().any(|part| event.key.name.starts_with(part))
         }
         Kind::Server

@@ -136,6 +136,18 @@ pub struct Scope {
     pub ipv6_address_mode: Option<String>,
 }
 
+impl Scope {
+    /// The name servers to announce on the subnet: those that were given, else its own. The unspecified address among them
+    /// means that there are none, as in Neutron (`0.0.0.0`, `::`).
+    pub fn name_servers(&self) -> &[IpAddr] {
+        match self.dns.as_slice() {
+            [] => self.server.as_slice(),
+            given if given.iter().any(IpAddr::is_unspecified) => &[],
+            given => given,
+        }
+    }
+}
+
 /// A router's way out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Uplink {

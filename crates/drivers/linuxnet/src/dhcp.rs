@@ -181,11 +181,13 @@ fn describe(message: &mut Message, facts: &Facts, wire: &Wire, scope: &Scope, se
     if let Some(gateway) = gateway {
         options.insert(DhcpOption::Router(vec![gateway]));
     }
-    let mut dns: Vec<Ipv4Addr> = scope.dns.iter().filter_map(v4).collect();
-    if dns.is_empty() {
-        dns.push(server);
+    // A subnet that names none has the server for it, whichever address that is.
+    let own = [IpAddr::V4(server)];
+    let dns = if scope.dns.is_empty() { &own } else { scope.name_servers() };
+    let dns: Vec<Ipv4Addr> = dns.iter().filter_map(v4).collect();
+    if !dns.is_empty() {
+        options.insert(DhcpOption::DomainNameServer(dns));
     }
-    options.insert(DhcpOption::DomainNameServer(dns));
     if !wire.hostname.is_empty() {
         options.insert(DhcpOption::Hostname(wire.hostname.clone()));
     }
@@ -256,6 +258,25 @@ mod tests {
         let boot = Some(&DhcpOption::BootfileName(b"boot.efi".to_vec()));
         assert_eq!(offer.opts().get(OptionCode::BootfileName), boot);
         assert_eq!(offer.siaddr(), Ipv4Addr::new(10, 0, 0, 7), "where it boots from");
+    }
+
+    #[test]
+    fn no_name_server_is_announced_where_there_shall_be_none() {
+        let servers = |dns: &[&str]| {
+            let mut domain = facts().domain().unwrap().clone();
+            domain.bridges[0].subnets[0].dns = dns.iter().map(|ip| ip.parse().unwrap()).collect();
+            let mut request = Message::default();
+            request.set_chaddr(&[2, 0, 0, 0, 0, 5]);
+            request.opts_mut().insert(DhcpOption::MessageType(MessageType::Discover));
+            let (bytes, _) = answer(&Facts::new(&domain), NETWORK, &request).unwrap();
+            match Message::decode(&mut Decoder::new(&bytes)).unwrap().opts().get(OptionCode::DomainNameServer) {
+                Some(DhcpOption::DomainNameServer(servers)) => servers.clone(),
+                _ => Vec::new(),
+            }
+        };
+        assert_eq!(servers(&[]).len(), 1, "the network's own");
+        assert_eq!(servers(&["9.9.9.9"]), [Ipv4Addr::new(9, 9, 9, 9)]);
+        assert_eq!(servers(&["0.0.0.0"]), [] as [Ipv4Addr; 0]);
     }
 
     #[test]

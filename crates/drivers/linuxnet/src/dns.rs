@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, PTR, SOA, SRV};
+use hickory_proto::rr::rdata::{A, AAAA, NS, PTR, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use nix::sys::socket::SockType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -274,21 +274,62 @@ fn local(facts: &Facts, query: &Message, question: &Query) -> Option<Message> {
             answer.additionals.extend(addresses.filter_map(|address| address_record(&target_name, *address)));
         }
     }
-    let suffix = zone.authority.iter().find(|suffix| is_below(name, suffix));
+    // The longest: a zone may lie in another.
+    let below =
+        zone.authority.iter().map(|suffix| suffix.trim_end_matches('.')).filter(|suffix| is_below(name, suffix));
+    let suffix = below.max_by_key(|suffix| suffix.len());
     let known = addresses.is_some() || targets.is_some();
-    if !known && suffix.is_none() {
-        return None;
-    }
-    if !known {
+    let Some(suffix) = suffix else { return known.then_some(answer) };
+    let zone = Apex::of(facts, suffix)?;
+    if name == suffix {
+        answer.answers.extend([zone.soa(), zone.ns()].into_iter().filter(|record| wants(record.record_type())));
+        if wants(RecordType::NS) {
+            answer.additionals.extend(zone.addresses());
+        }
+    } else if name == zone.server {
+        answer.answers.extend(zone.addresses().filter(|record| wants(record.record_type())));
+    } else if !known && !facts.is_branch(name) {
+        // It denies all that lies below, too (RFC 8020), so it is said of no name under which there are others.
         answer.metadata.response_code = ResponseCode::NXDomain;
     }
-    if answer.answers.is_empty()
-        && let Some(apex) = suffix.and_then(|suffix| Name::from_ascii(suffix).ok()).map(Name::into_fqdn)
-    {
-        let soa = SOA::new(apex.clone(), apex.clone(), 1, 3600, 600, 86_400, TTL);
-        answer.add_authority(Record::from_rdata(apex, TTL, RData::SOA(soa)));
+    if answer.answers.is_empty() {
+        answer.add_authority(zone.soa());
     }
     Some(answer)
+}
+
+/// The beginning of a zone, and what can be said of it.
+struct Apex<'a> {
+    facts: &'a Facts,
+    name: Name,
+    /// The name of the server that answers, as Kubernetes' DNS specification has it.
+    server: String,
+    server_name: Name,
+}
+
+impl<'a> Apex<'a> {
+    fn of(facts: &'a Facts, suffix: &str) -> Option<Self> {
+        let server = format!("ns.dns.{suffix}");
+        let name = Name::from_ascii(suffix).ok()?.into_fqdn();
+        let server_name = Name::from_ascii(&server).ok()?.into_fqdn();
+        Some(Self { facts, name, server, server_name })
+    }
+
+    fn soa(&self) -> Record {
+        let soa = SOA::new(self.server_name.clone(), self.name.clone(), 1, 3600, 600, 86_400, TTL);
+        Record::from_rdata(self.name.clone(), TTL, RData::SOA(soa))
+    }
+
+    fn ns(&self) -> Record {
+        Record::from_rdata(self.name.clone(), TTL, RData::NS(NS(self.server_name.clone())))
+    }
+
+    /// Where the zone is answered for: at the gateways of its networks.
+    fn addresses(&self) -> impl Iterator<Item = Record> {
+        let bridges = self.facts.domain().into_iter().flat_map(|domain| &domain.bridges);
+        let addresses = bridges.flat_map(|bridge| bridge.addresses.iter().map(|(address, _)| *address));
+        addresses.filter_map(|address| address_record(&self.server_name, address))
+    }
 }
 
 fn is_below(name: &str, suffix: &str) -> bool {
@@ -352,6 +393,20 @@ mod tests {
         assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NoError, 0));
         assert!(matches!(ask("example.org.", RecordType::A), Decision::Forward(_)));
         assert!(matches!(ask("notdemo.internal.", RecordType::A), Decision::Forward(_)));
+    }
+
+    #[test]
+    fn a_name_under_which_there_are_names_exists() {
+        let code = |name: &str| answered(name, RecordType::A).metadata.response_code;
+        for branch in ["_tcp.web-1.demo.internal.", "demo.internal."] {
+            assert_eq!(code(branch), ResponseCode::NoError, "{branch}");
+        }
+        assert_eq!(code("_udp.web-1.demo.internal."), ResponseCode::NXDomain);
+        let soa = answered("demo.internal.", RecordType::SOA);
+        assert!(matches!(soa.answers.as_slice(), [record] if record.record_type() == RecordType::SOA));
+        let ns = answered("demo.internal.", RecordType::NS);
+        assert_eq!((ns.answers.len(), ns.additionals.is_empty()), (1, false));
+        assert!(!answered("ns.dns.demo.internal.", RecordType::A).answers.is_empty());
     }
 
     #[test]

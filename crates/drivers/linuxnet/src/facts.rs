@@ -1,6 +1,6 @@
 //! What the servers of a domain (DHCP, DNS, metadata) answer from: the domain as last applied, with what they look up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -15,6 +15,8 @@ pub struct Facts {
     by_mac: HashMap<(String, Mac), (usize, usize)>,
     by_address: HashMap<IpAddr, (usize, usize)>,
     names: BTreeMap<IpAddr, Vec<String>>,
+    /// Names under which there are names.
+    branches: HashSet<String>,
 }
 
 impl Facts {
@@ -35,7 +37,20 @@ impl Facts {
                 facts.names.entry(*address).or_default().push(name.clone());
             }
         }
+        let zone = &domain.zone;
+        for name in zone.names.keys().chain(zone.srv.keys()).chain(zone.aliases.keys()) {
+            let above = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+            // What is above a branch that is known is known, too.
+            for branch in above.take_while(|branch| !facts.branches.contains(*branch)).collect::<Vec<_>>() {
+                facts.branches.insert(branch.to_owned());
+            }
+        }
         facts
+    }
+
+    /// There are names below this one.
+    pub fn is_branch(&self, name: &str) -> bool {
+        self.branches.contains(name)
     }
 
     pub fn domain(&self) -> Option<&Domain> {

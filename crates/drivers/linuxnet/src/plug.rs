@@ -10,7 +10,7 @@ use crate::address::{Mac, base, ip, number, parse_cidr, range};
 use crate::names;
 use crate::netlink::{Netlink, Route};
 use crate::netns::Netns;
-use crate::space::Space;
+use crate::space::{Space, set};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_millis(2);
@@ -35,7 +35,23 @@ pub async fn plug(space: &Space, bridge: &Bridge, wire: &Wire, pod: &Netns, ifna
     let near = space.netlink.link(&wire.device).await?.ok_or_else(gone)?;
     space.join(wire, &near, joined.index).await?;
     configure(&inside, bridge, wire, ifname).await?;
-    settle(space, wire).await
+    settle(space, wire).await?;
+    announce(&inside, pod, mac, ifname).await
+}
+
+/// Tells the neighbours where the addresses are now: whoever had one before the pod is remembered with another MAC, by
+/// the gateway and by others, and would be sent to for half a minute.
+async fn announce(inside: &Netlink, pod: &Netns, mac: Mac, ifname: &str) -> io::Result<()> {
+    let settings = [
+        (format!("ipv4/conf/{ifname}/arp_notify"), "1"),
+        (format!("ipv6/conf/{ifname}/ndisc_notify"), "1"),
+        // What it hears of others holds at once, too.
+        (format!("ipv4/neigh/{ifname}/locktime"), "0"),
+    ];
+    pod.run(move || settings.iter().try_for_each(|(setting, value)| set(setting, value))).await?;
+    let link = inside.link(ifname).await?.ok_or_else(|| io::Error::other(format!("{ifname} vanished")))?;
+    // To be given its own MAC is what makes the kernel announce it.
+    inside.set_mac(link.index, mac).await
 }
 
 /// Waits until the bridge has noticed that the link is up: before that it drops what the pod sends first.

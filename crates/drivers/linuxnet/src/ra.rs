@@ -149,8 +149,7 @@ fn prefix(packet: &mut Vec<u8>, scope: &Scope) {
 pub fn name_servers<'a>(scopes: impl Iterator<Item = &'a Scope>) -> Vec<Ipv6Addr> {
     let mut servers = Vec::new();
     for scope in scopes {
-        let own = scope.server.as_slice();
-        for address in if scope.dns.is_empty() { own } else { &scope.dns } {
+        for address in scope.name_servers() {
             if let IpAddr::V6(address) = address
                 && !servers.contains(address)
             {

@@ -157,6 +157,9 @@ impl Space {
                 let made = self.netlink.link(&name).await?.ok_or_else(|| missing(&name))?;
                 changed = true;
                 self.netlink.set_mtu(made.index, bridge.mtu).await?;
+                // What a neighbour announces holds at once: addresses change hands with pods.
+                let locktime = format!("ipv4/neigh/{name}/locktime");
+                self.netns.run(move || set(&locktime, "0")).await?;
                 self.netlink.set_up(made.index, true).await?;
                 made.index
             }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use driver::{DriverFault, NetDriver, TapSource};
 use model::Direction;
-use model::hostnet::{Plug, Rule, Service};
+use model::hostnet::{Plug, Rule, Service, Wire};
 use model::wanted::Nic;
 use support::*;
 
@@ -117,6 +117,32 @@ async fn a_port_can_only_be_itself() {
         "ip -n {pod_a} link set eth0 down; ip -n {pod_a} link set eth0 address 02:00:00:00:99:99; ip -n {pod_a} link set eth0 up"
     ));
     assert!(!pings(&pod_a, "10.1.0.6"), "a foreign MAC does not get through");
+}
+
+/// An address that changes hands is where it is now, for the gateway and for neighbours that knew the one before, without
+/// anybody asking.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reused_address_is_announced() {
+    if !able() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let open = [egress(), vec![rule(Direction::Ingress, None, None, None)]].concat();
+    let (first, neighbour) = (wire(1, 5, Plug::Veth, Some(open.clone())), wire(1, 6, Plug::Veth, Some(open)));
+    let mut second = Wire { mac: "02:00:00:00:99:05".into(), ..first.clone() };
+    second.port_id = id(0xa, 0x199);
+    second.device = format!("vth{}", &second.port_id[..11]);
+    let of = |wire: &Wire| network(vec![domain(1, vec![bridge(1, vec![wire.clone(), neighbour.clone()])])]);
+    lab.apply(&of(&first)).await;
+    let space = of(&first).domains[0].namespace(&lab.prefix);
+    let (pod, other) = (lab.plug(&first).await, lab.plug(&neighbour).await);
+    let known = |by: &str| text(&inside(by, "ip neigh show to 10.1.0.5"));
+    assert!(pings(&other, "10.1.0.5") && pings(&pod, "10.1.0.1"));
+    eventually("both know the first", || known(&other).contains(&first.mac) && known(&space).contains(&first.mac));
+    lab.net.unplug(&first.port_id).await.unwrap();
+    lab.apply(&of(&second)).await;
+    lab.plug(&second).await;
+    eventually("both know the second", || known(&other).contains(&second.mac) && known(&space).contains(&second.mac));
 }
 
 #[tokio::test(flavor = "multi_thread")]

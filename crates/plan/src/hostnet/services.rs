@@ -18,6 +18,7 @@ pub fn clusters<'a>(snapshot: &'a Snapshot, component: &Component<'_>) -> Vec<&'
 }
 
 /// Where the names of a cluster's services and of its slices of endpoints begin, see [`KubeObject::prefix`].
+pub const NAMESPACES: &str = "/namespaces/";
 pub const SERVICES: &str = "/services/";
 pub const SLICES: &str = "discovery.k8s.io/endpointslices/";
 

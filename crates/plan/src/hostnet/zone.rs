@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Component;
 use super::services::{
-    SERVICES, SLICES, backends, cluster_ips, clusters, objects, port_number, protocol, ready, slices,
+    NAMESPACES, SERVICES, SLICES, backends, cluster_ips, clusters, objects, port_number, protocol, ready, slices,
 };
 
 /// The suffix of VMs' and pods' names.
@@ -97,6 +97,13 @@ impl Names {
         let domain = cluster.domain.trim_end_matches('.').to_ascii_lowercase();
         if !self.authority.contains(&domain) {
             self.authority.push(domain.clone());
+        }
+        // They exist, with or without anything in them, and so do their branches.
+        for branch in ["svc", "pod"] {
+            self.add(&format!("{branch}.{domain}"), []);
+            for namespace in objects(snapshot, cluster, NAMESPACES) {
+                self.add(&format!("{}.{branch}.{domain}", namespace.name), []);
+            }
         }
         let all_slices = objects(snapshot, cluster, SLICES);
         for service in objects(snapshot, cluster, SERVICES).into_iter().filter(|s| !s.deleting()) {
