@@ -24,6 +24,7 @@ const PLANNERS: &[Planner] = &[
     ("namespace", plan::kube::namespace::plan),
     ("deployment", plan::kube::deployment::plan),
     ("replicaset", plan::kube::replicaset::plan),
+    ("taint", plan::kube::taint::plan),
     ("server", plan::server::plan),
     ("schedule", plan::schedule::plan),
     ("port", plan::port::plan),

@@ -146,8 +146,32 @@ fn meets(requirement: &Value, actual: Option<&str>) -> bool {
     }
 }
 
+/// For how many seconds at most a pod bears the taints of a node that push pods off it. `None`: for ever.
+pub fn bears(pod: &Value, node: &Value) -> Option<i64> {
+    let mut least: Option<i64> = None;
+    for taint in list(&node["spec"]["taints"]).filter(|taint| taint["effect"] == "NoExecute") {
+        let text = |field: &str| taint[field].as_str().unwrap_or("").to_owned();
+        let taint = Taint { key: text("key"), value: text("value"), effect: text("effect") };
+        let mut matching = tolerations(&pod["spec"], &taint).peekable();
+        if matching.peek().is_none() {
+            return Some(0);
+        }
+        let seconds = matching.filter_map(|toleration| toleration["tolerationSeconds"].as_i64()).min();
+        least = match (least, seconds) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+    least.map(|seconds| seconds.max(0))
+}
+
 fn tolerated(spec: &Value, taint: &Taint) -> bool {
-    list(&spec["tolerations"]).any(|t| {
+    tolerations(spec, taint).next().is_some()
+}
+
+/// What of a pod tolerates a taint.
+fn tolerations<'a>(spec: &'a Value, taint: &'a Taint) -> impl Iterator<Item = &'a Value> {
+    list(&spec["tolerations"]).filter(|t| {
         let effect = t["effect"].as_str().unwrap_or("");
         let key = t["key"].as_str().unwrap_or("");
         let exists = t["operator"].as_str() == Some("Exists");

@@ -32,7 +32,7 @@ impl World {
     }
 
     fn key(group: &str, resource: &str, name: &str) -> Key {
-        let namespace = if resource == "namespaces" { "" } else { "n" };
+        let namespace = if matches!(resource, "namespaces" | "nodes") { "" } else { "n" };
         KubeObject::key_of("c", group, resource, namespace, name)
     }
 
@@ -46,7 +46,7 @@ impl World {
             project_id: "p".into(),
             group: group.into(),
             resource: resource.into(),
-            namespace: if resource == "namespaces" { String::new() } else { "n".into() },
+            namespace: if matches!(resource, "namespaces" | "nodes") { String::new() } else { "n".into() },
             name: name.into(),
             body,
         };
@@ -362,4 +362,32 @@ fn the_least_useful_pods_go_first() {
         gone.extend(new);
     }
     assert_eq!(gone, expected);
+}
+
+#[test]
+fn taints_push_pods_off_their_node() {
+    const TAINT: Plan = plan::kube::taint::plan;
+    let mut world = World::new();
+    world.put("", "nodes", "h", json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}));
+    let pod = |tolerations: Value| json!({"spec": {"nodeName": "h", "tolerations": tolerations}});
+    let bears = |seconds: Value| json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
+    world.put("", "pods", "plain", pod(json!([])));
+    world.put("", "pods", "patient", pod(bears(json!(60))));
+    world.put("", "pods", "steady", pod(bears(Value::Null)));
+    let gone = |world: &World| -> Vec<String> {
+        world.all("", "pods").iter().filter(|pod| pod.deleting()).map(|pod| pod.name.clone()).collect()
+    };
+    world.settle(&[TAINT]);
+    assert!(gone(&world).is_empty(), "that taint only keeps new ones away");
+    world.edit("", "nodes", "h", |node| node["spec"]["taints"][0]["effect"] = json!("NoExecute"));
+    world.settle(&[TAINT]);
+    assert_eq!(gone(&world), ["plain"]);
+    assert_eq!(world.all("", "events")[0].body["reason"], "TaintManagerEviction");
+    let at = |seconds: i64| Time::from_second(now().as_second() + seconds).unwrap();
+    assert_eq!(TAINT(&world.0, at(59)), []);
+    for change in TAINT(&world.0, at(60)) {
+        world.commit(&change);
+    }
+    assert_eq!(gone(&world), ["patient", "plain"]);
+    assert_eq!(TAINT(&world.0, at(1_000_000)), []);
 }

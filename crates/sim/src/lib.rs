@@ -84,6 +84,7 @@ pub(crate) const PLANNERS: &[fn(&Snapshot, Time) -> Vec<model::Change>] = &[
     plan::kube::namespace::plan,
     plan::kube::deployment::plan,
     plan::kube::replicaset::plan,
+    plan::kube::taint::plan,
     plan::server::plan,
     plan::schedule::plan,
     plan::port::plan,

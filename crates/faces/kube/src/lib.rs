@@ -22,6 +22,7 @@ mod fault;
 mod kinds;
 mod meta;
 mod openapi;
+mod openapi_v2;
 mod pages;
 mod patch;
 mod protobuf;

@@ -1,4 +1,4 @@
-//! OpenAPI v3: an index, and a document for each group. A document is made when it is first asked for, and kept
+//! OpenAPI v3 (and v2, made from it): an index, and a document for each group. A document is made when it is first asked for, and kept
 //! compressed: together they are some 100 KiB, not megabytes.
 
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::annotations::{self, ListType};
 use crate::body;
 use crate::fault::{Failure, Result};
+use crate::openapi_v2;
 use crate::registry::{KINDS, Kind, groups};
 use crate::types::definitions;
 
@@ -50,25 +51,49 @@ pub fn document(headers: &HeaderMap, group: &str, version: &str) -> Result<Respo
     if !groups().contains(&(group, version)) {
         return Err(Failure::no_path());
     }
-    let path = path_of(group, version);
-    let known = DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).get(&path).cloned();
+    let document = || build(&|kind| kind.group == group && kind.version == version).to_string().into_bytes();
+    kept(headers, &path_of(group, version), "application/json", document)
+}
+
+/// `/openapi/v2`, in the form that is asked for.
+pub fn whole(headers: &HeaderMap) -> Result<Response<Body>> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if accept.contains("com.github.proto-openapi.spec.v2") {
+        return kept(headers, "v2.pb", openapi_v2::PROTOBUF, || openapi_v2::protobuf(&openapi_v2::of(&everything())));
+    }
+    kept(headers, "v2", "application/json", || openapi_v2::of(&everything()).to_string().into_bytes())
+}
+
+/// All groups in one document.
+pub fn everything() -> Value {
+    build(&|_| true)
+}
+
+/// A document that is made when it is first asked for.
+fn kept(
+    headers: &HeaderMap,
+    name: &str,
+    media_type: &'static str,
+    make: impl FnOnce() -> Vec<u8>,
+) -> Result<Response<Body>> {
+    let known = DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
     let packed = match known {
         Some(packed) => packed,
         None => {
-            let packed = pack(&build(group, version)).map_err(broken)?;
-            DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).insert(path, packed.clone());
+            let packed = pack(&make()).map_err(broken)?;
+            DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), packed.clone());
             packed
         }
     };
     let zips = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
     let mut response = if zips {
-        let mut response = body::bytes_reply(200, "application/json", packed);
+        let mut response = body::bytes_reply(200, media_type, packed);
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
     } else {
         let mut text = Vec::new();
         GzDecoder::new(packed.as_ref()).read_to_end(&mut text).map_err(broken)?;
-        body::bytes_reply(200, "application/json", text.into())
+        body::bytes_reply(200, media_type, text.into())
     };
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
@@ -83,14 +108,14 @@ fn broken(e: std::io::Error) -> Failure {
     Failure::new(500, "InternalError", "Internal error occurred")
 }
 
-fn pack(document: &Value) -> std::io::Result<Bytes> {
+fn pack(document: &[u8]) -> std::io::Result<Bytes> {
     let mut writer = GzEncoder::new(Vec::new(), Compression::default());
-    writer.write_all(document.to_string().as_bytes())?;
+    writer.write_all(document)?;
     Ok(writer.finish()?.into())
 }
 
-fn build(group: &str, version: &str) -> Value {
-    let kinds: Vec<&Kind> = KINDS.iter().filter(|k| k.group == group && k.version == version).collect();
+fn build(of: &dyn Fn(&Kind) -> bool) -> Value {
+    let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| of(kind)).collect();
     let mut schemas = definitions(kinds.iter().flat_map(|k| k.schemas()));
     for (name, schema) in &mut schemas {
         let short = name.rsplit('.').next().unwrap_or(name).to_owned();

@@ -76,6 +76,7 @@ fn document(
         ["api", version] => discovery::resources("", version).ok_or_else(Failure::no_path),
         ["apis", group] => discovery::group(group).ok_or_else(Failure::no_path),
         ["apis", group, version] => discovery::resources(group, version).ok_or_else(Failure::no_path),
+        ["openapi", "v2"] => openapi::whole(headers),
         ["openapi", "v3"] => Ok(openapi::index(&format!("/clusters/{}", cluster.id))),
         ["openapi", "v3", "api", version] => openapi::document(headers, "", version),
         ["openapi", "v3", "apis", group, version] => openapi::document(headers, group, version),
@@ -162,11 +163,21 @@ async fn act(call: &Call<'_>, method: &Method, bytes: bytes::Bytes) -> Result<Re
 
 /// Every route, with names filled in.
 pub fn endpoints() -> Vec<(Method, String)> {
-    let mut all: Vec<(Method, String)> =
-        ["/version", "/healthz", "/livez", "/readyz", "/api", "/api/v1", "/apis", "/openapi/v3", "/openapi/v3/api/v1"]
-            .into_iter()
-            .map(|path| (Method::GET, path.to_owned()))
-            .collect();
+    let mut all: Vec<(Method, String)> = [
+        "/version",
+        "/healthz",
+        "/livez",
+        "/readyz",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/api/v1",
+    ]
+    .into_iter()
+    .map(|path| (Method::GET, path.to_owned()))
+    .collect();
     for kind in KINDS.iter() {
         of_kind(kind, &mut all);
     }

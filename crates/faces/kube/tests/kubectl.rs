@@ -100,6 +100,14 @@ impl Referee {
     }
 }
 
+#[tokio::test]
+async fn a_kind_that_is_not_there_is_named() {
+    let Some(referee) = Referee::new().await else { return };
+    let input = "apiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: x}\n";
+    let text = referee.fails("apply -f -", input).await;
+    assert!(text.contains("no matches for kind \"Gadget\" in version \"example.com/v1\""), "{text}");
+}
+
 const DEPLOYMENT: &str = r#"
 apiVersion: apps/v1
 kind: Deployment

@@ -11,6 +11,7 @@ pub mod namespace;
 pub mod refused;
 pub mod replicaset;
 mod selector;
+pub mod taint;
 
 use std::collections::BTreeMap;
 
