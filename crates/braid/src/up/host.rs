@@ -81,11 +81,7 @@ pub fn drivers(
         Accel::Tcg => driver_qemu::Accel::Tcg,
     });
     let vm = Qemu::new(driver_qemu::Config { accel, first_user: Some(args.vm_users), ..qemu(dir) });
-    Ok(Drivers {
-        vm: Arc::new(vm),
-        pod: Arc::new(cri(dir, authority, Some(pull_tokens(store, gate)))),
-        net: Arc::new(net),
-    })
+    Ok(Drivers { vm: Arc::new(vm), pod: Arc::new(cri(dir, authority, Some((store, gate)))), net: Arc::new(net) })
 }
 
 /// What hosts pull the images of a pod with from our registry: a token that reads the repositories of the pod's project.
@@ -109,8 +105,18 @@ pub fn qemu(dir: &Dir) -> driver_qemu::Config {
     driver_qemu::Config { dir: dir.join("vms"), group, ..driver_qemu::Config::default() }
 }
 
+/// Pods have the images of their project's repositories, and of the cloud's own.
+fn readable(store: &Store) -> driver_cri::Readable {
+    let store = store.clone();
+    Arc::new(move |pod, repository| {
+        let snapshot = store.snapshot();
+        let cluster = snapshot.get::<Cluster>(&pod.cluster_id);
+        cluster.is_some_and(|cluster| face_registry::is_readable(&snapshot, repository, &cluster.project_id))
+    })
+}
+
 /// The container driver of a folder. A purge needs it without a running cloud, and without an authority.
-pub fn cri(dir: &Dir, authority: &str, credentials: Option<driver_cri::Credentials>) -> Cri {
+pub fn cri(dir: &Dir, authority: &str, of: Option<(&Store, &Arc<Gate>)>) -> Cri {
     Cri::new(driver_cri::Config {
         dir: dir.join("cri"),
         prefix: format!("braid-{}", dir.prefix().trim_end_matches('-')),
@@ -119,7 +125,8 @@ pub fn cri(dir: &Dir, authority: &str, credentials: Option<driver_cri::Credentia
             url: format!("https://{authority}"),
             ca: Some(dir.ca()),
         }),
-        credentials,
+        credentials: of.map(|(store, gate)| pull_tokens(store, gate)),
+        readable: of.map(|(store, _)| readable(store)),
         cni_bin_dir: dir.join("cni"),
         cni_socket: dir.cni_socket(),
     })

@@ -36,6 +36,8 @@ impl Cri {
             return Err(DriverFault::Refused("InvalidImageName: the container names no image".to_owned()));
         }
         let here = client.image(name).await.map_err(|fault| worded(name, fault))?;
+        // What another project's pod has brought here is not there for this one: only a pull tells whether it may have it.
+        let here = here.filter(|image| !is_id(name, &image.id) && self.may_have(pod, name));
         match (container.pull.as_str(), here) {
             ("Never", None) => {
                 let text =
@@ -49,6 +51,15 @@ impl Cri {
         self.pull_once(pod, container).await?;
         let missing = || DriverFault::Failed(format!("ErrImagePull: image {name:?} was pulled and is gone again"));
         client.image(name).await?.ok_or_else(missing)
+    }
+
+    /// Whether a pod may have an image that is on the host.
+    fn may_have(&self, pod: &WantedPod, name: &str) -> bool {
+        let ours = self.config.registry.as_ref().and_then(|r| name.strip_prefix(&r.name)?.strip_prefix('/'));
+        match (ours, &self.config.readable) {
+            (Some(path), Some(readable)) => readable(pod, repository(path)),
+            _ => true,
+        }
     }
 
     async fn pull_once(&self, pod: &WantedPod, container: &WantedContainer) -> Result<()> {
@@ -89,6 +100,22 @@ impl Cri {
     }
 }
 
+/// A name without its tag and digest.
+fn repository(name: &str) -> &str {
+    let name = name.split('@').next().unwrap_or(name);
+    match name.rfind(':') {
+        Some(colon) if !name[colon..].contains('/') => &name[..colon],
+        _ => name,
+    }
+}
+
+/// Whether a text names an image by its id, as the runtime lets one, by the first few digits already: whose image that is,
+/// nobody could tell.
+fn is_id(name: &str, id: &str) -> bool {
+    let bare = |text: &str| text.strip_prefix("sha256:").unwrap_or(text).to_owned();
+    bare(id).starts_with(&bare(name))
+}
+
 fn refused(image: &str, status: &Status) -> DriverFault {
     let said = status.message();
     match status.code() {
@@ -108,5 +135,30 @@ fn worded(image: &str, fault: DriverFault) -> DriverFault {
             DriverFault::Failed(format!("ErrImagePull: failed to pull image {image:?}: {said}"))
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_tag_and_digest() {
+        for (name, bare) in [
+            ("tiny", "tiny"),
+            ("tiny:1", "tiny"),
+            ("demo/web:v1@sha256:00", "demo/web"),
+            ("demo/web@sha256:00", "demo/web"),
+            ("host:5000/web", "host:5000/web"),
+        ] {
+            assert_eq!(repository(name), bare);
+        }
+    }
+
+    #[test]
+    fn ids_are_no_names() {
+        let id = "sha256:cafe0123";
+        assert!(["c", "cafe", "sha256:cafe0123", "sha256:ca"].iter().all(|name| is_id(name, id)));
+        assert!(["tiny", "braid.local/cafe", "cafe:latest", "sha256:beef"].iter().all(|name| !is_id(name, id)));
     }
 }

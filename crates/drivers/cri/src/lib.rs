@@ -37,6 +37,9 @@ use daemon::Paths;
 /// The user and password with which a pod's images are pulled from our registry.
 pub type Credentials = Arc<dyn Fn(&WantedPod) -> Option<(String, String)> + Send + Sync>;
 
+/// Whether a pod may have an image of our registry, by its name there without tag and digest.
+pub type Readable = Arc<dyn Fn(&WantedPod, &str) -> bool + Send + Sync>;
+
 /// A registry that is reached by another address than its name says.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -56,6 +59,8 @@ pub struct Config {
     pub prefix: String,
     pub registry: Option<Registry>,
     pub credentials: Option<Credentials>,
+    /// Without one, every pod may have every image that is on the host.
+    pub readable: Option<Readable>,
     /// Has our program in it, by the names `braid-cni` and `loopback`.
     pub cni_bin_dir: PathBuf,
     /// Where the agent answers the plugin: [`serve_cni`].

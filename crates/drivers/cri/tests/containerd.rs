@@ -195,6 +195,7 @@ fn config(dir: &Path, registry: &registry::Registry) -> Config {
             url: format!("http://{}", registry.address),
             ca: None,
         }),
+        readable: Some(Arc::new(|pod, name| pod.uid != "stranger" || name != "tiny")),
         credentials: Some(Arc::new(|pod| {
             Some((if pod.uid == "stranger" { "stranger" } else { "user" }.to_owned(), "secret".to_owned()))
         })),
@@ -221,6 +222,9 @@ async fn images(cri: &Cri, registry: &registry::Registry) {
     cri.ensure_image(&always, "main").await.expect("pulled again");
     let again = registry.asked.load(Ordering::SeqCst) - asked - for_one;
     assert!(again > 0 && for_one <= again + 1, "{for_one} questions for two pulls at once, {again} for one");
+    // That it is on the host now opens it to nobody else.
+    let text = cri.ensure_image(&stranger, "main").await.expect_err("a refusal").to_string();
+    assert!(text.starts_with("ErrImagePull: ") && text.contains("401"), "{text}");
 
     let refusal = async |image: &str, pull: &str| {
         let mut container = shell("main", "true");

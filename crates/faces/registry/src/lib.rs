@@ -36,6 +36,7 @@ use crate::refusal::{Refusal, Result};
 
 pub use import::{import, is_known};
 pub use keep::{adopt, release};
+pub use names::is_readable;
 
 /// What the registry works with.
 #[derive(Clone)]

@@ -7,7 +7,7 @@
 
 use gate::Principal;
 use http::StatusCode;
-use model::{Index, OciManifest, Project, Realm};
+use model::{Index, OciManifest, Project, Realm, Snapshot};
 
 use crate::Registry;
 use crate::refusal::{Refusal, Result};
@@ -84,14 +84,8 @@ impl Registry {
         })
     }
 
-    /// The id of the project that the first part of a name names.
     fn project(&self, first: &str) -> Option<String> {
-        let snapshot = self.store.snapshot();
-        if let Some(project) = snapshot.get::<Project>(first) {
-            return Some(project.id.clone());
-        }
-        let name = format!("{}/{first}", model::DEFAULT_DOMAIN);
-        snapshot.find::<Project>(Index::Name, &name).next().map(|project| project.id.clone())
+        project(&self.store.snapshot(), first)
     }
 
     /// Whether a request may be made to a repository that its maker sees.
@@ -123,6 +117,21 @@ impl Registry {
         let by_name = self.project(&owner.name).is_some_and(|id| id == project) && is_component(&owner.name);
         if by_name { format!("{}/{rest}", owner.name) } else { name.to_owned() }
     }
+}
+
+/// The id of the project that the first part of a name names.
+fn project(snapshot: &Snapshot, first: &str) -> Option<String> {
+    if let Some(project) = snapshot.get::<Project>(first) {
+        return Some(project.id.clone());
+    }
+    let name = format!("{}/{first}", model::DEFAULT_DOMAIN);
+    snapshot.find::<Project>(Index::Name, &name).next().map(|project| project.id.clone())
+}
+
+/// Whether a repository is the cloud's own or a project's: whether what runs in the project may have its images.
+pub fn is_readable(snapshot: &Snapshot, repository: &str, of: &str) -> bool {
+    let owner = repository.split_once('/').and_then(|(first, _)| project(snapshot, first));
+    owner.is_none_or(|owner| owner == of)
 }
 
 /// Whether somebody may read a project's repositories.

@@ -319,6 +319,10 @@ async fn robots_and_hosts_log_in() {
         assert_eq!(world.ask(method, path, &basic, "", "").await.status, status(401), "{method} {path}");
     }
 
+    let snapshot = world.store.snapshot();
+    for (repository, readable) in [("demo/web", true), ("other/web", false), ("tiny", true), ("absent/web", true)] {
+        assert_eq!(face_registry::is_readable(&snapshot, repository, &world.project("demo")), readable, "{repository}");
+    }
     // A host reads the repositories of a pod's project.
     let hour = Time::now() + jiff::SignedDuration::from_hours(1);
     let pull = world.gate.pull_token(&world.project("demo"), hour).unwrap();
