@@ -59,7 +59,11 @@ pub async fn step(agent: &Agent, vm_id: &str) -> Result<(), Fault> {
     let taken = tokio::task::spawn_blocking(move || blobs.import(&from)).await;
     remove(&file)?;
     match taken {
-        Ok(Ok(digest)) => complete(agent, &image, &digest, size).await,
+        Ok(Ok(digest)) => match complete(agent, &image, &digest, size).await {
+            // It would be refused again: the project has to make room first, and ask again.
+            Err(why @ Fault::Quota { .. }) => give_up(agent, &image, &why.to_string()).await,
+            done => done,
+        },
         Ok(Err(e)) => give_up(agent, &image, &e.to_string()).await,
         Err(e) => Err(Fault::Internal(e.to_string())),
     }

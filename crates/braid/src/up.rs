@@ -230,6 +230,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
             base_url: format!("https://{authority}"),
             region: "RegionOne".into(),
             streams: Arc::new(streams::Streams),
+            uploads: Default::default(),
         }),
         kube,
         registry: face_registry::router(registry.clone()),

@@ -82,6 +82,7 @@ impl World {
             base_url: "https://127.0.0.1:8443".into(),
             region: "RegionOne".into(),
             streams: Arc::new(NoHosts),
+            uploads: Default::default(),
         };
         let kube = face_kube::router(Kube::new(store.clone(), gate.clone()));
         let registry = face_registry::router(Registry::new(store, blobs, gate));

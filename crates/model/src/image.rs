@@ -129,6 +129,8 @@ impl Resource for Image {
     fn claims(&self) -> Vec<Claim> {
         // Clients may choose the id, and the keys of two projects' rows differ.
         let mut claims = vec![Claim::Unique(format!("image/{}", self.id))];
+        claims.extend(crate::quota::uses(&self.project_id, "image_count_total", 1));
+        claims.extend(self.size.and_then(|size| crate::quota::uses(&self.project_id, "image_size_total", size)));
         if let Some(source) = &self.source {
             let realm = Realm::project(&source.project_id);
             claims.push(Claim::Needs(Key::new(Kind::Server, realm, source.server_id.as_str())));

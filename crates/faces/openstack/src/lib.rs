@@ -32,6 +32,7 @@ pub struct Cloud {
     pub region: String,
     /// Turns the endpoint of a Host row into console bytes and the like.
     pub streams: Arc<dyn HostStreams>,
+    pub uploads: image::uploads::Uploads,
 }
 
 /// A host's answer, when it comes: status and body.

@@ -269,3 +269,22 @@ async fn errors_come_as_the_request_accepts_them() {
     assert_eq!(headers["content-type"], "text/html; charset=UTF-8");
     assert!(text(&body).contains("<h1>404 Not Found</h1>"), "{body}");
 }
+
+#[tokio::test]
+async fn bytes_of_images_count_towards_the_projects_limit() {
+    let cloud = Harness::new().await;
+    let quota = json!({"quota": {"image_size_total": 1, "image_count_total": 2}});
+    cloud.ok("PUT", &format!("/network/v2.0/quotas/{}", cloud.demo_project), &cloud.admin, quota).await;
+    let new = json!({"name": "i", "disk_format": "raw", "container_format": "bare"});
+    let (_, _, image) = cloud.ok("POST", "/image/v2/images", &cloud.demo, new.clone()).await;
+    let file = format!("/image/v2/images/{}/file", common::text(&image["id"]));
+    let octets = [("content-type", "application/octet-stream")];
+    let (status, _, why) = cloud.raw("PUT", &file, &cloud.demo, &octets, vec![7; (1 << 20) + 1]).await;
+    assert_eq!(status, 413, "{}", String::from_utf8_lossy(&why));
+    let (_, _, shown) =
+        cloud.ok("GET", &format!("/image/v2/images/{}", common::text(&image["id"])), &cloud.demo, Value::Null).await;
+    assert_eq!((&shown["status"], &shown["size"]), (&json!("queued"), &Value::Null), "nothing is left of it");
+    assert_eq!(cloud.raw("PUT", &file, &cloud.demo, &octets, vec![7; 1 << 20]).await.0, 204);
+    cloud.ok("POST", "/image/v2/images", &cloud.demo, new.clone()).await;
+    assert_eq!(cloud.call("POST", "/image/v2/images", &cloud.demo, new).await.0, 413);
+}

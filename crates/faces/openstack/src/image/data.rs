@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use model::{Change, Fault, Image, ImageStatus};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::sync::mpsc;
 
 use super::fault::refusal;
 use super::inspect::{self, Found};
@@ -17,8 +16,8 @@ use crate::call::{Call, Reply};
 
 /// The largest image: Glance's own limit, 1 TiB.
 const MAX_SIZE: u64 = 1 << 40;
-/// Chunks between the network and the disk.
-const AHEAD: usize = 4;
+/// Bytes between the network and the disk.
+const BATCH: usize = 1 << 20;
 const CHUNK: u64 = 256 << 10;
 
 /// `PUT /v2/images/{image_id}/file`
@@ -27,8 +26,12 @@ pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
     let expected = announced(&call)?;
     let body = call.take_body();
     let (who, id) = (call.who()?, call.param("image_id"));
-    ready(&*access::own(&call.snapshot, who, id, "upload_image")?)?;
-
+    let project = {
+        let image = access::own(&call.snapshot, who, id, "upload_image")?;
+        ready(&image)?;
+        image.project_id.clone()
+    };
+    let _place = call.cloud.uploads.begin(&project, id)?;
     let writer = call.cloud.blobs.writer(MAX_SIZE).map_err(blob_fault)?;
     let (digest, found) = receive(writer, body).await?;
     if expected.is_some_and(|size| size != digest.size) {
@@ -123,48 +126,38 @@ fn blob_fault(fault: BlobFault) -> Fault {
     }
 }
 
-/// Writes a body to the disk on a thread that may block, and returns when all of it is durable.
-async fn receive(writer: Writer, mut body: Body) -> Result<(Digest, Found), Fault> {
-    let (chunks, received) = mpsc::channel(AHEAD);
-    let write = tokio::task::spawn_blocking(move || write(writer, received));
-    loop {
-        let frame = match body.frame().await {
-            None => break,
-            Some(Ok(frame)) => frame,
-            // Dropping the channel without an end drops what was written.
-            Some(Err(e)) => return Err(Fault::Invalid(format!("The body could not be read: {e}"))),
-        };
-        if let Ok(data) = frame.into_data()
-            && chunks.send(Chunk::Data(data)).await.is_err()
-        {
-            break;
-        }
-    }
-    let _ = chunks.send(Chunk::End).await;
-    drop(chunks);
-    let written = write.await.map_err(|e| Fault::Internal(format!("writing an image: {e}")))?;
-    written.map_err(blob_fault)?.ok_or_else(|| Fault::Internal("an upload ended without an end".into()))
-}
-
-enum Chunk {
-    Data(Bytes),
-    End,
-}
-
-/// `None`: the sender went away before the end.
-fn write(mut writer: Writer, mut chunks: mpsc::Receiver<Chunk>) -> Result<Option<(Digest, Found)>, BlobFault> {
+/// Writes a body to the disk, and returns when all of it is durable. A thread that may block is taken for each batch of
+/// bytes and not for as long as the client takes to send them: those threads are everybody's.
+async fn receive(mut writer: Writer, mut body: Body) -> Result<(Digest, Found), Fault> {
     let mut header = Vec::with_capacity(inspect::HEADER);
-    while let Some(chunk) = chunks.blocking_recv() {
-        match chunk {
-            Chunk::Data(data) => {
-                let missing = inspect::HEADER - header.len();
-                header.extend_from_slice(&data[..data.len().min(missing)]);
-                writer.write(&data)?;
-            }
-            Chunk::End => return Ok(Some((writer.finish()?, inspect::look(&header)))),
+    let mut batch: Vec<Bytes> = Vec::new();
+    loop {
+        // Dropped, the writer leaves nothing.
+        let frame =
+            body.frame().await.transpose().map_err(|e| Fault::Invalid(format!("The body could not be read: {e}")))?;
+        let ended = frame.is_none();
+        if let Some(data) = frame.and_then(|frame| frame.into_data().ok()) {
+            let missing = inspect::HEADER - header.len();
+            header.extend_from_slice(&data[..data.len().min(missing)]);
+            batch.push(data);
+        }
+        if ended || batch.iter().map(Bytes::len).sum::<usize>() >= BATCH {
+            let bytes = std::mem::take(&mut batch);
+            writer = blocking(move || {
+                bytes.iter().try_for_each(|bytes| writer.write(bytes))?;
+                Ok(writer)
+            })
+            .await?;
+        }
+        if ended {
+            return Ok((blocking(move || writer.finish()).await?, inspect::look(&header)));
         }
     }
-    Ok(None)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, BlobFault> + Send + 'static) -> Result<T, Fault> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Fault::Internal(format!("writing an image: {e}")))?.map_err(blob_fault)
 }
 
 /// `GET /v2/images/{image_id}/file`

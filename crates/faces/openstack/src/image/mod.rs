@@ -23,6 +23,7 @@ mod list;
 mod members;
 mod patch;
 mod schemas;
+pub mod uploads;
 mod view;
 
 pub use create::remove;

@@ -52,6 +52,7 @@ impl Harness {
             base_url: "https://127.0.0.1:8443".into(),
             region: "RegionOne".into(),
             streams: Arc::new(NoHosts),
+            uploads: Default::default(),
         };
         let face = Arc::new(Face::new(cloud.clone(), services()));
         let mut harness = Self {
