@@ -15,6 +15,17 @@ pub const MAX_OBJECT: usize = 3 << 19;
 /// The most unknown fields that are named.
 const MAX_UNKNOWN: usize = 100;
 
+/// Fields of metadata that Go leaves out when they are empty; clients compare objects.
+const LEFT_OUT: &[&str] = &["annotations", "finalizers", "labels", "ownerReferences"];
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -190,6 +201,9 @@ impl<'a> Walk<'a> {
                 true
             }
         });
+        if structure.name() == "ObjectMeta" {
+            entries.retain(|name, value| !(LEFT_OUT.contains(&name.as_str()) && is_empty(value)));
+        }
         for name in unknown {
             if self.findings.unknown.len() < MAX_UNKNOWN {
                 let path = self.show(Some(&name));
@@ -240,10 +254,10 @@ mod tests {
         let expected =
             json!({"acquireTime": "2026-01-02T02:04:05.000000Z", "renewTime": "2026-01-02T03:04:05.100000Z"});
         assert_eq!(lease["spec"], expected);
-        let meta = json!({"creationTimestamp": "2026-01-02T03:04:05.678Z"});
-        assert_eq!(
-            put_right("io.k8s.api.core.v1.Pod", json!({"metadata": meta}))["metadata"]["creationTimestamp"],
-            "2026-01-02T03:04:05Z"
-        );
+        let meta = json!({"creationTimestamp": "2026-01-02T03:04:05.678Z", "labels": {}, "annotations": null,
+            "ownerReferences": [], "finalizers": [], "managedFields": []});
+        let pod = put_right("io.k8s.api.core.v1.Pod", json!({"metadata": meta}));
+        // Owners of fields are reset by an empty list.
+        assert_eq!(pod["metadata"], json!({"creationTimestamp": "2026-01-02T03:04:05Z", "managedFields": []}));
     }
 }
