@@ -1,7 +1,9 @@
 //! What the agent says of its host: the Host row, and a Node in each Kubernetes cluster.
 
 use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 
+use driver::Health;
 use jiff::SignedDuration;
 use model::{Change, Cluster, Fault, Host, HostStatus, KubeObject, Snapshot, Time, seconds};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
@@ -12,6 +14,9 @@ use crate::{Agent, identity};
 
 /// How often the agent reports that it lives.
 pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
+
+/// A driver has so long to say how it is.
+const HEALTH_LIMIT: Duration = Duration::from_secs(6);
 
 /// The label that says in which availability zone a node is, as OpenStack's cloud provider sets it.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
@@ -50,7 +55,11 @@ const ASKS: &str = "asks";
 
 async fn write(agent: &Agent) -> Result<u64, Fault> {
     let drivers = agent.drivers();
-    let (vm, pod, net) = (drivers.vm.health().await, drivers.pod.health().await, drivers.net.health().await);
+    let (vm, pod, net) = tokio::join!(
+        answered("VMs", drivers.vm.health()),
+        answered("pods", drivers.pod.health()),
+        answered("network", drivers.net.health()),
+    );
     let now = agent.now();
     let parts = [&vm, &pod, &net].map(|h| (h.part.clone(), h.problem.clone()));
     let status = HostStatus {
@@ -84,6 +93,15 @@ async fn write(agent: &Agent) -> Result<u64, Fault> {
         })
         .await?;
     Ok(reports)
+}
+
+/// What a driver says of itself, or that it does not say anything: the host reports in any case.
+async fn answered(part: &str, health: impl Future<Output = Health>) -> Health {
+    tokio::time::timeout(HEALTH_LIMIT, health).await.unwrap_or_else(|_| Health {
+        part: part.to_owned(),
+        problem: format!("did not answer within {} s", HEALTH_LIMIT.as_secs()),
+        ..Health::default()
+    })
 }
 
 /// A Node object in every cluster, with what really changed.
@@ -215,7 +233,8 @@ const CPU_OVERCOMMIT: u64 = 4;
 /// Nova's default for the host itself.
 const RESERVED_MIB: u64 = 512;
 
-fn memory_mib() -> u64 {
+/// The memory of the machine.
+pub(crate) fn memory_mib() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
     total.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(1024, |kb| kb / 1024)

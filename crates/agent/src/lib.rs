@@ -41,7 +41,7 @@ mod work;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driver::{NetDriver, PodDriver, VmDriver};
@@ -52,6 +52,7 @@ use store::{Concern, Interest, Store};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
+use trash::Sort;
 use work::{Left, Look, Reason, Work};
 
 /// How often the agent looks although nobody said that anything changed: containers and VMs end by themselves.
@@ -105,6 +106,9 @@ pub(crate) struct Inner {
     store: Store,
     drivers: Drivers,
     wake: Notify,
+    /// A driver was looked at, and things are not as they were.
+    looked: Notify,
+    seen: Mutex<Seen>,
     work: Work,
     network: Mutex<Applied>,
     standing: identity::Standing,
@@ -117,8 +121,8 @@ pub(crate) struct Inner {
     news: AtomicBool,
 }
 
-/// What the drivers had at the last tick, by id, as digests.
-#[derive(Default)]
+/// What the drivers had when they were last looked at, by id, as digests.
+#[derive(Clone, Default)]
 struct Seen {
     vms: HashMap<String, Look>,
     pods: HashMap<String, Look>,
@@ -141,6 +145,8 @@ impl Agent {
             store,
             drivers,
             wake: Notify::new(),
+            looked: Notify::new(),
+            seen: Mutex::default(),
             work: Work::default(),
             network: Mutex::default(),
             standing: identity::Standing::default(),
@@ -176,7 +182,6 @@ impl Agent {
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_report: Option<Time> = None;
         let mut reason = Reason::Tick;
-        let mut seen = Seen::default();
         loop {
             if watch.is_none() {
                 watch = self.store().watch_part(self.store().snapshot().revision(), NEWS).ok();
@@ -199,10 +204,11 @@ impl Agent {
                 );
             }
             if may_act {
-                self.round(&snapshot, reason, &mut seen).await;
+                self.round(&snapshot, reason);
             }
             reason = tokio::select! {
                 () = self.inner.wake.notified() => Reason::Tick,
+                () = self.inner.looked.notified() => Reason::News,
                 _ = clock.tick() => Reason::Tick,
                 news = next(&mut watch) => {
                     match news {
@@ -216,17 +222,18 @@ impl Agent {
         }
     }
 
-    /// Looks at everything once; what takes long goes on in tasks.
-    async fn round(&self, snapshot: &Snapshot, reason: Reason, seen: &mut Seen) {
+    /// Begins whatever is due, each thing in a task of its own, looks at the drivers too: one that hangs holds up nothing else.
+    fn round(&self, snapshot: &Snapshot, reason: Reason) {
         if let Some(network) = net::due(self, snapshot) {
             let make = |agent: Agent| async move { net::make(&agent, network).await.map(|()| Left::Settled) };
             self.task("network", None, reason, make);
         }
         if reason == Reason::Tick {
-            *seen = Seen { vms: vm::seen(self).await, pods: pod::all_seen(self).await };
-            self.judge(snapshot, seen);
+            self.task("look at VMs", None, reason, |agent| async move { agent.look_at_vms().await });
+            self.task("look at pods", None, reason, |agent| async move { agent.look_at_pods().await });
         }
-        let mut keys = HashSet::from(["host", "network", "trash"].map(str::to_owned));
+        let seen = self.seen().clone();
+        let mut keys = HashSet::from(["host", "network", "trash", "look at VMs", "look at pods"].map(str::to_owned));
         for (id, look) in vm::looks(self, snapshot, &seen.vms) {
             let key = format!("vm {id}");
             self.task(&key, Some(look), reason, move |agent| async move { vm::step(&agent, &id).await });
@@ -245,12 +252,33 @@ impl Agent {
         self.inner.work.keep(&keys);
     }
 
-    /// Decides about what the drivers have and no row wants. The look is younger than the snapshot.
-    fn judge(&self, snapshot: &Snapshot, seen: &Seen) {
-        let vms = vm::unwanted(self, snapshot, &seen.vms);
-        let pods = pod::unwanted(self, snapshot, &seen.pods);
-        prune::judge(self, vms.chain(pods).collect());
-        self.inner.pruning.keep(|uid| seen.pods.contains_key(uid) || pod::row(self, snapshot, uid).is_some());
+    async fn look_at_vms(&self) -> Result<Left, Fault> {
+        // Older than the look: what was wanted when the driver was asked is not taken for unwanted.
+        let snapshot = self.store().snapshot();
+        let vms = vm::seen(self).await;
+        prune::judge(self, Sort::Vm, vm::unwanted(self, &snapshot, &vms).collect());
+        self.note_look(|seen| std::mem::replace(&mut seen.vms, vms.clone()) != vms);
+        Ok(Left::Settled)
+    }
+
+    async fn look_at_pods(&self) -> Result<Left, Fault> {
+        let snapshot = self.store().snapshot();
+        let pods = pod::all_seen(self).await;
+        prune::judge(self, Sort::Pod, pod::unwanted(self, &snapshot, &pods).collect());
+        self.inner.pruning.keep(|uid| pods.contains_key(uid) || pod::row(self, &snapshot, uid).is_some());
+        self.note_look(|seen| std::mem::replace(&mut seen.pods, pods.clone()) != pods);
+        Ok(Left::Settled)
+    }
+
+    fn note_look(&self, note: impl FnOnce(&mut Seen) -> bool) {
+        if note(&mut self.seen()) {
+            self.inner.looked.notify_one();
+        }
+    }
+
+    // Whoever panicked under this lock left it whole.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at everything once, one after the other, and returns when it is done: for the simulator.
@@ -261,8 +289,9 @@ impl Agent {
             return;
         }
         self.note("network", net::step(self).await);
-        let seen = Seen { vms: vm::seen(self).await, pods: pod::all_seen(self).await };
-        self.judge(snapshot, &seen);
+        self.note("look at VMs", self.look_at_vms().await.map(drop));
+        self.note("look at pods", self.look_at_pods().await.map(drop));
+        let seen = self.seen().clone();
         let ids: BTreeSet<String> = vm::looks(self, snapshot, &seen.vms).into_keys().collect();
         for id in ids {
             self.note(&format!("vm {id}"), vm::step(self, &id).await.map(drop));
@@ -290,25 +319,18 @@ impl Agent {
     fn task<F, W>(&self, key: &str, look: Option<Look>, reason: Reason, work: W)
     where
         W: FnOnce(Agent) -> F + Send + 'static,
-        F: Future<Output = Result<Left, Fault>> + Send,
+        F: Future<Output = Result<Left, Fault>> + Send + 'static,
     {
         if !self.inner.work.begin(key, look, reason, self.now()) {
             return;
         }
-        let (agent, key) = (self.clone(), key.to_owned());
-        tokio::spawn(async move {
-            let result = work(agent.clone()).await;
-            let left = result.as_ref().copied().unwrap_or(Left::Unsettled);
-            agent.note(&key, result.map(drop));
-            if agent.inner.work.end(&key, left, agent.now()) {
-                agent.wake();
-            }
-        });
+        let step = Step { agent: self.clone(), key: key.to_owned(), left: Left::Unsettled };
+        tokio::spawn(step.run(work));
     }
 
     /// Logs what went wrong with a thing, when it is not what went wrong last time; whether that changed.
     fn note(&self, key: &str, result: Result<(), Fault>) -> bool {
-        let mut said = self.inner.said.lock().expect("no panic under this lock");
+        let mut said = self.inner.said.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(()) => said.remove(key).is_some(),
             Err(fault) => {
@@ -343,7 +365,37 @@ impl Agent {
 
     /// The network as it was last made.
     pub(crate) fn network(&self) -> Arc<HostNetwork> {
-        self.inner.network.lock().expect("no panic under this lock").network.clone()
+        self.inner.network.lock().unwrap_or_else(PoisonError::into_inner).network.clone()
+    }
+}
+
+/// A step that runs; when it is dropped, ended or not, its thing is not busy any more.
+struct Step {
+    agent: Agent,
+    key: String,
+    left: Left,
+}
+
+impl Step {
+    async fn run<F, W>(mut self, work: W)
+    where
+        W: FnOnce(Agent) -> F,
+        F: Future<Output = Result<Left, Fault>>,
+    {
+        let result = work(self.agent.clone()).await;
+        self.left = result.as_ref().copied().unwrap_or(Left::Unsettled);
+        self.agent.note(&self.key, result.map(drop));
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(host = self.agent.config().host, "{}: the step broke off; it is tried again", self.key);
+        }
+        if self.agent.inner.work.end(&self.key, self.left, self.agent.now()) {
+            self.agent.wake();
+        }
     }
 }
 

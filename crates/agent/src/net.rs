@@ -1,6 +1,6 @@
 //! The host's network: compiled from rows, made by the driver, and each port's status written back.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use jiff::SignedDuration;
 use model::hostnet::HostNetwork;
@@ -13,13 +13,13 @@ const VERIFY_EVERY: SignedDuration = SignedDuration::from_secs(15);
 
 /// Says that rows changed of which the network may be made.
 pub fn stale(agent: &Agent) {
-    agent.inner.network.lock().expect("no panic under this lock").stale = true;
+    agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner).stale = true;
 }
 
 /// The network that must be made, if it is not what was last made, or that was long ago.
 pub fn due(agent: &Agent, snapshot: &Snapshot) -> Option<HostNetwork> {
     let (stale, verify, last) = {
-        let applied = agent.inner.network.lock().expect("no panic under this lock");
+        let applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
         let old = applied.when.is_none_or(|t| agent.now().duration_since(t) > VERIFY_EVERY);
         (applied.stale, old || !applied.problem.is_empty(), applied.network.clone())
     };
@@ -30,7 +30,7 @@ pub fn due(agent: &Agent, snapshot: &Snapshot) -> Option<HostNetwork> {
     if *last != network || verify {
         return Some(network);
     }
-    agent.inner.network.lock().expect("no panic under this lock").stale = false;
+    agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner).stale = false;
     None
 }
 
@@ -43,7 +43,7 @@ pub async fn step(agent: &Agent) -> Result<(), Fault> {
 pub async fn make(agent: &Agent, network: HostNetwork) -> Result<(), Fault> {
     let result = agent.drivers().net.apply(&network).await;
     {
-        let mut applied = agent.inner.network.lock().expect("no panic under this lock");
+        let mut applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
         applied.when = Some(agent.now());
         applied.problem = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
         if result.is_ok() {
@@ -69,6 +69,6 @@ pub async fn make(agent: &Agent, network: HostNetwork) -> Result<(), Fault> {
 
 /// Looks again soon: a device was plugged that the last look did not see.
 pub fn look_again(agent: &Agent) {
-    agent.inner.network.lock().expect("no panic under this lock").when = None;
+    agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner).when = None;
     agent.wake();
 }

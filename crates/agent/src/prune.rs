@@ -90,20 +90,26 @@ impl Pruning {
     }
 }
 
-/// Decides about all that was found at one look and is in no row.
-pub(crate) fn judge(agent: &Agent, found: BTreeSet<Thing>) {
+/// Decides about all of a sort that was found at one look and is in no row.
+pub(crate) fn judge(agent: &Agent, sort: Sort, found: BTreeSet<Thing>) {
     let recent = || {
         let entries = Trash::of(&agent.config().dir).list();
         let counts = |entry: &Entry| !entry.about.confirmed && agent.now().duration_since(entry.about.since) < AT_ONCE;
         entries.into_iter().filter(counts).count()
     };
     let pruning = &agent.inner.pruning;
-    let unasked: BTreeSet<Thing> = found.difference(&pruning.known().confirmed).cloned().collect();
-    let too_many = !unasked.is_empty() && unasked.len() + recent() > agent.config().max_removals;
+    let others =
+        |things: &BTreeSet<Thing>| things.iter().filter(|(of, _)| *of != sort).cloned().collect::<BTreeSet<_>>();
+    let (unasked, waiting) = {
+        let known = pruning.known();
+        (found.difference(&known.confirmed).cloned().collect::<BTreeSet<_>>(), others(&known.waiting))
+    };
+    let too_many = !unasked.is_empty() && unasked.len() + waiting.len() + recent() > agent.config().max_removals;
     let mut known = pruning.known();
-    known.confirmed.retain(|thing| found.contains(thing));
-    known.approved = if too_many { known.confirmed.clone() } else { found };
-    let waiting = if too_many { unasked } else { BTreeSet::new() };
+    known.confirmed.retain(|thing| thing.0 != sort || found.contains(thing));
+    let may = if too_many { found.difference(&unasked).cloned().collect() } else { found };
+    known.approved = others(&known.approved).into_iter().chain(may).collect();
+    let waiting = waiting.into_iter().chain(if too_many { unasked } else { BTreeSet::new() }).collect();
     if known.waiting != waiting {
         known.waiting = waiting;
         drop(known);

@@ -2,12 +2,20 @@
 //! the program has no word for: the number of the last change, and forgetting flows.
 
 use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use rtnetlink::sys::{Socket, SocketAddr};
 
 use crate::netns::Netns;
 
+/// Ten thousand elements take half a second.
+const LIMIT: Duration = Duration::from_secs(30);
 const NETLINK_NETFILTER: isize = 12;
 const GET_GENERATION: u16 = (10 << 8) | 16;
 const CONNTRACK_DELETE: u16 = (1 << 8) | 2;
@@ -35,16 +43,44 @@ fn run_here(arguments: &[&str], input: &str) -> io::Result<String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("nft cannot be started: {error}; install nftables")))?;
+    let watch = Watch::over(&child);
     if let Some(mut stdin) = child.stdin.take() {
         // A child that ended early says why on stderr.
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child.wait_with_output()?;
+    if watch.had_to_kill() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, format!("nft did not end within {LIMIT:?}")));
+    }
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let words = String::from_utf8_lossy(&output.stderr);
     Err(io::Error::other(format!("nft refused the rules: {}", words.lines().take(3).collect::<Vec<_>>().join(" "))))
+}
+
+/// Kills a child that takes too long.
+struct Watch {
+    ended: mpsc::Sender<()>,
+    thread: JoinHandle<bool>,
+}
+
+impl Watch {
+    fn over(child: &Child) -> Self {
+        let (ended, waits) = mpsc::channel();
+        let pid = Pid::from_raw(child.id() as i32);
+        let thread = std::thread::spawn(move || {
+            let late = waits.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout);
+            // It is still the child: nobody has waited for it yet.
+            late && kill(pid, Signal::SIGKILL).is_ok()
+        });
+        Self { ended, thread }
+    }
+
+    fn had_to_kill(self) -> bool {
+        drop(self.ended);
+        self.thread.join().unwrap_or(false)
+    }
 }
 
 /// A connection to netfilter in a namespace.
