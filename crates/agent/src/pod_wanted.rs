@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, VolumeMount};
 use model::wanted::{WantedContainer, WantedPod};
-use model::{Cluster, Entry, Fault, KubeObject, Port, Snapshot};
+use model::{Cluster, Entry, Fault, KubeObject, PodDemand, Port, Snapshot};
 
 use serde_json::Value;
 
@@ -124,7 +124,8 @@ impl Context<'_> {
             table.get(name).map(|q| q.0.as_str())
         };
         let cpu_limit_milli = amount(true, "cpu").and_then(model::quantity_milli).unwrap_or(0);
-        let memory_limit = amount(true, "memory").and_then(model::quantity_bytes).unwrap_or(0);
+        let claimed = self.claimed(name);
+        let memory_limit = amount(true, "memory").and_then(model::quantity_bytes).filter(|limit| *limit > 0);
         let image = container.image.clone().unwrap_or_default();
         let mut wanted = WantedContainer {
             name: name.to_owned(),
@@ -138,15 +139,25 @@ impl Context<'_> {
             stdin: container.stdin.unwrap_or(false),
             stdin_once: container.stdin_once.unwrap_or(false),
             tty: container.tty.unwrap_or(false),
-            cpu_request_milli: amount(false, "cpu").and_then(model::quantity_milli).unwrap_or(cpu_limit_milli),
+            cpu_request_milli: claimed.cpu_milli,
             cpu_limit_milli,
-            memory_limit,
+            // Who does not say how much it may take may take what it was counted for.
+            memory_limit: memory_limit.unwrap_or(claimed.memory_mib.max(LEAST_MEMORY_MIB) << 20),
+            oom_score_adj: oom_score(&self.row.body["spec"], claimed.memory_mib, crate::host::memory_mib()),
             image,
             env,
             ..WantedContainer::default()
         };
         self.secure(&mut wanted, container.security_context.clone().unwrap_or_default());
         Ok(wanted)
+    }
+
+    /// What a container was counted for.
+    fn claimed(&self, name: &str) -> PodDemand {
+        let spec = &self.row.body["spec"];
+        let all = ["initContainers", "containers"].into_iter().filter_map(|field| spec[field].as_array()).flatten();
+        let container = all.into_iter().find(|container| container["name"] == name);
+        model::container_demand(container.unwrap_or(&Value::Null))
     }
 
     fn environment(&self, container: &Container) -> Result<Vec<(String, String)>, Fault> {
@@ -257,9 +268,37 @@ fn registry_login(config: &[u8], image: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
+/// Even of those who ask for nothing.
+const LEAST_MEMORY_MIB: u64 = 64;
+
+/// Who goes first when the host's memory is short, as kubelets have it: those who asked for nothing, then those who asked for
+/// little of it, last those who are guaranteed theirs.
+fn oom_score(spec: &Value, memory_mib: u64, of_mib: u64) -> i64 {
+    match model::pod::qos_class(spec) {
+        "Guaranteed" => -997,
+        "BestEffort" => 1000,
+        _ => {
+            let share = memory_mib.saturating_mul(1000).checked_div(of_mib).unwrap_or(0);
+            (1000 - i64::try_from(share).unwrap_or(1000)).clamp(3, 999)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asked_for_least_goes_first() {
+        let of = |resources: Value, mib| {
+            oom_score(&serde_json::json!({"containers": [{"resources": resources}]}), mib, 1000)
+        };
+        let both = serde_json::json!({"cpu": "1", "memory": "1Gi"});
+        assert_eq!(of(serde_json::json!({}), 64), 1000);
+        assert_eq!(of(serde_json::json!({"requests": {"memory": "100Mi"}}), 100), 900);
+        assert_eq!(of(serde_json::json!({"requests": {"memory": "2Gi"}}), 2000), 3);
+        assert_eq!(of(serde_json::json!({"requests": both, "limits": both}), 1024), -997);
+    }
 
     #[test]
     fn logins_are_found_by_registry() {

@@ -48,23 +48,23 @@ fn mounts() -> Vec<PathBuf> {
     trees().into_iter().map(|tree| tree.root).collect()
 }
 
-/// What the processes of a group may take together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the processes of a group may take together; what is not said is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of memory.
-    pub memory: u64,
+    pub memory: Option<u64>,
     /// Processes and threads.
-    pub pids: u64,
+    pub pids: Option<u64>,
     /// Its share where cores are short, in thousandths of a core.
-    pub cpu_milli: u64,
+    pub cpu_milli: Option<u64>,
 }
 
-/// Puts a process with all its threads into a group, which is made and limited wherever there is the controller. The error
-/// says which limit there is not.
-pub fn confine(group: &str, limits: &Limits, pid: u32) -> io::Result<()> {
+/// Makes a group and limits it, and puts a process with all its threads into it, if one is given. The error says which
+/// limit there is not.
+pub fn confine(group: &str, limits: &Limits, pid: Option<u32>) -> io::Result<()> {
     let group = Path::new(group.trim_start_matches('/'));
-    let shares = (limits.cpu_milli.saturating_mul(1024) / 1000).clamp(2, 262_144);
-    let weight = (limits.cpu_milli / 10).clamp(1, 10_000);
+    let shares = limits.cpu_milli.map(|milli| (milli.saturating_mul(1024) / 1000).clamp(2, 262_144));
+    let weight = limits.cpu_milli.map(|milli| (milli / 10).clamp(1, 10_000));
     let wanted = [
         ("memory", "memory.limit_in_bytes", "memory.max", limits.memory, limits.memory),
         ("pids", "pids.max", "pids.max", limits.pids, limits.pids),
@@ -72,6 +72,7 @@ pub fn confine(group: &str, limits: &Limits, pid: u32) -> io::Result<()> {
     ];
     let trees = trees();
     for (controller, first, second, old, new) in wanted {
+        let (Some(old), Some(new)) = (old, new) else { continue };
         let missing = || io::Error::other(format!("there is no controller {controller}"));
         let tree = trees.iter().find(|tree| tree.has(controller)).ok_or_else(missing)?;
         let dir = tree.root.join(group);
@@ -85,7 +86,9 @@ pub fn confine(group: &str, limits: &Limits, pid: u32) -> io::Result<()> {
         fs::create_dir_all(&dir)?;
         let (file, value) = if tree.unified { (second, new) } else { (first, old) };
         fs::write(dir.join(file), value.to_string())?;
-        fs::write(dir.join("cgroup.procs"), pid.to_string())?;
+        if let Some(pid) = pid {
+            fs::write(dir.join("cgroup.procs"), pid.to_string())?;
+        }
     }
     Ok(())
 }
@@ -141,8 +144,8 @@ mod tests {
     fn a_process_is_confined() {
         let group = format!("braid-test-{}/one", std::process::id());
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let limits = Limits { memory: 64 << 20, pids: 7, cpu_milli: 1500 };
-        let confined = confine(&group, &limits, child.id());
+        let limits = Limits { memory: Some(64 << 20), pids: Some(7), cpu_milli: Some(1500) };
+        let confined = confine(&group, &limits, Some(child.id()));
         let (inside, said) = (fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap(), |name: &str| {
             let files = mounts().into_iter().map(|mount| mount.join(&group).join(name));
             files.filter_map(|file| fs::read_to_string(file).ok()).map(|text| text.trim().to_owned()).next()

@@ -216,7 +216,8 @@ impl PodDemand {
     }
 }
 
-fn container_demand(container: &Value) -> PodDemand {
+/// The room that a container takes: what it requests, its limits where it does not, or what one without both counts for.
+pub fn container_demand(container: &Value) -> PodDemand {
     let asked = |resource: &str| {
         let resources = &container["resources"];
         resources["requests"].get(resource).or_else(|| resources["limits"].get(resource)).and_then(text_of)

@@ -54,7 +54,7 @@ pub use identity::{
 pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Visibility};
 pub use key::{BadKey, Key, Realm};
 pub use keypair::Keypair;
-pub use kube_object::{KubeObject, PodDemand, json_size, pod_demand, quantity_bytes, quantity_milli};
+pub use kube_object::{KubeObject, PodDemand, container_demand, json_size, pod_demand, quantity_bytes, quantity_milli};
 pub use network::{Network, most_mtu};
 pub use port::{FixedIp, Port, PortStatus};
 pub use quota::Quota;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use driver::{DriverFault, Result};
+use driver::{DriverFault, Result, cgroup};
 use model::Time;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
@@ -28,7 +28,7 @@ use tokio::process::Command;
 
 use crate::client::Client;
 use crate::process::{self, Process};
-use crate::{Config, Registry, cgroup, failed, pause};
+use crate::{Config, Registry, failed, pause};
 
 /// Unix sockets have short names; containerd appends `.ttrpc` to its own.
 const LONGEST_SOCKET: usize = 100;

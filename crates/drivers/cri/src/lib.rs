@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverFault, Result, cgroup, process};
+use driver::{DriverFault, Result, process};
 use model::wanted::WantedPod;
 
 pub use cni::{CniAddress, CniHandler, CniPlugged, CniRequest, CniVerb, cni_main, serve_cni};

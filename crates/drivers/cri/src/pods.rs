@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use driver::cgroup::{self, Limits};
 use driver::{
     ContainerState, DriverFault, ExecOutput, Health, PodDriver, Result, SeenContainer, SeenPod, StreamRequest,
 };
@@ -22,11 +23,13 @@ use model::wanted::{WantedContainer, WantedPod};
 use tonic::Code;
 
 use crate::client::{Client, gone_is_fine, look, within};
-use crate::{Cri, cgroup, failed, spec};
+use crate::{Cri, failed, spec};
 
 /// Making a sandbox includes waiting for its network.
 const SANDBOX_LIMIT: Duration = Duration::from_secs(90);
 const CONTAINER_LIMIT: Duration = Duration::from_secs(60);
+/// Processes and threads that a pod may have, all its containers together.
+const MOST_PIDS: u64 = 1024;
 /// A log that is longer is put aside as `<attempt>.log.1`, and the one put aside before is forgotten.
 const LOG_LIMIT: u64 = 10 << 20;
 
@@ -70,6 +73,10 @@ impl PodDriver for Cri {
         }
         let config = spec::sandbox(pod, attempt, &self.config.prefix, &self.paths.dir);
         make_dir(Path::new(&config.log_directory))?;
+        let limits = Limits { pids: Some(MOST_PIDS), ..Limits::default() };
+        if let Err(error) = cgroup::confine(&spec::pod_group(&self.config.prefix, &pod.uid), &limits, None) {
+            tracing::warn!(%error, pod = pod.name, "the pod's processes are not limited");
+        }
         let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
         within(SANDBOX_LIMIT, "make the pod's sandbox", client.runtime().run_pod_sandbox(request)).await?;
         Ok(())

@@ -331,11 +331,11 @@ impl Qemu {
     fn confine(&self, vm: &WantedVm, process: &Process) {
         let Some(group) = self.group(&vm.id) else { return };
         let limits = Limits {
-            memory: (vm.memory_mib + OVERHEAD_MIB) << 20,
-            pids: PIDS + 2 * vm.vcpus,
-            cpu_milli: vm.vcpus * 1000,
+            memory: Some((vm.memory_mib + OVERHEAD_MIB) << 20),
+            pids: Some(PIDS + 2 * vm.vcpus),
+            cpu_milli: Some(vm.vcpus * 1000),
         };
-        let pid = u32::try_from(process.pid).unwrap_or_default();
+        let pid = u32::try_from(process.pid).ok();
         if let Err(error) = cgroup::confine(&group, &limits, pid) {
             tracing::warn!(vm = vm.id, %error, "the VM is not confined");
         }
