@@ -106,10 +106,12 @@ async fn keypairs() {
     assert_eq!(status, 200);
     assert_eq!(keys(&made["keypair"]), ["fingerprint", "name", "private_key", "public_key", "user_id"]);
     assert_eq!(h.call("POST", &path, &h.demo, json!({"keypair": {"name": "mine"}})).await.0, 409);
-    let asked = json!({"keypair": {"name": "import", "type": "ssh", "public_key": made["keypair"]["public_key"]}});
+    let text = format!(" {}  ann@home\n", text(&made["keypair"]["public_key"]));
+    let asked = json!({"keypair": {"name": "import", "type": "ssh", "public_key": text}});
     let (status, body) = at(&h, "2.2", "POST", &path, &h.demo, asked).await;
     assert_eq!((status, &body["keypair"]["type"]), (201, &json!("ssh")));
     assert_eq!(body["keypair"]["fingerprint"], made["keypair"]["fingerprint"]);
+    assert_eq!(body["keypair"]["public_key"], json!(text), "as it was given");
     for asked in
         [json!({"name": "x", "public_key": "ssh-rsa JUNK"}), json!({"name": "a/b"}), json!({"name": ""}), json!({})]
     {

@@ -320,6 +320,9 @@ async fn tags_of_a_resource() {
     let path = format!("{V}/networks/{}/tags", network(&cloud).await);
     cloud.ok("PUT", &path, &cloud.demo, json!({"tags": ["red", "blue"]})).await;
     cloud.ok("PUT", &format!("{path}/green"), &cloud.demo, Value::Null).await;
+    let (status, _, tags) = cloud.ok("POST", &path, &cloud.demo, json!({"tags": ["red", "white"]})).await;
+    assert_eq!((status, &tags["tags"]), (201, &json!(["blue", "green", "red", "white"])));
+    cloud.ok("DELETE", &format!("{path}/white"), &cloud.demo, Value::Null).await;
     cloud.ok("DELETE", &format!("{path}/red"), &cloud.demo, Value::Null).await;
     let (_, _, tags) = cloud.ok("GET", &path, &cloud.demo, Value::Null).await;
     assert_eq!(tags["tags"], json!(["blue", "green"]));

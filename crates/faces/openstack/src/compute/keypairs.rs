@@ -96,7 +96,8 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     };
     let user = user(&call, fields.text("user_id", 255)?)?;
     let (public_key, private_key) = match fields.text("public_key", 16 * 1024)? {
-        Some(text) => (text.trim().to_owned(), None),
+        // As it was given: whoever compares it with a file would see a change for ever.
+        Some(text) => (text.to_owned(), None),
         None if call.version >= (2, 92) => {
             return Err(fields
                 .required("public_key")

@@ -79,6 +79,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ),
     ("project-id", "project_id field enabled", "Projects are named project_id.", "2016-09-09T09:09:09-09:09"),
     ("provider", "Provider Network", "Administrators see how networks are built.", "2012-09-07T10:00:00-00:00"),
+    (
+        "quota-check-limit",
+        "Quota limits are checked",
+        "A limit below what is used is refused.",
+        "2021-02-02T02:00:00-00:00",
+    ),
     ("quota_details", "Quota details management support", "Quotas show their use.", "2017-02-10T10:00:00-00:00"),
     ("quotas", "Quota management support", "Projects have limits.", "2012-07-29T10:00:00-00:00"),
     (

@@ -65,6 +65,7 @@ macro_rules! tagged {
         $rows.extend([
             crud!($type, GET, concat!("/v2.0/", $many, "/{id}/tags"), Reader, tags::list),
             crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::replace),
+            crud!($type, POST, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::add_all),
             crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::clear),
             crud!($type, GET, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Reader, tags::show),
             crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Member, tags::add),

@@ -93,14 +93,7 @@ where
 {
     answer(async {
         let ask = Ask::read(call, true).await?;
-        let given = ask.body.get("tags").and_then(Value::as_array);
-        let given = given.ok_or_else(|| Trouble::http_bad("Invalid tags body"))?;
-        let new: Vec<String> = given
-            .iter()
-            .map(|tag| tag.as_str().map(str::to_owned))
-            .collect::<Option<_>>()
-            .ok_or_else(|| Trouble::attribute("tags", "tags are strings."))?;
-        let new = checked(new)?;
+        let new = given(&ask)?;
         let tags = edit::<T>(&ask, |tags| {
             *tags = new.clone();
             Ok(())
@@ -109,6 +102,32 @@ where
         Ok(Reply::ok(json!({"tags": tags})))
     })
     .await
+}
+
+/// `POST /networks/{id}/tags`: adds several.
+pub async fn add_all<T: Noun>(call: Call) -> Result<Reply, Fault>
+where
+    Object: From<T>,
+{
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let new = given(&ask)?;
+        let tags = edit::<T>(&ask, |tags| {
+            tags.extend(new.iter().cloned());
+            Ok(())
+        })
+        .await?;
+        Ok(Reply::json(201, &json!({"tags": tags})))
+    })
+    .await
+}
+
+/// The tags in the body.
+fn given(ask: &Ask) -> Result<Vec<String>, Trouble> {
+    let given = ask.body.get("tags").and_then(Value::as_array);
+    let given = given.ok_or_else(|| Trouble::http_bad("Invalid tags body"))?;
+    let texts: Option<Vec<String>> = given.iter().map(|tag| tag.as_str().map(str::to_owned)).collect();
+    checked(texts.ok_or_else(|| Trouble::attribute("tags", "tags are strings."))?)
 }
 
 /// `PUT /networks/{id}/tags/{tag}`
