@@ -35,11 +35,11 @@ pub fn filters(ask: &Ask, attrs: &[Attr]) -> Result<Filters, Trouble> {
 
 /// The list of rows that the caller sees, shown as far as the page reaches: without a sort key, no more rows are shown than
 /// are filtered away before the page is full.
-pub fn page<'a, R: Copy>(
+pub fn page<R: Copy>(
     ask: &Ask,
     (kind, many, attrs): (Kind, &str, &[Attr]),
     filters: &Filters,
-    mut rows: Vec<(&'a str, R)>,
+    mut rows: Vec<(&str, R)>,
     show: impl Fn(R) -> Item,
 ) -> Result<Reply, Trouble> {
     let page = Page::of(ask)?;
