@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Pods pull the images of their own project without a secret, and nobody else's.
+: "${dir:?set by scripts/test-kube}" "${port:?set by scripts/test-kube}"
 
 images=${BRAID_IMAGES:-/var/cache/braid/images}
 mkdir -p "$dir/certificates"
