@@ -73,6 +73,8 @@ pub fn run(args: &EnvArgs) -> Result<ExitCode, Problem> {
         ("OS_REGION_NAME", "RegionOne".to_owned()),
         ("OS_CACERT", dir.ca().display().to_string()),
         ("KUBECONFIG", dir.kubeconfig().display().to_string()),
+        // The cloud that the other commands are about.
+        ("BRAID_DIR", dir.path().display().to_string()),
     ];
     for (name, value) in exports {
         say(format_args!("export {name}={}", quoted(&value)));

@@ -142,7 +142,12 @@ pub struct SubnetPool {
 impl Resource for SubnetPool {
     kind!(SubnetPool: of a project);
     fn claims(&self) -> Vec<Claim> {
-        quota::uses(&self.project_id, "subnetpool", 1).into_iter().collect()
+        let mut claims: Vec<Claim> = quota::uses(&self.project_id, "subnetpool", 1).into_iter().collect();
+        if self.is_default {
+            let version = if self.prefixes.iter().any(|prefix| prefix.contains(':')) { 6 } else { 4 };
+            claims.push(Claim::Unique(format!("default-subnetpool/{version}")));
+        }
+        claims
     }
     fn shared(&self) -> bool {
         self.shared

@@ -54,13 +54,19 @@ const KERNEL: &str = "boot.kernel";
 const INITRD: &str = "boot.initrd";
 
 /// Brings the guest's kernel into the VM's directory, under names that QEMU is told.
-pub fn bring_kernel(dir: &Path, boot: &Boot) -> io::Result<()> {
+pub fn bring_kernel(dir: &Path, boot: &Boot) -> Result<()> {
     for name in [KERNEL, INITRD] {
         let _ = fs::remove_file(dir.join(name));
     }
     let Boot::Kernel { kernel, initrd, .. } = boot else { return Ok(()) };
-    disk::link_or_copy(kernel, &dir.join(KERNEL))?;
-    initrd.as_ref().map_or(Ok(()), |initrd| disk::link_or_copy(initrd, &dir.join(INITRD)))
+    let bring = |from: &Path, name: &str| {
+        disk::link_or_copy(from, &dir.join(name)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => DriverFault::Refused(format!("cannot boot from {}: {e}", from.display())),
+            _ => failed(format!("cannot bring {} into {}", from.display(), dir.display()), e),
+        })
+    };
+    bring(kernel, KERNEL)?;
+    initrd.as_ref().map_or(Ok(()), |initrd| bring(initrd, INITRD))
 }
 
 /// By this argument a QEMU is known to be that of a VM.

@@ -284,11 +284,9 @@ impl Qemu {
         }
         let user = self.users.of(&vm.id).map_err(|e| failed("cannot choose a user".to_owned(), e))?;
         let user = user.filter(|_| found.serves_users());
-        let prepare = || {
-            launch::bring_kernel(&dir, &vm.boot)?;
-            user.map_or(Ok(()), |user| user::prepare(&dir, user))
-        };
-        prepare().map_err(|e| failed(format!("cannot prepare {}", dir.display()), e))?;
+        launch::bring_kernel(&dir, &vm.boot)?;
+        user.map_or(Ok(()), |user| user::prepare(&dir, user))
+            .map_err(|e| failed(format!("cannot prepare {}", dir.display()), e))?;
         let kvm = match user {
             Some(_) if found.accel == Accel::Kvm => Some(launch::open_kvm()?),
             _ => None,

@@ -283,6 +283,22 @@ async fn concurrent_ports_never_share_an_address() {
 }
 
 #[tokio::test]
+async fn of_many_default_pools_at_once_there_is_one() {
+    let cloud = std::sync::Arc::new(Harness::new().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let cloud = cloud.clone();
+        tasks.spawn(async move {
+            let pool = json!({"name": n.to_string(), "prefixes": ["10.0.0.0/16"], "default_prefixlen": 24, "is_default": true});
+            cloud.call("POST", &format!("{V}/subnetpools"), &cloud.admin, json!({"subnetpool": pool})).await.0
+        });
+    }
+    let made = tasks.join_all().await;
+    assert_eq!(made.iter().filter(|status| **status == 201).count(), 1, "{made:?}");
+    assert!(made.iter().all(|status| matches!(status, 201 | 400)), "{made:?}");
+}
+
+#[tokio::test]
 async fn lists_are_filtered_sorted_and_cut() {
     let cloud = Harness::new().await;
     for name in ["a", "b", "c"] {
