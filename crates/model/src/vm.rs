@@ -57,6 +57,9 @@ pub struct Source {
     pub kernel: Option<String>,
     pub initrd: Option<String>,
     pub cmdline: String,
+    /// The size of the disk that the image is of, in GiB, rounded up: what a flavor without a disk takes.
+    #[serde(default)]
+    pub size_gib: u64,
 }
 
 impl Source {
@@ -82,6 +85,7 @@ impl Source {
             kernel: part("kernel_id")?,
             initrd: part("ramdisk_id")?,
             cmdline: image.properties.get("os_command_line").cloned().unwrap_or_else(default),
+            size_gib: image.virtual_size.or(image.size).unwrap_or_default().div_ceil(1 << 30),
         })
     }
 }

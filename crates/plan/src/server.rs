@@ -72,7 +72,7 @@ fn live(snapshot: &Snapshot, server: Entry<'_, Server>, vms: &[Entry<'_, Vm>], c
         }
         None => {}
         Some(vm) => {
-            let (cpu_milli, memory_mib, disk_gib) = room(&server);
+            let (cpu_milli, memory_mib, disk_gib) = room(&server, vm.source.as_ref());
             if (vm.cpu_milli, vm.memory_mib, vm.disk_gib) != (cpu_milli, memory_mib, disk_gib) {
                 change.edit(vm, |v| (v.cpu_milli, v.memory_mib, v.disk_gib) = (cpu_milli, memory_mib, disk_gib));
             }
@@ -119,19 +119,21 @@ fn ports_ready(snapshot: &Snapshot, server: &Server) -> bool {
     })
 }
 
-/// The room that a server takes: of the larger of two flavors while a resize can still be reverted.
-fn room(server: &Server) -> (u64, u64, u64) {
+/// The room that a server takes: of the larger of two flavors while a resize can still be reverted. A flavor without a disk
+/// has the image's size, which is whoever made the image's to choose: counted, or one small flavor would fill a host.
+fn room(server: &Server, source: Option<&Source>) -> (u64, u64, u64) {
     let flavors = || server.old_flavor.iter().chain([&server.flavor]);
     let most = |f: fn(&model::Flavor) -> u64| flavors().map(f).max().unwrap_or(0);
     (
         most(|f| f.vcpus.saturating_mul(1000)),
         most(|f| f.ram),
-        most(|f| f.disk.saturating_add(f.ephemeral).saturating_add(f.swap.div_ceil(1024))),
+        most(|f| f.disk.saturating_add(f.ephemeral).saturating_add(f.swap.div_ceil(1024)))
+            .saturating_add(source.filter(|_| server.flavor.disk == 0).map_or(0, |source| source.size_gib)),
     )
 }
 
 fn incarnation(server: &Server, source: Option<Source>, now: Time) -> Vm {
-    let (cpu_milli, memory_mib, disk_gib) = room(server);
+    let (cpu_milli, memory_mib, disk_gib) = room(server, source.as_ref());
     Vm {
         server_id: server.id.clone(),
         project_id: server.project_id.clone(),

@@ -213,6 +213,22 @@ fn complete(w: &mut World, id: &str) {
     });
 }
 
+/// Of a flavor without a disk the image says how large the disk is, and whoever made the image says that.
+#[test]
+fn a_flavor_without_a_disk_takes_the_images_size() {
+    let mut w = world(&[("one", 4000)]);
+    for (id, gib, placed) in [("huge", 8 << 10, false), ("fits", 60, true), ("no-more", 60, false)] {
+        w.add(image(id, w.now(), None));
+        complete(&mut w, id);
+        w.edit::<Image>(id, |image| image.virtual_size = Some(gib << 30));
+        let flavor = Flavor { disk: 0, ..flavor("diskless", 100) };
+        w.add(Server { image_id: Some(id.into()), flavor, ..server(id, w.now()) });
+        w.settle();
+        let vm = w.vm(&format!("{id}.0")).unwrap();
+        assert_eq!((vm.disk_gib, vm.host.is_some()), (gib, placed), "{id}: {:?}", vm.decision);
+    }
+}
+
 #[test]
 fn a_shelved_server_takes_no_room_and_comes_back() {
     let mut w = world(&[("one", 4000)]);

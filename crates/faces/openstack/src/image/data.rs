@@ -71,7 +71,8 @@ fn fill(image: &mut Image, digest: &Digest, found: &Found) {
     image.os_hash_value = Some(digest.sha512.clone());
     image.virtual_size = match image.disk_format.as_deref() {
         Some("raw") if bare => Some(digest.size),
-        Some("qcow2") if bare => found.virtual_size,
+        // In whatever it is said to be contained: what boots it has this size.
+        Some("qcow2") => found.virtual_size,
         _ => None,
     };
 }
