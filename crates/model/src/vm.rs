@@ -57,7 +57,8 @@ pub struct Source {
     pub kernel: Option<String>,
     pub initrd: Option<String>,
     pub cmdline: String,
-    /// The size of the disk that the image is of, in GiB, rounded up: what a flavor without a disk takes.
+    /// The size of the disk that the image is of, in whole GiB: what a flavor without a disk takes. Smaller ones take nothing,
+    /// as before.
     #[serde(default)]
     pub size_gib: u64,
 }
@@ -85,7 +86,7 @@ impl Source {
             kernel: part("kernel_id")?,
             initrd: part("ramdisk_id")?,
             cmdline: image.properties.get("os_command_line").cloned().unwrap_or_else(default),
-            size_gib: image.virtual_size.or(image.size).unwrap_or_default().div_ceil(1 << 30),
+            size_gib: image.virtual_size.or(image.size).unwrap_or_default() >> 30,
         })
     }
 }
