@@ -45,9 +45,10 @@ impl Page {
         (page, next)
     }
 
-    fn link(&self, response: &mut Response, path: &str, next: Option<String>) {
+    fn link(&self, response: &mut Response, path: &str, filter: Option<(&str, &str)>, next: Option<String>) {
         if let Some(next) = next {
             let rest = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(filter)
                 .append_pair("n", &self.most.to_string())
                 .append_pair("last", &next)
                 .finish();
@@ -70,7 +71,7 @@ impl Registry {
         let tags = snapshot.names::<OciTag>(&call.realm(), &prefix, None).map(|t| t.tag.clone());
         let (tags, next) = page.cut(tags);
         let mut response = json(&json!({"name": call.repository.asked, "tags": tags}), "application/json");
-        page.link(&mut response, &format!("/v2/{}/tags/list", call.repository.asked), next);
+        page.link(&mut response, &format!("/v2/{}/tags/list", call.repository.asked), None, next);
         Ok(response)
     }
 
@@ -96,13 +97,11 @@ impl Registry {
         });
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests.collect::<Vec<_>>()});
         let mut response = json(&index, INDEX);
-        let mut path = format!("/v2/{}/referrers/{digest}", call.repository.asked);
-        if let Some(kind) = kind {
-            put(response.headers_mut(), header::HeaderName::from_static("oci-filters-applied"), "artifactType");
-            let rest = form_urlencoded::Serializer::new(String::new()).append_pair("artifactType", &kind).finish();
-            path = format!("{path}?{rest}");
+        let filter = kind.as_deref().map(|kind| ("artifactType", kind));
+        if let Some((name, _)) = filter {
+            put(response.headers_mut(), header::HeaderName::from_static("oci-filters-applied"), name);
         }
-        page.link(&mut response, &path, next);
+        page.link(&mut response, &format!("/v2/{}/referrers/{digest}", call.repository.asked), filter, next);
         Ok(response)
     }
 
@@ -126,7 +125,7 @@ impl Registry {
         let names: BTreeSet<String> = seen.iter().map(|(name, project)| self.shown(name, project)).collect();
         let (names, next) = page.cut(names.into_iter());
         let mut response = json(&json!({"repositories": names}), "application/json");
-        page.link(&mut response, "/v2/_catalog", next);
+        page.link(&mut response, "/v2/_catalog", None, next);
         Ok(response)
     }
 }

@@ -215,6 +215,27 @@ async fn what_refers_to_a_manifest_is_listed() {
     assert_eq!(sboms.header("oci-filters-applied"), "artifactType");
     let [sbom] = sboms.json()["manifests"].as_array().unwrap().clone().try_into().unwrap();
     assert_eq!((&sbom["artifactType"], &sbom["annotations"]["say"]), (&json!("application/sbom"), &json!("two")));
+    let subject_sbom = format!("demo/web/referrers/{subject}?artifactType=application/sbom");
+    for n in 0..2 {
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/sbom",
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2},
+            "layers": [], "subject": {"digest": subject, "mediaType": MANIFEST, "size": 1}, "annotations": {"more": n.to_string()}});
+        let put = world.put(&world.demo, &format!("demo/web/manifests/more-{n}"), MANIFEST, manifest.to_string()).await;
+        assert_eq!(put.status, status(201));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let mut at = format!("{subject_sbom}&n=1");
+    loop {
+        let page = world.get(&world.demo, &at).await;
+        for manifest in page.json()["manifests"].as_array().unwrap() {
+            assert_eq!(manifest["artifactType"], "application/sbom", "a page beyond the first is filtered too");
+            assert!(seen.insert(manifest["digest"].to_string()), "twice: {manifest}");
+        }
+        let link = page.header("link");
+        let Some(rest) = link.strip_prefix("</v2/") else { break };
+        at = rest.strip_suffix(">; rel=\"next\"").expect("a link to what is next").to_owned();
+    }
+    assert_eq!(seen.len(), 3);
     let none = world.get(&world.demo, &format!("demo/web/referrers/{}", common::digest(b"none"))).await;
     assert_eq!((none.status, none.json()["manifests"].clone()), (status(200), json!([])));
     assert_eq!(world.get(&world.demo, "demo/web/referrers/x").await.status, status(400));
