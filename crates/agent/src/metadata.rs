@@ -1,6 +1,6 @@
 //! What a guest may ask of 169.254.169.254: its own name, keys and user data, in EC2's and in OpenStack's form. The
-//! network driver says from which port the question came, and the port's row which server holds it. The same, as files, is on the
-//! config drive of servers that asked for one.
+//! network driver says from which port the question came, and the port's row which server holds it. The same, as files, is
+//! on the config drive of servers that asked for one.
 //!
 //! The administrator's password reaches the guest in both ways. Nova has it on the config drive alone, since its metadata
 //! service cannot know it; it is no better kept there than user data, which is in both.

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -16,9 +15,6 @@ use tower::ServiceExt;
 use crate::listen::{LIMITS, Places, Seated, converse};
 use crate::paths::Dir;
 use crate::{Problem, tls};
-
-/// A client that has not finished its TLS greeting by then is dropped.
-const GREETING: Duration = Duration::from_secs(10);
 
 /// What a certificate was made for.
 type Made = (Vec<String>, Arc<rustls::ServerConfig>);
@@ -75,10 +71,7 @@ impl driver::ClusterApi for Door {
         };
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
         let Some(place) = self.places.take(cluster_id.to_owned()) else { return };
-        let _ = stream.set_nodelay(true);
-        let stream = Seated::new(stream, place);
-        let greeted = tokio::time::timeout(GREETING, TlsAcceptor::from(config).accept(stream)).await;
-        let Ok(Ok(stream)) = greeted else { return };
+        let Some(stream) = Seated::greet(stream, place, &TlsAcceptor::from(config)).await else { return };
         let prefix = format!("/clusters/{cluster_id}");
         let rewritten = self.router.clone().map_request(move |mut request: axum::extract::Request| {
             if let Some(uri) = below(&prefix, request.uri()) {

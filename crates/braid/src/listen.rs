@@ -15,11 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 pub use conversation::{LIMITS, converse};
-use places::Peer;
 pub use places::{Places, Seated};
-
-/// A client that has not finished its TLS greeting by then is dropped.
-const GREETING: Duration = Duration::from_secs(10);
 
 /// Where each path goes.
 #[derive(Clone)]
@@ -66,7 +62,7 @@ pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfi
         Err(e) => return tracing::error!("no client can be served: {e}"),
     };
     let acceptor = TlsAcceptor::from(tls);
-    let places = Places::<Peer>::new();
+    let places = Places::new();
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -77,14 +73,13 @@ pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfi
                 continue;
             }
         };
-        let Some(place) = places.take(address.ip().into()) else { continue };
+        let client = gate::Client::at(address.ip());
+        let Some(place) = places.take(client) else { continue };
         let (acceptor, router) = (acceptor.clone(), router.clone());
         tokio::spawn(async move {
-            let _ = stream.set_nodelay(true);
-            let stream = Seated::new(stream, place);
-            let Ok(Ok(stream)) = tokio::time::timeout(GREETING, acceptor.accept(stream)).await else { return };
+            let Some(stream) = Seated::greet(stream, place, &acceptor).await else { return };
             let certificate = peer(stream.get_ref().1);
-            let router = router.layer(axum::Extension(gate::Client::at(address.ip())));
+            let router = router.layer(axum::Extension(client));
             let router = match certificate {
                 Some(certificate) => router.layer(axum::Extension(certificate)),
                 None => router,

@@ -146,10 +146,15 @@ fn meets(requirement: &Value, actual: Option<&str>) -> bool {
     }
 }
 
+/// The taints of a node that push pods off it.
+pub fn pushing(node: &Value) -> impl Iterator<Item = &Value> {
+    list(&node["spec"]["taints"]).filter(|taint| taint["effect"] == "NoExecute")
+}
+
 /// For how many seconds at most a pod bears the taints of a node that push pods off it. `None`: for ever.
 pub fn bears(pod: &Value, node: &Value) -> Option<i64> {
     let mut least: Option<i64> = None;
-    for taint in list(&node["spec"]["taints"]).filter(|taint| taint["effect"] == "NoExecute") {
+    for taint in pushing(node) {
         let text = |field: &str| taint[field].as_str().unwrap_or("").to_owned();
         let taint = Taint { key: text("key"), value: text("value"), effect: text("effect") };
         let mut matching = tolerations(&pod["spec"], &taint).peekable();

@@ -7,11 +7,12 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::spdy::{self, Frame, Headers, Reader, Writer};
+use super::upgrade::write_pieces;
 use crate::Agent;
 
 /// Streams of one client at a time; two make a connection.
@@ -122,14 +123,7 @@ async fn forward(
         wire.set_nonblocking(true).map_err(|e| e.to_string())?;
         let wire = tokio::net::TcpStream::from_std(wire).map_err(|e| e.to_string())?;
         let (mut reader, mut writer) = wire.into_split();
-        let up = async {
-            while let Some(bytes) = client.recv().await {
-                if writer.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-            let _ = writer.shutdown().await;
-        };
+        let up = write_pieces(&mut client, &mut writer);
         let down = async {
             let mut buffer = vec![0u8; 32 << 10];
             while let Ok(n @ 1..) = reader.read(&mut buffer).await {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use axum::extract::ws::Message;
 use futures_util::{Stream, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::exec::{CLOSE, ERROR, RESIZE, Request, STDERR, STDIN, STDOUT};
 use super::spdy::{self, Frame, Headers, Reader, Writer};
-use super::upgrade::{In, Out, pieces, queue, queued};
+use super::upgrade::{In, Out, pieces, queue, queued, write_pieces};
 
 /// How long a client may take to open its streams.
 const OPENING: Duration = Duration::from_secs(30);
@@ -45,14 +45,7 @@ where
 {
     let (read, mut write) = tokio::io::split(wire);
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(64);
-    tokio::spawn(async move {
-        while let Some(bytes) = receive.recv().await {
-            if write.write_all(&bytes).await.is_err() {
-                return;
-            }
-        }
-        let _ = write.shutdown().await;
-    });
+    tokio::spawn(async move { write_pieces(&mut receive, &mut write).await });
     let mut client = Client {
         bytes: pieces(read),
         reader: Reader::default(),
@@ -181,7 +174,7 @@ async fn write_out(mut messages: mpsc::Receiver<Message>, ids: BTreeMap<u8, u32>
 #[cfg(test)]
 mod tests {
     use futures_util::SinkExt;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 

@@ -149,23 +149,27 @@ pub struct Writer {
 impl Writer {
     /// Accepts a stream, without headers.
     pub fn reply(&mut self, stream: u32) -> Vec<u8> {
-        let mut body = stream.to_be_bytes().to_vec();
-        if !self.begun {
-            self.begun = true;
-            // Deflate with a window of 32 KiB, a dictionary, and a check over both bytes; then which dictionary.
-            body.extend([0x78, 0xbb]);
-            body.extend(DICTIONARY_ID.to_be_bytes());
-        }
-        let block = 0u32.to_be_bytes();
-        // A stored block, then an empty one, which is how a compressor is flushed.
-        let length = block.len() as u16;
-        body.push(0);
-        body.extend(length.to_le_bytes());
-        body.extend((!length).to_le_bytes());
-        body.extend(block);
-        body.extend([0, 0, 0, 0xff, 0xff]);
-        control(SYN_REPLY, 0, &body)
+        let block = stored(std::mem::replace(&mut self.begun, true), &0u32.to_be_bytes());
+        control(SYN_REPLY, 0, &[&stream.to_be_bytes(), &block[..]].concat())
     }
+}
+
+/// A block of headers as a compressor writes it that does not compress; `begun`: one went before it.
+fn stored(begun: bool, block: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if !begun {
+        // Deflate with a window of 32 KiB, a dictionary, and a check over both bytes; then which dictionary.
+        out.extend([0x78, 0xbb]);
+        out.extend(DICTIONARY_ID.to_be_bytes());
+    }
+    // A stored block, then an empty one, which is how a compressor is flushed.
+    let length = block.len() as u16;
+    out.push(0);
+    out.extend(length.to_le_bytes());
+    out.extend((!length).to_le_bytes());
+    out.extend(block);
+    out.extend([0, 0, 0, 0xff, 0xff]);
+    out
 }
 
 const WINDOW: usize = 32 << 10;
@@ -337,16 +341,7 @@ pub fn open(begun: bool, stream: u32, headers: &[(&str, &str)]) -> Vec<u8> {
     }
     let mut body = [stream.to_be_bytes(), [0; 4]].concat();
     body.extend([0, 0]);
-    if !begun {
-        body.extend([0x78, 0xbb]);
-        body.extend(DICTIONARY_ID.to_be_bytes());
-    }
-    let length = block.len() as u16;
-    body.push(0);
-    body.extend(length.to_le_bytes());
-    body.extend((!length).to_le_bytes());
-    body.extend(block);
-    body.extend([0, 0, 0, 0xff, 0xff]);
+    body.extend(stored(begun, &block));
     control(SYN_STREAM, 0, &body)
 }
 

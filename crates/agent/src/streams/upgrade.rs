@@ -127,13 +127,7 @@ impl Upgrade {
             }
             Self::Spdy { offered, upgrade } => spdy(&offered, "portforward.k8s.io", upgrade, move |wire| async move {
                 let (read, mut write) = tokio::io::split(wire);
-                let writer = tokio::spawn(async move {
-                    while let Some(bytes) = receive.recv().await {
-                        if write.write_all(&bytes).await.is_err() {
-                            return;
-                        }
-                    }
-                });
+                let writer = tokio::spawn(async move { write_pieces(&mut receive, &mut write).await });
                 serve(send, pieces(read)).await;
                 writer.abort();
             }),
@@ -149,6 +143,20 @@ pub fn pieces<R: tokio::io::AsyncRead + Send + Unpin + 'static>(read: R) -> Pin<
         piece.truncate(length);
         Some((Bytes::from(piece), read))
     }))
+}
+
+/// Writes what comes, piece by piece, and that it has ended.
+pub async fn write_pieces<B, W>(receive: &mut mpsc::Receiver<B>, write: &mut W)
+where
+    B: AsRef<[u8]>,
+    W: tokio::io::AsyncWrite + Unpin,
+{
+    while let Some(bytes) = receive.recv().await {
+        if write.write_all(bytes.as_ref()).await.is_err() {
+            return;
+        }
+    }
+    let _ = write.shutdown().await;
 }
 
 fn of_socket(socket: WebSocket) -> (Out, In) {

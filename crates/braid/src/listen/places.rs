@@ -6,58 +6,43 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use gate::Client;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-
-/// Where a client comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// This machine.
-    Own,
-    V4(u32),
-    /// A subnet: a host of IPv6 has as many addresses as it likes.
-    V6(u64),
-}
-
-impl From<IpAddr> for Peer {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            address if address.is_loopback() => Self::Own,
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
-        }
-    }
-}
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Who takes places.
-pub trait Client: Clone + Eq + Hash + Unpin {
+pub trait Guest: Clone + Eq + Hash + Unpin {
     /// The most that one may have, and all together.
     const EACH: usize;
     const ALL: usize;
+    /// The most that this host's own have together, beside those of all others.
+    const OWN: usize = 0;
 
-    /// Has places of its own, beside those of all others.
-    fn is_own(&self) -> Option<usize> {
-        None
+    fn is_own(&self) -> bool {
+        false
     }
 }
 
 /// At the public port.
-impl Client for Peer {
+impl Guest for Client {
     const EACH: usize = 256;
     const ALL: usize = 4096;
+    const OWN: usize = 1024;
 
-    fn is_own(&self) -> Option<usize> {
-        (*self == Self::Own).then_some(1024)
+    fn is_own(&self) -> bool {
+        self.is_local()
     }
 }
 
 /// At the API of a cluster, which its pods reach: the cluster's id.
-impl Client for String {
+impl Guest for String {
     const EACH: usize = 1024;
     const ALL: usize = 8192;
 }
@@ -67,7 +52,7 @@ pub struct Places<K> {
     taken: Mutex<HashMap<K, usize>>,
 }
 
-impl<K: Client> Places<K> {
+impl<K: Guest> Places<K> {
     pub fn new() -> Arc<Self> {
         Arc::new(Self { taken: Mutex::default() })
     }
@@ -75,16 +60,12 @@ impl<K: Client> Places<K> {
     /// A place for as long as the value lives, if there is one.
     pub fn take(self: &Arc<Self>, who: K) -> Option<Place<K>> {
         let mut taken = self.taken();
-        let own = taken.get(&who).copied().unwrap_or_default();
-        let room = match who.is_own() {
-            Some(most) => own < most,
-            None => {
-                let others = taken.iter().filter(|(who, _)| who.is_own().is_none());
-                own < K::EACH && others.map(|(_, taken)| taken).sum::<usize>() < K::ALL
-            }
-        };
+        let held = taken.get(&who).copied().unwrap_or_default();
+        let alike = taken.iter().filter(|(other, _)| other.is_own() == who.is_own());
+        let together: usize = alike.map(|(_, held)| held).sum();
+        let room = if who.is_own() { together < K::OWN } else { held < K::EACH && together < K::ALL };
         room.then(|| {
-            taken.insert(who.clone(), own + 1);
+            taken.insert(who.clone(), held + 1);
             Place { places: self.clone(), who }
         })
     }
@@ -95,12 +76,12 @@ impl<K: Client> Places<K> {
 }
 
 /// A place; given back when dropped.
-pub struct Place<K: Client> {
+pub struct Place<K: Guest> {
     places: Arc<Places<K>>,
     who: K,
 }
 
-impl<K: Client> Drop for Place<K> {
+impl<K: Guest> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         if let Some(own) = taken.get_mut(&self.who) {
@@ -112,25 +93,31 @@ impl<K: Client> Drop for Place<K> {
     }
 }
 
+/// A client that has not finished its TLS greeting by then is dropped.
+const GREETING: Duration = Duration::from_secs(10);
+
 /// A client's stream with its place, which it keeps however the protocol on it changes.
-pub struct Seated<K: Client> {
+pub struct Seated<K: Guest> {
     stream: TcpStream,
     _place: Place<K>,
 }
 
-impl<K: Client> Seated<K> {
-    pub fn new(stream: TcpStream, place: Place<K>) -> Self {
-        Self { stream, _place: place }
+impl<K: Guest> Seated<K> {
+    /// The client behind TLS, if it greets in time.
+    pub async fn greet(stream: TcpStream, place: Place<K>, tls: &TlsAcceptor) -> Option<TlsStream<Self>> {
+        let _ = stream.set_nodelay(true);
+        let greeted = tokio::time::timeout(GREETING, tls.accept(Self { stream, _place: place })).await;
+        greeted.ok()?.ok()
     }
 }
 
-impl<K: Client> AsyncRead for Seated<K> {
+impl<K: Guest> AsyncRead for Seated<K> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
-impl<K: Client> AsyncWrite for Seated<K> {
+impl<K: Guest> AsyncWrite for Seated<K> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -160,37 +147,30 @@ impl<K: Client> AsyncWrite for Seated<K> {
 mod tests {
     use super::*;
 
-    fn peer(text: &str) -> Peer {
-        Peer::from(text.parse::<IpAddr>().expect("an address"))
+    fn client(text: &str) -> Client {
+        Client::at(text.parse().expect("an address"))
     }
 
     #[test]
     fn one_address_leaves_room_for_the_others() {
-        let places = Places::<Peer>::new();
-        let mut held: Vec<_> = (0..Peer::EACH).map(|_| places.take(peer("192.0.2.1")).expect("a place")).collect();
-        assert!(places.take(peer("192.0.2.1")).is_none());
-        assert!(places.take(peer("192.0.2.2")).is_some());
+        let places = Places::<Client>::new();
+        let mut held: Vec<_> = (0..Client::EACH).map(|_| places.take(client("192.0.2.1")).expect("a place")).collect();
+        assert!(places.take(client("192.0.2.1")).is_none());
+        assert!(places.take(client("192.0.2.2")).is_some());
         held.pop();
-        assert!(places.take(peer("192.0.2.1")).is_some(), "what is given back can be taken again");
+        assert!(places.take(client("192.0.2.1")).is_some(), "what is given back can be taken again");
     }
 
     #[test]
     fn all_strangers_together_leave_room_for_the_host() {
-        let places = Places::<Peer>::new();
-        let strangers = (0..Peer::ALL / Peer::EACH + 1).flat_map(|n| (0..Peer::EACH).map(move |_| Peer::V4(n as u32)));
-        let held: Vec<_> = strangers.map_while(|peer| places.take(peer)).collect();
-        assert_eq!(held.len(), Peer::ALL);
-        assert!(places.take(peer("192.0.2.200")).is_none());
-        assert!(places.take(peer("127.0.0.1")).is_some() && places.take(peer("::1")).is_some());
+        let places = Places::<Client>::new();
+        let strangers = (0..Client::ALL / Client::EACH + 1)
+            .flat_map(|n| (0..Client::EACH).map(move |_| Client::at([192, 0, 2, n as u8].into())));
+        let held: Vec<_> = strangers.map_while(|client| places.take(client)).collect();
+        assert_eq!(held.len(), Client::ALL);
+        assert!(places.take(client("198.51.100.1")).is_none());
+        assert!(places.take(client("127.0.0.1")).is_some() && places.take(client("::1")).is_some());
         drop(held);
         assert!(places.taken().is_empty(), "nothing is remembered of who is gone");
-    }
-
-    #[test]
-    fn a_subnet_of_ipv6_is_one_peer() {
-        assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff:1"));
-        assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
-        assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
-        assert_eq!(peer("::ffff:127.0.0.1"), Peer::Own);
     }
 }

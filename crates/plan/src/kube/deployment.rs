@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::adopt::adopt;
 use super::replicaset::FAILURE;
-use super::{New, all, controlled, map, number, seconds, set_status, suffix};
+use super::{New, all, condition, controlled, map, number, seconds, set_status, since, suffix};
 
 /// Which change of the template a ReplicaSet belongs to, counted up.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -412,7 +412,7 @@ fn status(
     if let Some((state, reason, message, moved)) = progress(deployment.value, current, made, &status, now) {
         conditions.push(make_condition(before, "Progressing", (state, reason, &message), moved, now));
     }
-    if let Some(failure) = current.and_then(|set| old_condition(&set.value.body["status"], FAILURE)) {
+    if let Some(failure) = current.and_then(|set| condition(&set.value.body["status"], FAILURE)) {
         let text = |field: &str| failure[field].as_str().unwrap_or("");
         let words = ("True", text("reason"), text("message"));
         conditions.push(make_condition(before, FAILURE, words, false, now));
@@ -446,7 +446,7 @@ fn progress(
         return None;
     }
     let before = &deployment.body["status"];
-    let old = old_condition(before, "Progressing");
+    let old = condition(before, "Progressing");
     let was = |reason: &str| old.is_some_and(|c| c["reason"] == reason);
     if paused(deployment) {
         return Some(("Unknown", "DeploymentPaused", "Deployment is paused".into(), false));
@@ -500,21 +500,17 @@ pub(super) fn failed(
     kube_event::tell(change, snapshot, deployment.value, &[news], now);
     let before = &deployment.body["status"];
     let words = ("False", "ReplicaSetCreateError", message.as_str());
-    let condition = make_condition(before, "Progressing", words, false, now);
-    if old_condition(before, "Progressing") == Some(&condition) {
+    let new = make_condition(before, "Progressing", words, false, now);
+    if condition(before, "Progressing") == Some(&new) {
         return;
     }
     change.edit(deployment, |deployment| {
         let conditions = &mut deployment.body["status"]["conditions"];
         let mut rest = conditions.as_array().cloned().unwrap_or_default();
         rest.retain(|c| c["type"] != "Progressing");
-        rest.push(condition);
+        rest.push(new);
         *conditions = json!(rest);
     });
-}
-
-fn old_condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
-    status["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == kind)
 }
 
 fn make_condition(
@@ -524,21 +520,18 @@ fn make_condition(
     moved: bool,
     now: Time,
 ) -> Value {
-    let old = old_condition(before, kind);
-    let same = old.filter(|c| c["status"] == status);
-    let since = same.map_or(json!(seconds(now)), |c| c["lastTransitionTime"].clone());
-    let updated =
-        same.filter(|c| c["reason"] == reason && !moved).map_or(json!(seconds(now)), |c| c["lastUpdateTime"].clone());
+    let same = condition(before, kind).filter(|c| c["status"] == status && c["reason"] == reason && !moved);
     json!({
-        "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
-        "lastUpdateTime": updated,
+        "type": kind, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": since(before, kind, status, now),
+        "lastUpdateTime": same.map_or(json!(seconds(now)), |c| c["lastUpdateTime"].clone()),
     })
 }
 
 /// Nothing has moved for longer than the Deployment allows.
 fn overdue(deployment: &KubeObject, now: Time) -> bool {
     let deadline = number(&deployment.body["spec"]["progressDeadlineSeconds"], 600);
-    let last = old_condition(&deployment.body["status"], "Progressing");
+    let last = condition(&deployment.body["status"], "Progressing");
     let last = last.filter(|c| c["reason"] != "NewReplicaSetAvailable");
     let last = last.and_then(|c| c["lastUpdateTime"].as_str()?.parse::<Time>().ok());
     last.is_some_and(|last| now.duration_since(last).as_secs() > deadline)

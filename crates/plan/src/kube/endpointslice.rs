@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::hostnet::{cluster_ips, is_api};
 
-use super::{New, all, condition, controlled, matches, seconds, suffix};
+use super::{New, all, controlled, holds, matches, seconds, suffix};
 
 /// The most endpoints of one slice, as in Kubernetes.
 const MOST: usize = 1000;
@@ -177,7 +177,7 @@ fn free_names<'a>(snapshot: &'a Snapshot, service: &'a KubeObject) -> impl Itera
 }
 
 fn endpoint(service: &KubeObject, pod: &KubeObject) -> Value {
-    let serving = condition(pod, "Ready");
+    let serving = holds(pod, "Ready");
     let ready = (serving && !pod.deleting()) || service.body["spec"]["publishNotReadyAddresses"] == true;
     let mut endpoint = json!({
         "addresses": [pod.body["status"]["podIP"]],

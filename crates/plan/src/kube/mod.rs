@@ -129,10 +129,20 @@ pub(crate) fn map(value: &Value) -> BTreeMap<&str, &str> {
     value.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect()
 }
 
-/// Whether a pod's condition holds.
-pub(crate) fn condition(object: &KubeObject, kind: &str) -> bool {
-    let conditions = object.body["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
+/// The condition of this type, of a status.
+pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    status["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == kind)
+}
+
+/// Whether a condition of an object holds.
+pub(crate) fn holds(object: &KubeObject, kind: &str) -> bool {
+    condition(&object.body["status"], kind).is_some_and(|c| c["status"] == "True")
+}
+
+/// Since when a condition is `True`, `False` or `Unknown`, if that is what it is from now on.
+pub(crate) fn since(before: &Value, kind: &str, state: &str, now: Time) -> Value {
+    let same = condition(before, kind).filter(|c| c["status"] == state);
+    same.map_or(json!(seconds(now)), |c| c["lastTransitionTime"].clone())
 }
 
 /// Writes a status when it says something new.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Change, Entry, KubeObject, Setting, Snapshot, Time};
 use serde_json::{Value, json};
 
-use super::{all, delete, seconds, set_status};
+use super::{all, delete, seconds, set_status, since};
 
 /// The setting that holds the certificate of the cloud's authority.
 const CA: &str = "certificate-authority";
@@ -133,10 +133,8 @@ fn say_what_is_left(change: &mut Change, space: Entry<'_, KubeObject>, left: &[&
         ),
         false => ("NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain", &holding),
     });
-    let before = space.body["status"]["conditions"].as_array();
     let conditions = news.into_iter().map(|(kind, status, reason, message)| {
-        let same = before.into_iter().flatten().find(|c| c["type"] == kind && c["status"] == status);
-        let since = same.map_or(json!(seconds(now)), |c| c["lastTransitionTime"].clone());
+        let since = since(&space.body["status"], kind, status, now);
         json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
     });
     let mut status = space.body["status"].clone();

@@ -8,7 +8,7 @@ use model::{Change, Entry, Index, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
-use super::{New, all, condition, controlled, delete, number, seconds, set_status, suffix};
+use super::{New, all, condition, controlled, delete, holds, number, seconds, set_status, suffix};
 
 /// As whom it speaks in events.
 const CONTROLLER: &str = "replicaset-controller";
@@ -98,8 +98,7 @@ pub(super) fn failed(change: &mut Change, snapshot: &Snapshot, set: Entry<'_, Ku
         };
     let news = News::new(CONTROLLER, "FailedCreate", format!("Error creating: {why}")).warning();
     kube_event::tell(change, snapshot, set.value, &[news], now);
-    let before = set.body["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == FAILURE);
-    if before.is_some_and(|c| c["message"] == why.as_str()) {
+    if condition(&set.body["status"], FAILURE).is_some_and(|c| c["message"] == why.as_str()) {
         return;
     }
     let condition = json!([{
@@ -115,7 +114,7 @@ fn claim(change: &mut Change, set: Entry<'_, KubeObject>, status: Value) {
 }
 
 fn status(set: &KubeObject, pods: &[Entry<'_, KubeObject>], now: Time) -> Value {
-    let ready = pods.iter().filter(|pod| condition(pod.value, "Ready")).count();
+    let ready = pods.iter().filter(|pod| holds(pod.value, "Ready")).count();
     let settle = number(&set.body["spec"]["minReadySeconds"], 0);
     let available = pods.iter().filter(|pod| available(pod.value, settle, now)).count();
     let labels = &set.body["spec"]["template"]["metadata"]["labels"];
@@ -142,7 +141,7 @@ fn status(set: &KubeObject, pods: &[Entry<'_, KubeObject>], now: Time) -> Value 
 
 /// Ready for as long as the template demands.
 pub(crate) fn available(pod: &KubeObject, settle: i64, now: Time) -> bool {
-    if !condition(pod, "Ready") {
+    if !holds(pod, "Ready") {
         return false;
     }
     if settle == 0 {
@@ -152,9 +151,7 @@ pub(crate) fn available(pod: &KubeObject, settle: i64, now: Time) -> bool {
 }
 
 fn ready_since(pod: &KubeObject) -> Option<Time> {
-    let conditions = pod.body["status"]["conditions"].as_array();
-    let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready")?;
-    ready["lastTransitionTime"].as_str()?.parse().ok()
+    condition(&pod.body["status"], "Ready")?["lastTransitionTime"].as_str()?.parse().ok()
 }
 
 /// Which pods go first. In the controller's own order: those without a host, then by phase, those that are not ready, the
@@ -176,7 +173,7 @@ fn victims<'s>(
             _ => 1,
         };
         let neighbours = host.and_then(|host| crowd.get(host)).copied().unwrap_or(0);
-        let ready = condition(pod.value, "Ready");
+        let ready = holds(pod.value, "Ready");
         let since = ready.then(|| ready_since(pod.value)).flatten();
         let restarts: i64 = statuses(pod.value).map(|c| number(&c["restartCount"], 0)).max().unwrap_or(0);
         let made = pod.body["metadata"]["creationTimestamp"].as_str().and_then(|t| t.parse().ok());

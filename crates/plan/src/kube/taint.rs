@@ -6,20 +6,15 @@ use model::{Change, Entry, Index, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::{all, delete, seconds};
-use crate::fit;
+use crate::fit::{self, pushing};
 
 /// The most pods that one commit evicts.
 const BATCH: usize = 100;
 
 /// Evicts what may not stay.
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let nodes = all(snapshot, "", "nodes").filter(|node| pushing(node.value).next().is_some());
+    let nodes = all(snapshot, "", "nodes").filter(|node| pushing(&node.body).next().is_some());
     nodes.map(|node| one(snapshot, node, now)).filter(|change| !change.is_empty()).collect()
-}
-
-fn pushing(node: &KubeObject) -> impl Iterator<Item = &Value> {
-    let taints = node.body["spec"]["taints"].as_array().into_iter().flatten();
-    taints.filter(|taint| taint["effect"] == "NoExecute")
 }
 
 fn added(taint: &Value) -> Option<Time> {
@@ -28,7 +23,7 @@ fn added(taint: &Value) -> Option<Time> {
 
 fn one(snapshot: &Snapshot, node: Entry<'_, KubeObject>, now: Time) -> Change {
     let mut change = Change::new();
-    if pushing(node.value).any(|taint| added(taint).is_none()) {
+    if pushing(&node.body).any(|taint| added(taint).is_none()) {
         change.edit(node, |node| {
             let taints = node.body["spec"]["taints"].as_array_mut().into_iter().flatten();
             for taint in taints.filter(|taint| taint["effect"] == "NoExecute" && added(taint).is_none()) {
@@ -38,7 +33,7 @@ fn one(snapshot: &Snapshot, node: Entry<'_, KubeObject>, now: Time) -> Change {
         return change;
     }
     // All are borne from the newest on.
-    let Some(since) = pushing(node.value).filter_map(added).max() else { return change };
+    let Some(since) = pushing(&node.body).filter_map(added).max() else { return change };
     let age = now.duration_since(since).as_secs();
     let pods = snapshot.find::<KubeObject>(Index::Host, &node.name);
     let pods =

@@ -31,11 +31,11 @@ fn check_name(snapshot: &Snapshot, group: &Group) -> Result<(), Fault> {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let own = reach::domain(&call)?;
+    let within = reach::within(&call)?;
     let kept = call
         .snapshot
         .all::<Group>()
-        .filter(|g| own.is_none_or(|own| own == g.domain_id))
+        .filter(|g| within(&g.domain_id))
         .filter(|g| passes(&call, "name", &g.name) && passes(&call, "domain_id", &g.domain_id));
     let items = kept.map(|g| view(&base(&call), g.value)).collect();
     Ok(list(&call, "groups", items))

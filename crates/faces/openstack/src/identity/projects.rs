@@ -79,8 +79,7 @@ fn passes_all(call: &Call, project: &Project) -> bool {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let own = reach::domain(&call)?;
-    let within = |domain_id: &str| own.is_none_or(|own| own == domain_id);
+    let within = reach::within(&call)?;
     let items = call
         .snapshot
         .all::<Project>()

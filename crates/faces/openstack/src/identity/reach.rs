@@ -25,7 +25,13 @@ pub fn domain(call: &Call) -> Result<Option<&str>, Fault> {
 
 /// Whether something of a domain is within the caller's reach.
 pub fn reaches(call: &Call, domain_id: &str) -> Result<bool, Fault> {
-    Ok(domain(call)?.is_none_or(|own| own == domain_id))
+    Ok(within(call)?(domain_id))
+}
+
+/// Tells of a domain's id whether what is in the domain is within the caller's reach.
+pub fn within(call: &Call) -> Result<impl Fn(&str) -> bool + '_, Fault> {
+    let own = domain(call)?;
+    Ok(move |domain_id: &str| own.is_none_or(|own| own == domain_id))
 }
 
 /// Refuses what names something beyond the caller's reach. What is not there is beyond it too, so that nothing tells

@@ -171,7 +171,6 @@ pub fn forbidden(action: &str) -> Fault {
     Fault::Forbidden(format!("You are not authorized to perform the requested action: identity:{action}."))
 }
 
-/// Lets administrators and the user in question pass.
 /// Whether the caller is the user, or may look at users there.
 pub fn self_or_reader(call: &Call, user_id: &str, action: &str) -> Result<(), Fault> {
     let who = call.who()?;

@@ -19,8 +19,16 @@ const MORE_KEYS: usize = 8;
 
 /// The list of what the caller sees, filtered, sorted and cut as the query asks.
 pub fn reply(ask: &Ask, kind: Kind, many: &str, attrs: &[Attr], items: Vec<Item>) -> Result<Reply, Trouble> {
-    let filters = filters(ask, attrs)?;
-    let mut items: Vec<Item> = items.into_iter().filter(|item| filters.pass(item)).collect();
+    whole(ask, (kind, many, attrs), &filters(ask, attrs)?, items.into_iter())
+}
+
+fn whole(
+    ask: &Ask,
+    (kind, many, attrs): (Kind, &str, &[Attr]),
+    filters: &Filters,
+    items: impl Iterator<Item = Item>,
+) -> Result<Reply, Trouble> {
+    let mut items: Vec<Item> = items.filter(|item| filters.pass(item)).collect();
     sort(ask, attrs, &mut items)?;
     let page = Page::of(ask)?;
     let items = page.cut(items, kind)?;
@@ -44,7 +52,7 @@ pub fn page<R: Copy>(
 ) -> Result<Reply, Trouble> {
     let page = Page::of(ask)?;
     let Some(limit) = page.limit.filter(|_| ask.queries("sort_key").next().is_none()) else {
-        return reply(ask, kind, many, attrs, rows.into_iter().map(|(_, row)| show(row)).collect());
+        return whole(ask, (kind, many, attrs), filters, rows.into_iter().map(|(_, row)| show(row)));
     };
     sort(ask, attrs, &mut [])?;
     rows.sort_by_key(|(id, _)| *id);

@@ -91,17 +91,7 @@ pub async fn replace<T: Noun>(call: Call) -> Result<Reply, Fault>
 where
     Object: From<T>,
 {
-    answer(async {
-        let ask = Ask::read(call, true).await?;
-        let new = given(&ask)?;
-        let tags = edit::<T>(&ask, |tags| {
-            *tags = new.clone();
-            Ok(())
-        })
-        .await?;
-        Ok(Reply::ok(json!({"tags": tags})))
-    })
-    .await
+    write::<T>(call, 200, |tags, new| *tags = new.to_vec()).await
 }
 
 /// `POST /networks/{id}/tags`: adds several.
@@ -109,15 +99,27 @@ pub async fn add_all<T: Noun>(call: Call) -> Result<Reply, Fault>
 where
     Object: From<T>,
 {
+    write::<T>(call, 201, |tags, new| tags.extend_from_slice(new)).await
+}
+
+/// Changes the tags by those in the body.
+async fn write<T: Noun>(
+    call: Call,
+    status: u16,
+    change: impl Fn(&mut Vec<String>, &[String]) + Send + Sync,
+) -> Result<Reply, Fault>
+where
+    Object: From<T>,
+{
     answer(async {
         let ask = Ask::read(call, true).await?;
         let new = given(&ask)?;
         let tags = edit::<T>(&ask, |tags| {
-            tags.extend(new.iter().cloned());
+            change(tags, &new);
             Ok(())
         })
         .await?;
-        Ok(Reply::json(201, &json!({"tags": tags})))
+        Ok(Reply::json(status, &json!({"tags": tags})))
     })
     .await
 }
