@@ -71,10 +71,13 @@ async fn unwanted_step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
         },
     };
     agent.inner.probes.forget(uid);
-    agent.drivers().pod.remove(uid, Duration::ZERO).await.map_err(fault)?;
+    let removed = agent.drivers().pod.remove(uid, Duration::ZERO).await.map_err(fault);
     match place {
-        Some(place) => prune::placed(agent, &place, pod_volumes::put_aside(agent, uid, &place.content())?)?,
-        None => pod_volumes::remove(agent, uid)?,
+        Some(place) => {
+            let something = removed.and_then(|()| pod_volumes::put_aside(agent, uid, &place.content()));
+            prune::placed(agent, &place, something)?;
+        }
+        None => removed.and_then(|()| pod_volumes::remove(agent, uid))?,
     }
     agent.inner.pruning.forget(uid);
     Ok(Left::Settled)

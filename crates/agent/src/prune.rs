@@ -136,12 +136,13 @@ pub(crate) fn place(agent: &Agent, sort: Sort, id: &str) -> Result<Option<Entry>
     entry.map(Some).map_err(|e| Fault::Unavailable(format!("making a place in the trash: {e}")))
 }
 
-/// Says what was put aside; a place that stayed empty is taken away.
-pub(crate) fn placed(agent: &Agent, entry: &Entry, something: bool) -> Result<(), Fault> {
-    if !something {
-        return entry.destroy().map_err(|e| Fault::Unavailable(format!("removing {}: {e}", entry.name)));
-    }
+/// Says what was put aside, if anything was; a place that stayed empty is taken away.
+pub(crate) fn placed(agent: &Agent, entry: &Entry, something: Result<bool, Fault>) -> Result<(), Fault> {
     let (host, About { sort, id, .. }) = (&agent.config().host, &entry.about);
-    tracing::warn!(host, "{sort} {id} is in no row of the store: it was stopped and put aside as {}", entry.name);
-    Ok(())
+    if let Ok(true) = something {
+        tracing::warn!(host, "{sort} {id} is in no row of the store: it was stopped and put aside as {}", entry.name);
+        return Ok(());
+    }
+    let withdrawn = entry.withdraw().map_err(|e| Fault::Unavailable(format!("removing {}: {e}", entry.name)));
+    something.and(withdrawn)
 }

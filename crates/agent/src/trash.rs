@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 /// The disk is short of room when less of it is free, in per cent.
 const SHORT_PERCENT: u64 = 5;
 
+const ABOUT: &str = "about.json";
+
 /// A sort of thing that is put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +70,15 @@ impl Entry {
         size(&self.content())
     }
 
+    /// Takes its place away, in which nothing was laid.
+    pub fn withdraw(&self) -> io::Result<()> {
+        if self.content().exists() {
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, format!("{} is not empty", self.name)));
+        }
+        gone(fs::remove_file(self.dir.join(ABOUT)))?;
+        gone(fs::remove_dir(&self.dir))
+    }
+
     /// Destroys it for good.
     pub fn destroy(&self) -> io::Result<()> {
         gone(fs::remove_dir_all(&self.dir))
@@ -97,19 +108,26 @@ impl Trash {
     }
 
     /// Makes the place for a thing that is about to be put aside: its content goes to [`Entry::content`], which does not
-    /// exist yet.
+    /// exist yet. What was put aside in the same second keeps its own place.
     pub fn make(&self, about: &About) -> io::Result<Entry> {
-        let name = format!("{}-{}-{}", about.since.as_second(), about.sort, about.id);
-        let entry = Entry { dir: self.0.join(&name), name, about: about.clone() };
-        fs::create_dir_all(&entry.dir)?;
-        fs::write(entry.dir.join("about.json"), serde_json::to_vec(about)?)?;
+        fs::create_dir_all(&self.0)?;
+        let plain = format!("{}-{}-{}", about.since.as_second(), about.sort, about.id);
+        let names = std::iter::once(plain.clone()).chain((2..100).map(|n| format!("{plain}-{n}")));
+        let mut places = names.map(|name| Entry { dir: self.0.join(&name), name, about: about.clone() });
+        let is_free = |entry: &Entry| match fs::create_dir(&entry.dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => None,
+            other => Some(other),
+        };
+        let entry = places.find_map(|entry| Some(is_free(&entry)?.map(|()| entry)));
+        let entry = entry.unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::AlreadyExists, plain)))?;
+        fs::write(entry.dir.join(ABOUT), serde_json::to_vec(about)?)?;
         Ok(entry)
     }
 
     /// All that was put aside, the oldest first.
     pub fn list(&self) -> Vec<Entry> {
         let read = |entry: fs::DirEntry| {
-            let about = serde_json::from_slice(&fs::read(entry.path().join("about.json")).ok()?).ok()?;
+            let about = serde_json::from_slice(&fs::read(entry.path().join(ABOUT)).ok()?).ok()?;
             Some(Entry { name: entry.file_name().into_string().ok()?, about, dir: entry.path() })
         };
         let mut all: Vec<Entry> = fs::read_dir(&self.0).into_iter().flatten().flatten().filter_map(read).collect();
@@ -152,6 +170,22 @@ mod tests {
 
     fn about(id: &str, second: i64) -> About {
         About { sort: Sort::Vm, id: id.into(), cloud: "c".into(), since: at(second), confirmed: false }
+    }
+
+    #[test]
+    fn a_place_that_stays_empty_takes_nothing_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let trash = Trash::of(dir.path());
+        let first = trash.make(&about("a.1", 10)).unwrap();
+        fs::create_dir(first.content()).unwrap();
+        fs::write(first.content().join("root.raw"), "its disk").unwrap();
+        // Found gone by whoever came second, in the same second.
+        let second = trash.make(&about("a.1", 10)).unwrap();
+        assert_ne!(first.name, second.name);
+        second.withdraw().unwrap();
+        assert_eq!(trash.list().as_slice(), std::slice::from_ref(&first));
+        assert!(first.withdraw().is_err());
+        assert_eq!(fs::read(first.content().join("root.raw")).unwrap(), b"its disk");
     }
 
     #[test]

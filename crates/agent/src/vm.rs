@@ -71,7 +71,7 @@ pub(crate) fn row<'a>(agent: &Agent, snapshot: &'a Snapshot, id: &str) -> Option
 /// Nobody wants it, and nobody said that it shall go.
 async fn put_aside(agent: &Agent, id: &str) -> Result<Left, Fault> {
     let Some(place) = prune::place(agent, Sort::Vm, id)? else { return Ok(Left::Unsettled) };
-    let something = agent.drivers().vm.put_aside(id, &place.content()).await.map_err(fault)?;
+    let something = agent.drivers().vm.put_aside(id, &place.content()).await.map_err(fault);
     prune::placed(agent, &place, something).map(|()| Left::Settled)
 }
 
