@@ -3,7 +3,6 @@ a start of the `openstack` command for each request would be most of the time. P
 import http.client
 import json
 import os
-import random
 import shutil
 import socket
 import ssl
@@ -34,7 +33,6 @@ class Cloud:
     def __init__(self, braid, folder, sim=False):
         self.braid, self.dir, self.port = braid, folder, free_port()
         self.args = [braid, "up", "--dir", folder, "--listen", f"127.0.0.1:{self.port}", "--detach"]
-        self.args += ["--public", f"172.{random.randint(20, 29)}.{random.randint(0, 254)}.0/24"]
         self.args += ["--sim"] if sim else []
         self.token = None
 
@@ -42,7 +40,7 @@ class Cloud:
         done = subprocess.run(self.args, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"braid up: {done.stdout}{done.stderr}")
-        env = self.command("env")
+        env = self.command("env", "--admin")
         self.env = dict(line.removeprefix("export ").split("=", 1) for line in env.splitlines())
         self.cluster = json.load(open(os.path.join(self.dir, "access.json")))["cluster_id"]
         self.tls = ssl.create_default_context(cafile=os.path.join(self.dir, "ca.pem"))

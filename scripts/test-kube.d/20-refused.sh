@@ -27,14 +27,14 @@ until_true 30 "the Deployment says why" failing
 kubectl delete deployment wants >/dev/null
 pass "a template that no pod may have"
 
-os() { openstack "$@"; }
-limit=$(os quota show demo -f value -c cores 2>/dev/null || echo 20)
-os quota set --cores 1 demo || fail "quota"
+limit=$(admin quota show demo -f json | python3 -c 'import json,sys
+print(next(r["Limit"] for r in json.load(sys.stdin) if r["Resource"] == "cores"))')
+admin quota set --cores 1 demo || fail "quota"
 kubectl create deployment many --image=braid.local/tiny --replicas=3 >/dev/null
 kubectl set resources deployment many --requests=cpu=600m >/dev/null
 exceeded() { kubectl get events | grep -q 'FailedCreate.*exceeded quota: cores, requested: 0.6, used: .*, limited: 1'; }
 until_true 60 "the quota's words are an event" exceeded
-os quota set --cores "$limit" demo
+admin quota set --cores "$limit" demo
 kubectl rollout status deployment many --timeout=120s >/dev/null || fail "it does not go on when there is room"
 has "$(kubectl describe deployment many)" 'ScalingReplicaSet' 'Scaled up replica set'
 has "$(kubectl describe --show-events rs -l app=many)" SuccessfulCreate

@@ -5,7 +5,7 @@
 images=${BRAID_IMAGES:-/var/cache/braid/images}
 mkdir -p "$dir/certificates"
 cp "$dir/ca.pem" "$dir/certificates/ca.crt"
-token=$(openstack token issue -f value -c id)
+token=$(admin token issue -f value -c id)
 for repository in demo/own admin/other; do
     skopeo --insecure-policy copy --dest-cert-dir "$dir/certificates" --dest-creds "token:$token" \
         "oci-archive:$images/tiny-oci.tar" "docker://127.0.0.1:$port/$repository:v1" >/dev/null

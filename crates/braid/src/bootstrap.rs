@@ -55,6 +55,11 @@ pub async fn run(store: &Store, ranges: &Ranges, now: Time) -> Result<String, Pr
     Ok(cluster)
 }
 
+/// Whether the first rows are there.
+pub fn is_done(snapshot: &Snapshot) -> bool {
+    snapshot.get::<Setting>(DONE).is_some()
+}
+
 struct First<'a> {
     change: Change,
     snapshot: &'a Snapshot,

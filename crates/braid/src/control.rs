@@ -1,6 +1,7 @@
 //! The running process answers the other commands here: readiness, status, explanations. A unix socket that only its
 //! owner can open, so that it needs no credentials.
 
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,18 +13,22 @@ use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
-use model::{Fault, Host, Image, Index, Key, Kind, KubeObject, Port, Server, Snapshot, Time, Vm};
+use model::{Fault, Host, Image, Index, Key, Kind, KubeObject, Network, Port, Server, Snapshot, Subnet, Time, Vm};
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::Problem;
 use crate::paths::Dir;
+use crate::{Problem, ranges};
 
 /// What the commands may ask about.
 pub struct About {
     pub store: Store,
     /// The cloud's folder.
     pub dir: PathBuf,
+    /// What the names of this cloud's devices begin with; `None`: it has none, all is simulated.
+    pub ours: Option<String>,
+    /// What could not run when it started, in words.
+    pub missing: Vec<String>,
     pub started: Instant,
     pub authority: String,
     pub ready_ms: std::sync::OnceLock<u128>,
@@ -123,7 +128,9 @@ async fn status(State(about): State<Arc<About>>) -> Response {
     };
     let store = json!({"ok": trouble.is_empty(), "problem": trouble});
     let disk = disk(&about.dir);
+    let addresses = addresses(&snapshot, about.ours.as_deref());
     let healthy = store["ok"] == true
+        && addresses["ok"] == true
         && disk["ok"] == true
         && hosts.iter().all(|h| h["parts"].as_array().is_some_and(|p| p.iter().all(|p| p["ok"] == true)));
     let count = |kind: Kind| snapshot.rows().filter(|row| row.key.kind == kind).count();
@@ -140,6 +147,8 @@ async fn status(State(about): State<Arc<About>>) -> Response {
             "store": store,
             "plans_here": about.plans_here.load(Ordering::Relaxed),
             "disk": disk,
+            "addresses": addresses,
+            "missing": about.missing,
             "revision": snapshot.revision(),
             "hosts": hosts,
             "counts": {
@@ -159,6 +168,21 @@ fn silence(host: &Host, now: Time) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Whether the external networks share addresses with other networks of this machine.
+fn addresses(snapshot: &Snapshot, ours: Option<&str>) -> Value {
+    let routes = if ours.is_some() { ranges::routes() } else { Vec::new() };
+    let subnets = snapshot.all::<Subnet>().filter(|subnet| {
+        let network = snapshot.get::<Network>(&subnet.network_id);
+        network.is_some_and(|network| network.external)
+    });
+    let ranges = subnets.filter_map(|subnet| match subnet.base {
+        IpAddr::V4(base) => Some((base, subnet.prefix)),
+        IpAddr::V6(_) => None,
+    });
+    let problem = ranges.filter_map(|range| ranges::problem(range, &routes, ours.unwrap_or_default())).next();
+    json!({"ok": problem.is_none(), "problem": problem.unwrap_or_default()})
 }
 
 /// A disk with less room is called full: new VMs, images and even the store's log may not fit any more.

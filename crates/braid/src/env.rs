@@ -1,18 +1,36 @@
 //! `braid env` and the kubeconfig: how people log in.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::paths::{Dir, read_text, write_private};
+use crate::paths::{Dir, Who, read_text, write_private};
 use crate::{DirArg, Problem, say};
+
+/// Who to log in as.
+#[derive(Args, Clone, Copy)]
+pub struct WhoArg {
+    /// Log in as the cloud's administrator instead of a member of the project demo
+    #[arg(long, env = "BRAID_ADMIN", value_parser = FalseyValueParser::new())]
+    admin: bool,
+}
+
+impl WhoArg {
+    pub fn who(self) -> Who {
+        if self.admin { Who::Admin } else { Who::Member }
+    }
+}
 
 #[derive(Args)]
 pub struct EnvArgs {
     #[command(flatten)]
     dir: DirArg,
+    #[command(flatten)]
+    who: WhoArg,
     /// Log in to this project instead of demo
     #[arg(long)]
     project: Option<String>,
@@ -23,8 +41,9 @@ pub struct EnvArgs {
 pub struct Access {
     /// `127.0.0.1:8443`
     pub authority: String,
-    pub user: String,
     pub project: String,
+    /// Where the next start listens, unless it is told.
+    pub listen: Option<SocketAddr>,
     /// The id of the Kubernetes cluster of the project demo.
     pub cluster_id: String,
 }
@@ -37,10 +56,14 @@ impl Access {
 
     pub fn write(&self, dir: &Dir) -> Result<(), Problem> {
         write_private(&dir.access(), json!(self).to_string().as_bytes())?;
-        self.write_kubeconfig(dir)
+        self.write_kubeconfig(dir, Who::Member)?;
+        self.write_kubeconfig(dir, Who::Admin)
     }
 
-    fn write_kubeconfig(&self, dir: &Dir) -> Result<(), Problem> {
+    fn write_kubeconfig(&self, dir: &Dir, who: Who) -> Result<(), Problem> {
+        let mut args = vec!["token".to_owned(), "--dir".to_owned(), dir.path().display().to_string()];
+        args.extend((who == Who::Admin).then(|| "--admin".to_owned()));
+        let user = who.user();
         let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "demo",
@@ -48,31 +71,32 @@ impl Access {
                 "server": format!("https://{}/clusters/{}", self.authority, self.cluster_id),
                 "certificate-authority": dir.ca(),
             }}],
-            "users": [{"name": self.user, "user": {"exec": {
+            "users": [{"name": user, "user": {"exec": {
                 "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": program,
-                "args": ["token", "--dir", dir.path()],
+                "args": args,
             }}}],
-            "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": self.user, "namespace": "default"}}],
+            "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": user, "namespace": "default"}}],
         });
-        write_private(&dir.kubeconfig(), format!("{config:#}\n").as_bytes())
+        write_private(&dir.kubeconfig(who), format!("{config:#}\n").as_bytes())
     }
 }
 
 pub fn run(args: &EnvArgs) -> Result<ExitCode, Problem> {
     let dir = Dir::open(&args.dir.dir)?;
     let access = Access::read(&dir)?;
-    let password = dir.read_password()?;
+    let who = args.who.who();
+    let password = dir.read_password(who)?;
     let exports = [
         ("OS_AUTH_URL", format!("https://{}/identity/v3", access.authority)),
-        ("OS_USERNAME", access.user),
-        ("OS_PASSWORD", password.trim().to_owned()),
+        ("OS_USERNAME", who.user().to_owned()),
+        ("OS_PASSWORD", password),
         ("OS_PROJECT_NAME", args.project.clone().unwrap_or(access.project)),
         ("OS_USER_DOMAIN_NAME", "Default".to_owned()),
         ("OS_PROJECT_DOMAIN_NAME", "Default".to_owned()),
         ("OS_IDENTITY_API_VERSION", "3".to_owned()),
         ("OS_REGION_NAME", "RegionOne".to_owned()),
         ("OS_CACERT", dir.ca().display().to_string()),
-        ("KUBECONFIG", dir.kubeconfig().display().to_string()),
+        ("KUBECONFIG", dir.kubeconfig(who).display().to_string()),
         // The cloud that the other commands are about.
         ("BRAID_DIR", dir.path().display().to_string()),
     ];

@@ -10,6 +10,7 @@ mod env;
 mod listen;
 mod paths;
 mod planner;
+mod ranges;
 mod status;
 mod streams;
 mod tls;
@@ -59,11 +60,15 @@ enum Command {
     #[command(after_help = "Examples:
   braid up                                  in the foreground, in /var/lib/braid
   braid up --detach --listen 0.0.0.0:8443   in the background, for other machines too
-  braid up --sim --dir /tmp/try             without root: simulated hosts")]
+  braid up --sim --dir /tmp/try             without root: simulated hosts
+
+Exit status: 0 if it is up; 1 if it is not; 3 with --detach if it is up, but VMs, pods or networks cannot run here, as it
+says.")]
     Up(up::UpArgs),
-    /// Print shell exports that log in to the project demo
-    #[command(after_help = "Example:
-  eval \"$(braid env)\" && openstack server list && kubectl get pods")]
+    /// Print shell exports that log in to the project demo, as a member or with --admin as the cloud's administrator
+    #[command(after_help = "Examples:
+  eval \"$(braid env)\" && openstack server list && kubectl get pods
+  eval \"$(braid env --admin)\" && openstack project create team")]
     Env(env::EnvArgs),
     /// Say how each part is
     Status(status::StatusArgs),
@@ -115,8 +120,17 @@ fn main() -> ExitCode {
 pub enum Problem {
     #[error("{0}")]
     Words(String),
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{hint}", hint = hint(source))]
     Io { what: String, source: std::io::Error },
+}
+
+/// What to do where the system forbids something.
+fn hint(source: &std::io::Error) -> &'static str {
+    let forbidden = source.kind() == std::io::ErrorKind::PermissionDenied;
+    match forbidden && !nix::unistd::geteuid().is_root() {
+        true => "; run it as root (sudo) or as the user whose cloud it is, or choose a folder of your own with --dir",
+        false => "",
+    }
 }
 
 impl Problem {

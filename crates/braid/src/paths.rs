@@ -6,6 +6,24 @@ use std::path::{Path, PathBuf};
 
 use crate::Problem;
 
+/// Who a command logs in as: one of the users of the first start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A member of the project demo, as its everyday users are.
+    Member,
+    /// The cloud's administrator.
+    Admin,
+}
+
+impl Who {
+    pub fn user(self) -> &'static str {
+        match self {
+            Self::Member => "demo",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// The folder of a cloud.
 #[derive(Clone, Debug)]
 pub struct Dir(PathBuf);
@@ -77,31 +95,42 @@ impl Dir {
     pub fn key(&self) -> PathBuf {
         self.join("server.key")
     }
-    /// The password of the user `admin`.
-    pub fn password(&self) -> PathBuf {
-        self.join("admin-password")
+    /// The password of one of the first users.
+    pub fn password(&self, who: Who) -> PathBuf {
+        self.join(&format!("{}-password", who.user()))
     }
     /// The password, where this folder is the one whose process made the cloud.
-    pub fn read_password(&self) -> Result<String, Problem> {
-        if !self.password().exists() && self.access().exists() {
-            let text = "this process joined a cloud that another one made: set OS_USERNAME and OS_PASSWORD, or copy";
-            return Err(Problem::words(format!(
-                "{text} the other folder's admin-password to {}",
-                self.path().display()
-            )));
+    pub fn read_password(&self, who: Who) -> Result<String, Problem> {
+        let file = self.password(who);
+        if file.exists() || !self.access().exists() {
+            return Ok(read_text(&file)?.trim().to_owned());
         }
-        read_text(&self.password())
+        let file = file.display();
+        Err(Problem::words(match who {
+            Who::Member if self.password(Who::Admin).exists() => format!(
+                "there is no {file}: an older braid made this cloud. Log in with --admin, give the user demo a password \
+                 (openstack user set --password-prompt demo) and write it to that file"
+            ),
+            _ => format!(
+                "this process joined a cloud that another one made: set OS_USERNAME and OS_PASSWORD, or copy the other \
+                 folder's password to {file}"
+            ),
+        }))
     }
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.join("kubeconfig")
+    /// kubectl's configuration, by which one of the first users logs in.
+    pub fn kubeconfig(&self, who: Who) -> PathBuf {
+        self.join(match who {
+            Who::Member => "kubeconfig",
+            Who::Admin => "kubeconfig-admin",
+        })
     }
     /// How to reach the cloud, for the other commands.
     pub fn access(&self) -> PathBuf {
         self.join("access.json")
     }
-    /// Tokens that `braid token` keeps for kubectl.
-    pub fn token_cache(&self) -> PathBuf {
-        self.join("token-cache.json")
+    /// The token that `braid token` keeps for kubectl.
+    pub fn token_cache(&self, who: Who) -> PathBuf {
+        self.join(&format!("token-cache-{}.json", who.user()))
     }
     pub fn log(&self) -> PathBuf {
         self.join("braid.log")

@@ -69,6 +69,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
     say(format_args!("store: {}", well(&status["store"]["problem"])));
     say(format_args!("planners: {}", if status["plans_here"] == true { "run here" } else { "run in another process" }));
     say(format_args!("disk: {}", well(&status["disk"]["problem"])));
+    say(format_args!("addresses: {}", well(&status["addresses"]["problem"])));
     for host in status["hosts"].as_array().into_iter().flatten() {
         say(format_args!(
             "host {}: {} VMs ({}), {} pods, last seen {}",

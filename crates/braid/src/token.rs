@@ -9,14 +9,16 @@ use http::Request;
 use model::Time;
 use serde_json::{Value, json};
 
-use crate::env::Access;
-use crate::paths::{Dir, write_private};
+use crate::env::{Access, WhoArg};
+use crate::paths::{Dir, Who, write_private};
 use crate::{DirArg, Problem, client, say};
 
 #[derive(Args)]
 pub struct TokenArgs {
     #[command(flatten)]
     dir: DirArg,
+    #[command(flatten)]
+    who: WhoArg,
 }
 
 /// A token this near to its end is not handed out any more.
@@ -25,7 +27,7 @@ const MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
 pub fn run(args: &TokenArgs) -> Result<ExitCode, Problem> {
     crate::tls::install_provider();
     let dir = Dir::open(&args.dir.dir)?;
-    let login = Login::new(&dir)?;
+    let login = Login::new(&dir, args.who.who())?;
     let credential = match login.cached(&dir) {
         Some(credential) => credential,
         None => crate::small_runtime()?.block_on(login.fetch(&dir))?,
@@ -36,6 +38,7 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode, Problem> {
 
 struct Login {
     access: Access,
+    who: Who,
     user: String,
     password: String,
     project: String,
@@ -44,20 +47,21 @@ struct Login {
 }
 
 impl Login {
-    fn new(dir: &Dir) -> Result<Self, Problem> {
+    fn new(dir: &Dir, who: Who) -> Result<Self, Problem> {
         let access = Access::read(dir)?;
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let password = match var("OS_PASSWORD") {
             Some(password) if var("OS_USERNAME").is_some() => password,
-            _ => dir.read_password()?.trim().to_owned(),
+            _ => dir.read_password(who)?,
         };
         Ok(Self {
-            user: var("OS_USERNAME").filter(|_| var("OS_PASSWORD").is_some()).unwrap_or_else(|| access.user.clone()),
+            user: var("OS_USERNAME").filter(|_| var("OS_PASSWORD").is_some()).unwrap_or_else(|| who.user().to_owned()),
             password,
             project: var("OS_PROJECT_NAME").unwrap_or_else(|| access.project.clone()),
             user_domain: var("OS_USER_DOMAIN_NAME").unwrap_or_else(|| "Default".into()),
             project_domain: var("OS_PROJECT_DOMAIN_NAME").unwrap_or_else(|| "Default".into()),
             access,
+            who,
         })
     }
 
@@ -68,7 +72,7 @@ impl Login {
     }
 
     fn cached(&self, dir: &Dir) -> Option<Value> {
-        let cache: Value = serde_json::from_str(&std::fs::read_to_string(dir.token_cache()).ok()?).ok()?;
+        let cache: Value = serde_json::from_str(&std::fs::read_to_string(dir.token_cache(self.who)).ok()?).ok()?;
         if cache["login"].as_str() != Some(&self.identity()) {
             return None;
         }
@@ -98,7 +102,7 @@ impl Login {
             "status": {"token": token, "expirationTimestamp": answer.json()["token"]["expires_at"]},
         });
         let cache = json!({"login": self.identity(), "credential": credential});
-        write_private(&dir.token_cache(), cache.to_string().as_bytes())?;
+        write_private(&dir.token_cache(self.who), cache.to_string().as_bytes())?;
         Ok(credential)
     }
 }

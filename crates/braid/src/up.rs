@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::IsTerminal;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,14 +22,17 @@ use crate::bootstrap::{self, Ranges};
 use crate::control::{self, About};
 use crate::env::Access;
 use crate::listen::{self, Faces};
-use crate::paths::{Dir, read_text, write_private};
-use crate::{DirArg, Problem, say, streams, tls};
+use crate::paths::{Dir, Who, read_text, write_private};
+use crate::{DirArg, Problem, ranges, say, streams, tls};
 
 mod detach;
 pub mod host;
 mod images;
 mod log;
 mod sweep;
+
+/// Where a cloud listens that was never told.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 
 /// How VMs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,9 +45,9 @@ pub enum Accel {
 pub struct UpArgs {
     #[command(flatten)]
     pub dir: DirArg,
-    /// The address and port of the APIs
-    #[arg(long, default_value = "127.0.0.1:8443")]
-    pub listen: SocketAddr,
+    /// The address and port of the APIs; without it, those of the last start, or 127.0.0.1:8443
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
     /// Go to the background when ready
     #[arg(long)]
     pub detach: bool,
@@ -73,12 +76,13 @@ pub struct UpArgs {
     /// Where the bytes of images lie, instead of in the folder: processes of one cloud share it
     #[arg(long, value_name = "DIR")]
     pub blobs: Option<PathBuf>,
-    /// The addresses that face the outside; only the first start looks at it
-    #[arg(long, default_value = "172.24.4.0/24", value_parser = parse_range)]
-    pub public: (Ipv4Addr, u8),
-    /// Each VM's QEMU runs as a user of its own: one of the 65536 from this one on
-    #[arg(long, value_name = "UID", default_value_t = 1_900_000_000, value_parser = clap::value_parser!(u32).range(1000..=4_000_000_000))]
-    pub vm_users: u32,
+    /// The addresses that face the outside, for the first start; without it, 172.24.4.0/24 or the next that this machine does
+    /// not use
+    #[arg(long, value_name = "RANGE", value_parser = parse_range)]
+    pub public: Option<(Ipv4Addr, u8)>,
+    /// Each VM's QEMU runs as a user of its own: one of the 65536 from this one on; without it, the folder's own
+    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(u32).range(1000..=4_000_000_000))]
+    pub vm_users: Option<u32>,
     /// So many things that are in no row of the store are put aside within an hour; more wait for `braid confirm`
     #[arg(long, value_name = "NUMBER", default_value_t = 5)]
     pub max_removals: usize,
@@ -115,18 +119,31 @@ fn parse_host_name(text: &str) -> Result<String, String> {
 pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let dir = Dir::create(&args.dir.dir)?;
     if args.detach {
-        return detach::run(&args, &dir);
+        return detach::run(&dir);
     }
     let started = Instant::now();
     let lock = hold(&dir)?;
+    let missing = if args.sim { Vec::new() } else { missing()? };
+    missing.iter().for_each(say);
     log_to_stderr();
     tls::install_provider();
     let (work, faces) = (runtime("work")?, runtime("faces")?);
-    let result = work.block_on(serve(args, dir, started, faces.handle().clone()));
+    let result = work.block_on(serve(args, dir, started, missing, faces.handle().clone()));
     faces.shutdown_timeout(Duration::from_secs(2));
     work.shutdown_timeout(Duration::from_secs(2));
     drop(lock);
     result
+}
+
+/// What cannot run on this machine; a problem if nothing can.
+fn missing() -> Result<Vec<String>, Problem> {
+    let (missing, nothing) = host::missing();
+    if !nothing {
+        return Ok(missing);
+    }
+    let root = if nix::unistd::geteuid().is_root() { "" } else { "VMs, pods and networks need root (sudo braid up). " };
+    let list: String = missing.iter().map(|words| format!("\n  {words}")).collect();
+    Err(Problem::words(format!("{root}Without them there is `braid up --sim`, which runs nothing for real.{list}")))
 }
 
 /// Threads for tasks. Those of clients have their own: the planners and the agent compute and wait for disks for
@@ -166,10 +183,20 @@ fn log_to_stderr() {
     let _ = log.log_internal_errors(false).try_init();
 }
 
-async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Result<ExitCode, Problem> {
-    let listener = std::net::TcpListener::bind(args.listen)
+async fn serve(
+    args: UpArgs,
+    dir: Dir,
+    started: Instant,
+    missing: Vec<String>,
+    clients: Handle,
+) -> Result<ExitCode, Problem> {
+    let last = || Access::read(&dir).ok().and_then(|access| access.listen);
+    let listen = args.listen.or_else(last).unwrap_or(LISTEN);
+    let listener = std::net::TcpListener::bind(listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(Problem::io(format!("listening on {} (another cloud or program there?)", args.listen)))?;
+        .map_err(Problem::io(format!(
+            "listening on {listen} (another cloud or program there? choose with --listen)"
+        )))?;
     let address = listener.local_addr().map_err(Problem::io("listening"))?;
     // What other programs on this machine connect to.
     let authority =
@@ -181,6 +208,8 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
     let about = Arc::new(About {
         store: store.clone(),
         dir: dir.path().to_owned(),
+        ours: (!args.sim).then(|| dir.prefix()),
+        missing,
         started,
         authority: authority.clone(),
         ready_ms: Default::default(),
@@ -193,12 +222,12 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
     let lifetime = jiff::SignedDuration::from_secs(args.token_lifetime);
     let gate = Arc::new(Gate::new(store.clone()).with_lifetime(lifetime));
     let fresh = first_password(&dir, &gate).await?;
-    let cluster_id = bootstrap::run(&store, &Ranges { public: args.public }, now).await?;
+    let cluster_id = bootstrap::run(&store, &Ranges { public: public(&args, &dir, &store)? }, now).await?;
     face_kube::renew(&store).await?;
     let blobs = blob::Blobs::new(args.blobs.clone().unwrap_or_else(|| dir.join("blobs")));
     let name = args.host_name.clone().unwrap_or_else(host::name);
     host::register(&store, &name, &dir, now).await?;
-    Access { authority: authority.clone(), user: "admin".into(), project: "demo".into(), cluster_id }.write(&dir)?;
+    Access { authority: authority.clone(), project: "demo".into(), listen: Some(address), cluster_id }.write(&dir)?;
 
     let kube = face_kube::router(face_kube::Kube::new(store.clone(), gate.clone()));
     let door = crate::door::Door::new(dir.clone(), store.clone(), kube.clone());
@@ -252,7 +281,7 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
     ));
     if fresh {
         // Never in what may be a log.
-        let file = dir.password();
+        let file = dir.password(Who::Admin);
         match std::io::stdout().is_terminal() {
             true => say(format_args!(
                 "first start: the password of the user admin is {} (kept in {})",
@@ -265,6 +294,21 @@ async fn serve(args: UpArgs, dir: Dir, started: Instant, clients: Handle) -> Res
     wait_for_end().await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The range of the external network, should this be the first start.
+fn public(args: &UpArgs, dir: &Dir, store: &Store) -> Result<(Ipv4Addr, u8), Problem> {
+    let is_first = !args.sim && !bootstrap::is_done(&store.snapshot());
+    let (routes, ours) = (if is_first { ranges::routes() } else { Vec::new() }, dir.prefix());
+    let Some(range) = args.public else {
+        let none =
+            "every range from 172.24.4.0/24 to 172.24.254.0/24 is in use on this machine: choose one with --public";
+        return ranges::free(&routes, &ours).ok_or_else(|| Problem::words(none));
+    };
+    match ranges::problem(range, &routes, &ours) {
+        Some(words) => Err(Problem::words(format!("{words}: choose others with --public, or leave it out"))),
+        None => Ok(range),
+    }
 }
 
 async fn open_store(args: &UpArgs, dir: &Dir) -> Result<Store, Problem> {
@@ -289,17 +333,19 @@ fn etcd_tls(args: &UpArgs) -> Result<Option<EtcdTls>, Problem> {
     }
 }
 
-/// Makes the first users with a random password; whether this was the first start. Who joins a cloud that others have
-/// made does not know the password, and keeps none.
+/// Makes the first users with random passwords; whether this was the first start. Who joins a cloud that others have
+/// made does not know the passwords, and keeps none.
 async fn first_password(dir: &Dir, gate: &Gate) -> Result<bool, Problem> {
-    let unknown = !dir.password().exists();
-    if unknown {
-        write_private(&dir.password(), format!("{}\n", random_password()).as_bytes())?;
+    let new: Vec<_> =
+        [Who::Admin, Who::Member].map(|who| dir.password(who)).into_iter().filter(|f| !f.exists()).collect();
+    for file in &new {
+        write_private(file, format!("{}\n", random_password()).as_bytes())?;
     }
-    let password = read_text(&dir.password())?;
-    let first = gate.bootstrap(password.trim(), &random_password()).await?;
-    if unknown && !first {
-        std::fs::remove_file(dir.password()).map_err(Problem::io("removing a password that is not the cloud's"))?;
+    let password = |who| read_text(&dir.password(who));
+    let (admin, demo) = (password(Who::Admin)?, password(Who::Member)?);
+    let first = gate.bootstrap(admin.trim(), demo.trim()).await?;
+    for file in new.iter().filter(|_| !first) {
+        std::fs::remove_file(file).map_err(Problem::io("removing a password that is not the cloud's"))?;
     }
     Ok(first)
 }

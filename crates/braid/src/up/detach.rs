@@ -4,16 +4,20 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use super::UpArgs;
+use serde_json::Value;
+
 use crate::paths::Dir;
 use crate::{Problem, client, say};
+
+/// The exit status of a cloud that is up but cannot run all that it should.
+const PARTLY: u8 = 3;
 
 /// How long a start may take: a slow disk, a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub fn run(args: &UpArgs, dir: &Dir) -> Result<ExitCode, Problem> {
-    if let Some(url) = already_up(dir) {
-        say(format_args!("braid is up already at {url}"));
+pub fn run(dir: &Dir) -> Result<ExitCode, Problem> {
+    if let Some(status) = status(dir) {
+        say(format_args!("braid is up already at {}", status["url"].as_str().unwrap_or_default()));
         return Ok(ExitCode::SUCCESS);
     }
     let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
@@ -34,8 +38,7 @@ pub fn run(args: &UpArgs, dir: &Dir) -> Result<ExitCode, Problem> {
             for line in news.lines().filter(|l| l.starts_with("braid is up") || l.starts_with("first start")) {
                 say(line);
             }
-            let _ = args;
-            Ok(ExitCode::SUCCESS)
+            Ok(if tell_missing(dir) { ExitCode::from(PARTLY) } else { ExitCode::SUCCESS })
         }
         None => {
             let text = std::fs::read_to_string(dir.log()).unwrap_or_default();
@@ -46,11 +49,19 @@ pub fn run(args: &UpArgs, dir: &Dir) -> Result<ExitCode, Problem> {
     }
 }
 
-/// The URL of the cloud that already runs in the folder.
-fn already_up(dir: &Dir) -> Option<String> {
+/// Says what the cloud cannot run on this machine; whether there is such a thing.
+fn tell_missing(dir: &Dir) -> bool {
+    let status = status(dir).unwrap_or_default();
+    let missing: Vec<&str> = status["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    missing.iter().for_each(say);
+    !missing.is_empty()
+}
+
+/// How the cloud is that already runs in the folder.
+fn status(dir: &Dir) -> Option<Value> {
     let ask = async {
         let answer = client::unix(&dir.control(), client::get("/status").ok()?).await.ok()?;
-        answer.json()["url"].as_str().map(str::to_owned)
+        Some(answer.json()).filter(|status| status["url"].is_string())
     };
     crate::small_runtime().ok()?.block_on(ask)
 }

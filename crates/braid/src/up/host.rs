@@ -58,6 +58,37 @@ async fn is_served(host: &Host, now: Time) -> bool {
     }
 }
 
+/// What this machine cannot run, in words; all of it if it can run nothing.
+pub fn missing() -> (Vec<String>, bool) {
+    let parts = [driver_qemu::missing(), driver_cri::missing(), driver_linuxnet::missing()];
+    let nothing = parts.iter().all(Option::is_some) || !nix::unistd::geteuid().is_root();
+    (parts.into_iter().flatten().collect(), nothing)
+}
+
+/// The first of the users that VMs run as, unless it is said: the folder's own, so that two clouds on one machine share
+/// none.
+fn first_user(dir: &Dir) -> u32 {
+    const FIRST: u32 = 1_900_000_000;
+    const OF_A_CLOUD: u32 = 65_536;
+    let file = dir.join("vm-users");
+    if let Some(first) = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
+        return first;
+    }
+    // A cloud that is older than this file has the first ones, and VMs that run as them.
+    let slots = (u32::MAX / 2 - FIRST) / OF_A_CLOUD;
+    let hash = u32::from_str_radix(dir.prefix().trim_start_matches('b').trim_end_matches('-'), 16).unwrap_or(0);
+    let first = if dir.join("vms").exists() { FIRST } else { FIRST + hash % slots * OF_A_CLOUD };
+    if let Err(error) = std::fs::write(&file, format!("{first}\n")) {
+        tracing::warn!(%error, "the users of VMs cannot be noted");
+    }
+    first
+}
+
+/// Whether a cloud that was not simulated ever ran in the folder.
+pub fn is_real(dir: &Dir) -> bool {
+    ["cni", "cri", "vms", "net"].iter().any(|name| dir.join(name).exists())
+}
+
 /// The drivers that the arguments ask for.
 pub fn drivers(
     args: &UpArgs,
@@ -80,7 +111,11 @@ pub fn drivers(
         Accel::Kvm => driver_qemu::Accel::Kvm,
         Accel::Tcg => driver_qemu::Accel::Tcg,
     });
-    let vm = Qemu::new(driver_qemu::Config { accel, first_user: Some(args.vm_users), ..qemu(dir) });
+    let vm = Qemu::new(driver_qemu::Config {
+        accel,
+        first_user: Some(args.vm_users.unwrap_or_else(|| first_user(dir))),
+        ..qemu(dir)
+    });
     Ok(Drivers { vm: Arc::new(vm), pod: Arc::new(cri(dir, authority, Some((store, gate)))), net: Arc::new(net) })
 }
 

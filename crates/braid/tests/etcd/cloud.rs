@@ -93,13 +93,20 @@ impl Braid {
         self.dir.join("admin-password")
     }
 
+    /// Gives it the passwords of a cloud that another process made.
+    pub fn take_passwords(&self, of: &Self) {
+        for name in ["admin-password", "demo-password"] {
+            std::fs::copy(of.dir.join(name), self.dir.join(name)).unwrap();
+        }
+    }
+
     fn access(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.dir.join("access.json")).unwrap()).unwrap()
     }
 
     /// A token of the user admin for the project demo.
     pub fn token(&self) -> String {
-        let (done, output, error) = self.command(&["token"]);
+        let (done, output, error) = self.command(&["token", "--admin"]);
         assert!(done, "{error}");
         let credential: Value = serde_json::from_str(&output).unwrap();
         credential["status"]["token"].as_str().unwrap().to_owned()

@@ -28,7 +28,7 @@ async fn two_processes_are_one_cloud() {
     assert!(!two.password().exists(), "who joined does not know the password");
     let (done, _, told) = two.command(&["env"]);
     assert!(!done && told.contains("joined a cloud"), "{told}");
-    std::fs::copy(one.password(), two.password()).unwrap();
+    two.take_passwords(&one);
     assert_eq!(std::fs::read(one.dir.join("ca.pem")).unwrap(), std::fs::read(two.dir.join("ca.pem")).unwrap());
 
     let refused = std::process::Command::new(env!("CARGO_BIN_EXE_braid"))

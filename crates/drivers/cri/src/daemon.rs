@@ -154,6 +154,11 @@ struct Programs {
     ctr: PathBuf,
 }
 
+/// Why no pod can run on this machine, as far as that shows at once.
+pub fn missing() -> Option<String> {
+    Programs::find().err().map(|fault| fault.to_string())
+}
+
 impl Programs {
     fn find() -> Result<Self> {
         let find = |name: &str| {

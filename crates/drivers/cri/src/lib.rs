@@ -30,6 +30,7 @@ use driver::{DriverFault, Result, process};
 use model::wanted::WantedPod;
 
 pub use cni::{CniAddress, CniHandler, CniPlugged, CniRequest, CniVerb, cni_main, serve_cni};
+pub use daemon::missing;
 
 use client::Client;
 use daemon::Paths;

@@ -19,6 +19,7 @@ mod host;
 #[doc(hidden)]
 pub mod hostile;
 mod metadata;
+mod missing;
 mod names;
 mod netlink;
 mod netns;
@@ -51,6 +52,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::Mutex;
 
 use host::Host;
+pub use missing::missing;
 use netlink::Link;
 use netns::Netns;
 use space::Space;

@@ -99,10 +99,8 @@ impl Qemu {
     /// QEMU and what it runs guests with. Asked for anew as long as there is no QEMU.
     async fn qemu(&self) -> Result<&(PathBuf, Found)> {
         let find = async || {
-            let missing = || {
-                DriverFault::Unavailable(format!("VMs cannot run: {BINARY} is not installed (Debian: qemu-system-x86)"))
-            };
-            let binary = self.config.binary.clone().or_else(|| process::which(BINARY)).ok_or_else(missing)?;
+            let fault = || DriverFault::Unavailable(missing().unwrap_or_default());
+            let binary = self.config.binary.clone().or_else(|| process::which(BINARY)).ok_or_else(fault)?;
             let dir = &self.config.dir;
             fs::create_dir_all(dir).map_err(|e| failed(format!("cannot create {}", dir.display()), e))?;
             let found = accel::find(&binary, self.config.accel, dir).await?;
@@ -154,6 +152,13 @@ impl Qemu {
         }
         Process::recorded(&record, &mark)
     }
+}
+
+/// Why no VM can run on this machine, as far as that shows at once.
+pub fn missing() -> Option<String> {
+    let packages = [(BINARY, "qemu-system-x86"), ("qemu-img", "qemu-utils")];
+    let (program, package) = packages.into_iter().find(|(program, _)| process::which(program).is_none())?;
+    Some(format!("VMs cannot run: {program} is not installed (Debian: {package})"))
 }
 
 #[async_trait]
