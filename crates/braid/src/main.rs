@@ -18,6 +18,7 @@ mod token;
 mod trash;
 mod up;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -157,15 +158,13 @@ impl From<store::StoreFault> for Problem {
     }
 }
 
-/// A line for the person at the terminal.
-#[allow(clippy::print_stdout)]
+/// A line for the person at the terminal. Whoever does not listen any more (`braid up | head -1`) stops nothing.
 pub fn say(text: impl std::fmt::Display) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-#[allow(clippy::print_stderr)]
 fn say_error(problem: &Problem) {
-    eprintln!("braid: {problem}");
+    let _ = writeln!(std::io::stderr(), "braid: {problem}");
 }
 
 /// A runtime for commands that only ask something.

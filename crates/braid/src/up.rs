@@ -123,7 +123,11 @@ pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     }
     let started = Instant::now();
     let lock = hold(&dir)?;
-    let missing = if args.sim { Vec::new() } else { missing()? };
+    if !args.sim && !nix::unistd::geteuid().is_root() {
+        let words = "VMs, pods and networks need root: sudo braid up. Without it there is `braid up --sim`";
+        return Err(Problem::words(format!("{words}, which runs nothing for real")));
+    }
+    let missing = if args.sim { Vec::new() } else { host::missing() };
     missing.iter().for_each(say);
     log_to_stderr();
     tls::install_provider();
@@ -133,17 +137,6 @@ pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     work.shutdown_timeout(Duration::from_secs(2));
     drop(lock);
     result
-}
-
-/// What cannot run on this machine; a problem if nothing can.
-fn missing() -> Result<Vec<String>, Problem> {
-    let (missing, nothing) = host::missing();
-    if !nothing {
-        return Ok(missing);
-    }
-    let root = if nix::unistd::geteuid().is_root() { "" } else { "VMs, pods and networks need root (sudo braid up). " };
-    let list: String = missing.iter().map(|words| format!("\n  {words}")).collect();
-    Err(Problem::words(format!("{root}Without them there is `braid up --sim`, which runs nothing for real.{list}")))
 }
 
 /// Threads for tasks. Those of clients have their own: the planners and the agent compute and wait for disks for

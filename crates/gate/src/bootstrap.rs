@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Actor, Assignment, Change, DEFAULT_DOMAIN, Domain, Fault, Project, Role, Setting, Snapshot, Target, Time, TokenKey,
-    User,
+    Actor, Assignment, Change, DEFAULT_DOMAIN, Domain, Fault, Options, Project, Role, Setting, Snapshot, Target, Time,
+    TokenKey, User,
 };
 use serde_json::json;
 
@@ -44,10 +44,17 @@ pub fn first_rows(admin_hash: &str, demo_hash: &str, now: Time) -> Change {
         description: "The default domain".into(),
         enabled: true,
         tags: Vec::new(),
+        options: Options::new(),
     });
     let roles: BTreeMap<&str, String> = ROLES.into_iter().map(|name| (name, new_id())).collect();
     for (name, id) in &roles {
-        change.create(Role { id: id.clone(), name: (*name).into(), domain_id: None, description: None });
+        change.create(Role {
+            id: id.clone(),
+            name: (*name).into(),
+            domain_id: None,
+            description: None,
+            options: Options::new(),
+        });
     }
     let mut project = |name: &str, description: &str| {
         let project = new_project(name, description);
@@ -110,5 +117,6 @@ fn new_user(name: &str, hash: &str, default_project: &str) -> User {
         email: None,
         default_project_id: Some(default_project.into()),
         extra: BTreeMap::new(),
+        options: Options::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! From what a user shows (a password, a token, an application credential) to a token.
 
 use jiff::SignedDuration;
-use model::{AppCredential, Domain, Fault, Index, Project, Snapshot, Time, User};
+use model::{AppCredential, Domain, Fault, Index, Project, Snapshot, Time, User, option};
 
 use crate::payload::{Payload, Scoped};
 use crate::token::{self, unauthorized};
@@ -60,6 +60,9 @@ impl Proof {
     }
 }
 
+/// The ways to log in, as Keystone names them.
+const METHODS: [&str; 3] = ["password", "token", "application_credential"];
+
 /// For what the token shall be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
@@ -111,6 +114,7 @@ impl Gate {
         }
         // A password check takes long: what counts are the rows after it.
         let snapshot = self.store.snapshot();
+        check_factors(&snapshot, &user_id, &shown)?;
         let payload = self.payload(&snapshot, &shown, user_id, wish, now)?;
         let principal = token::principal(&snapshot, &payload, self.lifetime, now)?;
         Ok((token::seal(&snapshot, &payload)?, principal))
@@ -121,13 +125,14 @@ impl Gate {
         match proof {
             Proof::Password { user, password } => {
                 let user = find_user(&snapshot, &user).filter(|user| token::user(&snapshot, &user.id).is_ok());
-                let early = |now| user.is_some_and(|user| self.lockout.waits(&user.id, client, now));
+                let counted = user.filter(|user| !user.has(option::NO_DELAY));
+                let early = |now| counted.is_some_and(|user| self.lockout.waits(&user.id, client, now));
                 let was_early = early(now);
                 let hash = user.filter(|_| !was_early).and_then(|user| user.password_hash.as_deref());
                 let right = self.passwords.check(&password, hash, client).await?;
                 // Others may have failed while this one waited for its turn.
                 let early = was_early || early(Time::now());
-                if let Some(user) = user.filter(|_| !early) {
+                if let Some(user) = counted.filter(|_| !early) {
                     self.lockout.tried(&user.id, client, right, Time::now());
                 }
                 let user = user.filter(|_| right && !early).ok_or_else(unauthorized)?;
@@ -194,6 +199,20 @@ impl Gate {
         expires_at = credential.and_then(|c| c.expires_at).map_or(expires_at, |end| expires_at.min(end));
         let app_credential_id = credential.map(|c| c.id.clone());
         Ok(Payload { user_id, methods, scope, app_credential_id, issued_at: now, expires_at, audit_ids })
+    }
+}
+
+/// Refuses a password alone where the user's rules ask for more.
+fn check_factors(snapshot: &Snapshot, user_id: &str, shown: &[Shown]) -> Result<(), Fault> {
+    let methods = shown.iter().flat_map(|s| {
+        let former = s.parent.iter().flat_map(|parent| parent.methods.iter().map(String::as_str));
+        std::iter::once(s.method).chain(former)
+    });
+    let methods: Vec<&str> = methods.collect();
+    let user = snapshot.get::<User>(user_id).filter(|_| methods.contains(&"password"));
+    match user.is_none_or(|user| user.is_proved_by(&methods, &METHODS)) {
+        true => Ok(()),
+        false => Err(Fault::Unauthorized("Additional authentications steps required.".into())),
     }
 }
 

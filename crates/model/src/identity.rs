@@ -11,6 +11,20 @@ use crate::{Claim, Index, Key, Kind, Realm, Resource, Time};
 /// The id of the domain in which everything lives unless said otherwise, as in every OpenStack cloud.
 pub const DEFAULT_DOMAIN: &str = "default";
 
+/// Options of a domain, project, role or user, by name.
+pub type Options = BTreeMap<String, Value>;
+
+/// The names of users' options.
+pub mod option {
+    pub const LOCK_PASSWORD: &str = "lock_password";
+    pub const SEVERAL_FACTORS: &str = "multi_factor_auth_enabled";
+    pub const RULES: &str = "multi_factor_auth_rules";
+    pub const NO_DELAY: &str = "ignore_lockout_failure_attempts";
+    /// Those that are yes or no.
+    pub const OF_USERS: [&str; 5] =
+        [LOCK_PASSWORD, SEVERAL_FACTORS, NO_DELAY, "ignore_password_expiry", "ignore_change_password_upon_first_use"];
+}
+
 /// A Keystone domain: a name space of projects, users and groups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Domain {
@@ -21,6 +35,8 @@ pub struct Domain {
     pub enabled: bool,
     #[serde(default)]
     pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 impl Resource for Domain {
@@ -49,6 +65,8 @@ pub struct Project {
     /// Attributes that Keystone does not know but keeps.
     #[serde(default)]
     pub extra: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 impl Project {
@@ -63,6 +81,7 @@ impl Project {
             enabled: true,
             tags: Vec::new(),
             extra: BTreeMap::new(),
+            options: Options::new(),
         }
     }
 }
@@ -101,6 +120,23 @@ pub struct User {
     /// Attributes that Keystone does not know but keeps.
     #[serde(default)]
     pub extra: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
+}
+
+impl User {
+    /// Whether an option that is yes or no is yes.
+    pub fn has(&self, option: &str) -> bool {
+        self.options.get(option).is_some_and(|value| *value == true)
+    }
+
+    /// Whether these methods are enough to log in, of those that there are: all of one rule, where rules are in force.
+    pub fn is_proved_by(&self, methods: &[&str], known: &[&str]) -> bool {
+        let rules = self.options.get(option::RULES).and_then(Value::as_array).filter(|rules| !rules.is_empty());
+        let Some(rules) = rules.filter(|_| self.has(option::SEVERAL_FACTORS)) else { return true };
+        let holds = |method: &Value| method.as_str().is_some_and(|m| !known.contains(&m) || methods.contains(&m));
+        rules.iter().any(|rule| rule.as_array().is_some_and(|all| all.iter().all(holds)))
+    }
 }
 
 impl Resource for User {
@@ -139,7 +175,8 @@ impl Resource for Group {
     }
     fn index(&self) -> Vec<(Index, String)> {
         // Found by member: which groups a user is in is asked at every login.
-        self.members.iter().map(|user| (Index::Owner, user.clone())).collect()
+        let members = self.members.iter().map(|user| (Index::Owner, user.clone()));
+        members.chain([(Index::Name, format!("{}/{}", self.domain_id, self.name))]).collect()
     }
 }
 
@@ -152,6 +189,8 @@ pub struct Role {
     pub domain_id: Option<String>,
     #[serde(default)]
     pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 impl Resource for Role {

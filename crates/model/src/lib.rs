@@ -48,8 +48,10 @@ pub use flavor::Flavor;
 pub use floatingip::FloatingIp;
 pub use holder::Holder;
 pub use host::{Host, HostStatus, ZONE};
+pub use identity::option;
 pub use identity::{
-    Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Project, Revocation, Role, Target, TokenKey, User,
+    Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Options, Project, Revocation, Role, Target,
+    TokenKey, User,
 };
 pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Visibility};
 pub use key::{BadKey, Key, Realm};

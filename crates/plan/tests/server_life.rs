@@ -86,6 +86,7 @@ fn world(hosts: &[(&str, u64)]) -> World {
         description: String::new(),
         enabled: true,
         tags: vec![],
+        options: Default::default(),
     });
     w.add(Project::new("p", "demo", "default"));
     w.add(Quota::new("p"));

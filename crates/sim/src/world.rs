@@ -442,6 +442,7 @@ fn first_rows() -> Change {
         description: String::new(),
         enabled: true,
         tags: Vec::new(),
+        options: Default::default(),
     });
     change.create(Project::new(PROJECT, "one", "default"));
     let mut quota = Quota::new(PROJECT);

@@ -58,11 +58,9 @@ async fn is_served(host: &Host, now: Time) -> bool {
     }
 }
 
-/// What this machine cannot run, in words; all of it if it can run nothing.
-pub fn missing() -> (Vec<String>, bool) {
-    let parts = [driver_qemu::missing(), driver_cri::missing(), driver_linuxnet::missing()];
-    let nothing = parts.iter().all(Option::is_some) || !nix::unistd::geteuid().is_root();
-    (parts.into_iter().flatten().collect(), nothing)
+/// What this machine cannot run for now, in words.
+pub fn missing() -> Vec<String> {
+    [driver_qemu::missing(), driver_cri::missing(), driver_linuxnet::missing()].into_iter().flatten().collect()
 }
 
 /// The first of the users that VMs run as, unless it is said: the folder's own, so that two clouds on one machine share

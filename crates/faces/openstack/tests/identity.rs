@@ -520,6 +520,70 @@ async fn roles_and_catalog() {
 }
 
 #[tokio::test]
+async fn what_is_immutable_stays_until_that_is_taken_back() {
+    let cloud = Harness::new().await;
+    for (path, name) in [("domains", "domain"), ("projects", "project"), ("roles", "role")] {
+        let body = json!({name: {"name": format!("fixed-{name}"), "enabled": true, "options": {"immutable": true}}});
+        let (_, _, made) = cloud.ok("POST", &format!("/identity/v3/{path}"), &cloud.admin, body).await;
+        assert_eq!(made[name]["options"], json!({"immutable": true}));
+        let url = format!("/identity/v3/{path}/{}", text(&made[name]["id"]));
+        for change in [json!({"description": "other"}), json!({"options": {"immutable": true}, "description": "x"})] {
+            let (status, _, body) = cloud.call("PATCH", &url, &cloud.admin, json!({name: change})).await;
+            let words = text(&body["error"]["message"]);
+            assert!(status == 403 && words.contains("Unable to update immutable"), "{status} {body}");
+        }
+        let (status, _, body) = cloud.call("DELETE", &url, &cloud.admin, Value::Null).await;
+        assert!(status == 403 && text(&body["error"]["message"]).contains("Unable to delete immutable"), "{body}");
+        let (status, _, _) =
+            cloud.call("PATCH", &url, &cloud.admin, json!({name: {"options": {"immutable": "no"}}})).await;
+        assert_eq!(status, 400);
+        let back = json!({name: {"options": {"immutable": null}, "enabled": false, "description": "other"}});
+        let (_, _, changed) = cloud.ok("PATCH", &url, &cloud.admin, back).await;
+        assert_eq!((&changed[name]["options"], &changed[name]["description"]), (&json!({}), &json!("other")));
+        cloud.ok("DELETE", &url, &cloud.admin, Value::Null).await;
+    }
+    let url = format!("/identity/v3/roles/{}", role_id(&cloud, "member").await);
+    let (status, _, _) =
+        cloud.call("PATCH", &url, &cloud.admin, json!({"role": {"options": {"immutable": false}}})).await;
+    assert_eq!(status, 403, "the five are immutable for good");
+}
+
+#[tokio::test]
+async fn a_users_options_say_how_that_user_logs_in() {
+    let cloud = Harness::new().await;
+    let user = json!({"name": "ann", "password": "first-password", "options": {"lock_password": true}});
+    let (_, _, made) = cloud.ok("POST", "/identity/v3/users", &cloud.admin, json!({"user": user})).await;
+    let url = format!("/identity/v3/users/{}", text(&made["user"]["id"]));
+    let change = json!({"user": {"original_password": "first-password", "password": "second-password"}});
+    let (status, _, body) = cloud.call("POST", &format!("{url}/password"), "", change.clone()).await;
+    assert!(status == 400 && text(&body["error"]["message"]).contains("contact your administrator"), "{status} {body}");
+    for bad in
+        [json!({"lock_password": "yes"}), json!({"lock": true}), json!({"multi_factor_auth_rules": ["password"]})]
+    {
+        let (status, _, _) = cloud.call("PATCH", &url, &cloud.admin, json!({"user": {"options": bad}})).await;
+        assert_eq!(status, 400, "{bad}");
+    }
+    let login = || password(json!({"id": made["user"]["id"], "password": "first-password"}), Value::Null);
+    // Methods that there are not are left out of a rule; of the others all must be shown.
+    for (enabled, rules, good) in [
+        (true, json!([["password", "totp"]]), true),
+        (true, json!([["password", "token"]]), false),
+        (true, json!([["password", "token"], ["password"]]), true),
+        (false, json!([["password", "token"]]), true),
+        (true, json!([]), true),
+    ] {
+        let options =
+            json!({"multi_factor_auth_enabled": enabled, "multi_factor_auth_rules": rules, "lock_password": null});
+        let (_, _, changed) = cloud.ok("PATCH", &url, &cloud.admin, json!({"user": {"options": options}})).await;
+        assert_eq!(changed["user"]["options"].as_object().unwrap().len(), 2, "{changed}");
+        let (status, _, body) = cloud.call("POST", TOKENS, "", login()).await;
+        assert_eq!(status, if good { 201 } else { 401 }, "{rules}: {body}");
+    }
+    let (status, _, body) = cloud.call("POST", &format!("{url}/password"), "", change).await;
+    assert_eq!(status, 204, "{body}");
+}
+
+#[tokio::test]
 async fn malformed_bodies_are_refused_in_words() {
     let cloud = Harness::new().await;
     for (path, body) in [

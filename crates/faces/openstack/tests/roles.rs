@@ -62,6 +62,7 @@ fn new_user(name: &str, hash: Option<String>) -> User {
         email: None,
         default_project_id: None,
         extra: BTreeMap::new(),
+        options: Default::default(),
     }
 }
 

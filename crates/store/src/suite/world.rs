@@ -6,7 +6,14 @@ use model::{
 };
 
 pub fn domain(id: &str, name: &str) -> Domain {
-    Domain { id: id.into(), name: name.into(), description: String::new(), enabled: true, tags: Vec::new() }
+    Domain {
+        id: id.into(),
+        name: name.into(),
+        description: String::new(),
+        enabled: true,
+        tags: Vec::new(),
+        options: Default::default(),
+    }
 }
 
 pub fn project(id: &str, name: &str, domain: &str) -> Project {

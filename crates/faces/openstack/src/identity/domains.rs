@@ -1,8 +1,11 @@
 //! `/v3/domains`.
 
-use model::{Assignment, Change, DEFAULT_DOMAIN, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, User};
+use model::{
+    Assignment, Change, DEFAULT_DOMAIN, Domain, Fault, Group, Index, Options, Project, Role, Snapshot, Target, User,
+};
 use serde_json::{Value, json};
 
+use super::options::{self, Wanted};
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes, passes_flag};
 use super::{groups, projects, reach, users};
 use crate::call::{Call, Reply};
@@ -15,7 +18,7 @@ pub fn view(base: &str, domain: &Domain) -> Value {
         "description": domain.description,
         "enabled": domain.enabled,
         "tags": domain.tags,
-        "options": {},
+        "options": domain.options,
         "links": {"self": format!("{base}/domains/{}", domain.id)},
     })
 }
@@ -69,19 +72,21 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "domain").await?;
-    fields.no_options()?;
+    let options = Wanted::of_resource(&fields)?;
     let id = match fields.text("explicit_domain_id")? {
         Some(id) if uuid::Uuid::try_parse(&id).is_ok_and(|u| u.simple().to_string() == id) => id,
         Some(_) => return Err(invalid("explicit_domain_id", "it is not 32 hexadecimal digits")),
         None => gate::new_id(),
     };
-    let domain = Domain {
+    let mut domain = Domain {
         id,
         name: fields.new_name()?,
         description: fields.text("description")?.unwrap_or_default(),
         enabled: fields.flag("enabled")?.unwrap_or(true),
         tags: fields.tags()?.unwrap_or_default(),
+        options: Options::new(),
     };
+    options.apply(&mut domain.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, "", &domain.name)?;
         if snapshot.get::<Domain>(&domain.id).is_some() {
@@ -95,12 +100,14 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "domain").await?;
-    fields.no_options()?;
+    let options = Wanted::of_resource(&fields)?;
     let (name, description) = (fields.name()?, fields.text("description")?);
     let (enabled, tags) = (fields.flag("enabled")?, fields.tags()?);
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
         let mut domain = entry.value.clone();
+        options.check(&domain.options, "domain", &domain.id)?;
+        options.apply(&mut domain.options);
         if let Some(name) = &name {
             check_name(snapshot, &domain.id, name)?;
             domain.name.clone_from(name);
@@ -119,6 +126,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     let deleted = call.cloud.store.transact(|snapshot| {
         let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
+        options::check_delete(&entry.options, "domain", &entry.id)?;
         if entry.enabled {
             return Err(Fault::Forbidden("Cannot delete a domain that is enabled, please disable it first.".into()));
         }

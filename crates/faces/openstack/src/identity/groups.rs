@@ -23,8 +23,8 @@ fn reply(call: &Call, status: u16, group: &Group) -> Reply {
 }
 
 fn check_name(snapshot: &Snapshot, group: &Group) -> Result<(), Fault> {
-    let same = |g: &Group| g.id != group.id && g.name == group.name && g.domain_id == group.domain_id;
-    match snapshot.all::<Group>().any(|g| same(g.value)) {
+    let same = format!("{}/{}", group.domain_id, group.name);
+    match snapshot.find::<Group>(Index::Name, &same).any(|g| g.id != group.id) {
         true => Err(duplicate("group", &group.name, Some(&group.domain_id))),
         false => Ok(()),
     }

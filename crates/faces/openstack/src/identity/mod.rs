@@ -15,6 +15,7 @@ mod domains;
 mod doomed;
 mod grants;
 mod groups;
+mod options;
 mod projects;
 mod reach;
 mod roles;

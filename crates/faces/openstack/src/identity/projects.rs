@@ -6,6 +6,7 @@ use model::{AppCredential, Assignment, Change, Domain, Entry, Fault, Index, Proj
 use serde_json::{Map, Value, json};
 
 use super::domains::domain_of;
+use super::options::{self, Wanted};
 use super::wire::{
     Fields, base, duplicate, forbidden, get, invalid, is_tag, list, passes, passes_flag, self_or_reader, tags,
 };
@@ -29,7 +30,7 @@ pub fn view(base: &str, project: &Project) -> Value {
         "parent_id": project.parent_id,
         "is_domain": false,
         "tags": project.tags,
-        "options": {},
+        "options": project.options,
         "links": {"self": format!("{base}/projects/{}", project.id)},
     });
     for (name, extra) in &project.extra {
@@ -144,7 +145,7 @@ fn subtree_ids(snapshot: &Snapshot, id: &str) -> Value {
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "project").await?;
-    fields.no_options()?;
+    let options = Wanted::of_resource(&fields)?;
     if fields.flag("is_domain")? == Some(true) {
         return Err(Fault::NotImplemented("Projects that act as domains are not implemented; create a domain.".into()));
     }
@@ -158,7 +159,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     if !reach::reaches(&call, &domain_id)? {
         return Err(forbidden("create_project"));
     }
-    let project = Project {
+    let mut project = Project {
         parent_id: named_parent.unwrap_or_else(|| domain_id.clone()),
         description: fields.text("description")?.unwrap_or_default(),
         enabled: fields.flag("enabled")?.unwrap_or(true),
@@ -166,6 +167,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         extra: fields.extra(&KNOWN),
         ..Project::new(gate::new_id(), fields.new_name()?, &domain_id)
     };
+    options.apply(&mut project.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_parent(snapshot, &project)?;
         check_name(snapshot, &project)?;
@@ -197,7 +199,7 @@ fn check_parent(snapshot: &Snapshot, project: &Project) -> Result<(), Fault> {
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "project").await?;
-    fields.no_options()?;
+    let options = Wanted::of_resource(&fields)?;
     let (name, description) = (fields.name()?, fields.text("description")?);
     let (enabled, tags, extra) = (fields.flag("enabled")?, fields.tags()?, fields.extra(&KNOWN));
     let (domain_id, parent_id) = (fields.text("domain_id")?, fields.text("parent_id")?);
@@ -208,6 +210,8 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Project>(snapshot, call.param("project_id"))?;
         let mut project = entry.value.clone();
+        options.check(&project.options, "project", &project.id)?;
+        options.apply(&mut project.options);
         if parent_id.as_ref().is_some_and(|id| *id != project.parent_id) {
             return Err(Fault::Forbidden("Update of `parent_id` is not allowed.".into()));
         }
@@ -237,6 +241,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     let deleted = call.cloud.store.transact(|snapshot| {
         let entry = get::<Project>(snapshot, call.param("project_id"))?;
+        options::check_delete(&entry.options, "project", &entry.id)?;
         if children(snapshot, &entry.id).next().is_some() {
             return Err(Fault::Forbidden(format!(
                 "Cannot delete the project {} since it is not a leaf in the hierarchy. Use the cascade option if you \
@@ -294,6 +299,7 @@ fn no_tag(call: &Call) -> Fault {
 async fn edit_tags(call: &Call, edit: impl Fn(&mut Vec<String>) -> Result<(), Fault>) -> Result<Vec<String>, Fault> {
     let edited = call.cloud.store.transact(|snapshot| {
         let entry = get::<Project>(snapshot, call.param("project_id"))?;
+        Wanted::default().check(&entry.options, "project", &entry.id)?;
         let mut tags = entry.tags.clone();
         edit(&mut tags)?;
         super::wire::tags(&json!(tags))?;

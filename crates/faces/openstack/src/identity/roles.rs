@@ -2,21 +2,21 @@
 //! inferences can therefore be looked at only.
 
 use gate::roles::{IMPLIED, implied_by};
-use model::{Assignment, Change, Domain, Entry, Fault, Index, Role, Snapshot};
+use model::{Assignment, Change, Domain, Entry, Fault, Index, Options, Role, Snapshot};
 use serde_json::{Value, json};
 
+use super::options::{self, Wanted};
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes};
 use super::{Doomed, reach};
 use crate::call::{Call, Reply};
 
 pub fn view(base: &str, role: &Role) -> Value {
-    let options = if immutable(role) { json!({"immutable": true}) } else { json!({}) };
     json!({
         "id": role.id,
         "name": role.name,
         "domain_id": role.domain_id,
         "description": role.description,
-        "options": options,
+        "options": options_of(role),
         "links": {"self": format!("{base}/roles/{}", role.id)},
     })
 }
@@ -25,17 +25,15 @@ fn reply(call: &Call, status: u16, role: &Role) -> Reply {
     Reply::json(status, &json!({"role": view(&base(call), role)}))
 }
 
-fn immutable(role: &Role) -> bool {
+fn is_built_in(role: &Role) -> bool {
     role.domain_id.is_none() && (IMPLIED.contains(&role.name.as_str()) || role.name == "service")
 }
 
-fn changeable<'a>(snapshot: &'a Snapshot, id: &str, verb: &str) -> Result<Entry<'a, Role>, Fault> {
-    let role = get::<Role>(snapshot, id)?;
-    match immutable(&role) {
-        true => Err(Fault::Forbidden(format!(
-            "Unable to {verb} immutable role resource: `{id}`. Set resource option \"immutable\" to false first."
-        ))),
-        false => Ok(role),
+/// A role's options; those of the five are as they are for good.
+fn options_of(role: &Role) -> Options {
+    match is_built_in(role) {
+        true => Options::from([("immutable".to_owned(), json!(true))]),
+        false => role.options.clone(),
     }
 }
 
@@ -65,13 +63,15 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "role").await?;
-    fields.no_options()?;
-    let role = Role {
+    let options = Wanted::of_resource(&fields)?;
+    let mut role = Role {
         id: gate::new_id(),
         name: fields.new_name()?,
         domain_id: fields.text("domain_id")?,
         description: fields.text("description")?,
+        options: Options::new(),
     };
+    options.apply(&mut role.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &role)?;
         let mut change = Change::from(role.clone());
@@ -86,12 +86,17 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "role").await?;
-    fields.no_options()?;
+    let options = Wanted::of_resource(&fields)?;
     let (name, description, domain_id) =
         (fields.name()?, fields.nullable("description")?, fields.nullable("domain_id")?);
     let updated = call.cloud.store.transact(|snapshot| {
-        let entry = changeable(snapshot, call.param("role_id"), "update")?;
+        let entry = get::<Role>(snapshot, call.param("role_id"))?;
         let mut role = entry.value.clone();
+        match is_built_in(&role) {
+            true => Wanted::default().check(&options_of(&role), "role", &role.id)?,
+            false => options.check(&role.options, "role", &role.id)?,
+        }
+        options.apply(&mut role.options);
         if domain_id.as_ref().is_some_and(|id| *id != role.domain_id) {
             return Err(invalid("domain_id", "Update of `domain_id` is not allowed"));
         }
@@ -107,7 +112,8 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     let deleted = call.cloud.store.transact(|snapshot| {
-        let entry = changeable(snapshot, call.param("role_id"), "delete")?;
+        let entry = get::<Role>(snapshot, call.param("role_id"))?;
+        options::check_delete(&options_of(&entry), "role", &entry.id)?;
         let mut doomed = Doomed::default();
         doom(snapshot, &entry, &mut doomed);
         Ok((doomed.change(snapshot), ()))

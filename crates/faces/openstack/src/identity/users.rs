@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use gate::{Proof, Wish, revoke};
-use model::{AppCredential, Assignment, Change, Domain, Entry, Fault, Group, Index, Project, Snapshot, User};
+use model::{
+    AppCredential, Assignment, Change, Domain, Entry, Fault, Group, Index, Options, Project, Snapshot, User, option,
+};
 use serde_json::{Value, json};
 
 use super::domains::domain_of;
+use super::options::Wanted;
 use super::wire::{Fields, base, duplicate, get, invalid, list, missing, passes, passes_flag, self_or_reader};
 use super::{Doomed, groups, reach};
 use crate::call::{Call, Reply};
@@ -31,7 +34,7 @@ pub fn view(base: &str, user: &User) -> Value {
         "domain_id": user.domain_id,
         "enabled": user.enabled,
         "password_expires_at": null,
-        "options": {},
+        "options": user.options,
         "links": {"self": format!("{base}/users/{}", user.id)},
     });
     let optional =
@@ -112,7 +115,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "user").await?;
-    fields.no_options()?;
+    let options = Wanted::of_user(&fields)?;
     let mut user = User {
         id: gate::new_id(),
         name: fields.new_name()?,
@@ -124,7 +127,9 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         email: fields.text("email")?,
         default_project_id: fields.text("default_project_id")?,
         extra: fields.extra(&KNOWN),
+        options: Options::new(),
     };
+    options.apply(&mut user.options);
     check_name(&call.snapshot, &user)?;
     if let Some(password) = fields.text("password")? {
         user.password_hash = Some(call.cloud.gate.passwords().hash(&password, call.client).await?);
@@ -140,7 +145,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "user").await?;
-    fields.no_options()?;
+    let options = Wanted::of_user(&fields)?;
     let (name, enabled, extra) = (fields.name()?, fields.flag("enabled")?, fields.extra(&KNOWN));
     let (description, email) = (fields.nullable("description")?, fields.nullable("email")?);
     let (default_project_id, domain_id) = (fields.nullable("default_project_id")?, fields.text("domain_id")?);
@@ -166,6 +171,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
             gate::password::replace(&mut user, hash.clone());
         }
         user.extra.extend(extra.clone());
+        options.apply(&mut user.options);
         check_name(snapshot, &user)?;
         check_default_project(snapshot, &user)?;
         let mut change = Change::new();
@@ -186,6 +192,12 @@ pub async fn change_password(mut call: Call) -> Result<Reply, Fault> {
     let user = gate::NamedRef { id: Some(call.param("user_id").to_owned()), ..Default::default() };
     call.cloud.gate.login(vec![Proof::Password { user, password: old }], Wish::Unscoped, call.client).await?;
     let snapshot = call.cloud.store.snapshot();
+    if get::<User>(&snapshot, call.param("user_id"))?.has(option::LOCK_PASSWORD) {
+        return Err(Fault::invalid(
+            "You cannot change your password at this time due to password policy disallowing password changes. Please \
+             contact your administrator to reset your password.",
+        ));
+    }
     call.cloud
         .gate
         .passwords()

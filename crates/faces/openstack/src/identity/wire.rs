@@ -88,15 +88,6 @@ impl Fields {
         self.fields.get("tags").map(tags).transpose()
     }
 
-    /// Refuses options, which Keystone has and this service does not; an empty object is what clients send anyway.
-    pub fn no_options(&self) -> Result<(), Fault> {
-        match self.fields.get("options") {
-            None | Some(Value::Null) => Ok(()),
-            Some(Value::Object(options)) if options.is_empty() => Ok(()),
-            Some(_) => Err(Fault::NotImplemented("Resource options are not implemented.".into())),
-        }
-    }
-
     /// The attributes that are none of these: Keystone keeps what it does not know.
     pub fn extra(&self, known: &[&str]) -> BTreeMap<String, Value> {
         let unknown = self.fields.iter().filter(|(name, _)| !known.contains(&name.as_str()));

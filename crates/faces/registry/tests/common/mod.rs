@@ -124,6 +124,7 @@ impl World {
             email: None,
             default_project_id: None,
             extra: BTreeMap::new(),
+            options: Default::default(),
         };
         let mut change = Change::new();
         change.create(Assignment {
