@@ -3,7 +3,7 @@
 use model::{Fault, Time};
 use serde_json::{Value, json};
 
-use crate::call::Call;
+use crate::call::{Call, escape};
 
 /// The most items that one page has (`[api]max_limit`).
 pub const MAX_LIMIT: usize = 1000;
@@ -84,17 +84,6 @@ pub fn list(call: &Call, name: &str, path: &str, items: Vec<Value>, next: Option
         body[format!("{name}_links")] = json!([{"rel": "next", "href": href}]);
     }
     body
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// A moment given by a user: ISO 8601 with or without a zone (then UTC), or a date.

@@ -6,7 +6,7 @@ use model::{
 use serde_json::{Value, json};
 
 use super::options::{self, Wanted};
-use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes, passes_flag};
+use super::wire::{Fields, base, duplicate, forbidden, get, invalid, page, passes, passes_flag};
 use super::{groups, projects, reach, users};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
@@ -55,7 +55,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         .all::<Domain>()
         .filter(|d| passes(&call, "name", &d.name) && passes_flag(&call, "enabled", d.enabled));
     let items = kept.map(|d| view(&base(&call), d.value)).collect();
-    Ok(list(&call, "domains", items))
+    page(&call, "domains", items)
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {

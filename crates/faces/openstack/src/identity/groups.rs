@@ -4,7 +4,7 @@ use model::{Assignment, Change, Entry, Fault, Group, Index, Snapshot, User};
 use serde_json::{Value, json};
 
 use super::domains::domain_of;
-use super::wire::{Fields, base, duplicate, get, invalid, list, passes, self_or_reader};
+use super::wire::{Fields, base, duplicate, get, invalid, page, passes, self_or_reader};
 use super::{Doomed, reach};
 use crate::call::{Call, Reply};
 
@@ -38,7 +38,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         .filter(|g| within(&g.domain_id))
         .filter(|g| passes(&call, "name", &g.name) && passes(&call, "domain_id", &g.domain_id));
     let items = kept.map(|g| view(&base(&call), g.value)).collect();
-    Ok(list(&call, "groups", items))
+    page(&call, "groups", items)
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {

@@ -36,7 +36,7 @@ impl Wanted {
             value.as_object().ok_or_else(|| invalid("options", &format!("{value} is not of type 'object'")))?;
         // Null is of no type, but takes away only what there is.
         let is_known = |name: &str| fits(name, &Value::Bool(true)) || fits(name, &Value::Array(Vec::new()));
-        match options.iter().find(|(name, value)| !fits(name, value) && !(value.is_null() && is_known(name))) {
+        match options.iter().find(|(name, value)| !(fits(name, value) || value.is_null() && is_known(name))) {
             Some((name, value)) => Err(invalid(&format!("options/{name}"), &format!("{value} is not valid for it"))),
             None => Ok(Self(options.clone().into_iter().collect())),
         }

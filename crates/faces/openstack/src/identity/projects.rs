@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::domains::domain_of;
 use super::options::{self, Wanted};
 use super::wire::{
-    Fields, base, duplicate, forbidden, get, invalid, is_tag, list, passes, passes_flag, self_or_reader, tags,
+    Fields, base, duplicate, forbidden, get, invalid, is_tag, page, passes, passes_flag, self_or_reader, tags,
 };
 use super::{Doomed, reach};
 use crate::call::{Call, Reply};
@@ -87,7 +87,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         .filter(|p| within(&p.domain_id) && passes_all(&call, p))
         .map(|p| view(&base(&call), p.value));
     let items = items.collect();
-    Ok(list(&call, "projects", items))
+    page(&call, "projects", items)
 }
 
 /// `/v3/users/{user_id}/projects`: those on which a user has a role.
@@ -98,7 +98,7 @@ pub async fn of_user(call: Call) -> Result<Reply, Fault> {
     let ids = roles::projects_of(&call.snapshot, user_id);
     let own = ids.iter().filter_map(|id| call.snapshot.get::<Project>(id)).filter(|p| passes_all(&call, p));
     let items = own.map(|p| view(&base(&call), p.value)).collect();
-    Ok(list(&call, "projects", items))
+    page(&call, "projects", items)
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {

@@ -6,7 +6,7 @@ use model::{Assignment, Change, Domain, Entry, Fault, Index, Options, Role, Snap
 use serde_json::{Value, json};
 
 use super::options::{self, Wanted};
-use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, passes};
+use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, page, passes};
 use super::{Doomed, reach};
 use crate::call::{Call, Reply};
 
@@ -54,7 +54,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     let kept =
         call.snapshot.all::<Role>().filter(|r| r.domain_id.as_deref() == domain && passes(&call, "name", &r.name));
     let items = kept.map(|r| view(&base(&call), r.value)).collect();
-    Ok(list(&call, "roles", items))
+    page(&call, "roles", items)
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {

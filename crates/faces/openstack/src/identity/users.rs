@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::domains::domain_of;
 use super::options::Wanted;
-use super::wire::{Fields, base, duplicate, get, invalid, list, missing, passes, passes_flag, self_or_reader};
+use super::wire::{Fields, base, duplicate, get, invalid, list, missing, page, passes, passes_flag, self_or_reader};
 use super::{Doomed, groups, reach};
 use crate::call::{Call, Reply};
 
@@ -85,7 +85,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         .filter(|u| within(&u.domain_id) && passes_all(&call, u))
         .map(|u| view(&base(&call), u.value));
     let items = items.collect();
-    Ok(list(&call, "users", items))
+    page(&call, "users", items)
 }
 
 /// `/v3/groups/{group_id}/users`.
@@ -94,7 +94,7 @@ pub async fn of_group(call: Call) -> Result<Reply, Fault> {
     let members: BTreeSet<&String> = group.members.iter().collect();
     let users = members.into_iter().filter_map(|id| call.snapshot.get::<User>(id)).filter(|u| passes_all(&call, u));
     let items = users.map(|u| view(&base(&call), u.value)).collect();
-    Ok(list(&call, "users", items))
+    page(&call, "users", items)
 }
 
 /// `/v3/users/{user_id}/groups`.

@@ -7,7 +7,7 @@ use gate::Scope;
 use model::{Entry, Fault, Resource, Snapshot, User};
 use serde_json::{Map, Value, json};
 
-use crate::call::{Call, Reply};
+use crate::call::{Call, Reply, escape};
 use crate::table::reads_all;
 
 /// The longest names that Keystone stores: of users and roles, and of domains, projects and groups.
@@ -126,6 +126,33 @@ pub fn base(call: &Call) -> String {
 pub fn list(call: &Call, plural: &str, items: Vec<Value>) -> Reply {
     let own = format!("{}{}", call.base_url(), call.uri);
     Reply::ok(json!({plural: items, "links": {"next": null, "self": own, "previous": null}}))
+}
+
+/// A page of a list in the order of its items' ids, if one is asked for: so many, after the one whose id is the marker,
+/// which need not be there any more.
+pub fn page(call: &Call, plural: &str, mut items: Vec<Value>) -> Result<Reply, Fault> {
+    let (limit, marker) = (call.query("limit"), call.query("marker"));
+    if limit.is_none() && marker.is_none() {
+        return Ok(list(call, plural, items));
+    }
+    let limit = match limit {
+        Some(text) => Some(text.parse::<usize>().map_err(|_| invalid("limit", &format!("'{text}' is not a number")))?),
+        None => None,
+    };
+    let id = |item: &Value| item["id"].as_str().unwrap_or_default().to_owned();
+    items.sort_by_key(id);
+    items.retain(|item| marker.is_none_or(|marker| id(item).as_str() > marker));
+    let more = limit.is_some_and(|limit| limit > 0 && items.len() > limit);
+    items.truncate(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX));
+    let last = items.last().filter(|_| more).map(id);
+    let next = last.map(|last| {
+        let others = call.query.iter().filter(|(name, _)| name != "marker");
+        let others = others.map(|(name, value)| format!("{}={}&", escape(name), escape(value)));
+        let path = call.uri.split('?').next().unwrap_or_default();
+        format!("{}{path}?{}marker={}", call.base_url(), others.collect::<String>(), escape(&last))
+    });
+    let own = format!("{}{}", call.base_url(), call.uri);
+    Ok(Reply::ok(json!({plural: items, "links": {"next": next, "self": own, "previous": null}})))
 }
 
 /// Whether a value passes the filters on a field: `name=x`, `name__contains=x` and the like.

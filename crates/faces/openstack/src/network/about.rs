@@ -140,6 +140,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Subnets can be kept for some device owners.",
         "2016-03-15T18:00:00-00:00",
     ),
+    (
+        "default-subnetpools",
+        "Default Subnetpools",
+        "A pool is the default of its IP version, and subnets can be cut from it.",
+        "2016-02-18T18:00:00-00:00",
+    ),
     ("subnet_allocation", "Subnet Allocation", "Subnets are cut from pools.", "2015-03-30T10:00:00-00:00"),
     ("tag-creation", "Tag creation extension", "Resources can be made with tags.", "2024-07-23T10:00:00-00:00"),
 ];

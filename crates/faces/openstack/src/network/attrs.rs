@@ -13,6 +13,7 @@ use super::trouble::Trouble;
 pub enum Is {
     /// A string of at most so many characters.
     Text(usize),
+    TextOrNull(usize),
     Bool,
     /// An integer within bounds.
     Int(i64, i64),
@@ -215,7 +216,7 @@ fn is_default(is: Is, value: &Value) -> bool {
     match is {
         Is::Bool => boolean(value) == Some(false),
         Is::ObjectOrNull => value.is_null() || value.as_object().is_some_and(Map::is_empty),
-        Is::Text(_) => value == "",
+        Is::Text(_) | Is::TextOrNull(_) => value == "",
         _ => false,
     }
 }
@@ -249,7 +250,8 @@ pub fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
     let same = || value.clone();
     match is {
         Is::Any => Ok(same()),
-        Is::Text(max) => match value {
+        Is::TextOrNull(_) if value.is_null() => Ok(Value::Null),
+        Is::Text(max) | Is::TextOrNull(max) => match value {
             Value::String(text) if text.chars().count() > max => {
                 Err(format!("'{}' exceeds maximum length of {max}.", shown()))
             }

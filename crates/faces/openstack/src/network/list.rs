@@ -9,7 +9,7 @@ use super::ask::Ask;
 use super::attrs::{Attr, boolean, python_list};
 use super::filters::{self, Filters};
 use super::trouble::{Trouble, not_found};
-use crate::call::Reply;
+use crate::call::{Reply, escape};
 use model::Kind;
 
 type Item = Map<String, Value>;
@@ -241,15 +241,4 @@ impl Page {
         }
         links
     }
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }

@@ -42,7 +42,7 @@ const ATTRS: &[Attr] = &[
     free("binding:vnic_type", Is::OneOf(&["normal"])),
     free("binding:profile", Is::ObjectOrNull).admin(),
     free("tags", Is::TextList).once(),
-    free("binding:host_id", Is::Text(255)).admin(),
+    free("binding:host_id", Is::TextOrNull(255)).admin(),
     Attr { admin_sees: true, ..shown("binding:vif_type") },
     Attr { admin_sees: true, ..shown("binding:vif_details") },
     shown("dns_assignment"),
@@ -305,8 +305,8 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     if let Some(profile) = body.value("binding:profile") {
         port.binding_profile = (!profile.is_null()).then(|| profile.clone());
     }
-    if let Some(host) = body.text("binding:host_id") {
-        bind(plan, port, host)?;
+    if body.has("binding:host_id") {
+        bind(plan, port, body.text("binding:host_id").unwrap_or_default())?;
     }
     if let Some(groups) = body.texts("security_groups") {
         for id in &groups {

@@ -122,7 +122,8 @@ fn ranges(pool: &SubnetPool) -> Vec<Cidr> {
     pool.prefixes.iter().filter_map(|p| Cidr::parse(p).ok()).collect()
 }
 
-fn pool_version(pool: &SubnetPool) -> u8 {
+/// The IP version of a pool's prefixes.
+pub fn pool_version(pool: &SubnetPool) -> u8 {
     ranges(pool).first().map_or(4, |cidr| version(cidr.base))
 }
 

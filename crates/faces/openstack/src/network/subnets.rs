@@ -27,6 +27,7 @@ const ATTRS: &[Attr] = &[
     free("cidr", Is::Cidr).once(),
     free("prefixlen", Is::Int(0, 128)).once(),
     free("subnetpool_id", Is::UuidOrNull).once(),
+    free("use_default_subnetpool", Is::Bool).once(),
     free("gateway_ip", Is::IpOrNull),
     free("allocation_pools", Is::ObjectList),
     free("dns_nameservers", Is::IpList),
@@ -191,7 +192,7 @@ fn range(plan: &mut Plan, ask: &Ask, body: &Body, network: &Network) -> Result<(
     if wanted.is_some() && body.has("prefixlen") {
         return Err(Trouble::bad_request("subnets", "cidr and prefixlen must not be supplied together"));
     }
-    let Some(pool_id) = body.text("subnetpool_id") else {
+    let Some(pool_id) = pool_of(plan, ask, body, ip_version)? else {
         if ip_version.is_none() {
             return Err(Trouble::http_bad("Failed to parse request. Required attribute 'ip_version' not specified"));
         }
@@ -202,6 +203,30 @@ fn range(plan: &mut Plan, ask: &Ask, body: &Body, network: &Network) -> Result<(
     let length = body.int("prefixlen").and_then(|n| u8::try_from(n).ok());
     let cidr = subnetpools::cut(plan, ask, &pool, &network.project_id, wanted, length, ip_version)?;
     Ok((cidr, Some(pool_id)))
+}
+
+/// The pool that a new subnet is cut from: the one that is named, or its IP version's default.
+fn pool_of(plan: &Plan, ask: &Ask, body: &Body, ip_version: Option<i64>) -> Result<Option<String>, Trouble> {
+    let named = body.text("subnetpool_id");
+    if body.bool("use_default_subnetpool") != Some(true) {
+        return Ok(named);
+    }
+    if named.is_some() {
+        let message = "subnetpool_id and use_default_subnetpool cannot both be specified";
+        return Err(Trouble::bad_request("subnets", message));
+    }
+    let Some(wanted) = ip_version else {
+        let message = "ip_version must be specified in the absence of cidr and subnetpool_id";
+        return Err(Trouble::bad_request("subnets", message));
+    };
+    let is_it = |pool: &SubnetPool| {
+        pool.is_default
+            && i64::from(subnetpools::pool_version(pool)) == wanted
+            && (pool.shared || ask.who.project_id() == Some(&pool.project_id))
+    };
+    let found = plan.rows.all::<SubnetPool>().find(|pool| is_it(pool.value));
+    let none = || Trouble::bad_request("subnets", format!("No default subnetpool found for IPv{wanted}"));
+    found.map(|pool| Some(pool.id.clone())).ok_or_else(none)
 }
 
 /// What can be set at any time and needs no look at other rows.
