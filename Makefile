@@ -53,6 +53,7 @@ bench: setup images
 	@cargo build --release --bin braid --bin load
 	@cargo build --release -p driver-cri --example bare
 	@scripts/bench
+	@scripts/bench-hostile
 
 acceptance: setup images
 	@scripts/setup --acceptance
