@@ -146,14 +146,15 @@ impl First<'_> {
     fn cluster(&mut self, demo: &str, network: &Made) -> Result<String, Fault> {
         let (service_base, service_prefix, domain) = Cluster::apart(self.snapshot, demo, "demo")
             .ok_or_else(|| Fault::Exhausted("there is no range of service addresses left".into()))?;
+        let id = uuid::Uuid::new_v4().simple().to_string();
         let cluster = Cluster {
             name: "demo".into(),
             service_base,
             service_prefix,
             domain,
-            ..Cluster::new(uuid::Uuid::new_v4().simple().to_string(), &network.network, self.now)
+            authority: Some(gate::new_authority(&id)?),
+            ..Cluster::new(&id, &network.network, self.now)
         };
-        let id = cluster.id.clone();
         for object in face_kube::cluster_rows(&cluster, self.now) {
             self.change.create(object);
         }

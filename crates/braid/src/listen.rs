@@ -89,14 +89,7 @@ pub async fn serve(listener: std::net::TcpListener, tls: Arc<rustls::ServerConfi
     }
 }
 
-/// The client's certificate, which TLS has verified, if it showed one.
+/// The client's certificate, if it showed one.
 fn peer(connection: &rustls::ServerConnection) -> Option<face_kube::ClientCertificate> {
-    let der = connection.peer_certificates()?.first()?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(str::to_owned);
-    let subject = certificate.subject();
-    Some(face_kube::ClientCertificate {
-        common_name: subject.iter_common_name().next().and_then(text)?,
-        organizations: subject.iter_organization().filter_map(text).collect(),
-    })
+    Some(face_kube::ClientCertificate(connection.peer_certificates()?.first()?.to_vec().into()))
 }

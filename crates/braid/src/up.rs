@@ -217,6 +217,7 @@ async fn serve(
     let fresh = first_password(&dir, &gate).await?;
     let cluster_id = bootstrap::run(&store, &Ranges { public: public(&args, &dir, &store)? }, now).await?;
     face_kube::renew(&store).await?;
+    gate.ensure_authorities().await?;
     let blobs = blob::Blobs::new(args.blobs.clone().unwrap_or_else(|| dir.join("blobs")));
     let name = args.host_name.clone().unwrap_or_else(host::name);
     host::register(&store, &name, &dir, now).await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::token::unauthorized;
-use crate::{Asked, Gate, Identity, KEYSTONE, Principal, SERVICE_ACCOUNT, Scope};
+use crate::{Asked, Gate, Identity, KEYSTONE, Principal, SERVICE_ACCOUNT, Scope, authority};
 
 /// The row that keeps the key of service accounts' tokens.
 pub const SERVICE_ACCOUNT_KEY: &str = "service-account-key";
@@ -53,23 +53,22 @@ impl Gate {
         Ok(who)
     }
 
-    /// The principal of a client certificate that the listener has verified against the cluster's authority.
-    pub fn certificate(
-        &self,
-        common_name: &str,
-        organizations: &[String],
-        cluster_id: &str,
-    ) -> Result<Principal, Fault> {
+    /// The principal of a client certificate, in DER, whose key the client has shown to hold: the cluster's own authority
+    /// must have signed it.
+    pub fn certificate(&self, certificate: &[u8], cluster_id: &str) -> Result<Principal, Fault> {
+        let snapshot = self.store.snapshot();
+        let cluster = snapshot.get::<Cluster>(cluster_id).ok_or_else(unauthorized)?;
+        let authority::Named { common_name, organizations } =
+            authority::named(&cluster, certificate).ok_or_else(unauthorized)?;
         // What a certificate says must not be taken for what others are called.
         let reserved = |text: &str| text.starts_with(KEYSTONE) || text.starts_with("system:serviceaccount");
-        if common_name.is_empty() || reserved(common_name) || organizations.iter().any(|o| reserved(o)) {
+        if common_name.is_empty() || reserved(&common_name) || organizations.iter().any(|o| reserved(o)) {
             return Err(unauthorized());
         }
-        let snapshot = self.store.snapshot();
-        let mut groups = organizations.to_vec();
+        let mut groups = organizations;
         groups.push("system:authenticated".into());
         let forever = Time::MAX;
-        of_cluster(&snapshot, cluster_id, (common_name, common_name), Identity::Certificate, groups, forever)
+        of_cluster(&snapshot, cluster_id, (&common_name, &common_name), Identity::Certificate, groups, forever)
     }
 
     /// A token of a service account, bound to the account's uid: it ends with the account, whatever its expiry.

@@ -4,10 +4,12 @@
 //! * [`Principal`], [`View`]: who is asking, and what they can see of a snapshot
 //! * [`Gate`]: tokens to principals (`token`), passwords and the like to tokens (`login`), clusters' credentials (`kube`)
 //! * `fernet`, `payload`: what a token is; [`roles`]: who may do what where, computed from rows
+//! * `authority`: who signs the certificates of a cluster's clients
 //! * `bootstrap`: the first rows of a cloud; [`project_rows`]: the first rows of a project; [`audit`]: who did what
 
 mod access_rules;
 pub mod audit;
+mod authority;
 mod basic;
 mod bootstrap;
 mod client;
@@ -33,6 +35,7 @@ use model::{Change, Fault, Revision, Time};
 use sha2::{Digest, Sha256};
 
 pub use access_rules::Asked;
+pub use authority::new_authority;
 pub use bootstrap::{first_rows, new_id, new_secret};
 pub use client::Client;
 pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};

@@ -32,7 +32,10 @@ async fn cluster(store: &Store, project: &str) -> Cluster {
         name: "net".into(),
         ..Network::new(gate::new_id(), project_id.clone(), 100 + u32::try_from(snapshot.revision()).unwrap(), now)
     };
-    let cluster = Cluster { name: "one".into(), ..Cluster::new(gate::new_id(), &network, now) };
+    let id = gate::new_id();
+    let authority = Some(gate::new_authority(&id).unwrap());
+
+    let cluster = Cluster { name: "one".into(), authority, ..Cluster::new(id, &network, now) };
     let mut change = Change::from(network);
     change.create(cluster.clone());
     store.commit(&change).await.unwrap();
@@ -132,13 +135,61 @@ async fn a_service_account_lives_in_its_cluster_and_no_longer_than_itself() {
 async fn a_certificate_is_a_user_of_one_cluster() {
     let (store, gate) = gate().await;
     let cluster = cluster(&store, "demo").await;
-    let who = gate.certificate("ann", &["system:masters".into()], &cluster.id).unwrap();
+    let other = self::cluster(&store, "admin").await;
+    let certificate =
+        |authority: &model::Authority, name: &str, usage| signed(authority, name, "system:masters", usage);
+    let own = cluster.authority.as_ref().unwrap();
+    let clients = rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+    let ann = certificate(own, "ann", clients.clone());
+    let who = gate.certificate(&ann, &cluster.id).unwrap();
     assert_eq!(who.user_name, "ann");
     assert_eq!(who.kube_groups, ["system:masters", "system:authenticated"]);
     assert_eq!(who.kube_cluster.as_deref(), Some(cluster.id.as_str()));
     assert!(!who.is_reader());
-    assert!(gate.certificate("", &[], &cluster.id).is_err());
-    assert!(gate.certificate("ann", &[], "nowhere").is_err());
+    // What one cluster's authority signed is nothing to another, nor what is for servers, or names others.
+    assert!(gate.certificate(&ann, &other.id).is_err());
+    assert!(
+        gate.certificate(&certificate(other.authority.as_ref().unwrap(), "ann", clients.clone()), &cluster.id).is_err()
+    );
+    assert!(
+        gate.certificate(&certificate(own, "ann", rcgen::ExtendedKeyUsagePurpose::ServerAuth), &cluster.id).is_err()
+    );
+    for name in ["", "system:serviceaccount:default:x", "openstack:default/admin"] {
+        assert!(gate.certificate(&certificate(own, name, clients.clone()), &cluster.id).is_err(), "{name}");
+        assert!(gate.certificate(&signed(own, "ann", name, clients.clone()), &cluster.id).is_err() || name.is_empty());
+    }
+    assert!(gate.certificate(&ann, "nowhere").is_err());
+    assert!(gate.certificate(&ann[..ann.len() - 1], &cluster.id).is_err());
+    assert!(!format!("{cluster:?}").contains("PRIVATE KEY"), "no log may have it");
+}
+
+#[tokio::test]
+async fn clusters_of_before_get_authorities() {
+    let (store, gate) = gate().await;
+    let cluster = cluster(&store, "demo").await;
+    let mut change = Change::new();
+    change.edit(store.snapshot().get::<Cluster>(&cluster.id).unwrap(), |cluster| cluster.authority = None);
+    store.commit(&change).await.unwrap();
+    assert!(gate.certificate(&[], &cluster.id).is_err());
+    let authority = async || {
+        gate.ensure_authorities().await.unwrap();
+        store.snapshot().get::<Cluster>(&cluster.id).unwrap().authority.clone().unwrap()
+    };
+    let made = authority().await;
+    assert_eq!(authority().await, made, "once");
+    let ann = signed(&made, "ann", "team", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    assert_eq!(gate.certificate(&ann, &cluster.id).unwrap().kube_groups, ["team", "system:authenticated"]);
+}
+
+/// A certificate in DER.
+fn signed(authority: &model::Authority, name: &str, group: &str, usage: rcgen::ExtendedKeyUsagePurpose) -> Vec<u8> {
+    let key = rcgen::KeyPair::from_pem(&authority.key).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&authority.certificate, key).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+    params.extended_key_usages = vec![usage];
+    params.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().der().to_vec()
 }
 
 /// What is remembered must be cheaper than what is looked up, on every build; the figures themselves depend on the machine

@@ -27,6 +27,23 @@ pub struct Cluster {
     /// The last part of its names: `cluster.local`.
     pub domain: String,
     pub created_at: Time,
+    /// Who signs its clients' certificates; `None` only in a row of an older cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Authority>,
+}
+
+/// An authority for certificates: its own and its key, as PEM.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Authority {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl std::fmt::Debug for Authority {
+    /// Without the key, which no log may have.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
 }
 
 impl Resource for Cluster {
@@ -85,6 +102,7 @@ impl Cluster {
             service_prefix: BLOCK_V4,
             domain: PLAIN_DOMAIN.to_owned(),
             created_at: now,
+            authority: None,
             id,
         }
     }

@@ -42,7 +42,7 @@ mod vm;
 
 pub use change::{Change, Expect, Write};
 pub use claim::{Claim, Delta, Ledger, Pool, Refused};
-pub use cluster::Cluster;
+pub use cluster::{Authority, Cluster};
 pub use fault::Fault;
 pub use flavor::Flavor;
 pub use floatingip::FloatingIp;

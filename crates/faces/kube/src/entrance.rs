@@ -72,9 +72,7 @@ impl Entrance {
         match &self.credential {
             Credential::None => Err(Fault::Unauthorized("Unauthorized".to_owned())),
             Credential::Bearer(token) => gate.bearer(token, cluster_id, &asked).await,
-            Credential::Certificate(certificate) => {
-                gate.certificate(&certificate.common_name, &certificate.organizations, cluster_id)
-            }
+            Credential::Certificate(certificate) => gate.certificate(&certificate.0, cluster_id),
         }
     }
 }

@@ -64,12 +64,10 @@ pub struct Kube {
     pools: Arc<Pools>,
 }
 
-/// A client certificate that the listener has verified, put by it into the request's extensions.
+/// The certificate, in DER, whose key a client has shown to hold, put by the listener into the request's extensions. What
+/// it is worth is the gate's to say.
 #[derive(Clone, Debug)]
-pub struct ClientCertificate {
-    pub common_name: String,
-    pub organizations: Vec<String>,
-}
+pub struct ClientCertificate(pub Arc<[u8]>);
 
 impl Kube {
     pub fn new(store: Store, gate: Arc<Gate>) -> Self {

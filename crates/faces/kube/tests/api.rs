@@ -638,6 +638,20 @@ async fn access_rules_of_application_credentials_hold_here() {
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
+/// A client certificate of the cluster's authority, as the listener hands it on.
+async fn certificate(world: &World, name: &str) -> face_kube::ClientCertificate {
+    world.gate.ensure_authorities().await.unwrap();
+    let snapshot = world.store.snapshot();
+    let authority = snapshot.get::<model::Cluster>(&world.cluster.id).unwrap().authority.clone().unwrap();
+    let key = rcgen::KeyPair::from_pem(&authority.key).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&authority.certificate, key).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let signed = params.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap();
+    face_kube::ClientCertificate(signed.der().to_vec().into())
+}
+
 #[tokio::test]
 async fn impersonation_is_checked_to_its_end() {
     let world = World::new().await;
@@ -653,7 +667,7 @@ async fn impersonation_is_checked_to_its_end() {
             "subjects": [{"kind": "User", "name": user}]});
         assert_eq!(world.post(&format!("{RBAC}/clusterrolebindings"), binding).await.0, 201);
     }
-    let certificate = face_kube::ClientCertificate { common_name: "actress".into(), organizations: vec![] };
+    let certificate = certificate(&world, "actress").await;
     let act = async |headers: &[(&str, &str)]| {
         let mut request = world.request(Method::GET, PODS, "application/json", &Value::Null);
         request.headers_mut().remove("authorization");
@@ -738,8 +752,8 @@ async fn names_of_one_sort_are_not_names_of_another() {
     world.token = ann;
     assert_eq!(world.get("/api/v1/secrets").await.0, 200);
     for name in ["openstack:default/ann", "system:serviceaccount:default:builder"] {
-        assert!(world.gate.certificate(name, &[], &world.cluster.id).is_err(), "{name}");
-        assert!(world.gate.certificate("x", &[name.to_owned()], &world.cluster.id).is_err(), "{name}");
+        let certificate = certificate(&world, name).await;
+        assert!(world.gate.certificate(&certificate.0, &world.cluster.id).is_err(), "{name}");
     }
 }
 
