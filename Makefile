@@ -24,13 +24,13 @@ help:
 .PHONY: help up test lint fuzz bench acceptance docs down clean setup images
 
 setup:
-	@scripts/setup
+	@scripts/long "installing what is missing" 2 scripts/setup
 
 images: setup
-	@images/build
+	@scripts/long "making the small test images" 1 images/build
 
 up: setup images
-	@cargo build --release --bin braid
+	@scripts/long "building Braid" 13 cargo build --release --bin braid
 	@BRAID=$(CARGO_TARGET_DIR)/release/braid scripts/tour --dir $(BRAID_DIR)
 	@echo
 	@echo "The cloud is up. Log in with:"
