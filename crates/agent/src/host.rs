@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use driver::Health;
 use jiff::SignedDuration;
-use model::{Change, Cluster, Fault, Host, HostStatus, KubeObject, Snapshot, Time, seconds};
+use model::{Aggregate, Change, Cluster, Fault, Host, HostStatus, KubeObject, Snapshot, Time, seconds};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use serde_json::{Value, json};
@@ -106,6 +106,7 @@ async fn answered(part: &str, health: impl Future<Output = Health>) -> Health {
 
 /// A Node object in every cluster, with what really changed.
 fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
+    let zone = Aggregate::zone_of(snapshot, &host.name);
     for cluster in snapshot.all::<Cluster>() {
         let key = KubeObject::key_of(&cluster.id, "", "nodes", "", &host.name);
         match snapshot.at::<KubeObject>(&key) {
@@ -113,7 +114,7 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
                 let mut body = node.body.clone();
                 body["status"] = node_status(host, &node.body["status"], now);
                 if body["metadata"]["labels"].is_object() {
-                    body["metadata"]["labels"][ZONE_LABEL] = json!(model::ZONE);
+                    body["metadata"]["labels"][ZONE_LABEL] = json!(zone);
                 }
                 change.edit(node, |node| node.body = body);
             }
@@ -133,7 +134,7 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
                             "labels": {
                                 "kubernetes.io/hostname": host.name, "kubernetes.io/os": "linux",
                                 "kubernetes.io/arch": arch(), "beta.kubernetes.io/os": "linux",
-                                "beta.kubernetes.io/arch": arch(), ZONE_LABEL: model::ZONE,
+                                "beta.kubernetes.io/arch": arch(), ZONE_LABEL: zone,
                             },
                         },
                         "spec": {},

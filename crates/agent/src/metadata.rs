@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
-use model::{Port, Server, Snapshot, ZONE};
+use model::{Aggregate, Index, Port, Server, Snapshot, Vm};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -87,9 +87,7 @@ fn ec2(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
         "meta-data/reservation-id" => text(server.reservation_id.clone()),
         "meta-data/local-ipv4" => addresses(snapshot, server).first().map_or_else(none, |ip| text(ip.clone())),
         "meta-data/placement" => text("availability-zone\n"),
-        "meta-data/placement/availability-zone" => {
-            text(server.availability_zone.clone().unwrap_or_else(|| ZONE.into()))
-        }
+        "meta-data/placement/availability-zone" => text(zone(snapshot, server)),
         "meta-data/public-keys" if key.is_some() => text(format!("0={name}")),
         "meta-data/public-keys/0" if key.is_some() => text("openssh-key"),
         "meta-data/public-keys/0/openssh-key" => key.map_or_else(none, |k| text(format!("{}\n", k.trim()))),
@@ -104,7 +102,7 @@ const VERSIONS: [&str; 6] = ["2012-08-10", "2013-04-04", "2015-10-15", "2017-02-
 pub fn files(snapshot: &Snapshot, server: &Server) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let user_data = user_data(server);
-    let (meta, network) = (meta_data(server).to_string(), network_data(snapshot, server).to_string());
+    let (meta, network) = (meta_data(snapshot, server).to_string(), network_data(snapshot, server).to_string());
     for version in VERSIONS {
         let mut put = |name: &str, bytes: &[u8]| files.insert(format!("openstack/{version}/{name}"), bytes.to_vec());
         put("meta_data.json", meta.as_bytes());
@@ -148,7 +146,7 @@ fn openstack(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
     }
     match rest {
         "" => text("meta_data.json\nuser_data\nnetwork_data.json\nvendor_data.json\n"),
-        "meta_data.json" => body(&meta_data(server)),
+        "meta_data.json" => body(&meta_data(snapshot, server)),
         "network_data.json" => body(&network_data(snapshot, server)),
         "vendor_data.json" => body(&json!({})),
         "user_data" => user_data(server).map_or_else(none, text),
@@ -160,11 +158,18 @@ fn body(value: &Value) -> Answer {
     (200, "application/json", value.to_string().into_bytes())
 }
 
-fn meta_data(server: &Server) -> Value {
+/// The availability zone of the host that the server is on.
+fn zone(snapshot: &Snapshot, server: &Server) -> String {
+    let vms = snapshot.find::<Vm>(Index::Owner, &server.id).map(|vm| vm.value).filter(|vm| vm.host.is_some());
+    let host = vms.max_by_key(|vm| vm.incarnation).and_then(|vm| vm.host.as_deref());
+    Aggregate::zone_of(snapshot, host.unwrap_or_default()).to_owned()
+}
+
+fn meta_data(snapshot: &Snapshot, server: &Server) -> Value {
     let mut meta = json!({
         "uuid": server.id, "name": server.name, "hostname": server.hostname, "project_id": server.project_id,
         "launch_index": server.launch_index, "meta": server.metadata,
-        "availability_zone": server.availability_zone.clone().unwrap_or_else(|| ZONE.into()),
+        "availability_zone": zone(snapshot, server),
         "random_seed": seed(server), "devices": [],
     });
     if let Some(password) = &server.admin_pass {

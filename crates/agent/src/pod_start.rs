@@ -3,7 +3,7 @@
 use driver::{ContainerState, SeenPod};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use model::wanted::{WantedContainer, WantedPod};
-use model::{Entry, Fault, KubeObject, Port, Snapshot, Time};
+use model::{Aggregates, Entry, Fault, KubeObject, Port, Snapshot, Time};
 
 use crate::pod::{newest, seen};
 use crate::pod_handler::{Handler, place};
@@ -28,6 +28,10 @@ pub async fn run(
     // The API and the planners refuse such pods; here nothing leads around it.
     if let Some(violations) = model::pod_security::violations(&row.body) {
         return Err(Fault::invalid(model::pod_security::refusal(&violations)));
+    }
+    let host = &agent.config().host;
+    if !Aggregates::of(snapshot).admits(host, &row.project_id) && seen(agent, row.uid()).await?.is_none() {
+        return Err(Fault::Forbidden(format!("the node {host} is not for this project: hosts are reserved")));
     }
     let port = Port::of_pod(snapshot, row.uid());
     let port = port.ok_or_else(|| Fault::Unavailable("waits for an address".into()))?;

@@ -56,7 +56,7 @@ pub struct HostStatus {
     pub container_runtime: String,
 }
 
-/// The one availability zone, as both faces and guests are told.
+/// The availability zone of hosts that no aggregate puts into another.
 pub const ZONE: &str = "nova";
 
 impl Host {

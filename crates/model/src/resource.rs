@@ -152,6 +152,7 @@ kinds! {
     TokenKey => "token-key", "A key that signs or once signed tokens.";
     Quota => "quota", "The limits of one project.";
     Host => "host", "A machine that runs VMs and pods.";
+    Aggregate => "aggregate", "A Nova host aggregate.";
     Flavor => "flavor", "A Nova flavor.";
     Keypair => "keypair", "A Nova key pair.";
     Server => "server", "A Nova server: what the user asked for.";

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use model::{Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand};
+use model::{
+    Aggregates, Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand,
+};
 
 mod affinity;
 mod neighbours;
@@ -16,6 +18,9 @@ const FRESH_SECONDS: i64 = 60;
 /// How long a VM may wait for room before its server is told that there is none.
 const PATIENCE_SECONDS: i64 = 10;
 
+/// Extra specs of flavors that begin so ask for aggregates.
+const AGGREGATE_SPEC: &str = "aggregate_instance_extra_specs:";
+
 /// What something asks of a host.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
@@ -25,6 +30,12 @@ pub struct Demand {
     /// Traits that the host must have, and must not have.
     pub traits: Vec<String>,
     pub forbidden_traits: Vec<String>,
+    /// Whose work it is: hosts can be reserved.
+    pub project: String,
+    /// Only hosts of this availability zone will do.
+    pub zone: Option<String>,
+    /// What an aggregate of the host must say, by key of its metadata.
+    pub aggregates: Vec<(String, String)>,
     /// Only this host will do.
     pub host: Option<String>,
     /// Rather this host than another.
@@ -46,6 +57,9 @@ pub enum Unfit {
     Disabled,
     Silent,
     NotAsked,
+    Reserved,
+    Zone,
+    Aggregate(String),
     Trait(String),
     Group,
     Cpu {
@@ -70,6 +84,9 @@ impl std::fmt::Display for Unfit {
             Self::Disabled => f.write_str("disabled by an administrator"),
             Self::Silent => f.write_str("has not reported lately"),
             Self::NotAsked => f.write_str("another host was asked for"),
+            Self::Reserved => f.write_str("is not for this project: hosts are reserved"),
+            Self::Zone => f.write_str("is in another availability zone"),
+            Self::Aggregate(key) => write!(f, "is in no aggregate with the {key} that is asked for"),
             Self::Trait(name) => write!(f, "trait {name} does not fit"),
             Self::Group => f.write_str("the server group's policy forbids it"),
             Self::Cpu { asked, free } => {
@@ -98,7 +115,10 @@ impl Unfit {
         match self {
             Self::Disabled => "node(s) were unschedulable".into(),
             Self::Silent => "node(s) had untolerated taint(s)".into(),
-            Self::NotAsked | Self::Trait(_) | Self::Group => "node(s) didn't match Pod's node affinity/selector".into(),
+            Self::Reserved => "node(s) were reserved for other projects".into(),
+            Self::NotAsked | Self::Zone | Self::Aggregate(_) | Self::Trait(_) | Self::Group => {
+                "node(s) didn't match Pod's node affinity/selector".into()
+            }
             Self::Cpu { .. } => "Insufficient cpu".into(),
             Self::Memory { .. } => "Insufficient memory".into(),
             Self::Disk { .. } => "Insufficient ephemeral-storage".into(),
@@ -110,6 +130,7 @@ impl Unfit {
 /// A host and what is still free on it.
 struct Room<'a> {
     host: &'a Host,
+    aggregates: &'a Aggregates<'a>,
     fresh: bool,
     cpu_milli: u64,
     memory_mib: u64,
@@ -125,9 +146,16 @@ impl Room<'_> {
 
     fn unfit(&self, demand: &Demand) -> Option<Unfit> {
         let has = |name: &String| self.host.traits.contains(name);
+        let aggregate = |(key, value): &&(String, String)| !self.aggregates.has(&self.host.name, key, value);
         let group_full = demand.group.as_ref().is_some_and(|group| group.forbids(&self.host.name));
         if demand.host.as_ref().is_some_and(|asked| *asked != self.host.name) {
             Some(Unfit::NotAsked)
+        } else if !self.aggregates.admits(&self.host.name, &demand.project) {
+            Some(Unfit::Reserved)
+        } else if demand.zone.as_ref().is_some_and(|zone| zone != self.aggregates.zone(&self.host.name)) {
+            Some(Unfit::Zone)
+        } else if let Some((key, _)) = demand.aggregates.iter().find(aggregate) {
+            Some(Unfit::Aggregate(key.clone()))
         } else if !self.host.enabled {
             Some(Unfit::Disabled)
         } else if !self.fresh {
@@ -182,21 +210,23 @@ impl Group {
 
 /// Where VMs and pods without a host shall go.
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let mut rooms = rooms(snapshot, now);
+    let aggregates = Aggregates::of(snapshot);
+    let mut rooms = rooms(snapshot, &aggregates, now);
     let mut changes = vms(snapshot, now, &mut rooms);
     changes.extend(pods::plan(snapshot, now, &mut rooms));
     changes
 }
 
 /// Every host with what is free on it, by name.
-fn rooms(snapshot: &Snapshot, now: Time) -> BTreeMap<String, Room<'_>> {
-    let mut rooms: BTreeMap<String, Room<'_>> = snapshot
+fn rooms<'a>(snapshot: &'a Snapshot, aggregates: &'a Aggregates<'a>, now: Time) -> BTreeMap<String, Room<'a>> {
+    let mut rooms: BTreeMap<String, Room<'a>> = snapshot
         .all::<Host>()
         .map(|host| {
             let age = host.status.heartbeat.map(|beat| now.as_second() - beat.as_second());
             let host = host.value;
             let room = Room {
                 host,
+                aggregates,
                 fresh: age.is_some_and(|age| age <= FRESH_SECONDS),
                 cpu_milli: host.cpu_milli,
                 memory_mib: host.memory_mib,
@@ -346,6 +376,9 @@ fn vm_demand(
         let specs = server.flavor.extra_specs.iter().filter(|(_, v)| *v == value);
         specs.filter_map(|(key, _)| key.strip_prefix("trait:").map(str::to_owned)).collect()
     };
+    let specs = server.flavor.extra_specs.iter();
+    let aggregates =
+        specs.filter_map(|(key, value)| Some((key.strip_prefix(AGGREGATE_SPEC)?.to_owned(), value.clone())));
     let last = others.iter().max_by_key(|other| other.incarnation).and_then(|other| other.host.clone());
     Demand {
         cpu_milli: vm.cpu_milli,
@@ -353,6 +386,9 @@ fn vm_demand(
         disk_mib: mib(vm.disk_gib),
         traits: trait_specs("required"),
         forbidden_traits: trait_specs("forbidden"),
+        project: server.project_id.clone(),
+        zone: server.availability_zone.clone(),
+        aggregates: aggregates.collect(),
         // A disk that is kept lies on the host of the old incarnation.
         host: if server.keep_disk && last.is_some() { last.clone() } else { server.requested_host.clone() },
         prefer: last,

@@ -93,6 +93,37 @@ impl World {
     }
 }
 
+/// An aggregate of hosts.
+fn aggregate(id: &str, hosts: &[&str], metadata: &[(&str, &str)]) -> Aggregate {
+    Aggregate {
+        id: id.into(),
+        uuid: id.into(),
+        name: id.into(),
+        hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        metadata: metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        created_at: now(),
+        updated_at: None,
+    }
+}
+
+#[test]
+fn pods_keep_to_hosts_that_are_for_their_project() {
+    for (tenants, expected) in [("p", Some("b")), ("x", Some("a"))] {
+        let mut w = World::new(&[("a", ""), ("b", "")]);
+        w.add(aggregate("1", &["b"], &[("filter_tenant_id", tenants)]));
+        for n in 0..5 {
+            w.pod(&format!("p{n}"), "web", json!({}));
+        }
+        w.settle();
+        assert!((0..5).all(|n| w.node(&format!("p{n}")) == expected), "{tenants}: {:?}", w.spread("web"));
+    }
+    let mut w = World::new(&[("a", "")]);
+    w.add(aggregate("1", &["a"], &[("filter_tenant_id", "x")]));
+    w.pod("p", "web", json!({}));
+    w.settle();
+    assert_eq!(w.why("p"), "0/1 nodes are available: 1 node(s) were reserved for other projects.");
+}
+
 fn host(name: &str) -> Host {
     Host {
         cpu_milli: 80_000,

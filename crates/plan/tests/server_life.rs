@@ -390,6 +390,62 @@ fn silent_and_disabled_hosts_get_nothing() {
     assert_eq!(lines, ["one: disabled by an administrator", "two: has not reported lately"]);
 }
 
+/// An aggregate of hosts.
+fn aggregate(id: &str, hosts: &[&str], metadata: &[(&str, &str)]) -> Aggregate {
+    Aggregate {
+        id: id.into(),
+        uuid: id.into(),
+        name: id.into(),
+        hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        metadata: metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        created_at: Time::UNIX_EPOCH,
+        updated_at: None,
+    }
+}
+
+#[test]
+fn reserved_hosts_zones_and_flavors_decide() {
+    let all = [("one", 8000), ("two", 8000), ("three", 8000)];
+    // What a server asks for beside its aggregates, and where it is then; the project is p.
+    type Asks = fn(&mut Server);
+    let plain: Asks = |_| {};
+    let forced: Asks = |s| s.requested_host = Some("one".into());
+    let east: Asks = |s| s.availability_zone = Some("east".into());
+    let ssd: Asks = |s| _ = s.flavor.extra_specs.insert("aggregate_instance_extra_specs:disk".into(), "ssd".into());
+    let no: Result<&str, &str> = Err("one: is not for this project: hosts are reserved");
+    for (aggregates, asks, expected) in [
+        // Reserved for p: its servers go there and nowhere else, wherever they ask to be.
+        (vec![aggregate("1", &["two"], &[("filter_tenant_id", "p")])], plain, Ok("two")),
+        (vec![aggregate("1", &["two"], &[("filter_tenant_id", "x,p")])], forced, no),
+        // Reserved for others.
+        (vec![aggregate("1", &["one", "two"], &[("filter_tenant_id9", "x")])], plain, Ok("three")),
+        (vec![aggregate("1", &["one"], &[("filter_tenant_id", "x")])], forced, no),
+        (vec![aggregate("1", &["three"], &[("availability_zone", "east")])], east, Ok("three")),
+        (vec![], east, Err("one: is in another availability zone")),
+        (vec![aggregate("1", &["two"], &[("disk", "ssd, nvme")])], ssd, Ok("two")),
+        (
+            vec![aggregate("1", &["two"], &[("disk", "hdd")])],
+            ssd,
+            Err("one: is in no aggregate with the disk that is asked for"),
+        ),
+    ] {
+        let mut w = world(&all);
+        for aggregate in &aggregates {
+            w.add(aggregate.clone());
+        }
+        let mut s = server("s", w.now());
+        asks(&mut s);
+        w.add(s);
+        w.settle();
+        let vm = w.vm("s.0").unwrap();
+        let first = |line: &&String| line.starts_with("one");
+        match expected {
+            Ok(host) => assert_eq!(vm.host.as_deref(), Some(host), "{aggregates:?}: {:?}", vm.decision),
+            Err(why) => assert_eq!((vm.host, vm.decision.iter().find(first).map(String::as_str)), (None, Some(why))),
+        }
+    }
+}
+
 #[test]
 fn groups_keep_apart_and_together() {
     for (policy, hosts) in [("anti-affinity", 2), ("affinity", 1)] {

@@ -243,6 +243,50 @@ async fn hosts_in_nova() {
 }
 
 #[tokio::test]
+async fn aggregates_are_zones_and_reservations() {
+    let h = Harness::new().await;
+    Rows::new(&h).await;
+    let path = format!("{V}/os-aggregates");
+    let asked = |name: &str, zone: Value| json!({"aggregate": {"name": name, "availability_zone": zone}});
+    let (_, made) = at(&h, "2.41", "POST", &path, &h.admin, asked("rack", json!("east"))).await;
+    assert_eq!((&made["aggregate"]["id"], &made["aggregate"]["availability_zone"]), (&json!(1), &json!("east")));
+    assert!(made["aggregate"]["uuid"].is_string());
+    let action = async |id: u32, body: Value| h.call("POST", &format!("{path}/{id}/action"), &h.admin, body).await;
+    for (body, status) in [
+        (json!({"add_host": {"host": "node1"}}), 200),
+        (json!({"add_host": {"host": "node1"}}), 409),
+        (json!({"add_host": {"host": "nowhere"}}), 404),
+        (json!({"remove_host": {"host": "nowhere"}}), 404),
+        (json!({"set_metadata": {"metadata": {"ssd": "true", "none": null}}}), 200),
+        (json!({"set_metadata": {"metadata": {"ssd": 1}}}), 400),
+        (json!({"set_metadata": {"metadata": {"x": "y"}}, "add_host": {"host": "node1"}}), 400),
+        (json!({"explode": {}}), 400),
+    ] {
+        assert_eq!(action(1, body.clone()).await.0, status, "{body}");
+    }
+    assert_eq!(action(7, json!({"add_host": {"host": "node1"}})).await.0, 404);
+    // A host is in one zone, whichever way it would get into another.
+    for zone in [json!("east"), json!("west")] {
+        assert_eq!(h.call("POST", &path, &h.admin, asked("other", zone)).await.0, 200);
+        assert_eq!(action(2, json!({"add_host": {"host": "node1"}})).await.0, 409);
+        h.ok("DELETE", &format!("{path}/2"), &h.admin, Value::Null).await;
+    }
+    h.ok("POST", &path, &h.admin, asked("open", Value::Null)).await;
+    assert_eq!(action(2, json!({"add_host": {"host": "node1"}})).await.0, 200);
+    assert_eq!(h.call("PUT", &format!("{path}/2"), &h.admin, asked("open", json!("west"))).await.0, 409);
+    assert_eq!(h.call("POST", &path, &h.admin, asked("rack", Value::Null)).await.0, 409, "names are unique");
+    assert_eq!(h.call("POST", &path, &h.admin, asked("a", json!("b:c"))).await.0, 400, "a zone is no host");
+    assert_eq!(h.call("DELETE", &format!("{path}/1"), &h.admin, Value::Null).await.0, 400, "it has a host");
+    let (_, _, zones) = h.ok("GET", &format!("{V}/os-availability-zone"), &h.demo, Value::Null).await;
+    assert_eq!(zones["availabilityZoneInfo"][0]["zoneName"], "east");
+    let (_, _, hosts) = h.ok("GET", &format!("{V}/os-services"), &h.admin, Value::Null).await;
+    assert_eq!(hosts["services"][0]["zone"], "east");
+    let (_, _, shown) = h.ok("GET", &format!("{path}/1"), &h.admin, Value::Null).await;
+    assert_eq!(shown["aggregate"]["metadata"], json!({"availability_zone": "east", "ssd": "true"}));
+    assert_eq!(shown["aggregate"]["hosts"], json!(["node1"]));
+}
+
+#[tokio::test]
 async fn security_groups_of_old() {
     let h = Harness::new().await;
     let path = format!("{V}/os-security-groups");

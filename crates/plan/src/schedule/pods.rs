@@ -175,6 +175,7 @@ impl<'a> Placing<'a> {
             cpu_milli: asked.cpu_milli,
             memory_mib: asked.memory_mib,
             disk_mib: asked.disk_mib,
+            project: pod.project_id.clone(),
             ..Demand::default()
         };
         let rules = self.company.as_mut().map(|company| {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use model::{KubeObject, Time};
+use model::{Aggregates, Cluster, KubeObject, Snapshot, Time};
 use serde_json::Value;
 
 use super::{
@@ -21,6 +21,9 @@ impl Strategy for Pod {
     }
 
     fn create(&self, pod: &mut Value, context: &Context<'_>) -> Result<()> {
+        if let Some(host) = pod["spec"]["nodeName"].as_str().filter(|host| !host.is_empty()) {
+            check_node(context.snapshot, context.cluster, crate::meta::text(pod, "name"), host)?;
+        }
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("");
         let key =
             KubeObject::key_of(&context.cluster.id, "", "serviceaccounts", namespace, model::pod::account_name(pod));
@@ -110,6 +113,17 @@ impl Strategy for Pod {
             text(&status["nominatedNodeName"]).into(),
             gates.into(),
         ]
+    }
+}
+
+/// Refuses a node that is not for the cluster's project.
+pub fn check_node(snapshot: &Snapshot, cluster: &Cluster, pod: &str, host: &str) -> Result<()> {
+    match (Aggregates::of(snapshot).admits(host, &cluster.project_id), crate::registry::find("", "v1", "pods")) {
+        (false, Some(kind)) => {
+            let why = format!("the node {host} is not for this project: hosts are reserved");
+            Err(Failure::forbidden(kind, pod, &why))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::body;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
 use crate::kinds::items;
+use crate::kinds::pod::check_node;
 use crate::meta;
 use crate::request::WriteOptions;
 
@@ -53,6 +54,7 @@ pub async fn bind(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
         if items(&entry.value.body["spec"], "schedulingGates").len() > 0 {
             return Err(refuse(&format!("pod {name} has non-empty .spec.schedulingGates")));
         }
+        check_node(snapshot, call.cluster, name, node)?;
         let mut body = entry.value.body.clone();
         body["spec"]["nodeName"] = node.into();
         scheduled(&mut body["status"], &meta::stamp(call.now));

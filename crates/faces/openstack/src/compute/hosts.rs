@@ -1,6 +1,8 @@
-//! Hosts as Nova shows them: hypervisors, compute services, the availability zone. There is one zone, and no aggregates.
+//! Hosts as Nova shows them: hypervisors, compute services, availability zones.
 
-use model::{Change, Entry, Fault, Host, Index, Pool, Server, Snapshot, Vm, derived_id};
+use std::collections::BTreeMap;
+
+use model::{Aggregate, Aggregates, Change, Entry, Fault, Host, Index, Pool, Server, Snapshot, Vm, derived_id};
 use serde_json::{Value, json};
 
 use super::body::Fields;
@@ -200,7 +202,7 @@ fn service(call: &Call, host: &Host) -> Value {
         "id": service_id(call, host),
         "binary": "nova-compute",
         "host": host.name,
-        "zone": ZONE,
+        "zone": Aggregate::zone_of(&call.snapshot, &host.name),
         "status": if host.enabled { "enabled" } else { "disabled" },
         "state": if is_up(call, host) { "up" } else { "down" },
         "updated_at": host.status.heartbeat.map(time_micro),
@@ -250,8 +252,14 @@ pub async fn update_service(mut call: Call) -> Result<Reply, Fault> {
         return old_update_service(&call, &fields, &id).await;
     }
     fields.only(&["status", "disabled_reason", "forced_down"])?;
-    if fields.boolean("forced_down")? == Some(true) {
+    let forced = fields.boolean("forced_down")?;
+    if forced == Some(true) {
         return Err(not_built("Forcing a service down"));
+    }
+    if forced.is_some() && fields.get("status").is_none() {
+        let found = call.snapshot.all::<Host>().find(|host| derived_id(&["compute-service", &host.id]) == id);
+        let host = found.ok_or_else(|| missing("Could not find service."))?;
+        return Ok(Reply::ok(json!({"service": service(&call, &host)})));
     }
     let on = match fields.text("status", 20)? {
         Some("enabled") => true,
@@ -286,45 +294,48 @@ async fn old_update_service(call: &Call, fields: &Fields<'_>, verb: &str) -> Res
     Ok(Reply::ok(json!({"service": out})))
 }
 
-// Zones and aggregates
+// Zones
 
-fn zones(call: &Call, hosts: Value) -> Value {
-    let available = call.snapshot.all::<Host>().any(|host| host.enabled && is_up(call, &host));
-    json!([{"zoneName": ZONE, "zoneState": {"available": available}, "hosts": hosts}])
+/// The availability zones with their hosts.
+fn zones<'a>(call: &'a Call, aggregates: &Aggregates<'a>) -> BTreeMap<&'a str, Vec<&'a Host>> {
+    let mut zones: BTreeMap<&str, Vec<&Host>> = BTreeMap::new();
+    for host in call.snapshot.all::<Host>().map(|host| host.value) {
+        zones.entry(aggregates.zone(&host.name)).or_default().push(host);
+    }
+    zones
+}
+
+/// Whether there is such an availability zone.
+pub fn is_zone(snapshot: &Snapshot, zone: &str) -> bool {
+    let aggregates = Aggregates::of(snapshot);
+    zone == ZONE || snapshot.all::<Host>().any(|host| aggregates.zone(&host.name) == zone)
+}
+
+fn show_zones(call: &Call, hosts: impl Fn(&Host) -> Option<Value>) -> Reply {
+    let aggregates = Aggregates::of(&call.snapshot);
+    let zones = zones(call, &aggregates).into_iter().map(|(zone, members)| {
+        let available = members.iter().any(|host| host.enabled && is_up(call, host));
+        let shown = members.iter().filter_map(|host| Some((host.name.clone(), hosts(host)?)));
+        let shown: serde_json::Map<String, Value> = shown.collect();
+        let shown = if shown.is_empty() { Value::Null } else { Value::Object(shown) };
+        json!({"zoneName": zone, "zoneState": {"available": available}, "hosts": shown})
+    });
+    Reply::ok(json!({"availabilityZoneInfo": zones.collect::<Vec<_>>()}))
 }
 
 /// `GET /os-availability-zone`
 pub async fn zone_index(call: Call) -> Result<Reply, Fault> {
-    Ok(Reply::ok(json!({"availabilityZoneInfo": zones(&call, Value::Null)})))
+    Ok(show_zones(&call, |_| None))
 }
 
 /// `GET /os-availability-zone/detail`
 pub async fn zone_detail(call: Call) -> Result<Reply, Fault> {
-    let hosts: serde_json::Map<String, Value> = call
-        .snapshot
-        .all::<Host>()
-        .map(|host| {
-            let state = json!({
-                "available": is_up(&call, &host), "active": host.enabled,
-                "updated_at": host.status.heartbeat.map(time_micro),
-            });
-            (host.name.clone(), json!({"nova-compute": state}))
-        })
-        .collect();
-    Ok(Reply::ok(json!({"availabilityZoneInfo": zones(&call, json!(hosts))})))
-}
-
-/// `GET /os-aggregates`
-pub async fn aggregates(_: Call) -> Result<Reply, Fault> {
-    Ok(Reply::ok(json!({"aggregates": []})))
-}
-
-/// `GET /os-aggregates/{id}`
-pub async fn no_aggregate(call: Call) -> Result<Reply, Fault> {
-    Err(missing(format!("Aggregate {} could not be found.", call.param("id"))))
-}
-
-/// Every change of aggregates.
-pub async fn no_aggregates(_: Call) -> Result<Reply, Fault> {
-    Err(not_built("Changing host aggregates"))
+    let shown = |host: &Host| {
+        let state = json!({
+            "available": is_up(&call, host), "active": host.enabled,
+            "updated_at": host.status.heartbeat.map(time_micro),
+        });
+        Some(json!({"nova-compute": state}))
+    };
+    Ok(show_zones(&call, shown))
 }

@@ -6,7 +6,8 @@
 //!
 //! Not built, and answered so: volumes, migration, consoles but the log.
 
-pub mod body;
+pub mod aggregates;
+mod body;
 pub mod fault;
 pub mod flavors;
 pub mod hosts;
@@ -128,11 +129,13 @@ fn host_rows() -> Vec<Endpoint> {
         endpoint!(PUT "/v2.1/os-services/{id}" Admin hosts::update_service),
         endpoint!(GET "/v2.1/os-availability-zone" Reader hosts::zone_index),
         endpoint!(GET "/v2.1/os-availability-zone/detail" Admin hosts::zone_detail),
-        endpoint!(GET "/v2.1/os-aggregates" Admin hosts::aggregates),
-        endpoint!(POST "/v2.1/os-aggregates" Admin hosts::no_aggregates),
-        endpoint!(GET "/v2.1/os-aggregates/{id}" Admin hosts::no_aggregate),
-        endpoint!(PUT "/v2.1/os-aggregates/{id}" Admin hosts::no_aggregate),
-        endpoint!(DELETE "/v2.1/os-aggregates/{id}" Admin hosts::no_aggregate),
+        endpoint!(GET "/v2.1/os-aggregates" Admin aggregates::index),
+        endpoint!(POST "/v2.1/os-aggregates" Admin aggregates::create),
+        endpoint!(GET "/v2.1/os-aggregates/{id}" Admin aggregates::get),
+        endpoint!(PUT "/v2.1/os-aggregates/{id}" Admin aggregates::update),
+        endpoint!(DELETE "/v2.1/os-aggregates/{id}" Admin aggregates::delete),
+        endpoint!(POST "/v2.1/os-aggregates/{id}/action" Admin aggregates::action),
+        endpoint!(POST "/v2.1/os-aggregates/{id}/images" Admin aggregates::cache_images, since (2, 81)),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Entry, Fault, Host, Index, KubeObject, Server, Snapshot, Vm, pod_demand};
+use model::{Aggregate, Entry, Fault, Host, Index, KubeObject, Server, Snapshot, Vm, pod_demand};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -72,12 +72,11 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     let known = ["name", "uuid", "member_of", "resources", "in_tree", "required"];
     super::query::only(&call, &known)?;
     let wanted = Wanted::read(&call)?;
-    // There are no aggregates, so no provider is in one.
-    let none = call.query("member_of").is_some_and(|text| !text.starts_with('!'));
     let providers: Vec<Value> = call
         .snapshot
         .all::<Host>()
-        .filter(|host| !none && call.query("name").is_none_or(|name| host.name == name))
+        .filter(|host| is_member(&call, host))
+        .filter(|host| call.query("name").is_none_or(|name| host.name == name))
         .filter(|host| call.query("uuid").is_none_or(|id| host.id == id))
         .filter(|host| call.query("in_tree").is_none_or(|id| host.id == id))
         .filter(|host| wanted.fits(&call, host))
@@ -130,10 +129,24 @@ pub async fn usages(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"resource_provider_generation": generation(&host), "usages": used})))
 }
 
+/// Whether a host is in the aggregates that the query names: `UUID`, `in:UUID,UUID`, either with `!` for the contrary. All
+/// that are named must hold.
+fn is_member(call: &Call, host: &Host) -> bool {
+    let named = call.query.iter().filter(|(name, _)| name == "member_of");
+    let mut holds = named.map(|(_, text)| {
+        let (wanted, rest) = text.strip_prefix('!').map_or((true, text.as_str()), |rest| (false, rest));
+        let uuids: Vec<&str> = rest.strip_prefix("in:").unwrap_or(rest).split(',').collect();
+        let aggregates = call.snapshot.find::<Aggregate>(Index::Host, &host.name);
+        aggregates.into_iter().any(|one| uuids.contains(&one.uuid.as_str())) == wanted
+    });
+    holds.all(|held| held)
+}
+
 /// `GET /resource_providers/{id}/aggregates`
 pub async fn aggregates_of(call: Call) -> Result<Reply, Fault> {
     let host = of_path(&call, &call.snapshot)?;
-    let mut out = json!({"aggregates": []});
+    let aggregates = call.snapshot.find::<Aggregate>(Index::Host, &host.name);
+    let mut out = json!({"aggregates": aggregates.map(|one| one.uuid.clone()).collect::<Vec<_>>()});
     if call.version >= (1, 19) {
         out["resource_provider_generation"] = json!(generation(&host));
     }
@@ -263,11 +276,11 @@ pub async fn candidates(call: Call) -> Result<Reply, Fault> {
             return Err(Fault::Invalid("Invalid query string parameters: limit must be a positive number".into()));
         }
     };
-    let none = call.query("member_of").is_some_and(|text| !text.starts_with('!'));
     let hosts: Vec<Entry<'_, Host>> = call
         .snapshot
         .all::<Host>()
-        .filter(|host| !none && call.query("in_tree").is_none_or(|id| host.id == id))
+        .filter(|host| is_member(&call, host))
+        .filter(|host| call.query("in_tree").is_none_or(|id| host.id == id))
         .filter(|host| wanted.fits(&call, host))
         .take(limit)
         .collect();

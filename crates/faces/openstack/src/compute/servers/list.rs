@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use model::{Fault, Server, Time};
+use model::{Aggregate, Fault, Server, Time};
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
@@ -214,7 +214,10 @@ fn equals(call: &Call, item: &Item<'_>, name: &str, value: &str) -> bool {
         "key_name" => server.key_name.as_deref() == Some(value),
         "locked" => truth(server.locked),
         "config_drive" => truth(server.config_drive),
-        "availability_zone" => value == crate::compute::ZONE && status::host(&call.snapshot, server).is_some(),
+        "availability_zone" => {
+            let host = status::host(&call.snapshot, server);
+            host.is_some_and(|host| Aggregate::zone_of(&call.snapshot, host) == value)
+        }
         "hostname" => server.hostname == value,
         "uuid" => server.id == value,
         "vm_state" => item.state.vm_state == value,

@@ -10,7 +10,7 @@ use super::networks;
 use crate::call::Call;
 use crate::compute::body::{Fields, bad, is_uuid};
 use crate::compute::fault::{missing, not_built, over, referred};
-use crate::compute::{ZONE, flavors, images, quotas, security_groups};
+use crate::compute::{flavors, hosts, images, quotas, security_groups};
 
 /// A server as asked for, everything resolved.
 pub struct Asked {
@@ -267,7 +267,7 @@ fn place(view: &View<'_>, fields: &Fields<'_>) -> Result<(Option<String>, Option
         Some([zone, _, node]) => (Some(*zone), Some(*node)),
         Some(_) => return Err(Fault::Invalid("Invalid availability_zone: expected zone:host:node.".into())),
     };
-    if zone.is_some_and(|zone| zone != ZONE && !zone.is_empty()) {
+    if zone.is_some_and(|zone| !zone.is_empty() && !hosts::is_zone(view.snapshot, zone)) {
         return Err(Fault::Invalid("The requested availability zone is not available".into()));
     }
     for field in ["host", "hypervisor_hostname"] {

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{When, act, remake, snapshot};
 use crate::call::{Call, Reply};
-use crate::compute::ZONE;
 use crate::compute::body::Fields;
 use crate::compute::fault::not_built;
+use crate::compute::hosts;
 
 const fn when(vm_states: &'static [&'static str]) -> When {
     When { vm_states, tasks: &[], any_task: false, though_locked: false }
@@ -42,20 +42,27 @@ pub async fn offload(call: &Call) -> Result<Reply, Fault> {
 
 /// `unshelve`
 pub async fn unshelve(call: &Call, value: &Value) -> Result<Reply, Fault> {
+    let mut zone = None;
     if !value.is_null() {
         let fields = Fields::new("unshelve", value)?;
         fields.only(if call.version >= (2, 91) { &["availability_zone", "host"] } else { &["availability_zone"] })?;
         if fields.get("host").is_some() {
             return Err(not_built("Unshelving to a host"));
         }
-        if fields.text("availability_zone", 255)?.is_some_and(|zone| zone != ZONE) {
-            return Err(Fault::Invalid("The requested availability zone is not available".into()));
+        if let Some(asked) = fields.text("availability_zone", 255)? {
+            if !hosts::is_zone(&call.snapshot, asked) {
+                return Err(Fault::Invalid("The requested availability zone is not available".into()));
+            }
+            zone = Some(asked.to_owned());
         }
     }
     act(call, "unshelve", when(&["shelved_offloaded"]), |server, _| {
         remake::next(server, false);
         server.unshelving = server.shelved.take();
         server.power = true;
+        if zone.is_some() {
+            server.availability_zone.clone_from(&zone);
+        }
         Ok(())
     })
     .await?;

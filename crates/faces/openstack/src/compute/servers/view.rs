@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use model::{FloatingIp, Index, Network, Port, SecurityGroup, Server, Snapshot};
+use model::{Aggregate, FloatingIp, Index, Network, Port, SecurityGroup, Server, Snapshot};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
 
 use super::status::{self, State};
 use crate::call::Call;
 use crate::compute::wire::{bookmark, links, time, time_micro};
-use crate::compute::{ZONE, flavors, hosts, security_groups};
+use crate::compute::{flavors, hosts, security_groups};
 
 /// Which of a server's fields an answer has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn extended(
     };
     put("config_drive", json!(if server.config_drive { "True" } else { "" }));
     put("key_name", json!(server.key_name));
-    put("OS-EXT-AZ:availability_zone", json!(if host.is_some() { ZONE } else { "" }));
+    put("OS-EXT-AZ:availability_zone", json!(host.map_or("", |host| Aggregate::zone_of(snapshot, host))));
     put("OS-SRV-USG:launched_at", json!(server.launched_at.map(time_micro)));
     put("OS-SRV-USG:terminated_at", Value::Null);
     put("OS-EXT-STS:task_state", json!(state.task_state));
