@@ -6,9 +6,22 @@ use std::process::Command;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use serde_json::Value;
 
+fn braid_of(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_braid")).args(arguments).arg("--dir").arg(folder).output().unwrap()
+}
+
 fn braid(folder: &Path, arguments: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_braid")).args(arguments).arg("--dir").arg(folder).output().unwrap();
+    let output = braid_of(folder, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Ends the cloud, also when the test fails.
+struct Ends<'a>(&'a Path);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        braid_of(self.0, &["down", "--purge"]);
+    }
 }
 
 /// Writes a client certificate of an authority, with its key, to a file for curl.
@@ -27,6 +40,7 @@ fn certificate(authority: &str, key: &str, file: &Path) {
 fn a_cluster_is_opened_by_its_own_authority_alone() {
     let root = tempfile::tempdir().unwrap();
     let cloud = root.path().join("cloud");
+    let _ends = Ends(&cloud);
     let up = ["up", "--detach", "--sim", "--listen", "127.0.0.1:0"];
     braid(&cloud, &up);
     braid(&cloud, &["down"]);
@@ -58,5 +72,4 @@ fn a_cluster_is_opened_by_its_own_authority_alone() {
         let seen = [Some(own.as_path()), Some(foreign.as_path()), None].map(|file| ask(file, version));
         assert_eq!(seen, ["200", "401", "401"], "{version}");
     }
-    braid(&cloud, &["down", "--purge"]);
 }

@@ -16,6 +16,17 @@ fn run(command: &mut Command) -> Ran {
     Ran { status: output.status.code().unwrap_or(-1), words }
 }
 
+/// Ends the cloud of a folder, also when the test fails.
+struct Ends<'a>(&'a Path);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if self.0.exists() {
+            braid(&[], self.0, &["down", "--purge"]);
+        }
+    }
+}
+
 /// A command of braid for a folder, after `before`.
 fn braid(before: &[&str], folder: &Path, arguments: &[&str]) -> Ran {
     let program = env!("CARGO_BIN_EXE_braid");
@@ -44,6 +55,7 @@ const SIM: [&str; 5] = ["up", "--detach", "--listen", "127.0.0.1:0", "--sim"];
 fn people_log_in_as_members_and_as_the_administrator_if_they_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let cloud = dir.path().join("cloud");
+    let _ends = Ends(&cloud);
     let up = braid(&[], &cloud, &SIM);
     assert_eq!(up.status, 0, "{}", up.words);
     let member = braid(&[], &cloud, &["env"]).words;
@@ -87,6 +99,8 @@ fn without_root_a_cloud_is_refused_in_words_and_a_simulated_one_comes_and_goes()
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(arguments);
         run(command.arg("--dir").arg(root.path().join(folder)))
     };
+    let sims = root.path().join("sim");
+    let _ends = Ends(&sims);
     let real = nobody(&UP, "real");
     assert!(real.status == 1 && real.words.contains("sudo braid up"), "{} {}", real.status, real.words);
     let elsewhere = nobody(&["status"], "../../root/none");
