@@ -1,7 +1,7 @@
 //! Nova 2.1 to 2.96: servers, flavors, key pairs and what is around them, as views of the store's rows.
 //!
 //! * [`servers`]: requests, views and verbs of servers; what a server *is* comes from `servers::status` alone
-//! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`]: one file each
+//! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`], [`aggregates`]: one file each
 //! * [`security_groups`], [`images`]: Nova's own views of Neutron's and Glance's rows, which ended with 2.35
 //!
 //! Not built, and answered so: volumes, migration, consoles but the log.
