@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use driver::SeenVm;
+use model::machine::Machine;
 use model::wanted::{Boot, Disk, Nic, WantedVm};
 use model::{Change, Entry, Fault, Index, Port, Server, Snapshot, Source, Vm, VmPhase, VmStatus};
 
@@ -131,6 +132,7 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
     let id = Vm::id(&server.id, vm.incarnation);
     let gone = || Fault::invalid("the image was gone before the server could start");
     let source = vm.source.as_ref().ok_or_else(gone)?;
+    let booted = server.rescue.as_ref().unwrap_or(source);
     let root = Disk {
         id: "root".into(),
         base: Some(agent.config().blobs.path(&source.blob)),
@@ -152,7 +154,8 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
         rescue: server.rescue.is_some(),
         soft_reboots: server.soft_reboots,
         hard_reboots: server.hard_reboots,
-        boot: boot(agent, server.rescue.as_ref().unwrap_or(source)),
+        boot: boot(agent, booted),
+        machine: Machine::of(&booted.hardware, &server.flavor).map_err(Fault::Invalid)?,
         disks: server.rescue.iter().map(|source| rescue(agent, source)).chain([root]).collect(),
         config_drive: if server.config_drive { metadata::files(snapshot, &server) } else { BTreeMap::new() },
         nics: nics(agent, snapshot, server.value)?,

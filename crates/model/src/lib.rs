@@ -14,6 +14,7 @@ mod fault;
 pub mod hostnet;
 mod key;
 pub mod kube_event;
+pub mod machine;
 pub mod pod;
 pub mod pod_security;
 pub mod quantity;

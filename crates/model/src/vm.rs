@@ -1,5 +1,7 @@
 //! One incarnation of a server on a host. The planner writes what shall be, the agent of the host what is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
@@ -61,6 +63,9 @@ pub struct Source {
     /// as before.
     #[serde(default)]
     pub size_gib: u64,
+    /// What the image says of the machine that it wants, by Nova's names.
+    #[serde(default)]
+    pub hardware: BTreeMap<String, String>,
 }
 
 impl Source {
@@ -87,6 +92,10 @@ impl Source {
             initrd: part("ramdisk_id")?,
             cmdline: image.properties.get("os_command_line").cloned().unwrap_or_else(default),
             size_gib: image.virtual_size.or(image.size).unwrap_or_default() >> 30,
+            hardware: {
+                let said = image.properties.iter().filter(|(name, _)| crate::machine::is_hardware(name));
+                said.map(|(name, value)| (name.clone(), value.clone())).collect()
+            },
         })
     }
 }

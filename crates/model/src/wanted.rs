@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Machine;
+
 /// A VM that shall exist on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WantedVm {
@@ -28,6 +30,9 @@ pub struct WantedVm {
     pub soft_reboots: u32,
     pub hard_reboots: u32,
     pub boot: Boot,
+    /// What it is made of.
+    #[serde(default)]
+    pub machine: Machine,
     pub disks: Vec<Disk>,
     /// Files of the config drive by path, as they shall be at the next start; without any there is no config drive.
     pub config_drive: BTreeMap<String, Vec<u8>>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use driver::{DriverFault, Result};
 
 use crate::state::State;
-use crate::{Qemu, disk, failed, qmp};
+use crate::{Qemu, disk, failed, qmp, tpm};
 
 /// For a QEMU to write out what it holds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,6 +26,7 @@ impl Qemu {
                 return Err(DriverFault::Failed(format!("QEMU (process {}) of VM {id} does not end", process.pid)));
             }
         }
+        tpm::end(id, &dir).await?;
         let moved = || {
             // It did not end by itself, so it is started when it comes back.
             let mut state = State::load(&dir);

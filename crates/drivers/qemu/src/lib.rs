@@ -23,7 +23,7 @@
 //! The exception is a host that was booted anew: its guests did not end by themselves and are started.
 //!
 //! * [`vm`]: the steps, [`suspend`]: those with memory in a file; [`state`]: what is remembered for them
-//! * [`launch`]: QEMU's command line; [`qmp`]: what it is told later; [`accel`]: is KVM of use here
+//! * [`launch`]: QEMU's command line, [`hardware`]: its devices, [`firmware`]: UEFI, [`tpm`]: swtpm; [`qmp`]: what it is told later; [`accel`]: is KVM of use here
 //! * [`user`]: whom QEMU runs as
 //! * [`aside`]: a VM that nobody wants, out of the way and back
 //! * [`disk`]: a VM's disks, [`iso`]: its config drive, [`copy`]: copies of disks that are in use; [`process`]: QEMU's process
@@ -32,6 +32,8 @@ mod accel;
 mod aside;
 mod copy;
 mod disk;
+mod firmware;
+mod hardware;
 #[doc(hidden)]
 pub mod hostile;
 mod iso;
@@ -39,6 +41,7 @@ mod launch;
 mod qmp;
 mod state;
 mod suspend;
+mod tpm;
 mod user;
 mod vm;
 
@@ -203,6 +206,7 @@ impl VmDriver for Qemu {
         {
             return Err(DriverFault::Failed(format!("QEMU (process {}) of VM {id} does not end", process.pid)));
         }
+        tpm::end(id, &self.vm_dir(id)).await?;
         let fault = |e| failed(format!("cannot remove VM {id}"), e);
         if keep_disks {
             self.keep_disks(id).map_err(fault)?;
@@ -266,7 +270,7 @@ impl Qemu {
         let (from, to) = (self.vm_dir(id), self.kept_dir(id));
         // Also when there is nothing to keep: so it is known that nothing was lost.
         fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(&from).into_iter().flatten().flatten().filter(|e| disk::is_disk(&e.path())) {
+        for entry in fs::read_dir(&from).into_iter().flatten().flatten().filter(|e| stays(&e.path())) {
             fs::rename(entry.path(), to.join(entry.file_name()))?;
         }
         Ok(())
@@ -285,6 +289,12 @@ impl Qemu {
         }
         Ok(())
     }
+}
+
+/// Goes along with the disks of a VM to its next incarnation.
+fn stays(file: &Path) -> bool {
+    let named = |name: &str| file.file_name().is_some_and(|own| own == name);
+    disk::is_disk(file) || named(firmware::VARIABLES) || named(tpm::STATE)
 }
 
 fn remove_dir(dir: &Path) -> io::Result<()> {

@@ -96,7 +96,9 @@ pub fn prepare(dir: &Path, user: User) -> io::Result<()> {
 /// only we need is nobody else's.
 pub fn share(file: &Path, user: User) -> io::Result<()> {
     let about = fs::symlink_metadata(file)?;
-    let ours = ["state.json", "process", "qemu.log"].iter().any(|name| file.file_name().is_some_and(|n| n == *name));
+    let ours = ["state.json", "process", "qemu.log", "tpm.process", "tpm.log"]
+        .iter()
+        .any(|name| file.file_name().is_some_and(|n| n == *name));
     if about.nlink() > 1 {
         if about.mode() & 0o004 == 0 {
             fs::set_permissions(file, Permissions::from_mode(0o644))?;

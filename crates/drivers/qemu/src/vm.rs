@@ -12,9 +12,9 @@ use crate::accel::Accel;
 use crate::launch::{self, Plan};
 use crate::process::Process;
 use crate::state::{Asked, Ended, State, now, this_boot};
-use crate::{FIRST_LOOK, PROCESS, Qemu, disk, failed, qmp, suspend, user};
+use crate::{FIRST_LOOK, PROCESS, Qemu, disk, failed, firmware, hardware, qmp, suspend, tpm, user};
 
-/// Seconds that a guest has to power off before it is killed.
+/// Seconds that a guest has to power off before it is killed, unless its image says otherwise.
 const STOP_LIMIT: u64 = 60;
 const REBOOT_LIMIT: u64 = 120;
 /// What QEMU needs beside its guest's memory: translated code, devices, the cache of its disks.
@@ -119,7 +119,7 @@ impl Qemu {
             // Nothing that it could be told; but it can be killed.
             There::Silent(process, _) => {
                 let hard = vm.running && vm.hard_reboots > state.hard_reboots;
-                if hard || (!vm.running && overdue(&mut state, false, STOP_LIMIT)) {
+                if hard || (!vm.running && overdue(&mut state, false, stop_limit(vm))) {
                     self.kill(vm, process, &mut state).await?;
                 }
                 hard
@@ -205,7 +205,7 @@ impl Qemu {
             _ if vm.soft_reboots > state.soft_reboots => self.reboot_softly(vm, state, process, status).await,
             _ => {
                 // It was asked to stop, did not within the time, and is wanted again.
-                if state.asked.as_ref().is_some_and(|a| now().saturating_sub(a.at) > STOP_LIMIT) {
+                if state.asked.as_ref().is_some_and(|a| now().saturating_sub(a.at) > stop_limit(vm)) {
                     state.asked = None;
                 }
                 match (vm.paused, status) {
@@ -221,7 +221,7 @@ impl Qemu {
 
     /// A paused guest hears nothing, so it is killed, as a paused machine's plug is pulled.
     async fn stop_softly(&self, vm: &WantedVm, state: &mut State, process: &Process, status: &str) -> Result<()> {
-        if status != "running" || overdue(state, false, STOP_LIMIT) {
+        if status != "running" || overdue(state, false, stop_limit(vm)) {
             return self.kill(vm, process, state).await;
         }
         self.ask(vm, state).await
@@ -278,6 +278,12 @@ impl Qemu {
         if !vm.config_drive.is_empty() {
             disks.push(disk::config_drive(&dir, &vm.config_drive)?);
         }
+        let firmware = hardware::is_uefi(&vm.machine).then(|| firmware::find(&vm.machine)).transpose()?;
+        let taken = vm.disks.iter().find_map(|disk| disk.take_from.as_deref());
+        let taken = taken.map(|from| self.disks_of(from)).transpose()?;
+        if let Some(files) = &firmware {
+            firmware::variables(&dir, files, taken.as_deref(), vm.machine.stateless)?;
+        }
         let mut fds = Vec::new();
         for nic in &vm.nics {
             fds.push(taps.open_tap(nic).await?);
@@ -287,13 +293,18 @@ impl Qemu {
         launch::bring_kernel(&dir, &vm.boot)?;
         user.map_or(Ok(()), |user| user::prepare(&dir, user))
             .map_err(|e| failed(format!("cannot prepare {}", dir.display()), e))?;
+        if vm.machine.tpm.is_some() {
+            let process = tpm::start(&vm.id, &dir, taken.as_deref(), user).await?;
+            self.confine(vm, &process);
+        }
         let kvm = match user {
             Some(_) if found.accel == Accel::Kvm => Some(launch::open_kvm()?),
             _ => None,
         };
         let suspended = state.suspended;
         let memory = suspended.then_some(suspend::MEMORY);
-        let plan = Plan { binary, accel: found.accel, dir: &dir, vm, disks: &disks, memory, taps: &fds, kvm, user };
+        let (accel, firmware) = (found.accel, firmware.as_ref());
+        let plan = Plan { binary, accel, dir: &dir, vm, disks: &disks, firmware, memory, taps: &fds, kvm, user };
         let (soft_reboots, hard_reboots) = (vm.soft_reboots, vm.hard_reboots);
         let boot = this_boot();
         let rescue = vm.rescue;
@@ -348,6 +359,9 @@ impl Qemu {
                 let message = format!("QEMU did not start: {}", launch::last_words(&dir));
                 state.started = false;
                 state.ended = Some(Ended { message, failed: true });
+                if let Err(error) = tpm::end(&vm.id, &dir).await {
+                    tracing::warn!(vm = vm.id, %error, "swtpm is left");
+                }
                 return;
             }
             if qmp::status(&dir).await.is_ok() {
@@ -366,6 +380,10 @@ impl Qemu {
         let kept = self.kept_dir(id);
         Ok(if kept.exists() { kept } else { self.vm_dir(id) })
     }
+}
+
+fn stop_limit(vm: &WantedVm) -> u64 {
+    vm.machine.stop_seconds.unwrap_or(STOP_LIMIT)
 }
 
 /// Notes when the guest was first asked; whether that is too long ago.

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use driver::{DriverFault, SeenVm, TapSource, VmDriver};
 use driver_qemu::{Config, Qemu};
 use model::VmPhase;
+use model::machine::{Firmware, Machine, TpmModel};
 use model::wanted::{Boot, Disk, Nic, WantedVm};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -79,6 +81,7 @@ impl Bench {
                 take_from: None,
                 made: false,
             }],
+            machine: Default::default(),
             config_drive: Default::default(),
             nics: vec![],
         }
@@ -197,6 +200,73 @@ async fn a_vm_has_a_user_and_limits_of_its_own() {
     let left = std::fs::read_dir(bench.dir.path().join("qemu/users")).expect("users").count();
     assert_eq!(left, 0, "their users are free");
     driver::cgroup::remove(&group);
+}
+
+/// The pid of a VM's swtpm, while it runs.
+fn swtpm(dir: &Path) -> Option<u32> {
+    let record = std::fs::read_to_string(dir.join("tpm.process")).ok()?;
+    let pid = record.split(' ').next()?.parse().ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    (!stat.contains(") Z ")).then_some(pid)
+}
+
+/// UEFI starts the guest's kernel, and there is a TPM, a process of its own. What both know outlives a hard reboot, sleep,
+/// and the incarnation.
+#[tokio::test]
+async fn uefi_and_a_tpm_keep_what_they_know() {
+    let Some(mut bench) = Bench::new() else { return };
+    if !["/usr/bin/swtpm", "/usr/share/qemu/firmware"].iter().all(|path| Path::new(path).exists()) {
+        eprintln!("skipped: needs swtpm and ovmf");
+        return;
+    }
+    let (vms, user) = (bench.dir.path().join("qemu/vms"), 1_951_000_000);
+    let root = nix::unistd::geteuid().is_root();
+    let config = Config { dir: bench.dir.path().join("qemu"), ..Config::default() };
+    bench.qemu = Qemu::new(Config { first_user: root.then_some(user), ..config });
+    let machine = Machine { firmware: Firmware::Uefi, tpm: Some(TpmModel::Crb), ..Machine::default() };
+    let mut vm = WantedVm { memory_mib: 256, machine, ..bench.vm("trusted.1") };
+    if let Boot::Kernel { kernel, .. } = &mut vm.boot {
+        // Firmware starts kernels that are packed.
+        *kernel = Path::new(IMAGES).join("tiny.vmlinuz").canonicalize().expect("a kernel");
+    }
+    bench.until(&vm, "it runs", runs).await;
+    let ask = "cat /sys/class/tpm/tpm0/tpm_version_major /sys/firmware/efi/fw_platform_size | tr '\\n' ' '; echo said";
+    let _line = bench.type_line(&vm, ask).await;
+    bench.shown(&vm, "2 64 said", 1).await;
+
+    let dir = vms.join("trusted.1");
+    let kept = std::fs::metadata(dir.join("tpm/tpm2-00.permall")).expect("the TPM's state");
+    assert_eq!(kept.mode() & 0o777, 0o600);
+    assert!(!root || kept.uid() == user, "{}", kept.uid());
+    let first = swtpm(&dir).expect("swtpm runs");
+    vm.hard_reboots = 1;
+    bench.until(&vm, "a hard reboot", |seen| runs(seen) && seen.hard_reboots == 1).await;
+    // Its third prompt: it rests.
+    bench.shown(&vm, "\n# ", 3).await;
+    let second = swtpm(&dir).expect("swtpm runs");
+    assert_ne!(first, second);
+    vm.suspended = true;
+    bench.until(&vm, "it sleeps", |seen| seen.phase == VmPhase::Suspended && seen.pid.is_none()).await;
+    vm.suspended = false;
+    bench.until(&vm, "it goes on", runs).await;
+    let _line = bench.type_line(&vm, "cat /sys/class/tpm/tpm0/tpm_version_major | tr '\\n' ' '; echo again").await;
+    bench.shown(&vm, "2 again", 1).await;
+
+    let variables = std::fs::metadata(dir.join("uefi.vars")).expect("variables").ino();
+    std::fs::write(dir.join("tpm/mark"), "").expect("a mark");
+    bench.qemu.remove(&vm.id, true).await.expect("removed");
+    assert_eq!(swtpm(&dir), None);
+    let mut next = WantedVm { id: "trusted.2".to_owned(), hard_reboots: 0, ..vm };
+    next.disks[0].take_from = Some("trusted.1".to_owned());
+    bench.until(&next, "it runs", runs).await;
+    let dir = vms.join("trusted.2");
+    assert_eq!(std::fs::metadata(dir.join("uefi.vars")).expect("variables").ino(), variables);
+    assert!(dir.join("tpm/mark").exists());
+    bench.booted(&next, 1).await;
+    let last = swtpm(&dir).expect("swtpm runs");
+    bench.qemu.remove(&next.id, false).await.expect("removed");
+    let ended = std::fs::read_to_string(format!("/proc/{last}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    assert!(ended, "swtpm is gone");
 }
 
 /// The guest finds it by its label and reads the files under their names.

@@ -92,6 +92,57 @@ async fn an_image_that_is_not_shared_any_more_boots_nothing() {
     }
 }
 
+/// Every way to a machine: a property that is not built, or does not fit, is refused in words, and nothing is left.
+#[tokio::test]
+async fn machines_that_cannot_be_are_refused_in_words() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let says = async |name: &str, value: &str| {
+        let said = std::collections::BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        rows.edit::<model::Image>(&h, &rows.image, move |image| image.properties = said.clone()).await;
+    };
+    says("hw_disk_bus", "xen").await;
+    let (status, body) = create(&h, &rows, json!({})).await;
+    assert_eq!(status, 400);
+    let words = "Image property or extra spec hw_disk_bus=xen: this cloud has virtio, scsi, ide, sata only";
+    assert_eq!(message(&body), words);
+    says("img_config_drive", "mandatory").await;
+    let id = boot(&h, &rows, json!({})).await;
+    assert_eq!(show(&h, &id).await["config_drive"], "True");
+    says("os_secure_boot", "required").await;
+    for body in [json!({"rebuild": {"imageRef": rows.image}}), json!({"rescue": null})] {
+        let (status, body) = act(&h, &id, body).await;
+        assert_eq!(status, 400, "{body}");
+        assert!(message(&body).ends_with("os_secure_boot=required needs hw_firmware_type=uefi"), "{body}");
+    }
+    // What the server was made of stays, whatever becomes of its image; with the next flavor it has to fit.
+    let hardware = std::collections::BTreeMap::from([("hw_tpm_model".to_owned(), "tpm-crb".to_owned())]);
+    let source = model::Source {
+        blob: "00".into(),
+        format: "raw".into(),
+        kernel: None,
+        initrd: None,
+        cmdline: String::new(),
+        size_gib: 0,
+        hardware,
+    };
+    let vm = model::Vm::id(&id, 1);
+    rows.edit::<model::Vm>(&h, &vm, |vm| vm.source = Some(source.clone())).await;
+    let specs = std::collections::BTreeMap::from([("hw:tpm_model".to_owned(), "tpm-tis".to_owned())]);
+    rows.edit::<model::Flavor>(&h, &rows.large, |flavor| flavor.extra_specs = specs.clone()).await;
+    let (status, body) = act(&h, &id, json!({"resize": {"flavorRef": rows.large}})).await;
+    assert_eq!(status, 400, "{body}");
+    assert!(message(&body).ends_with("they must agree"), "{body}");
+    assert_eq!(act(&h, &id, json!({"createImage": {"name": "snap"}})).await.0, 202);
+    let snapshot = h.cloud.store.snapshot();
+    let image = snapshot.find::<model::Image>(model::Index::Owner, &id).next().expect("an image");
+    assert_eq!(image.properties.get("hw_tpm_model").map(String::as_str), Some("tpm-crb"));
+    assert_eq!(image.properties.get("os_secure_boot"), None);
+    rows.edit::<model::Image>(&h, &rows.image, |image| image.disk_format = Some("vmdk".into())).await;
+    let (status, body) = create(&h, &rows, json!({})).await;
+    assert!(status == 400 && message(&body).contains("format vmdk boot nowhere here"), "{body}");
+}
+
 #[tokio::test]
 async fn passwords_reach_the_row_or_are_refused() {
     let h = Harness::new().await;

@@ -186,7 +186,9 @@ async fn changes_by_patch() {
     let old = json!([{"add": "/color", "value": "there"}]).to_string().into_bytes();
     assert_eq!(cloud.raw("PATCH", &path, demo, &[OLD_PATCH], old).await.0, 409);
 
-    assert_eq!(put(&cloud, demo, id, b"not qcow2, which nobody demands").await, 204);
+    let mut bytes = [0; 72];
+    bytes[..8].copy_from_slice(b"QFI\xfb\0\0\0\x02");
+    assert_eq!(put(&cloud, demo, id, &bytes).await, 204);
     let change = json!([{"op": "replace", "path": "/disk_format", "value": "raw"}]);
     assert_eq!(patch(&cloud, demo, id, change).await.0, 403, "only of queued images");
 
@@ -220,7 +222,10 @@ async fn uploads_that_are_refused_leave_the_image_as_it_was() {
 
     let (_, _, shown) = cloud.ok("GET", path.trim_end_matches("/file"), demo, Value::Null).await;
     assert_eq!(shown["status"], "queued");
+    assert_eq!(put(&cloud, demo, &image["id"], b"of another kind").await, 415, "it is not qcow2");
     leaky[15] = 0;
+    let plain = register(&cloud, demo, json!({"disk_format": "raw", "container_format": "bare"})).await;
+    assert_eq!(put(&cloud, demo, &plain["id"], &leaky).await, 415, "it is qcow2");
     leaky[24..32].copy_from_slice(&(1u64 << 30).to_be_bytes());
     assert_eq!(put(&cloud, demo, &image["id"], &leaky).await, 204);
     let (_, _, shown) = cloud.ok("GET", path.trim_end_matches("/file"), demo, Value::Null).await;

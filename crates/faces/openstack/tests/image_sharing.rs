@@ -113,7 +113,11 @@ async fn lists_filter_and_sort() {
         let body = json!({"name": name, "disk_format": format, "container_format": container, "tags": tags,
             "visibility": "private", "kind": format});
         let id = register(&cloud, demo, body).await;
-        upload(&cloud, demo, &id, &vec![7; size]).await;
+        let mut bytes = vec![7; size];
+        if format == "qcow2" {
+            bytes[..16].copy_from_slice(b"QFI\xfb\0\0\0\x02\0\0\0\0\0\0\0\0");
+        }
+        upload(&cloud, demo, &id, &bytes).await;
     }
     register(&cloud, demo, json!({"name": "queued", "protected": true})).await;
     register(&cloud, demo, json!({"name": "hidden", "os_hidden": true})).await;

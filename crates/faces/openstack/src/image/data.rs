@@ -50,6 +50,11 @@ pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
                 other => other,
             })?;
             ready(&entry)?;
+            let said = |format: &Option<String>| format.clone().unwrap_or_default();
+            if !found.is_of(&said(&entry.disk_format), &said(&entry.container_format)) {
+                let (is, said) = (found.format.unwrap_or("something else"), said(&entry.disk_format));
+                return Err(Fault::MediaType(format!("Image content is {is}, which is not its disk_format {said}")));
+            }
             let mut change = Change::new();
             change.edit(entry, |image| {
                 image.updated_at = call.now;

@@ -4,7 +4,8 @@
 //! old incarnation takes the room of the larger size in the request's own transaction, and is refused there; the next
 //! incarnation takes that room over from it.
 
-use model::{Fault, Flavor, Index, Server, Vm};
+use model::machine::Machine;
+use model::{Entry, Fault, Flavor, Index, Server, Vm};
 use serde_json::{Value, json};
 
 use super::requests;
@@ -106,6 +107,7 @@ pub async fn rebuild(call: &Call, body: &Value) -> Result<Reply, Fault> {
     let server = act(call, "rebuild", when(&["active", "stopped", "error"]), |server, subject| {
         let image = requests::boot_image(&subject.view, asked.image, &server.flavor)?;
         server.image_id = Some(image.id.clone());
+        server.config_drive |= requests::needs_config_drive(&image);
         apply(&asked, server, subject)?;
         server.admin_pass = Some(asked.admin_pass.clone());
         next(server, false);
@@ -164,6 +166,9 @@ pub async fn resize(call: &Call, body: &Value) -> Result<Reply, Fault> {
         if flavor.disk < server.flavor.disk {
             return Err(Fault::Invalid("Unable to resize disk down.".into()));
         }
+        if let Some(source) = vm(server, subject).and_then(|vm| vm.value.source.as_ref()) {
+            Machine::of(&source.hardware, &flavor).map_err(Fault::Invalid)?;
+        }
         reserve(server, &flavor, subject);
         server.old_flavor = Some(std::mem::replace(&mut server.flavor, flavor.clone()));
         if let Some(auto) = auto_disk {
@@ -183,11 +188,15 @@ pub async fn resize(call: &Call, body: &Value) -> Result<Reply, Fault> {
     }
 }
 
+/// The present incarnation.
+fn vm<'a>(server: &Server, subject: &Subject<'a>) -> Option<Entry<'a, Vm>> {
+    let id = Vm::id(&server.id, server.incarnation);
+    subject.snapshot.find::<Vm>(Index::Owner, &server.id).find(|vm| *vm.row.key.name == *id)
+}
+
 /// Lets the running incarnation take the room of the larger of both sizes.
 fn reserve(server: &Server, flavor: &Flavor, subject: &mut Subject<'_>) {
-    let id = Vm::id(&server.id, server.incarnation);
-    let vm = subject.snapshot.find::<Vm>(Index::Owner, &server.id).find(|vm| *vm.row.key.name == *id);
-    if let Some(vm) = vm {
+    if let Some(vm) = vm(server, subject) {
         let disk = flavor.disk.saturating_add(flavor.ephemeral).saturating_add(flavor.swap.div_ceil(1024));
         subject.change.edit(vm, |vm| {
             vm.cpu_milli = vm.cpu_milli.max(flavor.vcpus.saturating_mul(1000));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gate::View;
+use model::machine::Machine;
 use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, NicRequest, ServerGroup};
 use serde_json::Value;
 
@@ -112,7 +113,7 @@ pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
         user_data: fields.base64("user_data", 65535)?,
         metadata: metadata(call, &fields)?,
         tags: tags(&fields)?,
-        config_drive: fields.boolean("config_drive")?.unwrap_or(false),
+        config_drive: fields.boolean("config_drive")?.unwrap_or(false) || image.is_some_and(|i| needs_config_drive(&i)),
         access_ipv4: fields.address("accessIPv4", false)?.unwrap_or_default(),
         access_ipv6: fields.address("accessIPv6", true)?.unwrap_or_default(),
         auto_disk: disk_config(&fields)?.unwrap_or(false),
@@ -186,6 +187,11 @@ fn image<'a>(view: &View<'a>, fields: &Fields<'_>, flavor: &Flavor) -> Result<Op
     boot_image(view, value, flavor).map(Some)
 }
 
+/// Whoever made the image knows that its guest has no other way to its metadata.
+pub fn needs_config_drive(image: &Image) -> bool {
+    image.properties.get("img_config_drive").is_some_and(|said| said == "mandatory")
+}
+
 /// The image that a body names, if the flavor can boot it.
 pub fn boot_image<'a>(view: &View<'a>, value: &Value, flavor: &Flavor) -> Result<Entry<'a, Image>, Fault> {
     let id = value.as_str().map(|text| text.rsplit('/').next().unwrap_or(text)).unwrap_or("");
@@ -195,6 +201,11 @@ pub fn boot_image<'a>(view: &View<'a>, value: &Value, flavor: &Flavor) -> Result
     let image = images::find(view, id).ok_or_else(|| Fault::Invalid(format!("Image {id} could not be found.")))?;
     if image.status != ImageStatus::Active {
         return Err(Fault::Invalid(format!("Image {id} is not active.")));
+    }
+    if let Some(format) = image.disk_format.as_deref().filter(|format| !matches!(*format, "raw" | "qcow2")) {
+        let why =
+            format!("Image {id} is unacceptable: disks of format {format} boot nowhere here, only raw and qcow2.");
+        return Err(Fault::Invalid(why));
     }
     if flavor.ram < image.min_ram {
         return Err(Fault::Invalid("Flavor's memory is too small for requested image.".into()));
@@ -206,6 +217,8 @@ pub fn boot_image<'a>(view: &View<'a>, value: &Value, flavor: &Flavor) -> Result
             "Flavor's disk is too small for requested image. Flavor disk is {have} bytes, minimum size is {need} bytes."
         )));
     }
+    // A machine of which something would be missing is never made.
+    Machine::of(&image.properties, flavor).map_err(Fault::Invalid)?;
     Ok(image)
 }
 

@@ -1,5 +1,6 @@
 //! Rescue: a server boots from another image, with its own disk as the second one, until it is unrescued.
 
+use model::machine::Machine;
 use model::{Fault, Source};
 use serde_json::{Value, json};
 
@@ -28,7 +29,9 @@ pub async fn rescue(call: &Call, value: &Value) -> Result<Reply, Fault> {
         }
         let source = Source::of(subject.snapshot, &from);
         let unfit = |why| Fault::Invalid(format!("Cannot rescue instance {}: {why}", server.id));
-        server.rescue = Some(source.map_err(unfit)?);
+        let source = source.map_err(unfit)?;
+        Machine::of(&source.hardware, &server.flavor).map_err(unfit)?;
+        server.rescue = Some(source);
         server.admin_pass = Some(password.clone());
         server.forced_state = None;
         server.power = true;

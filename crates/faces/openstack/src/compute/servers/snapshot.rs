@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use model::{Fault, Image, ImageSource, Server, Snapshot, Visibility};
+use model::machine::is_hardware;
+use model::{Fault, Image, ImageSource, Index, Server, Snapshot, Visibility, Vm};
 use serde_json::{Value, json};
 
 use super::{When, act, requests};
@@ -100,6 +101,12 @@ fn row(call: &Call, id: &str, server: &Server, snapshot: &Snapshot, asked: &Aske
 pub fn of_server(call: &Call, id: &str, server: &Server, snapshot: &Snapshot, name: &str) -> Result<Image, Fault> {
     let base = server.image_id.as_deref().and_then(|id| snapshot.get::<Image>(id));
     let mut properties: BTreeMap<String, String> = base.map(|base| base.properties.clone()).unwrap_or_default();
+    // Its machine, whatever became of the image.
+    let vms = snapshot.find::<Vm>(Index::Owner, &server.id);
+    if let Some(source) = vms.max_by_key(|vm| vm.incarnation).and_then(|vm| vm.value.source.as_ref()) {
+        properties.retain(|name, _| !is_hardware(name));
+        properties.extend(source.hardware.clone());
+    }
     properties.retain(|name, _| !NOT_INHERITED.contains(&name.as_str()));
     for (name, value) in [
         ("instance_uuid", server.id.as_str()),
