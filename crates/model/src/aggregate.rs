@@ -1,17 +1,24 @@
 //! A set of hosts that an administrator treats alike: an availability zone, hardware that is reserved for some projects,
 //! hosts that a flavor asks for. One place says what aggregates mean for a host, for VMs and pods alike.
+//!
+//! What several rows say of a host is no function of one row, so claims cannot hold it. Every change of aggregates writes
+//! one [`Setting`] beside, and whoever puts work on a host demands that it is as it was: of a placement and a reservation
+//! made from one snapshot, one is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Realm, Resource, Snapshot, Time, ZONE};
+use crate::{Change, Claim, Expect, Index, Key, Kind, Realm, Resource, Setting, Snapshot, Time, ZONE};
 
 /// The key of an aggregate's metadata that makes it an availability zone.
 const ZONE_KEY: &str = "availability_zone";
 /// Keys that begin so name projects for which the hosts are reserved, as with Nova's tenant isolation.
 const TENANT_KEY: &str = "filter_tenant_id";
+
+/// The setting that counts changes of aggregates.
+const CHANGES: &str = "aggregate-changes";
 
 /// A Nova host aggregate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +51,20 @@ impl Aggregate {
             Some(zone) => _ = self.metadata.insert(ZONE_KEY.to_owned(), zone),
             None => _ = self.metadata.remove(ZONE_KEY),
         }
+    }
+
+    /// Notes in a change that aggregates are no longer as they were.
+    pub fn changed(snapshot: &Snapshot, change: &mut Change) {
+        match snapshot.get::<Setting>(CHANGES) {
+            Some(entry) => change.edit(entry, |s| s.value = (s.value.as_u64().unwrap_or(0) + 1).into()),
+            None => change.create(Setting { name: CHANGES.to_owned(), value: 1.into() }),
+        };
+    }
+
+    /// What a placement demands: that aggregates are as they were.
+    pub fn unchanged(snapshot: &Snapshot) -> Expect {
+        let key = Key::new(Kind::Setting, Realm::Cloud, CHANGES);
+        Expect { revision: snapshot.row(&key).map(|row| row.modified), key }
     }
 
     /// The projects for which its hosts are reserved; none: they are not.

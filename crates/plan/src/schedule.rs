@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{
-    Aggregates, Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand,
+    Aggregate, Aggregates, Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand,
 };
 
 mod affinity;
@@ -305,6 +305,7 @@ fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -
                 if let Some(group) = &server.server_group_id {
                     placed.push((group.clone(), host.name.clone()));
                 }
+                change.expects.push(Aggregate::unchanged(snapshot));
                 change.edit(vm, |v| {
                     v.host = Some(host.name.clone());
                     v.decision = lines;

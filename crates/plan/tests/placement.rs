@@ -124,6 +124,26 @@ fn pods_keep_to_hosts_that_are_for_their_project() {
     assert_eq!(w.why("p"), "0/1 nodes are available: 1 node(s) were reserved for other projects.");
 }
 
+#[test]
+fn pods_planned_before_a_reservation_stay_where_they_are() {
+    // Alone, and among pods that are placed together since each may care where the others are.
+    for spec in [json!({}), must("podAntiAffinity", term("web", HOSTNAME))] {
+        let mut w = World::new(&[("a", ""), ("b", "")]);
+        w.pod("p0", "web", spec.clone());
+        w.pod("p1", "web", spec.clone());
+        let planned = plan::schedule::plan(&w.snapshot, now());
+        let mut reserve = Change::from(aggregate("1", &["a", "b"], &[("filter_tenant_id", "x")]));
+        Aggregate::changed(&w.snapshot, &mut reserve);
+        w.commit(&reserve).unwrap();
+        assert!(!planned.is_empty());
+        for change in planned {
+            assert!(w.commit(&change).is_err(), "placed although the host was reserved: {change:?}");
+        }
+        w.settle();
+        assert_eq!((w.node("p0"), w.node("p1")), (None, None), "{spec}");
+    }
+}
+
 fn host(name: &str) -> Host {
     Host {
         cpu_milli: 80_000,

@@ -446,6 +446,32 @@ fn reserved_hosts_zones_and_flavors_decide() {
     }
 }
 
+/// Of a placement and a reservation that are made from one snapshot, the later is refused, whichever it is.
+#[test]
+fn a_placement_planned_before_a_reservation_is_stale_after_it() {
+    for change in [aggregate("1", &["two"], &[("filter_tenant_id", "x")]), aggregate("1", &[], &[])] {
+        let mut w = world(&[("two", 8000)]);
+        w.add(server("s", w.now()));
+        while w.vm("s.0").is_none() {
+            for change in plan::port::plan(&w.snapshot, w.now()) {
+                w.commit(&change).unwrap();
+            }
+            for change in plan::server::plan(&w.snapshot, w.now()) {
+                w.commit(&change).unwrap();
+            }
+        }
+        let planned = plan::schedule::plan(&w.snapshot, w.now());
+        assert!(planned.len() == 1 && planned[0].writes.iter().any(|w| w.key().kind == Kind::Vm), "{planned:?}");
+        let mut reserve = Change::from(change.clone());
+        Aggregate::changed(&w.snapshot, &mut reserve);
+        w.commit(&reserve).unwrap();
+        assert!(w.commit(&planned[0]).is_err(), "placed although aggregates changed");
+        w.settle();
+        let expected = change.hosts.is_empty().then_some("two");
+        assert_eq!(w.vm("s.0").unwrap().host.as_deref(), expected, "{change:?}");
+    }
+}
+
 #[test]
 fn groups_keep_apart_and_together() {
     for (policy, hosts) in [("anti-affinity", 2), ("affinity", 1)] {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use model::kube_event::{self, News};
-use model::{Change, Entry, Expect, KubeObject, PodDemand, Resource, Setting, Snapshot, Time, pod_demand};
+use model::{Aggregate, Change, Entry, Expect, KubeObject, PodDemand, Resource, Setting, Snapshot, Time, pod_demand};
 use serde_json::{Value, json};
 
 use super::affinity::{self, Affinity, Said};
@@ -150,15 +150,19 @@ impl<'a> Placing<'a> {
             company.said.place(pod.value, host, &company.neighbours);
         }
         let mut change = told(snapshot, pod, body, news, now);
+        let aggregates = Aggregate::unchanged(snapshot);
         match self.company.as_mut().filter(|_| bound) {
             Some(company) => {
                 company.together.writes.append(&mut change.writes);
+                if company.count == 0 {
+                    company.together.expects.push(aggregates);
+                }
                 company.count += 1;
                 None
             }
             None => {
                 let revision = self.placements.map(|setting| setting.row.modified);
-                change.expects.push(Expect { key: placements(&self.name, 0).key(), revision });
+                change.expects.extend([Expect { key: placements(&self.name, 0).key(), revision }, aggregates]);
                 Some(change)
             }
         }

@@ -108,7 +108,9 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         };
         aggregate.set_zone(zone.clone().flatten());
         check(snapshot, &aggregate)?;
-        Ok((Change::from(aggregate.clone()), aggregate))
+        let mut change = Change::from(aggregate.clone());
+        Aggregate::changed(snapshot, &mut change);
+        Ok((change, aggregate))
     });
     let mut out = show(&call, &made.await?);
     // As in Nova, what is new has neither.
@@ -128,6 +130,7 @@ async fn edit(call: &Call, change: impl Fn(&Snapshot, &mut Aggregate) -> Result<
         check(snapshot, &aggregate)?;
         let mut commit = Change::new();
         commit.update(entry, aggregate.clone());
+        Aggregate::changed(snapshot, &mut commit);
         Ok((commit, aggregate))
     });
     Ok(reply(call, &edited.await?))
@@ -162,6 +165,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
         }
         let mut change = Change::new();
         change.delete(entry);
+        Aggregate::changed(snapshot, &mut change);
         Ok((change, ()))
     });
     deleted.await?;
