@@ -4,6 +4,7 @@ use std::path::Path;
 
 use driver::DriverFault;
 use model::Port;
+use model::wanted::Generation;
 
 use crate::{Agent, net, pod};
 
@@ -20,7 +21,7 @@ pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver
     let row = pod::by_uid(&snapshot, uid).ok_or_else(|| DriverFault::Refused(format!("there is no pod {uid}")))?;
     let port = Port::of_pod(&snapshot, uid)
         .ok_or_else(|| DriverFault::NotReady(format!("pod {}/{} has no port yet", row.namespace, row.name)))?;
-    agent.drivers().net.plug(&port.id, netns, ifname).await?;
+    agent.drivers().net.plug(&port.id, netns, ifname, Generation::of(&snapshot)).await?;
     net::look_again(agent);
     let network = agent.network();
     let wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
@@ -36,7 +37,7 @@ pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver
 pub async fn del(agent: &Agent, uid: &str) -> driver::Result<()> {
     let snapshot = agent.store().snapshot();
     match Port::of_pod(&snapshot, uid).map(|port| port.id.clone()) {
-        Some(id) => agent.drivers().net.unplug(&id).await,
+        Some(id) => agent.drivers().net.unplug(&id, Generation::of(&snapshot)).await,
         None => Ok(()),
     }
 }

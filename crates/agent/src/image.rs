@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use blob::Digest;
 use driver::DriverFault;
+use model::wanted::Generation;
 use model::{Change, Entry, Fault, Image, ImageStatus, Index, ServerAction, Snapshot, Vm, VmPhase};
 
 use crate::{Agent, fault};
@@ -39,17 +40,19 @@ fn wanted<'a>(snapshot: &'a Snapshot, vm: &Vm) -> Option<Entry<'a, Image>> {
 pub async fn step(agent: &Agent, vm_id: &str) -> Result<(), Fault> {
     let snapshot = agent.store().fresh().await?;
     let vm = snapshot.get::<Vm>(vm_id).filter(|vm| vm.host.as_deref() == Some(&agent.config().host));
-    let file = copies(agent).join(vm_id);
+    let (file, at) = (copies(agent).join(vm_id), Generation::of(&snapshot));
     let Some(image) = vm.and_then(|vm| wanted(&snapshot, &vm)).map(|image| image.value.clone()) else {
-        agent.drivers().vm.end_copy(vm_id).await.map_err(fault)?;
+        agent.drivers().vm.end_copy(vm_id, at).await.map_err(fault)?;
         return remove(&file);
     };
     if image.status != ImageStatus::Saving {
         edit(agent, &image.id, |image| image.status = ImageStatus::Saving).await?;
     }
-    let size = match agent.drivers().vm.copy_disk(vm_id, "root", &file).await {
+    let size = match agent.drivers().vm.copy_disk(vm_id, "root", &file, at).await {
         Ok(size) => size,
-        Err(e @ (DriverFault::NotReady(_) | DriverFault::Unavailable(_))) => return Err(fault(e)),
+        Err(e @ (DriverFault::NotReady(_) | DriverFault::Unavailable(_) | DriverFault::Stale(_))) => {
+            return Err(fault(e));
+        }
         Err(e) => {
             remove(&file)?;
             return give_up(agent, &image, &e.to_string()).await;

@@ -47,6 +47,7 @@ use std::time::Duration;
 use driver::{NetDriver, PodDriver, VmDriver};
 use jiff::SignedDuration;
 use model::hostnet::HostNetwork;
+use model::wanted::Generation;
 use model::{Change, Event, Fault, Kind, Snapshot, Time};
 use store::{Concern, Interest, Store};
 use tokio::sync::Notify;
@@ -225,7 +226,8 @@ impl Agent {
     /// Begins whatever is due, each thing in a task of its own, looks at the drivers too: one that hangs holds up nothing else.
     fn round(&self, snapshot: &Snapshot, reason: Reason) {
         if let Some(network) = net::due(self, snapshot) {
-            let make = |agent: Agent| async move { net::make(&agent, network).await.map(|()| Left::Settled) };
+            let at = Generation::of(snapshot);
+            let make = move |agent: Agent| async move { net::make(&agent, network, at).await.map(|()| Left::Settled) };
             self.task("network", None, reason, make);
         }
         if reason == Reason::Tick {

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use jiff::SignedDuration;
 use model::hostnet::HostNetwork;
+use model::wanted::Generation;
 use model::{Change, Fault, Index, Port, PortStatus, Snapshot};
 
 use crate::{Agent, fault};
@@ -36,12 +37,13 @@ pub fn due(agent: &Agent, snapshot: &Snapshot) -> Option<HostNetwork> {
 
 /// Makes the network of the rows as they are now.
 pub async fn step(agent: &Agent) -> Result<(), Fault> {
-    make(agent, plan::hostnet::compile(&agent.store().snapshot(), &agent.config().host)).await
+    let snapshot = agent.store().snapshot();
+    make(agent, plan::hostnet::compile(&snapshot, &agent.config().host), Generation::of(&snapshot)).await
 }
 
 /// Makes a network and writes which ports are up.
-pub async fn make(agent: &Agent, network: HostNetwork) -> Result<(), Fault> {
-    let result = agent.drivers().net.apply(&network).await;
+pub async fn make(agent: &Agent, network: HostNetwork, at: Generation) -> Result<(), Fault> {
+    let result = agent.drivers().net.apply(&network, at).await;
     {
         let mut applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
         applied.when = Some(agent.now());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use driver::{ContainerState, SeenContainer, SeenPod};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use model::wanted::Generation;
 use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time, kube_event};
 
 use crate::pod_news::{Said, Waiting};
@@ -28,7 +29,9 @@ pub(crate) fn by_uid<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, 
 /// How all pods look that the driver has.
 pub async fn all_seen(agent: &Agent) -> HashMap<String, Look> {
     let seen = agent.listed("listing pods", agent.drivers().pod.list().await);
-    seen.into_iter().map(|pod| (pod.uid.clone(), look(pod))).collect()
+    // Newer rows that change nothing about it are no news of it.
+    let same = |pod: SeenPod| (pod.uid.clone(), look(SeenPod { generation: Generation::default(), ..pod }));
+    seen.into_iter().map(same).collect()
 }
 
 /// All pods that somebody wants here or that are here, by uid, and how they look.
@@ -62,7 +65,7 @@ pub(crate) fn row<'a>(agent: &Agent, snapshot: &'a Snapshot, uid: &str) -> Optio
 
 /// A pod that nobody wants. One whose row this agent has seen was deleted at once, by force; of another its volumes are put
 /// aside.
-async fn unwanted_step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
+async fn unwanted_step(agent: &Agent, uid: &str, at: Generation) -> Result<Left, Fault> {
     let place = match agent.inner.pruning.was_given(uid) {
         true => None,
         false => match prune::place(agent, Sort::Pod, uid)? {
@@ -71,7 +74,7 @@ async fn unwanted_step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
         },
     };
     agent.inner.probes.forget(uid);
-    let removed = agent.drivers().pod.remove(uid, Duration::ZERO).await.map_err(fault);
+    let removed = agent.drivers().pod.remove(uid, Duration::ZERO, at).await.map_err(fault);
     match place {
         Some(place) => {
             let something = removed.and_then(|()| pod_volumes::put_aside(agent, uid, &place.content()));
@@ -86,7 +89,9 @@ async fn unwanted_step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
 /// Brings one pod a step further and writes what it is.
 pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
     let snapshot = agent.store().fresh().await?;
-    let Some(row) = row(agent, &snapshot, uid) else { return unwanted_step(agent, uid).await };
+    let Some(row) = row(agent, &snapshot, uid) else {
+        return unwanted_step(agent, uid, Generation::of(&snapshot)).await;
+    };
     let pod: Pod = serde_json::from_value(row.body.clone())
         .map_err(|e| Fault::invalid(format!("pod {}/{} cannot be read: {e}", row.namespace, row.name)))?;
     if row.deleting() {
@@ -145,7 +150,7 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
         let port = Port::of_pod(snapshot, &uid);
         news = pod_stop::all(agent, pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
     }
-    agent.drivers().pod.remove(&uid, grace).await.map_err(fault)?;
+    agent.drivers().pod.remove(&uid, grace, Generation::of(snapshot)).await.map_err(fault)?;
     pod_volumes::remove(agent, &uid)?;
     agent.inner.pruning.forget(&uid);
     agent

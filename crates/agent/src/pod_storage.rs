@@ -198,6 +198,7 @@ mod tests {
         };
         let seen = SeenPod {
             uid: "u".into(),
+            generation: Default::default(),
             name: "p".into(),
             namespace: "n".into(),
             cluster_id: "c".into(),

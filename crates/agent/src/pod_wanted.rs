@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, VolumeMount};
-use model::wanted::{WantedContainer, WantedPod};
+use model::wanted::{Generation, WantedContainer, WantedPod};
 use model::{Cluster, Entry, Fault, KubeObject, PodDemand, Port, Snapshot};
 
 use serde_json::Value;
@@ -47,6 +47,7 @@ impl Context<'_> {
             _ => String::new(),
         };
         Ok(WantedPod {
+            generation: Generation::of(self.snapshot),
             uid: self.row.uid().to_owned(),
             name: self.row.name.clone(),
             namespace: self.row.namespace.clone(),

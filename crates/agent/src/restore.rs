@@ -2,11 +2,12 @@
 
 use std::io;
 
+use model::wanted::Generation;
 use model::{Fault, Snapshot, Vm};
 
 use crate::trash::{Entry, Sort, Trash};
 use crate::work::Left;
-use crate::{Agent, fault, identity, pod, pod_volumes, vm};
+use crate::{Agent, Drivers, fault, identity, pod, pod_volumes, vm};
 
 impl Agent {
     /// Why the host does nothing, or not all, until a person confirms it.
@@ -23,6 +24,9 @@ impl Agent {
     pub fn confirm(&self) -> Result<Vec<String>, Fault> {
         let questions = self.questions();
         if self.inner.standing.question().is_some() {
+            // The revisions of this store may be lower than those by which things were done here.
+            let Drivers { vm, pod, net } = self.drivers();
+            vm.forget_generations().and(pod.forget_generations()).and(net.forget_generations()).map_err(fault)?;
             identity::confirm(self, &self.store().snapshot()).map_err(Fault::Unavailable)?;
         }
         self.inner.pruning.confirm();
@@ -46,7 +50,9 @@ impl Agent {
             return Err(Fault::conflict(format!("{text}; its files are in {}", path.display())));
         }
         match sort {
-            Sort::Vm => self.drivers().vm.give_back(id, &entry.content()).await.map_err(fault)?,
+            Sort::Vm => {
+                self.drivers().vm.give_back(id, &entry.content(), Generation::of(&snapshot)).await.map_err(fault)?
+            }
             Sort::Pod => give_pod(self, id, &entry).await?,
         }
         destroy(&entry)?;

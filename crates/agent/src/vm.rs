@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use driver::SeenVm;
 use model::machine::Machine;
-use model::wanted::{Boot, Disk, Nic, WantedVm};
+use model::wanted::{Boot, Disk, Generation, Nic, WantedVm};
 use model::{Change, Entry, Fault, Index, Port, Server, Snapshot, Source, Vm, VmPhase, VmStatus};
 
 use crate::prune::{self, Thing};
@@ -16,7 +16,9 @@ use crate::{Agent, fault, metadata};
 /// How all VMs look that the driver has.
 pub async fn seen(agent: &Agent) -> HashMap<String, Look> {
     let seen = agent.listed("listing VMs", agent.drivers().vm.list().await);
-    seen.into_iter().map(|vm| (vm.id.clone(), look(vm))).collect()
+    // Newer rows that change nothing about it are no news of it.
+    let same = |vm: SeenVm| (vm.id.clone(), look(SeenVm { generation: Generation::default(), ..vm }));
+    seen.into_iter().map(same).collect()
 }
 
 /// All VMs that somebody wants here or that are here, by id, and how they look.
@@ -37,16 +39,16 @@ pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -
 /// Makes one VM what its row says, and the row's status what the VM is.
 pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
     let snapshot = agent.store().fresh().await?;
-    let Some(vm) = row(agent, &snapshot, id) else { return put_aside(agent, id).await };
+    let Some(vm) = row(agent, &snapshot, id) else { return put_aside(agent, id, Generation::of(&snapshot)).await };
     let server = snapshot.get::<Server>(&vm.server_id);
     let status = match server {
         Some(server) if !vm.deleting => match wanted(agent, &snapshot, vm, server) {
-            Ok(wanted) => ensure(agent, vm.value, &wanted).await,
+            Ok(wanted) => ensure(agent, vm.value, &wanted).await?,
             Err(why) => VmStatus { phase: waiting_phase(&vm.status), message: why.to_string(), ..vm.status.clone() },
         },
         _ => {
             let keep = server.is_some_and(|s| !s.deleting && s.keep_disk && s.incarnation > vm.incarnation);
-            agent.drivers().vm.remove(id, keep).await.map_err(fault)?;
+            agent.drivers().vm.remove(id, keep, Generation::of(&snapshot)).await.map_err(fault)?;
             VmStatus { phase: VmPhase::Gone, message: String::new(), ..vm.status.clone() }
         }
     };
@@ -70,16 +72,16 @@ pub(crate) fn row<'a>(agent: &Agent, snapshot: &'a Snapshot, id: &str) -> Option
 }
 
 /// Nobody wants it, and nobody said that it shall go.
-async fn put_aside(agent: &Agent, id: &str) -> Result<Left, Fault> {
+async fn put_aside(agent: &Agent, id: &str, at: Generation) -> Result<Left, Fault> {
     let Some(place) = prune::place(agent, Sort::Vm, id)? else { return Ok(Left::Unsettled) };
-    let something = agent.drivers().vm.put_aside(id, &place.content()).await.map_err(fault);
+    let something = agent.drivers().vm.put_aside(id, &place.content(), at).await.map_err(fault);
     prune::placed(agent, &place, something).map(|()| Left::Settled)
 }
 
-async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> VmStatus {
+async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> Result<VmStatus, Fault> {
     let drivers = agent.drivers();
     let taps: &dyn driver::TapSource = &NetTaps(agent.clone());
-    match drivers.vm.ensure(wanted, taps).await {
+    Ok(match drivers.vm.ensure(wanted, taps).await {
         Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, rescued, made, .. }) => {
             let (made, since) = (made || vm.status.made, vm.status.since);
             VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, made, since }
@@ -89,8 +91,10 @@ async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> VmStatus {
             let back = aside.map(|a| format!("; it was put aside, `braid trash restore {}` gives it back", a.name));
             VmStatus { phase: VmPhase::Failed, message: why + &back.unwrap_or_default(), ..vm.status.clone() }
         }
+        // What is known of it is as old as the order.
+        Err(stale @ driver::DriverFault::Stale(_)) => return Err(fault(stale)),
         Err(why) => VmStatus { phase: waiting_phase(&vm.status), message: why.to_string(), ..vm.status.clone() },
-    }
+    })
 }
 
 /// A VM that runs does not stop running because something else is amiss.
@@ -143,6 +147,7 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
         take_from: (server.keep_disk && vm.incarnation > 1).then(|| Vm::id(&server.id, vm.incarnation - 1)),
     };
     Ok(WantedVm {
+        generation: Generation::of(snapshot),
         id,
         uuid: server.id.clone(),
         name: server.name.clone(),

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use driver::sim::Host as Machine;
 use driver::{ExecOutput, Health, NetDriver, PodDriver, Result, SeenPod, SeenWire, StreamRequest, TapSource};
 use model::hostnet::HostNetwork;
-use model::wanted::{Nic, WantedPod};
+use model::wanted::{Generation, Nic, WantedPod};
 use model::{Change, Host, Setting, Time};
 use serde_json::json;
 use store::Store;
@@ -42,8 +42,11 @@ impl PodDriver for Hangs {
     async fn stop_container(&self, _: &str, _: Duration) -> Result<()> {
         std::future::pending().await
     }
-    async fn remove(&self, _: &str, _: Duration) -> Result<()> {
+    async fn remove(&self, _: &str, _: Duration, _: Generation) -> Result<()> {
         std::future::pending().await
+    }
+    fn forget_generations(&self) -> Result<()> {
+        Ok(())
     }
     async fn exec(&self, _: &str, _: &[String], _: Duration) -> Result<ExecOutput> {
         std::future::pending().await
@@ -72,15 +75,18 @@ impl NetDriver for Panics {
     async fn health(&self) -> Health {
         Health { part: "network".into(), ..Health::default() }
     }
-    async fn apply(&self, _: &HostNetwork) -> Result<Vec<SeenWire>> {
+    async fn apply(&self, _: &HostNetwork, _: Generation) -> Result<Vec<SeenWire>> {
         assert!(self.panicked.swap(true, Ordering::SeqCst), "a bug");
         self.applied.fetch_add(1, Ordering::SeqCst);
         Ok(Vec::new())
     }
-    async fn plug(&self, _: &str, _: &Path, _: &str) -> Result<()> {
+    async fn plug(&self, _: &str, _: &Path, _: &str, _: Generation) -> Result<()> {
         Ok(())
     }
-    async fn unplug(&self, _: &str) -> Result<()> {
+    async fn unplug(&self, _: &str, _: Generation) -> Result<()> {
+        Ok(())
+    }
+    fn forget_generations(&self) -> Result<()> {
         Ok(())
     }
     async fn purge(&self) -> Result<()> {

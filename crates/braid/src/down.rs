@@ -82,8 +82,8 @@ async fn purge(dir: &Dir) -> Result<(), Problem> {
     let vms = driver_qemu::Qemu::new(up::host::qemu(dir));
     for vm in vms.list().await.map_err(words)? {
         say(format_args!("removing VM {}", vm.id));
-        vms.remove(&vm.id, false).await.map_err(words)?;
     }
+    vms.purge().await.map_err(words)?;
     say("removing containers");
     up::host::cri(dir, "127.0.0.1:1", None).purge().await.map_err(words)?;
     let parts = dir.join("pods");

@@ -1,12 +1,18 @@
 //! What a host can do, as traits: VMs, pods, the network. The agent knows nothing else of a machine. Each has a simulated
-//! implementation for the simulator (`sim`) and one suite that every implementation must pass (`suite`).
+//! implementation for the simulator ([`sim`]) and one suite that every implementation must pass ([`suite`]).
 //!
 //! All verbs are *ensure*, *remove* and *list*: idempotent, level-triggered, repeatable after a crash at any point. A
 //! driver keeps no memory of its own that it could not rebuild from the host.
+//!
+//! Every verb that changes a thing says by which [`Generation`] it was decided, and is refused as [`DriverFault::Stale`],
+//! before anything was done, when the thing was changed by a newer one ([`generation`]). The exceptions name what is never
+//! given twice: a container by the runtime's id.
 
 pub mod cgroup;
+pub mod generation;
 pub mod process;
 pub mod sim;
+pub mod suite;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -15,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::hostnet::HostNetwork;
-use model::wanted::{Nic, WantedPod, WantedVm};
+use model::wanted::{Generation, Nic, WantedPod, WantedVm};
 use model::{Time, VmPhase};
 
 /// What a driver could not do. The text is for people, names the thing and says what to do.
@@ -27,6 +33,9 @@ pub enum DriverFault {
     /// Something must happen first (a port to be plugged, an image to be fetched); try again soon.
     #[error("{0}")]
     NotReady(String),
+    /// It was decided before something else that was carried out already; decide anew.
+    #[error("{0}")]
+    Stale(String),
     /// It cannot work as asked; trying again will not help.
     #[error("{0}")]
     Refused(String),
@@ -53,6 +62,8 @@ pub struct Health {
 pub struct SeenVm {
     /// [`WantedVm::id`].
     pub id: String,
+    /// By what it was changed last.
+    pub generation: Generation,
     pub phase: VmPhase,
     /// Why it is not running, in words.
     pub message: String,
@@ -84,17 +95,19 @@ pub trait VmDriver: Send + Sync {
     /// Brings a VM one step nearer to what is wanted and says where it stands. Starting is not waited for.
     async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm>;
     /// Stops a VM at once and removes all of it, disks too (unless `keep_disks`). Returns when nothing runs any more.
-    async fn remove(&self, id: &str, keep_disks: bool) -> Result<()>;
+    async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()>;
     /// Stops a VM at once and moves all of it into the folder `to`, which must not exist and be on the same file system.
     /// Returns when nothing runs any more, and whether there was such a VM.
-    async fn put_aside(&self, id: &str, to: &Path) -> Result<bool>;
+    async fn put_aside(&self, id: &str, to: &Path, at: Generation) -> Result<bool>;
     /// Makes what was put aside this VM again, as it was when it was stopped. `Refused` if it has other disks by now.
-    async fn give_back(&self, id: &str, from: &Path) -> Result<()>;
+    async fn give_back(&self, id: &str, from: &Path, at: Generation) -> Result<()>;
     /// Copies a disk as it is at one moment to a qcow2 file that depends on no other, and returns the size that a guest
     /// sees. The VM may run. `NotReady` if it was stopped or started meanwhile: then begin anew.
-    async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64>;
+    async fn copy_disk(&self, id: &str, disk: &str, to: &Path, at: Generation) -> Result<u64>;
     /// Ends what is left of a copy that nobody waits for any more; the file is the caller's.
-    async fn end_copy(&self, id: &str) -> Result<()>;
+    async fn end_copy(&self, id: &str, at: Generation) -> Result<()>;
+    /// Forgets by what things were changed: a person has said that another store counts from now on.
+    fn forget_generations(&self) -> Result<()>;
     /// The file with all that the guest wrote to its first serial line.
     fn console_log(&self, id: &str) -> PathBuf;
 }
@@ -126,6 +139,8 @@ pub struct SeenContainer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenPod {
     pub uid: String,
+    /// By what it was changed last.
+    pub generation: Generation,
     pub name: String,
     pub namespace: String,
     pub cluster_id: String,
@@ -169,7 +184,9 @@ pub trait PodDriver: Send + Sync {
     /// TERM, then after `grace` KILL. Returns when it has stopped.
     async fn stop_container(&self, container_id: &str, grace: Duration) -> Result<()>;
     /// Stops what still runs of a pod (TERM, after `grace` KILL) and removes all of it. Returns when nothing is left.
-    async fn remove(&self, uid: &str, grace: Duration) -> Result<()>;
+    async fn remove(&self, uid: &str, grace: Duration, at: Generation) -> Result<()>;
+    /// [`VmDriver::forget_generations`].
+    fn forget_generations(&self) -> Result<()>;
     /// How many bytes the containers of a pod have written into their own file systems, by the runtime's ids, as far as
     /// the runtime can tell.
     async fn written(&self, uid: &str) -> Result<BTreeMap<String, u64>> {
@@ -201,12 +218,14 @@ pub trait NetDriver: TapSource {
     async fn health(&self) -> Health;
     /// Makes the host's network what is wanted, removes what is not, and says which ports are plugged. Flows that
     /// were let in by a rule that is gone are cut. Cheap when nothing changed since the last call.
-    async fn apply(&self, network: &HostNetwork) -> Result<Vec<SeenWire>>;
+    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<Vec<SeenWire>>;
     /// Plugs a port's veth into a pod's network namespace: addresses, routes, MTU, `lo` up. The port must be part of
     /// the network that was last applied, else `NotReady`.
-    async fn plug(&self, port_id: &str, netns: &Path, ifname: &str) -> Result<()>;
+    async fn plug(&self, port_id: &str, netns: &Path, ifname: &str, at: Generation) -> Result<()>;
     /// Takes a port's veth away. Without an error if there is none.
-    async fn unplug(&self, port_id: &str) -> Result<()>;
+    async fn unplug(&self, port_id: &str, at: Generation) -> Result<()>;
+    /// [`VmDriver::forget_generations`].
+    fn forget_generations(&self) -> Result<()>;
     /// Connects to an address as the gateway of the port's network would: for probes and port-forwards. Rules of
     /// security groups do not apply.
     async fn dial(&self, port_id: &str, to: std::net::SocketAddr) -> Result<std::net::TcpStream> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::hostnet::HostNetwork;
-use model::wanted::{Nic, WantedPod, WantedVm};
+use model::wanted::{Generation, Nic, WantedPod, WantedVm};
 use model::{Time, VmPhase};
 
 use crate::{
@@ -51,6 +51,10 @@ struct Inside {
     witness: Option<Witness>,
     pods: BTreeMap<String, SeenPod>,
     network: HostNetwork,
+    /// By what each thing was changed last.
+    generations: BTreeMap<String, Generation>,
+    /// Orders are carried out however old they are.
+    forgetful: bool,
     fates: Option<Fates>,
     clock: Option<fn() -> Time>,
     /// Ids that listings do not show.
@@ -87,6 +91,7 @@ impl Host {
     pub fn leave_behind(&self, id: &str) {
         let vm = SeenVm {
             id: id.to_owned(),
+            generation: Generation::default(),
             phase: VmPhase::Running,
             message: String::new(),
             ended: false,
@@ -129,6 +134,16 @@ impl Host {
         self.inside().starts.clone()
     }
 
+    /// From now on it does whatever it is told, however long ago that was decided: a bug on purpose.
+    pub fn be_forgetful(&self) {
+        self.inside().forgetful = true;
+    }
+
+    /// By what the network was made.
+    pub fn network_generation(&self) -> Generation {
+        self.inside().newest(NETWORK)
+    }
+
     /// What time containers say that it is; without it the system's.
     pub fn set_clock(&self, clock: fn() -> Time) {
         self.inside().clock = Some(clock);
@@ -156,10 +171,27 @@ impl Host {
 
     /// Does an act, or not, or does it and says that it failed.
     fn act<T>(&self, name: &str, act: impl FnOnce(&mut Inside) -> T) -> Result<T> {
+        self.act_on(name, None, act)
+    }
+
+    /// Changes a thing, unless it was changed by something newer.
+    fn change<T>(&self, name: &str, thing: String, at: Generation, act: impl FnOnce(&mut Inside) -> T) -> Result<T> {
+        self.act_on(name, Some((thing, at)), act)
+    }
+
+    fn act_on<T>(
+        &self,
+        name: &str,
+        thing: Option<(String, Generation)>,
+        act: impl FnOnce(&mut Inside) -> T,
+    ) -> Result<T> {
         let mut inside = self.inside();
         let fate = inside.fates.as_mut().map_or(Fate::Well, |fates| fates(name));
         if fate == Fate::Before {
             return Err(DriverFault::Failed(format!("{name} failed (simulated)")));
+        }
+        if let Some((thing, at)) = thing {
+            inside.pass(thing, at)?;
         }
         let result = act(&mut inside);
         inside.acts += 1;
@@ -170,7 +202,28 @@ impl Host {
     }
 }
 
+/// The name of the whole network among the things that are changed.
+const NETWORK: &str = "network";
+
 impl Inside {
+    fn newest(&self, thing: &str) -> Generation {
+        self.generations.get(thing).copied().unwrap_or_default()
+    }
+
+    fn pass(&mut self, thing: String, at: Generation) -> Result<()> {
+        let newest = self.newest(&thing);
+        if at < newest && !self.forgetful {
+            return Err(DriverFault::Stale(format!("{thing} was changed by {newest}, and this is {at} (simulated)")));
+        }
+        self.generations.insert(thing, at.max(newest));
+        Ok(())
+    }
+
+    fn forget_generations(&mut self) -> Result<()> {
+        self.generations.clear();
+        Ok(())
+    }
+
     fn shows(&self, id: &str) -> bool {
         self.hidden.as_ref().is_none_or(|hidden| !hidden(id))
     }
@@ -182,6 +235,14 @@ impl Inside {
     fn now(&self) -> Time {
         self.clock.map_or_else(Time::now, |clock| clock())
     }
+}
+
+fn vm_of(id: &str) -> String {
+    format!("vm-{id}")
+}
+
+fn pod_of(uid: &str) -> String {
+    format!("pod-{uid}")
 }
 
 fn health(part: &str) -> Health {
@@ -213,7 +274,7 @@ impl VmDriver for Host {
         if lost(&self.inside()) {
             return Err(DriverFault::Refused(format!("the disk of {} is gone (simulated)", vm.id)));
         }
-        self.act("ensure VM", |inside| {
+        self.change("ensure VM", vm_of(&vm.id), vm.generation, |inside| {
             let phase = match vm {
                 WantedVm { running: false, .. } => VmPhase::Stopped,
                 WantedVm { suspended: true, .. } => VmPhase::Suspended,
@@ -222,6 +283,7 @@ impl VmDriver for Host {
             };
             let seen = SeenVm {
                 id: vm.id.clone(),
+                generation: vm.generation,
                 phase,
                 message: String::new(),
                 ended: false,
@@ -239,8 +301,8 @@ impl VmDriver for Host {
         })
     }
 
-    async fn remove(&self, id: &str, _: bool) -> Result<()> {
-        self.act("remove VM", |inside| {
+    async fn remove(&self, id: &str, _: bool, at: Generation) -> Result<()> {
+        self.change("remove VM", vm_of(id), at, |inside| {
             if inside.disks.remove(id) | inside.vms.remove(id).is_some()
                 && let Some(witness) = &inside.witness
             {
@@ -249,8 +311,8 @@ impl VmDriver for Host {
         })
     }
 
-    async fn put_aside(&self, id: &str, to: &Path) -> Result<bool> {
-        self.act("put VM aside", |inside| {
+    async fn put_aside(&self, id: &str, to: &Path, at: Generation) -> Result<bool> {
+        self.change("put VM aside", vm_of(id), at, |inside| {
             let Some(vm) = inside.vms.remove(id) else { return false };
             let disks = inside.disks.remove(id);
             inside.aside.insert(to.to_owned(), (vm, disks));
@@ -258,33 +320,42 @@ impl VmDriver for Host {
         })
     }
 
-    async fn give_back(&self, id: &str, from: &Path) -> Result<()> {
-        if self.inside().disks.contains(id) {
-            return Err(DriverFault::Refused(format!("VM {id} has other disks by now")));
-        }
-        let found = self.act("give VM back", |inside| {
-            let (vm, disks) = inside.aside.remove(from)?;
+    async fn give_back(&self, id: &str, from: &Path, at: Generation) -> Result<()> {
+        self.change("give VM back", vm_of(id), at, |inside| {
+            if inside.disks.contains(id) {
+                return Err(DriverFault::Refused(format!("VM {id} has other disks by now")));
+            }
+            let Some((mut vm, disks)) = inside.aside.remove(from) else {
+                return Err(DriverFault::Refused(format!("nothing was put aside in {}", from.display())));
+            };
+            vm.generation = at;
             inside.vms.insert(id.to_owned(), vm);
             if disks {
                 inside.disks.insert(id.to_owned());
             }
-            Some(())
-        })?;
-        found.ok_or_else(|| DriverFault::Refused(format!("nothing was put aside in {}", from.display())))
+            Ok(())
+        })?
     }
 
-    async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64> {
+    async fn copy_disk(&self, id: &str, disk: &str, to: &Path, at: Generation) -> Result<u64> {
+        if !self.inside().vms.contains_key(id) {
+            return Err(DriverFault::NotReady(format!("there is no VM {id} (simulated)")));
+        }
         let bytes = format!("simulated disk {disk} of {id}");
         let size = bytes.len() as u64;
-        let written = self.act("copy disk", |_| {
+        let written = self.change("copy disk", vm_of(id), at, |_| {
             to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             std::fs::write(to, bytes)
         })?;
         written.map(|()| size).map_err(|e| DriverFault::Failed(format!("cannot write {}: {e}", to.display())))
     }
 
-    async fn end_copy(&self, _: &str) -> Result<()> {
-        self.act("end copy", |_| ())
+    async fn end_copy(&self, id: &str, at: Generation) -> Result<()> {
+        self.change("end copy", vm_of(id), at, |_| ())
+    }
+
+    fn forget_generations(&self) -> Result<()> {
+        self.inside().forget_generations()
     }
 
     fn console_log(&self, _: &str) -> PathBuf {
@@ -307,10 +378,11 @@ impl PodDriver for Host {
     }
 
     async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()> {
-        self.act("ensure sandbox", |inside| {
+        self.change("ensure sandbox", pod_of(&pod.uid), pod.generation, |inside| {
             let now = inside.now();
-            inside.pods.entry(pod.uid.clone()).or_insert_with(|| SeenPod {
+            let seen = inside.pods.entry(pod.uid.clone()).or_insert_with(|| SeenPod {
                 uid: pod.uid.clone(),
+                generation: pod.generation,
                 name: pod.name.clone(),
                 namespace: pod.namespace.clone(),
                 cluster_id: pod.cluster_id.clone(),
@@ -318,6 +390,7 @@ impl PodDriver for Host {
                 created: Some(now),
                 containers: Vec::new(),
             });
+            seen.generation = pod.generation;
         })
     }
 
@@ -328,9 +401,10 @@ impl PodDriver for Host {
 
     async fn ensure_container(&self, pod: &WantedPod, container: &str) -> Result<()> {
         let wanted = pod.containers.iter().find(|c| c.name == container).cloned();
-        self.act("ensure container", |inside| {
+        self.change("ensure container", pod_of(&pod.uid), pod.generation, |inside| {
             let started = inside.now();
             let (Some(wanted), Some(seen)) = (wanted, inside.pods.get_mut(&pod.uid)) else { return };
+            seen.generation = pod.generation;
             if seen.containers.iter().any(|c| c.name == wanted.name && c.attempt == wanted.attempt) {
                 return;
             }
@@ -361,10 +435,14 @@ impl PodDriver for Host {
         })
     }
 
-    async fn remove(&self, uid: &str, _: Duration) -> Result<()> {
-        self.act("remove pod", |inside| {
+    async fn remove(&self, uid: &str, _: Duration, at: Generation) -> Result<()> {
+        self.change("remove pod", pod_of(uid), at, |inside| {
             inside.pods.remove(uid);
         })
+    }
+
+    fn forget_generations(&self) -> Result<()> {
+        self.inside().forget_generations()
     }
 
     async fn exec(&self, container_id: &str, _: &[String], _: Duration) -> Result<ExecOutput> {
@@ -382,20 +460,31 @@ impl NetDriver for Host {
         health("network")
     }
 
-    async fn apply(&self, network: &HostNetwork) -> Result<Vec<SeenWire>> {
-        self.act("apply network", |inside| {
+    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<Vec<SeenWire>> {
+        self.change("apply network", NETWORK.to_owned(), at, |inside| {
             inside.network = network.clone();
             let wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
             wires.map(|wire| SeenWire { port_id: wire.port_id.clone(), active: wire.up }).collect()
         })
     }
 
-    async fn plug(&self, _: &str, _: &Path, _: &str) -> Result<()> {
-        self.act("plug", |_| ())
+    async fn plug(&self, port_id: &str, _: &Path, _: &str, at: Generation) -> Result<()> {
+        let known = |network: &HostNetwork| {
+            let mut wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
+            wires.any(|wire| wire.port_id == port_id)
+        };
+        if !known(&self.inside().network) {
+            return Err(DriverFault::NotReady(format!("the port {port_id} is not part of the simulated network")));
+        }
+        self.change("plug", format!("port-{port_id}"), at, |_| ())
     }
 
-    async fn unplug(&self, _: &str) -> Result<()> {
-        self.act("unplug", |_| ())
+    async fn unplug(&self, port_id: &str, at: Generation) -> Result<()> {
+        self.change("unplug", format!("port-{port_id}"), at, |_| ())
+    }
+
+    fn forget_generations(&self) -> Result<()> {
+        self.inside().forget_generations()
     }
 
     async fn dial(&self, port_id: &str, _: SocketAddr) -> Result<std::net::TcpStream> {

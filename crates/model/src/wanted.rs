@@ -8,9 +8,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 
+/// How new an order to a host is: the store's revision by which it was decided. Of two orders about one thing the one with
+/// the higher generation is the later one, whoever gives it; a driver that has carried out one refuses those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// That of whoever decides by this snapshot.
+    pub fn of(snapshot: &crate::Snapshot) -> Self {
+        Self(snapshot.revision())
+    }
+}
+
+impl std::fmt::Display for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "generation {}", self.0)
+    }
+}
+
 /// A VM that shall exist on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WantedVm {
+    #[serde(default)]
+    pub generation: Generation,
     /// The VM's id: `<server id>.<incarnation>`.
     pub id: String,
     /// Told to the guest as its system UUID.
@@ -81,6 +101,8 @@ pub struct Nic {
 /// A pod that shall exist on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WantedPod {
+    #[serde(default)]
+    pub generation: Generation,
     pub uid: String,
     pub name: String,
     pub namespace: String,

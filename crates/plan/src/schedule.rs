@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{
-    Aggregate, Aggregates, Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase, pod_demand,
+    Aggregate, Aggregates, Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase,
+    pod_demand,
 };
 
 mod affinity;

@@ -194,6 +194,9 @@ pub fn settled(world: &World) -> Result<(), String> {
             .map(|pod| pod.uid().to_owned())
             .collect();
         same(&format!("pods of {host}"), wanted, pods)?;
+        if machine.network() != plan::hostnet::compile(&snapshot, host) {
+            return Err(format!("the network of {host} is not what the rows say"));
+        }
     }
     let alive = |port: &Port| match &port.holder {
         // A client's own.

@@ -7,6 +7,7 @@
 mod careless;
 mod check;
 mod client;
+mod late;
 mod mutation;
 mod world;
 

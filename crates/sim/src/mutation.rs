@@ -43,6 +43,8 @@ pub enum Mutation {
     Aside,
     /// Agents do not know for which cloud, and up to which of its reports, their folder was kept.
     Identity,
+    /// Hosts do as they are told, however long ago that was decided.
+    Generations,
 }
 
 impl Mutation {

@@ -15,6 +15,7 @@ use store::Store;
 
 use crate::careless::Careless;
 use crate::client::{Follower, flavor, security_group};
+use crate::late::Late;
 use crate::mutation::{self, Mutation};
 use crate::{PLANNERS, now};
 
@@ -41,7 +42,7 @@ pub struct Report {
 /// The simulated cloud.
 pub struct World {
     pub(crate) store: Store,
-    pub(crate) machines: Vec<(String, SimHost)>,
+    pub(crate) machines: Vec<(String, Late)>,
     agents: Vec<Agent>,
     pub(crate) chance: fastrand::Rng,
     mutation: Option<Mutation>,
@@ -70,12 +71,15 @@ impl World {
         let folder = tempfile::tempdir().map_err(|e| format!("no folder: {e}"))?;
         let destroyed = Arc::default();
         let mut chance = fastrand::Rng::with_seed(seed);
-        let machines: Vec<(String, SimHost)> = HOSTS.iter().map(|h| (h.to_string(), SimHost::default())).collect();
+        let machines: Vec<(String, Late)> = HOSTS.iter().map(|h| (h.to_string(), Late::default())).collect();
         for (_, machine) in &machines {
             machine.set_clock(now);
             machine.lasting();
             bear_witness(machine, &store, &destroyed);
             unruly(machine, chance.fork());
+            if mutation == Some(Mutation::Generations) {
+                machine.be_forgetful();
+            }
             if mutation == Some(Mutation::Prune) {
                 hide_unwanted(machine, &store);
             }
@@ -119,7 +123,8 @@ impl World {
             27..35 => self.clients().await,
             35..38 => self.follow().await,
             38..72 => self.plan().await,
-            72..95 => self.work().await,
+            72..92 => self.work().await,
+            92..95 => self.wake().await,
             95..97 => self.put_back().await,
             _ => self.crash(),
         }
@@ -281,6 +286,16 @@ impl World {
         "an agent's round"
     }
 
+    /// An agent that was stopped for a while goes on with what it had decided.
+    async fn wake(&mut self) -> &'static str {
+        let at = self.chance.usize(0..self.machines.len());
+        let (name, machine) = &self.machines[at];
+        if let Err(why) = machine.wake(&mut self.chance).await {
+            self.wrong.push(format!("{name}: {why}"));
+        }
+        "an old order is carried out"
+    }
+
     /// Processes are started with an older copy of the store, and then with the right one again. Whatever hosts have
     /// reported since is missing in it, so they must not touch a thing.
     async fn put_back(&mut self) -> &'static str {
@@ -293,6 +308,9 @@ impl World {
             self.wrong.push(format!("the old store cannot be copied: {why}"));
         }
         let now = self.store.snapshot();
+        if self.mutation == Some(Mutation::Identity) {
+            write_on(&copy, now.revision()).await;
+        }
         let reports = |snapshot: &Snapshot, host: &str| snapshot.get::<Host>(host).map(|host| host.status.reports);
         for (name, machine) in self.machines.iter().filter(|(name, _)| reports(&old, name) < reports(&now, name)) {
             let before = (machine.everything(), machine.aside());
@@ -373,7 +391,7 @@ impl World {
     }
 }
 
-fn agent_of(name: &str, machine: &SimHost, store: &Store, folder: &Path, mutation: Option<Mutation>) -> Agent {
+fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: Option<Mutation>) -> Agent {
     let dir = folder.join(name);
     if mutation == Some(Mutation::Identity) {
         let _ = std::fs::remove_file(dir.join("identity.json"));
@@ -390,7 +408,7 @@ fn agent_of(name: &str, machine: &SimHost, store: &Store, folder: &Path, mutatio
         tokens: None,
     };
     let vm: Arc<dyn driver::VmDriver> = match mutation {
-        Some(Mutation::Aside) => Arc::new(Careless(machine.clone())),
+        Some(Mutation::Aside) => Arc::new(Careless(Arc::new(machine.clone()))),
         _ => Arc::new(machine.clone()),
     };
     let drivers = Drivers { vm, pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };
@@ -430,6 +448,22 @@ fn hide_unwanted(machine: &SimHost, store: &Store) {
         let pod = snapshot.find::<KubeObject>(Index::Name, id).any(|object| object.is_pod());
         !pod && snapshot.get::<Vm>(id).is_none()
     }));
+}
+
+/// Others go on with an old store until it has passed a revision of the right one, so that the hosts' generations say nothing
+/// against it. (Only needed where nothing else does.)
+async fn write_on(store: &Store, past: model::Revision) {
+    while store.snapshot().revision() <= past {
+        let snapshot = store.snapshot();
+        let mut change = Change::new();
+        match snapshot.get::<Setting>("sim-noise") {
+            Some(row) => drop(change.edit(row, |setting| setting.value = json!(snapshot.revision()))),
+            None => drop(change.create(Setting { name: "sim-noise".into(), value: json!(0) })),
+        }
+        if store.commit(&change).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn first_rows() -> Change {

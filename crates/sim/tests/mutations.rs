@@ -44,4 +44,5 @@ mutations! {
     watch: Watch,
     aside: Aside,
     identity: Identity,
+    generations: Generations,
 }

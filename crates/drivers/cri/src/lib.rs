@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use driver::generation::Generations;
 use driver::{DriverFault, Result, process};
 use model::wanted::WantedPod;
 
@@ -76,6 +77,7 @@ pub struct Cri {
     memory: tokio::sync::Mutex<daemon::Memory>,
     pulls: image::Pulls,
     statuses: std::sync::Mutex<HashMap<String, seen::Known>>,
+    generations: Generations,
 }
 
 impl Cri {
@@ -84,6 +86,7 @@ impl Cri {
         let paths = Paths::new(&config.dir);
         let client = Client::new(&paths.socket);
         Self {
+            generations: Generations::new(&paths.dir),
             config,
             paths,
             client,

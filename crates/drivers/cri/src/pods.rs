@@ -19,7 +19,7 @@ use driver::{
 };
 use futures_util::future::try_join_all;
 use k8s_cri::v1;
-use model::wanted::{WantedContainer, WantedPod};
+use model::wanted::{Generation, WantedContainer, WantedPod};
 use tonic::Code;
 
 use crate::client::{Client, gone_is_fine, look, within};
@@ -61,6 +61,7 @@ impl PodDriver for Cri {
     }
 
     async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()> {
+        let _pass = self.generations.pass(&record(&pod.uid), pod.generation)?;
         let client = self.up().await?;
         let sandboxes = sandboxes_of(client, &pod.uid).await?;
         if ready(&sandboxes).is_some() {
@@ -88,6 +89,7 @@ impl PodDriver for Cri {
     }
 
     async fn ensure_container(&self, pod: &WantedPod, container: &str) -> Result<()> {
+        let _pass = self.generations.pass(&record(&pod.uid), pod.generation)?;
         let wanted = wanted(pod, container)?;
         let client = self.up().await?;
         let sandboxes = sandboxes_of(client, &pod.uid).await?;
@@ -126,21 +128,14 @@ impl PodDriver for Cri {
         gone_is_fine(answer.map_err(timed_out)?.map(|_| ()), "stop a container")
     }
 
-    async fn remove(&self, uid: &str, grace: Duration) -> Result<()> {
-        let client = self.up().await?;
-        let sandboxes = sandboxes_of(client, uid).await?;
-        let containers =
-            client.containers(Some(v1::ContainerFilter { label_selector: by_uid(uid), ..Default::default() })).await?;
-        let running = containers.iter().filter(|c| c.state == v1::ContainerState::ContainerRunning as i32);
-        try_join_all(running.map(|c| self.stop_container(&c.id, grace))).await?;
-        for sandbox in &sandboxes {
-            remove_sandbox(client, &sandbox.id).await?;
-        }
-        for container in &containers {
-            remove_container(client, &container.id).await?;
-        }
-        cgroup::remove(&spec::pod_group(&self.config.prefix, uid));
-        self.remove_files(uid)
+    async fn remove(&self, uid: &str, grace: Duration, at: Generation) -> Result<()> {
+        let pass = self.generations.pass(&record(uid), at)?;
+        self.destroy(uid, grace).await?;
+        self.generations.gone(pass)
+    }
+
+    fn forget_generations(&self) -> Result<()> {
+        self.generations.forget()
     }
 
     async fn written(&self, uid: &str) -> Result<BTreeMap<String, u64>> {
@@ -216,6 +211,24 @@ impl PodDriver for Cri {
 }
 
 impl Cri {
+    /// Whoever calls has leave to change the pod.
+    async fn destroy(&self, uid: &str, grace: Duration) -> Result<()> {
+        let client = self.up().await?;
+        let sandboxes = sandboxes_of(client, uid).await?;
+        let containers =
+            client.containers(Some(v1::ContainerFilter { label_selector: by_uid(uid), ..Default::default() })).await?;
+        let running = containers.iter().filter(|c| c.state == v1::ContainerState::ContainerRunning as i32);
+        try_join_all(running.map(|c| self.stop_container(&c.id, grace))).await?;
+        for sandbox in &sandboxes {
+            remove_sandbox(client, &sandbox.id).await?;
+        }
+        for container in &containers {
+            remove_container(client, &container.id).await?;
+        }
+        cgroup::remove(&spec::pod_group(&self.config.prefix, uid));
+        self.remove_files(uid)
+    }
+
     /// Two attempts of a container must never run together.
     async fn stop_earlier(&self, pod: &WantedPod, attempts: &[v1::Container]) -> Result<()> {
         let grace = Duration::from_secs(u64::from(pod.grace_seconds));
@@ -314,7 +327,7 @@ impl Cri {
     pub(crate) async fn remove_all(&self) -> Result<()> {
         let uids = self.client.sandboxes(None).await?.into_iter().filter_map(|s| s.labels.get(spec::POD_UID).cloned());
         let uids: std::collections::BTreeSet<String> = uids.collect();
-        let removals = uids.iter().map(|uid| self.remove(uid, Duration::ZERO));
+        let removals = uids.iter().map(|uid| self.destroy(uid, Duration::ZERO));
         for result in futures_util::future::join_all(removals).await {
             result?;
         }
@@ -325,6 +338,11 @@ impl Cri {
 fn wanted<'a>(pod: &'a WantedPod, name: &str) -> Result<&'a WantedContainer> {
     let missing = || DriverFault::Refused(format!("pod {} has no container {name}", pod.name));
     pod.containers.iter().find(|c| c.name == name).ok_or_else(missing)
+}
+
+/// A pod's name among the driver's generations.
+pub(crate) fn record(uid: &str) -> String {
+    format!("pod-{uid}")
 }
 
 pub(crate) fn by_uid(uid: &str) -> std::collections::HashMap<String, String> {

@@ -7,9 +7,10 @@ use std::sync::{MutexGuard, PoisonError};
 use driver::{ContainerState, Result, SeenContainer, SeenPod};
 use k8s_cri::v1;
 use model::Time;
+use model::wanted::Generation;
 
 use crate::client::look;
-use crate::pods::by_uid;
+use crate::pods::{by_uid, record};
 use crate::{Cri, spec};
 
 /// What a container was when last asked for. Neither its start nor its end changes any more, so each is asked for once.
@@ -47,6 +48,7 @@ impl Cri {
         }
         let mut pods: Vec<SeenPod> = pods.into_values().map(|(pod, _)| pod).collect();
         for pod in &mut pods {
+            pod.generation = self.generations.newest(&record(&pod.uid));
             pod.containers.sort_by(|a, b| (&a.name, a.attempt).cmp(&(&b.name, b.attempt)));
         }
         Ok(pods)
@@ -107,6 +109,7 @@ fn note_sandbox(pods: &mut BTreeMap<String, (SeenPod, u32)>, sandbox: v1::PodSan
     }
     let pod = SeenPod {
         uid: uid.clone(),
+        generation: Generation::default(),
         name: metadata.name,
         namespace: metadata.namespace,
         cluster_id: sandbox.labels.get(spec::CLUSTER).cloned().unwrap_or_default(),

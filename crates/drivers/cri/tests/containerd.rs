@@ -12,10 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use driver::suite::{self, PodBench};
 use driver::{ContainerState, DriverFault, PodDriver, SeenPod, StreamRequest};
 use driver_cri::{CniAddress, CniHandler, CniPlugged, CniRequest, CniVerb, Config, Cri, Registry, cni_main, serve_cni};
-use model::wanted::{WantedContainer, WantedPod};
+use model::wanted::{Generation, WantedContainer, WantedPod};
 
+/// Here nothing is older than anything else.
+const NOW: Generation = Generation(1);
 const IMAGE: &str = "braid.local/tiny:latest";
 
 fn main() -> ExitCode {
@@ -101,6 +104,7 @@ fn shell(name: &str, script: &str) -> WantedContainer {
 
 fn pod(uid: &str, host_network: bool, containers: Vec<WantedContainer>) -> WantedPod {
     WantedPod {
+        generation: NOW,
         uid: uid.to_owned(),
         name: format!("pod-{uid}"),
         namespace: "default".to_owned(),
@@ -173,6 +177,8 @@ async fn scenario(registry: &registry::Registry, dir: &Path, config: Config) {
     images(&cri, registry).await;
     host_network(&cri).await;
     own_network(&cri, &network).await;
+    suite::pods(&Common(config.clone())).await;
+    suite::old_orders_for_pods(&Common(config.clone())).await;
     attempts(&cri).await;
     let survivor = adoption(&cri, config.clone()).await;
     measure(&cri).await;
@@ -293,8 +299,8 @@ async fn host_network(cri: &Cri) {
     cri.ensure_sandbox(&root).await.expect("a sandbox");
     let refusal = cri.ensure_container(&root, "main").await.expect_err("root");
     assert!(matches!(&refusal, DriverFault::Refused(text) if text.contains("will run as root")), "{refusal}");
-    cri.remove("root", Duration::ZERO).await.expect("removed");
-    cri.remove("host", Duration::ZERO).await.expect("removed");
+    cri.remove("root", Duration::ZERO, NOW).await.expect("removed");
+    cri.remove("host", Duration::ZERO, NOW).await.expect("removed");
     assert!(seen(cri, "host").await.is_none());
     assert!(!main.log_path.exists());
 }
@@ -317,11 +323,23 @@ async fn own_network(cri: &Cri, network: &Network) {
     assert!(output(cri, &id, "cat /proc/1/comm").await.contains("pause"));
     let read_only = output(cri, &id, "touch /data/other 2>&1 || true").await;
     assert!(read_only.contains("Read-only"), "{read_only}");
-    cri.remove("net", Duration::ZERO).await.expect("removed");
+    cri.remove("net", Duration::ZERO, NOW).await.expect("removed");
     let asked = network.0.lock().expect("asked").clone();
     let verbs: Vec<CniVerb> = asked.iter().map(|(verb, _)| *verb).collect();
     assert_eq!(verbs[..3], [CniVerb::Add, CniVerb::Add, CniVerb::Del], "the first was told to come again");
     assert!(asked.iter().all(|(_, uid)| uid == "net"));
+}
+
+/// The cases that every driver of pods must pass.
+struct Common(Config);
+
+impl PodBench for Common {
+    fn driver(&self) -> Box<dyn PodDriver> {
+        Box::new(Cri::new(self.0.clone()))
+    }
+    fn pod(&self, uid: &str) -> WantedPod {
+        pod(uid, true, vec![shell("main", "exec sleep 1000")])
+    }
 }
 
 async fn attempts(cri: &Cri) {
@@ -357,8 +375,8 @@ async fn attempts(cri: &Cri) {
     let pod = seen(cri, "again").await.expect("the pod");
     let failed = pod.containers.iter().find(|c| c.attempt == 4).expect("the attempt");
     assert!(matches!(&failed.state, ContainerState::Exited { code: 128, reason, .. } if reason == "StartError"));
-    cri.remove("again", Duration::ZERO).await.expect("removed");
-    cri.remove("again", Duration::ZERO).await.expect("removed twice");
+    cri.remove("again", Duration::ZERO, NOW).await.expect("removed");
+    cri.remove("again", Duration::ZERO, NOW).await.expect("removed twice");
 }
 
 /// containerd dies, its pods do not, and a new driver finds them.
@@ -405,7 +423,7 @@ async fn measure(cri: &Cri) {
         let id = container_id(&seen(cri, &uid).await.expect("the pod"), "main", 0);
         output(cri, &id, "true").await;
         lap(2);
-        cri.remove(&uid, Duration::ZERO).await.expect("removed");
+        cri.remove(&uid, Duration::ZERO, NOW).await.expect("removed");
         lap(3);
     }
     for (name, mut laps) in ["sandbox", "container", "list and exec", "remove"].into_iter().zip(times) {

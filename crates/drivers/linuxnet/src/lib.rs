@@ -43,11 +43,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use driver::generation::Generations;
 use driver::{ClusterApi, DriverFault, Health, Metadata, NetDriver, Result, SeenWire, TapSource};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use model::hostnet::{Bridge, Domain, HostNetwork, Plug, Wire};
-use model::wanted::Nic;
+use model::wanted::{Generation, Nic};
 use tokio::net::TcpSocket;
 use tokio::sync::Mutex;
 
@@ -70,7 +71,7 @@ pub struct Config {
     /// Begins the name of everything that the driver makes outside a namespace of its own: at most 6 letters, digits and
     /// dashes, another one for each cloud on the host.
     pub prefix: String,
-    /// Where the driver leaves files for people, such as rules that were refused.
+    /// Where the driver leaves files: for people, such as rules that were refused, and by what the network was made.
     pub dir: PathBuf,
     /// Answers the guests' metadata requests.
     pub metadata: Arc<dyn Metadata>,
@@ -81,6 +82,7 @@ pub struct LinuxNet {
     config: Config,
     answers: Answers,
     host_ports: Vec<u16>,
+    generations: Generations,
     state: Mutex<State>,
 }
 
@@ -118,6 +120,11 @@ fn find<'a>(network: &'a HostNetwork, port_id: &str) -> Option<(&'a Domain, &'a 
     wires.find(|(_, _, wire)| wire.port_id == port_id)
 }
 
+/// A port's name among the driver's generations.
+fn record(port_id: &str) -> String {
+    format!("port-{port_id}")
+}
+
 fn not_ready(port_id: &str) -> DriverFault {
     DriverFault::NotReady(format!("the port {port_id} is not yet part of this host's network"))
 }
@@ -133,7 +140,8 @@ impl LinuxNet {
             return Err(DriverFault::Refused(words));
         }
         let answers = Answers { metadata: config.metadata.clone(), api: None };
-        Ok(LinuxNet { config, answers, host_ports: Vec::new(), state: Mutex::default() })
+        let generations = Generations::new(&config.dir);
+        Ok(LinuxNet { config, answers, host_ports: Vec::new(), generations, state: Mutex::default() })
     }
 
     /// TCP ports of the host that guests may reach through an external network, such as the cloud's own API.
@@ -279,8 +287,9 @@ impl NetDriver for LinuxNet {
         Health { part: "network".into(), problem: problems.join("; "), version, ..Health::default() }
     }
 
-    async fn apply(&self, network: &HostNetwork) -> Result<Vec<SeenWire>> {
+    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<Vec<SeenWire>> {
         let mut guard = self.state.lock().await;
+        let _pass = self.generations.pass("network", at)?;
         let state = &mut *guard;
         state.problems.clear();
         let prefix = &self.config.prefix;
@@ -312,9 +321,10 @@ impl NetDriver for LinuxNet {
         Ok(network.domains.iter().flat_map(seen_in).collect())
     }
 
-    async fn plug(&self, port_id: &str, netns: &Path, ifname: &str) -> Result<()> {
+    async fn plug(&self, port_id: &str, netns: &Path, ifname: &str, at: Generation) -> Result<()> {
         let state = self.state.lock().await;
         let (domain, bridge, wire) = find(&state.network, port_id).ok_or_else(|| not_ready(port_id))?;
+        let _pass = self.generations.pass(&record(port_id), at)?;
         let space = state.spaces.get(&domain.namespace(&self.config.prefix)).ok_or_else(|| not_ready(port_id))?;
         if wire.plug != Plug::Veth || !names::is_name(ifname) {
             return Err(DriverFault::Refused(format!("the port {port_id} cannot be plugged in as {ifname}")));
@@ -325,8 +335,9 @@ impl NetDriver for LinuxNet {
             .map_err(|error| fault(&format!("the port {port_id} cannot be plugged in"), &error))
     }
 
-    async fn unplug(&self, port_id: &str) -> Result<()> {
+    async fn unplug(&self, port_id: &str, at: Generation) -> Result<()> {
         let mut guard = self.state.lock().await;
+        let pass = self.generations.pass(&record(port_id), at)?;
         let device = names::veth(port_id);
         let failed = |error: io::Error| fault(&format!("the port {port_id} cannot be unplugged"), &error);
         // Right after a start nothing is open yet; the device may be there all the same.
@@ -340,7 +351,11 @@ impl NetDriver for LinuxNet {
                 space.netlink.remove(link.index).await.map_err(failed)?;
             }
         }
-        Ok(())
+        self.generations.gone(pass)
+    }
+
+    fn forget_generations(&self) -> Result<()> {
+        self.generations.forget()
     }
 
     async fn dial(&self, port_id: &str, to: SocketAddr) -> Result<std::net::TcpStream> {

@@ -128,7 +128,10 @@ async fn how_long_a_pass_takes() {
         let pod = lab.pod();
         let start = std::time::Instant::now();
         for (at, wire) in wires.iter().enumerate() {
-            lab.net.plug(&wire.port_id, format!("/var/run/netns/{pod}").as_ref(), &format!("eth{at}")).await.unwrap();
+            lab.net
+                .plug(&wire.port_id, format!("/var/run/netns/{pod}").as_ref(), &format!("eth{at}"), NOW)
+                .await
+                .unwrap();
         }
         let plugged = start.elapsed() / u32::from(ports);
         let start = std::time::Instant::now();

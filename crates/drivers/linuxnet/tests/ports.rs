@@ -12,6 +12,13 @@ use model::wanted::Nic;
 use support::*;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_every_driver_does() {
+    if able() {
+        driver::suite::networks(&Lab::new()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_let_in_cut_at_once_and_let_in_again() {
     if !able() {
         return;
@@ -29,7 +36,7 @@ async fn rules_let_in_cut_at_once_and_let_in_again() {
     let (a, b) = (wire(1, 5, Plug::Veth, Some(egress())), wire(1, 6, Plug::Veth, Some(open)));
     let wanted = network(vec![domain(1, vec![bridge(1, vec![a.clone(), b.clone()])])]);
     assert!(matches!(
-        lab.net.plug(&a.port_id, "/proc/self/ns/net".as_ref(), "eth0").await,
+        lab.net.plug(&a.port_id, "/proc/self/ns/net".as_ref(), "eth0", NOW).await,
         Err(DriverFault::NotReady(_))
     ));
     assert_eq!(lab.apply(&wanted).await, 0);
@@ -139,7 +146,7 @@ async fn a_reused_address_is_announced() {
     let known = |by: &str| text(&inside(by, "ip neigh show to 10.1.0.5"));
     assert!(pings(&other, "10.1.0.5") && pings(&pod, "10.1.0.1"));
     eventually("both know the first", || known(&other).contains(&first.mac) && known(&space).contains(&first.mac));
-    lab.net.unplug(&first.port_id).await.unwrap();
+    lab.net.unplug(&first.port_id, NOW).await.unwrap();
     lab.apply(&of(&second)).await;
     lab.plug(&second).await;
     eventually("both know the second", || known(&other).contains(&second.mac) && known(&space).contains(&second.mac));
@@ -299,8 +306,8 @@ async fn a_new_process_takes_over_and_purge_leaves_nothing() {
     let output = text(&pinging.wait_with_output().unwrap());
     assert!(output.contains(" 0% packet loss"), "{output}");
     assert!(text(&inside(&pod_a, "curl -sS -m 3 http://169.254.169.254/x")).contains(&a.port_id));
-    lab.net.unplug(&a.port_id).await.unwrap();
-    lab.net.unplug(&a.port_id).await.unwrap();
+    lab.net.unplug(&a.port_id, NOW).await.unwrap();
+    lab.net.unplug(&a.port_id, NOW).await.unwrap();
     assert_eq!(lab.apply(&wanted).await, 1);
     lab.net.purge().await.unwrap();
     let left = sh("ip netns; ip -o link; nft list tables");

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use driver::{DriverFault, Result};
+use model::wanted::Generation;
 use serde_json::{Value, json};
 
 use crate::user::User;
@@ -25,10 +26,11 @@ const LIMIT: Duration = Duration::from_secs(12 * 3600);
 
 impl Qemu {
     /// Copies a disk to a qcow2 file that depends on no other; its size as a guest sees it.
-    pub(crate) async fn copy(&self, id: &str, name: &str, to: &Path) -> Result<u64> {
+    pub(crate) async fn copy(&self, id: &str, name: &str, to: &Path, at: Generation) -> Result<u64> {
         let dir = self.vm_dir(id);
         let step = self.step(id);
         let alone = step.lock().await;
+        let pass = self.pass(id, at)?;
         let (from, format, size) = disk::of(&dir, name)?;
         let folder = to.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder).map_err(|e| failed(format!("cannot make {}", folder.display()), e))?;
@@ -44,7 +46,7 @@ impl Qemu {
                 disk::create_empty(&dir.join(TARGET), size).await?;
                 begin(&dir, name).await?;
                 // It may be told to stop, or be removed, meanwhile.
-                drop(alone);
+                drop((pass, alone));
                 let outcome = finish(&dir).await;
                 end(&dir).await;
                 outcome?;
@@ -65,13 +67,15 @@ impl Qemu {
     }
 
     /// Ends a copy that nobody waits for.
-    pub(crate) async fn forget_copy(&self, id: &str) {
+    pub(crate) async fn forget_copy(&self, id: &str, at: Generation) -> Result<()> {
         let step = self.step(id);
         let _alone = step.lock().await;
+        let pass = self.pass(id, at)?;
         if let There::Answers(..) = self.there(id).await {
             end(&self.vm_dir(id)).await;
         }
         let _ = fs::remove_file(self.vm_dir(id).join(TARGET));
+        if self.vm_dir(id).exists() { Ok(()) } else { self.generations.gone(pass) }
     }
 }
 

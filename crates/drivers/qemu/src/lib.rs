@@ -53,9 +53,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use driver::generation::{Generations, Pass};
 use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver, cgroup, process};
 use futures_util::future::join_all;
-use model::wanted::WantedVm;
+use model::wanted::{Generation, WantedVm};
 use tokio::sync::OnceCell;
 
 pub use accel::Accel;
@@ -88,6 +89,7 @@ pub struct Config {
 pub struct Qemu {
     config: Config,
     users: user::Users,
+    generations: Generations,
     found: OnceCell<(PathBuf, Found)>,
     /// One step at a time for each VM.
     steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -96,7 +98,8 @@ pub struct Qemu {
 impl Qemu {
     pub fn new(config: Config) -> Self {
         let users = user::Users::new(&config.dir, config.first_user);
-        Self { config, users, found: OnceCell::new(), steps: Mutex::default() }
+        let generations = Generations::new(&config.dir);
+        Self { config, users, generations, found: OnceCell::new(), steps: Mutex::default() }
     }
 
     /// QEMU and what it runs guests with. Asked for anew as long as there is no QEMU.
@@ -146,6 +149,11 @@ impl Qemu {
         steps.entry(id.to_owned()).or_default().clone()
     }
 
+    /// Leave to change a VM; asked for by whoever is in its step.
+    fn pass(&self, id: &str, at: Generation) -> Result<Pass> {
+        self.generations.pass(&record(id), at)
+    }
+
     fn process(&self, id: &str) -> Option<Process> {
         let (dir, mark) = (self.vm_dir(id), launch::mark(id));
         let record = dir.join(PROCESS);
@@ -155,6 +163,11 @@ impl Qemu {
         }
         Process::recorded(&record, &mark)
     }
+}
+
+/// A VM's name among the driver's generations.
+fn record(id: &str) -> String {
+    format!("vm-{id}")
 }
 
 /// Why no VM can run on this machine, as far as that shows at once.
@@ -193,55 +206,50 @@ impl VmDriver for Qemu {
         disk::check_name(&vm.id, "a VM")?;
         let step = self.step(&vm.id);
         let _alone = step.lock().await;
+        let _pass = self.pass(&vm.id, vm.generation)?;
         trim_console(&self.console_log(&vm.id));
         self.bring_nearer(vm, taps).await
     }
 
-    async fn remove(&self, id: &str, keep_disks: bool) -> Result<()> {
+    async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()> {
         disk::check_name(id, "a VM")?;
         let step = self.step(id);
         let _alone = step.lock().await;
-        if let Some(process) = self.process(id)
-            && !process.kill().await
-        {
-            return Err(DriverFault::Failed(format!("QEMU (process {}) of VM {id} does not end", process.pid)));
-        }
-        tpm::end(id, &self.vm_dir(id)).await?;
-        let fault = |e| failed(format!("cannot remove VM {id}"), e);
-        if keep_disks {
-            self.keep_disks(id).map_err(fault)?;
-        } else {
-            self.forget_kept(id).map_err(fault)?;
-        }
-        remove_dir(&self.vm_dir(id)).map_err(fault)?;
-        self.forget_process(id);
-        Ok(())
+        let pass = self.pass(id, at)?;
+        self.destroy(id, keep_disks).await?;
+        self.generations.gone(pass)
     }
 
-    async fn put_aside(&self, id: &str, to: &Path) -> Result<bool> {
+    async fn put_aside(&self, id: &str, to: &Path, at: Generation) -> Result<bool> {
         disk::check_name(id, "a VM")?;
         let step = self.step(id);
         let _alone = step.lock().await;
-        self.put_aside(id, to).await
+        let pass = self.pass(id, at)?;
+        let something = self.put_aside(id, to).await?;
+        self.generations.gone(pass).map(|()| something)
     }
 
-    async fn give_back(&self, id: &str, from: &Path) -> Result<()> {
+    async fn give_back(&self, id: &str, from: &Path, at: Generation) -> Result<()> {
         disk::check_name(id, "a VM")?;
         let step = self.step(id);
         let _alone = step.lock().await;
+        let _pass = self.pass(id, at)?;
         self.give_back(id, from)
     }
 
-    async fn copy_disk(&self, id: &str, disk: &str, to: &Path) -> Result<u64> {
+    async fn copy_disk(&self, id: &str, disk: &str, to: &Path, at: Generation) -> Result<u64> {
         disk::check_name(id, "a VM")?;
         disk::check_name(disk, "a disk")?;
-        self.copy(id, disk, to).await
+        self.copy(id, disk, to, at).await
     }
 
-    async fn end_copy(&self, id: &str) -> Result<()> {
+    async fn end_copy(&self, id: &str, at: Generation) -> Result<()> {
         disk::check_name(id, "a VM")?;
-        self.forget_copy(id).await;
-        Ok(())
+        self.forget_copy(id, at).await
+    }
+
+    fn forget_generations(&self) -> Result<()> {
+        self.generations.forget()
     }
 
     fn console_log(&self, id: &str) -> PathBuf {
@@ -258,12 +266,33 @@ impl Qemu {
     /// Kills every VM and removes all that the driver ever made.
     pub async fn purge(&self) -> Result<()> {
         for vm in self.list().await? {
-            self.remove(&vm.id, false).await?;
+            let step = self.step(&vm.id);
+            let _alone = step.lock().await;
+            self.destroy(&vm.id, false).await?;
         }
         if let Some(group) = &self.config.group {
             cgroup::remove(group);
         }
         remove_dir(&self.config.dir).map_err(|e| failed(format!("cannot remove {}", self.config.dir.display()), e))
+    }
+
+    /// Whoever calls is in the VM's step.
+    async fn destroy(&self, id: &str, keep_disks: bool) -> Result<()> {
+        if let Some(process) = self.process(id)
+            && !process.kill().await
+        {
+            return Err(DriverFault::Failed(format!("QEMU (process {}) of VM {id} does not end", process.pid)));
+        }
+        tpm::end(id, &self.vm_dir(id)).await?;
+        let fault = |e| failed(format!("cannot remove VM {id}"), e);
+        if keep_disks {
+            self.keep_disks(id).map_err(fault)?;
+        } else {
+            self.forget_kept(id).map_err(fault)?;
+        }
+        remove_dir(&self.vm_dir(id)).map_err(fault)?;
+        self.forget_process(id);
+        Ok(())
     }
 
     fn keep_disks(&self, id: &str) -> io::Result<()> {

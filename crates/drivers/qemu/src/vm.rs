@@ -83,6 +83,7 @@ impl Qemu {
         let (soft_reboots, hard_reboots) = (state.soft_reboots, state.hard_reboots);
         SeenVm {
             id: id.to_owned(),
+            generation: self.generations.newest(&crate::record(id)),
             phase,
             message,
             ended: phase == VmPhase::Stopped && state.ended.is_some(),

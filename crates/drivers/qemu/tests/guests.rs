@@ -9,15 +9,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use driver::suite::{self, VmBench};
 use driver::{DriverFault, SeenVm, TapSource, VmDriver};
 use driver_qemu::{Config, Qemu};
 use model::VmPhase;
 use model::machine::{Firmware, Machine, TpmModel};
-use model::wanted::{Boot, Disk, Nic, WantedVm};
+use model::wanted::{Boot, Disk, Generation, Nic, WantedVm};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const IMAGES: &str = "/var/cache/braid/images";
+/// Here nothing is older than anything else.
+const NOW: Generation = Generation(1);
 /// A guest under TCG on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -56,6 +59,7 @@ impl Bench {
         let image = |name: &str| PathBuf::from(IMAGES).join(name).canonicalize().expect("an image");
         let unpacked = Path::new(IMAGES).join("tiny.vmlinux").exists();
         WantedVm {
+            generation: NOW,
             id: id.to_owned(),
             uuid: "6f1c8a52-3f0e-4b1e-9d4d-0a6f5d1f2b3c".to_owned(),
             name: "a name, with a comma".to_owned(),
@@ -145,6 +149,45 @@ impl Drop for Bench {
     }
 }
 
+/// The cases that every driver of VMs must pass.
+struct Common(Bench, bool);
+
+#[async_trait]
+impl TapSource for Common {
+    async fn open_tap(&self, nic: &Nic) -> driver::Result<OwnedFd> {
+        NoTaps.open_tap(nic).await
+    }
+}
+
+impl VmBench for Common {
+    fn driver(&self) -> Box<dyn VmDriver> {
+        Box::new(Bench::driver(self.0.dir.path()))
+    }
+    fn vm(&self, id: &str) -> WantedVm {
+        self.0.vm(id)
+    }
+    fn folder(&self) -> &Path {
+        self.0.dir.path()
+    }
+    fn runs(&self) -> bool {
+        self.1
+    }
+}
+
+#[tokio::test]
+async fn what_every_driver_does_with_vms() {
+    for runs in [false, true] {
+        let Some(bench) = Bench::new() else { return };
+        suite::vms(&Common(bench, runs)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_every_driver_does_with_old_orders() {
+    let Some(bench) = Bench::new() else { return };
+    suite::old_orders_for_vms(&Common(bench, false)).await;
+}
+
 fn runs(seen: &SeenVm) -> bool {
     seen.phase == VmPhase::Running
 }
@@ -183,19 +226,19 @@ async fn a_vm_has_a_user_and_limits_of_its_own() {
     }
     // Its disk is copied while it runs and when it does not, though it reaches nothing outside of its directory.
     let copy = bench.dir.path().join("copies/one");
-    assert_eq!(bench.qemu.copy_disk("one.1", "root", &copy).await.expect("a copy"), 64 << 20);
+    assert_eq!(bench.qemu.copy_disk("one.1", "root", &copy, NOW).await.expect("a copy"), 64 << 20);
     assert!(copy.exists());
     // The next driver knows the users, and what was put aside comes back.
     let next = Qemu::new(config());
     let aside = bench.dir.path().join("aside");
-    assert!(next.put_aside("one.1", &aside).await.expect("put aside"));
+    assert!(next.put_aside("one.1", &aside, NOW).await.expect("put aside"));
     assert!(aside.join("root.qcow2").exists());
-    assert!(!next.put_aside("one.1", &aside).await.expect("nothing is there"));
-    next.give_back("one.1", &aside).await.expect("given back");
-    assert_eq!(next.copy_disk("one.1", "root", &copy).await.expect("a copy"), 64 << 20);
+    assert!(!next.put_aside("one.1", &aside, NOW).await.expect("nothing is there"));
+    next.give_back("one.1", &aside, NOW).await.expect("given back");
+    assert_eq!(next.copy_disk("one.1", "root", &copy, NOW).await.expect("a copy"), 64 << 20);
     bench.until(&one, "it runs again", runs).await;
     for vm in [&one, &two] {
-        next.remove(&vm.id, false).await.expect("removed");
+        next.remove(&vm.id, false, NOW).await.expect("removed");
     }
     let left = std::fs::read_dir(bench.dir.path().join("qemu/users")).expect("users").count();
     assert_eq!(left, 0, "their users are free");
@@ -254,7 +297,7 @@ async fn uefi_and_a_tpm_keep_what_they_know() {
 
     let variables = std::fs::metadata(dir.join("uefi.vars")).expect("variables").ino();
     std::fs::write(dir.join("tpm/mark"), "").expect("a mark");
-    bench.qemu.remove(&vm.id, true).await.expect("removed");
+    bench.qemu.remove(&vm.id, true, NOW).await.expect("removed");
     assert_eq!(swtpm(&dir), None);
     let mut next = WantedVm { id: "trusted.2".to_owned(), hard_reboots: 0, ..vm };
     next.disks[0].take_from = Some("trusted.1".to_owned());
@@ -264,7 +307,7 @@ async fn uefi_and_a_tpm_keep_what_they_know() {
     assert!(dir.join("tpm/mark").exists());
     bench.booted(&next, 1).await;
     let last = swtpm(&dir).expect("swtpm runs");
-    bench.qemu.remove(&next.id, false).await.expect("removed");
+    bench.qemu.remove(&next.id, false, NOW).await.expect("removed");
     let ended = std::fs::read_to_string(format!("/proc/{last}/stat")).map_or(true, |stat| stat.contains(") Z "));
     assert!(ended, "swtpm is gone");
 }
@@ -291,7 +334,7 @@ async fn the_guest_reads_its_config_drive() {
     let config = bench.dir.path().join("qemu/vms/config.1/config.iso");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(config).expect("the drive").permissions());
     assert_eq!(mode & 0o777, 0o600, "a password may be in it");
-    bench.qemu.remove(&vm.id, false).await.expect("removed");
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
 }
 
 /// Copies of a disk in use and of one that is not both have what the guest wrote, and depend on nothing.
@@ -305,14 +348,14 @@ async fn a_disk_is_copied_with_and_without_its_guest() {
     bench.shown(&vm, "all-written", 1).await;
     let (live, still) = (bench.dir.path().join("live"), bench.dir.path().join("still"));
     for _ in 0..2 {
-        let size = bench.qemu.copy_disk(&vm.id, "root", &live).await.expect("a copy of a disk in use");
+        let size = bench.qemu.copy_disk(&vm.id, "root", &live, NOW).await.expect("a copy of a disk in use");
         assert_eq!(size, 64 << 20);
     }
     vm.running = false;
     bench.until(&vm, "it stops", |seen| seen.phase == VmPhase::Stopped && seen.pid.is_none()).await;
-    bench.qemu.copy_disk(&vm.id, "root", &still).await.expect("a copy of a disk that nobody uses");
-    bench.qemu.remove(&vm.id, false).await.expect("removed");
-    let none = bench.qemu.copy_disk(&vm.id, "root", &still).await.expect_err("nothing is there");
+    bench.qemu.copy_disk(&vm.id, "root", &still, NOW).await.expect("a copy of a disk that nobody uses");
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
+    let none = bench.qemu.copy_disk(&vm.id, "root", &still, NOW).await.expect_err("nothing is there");
     assert!(matches!(none, DriverFault::NotReady(_)), "{none}");
 
     for (id, file) in [("live.1", live), ("still.1", still)] {
@@ -322,7 +365,7 @@ async fn a_disk_is_copied_with_and_without_its_guest() {
         bench.until(&vm, "it runs from the copy", runs).await;
         let _line = bench.type_line(&vm, "cat /root/note").await;
         bench.shown(&vm, "left-here", 1).await;
-        bench.qemu.remove(id, false).await.expect("removed");
+        bench.qemu.remove(id, false, NOW).await.expect("removed");
     }
 }
 
@@ -352,7 +395,7 @@ async fn a_guest_is_suspended_and_goes_on() {
     (vm.suspended, vm.hard_reboots) = (false, 1);
     bench.until(&vm, "it is started anew", runs).await;
     bench.booted(&vm, 2).await;
-    bench.qemu.remove(&vm.id, false).await.expect("removed");
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
 }
 
 #[tokio::test]
@@ -372,7 +415,7 @@ async fn a_guest_is_rescued() {
     bench.until(&plain, "it is itself again", |seen| seen.phase == VmPhase::Running && !seen.rescued).await;
     bench.booted(&vm, 3).await;
     assert!(!bench.dir.path().join("qemu/vms/rescued.1/rescue.qcow2").exists());
-    bench.qemu.remove(&vm.id, false).await.expect("removed");
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
 }
 
 #[tokio::test]
@@ -409,8 +452,8 @@ async fn a_guest_boots_pauses_and_reboots() {
     assert_ne!(again.pid, rebooted.pid);
     bench.booted(&vm, 3).await;
 
-    bench.qemu.remove(&vm.id, false).await.expect("removed");
-    bench.qemu.remove(&vm.id, false).await.expect("removed twice");
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed twice");
     assert_eq!(bench.qemu.list().await.expect("a list"), []);
     let pid = again.pid.expect("a process");
     let ended = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
@@ -447,7 +490,7 @@ async fn a_guest_that_stopped_stays_so_until_it_is_started() {
     bench.until(&vm, "it is stopped", |seen| seen.phase == VmPhase::Stopped && seen.pid.is_none()).await;
 
     // The next incarnation takes the disk over.
-    bench.qemu.remove("server-b.1", true).await.expect("removed");
+    bench.qemu.remove("server-b.1", true, NOW).await.expect("removed");
     assert_eq!(bench.qemu.list().await.expect("a list"), []);
     let mut next = bench.vm("server-b.2");
     next.disks[0].take_from = Some("server-b.1".to_owned());
@@ -512,7 +555,7 @@ async fn a_guest_has_the_interface_and_the_disks_that_it_was_given() {
     let _serial = bench.type_line(&vm, &format!("cat {files} | tr '\\n' ' '; head -c 3 /dev/vdb")).await;
     bench.shown(&vm, "fa:16:3e:00:00:01 1450 1 0f8ad0f4-56c1-4d38-9", 1).await;
     bench.shown(&vm, "ccc", 1).await;
-    bench.qemu.remove(&vm.id, false).await.expect("removed");
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
 }
 
 fn nic() -> Nic {

@@ -8,10 +8,16 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driver::suite::NetBench;
 use driver::{Metadata, NetDriver};
 use driver_linuxnet::{Config, LinuxNet};
 use model::Direction;
+
 use model::hostnet::{Bridge, Domain, External, HostNetwork, Plug, Rule, Scope, Uplink, Wire, Zone};
+use model::wanted::Generation;
+
+/// Here nothing is older than anything else.
+pub const NOW: Generation = Generation(1);
 
 /// Answers with the port's id and the path.
 struct Echo;
@@ -70,14 +76,14 @@ impl Lab {
 
     /// Applies and returns how many ports work; nothing may go wrong.
     pub async fn apply(&self, network: &HostNetwork) -> usize {
-        let seen = self.net.apply(network).await.unwrap();
+        let seen = self.net.apply(network, NOW).await.unwrap();
         assert_eq!(self.net.health().await.problem, "");
         seen.iter().filter(|wire| wire.active).count()
     }
 
     pub async fn plug(&mut self, wire: &Wire) -> String {
         let pod = self.pod();
-        self.net.plug(&wire.port_id, &PathBuf::from(format!("/var/run/netns/{pod}")), "eth0").await.unwrap();
+        self.net.plug(&wire.port_id, &PathBuf::from(format!("/var/run/netns/{pod}")), "eth0", NOW).await.unwrap();
         pod
     }
 
@@ -85,6 +91,16 @@ impl Lab {
     pub fn outside(&self, last: u8) -> IpAddr {
         let number = u32::from_str_radix(&self.prefix[1..], 16).unwrap();
         IpAddr::from([198, 18 + (number >> 8 & 1) as u8, (number & 0xff) as u8, last])
+    }
+}
+
+impl NetBench for Lab {
+    fn driver(&self) -> Box<dyn NetDriver> {
+        Box::new(driver(&self.prefix, self.dir.path().to_owned()))
+    }
+    fn network(&self) -> HostNetwork {
+        let ports = vec![wire(1, 5, Plug::Tap, Some(egress())), wire(1, 6, Plug::Veth, Some(egress()))];
+        network(vec![domain(1, vec![bridge(1, ports)])])
     }
 }
 

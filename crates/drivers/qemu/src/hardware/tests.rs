@@ -10,6 +10,7 @@ use crate::launch;
 
 fn vm(machine: Machine) -> WantedVm {
     WantedVm {
+        generation: Default::default(),
         id: "a.1".to_owned(),
         uuid: "6f1c8a52-3f0e-4b1e-9d4d-0a6f5d1f2b3c".to_owned(),
         name: "a".to_owned(),
