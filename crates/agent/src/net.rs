@@ -11,6 +11,8 @@ use crate::{Agent, fault};
 
 /// The network is made again after this long even if nothing changed, in case somebody meddled with it.
 const VERIFY_EVERY: SignedDuration = SignedDuration::from_secs(15);
+/// After this long, if something went wrong or is late.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
 
 /// Says that rows changed of which the network may be made.
 pub fn stale(agent: &Agent) {
@@ -21,8 +23,9 @@ pub fn stale(agent: &Agent) {
 pub fn due(agent: &Agent, snapshot: &Snapshot) -> Option<HostNetwork> {
     let (stale, verify, last) = {
         let applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = applied.when.is_none_or(|t| agent.now().duration_since(t) > VERIFY_EVERY);
-        (applied.stale, old || !applied.problem.is_empty(), applied.network.clone())
+        let age = |limit| applied.when.is_none_or(|t| agent.now().duration_since(t) >= limit);
+        let limit = if applied.problem.is_empty() { VERIFY_EVERY } else { RETRY_AFTER };
+        (applied.stale, age(limit), applied.network.clone())
     };
     if !stale && !verify {
         return None;
@@ -47,12 +50,16 @@ pub async fn make(agent: &Agent, network: HostNetwork, at: Generation) -> Result
     {
         let mut applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
         applied.when = Some(agent.now());
-        applied.problem = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        // What is late is asked for again as if it had gone wrong.
+        applied.problem = match &result {
+            Ok(seen) => seen.late.join("; "),
+            Err(why) => why.to_string(),
+        };
         if result.is_ok() {
             applied.network = Arc::new(network);
         }
     }
-    let seen = result.map_err(fault)?;
+    let seen = result.map_err(fault)?.wires;
     agent.wake();
     let active = |id: &str| seen.iter().any(|wire| wire.port_id == id && wire.active);
     agent

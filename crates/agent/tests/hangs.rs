@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use agent::{Agent, Config, Drivers};
 use async_trait::async_trait;
 use driver::sim::Host as Machine;
-use driver::{ExecOutput, Health, NetDriver, PodDriver, Result, SeenPod, SeenWire, StreamRequest, TapSource};
+use driver::{ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, StreamRequest, TapSource};
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod};
 use model::{Change, Host, Setting, Time};
@@ -75,10 +75,10 @@ impl NetDriver for Panics {
     async fn health(&self) -> Health {
         Health { part: "network".into(), ..Health::default() }
     }
-    async fn apply(&self, _: &HostNetwork, _: Generation) -> Result<Vec<SeenWire>> {
+    async fn apply(&self, _: &HostNetwork, _: Generation) -> Result<SeenNetwork> {
         assert!(self.panicked.swap(true, Ordering::SeqCst), "a bug");
         self.applied.fetch_add(1, Ordering::SeqCst);
-        Ok(Vec::new())
+        Ok(SeenNetwork::default())
     }
     async fn plug(&self, _: &str, _: &Path, _: &str, _: Generation) -> Result<()> {
         Ok(())

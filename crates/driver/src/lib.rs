@@ -212,13 +212,22 @@ pub struct SeenWire {
     pub active: bool,
 }
 
+/// The network as a driver finds it on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenNetwork {
+    pub wires: Vec<SeenWire>,
+    /// What is still being made, in words: it takes long, and nothing else waits for it. Ask again soon.
+    pub late: Vec<String>,
+}
+
 /// Makes the host's network.
 #[async_trait]
 pub trait NetDriver: TapSource {
     async fn health(&self) -> Health;
     /// Makes the host's network what is wanted, removes what is not, and says which ports are plugged. Flows that
-    /// were let in by a rule that is gone are cut. Cheap when nothing changed since the last call.
-    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<Vec<SeenWire>>;
+    /// were let in by a rule that is gone are cut. Cheap when nothing changed since the last call. What takes long goes on
+    /// by itself when the call returns, and holds up no other domain.
+    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<SeenNetwork>;
     /// Plugs a port's veth into a pod's network namespace: addresses, routes, MTU, `lo` up. The port must be part of
     /// the network that was last applied, else `NotReady`.
     async fn plug(&self, port_id: &str, netns: &Path, ifname: &str, at: Generation) -> Result<()>;

@@ -14,8 +14,8 @@ use model::wanted::{Generation, Nic, WantedPod, WantedVm};
 use model::{Time, VmPhase};
 
 use crate::{
-    ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer, SeenPod, SeenVm,
-    SeenWire, StreamRequest, TapSource, VmDriver,
+    ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer, SeenNetwork, SeenPod,
+    SeenVm, SeenWire, StreamRequest, TapSource, VmDriver,
 };
 
 /// When an act fails.
@@ -460,11 +460,12 @@ impl NetDriver for Host {
         health("network")
     }
 
-    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<Vec<SeenWire>> {
+    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<SeenNetwork> {
         self.change("apply network", NETWORK.to_owned(), at, |inside| {
             inside.network = network.clone();
             let wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
-            wires.map(|wire| SeenWire { port_id: wire.port_id.clone(), active: wire.up }).collect()
+            let wires = wires.map(|wire| SeenWire { port_id: wire.port_id.clone(), active: wire.up }).collect();
+            SeenNetwork { wires, late: Vec::new() }
         })
     }
 

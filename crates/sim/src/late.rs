@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::sim::Host;
 use driver::{
-    ExecOutput, Health, NetDriver, PodDriver, Result, SeenPod, SeenVm, SeenWire, StreamRequest, TapSource, VmDriver,
+    ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm, StreamRequest, TapSource, VmDriver,
 };
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod, WantedVm};
@@ -181,7 +181,7 @@ impl NetDriver for Late {
     async fn health(&self) -> Health {
         NetDriver::health(&self.host).await
     }
-    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<Vec<SeenWire>> {
+    async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<SeenNetwork> {
         self.note(Order::Network(Box::new(network.clone()), at));
         self.host.apply(network, at).await
     }

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
 
 use model::hostnet::{Domain, External, HostNetwork, Uplink};
+use tokio::sync::Mutex;
 
 use crate::address::Mac;
 use crate::netlink::{Link, Netlink};
 use crate::netns::Netns;
 use crate::nft::{self, Netfilter};
-use crate::space::{Space, set};
+use crate::space::{Handles, set};
 use crate::{names, rules};
 
 /// The rules as they were applied.
@@ -28,9 +30,10 @@ pub struct Host {
     netns: Netns,
     pub netlink: Netlink,
     netfilter: Netfilter,
-    rules: Option<InForce>,
+    /// Locked by whoever is at work on the rules.
+    rules: Mutex<Option<InForce>>,
     /// Devices as they were when the pass began, with the external bridges.
-    links: Vec<Link>,
+    links: std::sync::Mutex<Arc<Vec<Link>>>,
 }
 
 impl Host {
@@ -39,38 +42,56 @@ impl Host {
         let netlink = Netlink::open(&netns).await?;
         let netfilter = Netfilter::open(&netns).await?;
         let (prefix, table) = (prefix.to_owned(), names::host_table(prefix));
-        Ok(Host { prefix, table, netns, netlink, netfilter, rules: None, links: Vec::new() })
+        Ok(Host { prefix, table, netns, netlink, netfilter, rules: Mutex::default(), links: Default::default() })
     }
 
     /// Makes the bridges and the rules those of the external networks. Bridges that are not wanted go in [`Host::prune`].
-    pub async fn ensure(&mut self, externals: &[External], host_ports: &[u16]) -> io::Result<()> {
-        self.links = self.netlink.links().await?;
+    pub async fn ensure(&self, externals: &[External], host_ports: &[u16]) -> io::Result<()> {
+        let mut rules = self.rules.lock().await;
+        self.look().await?;
         if externals.is_empty() {
-            return self.remove_rules().await;
+            return self.remove_rules(&mut rules).await;
         }
         let text = rules::host(&self.table, externals, &self.prefix, host_ports);
-        self.ensure_rules(text).await?;
+        self.ensure_rules(&mut rules, text).await?;
         self.netns.run(|| set("ipv4/ip_forward", "1")).await?;
         let mut changed = false;
         for external in externals {
             let name = names::external(&self.prefix, &external.network_id);
-            if !self.links.iter().any(|link| link.name == name) {
+            if !self.links().iter().any(|link| link.name == name) {
                 self.netlink.add_bridge(&name, None, external.mtu).await?;
                 changed = true;
             }
         }
         if changed {
-            self.links = self.netlink.links().await?;
+            self.look().await?;
         }
         self.ensure_bridges(externals).await
+    }
+
+    /// Somebody is at work on the rules.
+    pub fn is_busy(&self) -> bool {
+        self.rules.try_lock().is_err()
+    }
+
+    /// Notes which devices there are.
+    pub async fn look(&self) -> io::Result<()> {
+        let links = Arc::new(self.netlink.links().await?);
+        *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
+        Ok(())
+    }
+
+    fn links(&self) -> Arc<Vec<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn ensure_bridges(&self, externals: &[External]) -> io::Result<()> {
         let mut ours = BTreeSet::new();
         let mut wanted: BTreeSet<(u32, IpAddr, u8)> = BTreeSet::new();
+        let links = self.links();
         for external in externals {
             let name = names::external(&self.prefix, &external.network_id);
-            let Some(link) = self.links.iter().find(|link| link.name == name) else { continue };
+            let Some(link) = links.iter().find(|link| link.name == name) else { continue };
             ours.insert(link.index);
             wanted.extend(external.gateways.iter().map(|(address, prefix)| (link.index, *address, *prefix)));
             if link.mtu != external.mtu {
@@ -92,9 +113,9 @@ impl Host {
     }
 
     /// The host's rules are everybody's: a change by another is looked at, and answered only if it touched ours.
-    async fn ensure_rules(&mut self, text: String) -> io::Result<()> {
+    async fn ensure_rules(&self, in_force: &mut Option<InForce>, text: String) -> io::Result<()> {
         let generation = self.netfilter.generation()?;
-        if let Some(rules) = self.rules.as_mut().filter(|rules| rules.text == text) {
+        if let Some(rules) = in_force.as_mut().filter(|rules| rules.text == text) {
             if rules.generation == generation {
                 return Ok(());
             }
@@ -103,16 +124,16 @@ impl Host {
                 return Ok(());
             }
         }
-        self.rules = None;
+        *in_force = None;
         nft::apply(&self.netns, text.clone()).await?;
         let generation = self.netfilter.generation()?;
         let listing = list(&self.netns, &self.table).await?;
-        self.rules = Some(InForce { text, listing, generation });
+        *in_force = Some(InForce { text, listing, generation });
         Ok(())
     }
 
-    async fn remove_rules(&mut self) -> io::Result<()> {
-        self.rules = None;
+    async fn remove_rules(&self, in_force: &mut Option<InForce>) -> io::Result<()> {
+        *in_force = None;
         let tables = nft::run(&self.netns, &["list", "tables"], String::new()).await?;
         let line = format!("table inet {}", self.table);
         if tables.lines().any(|found| found.trim() == line) {
@@ -128,15 +149,16 @@ impl Host {
         uplink: &Uplink,
         name: &str,
         inner: Option<&Link>,
-        space: &Space,
+        space: &Handles,
     ) -> io::Result<bool> {
         let bridge = names::external(&self.prefix, &uplink.network_id);
-        let Some(bridge) = self.links.iter().find(|link| link.name == bridge) else {
+        let links = self.links();
+        let Some(bridge) = links.iter().find(|link| link.name == bridge) else {
             let words = format!("the external network {} is not on this host", uplink.network_id);
             return Err(io::Error::new(io::ErrorKind::NotFound, words));
         };
         let peer = names::uplink_peer(&self.prefix, &domain.id, &uplink.router_id);
-        let outer = self.links.iter().find(|link| link.name == peer);
+        let outer = links.iter().find(|link| link.name == peer);
         let made = outer.is_none() || inner.is_none();
         let outer = match outer {
             Some(outer) if !made => outer.clone(),
@@ -178,8 +200,9 @@ impl Host {
     }
 
     /// Removes all that was ever made under this prefix in the host's namespace.
-    pub async fn purge(&mut self) -> io::Result<()> {
-        self.remove_rules().await?;
+    pub async fn purge(&self) -> io::Result<()> {
+        let mut rules = self.rules.lock().await;
+        self.remove_rules(&mut rules).await?;
         self.prune(&HostNetwork::default()).await
     }
 }

@@ -10,13 +10,13 @@ use crate::address::{Mac, base, ip, number, parse_cidr, range};
 use crate::names;
 use crate::netlink::{Netlink, Route};
 use crate::netns::Netns;
-use crate::space::{Space, set};
+use crate::space::{Handles, set};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_millis(2);
 
 /// Plugs a port into a pod's namespace; what is there already stays.
-pub async fn plug(space: &Space, bridge: &Bridge, wire: &Wire, pod: &Netns, ifname: &str) -> io::Result<()> {
+pub async fn plug(space: &Handles, bridge: &Bridge, wire: &Wire, pod: &Netns, ifname: &str) -> io::Result<()> {
     let inside = Netlink::open(pod).await?;
     let mac = Mac::parse(&wire.mac).ok_or_else(|| io::Error::other(format!("{} is not a MAC", wire.mac)))?;
     let near = space.netlink.link(&wire.device).await?;
@@ -55,7 +55,7 @@ async fn announce(inside: &Netlink, pod: &Netns, mac: Mac, ifname: &str) -> io::
 }
 
 /// Waits until the bridge has noticed that the link is up: before that it drops what the pod sends first.
-async fn settle(space: &Space, wire: &Wire) -> io::Result<()> {
+async fn settle(space: &Handles, wire: &Wire) -> io::Result<()> {
     for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
         if !wire.up || space.netlink.link(&wire.device).await?.is_some_and(|link| link.forwarding) {
             return Ok(());

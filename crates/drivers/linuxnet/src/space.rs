@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::hostnet::{Bridge, Domain, Plug, Uplink, Wire};
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::address::{Mac, parse_cidr};
 use crate::host::Host;
+use crate::making::Moving;
 use crate::metadata::ADDRESS;
 use crate::netlink::{Link, Netlink, Remote, Route};
 use crate::netns::{self, Netns};
@@ -43,16 +45,28 @@ const SETTINGS: [(&str, &str); 17] = [
     ("bridge/bridge-nf-call-arptables", "0"),
 ];
 
-/// A domain's namespace with all that is open to it.
-pub struct Space {
+/// A domain's namespace, open: what plugs and looks need, whoever is at work on the rest.
+pub struct Handles {
     pub name: String,
     pub netns: Netns,
     pub netlink: Netlink,
+}
+
+/// A domain's namespace with all that is open to it.
+pub struct Space {
+    pub handles: Arc<Handles>,
     netfilter: Netfilter,
     /// The rules in force and the number of the change that brought them.
     rules: Option<(String, u32)>,
     servers: Servers,
     forgetting: Option<JoinHandle<()>>,
+}
+
+impl std::ops::Deref for Space {
+    type Target = Handles;
+    fn deref(&self) -> &Handles {
+        &self.handles
+    }
 }
 
 impl Drop for Space {
@@ -63,6 +77,37 @@ impl Drop for Space {
     }
 }
 
+impl Handles {
+    /// The name still leads to this namespace: nobody took it away.
+    pub fn is_there(&self) -> bool {
+        Netns::open(&netns::path(&self.name)).is_ok_and(|found| found.inode == self.netns.inode)
+    }
+
+    /// Joins a port's device to its bridge. True: something changed.
+    pub async fn join(&self, wire: &Wire, link: &Link, bridge: u32) -> io::Result<bool> {
+        let mut changed = false;
+        if link.mtu != wire.mtu {
+            self.netlink.set_mtu(link.index, wire.mtu).await?;
+            changed = true;
+        }
+        let hairpin = link.hairpin || wire.plug == Plug::Tap;
+        if link.bridge != Some(bridge) {
+            self.netlink.set_bridge(link.index, bridge).await?;
+            changed = true;
+        }
+        if link.bridge != Some(bridge) || !link.hairpin {
+            // Also a VM may be its own backend.
+            self.netlink.set_hairpin(link.index).await?;
+            changed |= !hairpin;
+        }
+        if link.up != wire.up {
+            self.netlink.set_up(link.index, wire.up).await?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+}
+
 impl Space {
     /// Opens the namespace, making it if need be.
     pub async fn open(name: &str, answers: Answers) -> io::Result<Space> {
@@ -70,13 +115,8 @@ impl Space {
         netns.run(|| SETTINGS.iter().try_for_each(|(setting, value)| set(setting, value))).await?;
         let netlink = Netlink::open(&netns).await?;
         let netfilter = Netfilter::open(&netns).await?;
-        let (name, servers) = (name.to_owned(), Servers::new(answers));
-        Ok(Space { name, netns, netlink, netfilter, rules: None, servers, forgetting: None })
-    }
-
-    /// The name still leads to this namespace: nobody took it away.
-    pub fn is_there(&self) -> bool {
-        Netns::open(&netns::path(&self.name)).is_ok_and(|found| found.inode == self.netns.inode)
+        let handles = Arc::new(Handles { name: name.to_owned(), netns, netlink });
+        Ok(Space { handles, netfilter, rules: None, servers: Servers::new(answers), forgetting: None })
     }
 
     /// Brings the rules into force, before any device is there for which they are meant.
@@ -114,8 +154,9 @@ impl Space {
         Ok(())
     }
 
-    /// Makes devices, addresses, routes and servers those of the domain. Returns the devices as they are then.
-    pub async fn ensure(&mut self, domain: &Domain, host: &Host) -> io::Result<Vec<Link>> {
+    /// Makes devices, addresses, routes and servers those of the domain, but for devices that are about to move to another.
+    /// Returns the devices as they are then.
+    pub async fn ensure(&mut self, domain: &Domain, host: &Host, moving: &Moving) -> io::Result<Vec<Link>> {
         let mut links = self.netlink.links().await?;
         let mut changed = false;
         if let Some(lo) = links.iter().find(|link| link.name == "lo" && !link.up) {
@@ -135,13 +176,13 @@ impl Space {
             changed |= self.ensure_wires(bridge, &links).await?;
             self.ensure_remotes(bridge, &links).await?;
         }
-        changed |= self.prune(domain, &links).await?;
+        changed |= self.prune(domain, &links, moving).await?;
         self.ensure_addresses(domain, &links).await?;
         self.ensure_routes(domain).await?;
         if changed {
             links = self.netlink.links().await?;
         }
-        self.servers.ensure(domain, &self.netns, &links).await?;
+        self.servers.ensure(domain, &self.handles.netns, &links).await?;
         Ok(links)
     }
 
@@ -229,30 +270,6 @@ impl Space {
         Ok(changed)
     }
 
-    /// Joins a port's device to its bridge. True: something changed.
-    pub async fn join(&self, wire: &Wire, link: &Link, bridge: u32) -> io::Result<bool> {
-        let mut changed = false;
-        if link.mtu != wire.mtu {
-            self.netlink.set_mtu(link.index, wire.mtu).await?;
-            changed = true;
-        }
-        let hairpin = link.hairpin || wire.plug == Plug::Tap;
-        if link.bridge != Some(bridge) {
-            self.netlink.set_bridge(link.index, bridge).await?;
-            changed = true;
-        }
-        if link.bridge != Some(bridge) || !link.hairpin {
-            // Also a VM may be its own backend.
-            self.netlink.set_hairpin(link.index).await?;
-            changed |= !hairpin;
-        }
-        if link.up != wire.up {
-            self.netlink.set_up(link.index, wire.up).await?;
-            changed = true;
-        }
-        Ok(changed)
-    }
-
     async fn ensure_remotes(&self, bridge: &Bridge, links: &[Link]) -> io::Result<()> {
         let tunnel = names::tunnel(&bridge.network_id);
         let Some(link) = links.iter().find(|link| link.name == tunnel) else { return Ok(()) };
@@ -270,7 +287,7 @@ impl Space {
     }
 
     /// Removes devices of this driver's kinds that the domain does not have.
-    async fn prune(&self, domain: &Domain, links: &[Link]) -> io::Result<bool> {
+    async fn prune(&self, domain: &Domain, links: &[Link], moving: &Moving) -> io::Result<bool> {
         let mut wanted: BTreeSet<String> = domain.uplinks.iter().map(|one| names::uplink(&one.router_id)).collect();
         for bridge in &domain.bridges {
             wanted.insert(names::bridge(&bridge.network_id));
@@ -279,7 +296,8 @@ impl Space {
             }
             wanted.extend(bridge.ports.iter().map(|wire| wire.device.clone()));
         }
-        let surplus = links.iter().filter(|link| names::is_ours(&link.name) && !wanted.contains(&link.name));
+        let goes = |name: &str| names::is_ours(name) && !wanted.contains(name) && !moving.contains_key(name);
+        let surplus = links.iter().filter(|link| goes(&link.name));
         let mut changed = false;
         for link in surplus {
             self.netlink.remove(link.index).await?;
@@ -372,7 +390,7 @@ impl Space {
     }
 
     /// Removes the namespace with all that is in it.
-    pub async fn remove(self) -> io::Result<()> {
+    pub async fn remove(&self) -> io::Result<()> {
         // Device by device: the namespace itself may be kept alive for a while by whoever still has something of it open.
         for link in self.netlink.links().await?.iter().filter(|link| names::is_ours(&link.name)) {
             self.netlink.remove(link.index).await?;

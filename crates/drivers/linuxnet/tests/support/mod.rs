@@ -76,7 +76,7 @@ impl Lab {
 
     /// Applies and returns how many ports work; nothing may go wrong.
     pub async fn apply(&self, network: &HostNetwork) -> usize {
-        let seen = self.net.apply(network, NOW).await.unwrap();
+        let seen = self.net.apply(network, NOW).await.unwrap().wires;
         assert_eq!(self.net.health().await.problem, "");
         seen.iter().filter(|wire| wire.active).count()
     }
