@@ -105,13 +105,15 @@ class Cloud:
                 return row
         raise LookupError(f"{path}: none with {wanted}")
 
-    def create_server(self, name, user_data=None, flavor="m1.tiny", connection=None):
-        """Asks for a server from the image `tiny` on `demo-net`; its id."""
+    def create_server(self, name, user_data=None, flavor="m1.tiny", connection=None, port=None):
+        """Asks for a server from the image `tiny` on `demo-net`, or on a port; its id."""
+        network = {"port": port} if port else {
+            "uuid": self.find("/network/v2.0/networks", "networks", name="demo-net")["id"]}
         server = {
             "name": name,
             "flavorRef": self.find("/compute/v2.1/flavors", "flavors", name=flavor)["id"],
             "imageRef": self.find("/image/v2/images", "images", name="tiny")["id"],
-            "networks": [{"uuid": self.find("/network/v2.0/networks", "networks", name="demo-net")["id"]}],
+            "networks": [network],
         }
         if user_data:
             server["user_data"] = user_data

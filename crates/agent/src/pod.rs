@@ -80,7 +80,10 @@ async fn unwanted_step(agent: &Agent, uid: &str, at: Generation) -> Result<Left,
             let something = removed.and_then(|()| pod_volumes::put_aside(agent, uid, &place.content()));
             prune::placed(agent, &place, something)?;
         }
-        None => removed.and_then(|()| pod_volumes::remove(agent, uid))?,
+        None => {
+            removed?;
+            pod_volumes::remove(agent, uid).await?;
+        }
     }
     agent.inner.pruning.forget(uid);
     Ok(Left::Settled)
@@ -151,7 +154,7 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
         news = pod_stop::all(agent, pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
     }
     agent.drivers().pod.remove(&uid, grace, Generation::of(snapshot)).await.map_err(fault)?;
-    pod_volumes::remove(agent, &uid)?;
+    pod_volumes::remove(agent, &uid).await?;
     agent.inner.pruning.forget(&uid);
     agent
         .write(|snapshot| {

@@ -85,8 +85,8 @@ pub fn put_aside(agent: &Agent, uid: &str, to: &Path) -> Result<bool, Fault> {
 }
 
 /// Makes what was put aside the pod's volumes again, in the place of those that it has.
-pub fn give_back(agent: &Agent, uid: &str, from: &Path) -> Result<(), Fault> {
-    remove(agent, uid)?;
+pub async fn give_back(agent: &Agent, uid: &str, from: &Path) -> Result<(), Fault> {
+    remove(agent, uid).await?;
     let path = folder(agent, uid);
     let move_there = || {
         path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
@@ -96,10 +96,11 @@ pub fn give_back(agent: &Agent, uid: &str, from: &Path) -> Result<(), Fault> {
 }
 
 /// Removes all volumes of a pod.
-pub fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
+pub async fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
     let path = folder(agent, uid);
     pod_parts::release(&path).map_err(|e| failed("releasing", &path, &e))?;
-    match std::fs::remove_dir_all(&path) {
+    let all = path.clone();
+    match driver::on_a_thread(move || std::fs::remove_dir_all(all)).await {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", &path, &e)),
         _ => Ok(()),
     }

@@ -86,7 +86,7 @@ async fn give_pod(agent: &Agent, uid: &str, entry: &Entry) -> Result<(), Fault> 
         let text = format!("pod {uid} runs with other volumes by now; the old ones are in {}", path.display());
         return Err(Fault::conflict(text));
     }
-    pod_volumes::give_back(agent, uid, &entry.content())
+    pod_volumes::give_back(agent, uid, &entry.content()).await
 }
 
 fn destroy(entry: &Entry) -> Result<(), Fault> {

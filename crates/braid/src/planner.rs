@@ -112,7 +112,16 @@ fn read_by_planners(event: &Event) -> bool {
 async fn round(store: &Store, name: &str, planner: fn(&Snapshot, Time) -> Vec<Change>) -> bool {
     let snapshot = store.snapshot();
     let mut moved = false;
-    for some in planner(&snapshot, Time::now()).chunks(AT_ONCE) {
+    let (seen, now) = (snapshot.clone(), Time::now());
+    // On a thread of its own: at a thousand times the size a plan takes a while, and others share this one.
+    let changes = match tokio::task::spawn_blocking(move || planner(&seen, now)).await {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::error!(planner = name, %error, "a bug");
+            return false;
+        }
+    };
+    for some in changes.chunks(AT_ONCE) {
         let results = join_all(some.iter().map(|change| store.commit(change))).await;
         for (change, result) in some.iter().zip(results) {
             match result {

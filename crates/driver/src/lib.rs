@@ -212,6 +212,16 @@ pub struct SeenWire {
     pub active: bool,
 }
 
+/// Does what may wait for a disk on a thread of its own: the threads that all share never do.
+pub async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(std::io::Error::other(error)),
+    }
+}
+
 /// The network as a driver finds it on the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeenNetwork {

@@ -226,7 +226,7 @@ impl Cri {
             remove_container(client, &container.id).await?;
         }
         cgroup::remove(&spec::pod_group(&self.config.prefix, uid));
-        self.remove_files(uid)
+        self.remove_files(uid).await
     }
 
     /// Two attempts of a container must never run together.
@@ -284,14 +284,15 @@ impl Cri {
         self.paths.dir.join("pods").join(uid)
     }
 
-    fn remove_files(&self, uid: &str) -> Result<()> {
+    async fn remove_files(&self, uid: &str) -> Result<()> {
         let mut dirs = vec![self.pod_dir(uid)];
         // The directory's name has the pod's name too, which is not known any more.
         let logs = std::fs::read_dir(self.paths.dir.join("logs")).into_iter().flatten().flatten();
         let ending = format!("_{uid}");
         dirs.extend(logs.filter(|e| e.file_name().to_string_lossy().ends_with(&ending)).map(|e| e.path()));
         for dir in dirs {
-            match std::fs::remove_dir_all(&dir) {
+            let all = dir.clone();
+            match driver::on_a_thread(move || std::fs::remove_dir_all(all)).await {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(failed(format!("cannot remove {}", dir.display()), error));
                 }

@@ -68,6 +68,8 @@ struct Inside {
     active: BTreeMap<String, BTreeSet<String>>,
     /// What went wrong, by namespace, in words.
     problems: BTreeMap<String, String>,
+    /// What was not done when the last pass ended, in words.
+    late: Vec<String>,
     /// A device was plugged since the namespaces were looked through.
     plugged: bool,
 }
@@ -117,8 +119,10 @@ impl View {
         self.inside().known.get(namespace).map(|known| known.handles.clone())
     }
 
+    /// What is not as it shall be, in words.
     pub fn problems(&self) -> Vec<String> {
-        self.inside().problems.values().cloned().collect()
+        let inside = self.inside();
+        inside.problems.values().chain(&inside.late).cloned().collect()
     }
 
     fn problem(&self, namespace: &str, what: &str, error: &dyn std::fmt::Display) {
@@ -324,7 +328,8 @@ impl LinuxNet {
         busy.extend(jobs.wait().await);
         self.prune(&mut making, &host, network, &wanted, (&moving, &busy), at).await;
         late.extend(busy.iter().map(|name| format!("the domain {name} is still being made")));
-        let inside = self.view.inside();
+        let mut inside = self.view.inside();
+        inside.late.clone_from(&late);
         let mut seen = SeenNetwork { wires: Vec::new(), late };
         for domain in &network.domains {
             let active = inside.active.get(&domain.namespace(prefix));

@@ -41,18 +41,18 @@ impl Qemu {
         Ok(moved)
     }
 
-    pub(crate) fn give_back(&self, id: &str, from: &Path) -> Result<()> {
+    pub(crate) async fn give_back(&self, id: &str, from: &Path) -> Result<()> {
         let dir = self.vm_dir(id);
         let has_disks = fs::read_dir(&dir).into_iter().flatten().flatten().any(|entry| disk::is_disk(&entry.path()));
         if self.process(id).is_some() || has_disks {
             return Err(DriverFault::Refused(format!("VM {id} has other disks by now, in {}", dir.display())));
         }
-        let moved = || {
-            crate::remove_dir(&dir)?;
+        let moved = async {
+            crate::remove_dir(&dir).await?;
             dir.parent().map_or(Ok(()), fs::create_dir_all)?;
             fs::rename(from, &dir)?;
             dir.parent().map_or(Ok(()), disk::sync_dir)
         };
-        moved().map_err(|e| failed(format!("cannot give VM {id} back from {}", from.display()), e))
+        moved.await.map_err(|e| failed(format!("cannot give VM {id} back from {}", from.display()), e))
     }
 }

@@ -52,7 +52,7 @@ impl Qemu {
                 outcome?;
             }
         }
-        take(&dir.join(TARGET), to).map_err(|e| failed(format!("cannot make {}", to.display()), e))?;
+        take(&dir.join(TARGET), to).await.map_err(|e| failed(format!("cannot make {}", to.display()), e))?;
         Ok(size)
     }
 
@@ -80,11 +80,12 @@ impl Qemu {
 }
 
 /// Moves a file that is whole; to another file system by copying.
-fn take(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::rename(from, to).or_else(|_| {
-        fs::copy(from, to)?;
-        fs::remove_file(from)
-    })
+async fn take(from: &Path, to: &Path) -> std::io::Result<()> {
+    if fs::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    let (from, to) = (from.to_owned(), to.to_owned());
+    driver::on_a_thread(move || fs::copy(&from, to).and_then(|_| fs::remove_file(from))).await
 }
 
 async fn begin(dir: &Path, disk: &str) -> Result<()> {

@@ -62,11 +62,11 @@ pub async fn ensure(dir: &Path, disk: &Disk, taken: Option<&Path>) -> Result<Rea
     match &disk.base {
         None => create_raw(&raw, disk)?,
         Some(from) if disk.read_only && disk.format == "raw" => {
-            link_or_copy(from, &raw).map_err(|e| failed(format!("cannot copy {}", from.display()), e))?;
+            link_or_copy(from, &raw).await.map_err(|e| failed(format!("cannot copy {}", from.display()), e))?;
         }
         Some(from) => {
             let size = checked_size(from, disk)?;
-            link_or_copy(from, &base).map_err(|e| failed(format!("cannot copy {}", from.display()), e))?;
+            link_or_copy(from, &base).await.map_err(|e| failed(format!("cannot copy {}", from.display()), e))?;
             create_overlay(&overlay, &base, &disk.format, size).await?;
             return Ok(ready(disk, overlay, "qcow2", Some((base, disk.format.clone()))));
         }
@@ -243,17 +243,18 @@ pub fn qcow2(file: &Path) -> io::Result<Option<Qcow2>> {
     Ok(Some(Qcow2 { size: word(24), depends: word(8) != 0 || (version == 3 && word(72) & 4 != 0) }))
 }
 
-pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
+pub async fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() || fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
-    if fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
-    let new = to.with_extension("new");
-    fs::copy(from, &new)?;
-    File::open(&new)?.sync_all()?;
-    fs::rename(new, to)
+    let (from, to) = (from.to_owned(), to.to_owned());
+    let copy = move || {
+        let new = to.with_extension("new");
+        fs::copy(from, &new)?;
+        File::open(&new)?.sync_all()?;
+        fs::rename(new, to)
+    };
+    driver::on_a_thread(copy).await
 }
 
 async fn create_overlay(overlay: &Path, base: &Path, format: &str, size: u64) -> Result<()> {

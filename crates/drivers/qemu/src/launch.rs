@@ -58,19 +58,22 @@ const KERNEL: &str = "boot.kernel";
 const INITRD: &str = "boot.initrd";
 
 /// Brings the guest's kernel into the VM's directory, under names that QEMU is told.
-pub fn bring_kernel(dir: &Path, boot: &Boot) -> Result<()> {
+pub async fn bring_kernel(dir: &Path, boot: &Boot) -> Result<()> {
     for name in [KERNEL, INITRD] {
         let _ = fs::remove_file(dir.join(name));
     }
     let Boot::Kernel { kernel, initrd, .. } = boot else { return Ok(()) };
-    let bring = |from: &Path, name: &str| {
-        disk::link_or_copy(from, &dir.join(name)).map_err(|e| match e.kind() {
+    let bring = async |from: &Path, name: &str| {
+        disk::link_or_copy(from, &dir.join(name)).await.map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => DriverFault::Refused(format!("cannot boot from {}: {e}", from.display())),
             _ => failed(format!("cannot bring {} into {}", from.display(), dir.display()), e),
         })
     };
-    bring(kernel, KERNEL)?;
-    initrd.as_ref().map_or(Ok(()), |initrd| bring(initrd, INITRD))
+    bring(kernel, KERNEL).await?;
+    match initrd {
+        Some(initrd) => bring(initrd, INITRD).await,
+        None => Ok(()),
+    }
 }
 
 /// By this argument a QEMU is known to be that of a VM.

@@ -234,7 +234,7 @@ impl VmDriver for Qemu {
         let step = self.step(id);
         let _alone = step.lock().await;
         let _pass = self.pass(id, at)?;
-        self.give_back(id, from)
+        self.give_back(id, from).await
     }
 
     async fn copy_disk(&self, id: &str, disk: &str, to: &Path, at: Generation) -> Result<u64> {
@@ -273,7 +273,9 @@ impl Qemu {
         if let Some(group) = &self.config.group {
             cgroup::remove(group);
         }
-        remove_dir(&self.config.dir).map_err(|e| failed(format!("cannot remove {}", self.config.dir.display()), e))
+        remove_dir(&self.config.dir)
+            .await
+            .map_err(|e| failed(format!("cannot remove {}", self.config.dir.display()), e))
     }
 
     /// Whoever calls is in the VM's step.
@@ -288,9 +290,9 @@ impl Qemu {
         if keep_disks {
             self.keep_disks(id).map_err(fault)?;
         } else {
-            self.forget_kept(id).map_err(fault)?;
+            self.forget_kept(id).await.map_err(fault)?;
         }
-        remove_dir(&self.vm_dir(id)).map_err(fault)?;
+        remove_dir(&self.vm_dir(id)).await.map_err(fault)?;
         self.forget_process(id);
         Ok(())
     }
@@ -306,14 +308,14 @@ impl Qemu {
     }
 
     /// Disks that were kept of this or of an earlier incarnation: nobody will take them over any more.
-    fn forget_kept(&self, id: &str) -> io::Result<()> {
+    async fn forget_kept(&self, id: &str) -> io::Result<()> {
         let parts =
             |id: &str| id.rsplit_once('.').and_then(|(server, n)| Some((server.to_owned(), n.parse::<u32>().ok()?)));
-        let Some((server, incarnation)) = parts(id) else { return remove_dir(&self.kept_dir(id)) };
+        let Some((server, incarnation)) = parts(id) else { return remove_dir(&self.kept_dir(id)).await };
         for entry in fs::read_dir(self.config.dir.join("kept")).into_iter().flatten().flatten() {
             let kept = entry.file_name().to_str().and_then(parts);
             if kept.is_some_and(|(of, n)| of == server && n <= incarnation) {
-                remove_dir(&entry.path())?;
+                remove_dir(&entry.path()).await?;
             }
         }
         Ok(())
@@ -326,8 +328,9 @@ fn stays(file: &Path) -> bool {
     disk::is_disk(file) || named(firmware::VARIABLES) || named(tpm::STATE)
 }
 
-fn remove_dir(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
+async fn remove_dir(dir: &Path) -> io::Result<()> {
+    let dir = dir.to_owned();
+    match driver::on_a_thread(move || fs::remove_dir_all(dir)).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -291,7 +291,7 @@ impl Qemu {
         }
         let user = self.users.of(&vm.id).map_err(|e| failed("cannot choose a user".to_owned(), e))?;
         let user = user.filter(|_| found.serves_users());
-        launch::bring_kernel(&dir, &vm.boot)?;
+        launch::bring_kernel(&dir, &vm.boot).await?;
         user.map_or(Ok(()), |user| user::prepare(&dir, user))
             .map_err(|e| failed(format!("cannot prepare {}", dir.display()), e))?;
         if vm.machine.tpm.is_some() {
