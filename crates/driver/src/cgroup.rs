@@ -5,9 +5,15 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::process::Process;
+
+/// The kernel lets go of a group a moment after its last process.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A tree of control groups.
 struct Tree {
@@ -93,10 +99,20 @@ pub fn confine(group: &str, limits: &Limits, pid: Option<u32>) -> io::Result<()>
     Ok(())
 }
 
-/// Removes a group and those below it in every tree. Groups in which something runs stay.
-pub fn remove(group: &str) {
-    for mount in mounts() {
-        remove_tree(&mount.join(group.trim_start_matches('/')));
+/// Removes a group and those below it in every tree. Groups in which something runs stay; what has just ended leaves its
+/// group a moment later, for which this waits.
+pub async fn remove(group: &str) {
+    let dirs: Vec<_> = mounts().into_iter().map(|mount| mount.join(group.trim_start_matches('/'))).collect();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        dirs.iter().for_each(|dir| remove_tree(dir));
+        let mut pids = Vec::new();
+        dirs.iter().for_each(|dir| collect(dir, &mut pids));
+        let runs = pids.into_iter().any(|pid| Process::find(pid).is_some());
+        if runs || !dirs.iter().any(|dir| dir.exists()) || Instant::now() > deadline {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -106,7 +122,6 @@ fn remove_tree(dir: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // Not there, or still in use: the next pass tries again.
     let _ = fs::remove_dir(dir);
 }
 
@@ -154,7 +169,8 @@ mod tests {
         let memory = said("memory.limit_in_bytes").or(said("memory.max"));
         child.kill().unwrap();
         child.wait().unwrap();
-        remove(group.split('/').next().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(remove(group.split('/').next().unwrap()));
         if confined.is_ok() {
             assert!(inside.lines().filter(|line| line.ends_with(&group)).count() >= 1, "{inside}");
             assert_eq!((pids.as_deref(), memory.as_deref()), (Some("7"), Some("67108864")));

@@ -126,7 +126,7 @@ fn room(server: &Server, source: Option<&Source>) -> (u64, u64, u64) {
     let most = |f: fn(&model::Flavor) -> u64| flavors().map(f).max().unwrap_or(0);
     (
         most(|f| f.vcpus.saturating_mul(1000)),
-        most(|f| f.ram),
+        most(|f| f.ram.saturating_add(Vm::OVERHEAD_MIB)),
         most(|f| f.disk.saturating_add(f.ephemeral).saturating_add(f.swap.div_ceil(1024)))
             .saturating_add(source.filter(|_| server.flavor.disk == 0).map_or(0, |source| source.size_gib)),
     )

@@ -146,7 +146,7 @@ fn a_server_lives_and_leaves_nothing() {
     assert_eq!(port.fixed_ips[0].ip.to_string(), "10.0.0.2");
     assert_eq!(port.host.as_deref(), Some("one"));
     assert_eq!(port.security_groups.len(), 1, "the project's default group was made for it");
-    assert_eq!(w.used("room/one/memory"), 1000);
+    assert_eq!(w.used("room/one/memory"), 1000 + Vm::OVERHEAD_MIB);
 
     w.report("s.0", VmPhase::Running);
     w.settle();
@@ -292,7 +292,7 @@ fn images_in_the_making_go_with_their_server() {
 #[test]
 fn a_new_incarnation_waits_until_the_old_one_is_gone() {
     // There is no room for both.
-    let mut w = world(&[("one", 1500), ("two", 1500)]);
+    let mut w = world(&[("one", 1500 + Vm::OVERHEAD_MIB), ("two", 1500 + Vm::OVERHEAD_MIB)]);
     w.add(server("s", w.now()));
     w.settle();
     let first = w.vm("s.0").unwrap().host.unwrap();
@@ -316,7 +316,7 @@ fn a_new_incarnation_waits_until_the_old_one_is_gone() {
         s.flavor = flavor("small", 1000);
     });
     w.settle();
-    assert_eq!(w.vm("s.1").unwrap().memory_mib, 1000);
+    assert_eq!(w.vm("s.1").unwrap().memory_mib, 1000 + Vm::OVERHEAD_MIB);
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn no_room_is_said_once_and_in_words() {
     let mut w = world(&[("one", 500)]);
     w.add(server("s", w.now()));
     w.settle();
-    assert_eq!(w.vm("s.0").unwrap().decision, ["one: not enough memory: asked 1000 MiB, free 500 MiB"]);
+    assert_eq!(w.vm("s.0").unwrap().decision, ["one: not enough memory: asked 1256 MiB, free 500 MiB"]);
     assert_eq!(w.snapshot.get::<Server>("s").unwrap().problem, None);
     w.now += 15;
     w.settle();

@@ -488,7 +488,7 @@ fn first_rows() -> Change {
         change.create(Host {
             // Room for two servers and a few pods, so that it runs out.
             cpu_milli: 4000,
-            memory_mib: 320,
+            memory_mib: 320 + 2 * model::Vm::OVERHEAD_MIB,
             disk_gib: 100,
             cores: 4,
             endpoint: format!("sim:{name}"),

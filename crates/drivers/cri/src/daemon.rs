@@ -452,7 +452,7 @@ pub async fn stop(paths: &Paths, cgroup: &str) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    cgroup::remove(cgroup);
+    cgroup::remove(cgroup).await;
     remove_shim_sockets(paths);
     unmount_below(&paths.dir);
     Ok(())

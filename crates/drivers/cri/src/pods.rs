@@ -225,7 +225,7 @@ impl Cri {
         for container in &containers {
             remove_container(client, &container.id).await?;
         }
-        cgroup::remove(&spec::pod_group(&self.config.prefix, uid));
+        cgroup::remove(&spec::pod_group(&self.config.prefix, uid)).await;
         self.remove_files(uid).await
     }
 

@@ -37,7 +37,7 @@ impl Qemu {
             Ok(true)
         };
         let moved = moved().map_err(|e| failed(format!("cannot put VM {id} aside to {}", to.display()), e))?;
-        self.forget_process(id);
+        self.forget_process(id).await;
         Ok(moved)
     }
 

@@ -130,10 +130,10 @@ impl Qemu {
     }
 
     /// Nothing of a VM runs, and nothing of it is here any more.
-    fn forget_process(&self, id: &str) {
+    async fn forget_process(&self, id: &str) {
         self.users.forget(id);
         if let Some(group) = self.group(id) {
-            cgroup::remove(&group);
+            cgroup::remove(&group).await;
         }
     }
 
@@ -271,7 +271,7 @@ impl Qemu {
             self.destroy(&vm.id, false).await?;
         }
         if let Some(group) = &self.config.group {
-            cgroup::remove(group);
+            cgroup::remove(group).await;
         }
         remove_dir(&self.config.dir)
             .await
@@ -293,7 +293,7 @@ impl Qemu {
             self.forget_kept(id).await.map_err(fault)?;
         }
         remove_dir(&self.vm_dir(id)).await.map_err(fault)?;
-        self.forget_process(id);
+        self.forget_process(id).await;
         Ok(())
     }
 

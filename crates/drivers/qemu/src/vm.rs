@@ -17,8 +17,6 @@ use crate::{FIRST_LOOK, PROCESS, Qemu, disk, failed, firmware, hardware, qmp, su
 /// Seconds that a guest has to power off before it is killed, unless its image says otherwise.
 const STOP_LIMIT: u64 = 60;
 const REBOOT_LIMIT: u64 = 120;
-/// What QEMU needs beside its guest's memory: translated code, devices, the cache of its disks.
-const OVERHEAD_MIB: u64 = 384;
 /// Threads of QEMU beside those of its cores.
 const PIDS: u64 = 256;
 /// Seconds between two such requests.
@@ -341,7 +339,7 @@ impl Qemu {
     fn confine(&self, vm: &WantedVm, process: &Process) {
         let Some(group) = self.group(&vm.id) else { return };
         let limits = Limits {
-            memory: Some((vm.memory_mib + OVERHEAD_MIB) << 20),
+            memory: Some((vm.memory_mib + vm.machine.video_mib + model::Vm::OVERHEAD_MIB) << 20),
             pids: Some(PIDS + 2 * vm.vcpus),
             cpu_milli: Some(vm.vcpus * 1000),
         };

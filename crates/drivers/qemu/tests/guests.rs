@@ -242,7 +242,10 @@ async fn a_vm_has_a_user_and_limits_of_its_own() {
     }
     let left = std::fs::read_dir(bench.dir.path().join("qemu/users")).expect("users").count();
     assert_eq!(left, 0, "their users are free");
-    driver::cgroup::remove(&group);
+    driver::cgroup::remove(&group).await;
+    let groups = std::fs::read_dir("/sys/fs/cgroup").expect("control groups").flatten().map(|tree| tree.path());
+    let left: Vec<_> = groups.map(|tree| tree.join(group.trim_start_matches('/'))).filter(|dir| dir.exists()).collect();
+    assert!(left.is_empty(), "groups of VMs are left: {left:?}");
 }
 
 /// The pid of a VM's swtpm, while it runs.

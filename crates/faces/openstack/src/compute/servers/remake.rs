@@ -200,7 +200,7 @@ fn reserve(server: &Server, flavor: &Flavor, subject: &mut Subject<'_>) {
         let disk = flavor.disk.saturating_add(flavor.ephemeral).saturating_add(flavor.swap.div_ceil(1024));
         subject.change.edit(vm, |vm| {
             vm.cpu_milli = vm.cpu_milli.max(flavor.vcpus.saturating_mul(1000));
-            vm.memory_mib = vm.memory_mib.max(flavor.ram);
+            vm.memory_mib = vm.memory_mib.max(flavor.ram.saturating_add(Vm::OVERHEAD_MIB));
             vm.disk_gib = vm.disk_gib.max(disk);
         });
     }
