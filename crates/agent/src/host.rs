@@ -10,6 +10,7 @@ use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use serde_json::{Value, json};
 
+use crate::pressure::{CONDITIONS, Resource};
 use crate::{Agent, identity};
 
 /// How often the agent reports that it lives.
@@ -79,6 +80,7 @@ async fn write(agent: &Agent) -> Result<u64, Fault> {
         container_runtime: pod.version,
     };
     let mut reports = 0;
+    let short = agent.inner.pressure.short_of(now);
     agent
         .write(|snapshot| {
             let mut change = Change::new();
@@ -87,7 +89,7 @@ async fn write(agent: &Agent) -> Result<u64, Fault> {
             reports = value.status.reports + 1;
             value.status = HostStatus { reports, ..status.clone() };
             value.endpoint = agent.config().endpoint.clone();
-            nodes(&mut change, snapshot, &value, now);
+            nodes(&mut change, snapshot, &value, &short, now);
             change.update(host, value);
             Ok(change)
         })
@@ -105,14 +107,15 @@ async fn answered(part: &str, health: impl Future<Output = Health>) -> Health {
 }
 
 /// A Node object in every cluster, with what really changed.
-fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
+fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, short: &[Resource], now: Time) {
     let zone = Aggregate::zone_of(snapshot, &host.name);
     for cluster in snapshot.all::<Cluster>() {
         let key = KubeObject::key_of(&cluster.id, "", "nodes", "", &host.name);
         match snapshot.at::<KubeObject>(&key) {
             Some(node) => {
                 let mut body = node.body.clone();
-                body["status"] = node_status(host, &node.body["status"], now);
+                body["status"] = node_status(host, &node.body["status"], short, now);
+                body["spec"] = with_taints(&node.body["spec"], short, now);
                 if body["metadata"]["labels"].is_object() {
                     body["metadata"]["labels"][ZONE_LABEL] = json!(zone);
                 }
@@ -137,8 +140,8 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
                                 "beta.kubernetes.io/arch": arch(), ZONE_LABEL: zone,
                             },
                         },
-                        "spec": {},
-                        "status": node_status(host, &Value::Null, now),
+                        "spec": with_taints(&json!({}), short, now),
+                        "status": node_status(host, &Value::Null, short, now),
                     }),
                 });
             }
@@ -146,14 +149,49 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, now: Time) {
     }
 }
 
-fn node_status(host: &Host, before: &Value, now: Time) -> Value {
+/// What a host is short of keeps pods away from its nodes.
+fn with_taints(spec: &Value, short: &[Resource], now: Time) -> Value {
+    let old = || spec["taints"].as_array().into_iter().flatten();
+    let ours = |taint: &Value| CONDITIONS.iter().any(|(_, _, key, _)| taint["key"] == **key);
+    let mut taints: Vec<Value> = old().filter(|taint| !ours(taint)).cloned().collect();
+    for (resource, _, key, _) in CONDITIONS {
+        if short.contains(&resource) {
+            let new = || json!({"key": key, "effect": "NoSchedule", "timeAdded": seconds(now)});
+            taints.push(old().find(|taint| taint["key"] == key).cloned().unwrap_or_else(new));
+        }
+    }
+    let mut spec = spec.clone();
+    if !taints.is_empty() {
+        spec["taints"] = taints.into();
+    } else if let Some(spec) = spec.as_object_mut() {
+        spec.remove("taints");
+    }
+    spec
+}
+
+fn condition(before: &Value, kind: &str, status: &str, reason: &str, message: &str, now: Time) -> Value {
+    let old = before["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
+    let since = old.filter(|old| old["status"] == status).map(|old| old["lastTransitionTime"].clone());
+    json!({
+        "type": kind, "status": status, "reason": reason, "message": message,
+        "lastHeartbeatTime": seconds(now), "lastTransitionTime": since.unwrap_or_else(|| json!(seconds(now))),
+    })
+}
+
+fn node_status(host: &Host, before: &Value, short: &[Resource], now: Time) -> Value {
     let problem = host.status.parts.iter().find(|(part, problem)| part == "pods" && !problem.is_empty());
     let (ready, reason, message) = match problem {
         None => ("True", "KubeletReady", "the agent is ready".to_owned()),
         Some((_, problem)) => ("False", "ContainerRuntimeNotReady", problem.clone()),
     };
-    let old = &before["conditions"][0];
-    let since = if old["status"] == ready { old["lastTransitionTime"].clone() } else { json!(seconds(now)) };
+    let mut conditions: Vec<Value> = CONDITIONS
+        .iter()
+        .map(|(resource, kind, _, [well, badly])| match short.contains(resource) {
+            false => condition(before, kind, "False", well, "the host has enough", now),
+            true => condition(before, kind, "True", badly, "the host is short of it, or was a moment ago", now),
+        })
+        .collect();
+    conditions.push(condition(before, "Ready", ready, reason, &message, now));
     let room = json!({
         "cpu": format!("{}m", host.cpu_milli), "memory": format!("{}Mi", host.memory_mib), "pods": "110",
         "ephemeral-storage": format!("{}Gi", host.disk_gib),
@@ -163,10 +201,7 @@ fn node_status(host: &Host, before: &Value, now: Time) -> Value {
         internal.into_iter().chain([json!({"type": "Hostname", "address": host.name})]).collect();
     json!({
         "capacity": room, "allocatable": room,
-        "conditions": [{
-            "type": "Ready", "status": ready, "reason": reason, "message": message,
-            "lastHeartbeatTime": seconds(now), "lastTransitionTime": since,
-        }],
+        "conditions": conditions,
         "addresses": addresses,
         "nodeInfo": {
             "architecture": arch(), "operatingSystem": "linux", "kernelVersion": host.status.kernel,

@@ -29,6 +29,7 @@ mod pod_stop;
 mod pod_storage;
 mod pod_volumes;
 mod pod_wanted;
+mod pressure;
 mod prune;
 mod pull_backoff;
 mod restore;
@@ -116,6 +117,7 @@ pub(crate) struct Inner {
     pruning: prune::Pruning,
     probes: pod_probe::Probes,
     pulls: pull_backoff::PullBackoff,
+    pressure: pressure::Pressure,
     /// What went wrong last with each thing, so that it is logged once.
     said: Mutex<HashMap<String, String>>,
     /// A part of the host broke or came back: report that now, not in a while.
@@ -154,6 +156,7 @@ impl Agent {
             pruning: prune::Pruning::default(),
             probes: pod_probe::Probes::default(),
             pulls: pull_backoff::PullBackoff::default(),
+            pressure: pressure::Pressure::default(),
             said: Mutex::default(),
             news: AtomicBool::new(false),
         };
@@ -233,9 +236,11 @@ impl Agent {
         if reason == Reason::Tick {
             self.task("look at VMs", None, reason, |agent| async move { agent.look_at_vms().await });
             self.task("look at pods", None, reason, |agent| async move { agent.look_at_pods().await });
+            self.task("pressure", None, reason, |agent| async move { pressure::step(&agent).await });
         }
         let seen = self.seen().clone();
-        let mut keys = HashSet::from(["host", "network", "trash", "look at VMs", "look at pods"].map(str::to_owned));
+        let mut keys =
+            HashSet::from(["host", "network", "trash", "pressure", "look at VMs", "look at pods"].map(str::to_owned));
         for (id, look) in vm::looks(self, snapshot, &seen.vms) {
             let key = format!("vm {id}");
             self.task(&key, Some(look), reason, move |agent| async move { vm::step(&agent, &id).await });
@@ -313,7 +318,7 @@ impl Agent {
     }
 
     /// The host's report is due now.
-    fn report_soon(&self) {
+    pub(crate) fn report_soon(&self) {
         self.inner.news.store(true, Ordering::Relaxed);
     }
 

@@ -101,6 +101,9 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
         return remove(agent, &snapshot, row, &pod).await.map(|()| Left::Settled);
     }
     let mut said = Said::default();
+    if row.pod_finished() && row.body["status"]["reason"] == EVICTED {
+        return clear(agent, uid, Generation::of(&snapshot)).await;
+    }
     if row.pod_finished() {
         // Whatever still runs of it, sidecars most likely, has no purpose any more.
         let port = Port::of_pod(&snapshot, uid);
@@ -112,6 +115,11 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
     } else if let Some((reason, words)) = doomed(agent, row.value, &pod).await? {
         said.tell(crate::pod_news::news(agent, reason, words.clone()).warning());
         said.failed = Some((reason, words));
+        if reason == EVICTED {
+            // On a full disk that cannot be written down before there is room.
+            let told = report(agent, uid, &pod, said).await;
+            return clear(agent, uid, Generation::of(&snapshot)).await.and(told.map(|()| Left::Unsettled));
+        }
     } else if let Err(why) = pod_start::run(agent, &snapshot, row, &pod, &mut said).await {
         let reason = match &why {
             Fault::Invalid(_) => "CreateContainerConfigError",
@@ -130,6 +138,16 @@ fn runs(seen: &SeenPod) -> bool {
     seen.containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }))
 }
 
+/// The reason of pods that were evicted.
+const EVICTED: &str = "Evicted";
+
+/// Makes room: nothing of the pod stays on the host.
+async fn clear(agent: &Agent, uid: &str, at: Generation) -> Result<Left, Fault> {
+    agent.inner.probes.forget(uid);
+    agent.drivers().pod.remove(uid, Duration::ZERO, at).await.map_err(fault)?;
+    pod_volumes::remove(agent, uid).await.map(|()| Left::Settled)
+}
+
 /// Why the pod has to end as a whole, if it has: it has been active for longer, or has taken more, than it may.
 async fn doomed(agent: &Agent, row: &KubeObject, pod: &Pod) -> Result<Option<(&'static str, String)>, Fault> {
     let deadline = row.body["spec"]["activeDeadlineSeconds"].as_i64();
@@ -140,7 +158,10 @@ async fn doomed(agent: &Agent, row: &KubeObject, pod: &Pod) -> Result<Option<(&'
         let words = "Pod was active on the node longer than the specified deadline";
         return Ok(Some(("DeadlineExceeded", words.to_owned())));
     }
-    Ok(pod_storage::overfull(agent, row.uid(), pod).await?.map(|words| ("Evicted", words)))
+    if let Some(words) = agent.inner.pressure.verdict(row.uid()) {
+        return Ok(Some((EVICTED, words)));
+    }
+    Ok(pod_storage::overfull(agent, row.uid(), pod).await?.map(|words| (EVICTED, words)))
 }
 
 /// Stops and removes a pod that is being deleted, then its row.

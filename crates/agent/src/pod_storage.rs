@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use driver::SeenPod;
+use driver::{SeenPod, Used};
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use model::Fault;
 
@@ -33,11 +33,24 @@ pub async fn overfull(agent: &Agent, uid: &str, pod: &Pod) -> Result<Option<Stri
     }
     let Some(seen) = pod::seen(agent, uid).await? else { return Ok(None) };
     // What cannot be measured now is measured by the next step: the pod is not held up.
-    let layers = agent.drivers().pod.written(uid).await.unwrap_or_else(|why| {
+    let layers = agent.drivers().pod.used(uid).await.unwrap_or_else(|why| {
         tracing::debug!("pod {uid}: {why}");
         BTreeMap::new()
     });
-    Ok(beyond(pod, &by_container(&seen, &layers), volumes.values().sum()))
+    let taken = by_container(&seen, &layers, |used| used.disk, true);
+    // What says why containers ended, and the pod's hosts file.
+    let ends = below(folder(agent, uid).join("ends")).await;
+    let own = volumes.values().fold(ends, |sum, bytes| sum.saturating_add(*bytes));
+    Ok(beyond(pod, &taken, own))
+}
+
+/// All that is in a pod's folder: volumes on the disk, and what says why containers ended.
+pub async fn folder_of(agent: &Agent, uid: &str) -> u64 {
+    below(folder(agent, uid)).await
+}
+
+async fn below(folder: PathBuf) -> u64 {
+    driver::on_a_thread(move || Ok(used(&folder))).await.unwrap_or(0)
 }
 
 /// The volumes that lie on the disk and are the pod's own to fill.
@@ -74,15 +87,21 @@ fn size_limit(volume: &Volume) -> Option<(u64, &str)> {
     model::quantity_bytes(limit).filter(|most| *most > 0).map(|most| (most, limit.as_str()))
 }
 
-/// What each container has taken: its own file system and its logs, of all attempts that are there.
-fn by_container(seen: &SeenPod, layers: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let mut taken: BTreeMap<String, u64> = BTreeMap::new();
+/// What each container has taken, of all attempts that are there, with its logs where they count; under the empty name what
+/// is the pod's own.
+pub fn by_container(
+    seen: &SeenPod,
+    used: &BTreeMap<String, Used>,
+    of: impl Fn(&Used) -> u64,
+    with_logs: bool,
+) -> BTreeMap<String, u64> {
+    let mut taken: BTreeMap<String, u64> = used.get("").map(|own| (String::new(), of(own))).into_iter().collect();
     for container in &seen.containers {
         let logs = [container.log_path.clone(), container.log_path.with_extension("log.1")];
-        let logs: u64 =
-            logs.iter().filter_map(|log| std::fs::symlink_metadata(log).ok()).map(|m| m.blocks() * 512).sum();
+        let logs = logs.iter().filter(|_| with_logs).filter_map(|log| std::fs::symlink_metadata(log).ok());
+        let logs: u64 = logs.map(|m| m.blocks() * 512).sum();
         let sum = taken.entry(container.name.clone()).or_default();
-        *sum = sum.saturating_add(logs).saturating_add(layers.get(&container.id).copied().unwrap_or(0));
+        *sum = sum.saturating_add(logs).saturating_add(used.get(&container.id).map_or(0, &of));
     }
     taken
 }
@@ -118,18 +137,22 @@ fn limit(container: &Container) -> Option<u64> {
 }
 
 /// Bytes as quantities are written.
-fn quantity(bytes: u64) -> String {
+pub fn quantity(bytes: u64) -> String {
     let units = [(30, "Gi"), (20, "Mi"), (10, "Ki")];
     let whole = units.into_iter().find(|(shift, _)| bytes.trailing_zeros() >= *shift);
     whole.map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
-/// What the files below a folder take on the disk; links are not followed.
+/// What the files below a folder take on its disk; links are not followed.
 fn used(folder: &Path) -> u64 {
+    let Ok(disk) = std::fs::metadata(folder).map(|about| about.dev()) else { return 0 };
     let (mut ahead, mut bytes, mut files) = (vec![folder.to_path_buf()], 0u64, 0);
     while let Some(next) = ahead.pop() {
         for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
             let Ok(about) = entry.metadata() else { continue };
+            if about.dev() != disk {
+                continue;
+            }
             bytes = bytes.saturating_add(about.blocks() * 512);
             files += 1;
             if files > COUNTED {
@@ -206,8 +229,11 @@ mod tests {
             created: None,
             containers: vec![container("one", 0), container("two", 1)],
         };
-        let layers = [("one".to_owned(), 100), ("two".to_owned(), 20), ("other".to_owned(), 7)].into();
-        assert_eq!(by_container(&seen, &layers), [("a".to_owned(), (12 << 10) + 120)].into());
+        let layer = |id: &str, disk| (id.to_owned(), Used { disk, memory: 3 });
+        let layers = [layer("one", 100), layer("two", 20), layer("other", 7), layer("", 9)].into();
+        let taken = |of: fn(&Used) -> u64, logs| by_container(&seen, &layers, of, logs);
+        assert_eq!(taken(|used| used.disk, true), [(String::new(), 9), ("a".to_owned(), (12 << 10) + 120)].into());
+        assert_eq!(taken(|used| used.memory, false), [(String::new(), 3), ("a".to_owned(), 6)].into());
         let names: Vec<String> = volumes(&pod()).map(|volume| volume.name.clone()).collect();
         assert_eq!(names, ["small", "work"]);
         let said = || overfull_volume(&count(dir.path(), names.clone()), &pod());

@@ -187,9 +187,9 @@ pub trait PodDriver: Send + Sync {
     async fn remove(&self, uid: &str, grace: Duration, at: Generation) -> Result<()>;
     /// [`VmDriver::forget_generations`].
     fn forget_generations(&self) -> Result<()>;
-    /// How many bytes the containers of a pod have written into their own file systems, by the runtime's ids, as far as
-    /// the runtime can tell.
-    async fn written(&self, uid: &str) -> Result<BTreeMap<String, u64>> {
+    /// What the containers of a pod take, by the runtime's ids, as far as the runtime can tell; what is the pod's own under
+    /// the empty id.
+    async fn used(&self, uid: &str) -> Result<BTreeMap<String, Used>> {
         let _ = uid;
         Ok(BTreeMap::new())
     }
@@ -210,6 +210,15 @@ pub struct SeenWire {
     pub port_id: String,
     /// The device exists, is joined to its bridge and its rules are in force.
     pub active: bool,
+}
+
+/// What a container takes of its host, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Written into its own file system.
+    pub disk: u64,
+    /// Its working set.
+    pub memory: u64,
 }
 
 /// Does what may wait for a disk on a thread of its own: the threads that all share never do.

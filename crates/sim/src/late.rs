@@ -12,7 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::sim::Host;
 use driver::{
-    ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm, StreamRequest, TapSource, VmDriver,
+    ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm, StreamRequest, TapSource, Used,
+    VmDriver,
 };
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod, WantedVm};
@@ -165,8 +166,8 @@ impl PodDriver for Late {
     fn forget_generations(&self) -> Result<()> {
         PodDriver::forget_generations(&self.host)
     }
-    async fn written(&self, uid: &str) -> Result<BTreeMap<String, u64>> {
-        self.host.written(uid).await
+    async fn used(&self, uid: &str) -> Result<BTreeMap<String, Used>> {
+        self.host.used(uid).await
     }
     async fn exec(&self, container_id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput> {
         self.host.exec(container_id, command, timeout).await

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::cgroup::{self, Limits};
 use driver::{
-    ContainerState, DriverFault, ExecOutput, Health, PodDriver, Result, SeenContainer, SeenPod, StreamRequest,
+    ContainerState, DriverFault, ExecOutput, Health, PodDriver, Result, SeenContainer, SeenPod, StreamRequest, Used,
 };
 use futures_util::future::try_join_all;
 use k8s_cri::v1;
@@ -138,15 +139,20 @@ impl PodDriver for Cri {
         self.generations.forget()
     }
 
-    async fn written(&self, uid: &str) -> Result<BTreeMap<String, u64>> {
+    async fn used(&self, uid: &str) -> Result<BTreeMap<String, Used>> {
         let filter = v1::ContainerStatsFilter { label_selector: by_uid(uid), ..Default::default() };
         let request = v1::ListContainerStatsRequest { filter: Some(filter) };
         let answer = look("measure a pod", self.up().await?.runtime().list_container_stats(request)).await?;
-        let written = |stats: v1::ContainerStats| {
-            let bytes = stats.writable_layer?.used_bytes?.value;
-            Some((stats.attributes?.id, bytes))
+        let used = |stats: v1::ContainerStats| {
+            let disk = stats.writable_layer.and_then(|layer| layer.used_bytes).map_or(0, |bytes| bytes.value);
+            let memory = stats.memory.and_then(|memory| memory.working_set_bytes).map_or(0, |bytes| bytes.value);
+            Some((stats.attributes?.id, Used { disk, memory }))
         };
-        Ok(answer.stats.into_iter().filter_map(written).collect())
+        let mut all: BTreeMap<String, Used> = answer.stats.into_iter().filter_map(used).collect();
+        // Containers can write there, too.
+        let hosts = std::fs::metadata(self.pod_dir(uid).join("hosts")).map_or(0, |about| about.blocks() * 512);
+        all.insert(String::new(), Used { disk: hosts, memory: 0 });
+        Ok(all)
     }
 
     async fn exec(&self, container_id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput> {
