@@ -434,7 +434,7 @@ fn concerns(event: &Event) -> bool {
         | Kind::Subnet
         | Kind::Router
         | Kind::FloatingIp => true,
-        Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::Cluster => true,
+        Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::AddressGroup | Kind::Cluster => true,
         _ => false,
     }
 }

@@ -41,6 +41,9 @@ pub struct Domain {
     /// Where the APIs of clusters are answered, in the namespace itself.
     #[serde(default)]
     pub apis: Vec<Api>,
+    /// Addresses to which rules of its ports refer, by the id of their group: CIDRs of both families.
+    #[serde(default)]
+    pub address_groups: BTreeMap<String, Vec<String>>,
     pub zone: Zone,
     /// Answered at 169.254.169.254 for the ports of the domain.
     pub metadata: bool,
@@ -110,6 +113,9 @@ pub struct Rule {
     pub ports: Option<(u16, Option<u16>)>,
     /// The other side: CIDRs. `None` is anybody; an empty list is nobody.
     pub remote: Option<Vec<String>>,
+    /// The other side must be in this group of [`Domain::address_groups`], beside what `remote` says.
+    #[serde(default)]
+    pub remote_addresses: Option<String>,
 }
 
 /// What DHCP and DNS need to know of a subnet.

@@ -6,6 +6,7 @@
 //! * [`Change`], [`Write`]: what is committed; [`Fault`]: what a request is told
 //! * one file a kind for the rest; [`hostnet`] is what a host's network shall look like, [`wanted`] what shall run there
 
+mod address_group;
 mod aggregate;
 mod change;
 mod claim;
@@ -42,6 +43,7 @@ mod setting;
 mod subnet;
 mod vm;
 
+pub use address_group::{AddressGroup, MAX_ADDRESSES};
 pub use aggregate::{Aggregate, Aggregates};
 pub use change::{Change, Expect, Write};
 pub use claim::{Claim, Delta, Ledger, Pool, Refused};

@@ -55,6 +55,8 @@ pub const LIMITED: &[Limited] = &[
     network("floatingip", 50),
     network("security_group", 10),
     network("security_group_rule", 100),
+    // Neutron limits none of them.
+    network("address_group", 100),
     kube("kube_objects", 1, 20_000),
     // All rows are in the memory of every process.
     kube("kube_megabytes", 1024, 256),

@@ -171,6 +171,7 @@ kinds! {
     FloatingIp => "floatingip", "A Neutron floating IP.";
     SecurityGroup => "security-group", "A Neutron security group.";
     SecurityGroupRule => "security-group-rule", "A rule of a security group.";
+    AddressGroup => "address-group", "A Neutron address group: addresses to which rules of security groups refer.";
     Cluster => "cluster", "A logical Kubernetes cluster of one project.";
     KubeObject => "kube", "An object of the Kubernetes API, of any kind.";
     Setting => "setting", "One value of the cloud's own, by name.";

@@ -105,6 +105,9 @@ pub struct SecurityGroupRule {
     pub remote_ip_prefix: Option<String>,
     /// Packets to or from ports of this group.
     pub remote_group_id: Option<String>,
+    /// Packets to or from addresses of this address group, which may be another project's.
+    #[serde(default)]
+    pub remote_address_group: Option<Key>,
     #[serde(default)]
     pub description: String,
     pub created_at: Time,
@@ -125,6 +128,7 @@ impl SecurityGroupRule {
             port_max: None,
             remote_ip_prefix: None,
             remote_group_id: None,
+            remote_address_group: None,
             description: String::new(),
             created_at: now,
             updated_at: now,
@@ -140,7 +144,7 @@ impl SecurityGroupRule {
 
     /// Says the same as every other rule with an equal value, whatever its id.
     fn meaning(&self) -> String {
-        format!(
+        let mut meaning = format!(
             "{}/{:?}/{}/{:?}/{:?}/{:?}/{:?}/{:?}",
             self.group_id,
             self.direction,
@@ -150,7 +154,13 @@ impl SecurityGroupRule {
             self.port_max,
             self.remote_ip_prefix,
             self.remote_group_id
-        )
+        );
+        // Rules without one have the name that they always had.
+        if let Some(group) = &self.remote_address_group {
+            meaning.push('/');
+            meaning.push_str(&group.name);
+        }
+        meaning
     }
 }
 
@@ -161,11 +171,13 @@ impl Resource for SecurityGroupRule {
             Claim::Needs(Key::new(Kind::SecurityGroup, self.realm(), self.group_id.as_str())),
             Claim::Unique(format!("rule/{}", self.meaning())),
         ];
+        claims.extend(self.remote_address_group.clone().map(Claim::Needs));
         claims.extend(quota::uses(&self.project_id, "security_group_rule", 1));
         claims
     }
     fn index(&self) -> Vec<(Index, String)> {
-        vec![(Index::Owner, self.group_id.clone())]
+        let groups = [Some(self.group_id.clone()), self.remote_address_group.as_ref().map(|key| key.name.to_string())];
+        groups.into_iter().flatten().map(|id| (Index::Owner, id)).collect()
     }
 }
 

@@ -48,6 +48,7 @@ pub fn domain(domain: &Domain) -> String {
         line!(out, "table {family} braid\ndelete table {family} braid");
     }
     line!(out, "table inet braid {{");
+    groups::sets(&mut out, domain, &guards);
     for guard in &guards {
         groups::chains(&mut out, guard);
     }

@@ -1,5 +1,6 @@
 //! A domain with one port in an IPv4 and an IPv6 subnet, of which [`crate::hostile`] and the servers' tests ask.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use model::hostnet::{Bridge, Domain, Plug, Scope, Wire, Zone};
@@ -40,6 +41,7 @@ pub fn with_mode(mode: Option<&str>) -> Facts {
         routes: Vec::new(),
         services: Vec::new(),
         apis: Vec::new(),
+        address_groups: BTreeMap::new(),
         zone: zone(),
         metadata: true,
     })

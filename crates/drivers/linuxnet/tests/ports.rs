@@ -102,6 +102,54 @@ async fn rules_let_in_cut_at_once_and_let_in_again() {
     assert!(text(&inside(&pod_a, &format!("python3 -c \"{probe}\""))).contains("refused"));
 }
 
+/// A rule about an address group follows the group: who is added gets in, who is taken out is cut off, and an empty group is
+/// nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_group_lets_in_whom_it_names() {
+    if !able() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let named = id(0xa9, 1);
+    let about = |ipv6, protocol| Rule {
+        ipv6,
+        remote_addresses: Some(named.clone()),
+        ..rule(Direction::Ingress, Some(protocol), None, None)
+    };
+    let dual = |last: u8, rules| {
+        let mut wire = wire(1, last, Plug::Veth, Some(rules));
+        wire.addresses.push((format!("fd00:1::{last}").parse().unwrap(), 64));
+        wire
+    };
+    let guarded = [egress(), vec![about(false, 1), about(true, 58)]].concat();
+    let (a, b, c) = (dual(5, egress()), dual(6, egress()), dual(7, guarded));
+    let mut net = bridge(1, vec![a.clone(), b.clone(), c.clone()]);
+    let mut scope = net.subnets[0].clone();
+    (scope.subnet_id, scope.base, scope.prefix, scope.gateway, scope.server) =
+        (id(0xc, 6), "fd00:1::".parse().unwrap(), 64, None, None);
+    net.subnets.push(scope);
+    let mut wanted = network(vec![domain(1, vec![net])]);
+    lab.apply(&wanted).await;
+    let (pod_a, pod_b, _pod_c) = (lab.plug(&a).await, lab.plug(&b).await, lab.plug(&c).await);
+    let mut reach = async |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|cidr| (*cidr).to_owned()).collect();
+        wanted.domains[0].address_groups = [(named.clone(), addresses)].into();
+        lab.apply(&wanted).await;
+        [(&pod_a, "10.1.0.7"), (&pod_b, "10.1.0.7"), (&pod_a, "fd00:1::7"), (&pod_b, "fd00:1::7")]
+            .map(|(pod, target)| pings(pod, target))
+    };
+    assert_eq!(reach(&[]).await, [false; 4], "nobody is in an empty group");
+    assert_eq!(reach(&["10.1.0.5/32", "fd00:1::6/128"]).await, [true, false, false, true]);
+    assert_eq!(reach(&["10.1.0.0/24", "10.1.0.5/32"]).await, [true, true, false, false], "ranges may overlap");
+    assert_eq!(reach(&["0.0.0.0/0", "::/0"]).await, [true; 4]);
+    assert_eq!(reach(&["fd00:1::/64"]).await, [false, false, true, true]);
+    // A group that the domain does not have is nobody, and stops nothing else.
+    wanted.domains[0].address_groups.clear();
+    lab.apply(&wanted).await;
+    assert!(!pings(&pod_a, "10.1.0.7"));
+    assert!(pings(&pod_a, "10.1.0.1"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_can_only_be_itself() {
     if !able() {

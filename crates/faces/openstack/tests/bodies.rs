@@ -59,6 +59,11 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             json!({"security_group_rule": {"security_group_id": "#security-group", "direction": "ingress",
                 "remote_group_id": "$security-group"}}),
         ),
+        net(
+            "/network/v2.0/security-group-rules",
+            json!({"security_group_rule": {"security_group_id": "#security-group", "direction": "ingress",
+                "remote_address_group_id": "$address-group"}}),
+        ),
         boot(json!({"imageRef": "$image"})),
         boot(json!({"networks": [{"uuid": "$network"}]})),
         boot(json!({"networks": [{"port": "$port"}]})),
@@ -103,6 +108,10 @@ const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2.0/security-groups", "plain values"),
     ("/v2.0/security-groups/{id}", "plain values"),
     ("/v2.0/security-group-rules/{id}", "a description"),
+    ("/v2.0/address-groups", "plain values"),
+    ("/v2.0/address-groups/{id}", "plain values"),
+    ("/v2.0/address-groups/{id}/add_addresses", "addresses"),
+    ("/v2.0/address-groups/{id}/remove_addresses", "addresses"),
     ("/v2.1/servers/{id}", "plain values"),
     ("/v2.1/servers/{id}/metadata", "texts"),
     ("/v2.1/servers/{id}/metadata/{key}", "texts"),
@@ -163,6 +172,7 @@ async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public
     ids.insert("subnetpool", new("subnetpools", pool).await);
     ids.insert("router", new("routers", json!({"router": {"name": tag}})).await);
     ids.insert("security-group", new("security-groups", json!({"security_group": {"name": tag}})).await);
+    ids.insert("address-group", new("address-groups", json!({"address_group": {"name": tag}})).await);
     // A second network, behind a router that leads out.
     let network = new("networks", json!({"network": {"name": "joined"}})).await;
     let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.51.0.0/24"}});
@@ -322,6 +332,8 @@ async fn ids_of_others_in_queries_find_nothing() {
         "/network/v2.0/floatingips?port_id=$port",
         "/network/v2.0/routers?project_id=$project",
         "/network/v2.0/security-group-rules?security_group_id=$security-group",
+        "/network/v2.0/security-group-rules?remote_address_group_id=$address-group",
+        "/network/v2.0/address-groups?id=$address-group",
         "/compute/v2.1/servers?image=$image",
         "/compute/v2.1/servers?project_id=$project&all_tenants=1",
         "/image/v2/images?owner=$project",

@@ -61,6 +61,7 @@ fn body_for(endpoint: &Endpoint) -> Value {
         "floatingip",
         "security_group",
         "security_group_rule",
+        "address_group",
         "project",
         "user",
         "application_credential",

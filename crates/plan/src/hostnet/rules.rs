@@ -1,8 +1,11 @@
 //! What a port's security groups allow, with groups as the other side replaced by the addresses of their members in the
-//! domain: the same address in another domain is somebody else.
+//! domain: the same address in another domain is somebody else. Address groups stay references: a domain has each once,
+//! however many rules of however many ports name it.
 
-use model::hostnet::Rule;
-use model::{Index, Port, SecurityGroupRule, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::hostnet::{Bridge, Rule};
+use model::{AddressGroup, Index, Port, SecurityGroupRule, Snapshot};
 
 use super::Component;
 
@@ -28,7 +31,16 @@ fn compiled(component: &Component<'_>, rule: &SecurityGroupRule) -> Rule {
             (None, Some(prefix)) => Some(vec![prefix.clone()]),
             (None, None) => None,
         },
+        remote_addresses: rule.remote_address_group.as_ref().map(|group| group.name.to_string()),
     }
+}
+
+/// The address groups to which rules of the bridges' ports refer.
+pub fn address_groups(snapshot: &Snapshot, bridges: &[Bridge]) -> BTreeMap<String, Vec<String>> {
+    let rules = bridges.iter().flat_map(|bridge| &bridge.ports).flat_map(|wire| wire.rules.iter().flatten());
+    let ids: BTreeSet<&String> = rules.filter_map(|rule| rule.remote_addresses.as_ref()).collect();
+    let addresses = |id: &str| snapshot.get::<AddressGroup>(id).map(|group| group.value.addresses.clone());
+    ids.into_iter().map(|id| (id.clone(), addresses(id).unwrap_or_default())).collect()
 }
 
 /// The addresses of a group's members, and those that they may use beside their own.

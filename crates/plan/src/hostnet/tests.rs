@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use model::hostnet::{Domain, HostNetwork, Plug};
 use model::{
-    Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Holder, Host, Key, Kind, KubeObject, Network, Object,
-    Port, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
+    AddressGroup, Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Holder, Host, Key, Kind, KubeObject,
+    Network, Object, Port, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
 };
 use serde_json::json;
 
@@ -216,6 +216,42 @@ fn a_rule_removed_leaves_the_wire() {
     assert_eq!(rules(&rows), both[1..]);
     rows.delete::<SecurityGroupRule>("web");
     assert_eq!(rules(&rows), []);
+}
+
+#[test]
+fn an_address_group_is_in_a_domain_once_however_many_rules_name_it() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    rows.vm("vm2", "n1", "10.0.0.6", "h1");
+    let now = rows.now();
+    for id in ["offices", "unused"] {
+        rows.put(AddressGroup {
+            id: id.into(),
+            project_id: "p".into(),
+            name: id.into(),
+            description: String::new(),
+            addresses: vec!["192.0.2.0/24".into(), "2001:db8::/32".into()],
+            created_at: now,
+            updated_at: now,
+        });
+    }
+    let offices = Key::new(Kind::AddressGroup, Realm::project("p"), "offices");
+    rows.rule("one", "g", |r| r.remote_address_group = Some(offices.clone()));
+    rows.rule("two", "g", |r| {
+        r.ipv6 = true;
+        r.remote_address_group = Some(offices.clone());
+    });
+    let network = rows.compile();
+    let domain = only(&network);
+    let groups: Vec<_> = domain.address_groups.iter().map(|(id, addresses)| (id.as_str(), addresses.len())).collect();
+    assert_eq!(groups, [("offices", 2)]);
+    for wire in &domain.bridges[0].ports {
+        let rules = wire.rules.as_ref().unwrap();
+        assert_eq!(rules.len(), 2);
+        assert!(rules.iter().all(|r| r.remote.is_none() && r.remote_addresses.as_deref() == Some("offices")));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use model::Direction;
 use model::hostnet::{Domain, Rule};
 
 use super::{FAMILIES, family, nfproto, protocol_name, set};
-use crate::address::{merge, parse_cidr, range, show, show_all};
+use crate::address::{Range, merge, parse_cidr, range, show, show_all};
 use crate::ports::{Guard, spans};
 
 /// Marks below are numbers of ports that a packet goes to; from here on, of ports that it comes from.
@@ -54,6 +54,35 @@ impl Side {
     }
 }
 
+/// Address groups as named sets: one element more is one in its set, not one in each rule that names it. A group that the
+/// domain does not have is nobody.
+pub fn sets(out: &mut String, domain: &Domain, guards: &[Guard]) {
+    let rules = guards.iter().flat_map(|guard| guard.wire.rules.iter().flatten());
+    let named: BTreeSet<&String> = rules.filter_map(|rule| rule.remote_addresses.as_ref()).collect();
+    for (group, ipv6) in named.into_iter().flat_map(|group| FAMILIES.map(|ipv6| (group, ipv6))) {
+        let addresses = domain.address_groups.get(group).into_iter().flatten();
+        let ranges = ranges(addresses, ipv6);
+        let kind = if ipv6 { "ipv6_addr" } else { "ipv4_addr" };
+        line!(out, "set {} {{ type {kind}; flags interval;", set_name(group, ipv6));
+        if !ranges.is_empty() {
+            line!(out, "elements = {{ {} }}", show_all(&ranges, ipv6));
+        }
+        line!(out, "}}");
+    }
+}
+
+/// Ids have hyphens, which names in nft have not.
+fn set_name(group: &str, ipv6: bool) -> String {
+    let id: String = group.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format!("addresses{}_{id}", if ipv6 { 6 } else { 4 })
+}
+
+/// The ranges of one family, as few as can be.
+fn ranges<'a>(cidrs: impl IntoIterator<Item = &'a String>, ipv6: bool) -> Vec<Range> {
+    let parsed = cidrs.into_iter().filter_map(|cidr| parse_cidr(cidr)).filter(|cidr| cidr.0.is_ipv6() == ipv6);
+    merge(parsed.map(|(address, prefix)| range(address, prefix)).collect())
+}
+
 /// The chains of a port. They return what is allowed, for the other port of the flow has a word, too.
 pub fn chains(out: &mut String, guard: &Guard) {
     let Some(rules) = &guard.wire.rules else { return };
@@ -80,14 +109,16 @@ fn matched(rule: &Rule, side: Side) -> Option<String> {
     let mut text = match &rule.remote {
         None => format!("meta nfproto {}", nfproto(rule.ipv6)),
         Some(cidrs) => {
-            let parsed = cidrs.iter().filter_map(|cidr| parse_cidr(cidr)).filter(|cidr| cidr.0.is_ipv6() == rule.ipv6);
-            let ranges = merge(parsed.map(|(address, prefix)| range(address, prefix)).collect());
+            let ranges = ranges(cidrs, rule.ipv6);
             if ranges.is_empty() {
                 return None;
             }
             format!("{} {} saddr {{ {} }}", side.other(), family(rule.ipv6), show_all(&ranges, rule.ipv6))
         }
     };
+    if let Some(group) = &rule.remote_addresses {
+        let _ = write!(text, " {} {} saddr @{}", side.other(), family(rule.ipv6), set_name(group, rule.ipv6));
+    }
     // Neutron lets "icmp" stand for ICMPv6 in an IPv6 rule.
     let protocol = if rule.ipv6 && rule.protocol == Some(1) { Some(58) } else { rule.protocol };
     let Some(protocol) = protocol else { return Some(text) };

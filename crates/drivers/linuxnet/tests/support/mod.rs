@@ -177,7 +177,14 @@ pub fn rule(
     ports: Option<(u16, Option<u16>)>,
     remote: Option<&str>,
 ) -> Rule {
-    Rule { direction, ipv6: false, protocol, ports, remote: remote.map(|remote| vec![remote.to_owned()]) }
+    Rule {
+        direction,
+        ipv6: false,
+        protocol,
+        ports,
+        remote: remote.map(|remote| vec![remote.to_owned()]),
+        remote_addresses: None,
+    }
 }
 
 /// What a default security group lets out.
@@ -248,6 +255,7 @@ pub fn domain(number: u32, bridges: Vec<Bridge>) -> Domain {
         },
         metadata: true,
         apis: Vec::new(),
+        address_groups: Default::default(),
     }
 }
 

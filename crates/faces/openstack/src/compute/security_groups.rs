@@ -24,6 +24,8 @@ fn show_rule(snapshot: &Snapshot, rule: &SecurityGroupRule) -> Value {
         (Some(_), _) => {
             (remote.map_or(json!({}), |group| json!({"name": group.name, "tenant_id": group.project_id})), json!({}))
         }
+        // Nova knows no address groups: neither a group nor everybody.
+        (None, None) if rule.remote_address_group.is_some() => (json!({}), json!({})),
         (None, Some(cidr)) => (json!({}), json!({"cidr": cidr})),
         (None, None) => (json!({}), json!({"cidr": if rule.ipv6 { "::/0" } else { "0.0.0.0/0" }})),
     };

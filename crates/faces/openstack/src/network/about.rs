@@ -16,6 +16,12 @@ use crate::call::{Call, Reply};
 
 /// Alias, name, what it brings, when it appeared.
 const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
+    (
+        "address-group",
+        "Address group",
+        "Security group rules refer to lists of addresses.",
+        "2020-07-15T10:00:00-00:00",
+    ),
     ("agent", "agent", "Agents are listed.", "2013-02-03T10:00:00-00:00"),
     ("allowed-address-pairs", "Allowed Address Pairs", "Ports may use further addresses.", "2013-07-23T10:00:00-00:00"),
     ("availability_zone", "Availability Zone", "Availability zones are listed.", "2015-01-01T10:00:00-00:00"),
@@ -106,6 +112,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Security group rule belongs to the project's default security group",
         "Rules show whether they are the default group's.",
         "2023-05-23T10:00:00-00:00",
+    ),
+    (
+        "security-groups-remote-address-group",
+        "Remote address group id field for security group rules",
+        "Rules let address groups in and out.",
+        "2020-08-25T10:00:00-00:00",
     ),
     ("service-type", "Neutron Service Type Management", "Service providers are listed.", "2013-01-20T00:00:00-00:00"),
     ("sorting", "Sorting support", "Lists are sorted as asked.", "2016-06-12T00:00:00-00:00"),

@@ -3,13 +3,14 @@
 //! * [`noun`]: what all resources have in common; [`attrs`]: which attributes they have; [`list`]: how lists are cut
 //! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
 //! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`],
-//!   [`security_groups`], [`rules`], [`subnetpools`], [`quotas`]; [`about`]: versions, extensions, agents
+//!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`], [`quotas`]; [`about`]: versions, extensions, agents
 //! * [`addresses`]: which addresses a port gets; [`cidr`]: arithmetic of ranges
 //!
 //! What Neutron has beyond this (trunks, QoS, RBAC policies, segments, flavors) is absent from the list of extensions
 //! and from the table, so that clients learn it the way they learn it from a Neutron without those plugins.
 
 mod about;
+mod address_groups;
 mod addresses;
 mod ask;
 mod attrs;
@@ -30,7 +31,7 @@ mod subnets;
 mod tags;
 mod trouble;
 
-use model::{FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet, SubnetPool};
+use model::{AddressGroup, FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet, SubnetPool};
 
 use crate::endpoint;
 use crate::table::{Endpoint, Service};
@@ -100,6 +101,8 @@ pub fn service() -> Service {
         endpoint!(GET "/v2.0/quotas/{project}/details.json" Reader quotas::details),
         endpoint!(PUT "/v2.0/routers/{id}/add_router_interface" Member interfaces::add),
         endpoint!(PUT "/v2.0/routers/{id}/remove_router_interface" Member interfaces::remove),
+        endpoint!(PUT "/v2.0/address-groups/{id}/add_addresses" Member address_groups::add),
+        endpoint!(PUT "/v2.0/address-groups/{id}/remove_addresses" Member address_groups::remove),
         endpoint!(PUT "/v2.0/routers/{id}/add_extraroutes" Member interfaces::add_routes),
         endpoint!(PUT "/v2.0/routers/{id}/remove_extraroutes" Member interfaces::remove_routes),
     ];
@@ -111,6 +114,7 @@ pub fn service() -> Service {
     resource!(rows, FloatingIp, "floatingips");
     resource!(rows, SecurityGroup, "security-groups");
     resource!(rows, SecurityGroupRule, "security-group-rules");
+    resource!(rows, AddressGroup, "address-groups");
     tagged!(rows, Network, "networks");
     tagged!(rows, Subnet, "subnets");
     tagged!(rows, SubnetPool, "subnetpools");

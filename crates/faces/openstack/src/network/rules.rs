@@ -1,12 +1,12 @@
 //! `/security-group-rules`
 
-use model::{Direction, Index, PROTOCOLS, Resource, SecurityGroup, SecurityGroupRule, Time};
+use model::{AddressGroup, Direction, Index, PROTOCOLS, Resource, SecurityGroup, SecurityGroupRule, Time};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, free, python_list, shown, shown_value};
 use super::cidr::Cidr;
-use super::noun::{Look, Noun, Standard};
+use super::noun::{Look, Noun, Standard, referred};
 use super::trouble::{Trouble, not_found};
 
 const ATTRS: &[Attr] = &[
@@ -20,6 +20,7 @@ const ATTRS: &[Attr] = &[
     free("port_range_max", Is::Any).once(),
     free("remote_ip_prefix", Is::Any).once(),
     free("remote_group_id", Is::Any).once(),
+    free("remote_address_group_id", Is::Any).once(),
     shown("normalized_cidr"),
     shown("belongs_to_default_sg"),
 ];
@@ -48,6 +49,8 @@ impl Noun for SecurityGroupRule {
         into.insert("port_range_max".into(), json!(value.port_max));
         into.insert("remote_ip_prefix".into(), json!(value.remote_ip_prefix));
         into.insert("remote_group_id".into(), json!(value.remote_group_id));
+        let addresses = value.remote_address_group.as_ref().map(|group| &*group.name);
+        into.insert("remote_address_group_id".into(), json!(addresses));
         into.insert("normalized_cidr".into(), json!(normal));
         into.insert("belongs_to_default_sg".into(), json!(default));
     }
@@ -77,10 +80,8 @@ impl Noun for SecurityGroupRule {
         let prefix = prefix(body.value("remote_ip_prefix"))?;
         let ipv6 = ethertype(body.value("ethertype"))?;
         let protocol = protocol(body.value("protocol"))?;
-        let remote_group_id = match body.value("remote_group_id") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(shown_value(value)),
-        };
+        let remote_group_id = id_of(body, "remote_group_id");
+        let address_group = id_of(body, "remote_address_group_id");
         let min = number(body.value("port_range_min"))?;
         let max = number(body.value("port_range_max"))?;
         let group = own_group(plan, ask, &group_id)?;
@@ -96,7 +97,8 @@ impl Noun for SecurityGroupRule {
         };
         check_ethertype(&rule)?;
         (rule.port_min, rule.port_max) = ports(&rule, min, max)?;
-        if rule.remote_ip_prefix.is_some() && rule.remote_group_id.is_some() {
+        let remotes = [rule.remote_ip_prefix.is_some(), rule.remote_group_id.is_some(), address_group.is_some()];
+        if remotes.iter().filter(|given| **given).count() > 1 {
             return Err(Trouble::bad(
                 "SecurityGroupMultipleRemoteEntites",
                 "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
@@ -105,6 +107,9 @@ impl Noun for SecurityGroupRule {
         if let Some(remote) = &rule.remote_group_id {
             own_group(plan, ask, remote)?;
             plan.hold::<SecurityGroup>(remote);
+        }
+        if let Some(remote) = &address_group {
+            rule.remote_address_group = Some(referred::<AddressGroup>(plan, ask, remote)?.key());
         }
         let mut others = plan.rows.find::<SecurityGroupRule>(Index::Owner, &group.id);
         if let Some(same) = others.find(|other| same_meaning(other.value, &rule)) {
@@ -129,6 +134,11 @@ impl Noun for SecurityGroupRule {
     }
 }
 
+/// The id that a request names as a rule's other side.
+fn id_of(body: &Body, name: &str) -> Option<String> {
+    body.value(name).filter(|value| !value.is_null()).map(shown_value)
+}
+
 /// A group's revision tells clients whether its rules changed.
 fn touch_group(plan: &mut Plan, ask: &Ask, mut group: SecurityGroup) {
     group.updated_at = ask.now;
@@ -147,6 +157,7 @@ fn same_meaning(a: &SecurityGroupRule, b: &SecurityGroupRule) -> bool {
         && a.protocol_number() == b.protocol_number()
         && (a.port_min, a.port_max) == (b.port_min, b.port_max)
         && a.remote_group_id == b.remote_group_id
+        && a.remote_address_group == b.remote_address_group
         && network_of(a) == network_of(b)
 }
 

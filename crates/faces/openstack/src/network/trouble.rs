@@ -110,6 +110,7 @@ pub fn not_found(kind: Kind, id: &str) -> Trouble {
         Kind::FloatingIp => ("FloatingIPNotFound", format!("Floating IP {id} could not be found")),
         Kind::SecurityGroup => ("SecurityGroupNotFound", format!("Security group {id} does not exist")),
         Kind::SecurityGroupRule => ("SecurityGroupRuleNotFound", format!("Security group rule {id} does not exist")),
+        Kind::AddressGroup => ("AddressGroupNotFound", format!("Address group {id} could not be found.")),
         Kind::Host => ("AgentNotFound", format!("Agent {id} could not be found.")),
         _ => ("HTTPNotFound", "The resource could not be found.".to_owned()),
     };

@@ -23,6 +23,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "floatingips" => Kind::FloatingIp,
         "security-groups" => Kind::SecurityGroup,
         "security-group-rules" => Kind::SecurityGroupRule,
+        "address-groups" => Kind::AddressGroup,
         "projects" => Kind::Project,
         "users" => Kind::User,
         _ => return None,
@@ -38,6 +39,7 @@ pub async fn fill_project(cloud: &Harness) {
     for (path, body) in [
         ("/network/v2.0/networks", json!({"network": {"name": "walked"}})),
         ("/network/v2.0/routers", json!({"router": {"name": "walked"}})),
+        ("/network/v2.0/address-groups", json!({"address_group": {"name": "walked", "addresses": ["10.0.0.0/8"]}})),
         ("/compute/v2.1/os-server-groups", json!({"server_group": {"name": "walked", "policies": ["affinity"]}})),
         ("/compute/v2.1/os-keypairs", json!({"keypair": {"name": "walked"}})),
         ("/image/v2/images", json!({"name": "walked", "disk_format": "raw", "container_format": "bare"})),
