@@ -433,7 +433,8 @@ fn concerns(event: &Event) -> bool {
         | Kind::Network
         | Kind::Subnet
         | Kind::Router
-        | Kind::FloatingIp => true,
+        | Kind::FloatingIp
+        | Kind::PortForwarding => true,
         Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::AddressGroup | Kind::Cluster => true,
         _ => false,
     }

@@ -168,7 +168,23 @@ pub struct Uplink {
     pub snat: bool,
     /// Floating address and the inner address to which it leads, both ways.
     pub floating: Vec<(IpAddr, IpAddr)>,
+    /// Ports of further floating addresses, which lead inwards only.
+    #[serde(default)]
+    pub forwards: Vec<Forward>,
     pub mtu: u32,
+}
+
+/// Ports of a floating address that lead to ports of an inner one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Forward {
+    pub outer: IpAddr,
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// First and last.
+    pub ports: (u16, u16),
+    pub inner: IpAddr,
+    /// First and last: one to which all lead, or as many as outside, each to its own.
+    pub inner_ports: (u16, u16),
 }
 
 /// An address that stands for several: Kubernetes' cluster IPs.

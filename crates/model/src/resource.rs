@@ -169,6 +169,7 @@ kinds! {
     Port => "port", "A Neutron port: a VM's, a pod's or a router's place on a network.";
     Router => "router", "A Neutron router.";
     FloatingIp => "floatingip", "A Neutron floating IP.";
+    PortForwarding => "port-forwarding", "Ports of a floating IP that lead to ports inside.";
     SecurityGroup => "security-group", "A Neutron security group.";
     SecurityGroupRule => "security-group-rule", "A rule of a security group.";
     AddressGroup => "address-group", "A Neutron address group: addresses to which rules of security groups refer.";

@@ -20,8 +20,8 @@ pub(crate) use services::{cluster_ips, is_api};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::hostnet::{Domain, External, HostNetwork, Uplink};
-use model::{FloatingIp, Holder, Host, Index, Network, Port, Router, Snapshot, Subnet};
+use model::hostnet::{Domain, External, Forward, HostNetwork, Uplink};
+use model::{FloatingIp, Holder, Host, Index, Network, Port, PortForwarding, Router, Snapshot, Subnet};
 
 /// The network of a host.
 pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
@@ -134,17 +134,33 @@ fn uplink(snapshot: &Snapshot, router: &Router) -> Option<Uplink> {
     let port = snapshot.get::<Port>(&gateway.port_id)?;
     let fixed = port.value.fixed_ips.iter().find(|f| f.ip.is_ipv4()).or_else(|| port.value.fixed_ips.first())?;
     let subnet = snapshot.get::<Subnet>(&fixed.subnet_id)?;
+    let has = |port: &str, ip: IpAddr| {
+        snapshot.get::<Port>(port).is_some_and(|port| port.value.fixed_ips.iter().any(|fixed| fixed.ip == ip))
+    };
     let mut floating: Vec<(IpAddr, IpAddr)> = snapshot
         .find::<FloatingIp>(Index::Owner, &router.id)
         .map(|fip| fip.value)
         .filter(|fip| fip.router_id.as_deref() == Some(&router.id) && fip.network_id == gateway.network_id)
         .filter_map(|fip| {
-            let inner = snapshot.get::<Port>(fip.port_id.as_deref()?)?;
             let ip = fip.fixed_ip?;
-            inner.value.fixed_ips.iter().any(|f| f.ip == ip).then_some((fip.address, ip))
+            has(fip.port_id.as_deref()?, ip).then_some((fip.address, ip))
         })
         .collect();
     floating.sort();
+    let mut forwards: Vec<Forward> = snapshot
+        .find::<FloatingIp>(Index::Owner, &router.id)
+        .filter(|fip| fip.value.router_id.as_deref() == Some(&router.id) && fip.value.network_id == gateway.network_id)
+        .flat_map(|fip| snapshot.find::<PortForwarding>(Index::Owner, &fip.value.id).map(move |f| (fip, f.value)))
+        .filter(|(fip, f)| f.floatingip_id == fip.value.id && has(&f.port_id, f.address))
+        .map(|(fip, f)| Forward {
+            outer: fip.value.address,
+            protocol: f.protocol_number(),
+            ports: f.external,
+            inner: f.address,
+            inner_ports: f.internal,
+        })
+        .collect();
+    forwards.sort();
     Some(Uplink {
         router_id: router.id.clone(),
         network_id: network.value.id.clone(),
@@ -153,6 +169,7 @@ fn uplink(snapshot: &Snapshot, router: &Router) -> Option<Uplink> {
         gateway: subnet.value.gateway_ip,
         snat: gateway.enable_snat,
         floating,
+        forwards,
         mtu: network.value.mtu,
     })
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use model::{
-    Change, Cluster, Entry, FixedIp, FloatingIp, Holder, Index, Key, KubeObject, Network, NicRequest, Port, PortStatus,
-    Quota, Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Vm, addresses_in_use, default_security_group,
-    derived_id, next_address, quota,
+    Change, Cluster, Entry, FixedIp, FloatingIp, Holder, Index, Key, KubeObject, Network, NicRequest, Port,
+    PortForwarding, PortStatus, Quota, Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Vm, addresses_in_use,
+    default_security_group, derived_id, next_address, quota,
 };
 
 /// The id of a pod's port.
@@ -370,9 +370,22 @@ fn pod_fate(snapshot: &Snapshot, key: &Key, uid: &str) -> Fate {
     }
 }
 
-/// Deletes a port, and frees the floating IPs that led to it.
+/// Deletes a port, and frees the floating IPs that led to it. Ports of floating IPs that were forwarded to it are so no more.
 fn remove(snapshot: &Snapshot, port: Entry<'_, Port>, change: &mut Change, now: Time) {
     change.delete(port);
+    let mut idle: BTreeMap<String, bool> = BTreeMap::new();
+    for forwarding in snapshot.find::<PortForwarding>(Index::Owner, &port.id) {
+        let fip = &forwarding.floatingip_id;
+        let mut all = snapshot.find::<PortForwarding>(Index::Owner, fip);
+        idle.insert(fip.clone(), all.all(|other| other.port_id == port.id));
+        change.delete(forwarding);
+    }
+    for fip in idle.into_iter().filter(|(_, idle)| *idle).filter_map(|(id, _)| snapshot.get::<FloatingIp>(&id)) {
+        change.edit(fip, |f| {
+            f.router_id = None;
+            f.updated_at = now;
+        });
+    }
     for fip in snapshot.find::<FloatingIp>(Index::Owner, &port.id).filter(|f| f.port_id.as_ref() == Some(&port.id)) {
         change.edit(fip, |f| {
             f.port_id = None;

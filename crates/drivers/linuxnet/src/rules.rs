@@ -52,6 +52,7 @@ pub fn domain(domain: &Domain) -> String {
     for guard in &guards {
         groups::chains(&mut out, guard);
     }
+    filter::forwarded(&mut out, domain);
     filter::input(&mut out, domain, &guards);
     filter::forward(&mut out, domain, &guards);
     translation::chains(&mut out, domain);

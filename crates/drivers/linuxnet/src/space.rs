@@ -318,8 +318,8 @@ impl Space {
         for uplink in &domain.uplinks {
             let Some(index) = index(&names::uplink(&uplink.router_id)) else { continue };
             wanted.insert((index, uplink.address.0, uplink.address.1));
-            let floating = uplink.floating.iter().filter(|pair| pair.0 != uplink.address.0);
-            wanted.extend(floating.map(|(outer, _)| (index, *outer, if outer.is_ipv6() { 128 } else { 32 })));
+            let floating = outer(uplink).filter(|outer| *outer != uplink.address.0);
+            wanted.extend(floating.map(|outer| (index, outer, if outer.is_ipv6() { 128 } else { 32 })));
         }
         if domain.metadata {
             wanted.extend(index("lo").map(|index| (index, ADDRESS, 32)));
@@ -346,8 +346,9 @@ impl Space {
     ) -> io::Result<()> {
         for uplink in &domain.uplinks {
             let Some(mac) = Mac::parse(&uplink.mac) else { continue };
-            let own = uplink.floating.iter().map(|pair| pair.0).chain([uplink.address.0]);
+            let own: BTreeSet<IpAddr> = outer(uplink).chain([uplink.address.0]).collect();
             let new: Vec<(u32, std::net::Ipv4Addr)> = own
+                .into_iter()
                 .filter_map(|address| match address {
                     IpAddr::V4(v4) => wanted.difference(found).find(|one| one.1 == address).map(|one| (one.0, v4)),
                     IpAddr::V6(_) => None,
@@ -397,6 +398,12 @@ impl Space {
         }
         netns::remove(&self.name)
     }
+}
+
+/// The floating addresses of a way out.
+fn outer(uplink: &Uplink) -> impl Iterator<Item = IpAddr> {
+    let floating = uplink.floating.iter().map(|pair| pair.0);
+    floating.chain(uplink.forwards.iter().map(|forward| forward.outer))
 }
 
 fn missing(name: &str) -> io::Error {

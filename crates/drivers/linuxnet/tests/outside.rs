@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use driver::NetDriver;
 use model::Direction;
-use model::hostnet::Plug;
+use model::hostnet::{Forward, Plug};
 use support::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +102,96 @@ async fn floating_addresses_and_the_way_out() {
     lab.apply(&wanted).await;
     assert!(!host_pings(outer));
     sh(&format!("ip link del {end}"));
+}
+
+/// Ports of a floating address lead to ports inside, one by one and in ranges; other ports lead nowhere, rules of the port
+/// hold, and a forwarding that goes takes its flows along although the address stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_of_a_floating_address_are_forwarded() {
+    if !able() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let open = |ports| Some([egress(), vec![rule(Direction::Ingress, Some(17), Some(ports), None)]].concat());
+    let (a, b) = (wire(1, 5, Plug::Veth, open((9000, Some(9100)))), wire(1, 6, Plug::Veth, open((7000, None))));
+    let outer = lab.outside(20);
+    let (inner_a, inner_b) = (IpAddr::from([10, 1, 0, 5]), IpAddr::from([10, 1, 0, 6]));
+    let forward = |ports, inner, inner_ports| Forward { outer, protocol: 17, ports, inner, inner_ports };
+    let all = vec![
+        forward((53, 53), inner_a, (9000, 9000)),
+        // Each to its own number, each to another, all to one.
+        forward((9001, 9009), inner_a, (9001, 9009)),
+        forward((8010, 8019), inner_a, (9010, 9019)),
+        forward((6000, 6009), inner_b, (7000, 7000)),
+        // Which the port lets nobody in by.
+        forward((7001, 7001), inner_b, (7001, 7001)),
+    ];
+    let mut cloud = domain(1, vec![bridge(1, vec![a.clone(), b.clone()])]);
+    cloud.uplinks = vec![lab.uplink(Vec::new())];
+    cloud.uplinks[0].forwards = all.clone();
+    let mut wanted = network(vec![cloud]);
+    wanted.externals = vec![lab.external()];
+    lab.apply(&wanted).await;
+    let (pod_a, pod_b) = (lab.plug(&a).await, lab.plug(&b).await);
+    // Whoever is asked says who it is and by which port it was reached.
+    let replies = |name: &str, first: u16, last: u16| {
+        format!(
+            "import socket,select\nall=[]\nfor p in range({first},{last}+1):\n s=socket.socket(2,2); s.bind(('0.0.0.0',p)); all.append(s)\nwhile 1:\n for s in select.select(all,[],[])[0]:\n  d,a=s.recvfrom(9); s.sendto(b'{name}%d'%s.getsockname()[1],a)"
+        )
+    };
+    let _replies = [
+        spawn_inside(&pod_a, &["python3", "-c", &replies("A", 9000, 9019)]),
+        spawn_inside(&pod_b, &["python3", "-c", &replies("B", 7000, 7001)]),
+    ];
+    let from = lab.outside(1);
+    let client = |port: u16| {
+        let client = std::net::UdpSocket::bind((from, 0)).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+        client.connect((outer, port)).unwrap();
+        client
+    };
+    let ask = |client: &std::net::UdpSocket| {
+        let mut buffer = [0; 9];
+        client.send(b"x").ok()?;
+        client.recv(&mut buffer).ok().map(|size| String::from_utf8_lossy(&buffer[..size]).into_owned())
+    };
+    let reached = |port: u16| ask(&client(port));
+    for (port, who) in [
+        (53, "A9000"),
+        (9001, "A9001"),
+        (9009, "A9009"),
+        (8010, "A9010"),
+        (8019, "A9019"),
+        (6000, "B7000"),
+        (6009, "B7000"),
+    ] {
+        eventually(&format!("{port} leads to {who}"), || reached(port).as_deref() == Some(who));
+    }
+    for port in [54, 9000, 9010, 8009, 8020, 5999, 6010, 7000, 7001] {
+        assert_eq!(reached(port), None, "{port} leads nowhere");
+    }
+    // From the inside, too.
+    let inside_ask = format!(
+        "import socket\ns=socket.socket(2,2); s.settimeout(3); s.connect(('{outer}',53)); s.send(b'x'); print(s.recv(9).decode())"
+    );
+    assert!(text(&inside(&pod_b, &format!("python3 -c \"{inside_ask}\""))).contains("A9000"));
+
+    let running = client(53);
+    assert_eq!(ask(&running).as_deref(), Some("A9000"));
+    wanted.domains[0].uplinks[0].forwards[0].inner_ports = (9001, 9001);
+    lab.apply(&wanted).await;
+    eventually("a flow follows its forwarding to another port of the same address", || {
+        let answer = ask(&running);
+        assert_ne!(answer.as_deref(), Some("A9000"));
+        answer.as_deref() == Some("A9001")
+    });
+    wanted.domains[0].uplinks[0].forwards.remove(0);
+    lab.apply(&wanted).await;
+    assert_eq!(ask(&running), None, "a flow goes with its forwarding");
+    eventually("the others stay", || reached(9001).as_deref() == Some("A9001"));
+    wanted.domains[0].uplinks[0].forwards.clear();
+    lab.apply(&wanted).await;
+    assert_eq!(reached(9001), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

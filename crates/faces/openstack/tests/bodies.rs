@@ -44,7 +44,7 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         ("PUT", "/network/v2.0/ports/#port", json!({"port": {"fixed_ips": [{"subnet_id": "$subnet"}]}})),
         ("PUT", "/network/v2.0/routers/#router/add_router_interface", json!({"subnet_id": "$subnet"})),
         ("PUT", "/network/v2.0/routers/#router/add_router_interface", json!({"port_id": "$port"})),
-        ("PUT", "/network/v2.0/routers/#joined/remove_router_interface", json!({"subnet_id": "$joined-subnet"})),
+        ("PUT", "/network/v2.0/routers/#joined/remove_router_interface", json!({"subnet_id": "$left-subnet"})),
         net(
             "/network/v2.0/floatingips",
             json!({"floatingip": {"floating_network_id": "#public", "port_id": "$inside"}}),
@@ -63,6 +63,15 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             "/network/v2.0/security-group-rules",
             json!({"security_group_rule": {"security_group_id": "#security-group", "direction": "ingress",
                 "remote_address_group_id": "$address-group"}}),
+        ),
+        net(
+            "/network/v2.0/floatingips/#forwarded/port_forwardings",
+            json!({"port_forwarding": {"protocol": "tcp", "internal_port_id": "$inside", "internal_port": 1, "external_port": 1}}),
+        ),
+        (
+            "PUT",
+            "/network/v2.0/floatingips/#forwarded/port_forwardings/#port-forwarding",
+            json!({"port_forwarding": {"internal_port_id": "$inside"}}),
         ),
         boot(json!({"imageRef": "$image"})),
         boot(json!({"networks": [{"uuid": "$network"}]})),
@@ -181,8 +190,19 @@ async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public
     ids.insert("joined", new("routers", router).await);
     let path = format!("/network/v2.0/routers/{}/add_router_interface", ids["joined"]);
     cloud.ok("PUT", &path, token, json!({"subnet_id": ids["joined-subnet"]})).await;
+    let left = new("networks", json!({"network": {"name": "left"}})).await;
+    let subnet = json!({"subnet": {"network_id": left, "ip_version": 4, "cidr": "10.52.0.0/24"}});
+    ids.insert("left-subnet", new("subnets", subnet).await);
+    cloud.ok("PUT", &path, token, json!({"subnet_id": ids["left-subnet"]})).await;
     ids.insert("inside", new("ports", json!({"port": {"network_id": network}})).await);
     ids.insert("floatingip", new("floatingips", json!({"floatingip": {"floating_network_id": public}})).await);
+    let floating = json!({"floatingip": {"floating_network_id": public}});
+    ids.insert("forwarded", new("floatingips", floating).await);
+    let port = new("ports", json!({"port": {"network_id": network}})).await;
+    let forwarding = json!({"port_forwarding": {"protocol": "tcp", "internal_port_id": port, "internal_port": 9,
+        "external_port": 9}});
+    let path = format!("floatingips/{}/port_forwardings", ids["forwarded"]);
+    ids.insert("port-forwarding", new(&path, forwarding).await);
     let image = image(&project, tag);
     ids.insert("image", image.id.clone());
     cloud.cloud.store.commit(&image.into()).await.unwrap();
@@ -330,6 +350,7 @@ async fn ids_of_others_in_queries_find_nothing() {
         "/network/v2.0/networks?id=$network",
         "/network/v2.0/subnets?network_id=$network",
         "/network/v2.0/floatingips?port_id=$port",
+        "/network/v2.0/floatingips/#forwarded/port_forwardings?internal_port_id=$inside",
         "/network/v2.0/routers?project_id=$project",
         "/network/v2.0/security-group-rules?security_group_id=$security-group",
         "/network/v2.0/security-group-rules?remote_address_group_id=$address-group",

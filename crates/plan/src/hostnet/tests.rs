@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use model::hostnet::{Domain, HostNetwork, Plug};
 use model::{
     AddressGroup, Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Holder, Host, Key, Kind, KubeObject,
-    Network, Object, Port, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
+    Network, Object, Port, PortForwarding, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
 };
 use serde_json::json;
 
@@ -216,6 +216,52 @@ fn a_rule_removed_leaves_the_wire() {
     assert_eq!(rules(&rows), both[1..]);
     rows.delete::<SecurityGroupRule>("web");
     assert_eq!(rules(&rows), []);
+}
+
+#[test]
+fn forwarded_ports_go_with_their_router_and_their_ports_address() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("ext", "172.24.4.0/24", "172.24.4.1", true);
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    rows.router("r", &[("n1", "10.0.0.1")], Some(("ext", "172.24.4.2")));
+    let now = rows.now();
+    rows.put(FloatingIp {
+        id: "f".into(),
+        project_id: "p".into(),
+        description: String::new(),
+        network_id: "ext".into(),
+        address: ip("172.24.4.9"),
+        address_port_id: "fp".into(),
+        port_id: None,
+        fixed_ip: None,
+        router_id: Some("r".into()),
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    });
+    for (id, address) in [("one", "10.0.0.5"), ("gone", "10.0.0.6")] {
+        rows.put(PortForwarding {
+            id: id.into(),
+            project_id: "p".into(),
+            floatingip_id: "f".into(),
+            description: String::new(),
+            protocol: "udp".into(),
+            external: (53, 54),
+            internal: (5353, 5354),
+            port_id: "vm1".into(),
+            address: ip(address),
+            created_at: now,
+            updated_at: now,
+        });
+    }
+    let network = rows.compile();
+    let uplink = &only(&network).uplinks[0];
+    assert_eq!(uplink.floating, []);
+    let [forward] = uplink.forwards.as_slice() else { panic!("{uplink:#?}") };
+    assert_eq!((forward.outer, forward.inner, forward.protocol), (ip("172.24.4.9"), ip("10.0.0.5"), 17));
+    assert_eq!((forward.ports, forward.inner_ports), ((53, 54), (5353, 5354)));
 }
 
 #[test]

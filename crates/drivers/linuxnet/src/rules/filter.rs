@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use model::hostnet::Domain;
 
 use super::groups::{Side, by_mark, dispatch};
-use super::{ERRORS, FAMILIES, NEIGHBOURS, family, nfproto, set};
+use super::translation::by_address;
+use super::{ERRORS, FAMILIES, NEIGHBOURS, family, nfproto, protocol_name, set};
 use crate::names;
 use crate::nft::STALE;
 use crate::ports::Guard;
@@ -76,13 +77,33 @@ pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
     line!(out, "accept\n}}");
 }
 
+/// Of a floating address whose ports are forwarded the flows that are still translated so; the rest is [`stale`].
+pub fn forwarded(out: &mut String, domain: &Domain) {
+    for (number, forwards) in by_address(domain).values().enumerate() {
+        line!(out, "chain forwarded_{number} {{");
+        for forward in forwards {
+            let ((first, last), (inner_first, inner_last)) = (forward.ports, forward.inner_ports);
+            line!(
+                out,
+                "meta l4proto {} ct original proto-dst {first}-{last} ct reply {} saddr {} ct reply proto-src {inner_first}-{inner_last} return",
+                protocol_name(forward.protocol),
+                family(forward.inner.is_ipv6()),
+                forward.inner
+            );
+        }
+        line!(out, "ct mark set {STALE:#x} drop\n}}");
+    }
+}
+
 /// Flows through a translation that is gone (a floating address, a backend) are cut and marked, to be forgotten: conntrack
 /// would translate them for as long as they last.
 fn stale(out: &mut String, domain: &Domain) {
     let services = domain.services.iter();
     let backends = services.flat_map(|service| service.backends.iter().map(|backend| (service.address, backend.0)));
     let floating = domain.uplinks.iter().flat_map(|uplink| uplink.floating.iter().copied());
-    let known: BTreeSet<(IpAddr, IpAddr)> = backends.chain(floating).collect();
+    let forwards = domain.uplinks.iter().flat_map(|uplink| &uplink.forwards);
+    let forwarded = forwards.map(|forward| (forward.outer, forward.inner));
+    let known: BTreeSet<(IpAddr, IpAddr)> = backends.chain(floating).chain(forwarded).collect();
     for ipv6 in FAMILIES {
         let family = family(ipv6);
         let pairs = known.iter().filter(|(outer, _)| outer.is_ipv6() == ipv6);
@@ -91,5 +112,9 @@ fn stale(out: &mut String, domain: &Domain) {
             None => String::new(),
         };
         line!(out, "meta nfproto {} ct status dnat {but}ct mark set {STALE:#x} drop", nfproto(ipv6));
+        let numbered = by_address(domain).into_keys().enumerate().filter(|(_, outer)| outer.is_ipv6() == ipv6);
+        if let Some(jumps) = set(numbered.map(|(number, outer)| format!("{outer} : jump forwarded_{number}"))) {
+            line!(out, "meta nfproto {} ct status dnat ct original {family} daddr vmap {jumps}", nfproto(ipv6));
+        }
     }
 }

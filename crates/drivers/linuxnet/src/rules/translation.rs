@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::hostnet::{Domain, Service, Uplink};
+use model::hostnet::{Domain, Forward, Service, Uplink};
 
 use super::{FAMILIES, family, protocol_name, set};
 use crate::names;
@@ -14,6 +14,13 @@ pub fn chains(out: &mut String, domain: &Domain) {
             line!(out, "chain service_{number} {{\n{text}\n}}");
         }
     }
+    for (number, forwards) in by_address(domain).values().enumerate() {
+        line!(out, "chain forward_{number} {{");
+        for forward in forwards {
+            line!(out, "{}", forwarded(forward));
+        }
+        line!(out, "}}");
+    }
     refuse(out, &domain.services);
     // What comes from guests and from outside, and what this process itself begins in the namespace.
     for hook in ["prerouting", "output"] {
@@ -23,6 +30,10 @@ pub fn chains(out: &mut String, domain: &Domain) {
             if let Some(inward) = map(floating(&domain.uplinks, ipv6)) {
                 let family = family(ipv6);
                 line!(out, "dnat {family} to {family} daddr map {inward}");
+            }
+            let numbered = by_address(domain).into_keys().enumerate().filter(|(_, outer)| outer.is_ipv6() == ipv6);
+            if let Some(jumps) = set(numbered.map(|(number, outer)| format!("{outer} : goto forward_{number}"))) {
+                line!(out, "{} daddr vmap {jumps}", family(ipv6));
             }
         }
         line!(out, "}}");
@@ -38,6 +49,32 @@ pub fn chains(out: &mut String, domain: &Domain) {
 /// Floating addresses of a family, each with its inner one.
 fn floating(uplinks: &[Uplink], ipv6: bool) -> impl Iterator<Item = (IpAddr, IpAddr)> {
     uplinks.iter().flat_map(|uplink| &uplink.floating).copied().filter(move |pair| pair.0.is_ipv6() == ipv6)
+}
+
+/// Floating addresses whose ports are forwarded, each with what is.
+pub fn by_address(domain: &Domain) -> BTreeMap<IpAddr, Vec<&Forward>> {
+    let mut all: BTreeMap<IpAddr, Vec<&Forward>> = BTreeMap::new();
+    let forwards = domain.uplinks.iter().flat_map(|uplink| &uplink.forwards);
+    for forward in forwards.filter(|forward| forward.outer.is_ipv6() == forward.inner.is_ipv6()) {
+        all.entry(forward.outer).or_default().push(forward);
+    }
+    all
+}
+
+/// The translation of some ports. nft does not reckon with ports, so those that get other numbers are in a map one by one.
+fn forwarded(forward: &Forward) -> String {
+    let Forward { protocol, ports: (first, last), inner, inner_ports: (inner_first, inner_last), .. } = forward;
+    let family = family(inner.is_ipv6());
+    let head = format!("meta l4proto {} th dport {first}-{last} dnat {family} to", protocol_name(*protocol));
+    let address = if inner.is_ipv6() { format!("[{inner}]") } else { inner.to_string() };
+    if inner_first == inner_last {
+        return format!("{head} {address}:{inner_first}");
+    }
+    if first == inner_first {
+        return format!("{head} {inner}");
+    }
+    let pairs = (*first..=*last).zip(*inner_first..=*inner_last).map(|(outer, inner)| format!("{outer} : {inner}"));
+    format!("{head} {address} : th dport map {}", set(pairs).unwrap_or_default())
 }
 
 /// A map of addresses, each once, in order.

@@ -277,6 +277,7 @@ impl Lab {
             gateway: Some(self.outside(1)),
             snat: true,
             floating,
+            forwards: Vec::new(),
             mtu: 1500,
         }
     }

@@ -61,6 +61,36 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "2018-04-09T10:00:00-00:00",
     ),
     (
+        "expose-port-forwarding-in-fip",
+        "Expose Port Forwarding in FIP",
+        "Floating IPs show their port forwardings.",
+        "2019-03-01T10:00:00-00:00",
+    ),
+    (
+        "floating-ip-port-forwarding",
+        "Floating IP Port Forwarding",
+        "Ports of floating IPs lead to ports inside.",
+        "2018-02-26T10:00:00-00:00",
+    ),
+    (
+        "floating-ip-port-forwarding-description",
+        "Floating IP Port Forwarding description",
+        "Port forwardings have descriptions.",
+        "2019-11-05T10:00:00-00:00",
+    ),
+    (
+        "floating-ip-port-forwarding-detail",
+        "Floating IP Port Forwarding detail",
+        "Floating IPs show ids and ports of their port forwardings.",
+        "2021-02-02T10:00:00-00:00",
+    ),
+    (
+        "floating-ip-port-forwarding-port-ranges",
+        "Floating IP Port Forwarding support port ranges",
+        "Ranges of ports are forwarded.",
+        "2020-07-01T10:00:00-00:00",
+    ),
+    (
         "floatingip-pools",
         "Floating IP Pools Extension",
         "Pools of floating IPs are listed.",

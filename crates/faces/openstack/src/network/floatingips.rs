@@ -9,6 +9,7 @@ use super::addresses::{self, Wanted};
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
 use super::noun::{Look, Noun, Standard, referred};
+use super::port_forwardings;
 use super::ports;
 use super::tags;
 use super::trouble::{Trouble, not_found};
@@ -25,6 +26,7 @@ const ATTRS: &[Attr] = &[
     shown("router_id"),
     shown("status"),
     shown("port_details"),
+    shown("port_forwardings"),
 ];
 
 impl Noun for FloatingIp {
@@ -39,7 +41,9 @@ impl Noun for FloatingIp {
         // A port that went away with its server or pod takes the association with it, at once for whoever looks.
         let port = value.port_id.as_deref().and_then(|id| look.rows.get::<Port>(id));
         let fixed_ip = value.fixed_ip.filter(|_| port.is_some());
-        let router = value.router_id.as_deref().filter(|_| port.is_some());
+        let forwardings = port_forwardings::shown_with(look.rows, value);
+        let leads = port.is_some() || !forwardings.is_empty();
+        let router = value.router_id.as_deref().filter(|_| leads);
         let details = port.map(|port| {
             json!({
                 "name": port.value.name,
@@ -56,7 +60,8 @@ impl Noun for FloatingIp {
         into.insert("fixed_ip_address".into(), json!(fixed_ip));
         into.insert("port_id".into(), json!(port.map(|p| p.value.id.clone())));
         into.insert("router_id".into(), json!(router));
-        into.insert("status".into(), json!(if port.is_some() { "ACTIVE" } else { "DOWN" }));
+        into.insert("status".into(), json!(if leads { "ACTIVE" } else { "DOWN" }));
+        into.insert("port_forwardings".into(), json!(forwardings));
         into.insert("port_details".into(), json!(details));
     }
 
@@ -114,6 +119,8 @@ impl Noun for FloatingIp {
     }
 
     fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+        check_forwards_nothing(plan, &value)?;
+        port_forwardings::sweep(plan, &value.id);
         if let Some(port) = plan.get::<Port>(&value.address_port_id) {
             plan.remove(&port.key());
         }
@@ -164,6 +171,14 @@ fn address_port(plan: &mut Plan, ask: &Ask, network: &Network, holder: Holder, b
     Err(last)
 }
 
+fn check_forwards_nothing(plan: &Plan, floating: &FloatingIp) -> Result<(), Trouble> {
+    if port_forwardings::of(plan, &floating.id).next().is_some() {
+        let message = format!("Floating IP {} in use by Port Forwarding resources.", floating.id);
+        return Err(Trouble::conflict("FipInUseByPortForwarding", message));
+    }
+    Ok(())
+}
+
 /// Leads the floating IP to the port asked for, or to none.
 fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body) -> Result<(), Trouble> {
     let fixed = body.ip("fixed_ip_address").flatten();
@@ -179,9 +194,12 @@ fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body)
         }
         floating.port_id = None;
         floating.fixed_ip = None;
-        floating.router_id = None;
+        if port_forwardings::of(plan, &floating.id).next().is_none() {
+            floating.router_id = None;
+        }
         return Ok(());
     };
+    check_forwards_nothing(plan, floating)?;
     let port: Port = referred(plan, ask, &port_id)?;
     if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
         return Err(not_found(Port::KIND, &port_id));
@@ -243,7 +261,7 @@ fn inner_address(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String)
 
 /// The router of the floating IP's project that joins the subnet and the external network; the one that holds the
 /// subnet's gateway address if there are several.
-fn router_between(plan: &Plan, floating: &FloatingIp, subnet_id: &str) -> Option<String> {
+pub fn router_between(plan: &Plan, floating: &FloatingIp, subnet_id: &str) -> Option<String> {
     let subnet: Subnet = plan.get(subnet_id)?;
     let mut found: Vec<(bool, String)> = plan
         .rows

@@ -7,6 +7,7 @@ use super::ask::{Ask, Plan};
 use super::attrs::is_uuid;
 use super::cidr::Cidr;
 use super::noun::{Look, Noun, answer, changeable, referred, shown};
+use super::port_forwardings;
 use super::ports;
 use super::routers::{change_routes, interfaces, overlap};
 use super::trouble::Trouble;
@@ -278,7 +279,11 @@ fn check_unneeded(plan: &Plan, router: &Router, subnet_id: &str) -> Result<(), T
         let inside = |f: &FixedIp| f.subnet_id == subnet_id && Some(f.ip) == fip.value.fixed_ip;
         fip.value.router_id.as_deref() == Some(&router.id) && port.is_some_and(|p| p.value.fixed_ips.iter().any(inside))
     });
-    if floating {
+    let forwarded = plan.rows.find::<FloatingIp>(Index::Owner, &router.id).any(|fip| {
+        fip.value.router_id.as_deref() == Some(&router.id)
+            && port_forwardings::of(plan, &fip.value.id).any(|forwarding| subnet.contains(forwarding.address))
+    });
+    if floating || forwarded {
         return Err(Trouble::conflict(
             "RouterInterfaceInUseByFloatingIP",
             format!(

@@ -213,7 +213,10 @@ impl Page {
         let Some(limit) = self.limit else { return Vec::new() };
         let short = items.len() < limit;
         let mut links = Vec::new();
-        let base = format!("{}/v2.0/{}", ask.base_url, many.replace('_', "-"));
+        let base = match ask.params.get("floatingip") {
+            Some(floating) => format!("{}/v2.0/floatingips/{floating}/{many}", ask.base_url),
+            None => format!("{}/v2.0/{}", ask.base_url, many.replace('_', "-")),
+        };
         let mut kept: Vec<String> = ask
             .query
             .iter()

@@ -2,7 +2,7 @@
 //!
 //! * [`noun`]: what all resources have in common; [`attrs`]: which attributes they have; [`list`]: how lists are cut
 //! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
-//! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`],
+//! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`] (their [`port_forwardings`]),
 //!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`], [`quotas`]; [`about`]: versions, extensions, agents
 //! * [`addresses`]: which addresses a port gets; [`cidr`]: arithmetic of ranges
 //!
@@ -21,6 +21,7 @@ mod interfaces;
 mod list;
 mod networks;
 mod noun;
+mod port_forwardings;
 mod ports;
 mod quotas;
 mod routers;
@@ -99,6 +100,11 @@ pub fn service() -> Service {
         endpoint!(GET "/v2.0/quotas/{project}/default.json" Reader quotas::default),
         endpoint!(GET "/v2.0/quotas/{project}/details" Reader quotas::details),
         endpoint!(GET "/v2.0/quotas/{project}/details.json" Reader quotas::details),
+        endpoint!(GET "/v2.0/floatingips/{id}/port_forwardings" Reader port_forwardings::list),
+        endpoint!(POST "/v2.0/floatingips/{id}/port_forwardings" Member port_forwardings::create),
+        endpoint!(GET "/v2.0/floatingips/{id}/port_forwardings/{forwarding}" Reader port_forwardings::show_one),
+        endpoint!(PUT "/v2.0/floatingips/{id}/port_forwardings/{forwarding}" Member port_forwardings::update),
+        endpoint!(DELETE "/v2.0/floatingips/{id}/port_forwardings/{forwarding}" Member port_forwardings::delete),
         endpoint!(PUT "/v2.0/routers/{id}/add_router_interface" Member interfaces::add),
         endpoint!(PUT "/v2.0/routers/{id}/remove_router_interface" Member interfaces::remove),
         endpoint!(PUT "/v2.0/address-groups/{id}/add_addresses" Member address_groups::add),

@@ -58,6 +58,10 @@ where
     fn sees(look: &Look<'_>, value: &Self) -> bool {
         look.view().sees(value)
     }
+    /// The row is below the one that the request's path names.
+    fn below(_ask: &Ask, _value: &Self) -> bool {
+        true
+    }
     /// The caller may change the row.
     fn changes(look: &Look<'_>, value: &Self) -> bool {
         look.who.is_admin() || look.view().owns(value)
@@ -166,7 +170,7 @@ where
             }
             _ => Box::new(rows.all::<T>()),
         };
-        let seen = found.filter(|entry| T::sees(&look, entry.value));
+        let seen = found.filter(|entry| T::below(&ask, entry.value) && T::sees(&look, entry.value));
         let seen = seen.map(|entry| (entry.value.standard().id, entry)).collect();
         list::page(&ask, (T::KIND, T::MANY, T::attrs()), &filters, seen, |entry| render(&look, entry))
     })
@@ -181,7 +185,9 @@ where
     answer(async {
         let ask = Ask::read(call, false).await?;
         let look = Look { rows: &ask.snapshot, who: &ask.who };
-        let mut item = render(&look, look.get::<T>(ask.param("id"))?);
+        let id = ask.param("id");
+        let entry = found(look.get::<T>(id).ok().filter(|entry| T::below(&ask, entry.value)), id)?;
+        let mut item = render(&look, entry);
         list::keep_fields(&ask, &mut item);
         Ok(Reply::ok(json!({ T::ONE: item })))
     })
@@ -299,7 +305,7 @@ where
     Object: From<T>,
 {
     let look = Look { rows: &plan.rows, who: &ask.who };
-    let entry = look.get::<T>(id)?;
+    let entry = found(look.get::<T>(id).ok().filter(|entry| T::below(ask, entry.value)), id)?;
     let may = if verb == "delete" { T::deletes(&look, entry.value) } else { T::changes(&look, entry.value) };
     if !may {
         return Err(Trouble::policy(&format!("rule:{verb}_{}", T::ONE)));

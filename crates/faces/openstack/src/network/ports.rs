@@ -11,6 +11,7 @@ use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, mac, shown, shown_value};
 use super::cidr::Cidr;
 use super::noun::{Look, Noun, referred, standard};
+use super::port_forwardings;
 use super::security_groups;
 use super::tags;
 use super::trouble::Trouble;
@@ -474,7 +475,7 @@ fn set_dhcp_options(options: &mut Vec<Value>, given: &Value) -> Result<(), Troub
     Ok(())
 }
 
-/// Takes the floating IPs off addresses that the port no longer has.
+/// Takes the floating IPs, and what they forward, off addresses that the port no longer has.
 pub fn release_floating(plan: &mut Plan, port: &Port, now: Time) {
     let gone: Vec<FloatingIp> = plan
         .rows
@@ -490,6 +491,7 @@ pub fn release_floating(plan: &mut Plan, port: &Port, now: Time) {
         fip.updated_at = now;
         plan.put(fip);
     }
+    port_forwardings::release(plan, port, now);
 }
 
 /// A subnet with DHCP but without a gateway of its own needs an address from which to answer: it is set aside by a port

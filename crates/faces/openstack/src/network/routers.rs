@@ -10,6 +10,7 @@ use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, boolean, free, shown};
 use super::cidr::Cidr;
 use super::noun::{Look, Noun, referred, standard};
+use super::port_forwardings;
 use super::ports;
 use super::subnets::{routes_json, routes_of};
 use super::tags;
@@ -240,11 +241,9 @@ pub fn overlap(new: &Cidr, new_id: &str, old: &Cidr, old_id: &str) -> Trouble {
 
 fn drop_gateway(plan: &mut Plan, router: &mut Router) -> Result<(), Trouble> {
     let Some(gateway) = router.gateway.take() else { return Ok(()) };
-    let needed = plan
-        .rows
-        .find::<FloatingIp>(Index::Owner, &router.id)
-        .any(|fip| fip.value.router_id.as_deref() == Some(&router.id));
-    if needed {
+    let users = plan.rows.find::<FloatingIp>(Index::Owner, &router.id).map(|fip| fip.value);
+    let users: Vec<FloatingIp> = users.filter(|fip| fip.router_id.as_deref() == Some(&router.id)).cloned().collect();
+    if users.iter().any(|fip| fip.port_id.is_some() || port_forwardings::of(plan, &fip.id).next().is_some()) {
         return Err(Trouble::conflict(
             "RouterExternalGatewayInUseByFloatingIp",
             format!(
@@ -252,6 +251,11 @@ fn drop_gateway(plan: &mut Plan, router: &mut Router) -> Result<(), Trouble> {
                 router.id, gateway.network_id
             ),
         ));
+    }
+    // Those whose last forwarding went with its port.
+    for mut idle in users {
+        idle.router_id = None;
+        plan.put(idle);
     }
     if let Some(port) = plan.get::<Port>(&gateway.port_id) {
         plan.remove(&port.key());

@@ -24,6 +24,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "security-groups" => Kind::SecurityGroup,
         "security-group-rules" => Kind::SecurityGroupRule,
         "address-groups" => Kind::AddressGroup,
+        "port_forwardings" => Kind::PortForwarding,
         "projects" => Kind::Project,
         "users" => Kind::User,
         _ => return None,
