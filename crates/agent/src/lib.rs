@@ -432,6 +432,7 @@ fn concerns(event: &Event) -> bool {
         | Kind::Port
         | Kind::Network
         | Kind::Subnet
+        | Kind::SubnetPool
         | Kind::Router
         | Kind::FloatingIp
         | Kind::PortForwarding => true,

@@ -118,11 +118,13 @@ impl NetBench for Bench {
             mac: String::new(),
             subnets: Vec::new(),
             ports: vec![wire("vm", Plug::Tap), wire("pod", Plug::Veth)],
+            address_scopes: [None, None],
             peers: Vec::new(),
             remote_ports: Vec::new(),
         };
         let domain = Domain {
             id: "domain".into(),
+            address_groups: Default::default(),
             bridges: vec![bridge],
             uplinks: Vec::new(),
             routes: Vec::new(),

@@ -60,6 +60,9 @@ pub struct Bridge {
     /// The MAC of the bridge on this host. Each host has its own (FACTS: a shared one makes bridges drop routed frames).
     pub mac: String,
     pub subnets: Vec<Scope>,
+    /// The address scopes of its IPv4 and IPv6 subnets: networks of different ones do not reach each other.
+    #[serde(default)]
+    pub address_scopes: [Option<String>; 2],
     /// Ports plugged on this host.
     pub ports: Vec<Wire>,
     /// Underlay addresses of the other hosts that have ports of this network.

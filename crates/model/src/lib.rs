@@ -7,6 +7,7 @@
 //! * one file a kind for the rest; [`hostnet`] is what a host's network shall look like, [`wanted`] what shall run there
 
 mod address_group;
+mod address_scope;
 mod aggregate;
 mod change;
 mod claim;
@@ -45,6 +46,7 @@ mod subnet;
 mod vm;
 
 pub use address_group::{AddressGroup, MAX_ADDRESSES};
+pub use address_scope::AddressScope;
 pub use aggregate::{Aggregate, Aggregates};
 pub use change::{Change, Expect, Write};
 pub use claim::{Claim, Delta, Ledger, Pool, Refused};

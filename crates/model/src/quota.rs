@@ -57,6 +57,7 @@ pub const LIMITED: &[Limited] = &[
     network("security_group_rule", 100),
     // Neutron limits none of them.
     network("port_forwarding", 100),
+    network("address_scope", 100),
     network("address_group", 100),
     kube("kube_objects", 1, 20_000),
     // All rows are in the memory of every process.

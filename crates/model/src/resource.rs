@@ -166,6 +166,7 @@ kinds! {
     Network => "network", "A Neutron network.";
     Subnet => "subnet", "A Neutron subnet.";
     SubnetPool => "subnetpool", "A Neutron subnet pool.";
+    AddressScope => "address-scope", "A Neutron address scope: pools that do not overlap.";
     Port => "port", "A Neutron port: a VM's, a pod's or a router's place on a network.";
     Router => "router", "A Neutron router.";
     FloatingIp => "floatingip", "A Neutron floating IP.";

@@ -131,8 +131,9 @@ pub struct SubnetPool {
     pub default_quota: Option<u64>,
     pub shared: bool,
     pub is_default: bool,
+    /// The scope in which it is, which may be another project's.
     #[serde(default)]
-    pub address_scope_id: Option<String>,
+    pub address_scope: Option<Key>,
     #[serde(default)]
     pub tags: Vec<String>,
     pub created_at: Time,
@@ -147,7 +148,11 @@ impl Resource for SubnetPool {
             let version = if self.prefixes.iter().any(|prefix| prefix.contains(':')) { 6 } else { 4 };
             claims.push(Claim::Unique(format!("default-subnetpool/{version}")));
         }
+        claims.extend(self.address_scope.clone().map(Claim::Needs));
         claims
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        self.address_scope.iter().map(|key| (Index::Owner, key.name.to_string())).collect()
     }
     fn shared(&self) -> bool {
         self.shared

@@ -30,6 +30,7 @@ pub fn with_mode(mode: Option<&str>) -> Facts {
         addresses: vec![(four(1), 24), (six(1), 64)],
         mac: "02:aa:00:00:00:01".into(),
         subnets,
+        address_scopes: [None, None],
         ports: vec![wire()],
         peers: Vec::new(),
         remote_ports: Vec::new(),

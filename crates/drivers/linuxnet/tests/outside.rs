@@ -194,6 +194,41 @@ async fn ports_of_a_floating_address_are_forwarded() {
     assert_eq!(reached(9001), None);
 }
 
+/// Networks behind one router reach each other if they are of one address scope, or of none; those of different ones do so by
+/// a floating address only.
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_of_different_address_scopes_are_apart() {
+    if !able() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let echo = || Some([egress(), vec![rule(Direction::Ingress, Some(1), None, None)]].concat());
+    let (a, b) = (wire(1, 5, Plug::Veth, echo()), wire(2, 5, Plug::Veth, echo()));
+    let outer = lab.outside(20);
+    let mut cloud = domain(1, vec![bridge(1, vec![a.clone()]), bridge(2, vec![b.clone()])]);
+    cloud.uplinks = vec![lab.uplink(vec![(outer, IpAddr::from([10, 2, 0, 5]))])];
+    let mut wanted = network(vec![cloud]);
+    wanted.externals = vec![lab.external()];
+    lab.apply(&wanted).await;
+    let (pod_a, pod_b) = (lab.plug(&a).await, lab.plug(&b).await);
+    for (scopes, apart) in [
+        ([None, None], false),
+        ([Some("one"), Some("one")], false),
+        ([Some("one"), Some("two")], true),
+        ([None, Some("two")], true),
+        ([Some("two"), Some("two")], false),
+    ] {
+        for (bridge, scope) in wanted.domains[0].bridges.iter_mut().zip(scopes) {
+            // That of the other family is another matter.
+            bridge.address_scopes = [scope.map(str::to_owned), Some(bridge.network_id.clone())];
+        }
+        lab.apply(&wanted).await;
+        assert_eq!((pings(&pod_a, "10.2.0.5"), pings(&pod_b, "10.1.0.5")), (!apart, !apart), "{scopes:?}");
+        assert!(pings(&pod_a, &outer.to_string()), "by the floating address: {scopes:?}");
+        assert!(pings(&pod_a, &lab.outside(1).to_string()), "out: {scopes:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[allow(clippy::print_stderr)] // Figures for people: cargo test how_long -- --nocapture
 async fn how_long_a_pass_takes() {

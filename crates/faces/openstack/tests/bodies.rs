@@ -73,6 +73,11 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             "/network/v2.0/floatingips/#forwarded/port_forwardings/#port-forwarding",
             json!({"port_forwarding": {"internal_port_id": "$inside"}}),
         ),
+        net(
+            "/network/v2.0/subnetpools",
+            json!({"subnetpool": {"name": "x", "prefixes": ["10.61.0.0/16"], "address_scope_id": "$address-scope"}}),
+        ),
+        ("PUT", "/network/v2.0/subnetpools/#subnetpool", json!({"subnetpool": {"address_scope_id": "$address-scope"}})),
         boot(json!({"imageRef": "$image"})),
         boot(json!({"networks": [{"uuid": "$network"}]})),
         boot(json!({"networks": [{"port": "$port"}]})),
@@ -108,8 +113,6 @@ const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2.0/networks", "its project is the caller's own; see `projects_are_ones_own`"),
     ("/v2.0/networks/{id}", "plain values"),
     ("/v2.0/subnets/{id}", "plain values"),
-    ("/v2.0/subnetpools", "plain values"),
-    ("/v2.0/subnetpools/{id}", "plain values"),
     ("/v2.0/routers", "the way out is a network that everybody sees"),
     ("/v2.0/routers/{id}", "as above"),
     ("/v2.0/routers/{id}/add_extraroutes", "addresses"),
@@ -118,6 +121,8 @@ const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2.0/security-groups/{id}", "plain values"),
     ("/v2.0/security-group-rules/{id}", "a description"),
     ("/v2.0/address-groups", "plain values"),
+    ("/v2.0/address-scopes", "plain values"),
+    ("/v2.0/address-scopes/{id}", "plain values"),
     ("/v2.0/address-groups/{id}", "plain values"),
     ("/v2.0/address-groups/{id}/add_addresses", "addresses"),
     ("/v2.0/address-groups/{id}/remove_addresses", "addresses"),
@@ -182,6 +187,8 @@ async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public
     ids.insert("router", new("routers", json!({"router": {"name": tag}})).await);
     ids.insert("security-group", new("security-groups", json!({"security_group": {"name": tag}})).await);
     ids.insert("address-group", new("address-groups", json!({"address_group": {"name": tag}})).await);
+    let scope = json!({"address_scope": {"name": tag, "ip_version": 4}});
+    ids.insert("address-scope", new("address-scopes", scope).await);
     // A second network, behind a router that leads out.
     let network = new("networks", json!({"network": {"name": "joined"}})).await;
     let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.51.0.0/24"}});
@@ -355,6 +362,8 @@ async fn ids_of_others_in_queries_find_nothing() {
         "/network/v2.0/security-group-rules?security_group_id=$security-group",
         "/network/v2.0/security-group-rules?remote_address_group_id=$address-group",
         "/network/v2.0/address-groups?id=$address-group",
+        "/network/v2.0/address-scopes?id=$address-scope",
+        "/network/v2.0/subnetpools?address_scope_id=$address-scope",
         "/compute/v2.1/servers?image=$image",
         "/compute/v2.1/servers?project_id=$project&all_tenants=1",
         "/image/v2/images?owner=$project",

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use model::hostnet::{Domain, HostNetwork, Plug};
 use model::{
     AddressGroup, Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Holder, Host, Key, Kind, KubeObject,
-    Network, Object, Port, PortForwarding, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, Time,
+    Network, Object, Port, PortForwarding, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet,
+    SubnetPool, Time,
 };
 use serde_json::json;
 
@@ -262,6 +263,37 @@ fn forwarded_ports_go_with_their_router_and_their_ports_address() {
     let [forward] = uplink.forwards.as_slice() else { panic!("{uplink:#?}") };
     assert_eq!((forward.outer, forward.inner, forward.protocol), (ip("172.24.4.9"), ip("10.0.0.5"), 17));
     assert_eq!((forward.ports, forward.inner_ports), ((53, 54), (5353, 5354)));
+}
+
+#[test]
+fn a_network_has_the_address_scope_of_its_subnets_pool() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    assert_eq!(only(&rows.compile()).bridges[0].address_scopes, [None, None]);
+    let now = rows.now();
+    rows.put(SubnetPool {
+        id: "pool".into(),
+        project_id: "p".into(),
+        name: String::new(),
+        description: String::new(),
+        prefixes: vec!["10.0.0.0/16".into()],
+        default_prefixlen: 24,
+        min_prefixlen: 8,
+        max_prefixlen: 32,
+        default_quota: None,
+        shared: false,
+        is_default: false,
+        address_scope: Some(Key::new(Kind::AddressScope, Realm::project("p"), "scope")),
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    });
+    let subnet = rows.snapshot.get::<Subnet>("n1-s").unwrap().value.clone();
+    rows.delete::<Subnet>("n1-s");
+    rows.put(Subnet { subnetpool_id: Some("pool".into()), ..subnet });
+    assert_eq!(only(&rows.compile()).bridges[0].address_scopes, [Some("scope".into()), None]);
 }
 
 #[test]

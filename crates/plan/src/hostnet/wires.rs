@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::hostnet::{Bridge, Plug, Scope, Wire};
-use model::{Holder, Host, Network, Port, Snapshot, Subnet};
+use model::{AddressScope, Holder, Host, Network, Port, Snapshot, Subnet};
 
 use super::{Component, rules};
 
@@ -34,6 +34,7 @@ pub fn bridge(snapshot: &Snapshot, host: &str, component: &Component<'_>, networ
         addresses: addresses.into_iter().collect(),
         mac: mac(network, host),
         subnets: scopes,
+        address_scopes: [false, true].map(|v6| AddressScope::of_network(snapshot, network, v6).map(str::to_owned)),
         ports: ports
             .iter()
             .filter(|p| p.host.as_deref() == Some(host) && p.is_plug())

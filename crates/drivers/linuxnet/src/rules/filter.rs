@@ -1,6 +1,6 @@
 //! What passes: to the namespace itself ([`input`]), and through it ([`forward`]), be it bridged or routed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use model::hostnet::Domain;
@@ -60,6 +60,7 @@ pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
         let name = names::uplink(&uplink.router_id);
         line!(out, "iifname \"{name}\" meta nfproto ipv4 ct direction original ct status & dnat == 0 drop");
     }
+    apart(out, domain);
     dispatch(out, domain, guards, Side::From);
     dispatch(out, domain, guards, Side::To);
     // Broadcasts go to many, each copy with the mark of the port to which it goes.
@@ -75,6 +76,24 @@ pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
     line!(out, "iifname \"up*\" tcp flags syn tcp option maxseg size set rt mtu");
     // No port's chain has dropped it.
     line!(out, "accept\n}}");
+}
+
+/// Networks of different address scopes do not reach each other, but by a floating address.
+fn apart(out: &mut String, domain: &Domain) {
+    for ipv6 in FAMILIES {
+        let mut scopes: BTreeMap<Option<&str>, Vec<String>> = BTreeMap::new();
+        for bridge in &domain.bridges {
+            let name = format!("\"{}\"", names::bridge(&bridge.network_id));
+            scopes.entry(bridge.address_scopes[usize::from(ipv6)].as_deref()).or_default().push(name);
+        }
+        for (scope, own) in scopes.iter().filter(|_| scopes.len() > 1) {
+            let others = scopes.iter().filter(|(other, _)| *other != scope).flat_map(|(_, names)| names).cloned();
+            if let (Some(own), Some(others)) = (set(own.iter().cloned()), set(others)) {
+                let family = nfproto(ipv6);
+                line!(out, "meta nfproto {family} iifname {own} oifname {others} ct status & dnat == 0 drop");
+            }
+        }
+    }
 }
 
 /// Of a floating address whose ports are forwarded the flows that are still translated so; the rest is [`stale`].

@@ -233,6 +233,7 @@ pub fn bridge(network: u8, ports: Vec<Wire>) -> Bridge {
             ipv6_ra_mode: None,
             ipv6_address_mode: None,
         }],
+        address_scopes: [None, None],
         ports,
         peers: Vec::new(),
         remote_ports: Vec::new(),

@@ -22,6 +22,7 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Security group rules refer to lists of addresses.",
         "2020-07-15T10:00:00-00:00",
     ),
+    ("address-scope", "Address scope", "Pools of a scope do not overlap.", "2015-07-26T10:00:00-00:00"),
     ("agent", "agent", "Agents are listed.", "2013-02-03T10:00:00-00:00"),
     ("allowed-address-pairs", "Allowed Address Pairs", "Ports may use further addresses.", "2013-07-23T10:00:00-00:00"),
     ("availability_zone", "Availability Zone", "Availability zones are listed.", "2015-01-01T10:00:00-00:00"),

@@ -3,7 +3,8 @@
 //! * [`noun`]: what all resources have in common; [`attrs`]: which attributes they have; [`list`]: how lists are cut
 //! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
 //! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`] (their [`port_forwardings`]),
-//!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`], [`quotas`]; [`about`]: versions, extensions, agents
+//!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`],
+//!   [`address_scopes`], [`quotas`]; [`about`]: versions, extensions, agents
 //! * [`addresses`]: which addresses a port gets; [`cidr`]: arithmetic of ranges
 //!
 //! What Neutron has beyond this (trunks, QoS, RBAC policies, segments, flavors) is absent from the list of extensions
@@ -11,6 +12,7 @@
 
 mod about;
 mod address_groups;
+mod address_scopes;
 mod addresses;
 mod ask;
 mod attrs;
@@ -32,7 +34,9 @@ mod subnets;
 mod tags;
 mod trouble;
 
-use model::{AddressGroup, FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet, SubnetPool};
+use model::{
+    AddressGroup, AddressScope, FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet, SubnetPool,
+};
 
 use crate::endpoint;
 use crate::table::{Endpoint, Service};
@@ -121,6 +125,7 @@ pub fn service() -> Service {
     resource!(rows, SecurityGroup, "security-groups");
     resource!(rows, SecurityGroupRule, "security-group-rules");
     resource!(rows, AddressGroup, "address-groups");
+    resource!(rows, AddressScope, "address-scopes");
     tagged!(rows, Network, "networks");
     tagged!(rows, Subnet, "subnets");
     tagged!(rows, SubnetPool, "subnetpools");

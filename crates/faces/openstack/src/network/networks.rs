@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use model::{Cluster, FloatingIp, Index, Network, Port, Resource, Router, Subnet, most_mtu};
 use serde_json::{Map, Value, json};
 
+use super::address_scopes;
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::noun::{Look, Noun, standard};
@@ -31,6 +32,8 @@ const ATTRS: &[Attr] = &[
     free("provider:segmentation_id", Is::Any).once().admin(),
     shown("status"),
     shown("subnets"),
+    shown("ipv4_address_scope"),
+    shown("ipv6_address_scope"),
 ];
 
 impl Noun for Network {
@@ -51,6 +54,7 @@ impl Noun for Network {
         into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
         into.insert("mtu".into(), json!(value.mtu));
         into.insert("dns_domain".into(), json!(value.dns_domain));
+        address_scopes::show_network(look, value, into);
         let (kind, segment) = if value.external { ("flat", None) } else { ("vxlan", Some(value.vni)) };
         into.insert("provider:network_type".into(), json!(kind));
         into.insert("provider:physical_network".into(), Value::Null);

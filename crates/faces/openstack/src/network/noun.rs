@@ -46,6 +46,8 @@ where
     const MANY: &'static str;
     /// Rows are found by their network.
     const OF_NETWORK: bool = false;
+    /// Neutron keeps no description, no moments and no revision for it.
+    const PLAIN: bool = false;
 
     fn attrs() -> &'static [Attr];
     /// The attributes that every resource of Neutron has are added by [`standard`].
@@ -130,13 +132,17 @@ where
     }
     map.insert("project_id".into(), json!(standard.project_id));
     map.insert("tenant_id".into(), json!(standard.project_id));
-    map.insert("description".into(), json!(standard.description));
+    if !T::PLAIN {
+        map.insert("description".into(), json!(standard.description));
+    }
     if let Some(tags) = standard.tags {
         map.insert("tags".into(), json!(tags));
     }
-    map.insert("created_at".into(), json!(seconds(standard.created_at)));
-    map.insert("updated_at".into(), json!(seconds(standard.updated_at)));
-    map.insert("revision_number".into(), json!(entry.row.modified));
+    if !T::PLAIN {
+        map.insert("created_at".into(), json!(seconds(standard.created_at)));
+        map.insert("updated_at".into(), json!(seconds(standard.updated_at)));
+        map.insert("revision_number".into(), json!(entry.row.modified));
+    }
     T::show(look, entry.value, &mut map);
     if !look.who.is_admin() {
         for attr in T::attrs().iter().filter(|a| a.admin_sees) {

@@ -3,6 +3,7 @@
 use model::{Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
+use super::address_scopes;
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::cidr::{Cidr, address, version, width};
@@ -23,6 +24,7 @@ const ATTRS: &[Attr] = &[
     free("default_quota", Is::Any),
     free("shared", Is::Bool).once().admin_sets(),
     free("is_default", Is::Bool).admin_sets(),
+    free("address_scope_id", Is::UuidOrNull),
     free("tags", Is::TextList).once(),
     shown("ip_version"),
 ];
@@ -42,6 +44,7 @@ impl Noun for SubnetPool {
         into.insert("min_prefixlen".into(), json!(value.min_prefixlen));
         into.insert("max_prefixlen".into(), json!(value.max_prefixlen));
         into.insert("default_quota".into(), json!(value.default_quota));
+        into.insert("address_scope_id".into(), json!(value.address_scope.as_ref().map(|key| &*key.name)));
         into.insert("shared".into(), json!(value.shared));
         into.insert("is_default".into(), json!(value.is_default));
     }
@@ -54,7 +57,7 @@ impl Noun for SubnetPool {
         let least = if first.is_ipv4() { 8 } else { 64 };
         let length = |name: &str| body.int(name).and_then(|n| u8::try_from(n).ok());
         let min = length("min_prefixlen").unwrap_or(least);
-        let pool = SubnetPool {
+        let mut pool = SubnetPool {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
             name: body.text("name").unwrap_or_default(),
@@ -66,17 +69,18 @@ impl Noun for SubnetPool {
             default_quota: quota(body)?.unwrap_or(None),
             shared: body.bool("shared").unwrap_or(false),
             is_default: body.bool("is_default").unwrap_or(false),
-            address_scope_id: None,
+            address_scope: None,
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
             created_at: ask.now,
             updated_at: ask.now,
         };
         check_lengths(&pool)?;
+        address_scopes::associate(plan, ask, &mut pool, body)?;
         only_default(plan, &pool)?;
         Ok(pool)
     }
 
-    fn update(plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         body.set_text("name", &mut value.name);
         body.set_text("description", &mut value.description);
         body.set_bool("is_default", &mut value.is_default);
@@ -104,6 +108,7 @@ impl Noun for SubnetPool {
             value.prefixes = new.iter().map(Cidr::to_string).collect();
         }
         check_lengths(value)?;
+        address_scopes::associate(plan, ask, value, body)?;
         only_default(plan, value)
     }
 
@@ -118,7 +123,7 @@ impl Noun for SubnetPool {
     }
 }
 
-fn ranges(pool: &SubnetPool) -> Vec<Cidr> {
+pub fn ranges(pool: &SubnetPool) -> Vec<Cidr> {
     pool.prefixes.iter().filter_map(|p| Cidr::parse(p).ok()).collect()
 }
 

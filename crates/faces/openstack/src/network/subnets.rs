@@ -10,7 +10,7 @@ use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::cidr::{Cidr, number, version};
 use super::noun::{Look, Noun, referred, standard};
 use super::trouble::Trouble;
-use super::{addresses, ports, subnetpools, tags};
+use super::{address_scopes, addresses, ports, subnetpools, tags};
 
 /// Neutron's limits.
 const MAX_NAMESERVERS: usize = 5;
@@ -103,6 +103,7 @@ impl Noun for Subnet {
         set_common(&mut subnet, body)?;
         check_gateway_outside_pools(&subnet)?;
         check_overlap(plan, &subnet)?;
+        address_scopes::check_subnet(plan, &subnet)?;
         plan.put(subnet.clone());
         touch_network(plan, ask, network);
         addresses::give_automatic(plan, &subnet, ask.now);

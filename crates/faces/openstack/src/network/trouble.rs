@@ -112,6 +112,7 @@ pub fn not_found(kind: Kind, id: &str) -> Trouble {
         Kind::SecurityGroupRule => ("SecurityGroupRuleNotFound", format!("Security group rule {id} does not exist")),
         Kind::AddressGroup => ("AddressGroupNotFound", format!("Address group {id} could not be found.")),
         Kind::PortForwarding => ("PortForwardingNotFound", format!("Port Forwarding {id} could not be found.")),
+        Kind::AddressScope => ("AddressScopeNotFound", format!("Address scope {id} could not be found")),
         Kind::Host => ("AgentNotFound", format!("Agent {id} could not be found.")),
         _ => ("HTTPNotFound", "The resource could not be found.".to_owned()),
     };
