@@ -1,6 +1,6 @@
 //! The rows that belong to every project from its first commit to its last.
 
-use model::{Change, Kind, Project, Quota, Realm, Snapshot, Time};
+use model::{Change, Kind, Project, Quota, RbacPolicy, Realm, Snapshot, Time};
 
 /// A new project with its limits and its default security group, as one change.
 pub fn project_rows(project: Project, now: Time) -> Change {
@@ -36,6 +36,11 @@ pub fn remains(snapshot: &Snapshot, project_id: &str) -> Result<Change, String> 
             return Err(format!("{} {}", row.key.kind.as_str(), row.key.name));
         }
         change.writes.push(model::Write::Delete { key: row.key.clone(), expected: row.modified });
+    }
+    // Policies of others, an administrator's, about what goes.
+    let about = |policy: &RbacPolicy| policy.object.realm == realm && Realm::project(&policy.project_id) != realm;
+    for policy in snapshot.all::<RbacPolicy>().filter(|policy| about(policy.value)) {
+        change.delete(policy);
     }
     Ok(change)
 }

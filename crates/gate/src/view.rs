@@ -1,7 +1,7 @@
 //! What a principal can see of a snapshot. Faces look things up here and nowhere else, so that "not yours" and "not
 //! there" are the same answer everywhere.
 
-use model::{Entry, Fault, Realm, Resource, Snapshot};
+use model::{Entry, Fault, RbacAction, RbacPolicy, Realm, Resource, Snapshot};
 
 use crate::Principal;
 
@@ -24,7 +24,19 @@ impl<'a> View<'a> {
 
     /// The principal may know of the row.
     pub fn sees<T: Resource>(&self, value: &T) -> bool {
-        self.who.is_admin() || self.owns(value) || value.shared()
+        self.who.is_admin() || self.owns(value) || value.shared() || self.policies(value).next().is_some()
+    }
+
+    /// The policies that give the principal's project access to the row.
+    pub fn policies<T: Resource>(&self, value: &T) -> impl Iterator<Item = &'a RbacPolicy> {
+        let view = *self;
+        let about = RbacPolicy::KINDS.contains(&T::KIND).then(|| RbacPolicy::about(view.snapshot, &value.key()));
+        about.into_iter().flatten().filter(move |policy| policy.covers(view.who.project_id()))
+    }
+
+    /// A policy shares the row with the principal's project.
+    pub fn is_given<T: Resource>(&self, value: &T) -> bool {
+        self.policies(value).any(|policy| policy.action == RbacAction::Shared)
     }
 
     /// The row with this id if the principal may know of it; else it does not exist.

@@ -24,6 +24,9 @@ pub struct Network {
     pub shared: bool,
     /// The way out: routers have gateways and floating IPs on it. It is one bridge in the host's own namespace.
     pub external: bool,
+    /// External only for projects that policies name: it was made so by one.
+    #[serde(default)]
+    pub external_by_policy: bool,
     #[serde(default)]
     pub is_default: bool,
     pub port_security_enabled: bool,
@@ -49,6 +52,7 @@ impl Network {
             admin_state_up: true,
             shared: false,
             external: false,
+            external_by_policy: false,
             is_default: false,
             port_security_enabled: true,
             mtu: most_mtu(false),
@@ -72,6 +76,6 @@ impl Resource for Network {
         vec![(Index::Name, self.name.clone())]
     }
     fn shared(&self) -> bool {
-        self.shared || self.external
+        self.shared || (self.external && !self.external_by_policy)
     }
 }

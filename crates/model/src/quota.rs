@@ -55,6 +55,7 @@ pub const LIMITED: &[Limited] = &[
     network("floatingip", 50),
     network("security_group", 10),
     network("security_group_rule", 100),
+    network("rbac_policy", 10),
     // Neutron limits none of them.
     network("port_forwarding", 100),
     network("address_scope", 100),

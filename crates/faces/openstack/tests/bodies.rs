@@ -18,6 +18,11 @@ use serde_json::{Value, json};
 /// Requests that carry an id: `$kind` stands for the id that is tried, `#kind` for one of the caller's own.
 fn requests() -> Vec<(&'static str, &'static str, Value)> {
     let net = |path: &'static str, body: Value| ("POST", path, body);
+    let share = |kind: &str, id: &str| {
+        let body =
+            json!({"object_type": kind, "object_id": id, "action": "access_as_shared", "target_tenant": "somebody"});
+        ("POST", "/network/v2.0/rbac-policies", json!({"rbac_policy": body}))
+    };
     let act = |body: Value| ("POST", "/compute/v2.1/servers/#server/action", body);
     let boot = |more: Value| {
         let mut server = json!({"name": "x", "imageRef": "#image", "flavorRef": "#flavor", "networks": "none"});
@@ -78,6 +83,10 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             json!({"subnetpool": {"name": "x", "prefixes": ["10.61.0.0/16"], "address_scope_id": "$address-scope"}}),
         ),
         ("PUT", "/network/v2.0/subnetpools/#subnetpool", json!({"subnetpool": {"address_scope_id": "$address-scope"}})),
+        share("network", "$network"),
+        share("subnetpool", "$subnetpool"),
+        share("address_scope", "$address-scope"),
+        share("address_group", "$address-group"),
         boot(json!({"imageRef": "$image"})),
         boot(json!({"networks": [{"uuid": "$network"}]})),
         boot(json!({"networks": [{"port": "$port"}]})),
@@ -120,6 +129,7 @@ const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2.0/security-groups", "plain values"),
     ("/v2.0/security-groups/{id}", "plain values"),
     ("/v2.0/security-group-rules/{id}", "a description"),
+    ("/v2.0/rbac-policies/{id}", "a project, which may not exist"),
     ("/v2.0/address-groups", "plain values"),
     ("/v2.0/address-scopes", "plain values"),
     ("/v2.0/address-scopes/{id}", "plain values"),
@@ -189,6 +199,9 @@ async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public
     ids.insert("address-group", new("address-groups", json!({"address_group": {"name": tag}})).await);
     let scope = json!({"address_scope": {"name": tag, "ip_version": 4}});
     ids.insert("address-scope", new("address-scopes", scope).await);
+    let policy = json!({"rbac_policy": {"object_type": "network", "object_id": ids["network"], "target_tenant": "nobody",
+        "action": "access_as_shared"}});
+    ids.insert("rbac-policy", new("rbac-policies", policy).await);
     // A second network, behind a router that leads out.
     let network = new("networks", json!({"network": {"name": "joined"}})).await;
     let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.51.0.0/24"}});
@@ -363,6 +376,7 @@ async fn ids_of_others_in_queries_find_nothing() {
         "/network/v2.0/security-group-rules?remote_address_group_id=$address-group",
         "/network/v2.0/address-groups?id=$address-group",
         "/network/v2.0/address-scopes?id=$address-scope",
+        "/network/v2.0/rbac-policies?object_id=$network",
         "/network/v2.0/subnetpools?address_scope_id=$address-scope",
         "/compute/v2.1/servers?image=$image",
         "/compute/v2.1/servers?project_id=$project&all_tenants=1",

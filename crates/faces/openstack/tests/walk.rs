@@ -62,6 +62,7 @@ fn body_for(endpoint: &Endpoint) -> Value {
         "security_group",
         "security_group_rule",
         "address_group",
+        "rbac_policy",
         "address_scope",
         "port_forwarding",
         "project",

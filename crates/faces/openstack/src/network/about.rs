@@ -125,6 +125,25 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ("quota_details", "Quota details management support", "Quotas show their use.", "2017-02-10T10:00:00-00:00"),
     ("quotas", "Quota management support", "Projects have limits.", "2012-07-29T10:00:00-00:00"),
     (
+        "rbac-address-group",
+        "Add address_group type to RBAC",
+        "Address groups are shared with projects.",
+        "2021-01-31T00:00:00-00:00",
+    ),
+    (
+        "rbac-address-scope",
+        "Add address_scope type to RBAC",
+        "Address scopes are shared with projects.",
+        "2020-01-15T00:00:00-00:00",
+    ),
+    ("rbac-policies", "RBAC Policies", "Networks are shared with some projects.", "2015-06-17T12:15:12-00:00"),
+    (
+        "rbac-subnetpool",
+        "Add subnetpool type to RBAC",
+        "Subnet pools are shared with projects.",
+        "2020-01-15T00:00:00-00:00",
+    ),
+    (
         "revision-if-match",
         "If-Match constraints based on revision_number",
         "Changes can ask for a revision.",

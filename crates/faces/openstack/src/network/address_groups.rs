@@ -12,8 +12,13 @@ use super::noun::{self, Look, Noun, Standard, answer, changeable};
 use super::trouble::Trouble;
 use crate::call::{Call, Reply};
 
-const ATTRS: &[Attr] =
-    &[attrs::shown("id"), free("name", NAME), free("description", DESCRIPTION), free("addresses", Is::Any).once()];
+const ATTRS: &[Attr] = &[
+    attrs::shown("id"),
+    free("name", NAME),
+    free("description", DESCRIPTION),
+    free("addresses", Is::Any).once(),
+    attrs::shown("shared"),
+];
 
 impl Noun for AddressGroup {
     const ONE: &'static str = "address_group";
@@ -23,7 +28,8 @@ impl Noun for AddressGroup {
         ATTRS
     }
 
-    fn show(_look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        into.insert("shared".into(), json!(look.view().is_given(value)));
         into.insert("addresses".into(), json!(value.addresses));
     }
 

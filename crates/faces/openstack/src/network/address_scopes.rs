@@ -26,9 +26,9 @@ impl Noun for AddressScope {
         ATTRS
     }
 
-    fn show(_look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         into.insert("ip_version".into(), json!(family(value.ipv6)));
-        into.insert("shared".into(), json!(value.shared));
+        into.insert("shared".into(), json!(value.shared || look.view().is_given(value)));
     }
 
     fn standard(&self) -> Standard<'_> {
@@ -146,7 +146,7 @@ pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body)
 }
 
 /// The scope, if the caller may put pools into it: a scope that is only shared with one is not one's own.
-fn own_scope(plan: &Plan, ask: &Ask, pool: &SubnetPool, id: &str) -> Result<AddressScope, Trouble> {
+fn own_scope(plan: &mut Plan, ask: &Ask, pool: &SubnetPool, id: &str) -> Result<AddressScope, Trouble> {
     let scope: AddressScope = referred(plan, ask, id)?;
     if AddressScope::changes(&Look { rows: &plan.rows, who: &ask.who }, &scope) {
         return Ok(scope);

@@ -4,10 +4,10 @@
 //! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
 //! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`] (their [`port_forwardings`]),
 //!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`],
-//!   [`address_scopes`], [`quotas`]; [`about`]: versions, extensions, agents
+//!   [`address_scopes`], [`rbac_policies`], [`quotas`]; [`about`]: versions, extensions, agents
 //! * [`addresses`]: which addresses a port gets; [`cidr`]: arithmetic of ranges
 //!
-//! What Neutron has beyond this (trunks, QoS, RBAC policies, segments, flavors) is absent from the list of extensions
+//! What Neutron has beyond this (trunks, QoS, segments, flavors) is absent from the list of extensions
 //! and from the table, so that clients learn it the way they learn it from a Neutron without those plugins.
 
 mod about;
@@ -26,6 +26,7 @@ mod noun;
 mod port_forwardings;
 mod ports;
 mod quotas;
+mod rbac_policies;
 mod routers;
 mod rules;
 mod security_groups;
@@ -35,7 +36,8 @@ mod tags;
 mod trouble;
 
 use model::{
-    AddressGroup, AddressScope, FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet, SubnetPool,
+    AddressGroup, AddressScope, FloatingIp, Network, Port, RbacPolicy, Router, SecurityGroup, SecurityGroupRule,
+    Subnet, SubnetPool,
 };
 
 use crate::endpoint;
@@ -126,6 +128,7 @@ pub fn service() -> Service {
     resource!(rows, SecurityGroupRule, "security-group-rules");
     resource!(rows, AddressGroup, "address-groups");
     resource!(rows, AddressScope, "address-scopes");
+    resource!(rows, RbacPolicy, "rbac-policies");
     tagged!(rows, Network, "networks");
     tagged!(rows, Subnet, "subnets");
     tagged!(rows, SubnetPool, "subnetpools");

@@ -10,6 +10,7 @@ use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::noun::{Look, Noun, standard};
 use super::ports;
+use super::rbac_policies;
 use super::tags;
 use super::trouble::Trouble;
 
@@ -49,7 +50,7 @@ impl Noun for Network {
         into.insert("subnets".into(), json!(subnets.collect::<Vec<_>>()));
         into.insert("admin_state_up".into(), json!(value.admin_state_up));
         into.insert("status".into(), json!("ACTIVE"));
-        into.insert("shared".into(), json!(value.shared));
+        into.insert("shared".into(), json!(ports::is_shared(look, value)));
         into.insert("router:external".into(), json!(value.external));
         into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
         into.insert("mtu".into(), json!(value.mtu));
@@ -103,7 +104,7 @@ impl Noun for Network {
         if let Some(domain) = dns_domain(body)? {
             value.dns_domain = domain;
         }
-        if was.shared && !value.shared && used_by_others(plan, value) {
+        if body.bool("shared") == Some(false) && !rbac_policies::unshare(plan, value) {
             return Err(Trouble::conflict(
                 "InvalidSharedSetting",
                 format!(
@@ -112,6 +113,8 @@ impl Noun for Network {
                 ),
             ));
         }
+        // What the attribute makes external is so for all.
+        value.external_by_policy &= !body.has("router:external");
         if was.external && !value.external && has_gateways(plan, value) {
             return Err(Trouble::conflict(
                 "ExternalNetworkInUse",
@@ -224,11 +227,6 @@ fn dns_domain(body: &Body) -> Result<Option<String>, Trouble> {
         return Err(Trouble::attribute("dns_domain", format!("'{domain}' not a valid PQDN or FQDN.")));
     }
     Ok(Some(domain))
-}
-
-fn used_by_others(plan: &Plan, network: &Network) -> bool {
-    let other = |p: &Port| !p.project_id.is_empty() && p.project_id != network.project_id;
-    plan.rows.find::<Port>(Index::Network, &network.id).any(|p| other(p.value))
 }
 
 fn has_gateways(plan: &Plan, network: &Network) -> bool {

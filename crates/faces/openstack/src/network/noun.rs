@@ -2,12 +2,13 @@
 //! declares its attributes and what is particular to it; everything else is here once.
 
 use gate::{Principal, View};
-use model::{Entry, Fault, Index, Object, Resource, Snapshot, Time, seconds};
+use model::{Entry, Fault, Index, Object, RbacPolicy, Resource, Snapshot, Time, seconds};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan, project_for};
 use super::attrs::{Attr, Body};
 use super::list;
+use super::rbac_policies;
 use super::trouble::{Trouble, found, not_found};
 use crate::call::{Call, Reply};
 
@@ -285,6 +286,7 @@ where
             let value = changeable::<T>(plan, &ask, &id, "delete")?;
             let key = value.key();
             T::delete(plan, &ask, value)?;
+            rbac_policies::remove_about(plan, &key);
             plan.remove(&key);
             Ok(())
         })
@@ -346,10 +348,17 @@ pub async fn answer(handler: impl Future<Output = Result<Reply, Trouble>> + Send
 }
 
 /// A row to which another one refers, if the caller may know of it.
-pub fn referred<T: Noun>(plan: &Plan, ask: &Ask, id: &str) -> Result<T, Trouble>
+pub fn referred<T: Noun>(plan: &mut Plan, ask: &Ask, id: &str) -> Result<T, Trouble>
 where
     Object: From<T>,
 {
     let look = Look { rows: &plan.rows, who: &ask.who };
-    look.get::<T>(id).map(|entry| entry.value.clone()).map_err(|_| not_found(T::KIND, id))
+    let value = look.get::<T>(id).map(|entry| entry.value.clone()).map_err(|_| not_found(T::KIND, id))?;
+    // Access that is taken back meanwhile was never used.
+    let view = look.view();
+    if !(ask.who.is_admin() || view.owns(&value) || value.shared()) {
+        let given: Vec<String> = view.policies(&value).map(|policy| policy.id.clone()).collect();
+        given.iter().for_each(|id| plan.hold::<RbacPolicy>(id));
+    }
+    Ok(value)
 }

@@ -155,7 +155,7 @@ struct WayOut {
     fixed_ips: Option<Value>,
 }
 
-fn way_out(plan: &Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Option<WayOut>, Trouble> {
+fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Option<WayOut>, Trouble> {
     let Some(info) = info.as_object().filter(|info| !info.is_empty()) else { return Ok(None) };
     let bad = |reason: String| Trouble::attribute("external_gateway_info", reason);
     for name in info.keys() {

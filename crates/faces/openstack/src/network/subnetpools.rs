@@ -37,7 +37,7 @@ impl Noun for SubnetPool {
         ATTRS
     }
 
-    fn show(_look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         into.insert("prefixes".into(), json!(value.prefixes));
         into.insert("ip_version".into(), json!(pool_version(value)));
         into.insert("default_prefixlen".into(), json!(value.default_prefixlen));
@@ -45,7 +45,7 @@ impl Noun for SubnetPool {
         into.insert("max_prefixlen".into(), json!(value.max_prefixlen));
         into.insert("default_quota".into(), json!(value.default_quota));
         into.insert("address_scope_id".into(), json!(value.address_scope.as_ref().map(|key| &*key.name)));
-        into.insert("shared".into(), json!(value.shared));
+        into.insert("shared".into(), json!(value.shared || look.view().is_given(value)));
         into.insert("is_default".into(), json!(value.is_default));
     }
 

@@ -51,7 +51,7 @@ impl Noun for Subnet {
 
     fn sees(look: &Look<'_>, value: &Self) -> bool {
         let network = || look.rows.get::<Network>(&value.network_id);
-        look.view().sees(value) || network().is_some_and(|n| n.value.shared())
+        look.view().sees(value) || network().is_some_and(|n| look.view().sees(n.value))
     }
 
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
@@ -220,10 +220,11 @@ fn pool_of(plan: &Plan, ask: &Ask, body: &Body, ip_version: Option<i64>) -> Resu
         let message = "ip_version must be specified in the absence of cidr and subnetpool_id";
         return Err(Trouble::bad_request("subnets", message));
     };
+    let view = gate::View::new(&plan.rows, &ask.who);
     let is_it = |pool: &SubnetPool| {
         pool.is_default
             && i64::from(subnetpools::pool_version(pool)) == wanted
-            && (pool.shared || ask.who.project_id() == Some(&pool.project_id))
+            && (pool.shared || view.owns(pool) || view.is_given(pool))
     };
     let found = plan.rows.all::<SubnetPool>().find(|pool| is_it(pool.value));
     let none = || Trouble::bad_request("subnets", format!("No default subnetpool found for IPv{wanted}"));

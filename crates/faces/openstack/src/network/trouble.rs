@@ -113,6 +113,7 @@ pub fn not_found(kind: Kind, id: &str) -> Trouble {
         Kind::AddressGroup => ("AddressGroupNotFound", format!("Address group {id} could not be found.")),
         Kind::PortForwarding => ("PortForwardingNotFound", format!("Port Forwarding {id} could not be found.")),
         Kind::AddressScope => ("AddressScopeNotFound", format!("Address scope {id} could not be found")),
+        Kind::RbacPolicy => ("RbacPolicyNotFound", format!("RBAC policy of type unknown with ID {id} not found")),
         Kind::Host => ("AgentNotFound", format!("Agent {id} could not be found.")),
         _ => ("HTTPNotFound", "The resource could not be found.".to_owned()),
     };

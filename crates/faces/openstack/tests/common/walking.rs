@@ -26,6 +26,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "address-groups" => Kind::AddressGroup,
         "port_forwardings" => Kind::PortForwarding,
         "address-scopes" => Kind::AddressScope,
+        "rbac-policies" => Kind::RbacPolicy,
         "projects" => Kind::Project,
         "users" => Kind::User,
         _ => return None,
@@ -53,6 +54,9 @@ pub async fn fill_project(cloud: &Harness) {
         if let Some(id) = answer["network"]["id"].as_str() {
             let subnet = json!({"subnet": {"network_id": id, "ip_version": 4, "cidr": "10.99.0.0/24"}});
             cloud.ok("POST", "/network/v2.0/subnets", &cloud.demo, subnet).await;
+            let policy = json!({"object_type": "network", "object_id": id, "action": "access_as_shared",
+                "target_tenant": "nobody"});
+            cloud.ok("POST", "/network/v2.0/rbac-policies", &cloud.demo, json!({"rbac_policy": policy})).await;
             cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, json!({"port": {"network_id": id}})).await;
         }
     }

@@ -1,0 +1,276 @@
+//! `/rbac-policies`: what a project gives others access to. Who has access is decided by `gate::View`, by these rows.
+//!
+//! What an administrator shares by an attribute (`shared`, `router:external`) is no policy and not listed as one.
+
+use std::collections::BTreeSet;
+
+use model::{
+    AddressGroup, AddressScope, EVERY_PROJECT, FloatingIp, Index, Key, Kind, Network, Object, Port, RbacAction,
+    RbacPolicy, Realm, Resource, Router, SecurityGroupRule, Snapshot, Subnet, SubnetPool,
+};
+use serde_json::{Map, Value, json};
+
+use super::ask::{Ask, Plan};
+use super::attrs::{Attr, Body, Is, free, python_list, shown};
+use super::noun::{Look, Noun, Standard, referred};
+use super::trouble::Trouble;
+
+const ATTRS: &[Attr] = &[
+    shown("id"),
+    free("object_type", Is::Text(255)).once().required(),
+    free("object_id", Is::Uuid).once().required(),
+    free("action", Is::Text(255)).once().required(),
+    free("target_tenant", Is::Text(255)).required(),
+];
+
+/// By the names of the API.
+const TYPES: &[(&str, Kind)] = &[
+    ("address_group", Kind::AddressGroup),
+    ("address_scope", Kind::AddressScope),
+    ("network", Kind::Network),
+    ("subnetpool", Kind::SubnetPool),
+];
+
+const ACTIONS: &[(&str, RbacAction)] =
+    &[("access_as_shared", RbacAction::Shared), ("access_as_external", RbacAction::External)];
+
+impl Noun for RbacPolicy {
+    const ONE: &'static str = "rbac_policy";
+    const MANY: &'static str = "rbac_policies";
+    const PLAIN: bool = true;
+
+    fn attrs() -> &'static [Attr] {
+        ATTRS
+    }
+
+    fn show(_look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
+        let kind = TYPES.iter().find(|(_, kind)| *kind == value.object.kind).map(|(name, _)| *name);
+        let action = ACTIONS.iter().find(|(_, action)| *action == value.action).map(|(name, _)| *name);
+        into.insert("object_type".into(), json!(kind));
+        into.insert("object_id".into(), json!(&*value.object.name));
+        into.insert("action".into(), json!(action));
+        into.insert("target_tenant".into(), json!(value.target));
+    }
+
+    fn standard(&self) -> Standard<'_> {
+        Standard {
+            id: &self.id,
+            project_id: &self.project_id,
+            name: None,
+            description: "",
+            tags: None,
+            created_at: self.updated_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        None
+    }
+
+    fn updated_mut(&mut self) -> &mut model::Time {
+        &mut self.updated_at
+    }
+
+    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+        let (asked, id) = (body.text("object_type").unwrap_or_default(), body.text("object_id").unwrap_or_default());
+        let name = asked.trim().to_ascii_lowercase();
+        let object = match TYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind) {
+            Some(Kind::AddressGroup) => own::<AddressGroup>(plan, ask, &id)?,
+            Some(Kind::AddressScope) => own::<AddressScope>(plan, ask, &id)?,
+            Some(Kind::Network) => own::<Network>(plan, ask, &id)?,
+            Some(Kind::SubnetPool) => own::<SubnetPool>(plan, ask, &id)?,
+            _ => return Err(Trouble::invalid(format!("'{asked}' is not a valid RBAC object type"))),
+        };
+        let action = action(&body.text("action").unwrap_or_default(), object.kind, &name)?;
+        let target = target(ask, body, "create")?.unwrap_or_default();
+        let policy = Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            project_id: project,
+            object,
+            action,
+            target,
+            updated_at: ask.now,
+        };
+        check_new(plan, &policy)?;
+        if action == RbacAction::External {
+            make_external(plan, ask, &policy.object)?;
+        }
+        Ok(policy)
+    }
+
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        if let Some(target) = target(ask, body, "update")?.filter(|target| *target != value.target) {
+            value.target = target;
+            check_new(plan, value)?;
+            check_unused(&plan.rows, &value.object, value.action, &value.id, Some(value))?;
+        }
+        Ok(())
+    }
+
+    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+        check_unused(&plan.rows, &value.object, value.action, &value.id, None)
+    }
+}
+
+/// The key of something of the caller's own.
+fn own<T: Noun>(plan: &mut Plan, ask: &Ask, id: &str) -> Result<Key, Trouble>
+where
+    Object: From<T>,
+{
+    let value: T = referred(plan, ask, id)?;
+    if T::changes(&Look { rows: &plan.rows, who: &ask.who }, &value) {
+        return Ok(value.key());
+    }
+    let what = T::MANY.replace('_', " ");
+    Err(Trouble::invalid(format!("Only admins can manipulate policies on {what} they do not own")))
+}
+
+fn action(asked: &str, kind: Kind, name: &str) -> Result<RbacAction, Trouble> {
+    let valid = &ACTIONS[..if kind == Kind::Network { 2 } else { 1 }];
+    valid.iter().find(|(known, _)| *known == asked).map(|(_, action)| *action).ok_or_else(|| {
+        let valid = python_list(valid.iter().map(|(known, _)| *known));
+        Trouble::invalid(format!("Invalid action '{asked}' for object type '{name}'. Valid actions: {valid}"))
+    })
+}
+
+/// For whom; all projects at once are an administrator's to give to.
+fn target(ask: &Ask, body: &Body, verb: &str) -> Result<Option<String>, Trouble> {
+    let target = body.text("target_tenant");
+    match target.as_deref() {
+        Some("") => Err(Trouble::attribute("target_tenant", "'' is not a project or '*'.")),
+        Some(EVERY_PROJECT) if !ask.who.is_admin() => {
+            Err(Trouble::policy(&format!("(rule:{verb}_rbac_policy and rule:{verb}_rbac_policy:target_tenant)")))
+        }
+        _ => Ok(target),
+    }
+}
+
+fn check_new(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
+    let same =
+        |other: &RbacPolicy| other.id != policy.id && other.action == policy.action && other.target == policy.target;
+    if RbacPolicy::about(&plan.rows, &policy.object).any(same) {
+        return Err(Trouble::conflict("DuplicateRbacPolicy", "An RBAC policy already exists with those values."));
+    }
+    Ok(())
+}
+
+/// A network that policies make external is so for those alone whom they name. Like `router:external` that is an
+/// administrator's to do: it is a bridge of the host.
+fn make_external(plan: &mut Plan, ask: &Ask, key: &Key) -> Result<(), Trouble> {
+    let mut network: Network = plan.need(&key.name)?;
+    if !ask.who.is_admin() {
+        return Err(Trouble::invalid("Only admins can manipulate access_as_external policies"));
+    }
+    if !network.external {
+        if plan.rows.find::<Port>(Index::Network, &network.id).next().is_some() {
+            let message = format!("There are ports on network {}, it cannot be made external", network.id);
+            return Err(Trouble::invalid(message));
+        }
+        network.external = true;
+        network.external_by_policy = true;
+    }
+    network.updated_at = ask.now;
+    plan.put(network);
+    Ok(())
+}
+
+/// Every project that uses the object in this way has access without the policy: it is the owner, the object is shared by
+/// its attribute, or another policy is for it. `instead` is what the policy will be.
+fn check_unused(
+    rows: &Snapshot,
+    object: &Key,
+    action: RbacAction,
+    policy: &str,
+    instead: Option<&RbacPolicy>,
+) -> Result<(), Trouble> {
+    let lost = loser(rows, object, action, |other| other.id != policy, instead);
+    match lost {
+        None => Ok(()),
+        Some(project) => Err(Trouble::conflict(
+            "RbacPolicyInUse",
+            format!(
+                "RBAC policy on object {} cannot be removed because other objects depend on it.\nDetails: project {project} uses it",
+                object.name
+            ),
+        )),
+    }
+}
+
+/// A project that uses the object in this way and has no access by the policies that stay.
+fn loser(
+    rows: &Snapshot,
+    object: &Key,
+    action: RbacAction,
+    stays: impl Fn(&RbacPolicy) -> bool,
+    instead: Option<&RbacPolicy>,
+) -> Option<String> {
+    if for_all(rows, object, action) {
+        return None;
+    }
+    let policies = RbacPolicy::about(rows, object).filter(|other| other.action == action && stays(other));
+    let policies: Vec<&RbacPolicy> = policies.chain(instead).collect();
+    let may = |project: &str| {
+        Realm::project(project) == object.realm || policies.iter().any(|policy| policy.covers(Some(project)))
+    };
+    users(rows, object, action).into_iter().find(|project| !may(project))
+}
+
+fn for_all(rows: &Snapshot, object: &Key, action: RbacAction) -> bool {
+    match (object.kind, action) {
+        (Kind::Network, RbacAction::External) => {
+            rows.at::<Network>(object).is_some_and(|network| network.external && !network.external_by_policy)
+        }
+        (Kind::Network, RbacAction::Shared) => rows.at::<Network>(object).is_some_and(|network| network.shared),
+        (Kind::SubnetPool, _) => rows.at::<SubnetPool>(object).is_some_and(|pool| pool.shared),
+        (Kind::AddressScope, _) => rows.at::<AddressScope>(object).is_some_and(|scope| scope.shared),
+        _ => false,
+    }
+}
+
+/// The projects that use something in this way.
+fn users(rows: &Snapshot, object: &Key, action: RbacAction) -> BTreeSet<String> {
+    let id = &*object.name;
+    let mut users: BTreeSet<String> = match (object.kind, action) {
+        (Kind::Network, RbacAction::External) => {
+            let routers = rows.find::<Router>(Index::Network, id).map(|router| router.project_id.clone());
+            routers.chain(rows.find::<FloatingIp>(Index::Network, id).map(|fip| fip.project_id.clone())).collect()
+        }
+        (Kind::Network, RbacAction::Shared) => {
+            rows.find::<Port>(Index::Network, id).map(|port| port.project_id.clone()).collect()
+        }
+        (Kind::SubnetPool, _) => {
+            let cut = rows.all::<Subnet>().filter(|subnet| subnet.subnetpool_id.as_deref() == Some(id));
+            cut.map(|subnet| subnet.project_id.clone()).collect()
+        }
+        (Kind::AddressScope, _) => {
+            rows.find::<SubnetPool>(Index::Owner, id).map(|pool| pool.project_id.clone()).collect()
+        }
+        _ => rows.find::<SecurityGroupRule>(Index::Owner, id).map(|rule| rule.project_id.clone()).collect(),
+    };
+    // What is Neutron's own is nobody's.
+    users.remove("");
+    users
+}
+
+/// Removes the policies about something that goes.
+pub fn remove_about(plan: &mut Plan, object: &Key) {
+    let gone: Vec<Key> = RbacPolicy::about(&plan.rows, object).map(Resource::key).collect();
+    for key in gone {
+        plan.remove(&key);
+    }
+}
+
+/// A network that is no longer shared by its attribute is shared with all by no policy either, as in Neutron. Whether
+/// nobody who uses it loses access by that.
+pub fn unshare(plan: &mut Plan, network: &Network) -> bool {
+    let object = network.key();
+    plan.put(network.clone());
+    let all = RbacPolicy::about(&plan.rows, &object)
+        .filter(|policy| policy.action == RbacAction::Shared && policy.target == EVERY_PROJECT);
+    let gone: Vec<Key> = all.map(Resource::key).collect();
+    for key in gone {
+        plan.remove(&key);
+    }
+    loser(&plan.rows, &object, RbacAction::Shared, |_| true, None).is_none()
+}

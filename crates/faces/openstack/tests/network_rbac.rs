@@ -1,0 +1,267 @@
+//! RBAC policies: who sees and uses what, and what cannot be taken back.
+
+mod common;
+
+use common::{Harness, text};
+use serde_json::{Value, json};
+
+const V: &str = "/network/v2.0";
+
+/// A cloud with an owner (`demo`), a neighbour to whom things are given, and a stranger.
+struct World {
+    cloud: Harness,
+    neighbour: String,
+    stranger: String,
+    project: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        let cloud = Harness::new().await;
+        let neighbour = cloud.tenant("neighbour", "member").await;
+        let stranger = cloud.tenant("stranger", "member").await;
+        let project = cloud.project_of(&neighbour).await;
+        Self { cloud, neighbour, stranger, project }
+    }
+
+    async fn send(&self, token: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let (status, _, reply) = self.cloud.call(method, &format!("{V}/{path}"), token, body).await;
+        (status, reply)
+    }
+
+    /// The status and the type of the error.
+    async fn refused(&self, token: &str, method: &str, path: &str, body: Value) -> (u16, String) {
+        let (status, reply) = self.send(token, method, path, body).await;
+        (status, reply["NeutronError"]["type"].as_str().unwrap_or("").to_owned())
+    }
+
+    async fn make(&self, token: &str, many: &str, one: &str, body: Value) -> String {
+        let (status, reply) = self.send(token, "POST", many, json!({ one: body })).await;
+        assert_eq!(status, 201, "{many} {body}: {reply}");
+        text(&reply[one]["id"]).to_owned()
+    }
+
+    async fn own(&self, many: &str, one: &str, body: Value) -> String {
+        self.make(&self.cloud.demo, many, one, body).await
+    }
+
+    fn policy(&self, kind: &str, id: &str, action: &str, target: &str) -> Value {
+        json!({"object_type": kind, "object_id": id, "action": action, "target_tenant": target})
+    }
+
+    /// Gives the neighbour access.
+    async fn give(&self, kind: &str, id: &str) -> String {
+        let policy = self.policy(kind, id, "access_as_shared", &self.project);
+        self.own("rbac-policies", "rbac_policy", policy).await
+    }
+
+    /// Whether owner, neighbour and stranger see it, by its id and in the list alike.
+    async fn seen(&self, many: &str, id: &str) -> [bool; 3] {
+        let mut seen = [false; 3];
+        for (seen, token) in seen.iter_mut().zip([&self.cloud.demo, &self.neighbour, &self.stranger]) {
+            *seen = self.send(token, "GET", &format!("{many}/{id}"), Value::Null).await.0 == 200;
+            let (_, list) = self.send(token, "GET", many, Value::Null).await;
+            let listed = list.as_object().unwrap().values().next().unwrap().as_array().unwrap().iter();
+            assert_eq!(listed.filter(|item| item["id"] == id).count(), usize::from(*seen), "{many} {id}");
+        }
+        seen
+    }
+}
+
+const IN_USE: &str = "RbacPolicyInUse";
+
+#[tokio::test]
+async fn a_network_is_given_to_a_project() {
+    let world = World::new().await;
+    let network = world.own("networks", "network", json!({"name": "n"})).await;
+    let subnet = json!({"network_id": network, "cidr": "10.0.0.0/24", "ip_version": 4});
+    let subnet = world.own("subnets", "subnet", subnet).await;
+    let port = json!({"port": {"network_id": network}});
+    assert_eq!(world.refused(&world.neighbour, "POST", "ports", port.clone()).await.0, 404);
+    assert_eq!(world.seen("networks", &network).await, [true, false, false]);
+    let policy = world.give("network", &network).await;
+    assert_eq!(world.seen("networks", &network).await, [true, true, false]);
+    assert_eq!(world.seen("subnets", &subnet).await, [true, true, false]);
+    assert_eq!(world.seen("rbac-policies", &policy).await, [true, false, false], "a policy is its owner's");
+    // Shared is what one has from others.
+    for (token, shared) in [(&world.cloud.demo, false), (&world.neighbour, true)] {
+        let (_, shown) = world.send(token, "GET", &format!("networks/{network}"), Value::Null).await;
+        assert_eq!(shown["network"]["shared"], json!(shared));
+        let (_, list) = world.send(token, "GET", &format!("networks?shared={shared}"), Value::Null).await;
+        assert!(list["networks"].as_array().unwrap().iter().any(|item| item["id"] == network));
+    }
+    let path = format!("networks/{network}");
+    let renamed = json!({"network": {"name": "mine"}});
+    assert_eq!(world.refused(&world.neighbour, "PUT", &path, renamed).await.0, 403);
+    assert_eq!(world.refused(&world.neighbour, "DELETE", &path, Value::Null).await.0, 403);
+    let more = json!({"subnet": {"network_id": network, "cidr": "10.1.0.0/24", "ip_version": 4}});
+    assert_eq!(world.refused(&world.neighbour, "POST", "subnets", more).await.0, 403);
+    let own = world.make(&world.neighbour, "ports", "port", port["port"].clone()).await;
+    let chosen = json!({"port": {"network_id": network, "fixed_ips": [{"ip_address": "10.0.0.77"}]}});
+    assert_eq!(world.refused(&world.neighbour, "POST", "ports", chosen).await.0, 403);
+    assert_eq!(world.refused(&world.stranger, "POST", "ports", port).await.0, 404);
+
+    let path = format!("rbac-policies/{policy}");
+    let demo = &world.cloud.demo;
+    assert_eq!(world.refused(demo, "DELETE", &path, Value::Null).await, (409, IN_USE.into()));
+    let other = json!({"rbac_policy": {"target_tenant": "another"}});
+    assert_eq!(world.refused(demo, "PUT", &path, other.clone()).await, (409, IN_USE.into()));
+    // Another way to the same makes the first one free to go.
+    let all = world.policy("network", &network, "access_as_shared", "*");
+    let all = world.make(&world.cloud.admin, "rbac-policies", "rbac_policy", all).await;
+    assert_eq!(world.seen("networks", &network).await, [true, true, true]);
+    assert_eq!(world.refused(demo, "DELETE", &path, Value::Null).await.0, 204);
+    let unshare = json!({"network": {"shared": false}});
+    let admin = &world.cloud.admin;
+    let refused = world.refused(admin, "PUT", &format!("networks/{network}"), unshare.clone()).await;
+    assert_eq!(refused, (409, "InvalidSharedSetting".into()));
+    assert_eq!(world.refused(&world.neighbour, "DELETE", &format!("ports/{own}"), Value::Null).await.0, 204);
+    assert_eq!(world.refused(admin, "PUT", &format!("networks/{network}"), unshare).await.0, 200);
+    assert_eq!(world.refused(admin, "GET", &format!("rbac-policies/{all}"), Value::Null).await.0, 404);
+    assert_eq!(world.seen("networks", &network).await, [true, false, false]);
+    // Policies go with what they are about.
+    world.give("network", &network).await;
+    assert_eq!(world.refused(demo, "DELETE", &format!("networks/{network}"), Value::Null).await.0, 204);
+    let (_, left) = world.send(admin, "GET", "rbac-policies", Value::Null).await;
+    assert_eq!(left["rbac_policies"], json!([]));
+}
+
+#[tokio::test]
+async fn policies_are_checked() {
+    let world = World::new().await;
+    let network = world.own("networks", "network", json!({"name": "n"})).await;
+    let group = world.own("security-groups", "security_group", json!({"name": "g"})).await;
+    let theirs = world.make(&world.neighbour, "networks", "network", json!({"name": "theirs"})).await;
+    let admin = world.policy("network", &theirs, "access_as_shared", "*");
+    world.make(&world.cloud.admin, "rbac-policies", "rbac_policy", admin).await;
+    let shared = "access_as_shared";
+    for (body, status, kind) in [
+        (world.policy("network", &network, shared, "*"), 403, "PolicyNotAuthorized"),
+        (world.policy("network", &network, "access_as_external", "p"), 400, "InvalidInput"),
+        (world.policy("network", &theirs, shared, "p"), 400, "InvalidInput"),
+        (world.policy("security_group", &group, shared, "p"), 400, "InvalidInput"),
+        (world.policy("nonsense", &network, shared, "p"), 400, "InvalidInput"),
+        (world.policy("network", &group, shared, "p"), 404, "NetworkNotFound"),
+        (world.policy("network", &network, "nonsense", "p"), 400, "InvalidInput"),
+        (world.policy("network", &network, shared, ""), 400, "HTTPBadRequest"),
+    ] {
+        let refused = world.refused(&world.cloud.demo, "POST", "rbac-policies", json!({ "rbac_policy": body })).await;
+        assert_eq!(refused, (status, kind.to_owned()), "{body}");
+    }
+    let policy = world.give("network", &network).await;
+    let again = json!({"rbac_policy": world.policy("network", &network, shared, &world.project)});
+    let refused = world.refused(&world.cloud.demo, "POST", "rbac-policies", again).await;
+    assert_eq!(refused, (409, "DuplicateRbacPolicy".into()));
+    let path = format!("rbac-policies/{policy}");
+    let all = json!({"rbac_policy": {"target_tenant": "*"}});
+    assert_eq!(world.refused(&world.cloud.demo, "PUT", &path, all).await.0, 403);
+    let moved = json!({"rbac_policy": {"target_tenant": "another"}});
+    let (status, changed) = world.send(&world.cloud.demo, "PUT", &path, moved).await;
+    assert_eq!((status, &changed["rbac_policy"]["target_tenant"]), (200, &json!("another")));
+    assert_eq!(world.seen("networks", &network).await, [true, false, false]);
+    for (query, found) in [
+        (format!("object_id={network}"), 1),
+        ("object_type=network".into(), 1),
+        ("object_type=subnetpool".into(), 0),
+        ("action=access_as_shared".into(), 1),
+        ("target_tenant=another".into(), 1),
+        ("target_tenant=*".into(), 0),
+    ] {
+        let (_, list) = world.send(&world.cloud.demo, "GET", &format!("rbac-policies?{query}"), Value::Null).await;
+        assert_eq!(list["rbac_policies"].as_array().unwrap().len(), found, "{query}");
+    }
+    let missing = (404, "RbacPolicyNotFound".to_owned());
+    assert_eq!(world.refused(&world.neighbour, "GET", &path, Value::Null).await, missing);
+    assert_eq!(world.refused(&world.neighbour, "DELETE", &path, Value::Null).await, missing);
+    // Their number is limited.
+    for n in 0..9 {
+        let policy = world.policy("network", &network, shared, &n.to_string());
+        world.own("rbac-policies", "rbac_policy", policy).await;
+    }
+    let last = json!({"rbac_policy": world.policy("network", &network, shared, "last")});
+    assert_eq!(world.refused(&world.cloud.demo, "POST", "rbac-policies", last).await, (409, "OverQuota".into()));
+}
+
+#[tokio::test]
+async fn pools_scopes_and_address_groups_are_given_to_a_project() {
+    let world = World::new().await;
+    let pool = json!({"name": "p", "prefixes": ["10.0.0.0/16"], "default_prefixlen": 24});
+    let pool = world.own("subnetpools", "subnetpool", pool).await;
+    let scope = world.own("address-scopes", "address_scope", json!({"name": "s", "ip_version": 4})).await;
+    let group = world.own("address-groups", "address_group", json!({"addresses": ["10.0.0.0/8"]})).await;
+    let mut policies = Vec::new();
+    for (kind, many, id) in [
+        ("subnetpool", "subnetpools", &pool),
+        ("address_scope", "address-scopes", &scope),
+        ("address_group", "address-groups", &group),
+    ] {
+        assert_eq!(world.seen(many, id).await, [true, false, false], "{kind}");
+        policies.push(world.give(kind, id).await);
+        assert_eq!(world.seen(many, id).await, [true, true, false], "{kind}");
+        let path = format!("{many}/{id}");
+        let (_, shown) = world.send(&world.neighbour, "GET", &path, Value::Null).await;
+        assert_eq!(shown[kind]["shared"], json!(true), "{kind}");
+        assert_eq!(world.refused(&world.neighbour, "DELETE", &path, Value::Null).await.0, 403, "{kind}");
+        assert_eq!(
+            world.refused(&world.neighbour, "PUT", &path, json!({ kind: {"name": "x"} })).await.0,
+            403,
+            "{kind}"
+        );
+    }
+    let add = format!("address-groups/{group}/add_addresses");
+    assert_eq!(world.refused(&world.neighbour, "PUT", &add, json!({"addresses": ["192.0.2.1"]})).await.0, 403);
+
+    let network = world.make(&world.neighbour, "networks", "network", json!({"name": "n"})).await;
+    let body = json!({"network_id": network, "ip_version": 4, "subnetpool_id": pool});
+    let subnet = world.make(&world.neighbour, "subnets", "subnet", body).await;
+    let mine = world.make(&world.neighbour, "security-groups", "security_group", json!({"name": "g"})).await;
+    let rule = json!({"security_group_id": mine, "direction": "ingress", "remote_address_group_id": group});
+    let rule = world.make(&world.neighbour, "security-group-rules", "security_group_rule", rule).await;
+    let delete = async |policy: &String| {
+        world.refused(&world.cloud.demo, "DELETE", &format!("rbac-policies/{policy}"), Value::Null).await
+    };
+    assert_eq!(delete(&policies[0]).await, (409, IN_USE.into()));
+    assert_eq!(delete(&policies[1]).await.0, 204, "nothing is in the scope");
+    assert_eq!(delete(&policies[2]).await, (409, IN_USE.into()));
+    let used = world.refused(&world.cloud.demo, "DELETE", &format!("address-groups/{group}"), Value::Null).await;
+    assert_eq!(used, (409, "AddressGroupInUse".into()));
+    for path in [format!("subnets/{subnet}"), format!("security-group-rules/{rule}")] {
+        assert_eq!(world.refused(&world.neighbour, "DELETE", &path, Value::Null).await.0, 204);
+    }
+    assert_eq!((delete(&policies[0]).await.0, delete(&policies[2]).await.0), (204, 204));
+    assert_eq!(world.seen("subnetpools", &pool).await, [true, false, false]);
+}
+
+#[tokio::test]
+async fn a_way_out_is_given_to_a_project() {
+    let world = World::new().await;
+    let admin = &world.cloud.admin;
+    let network = world.make(admin, "networks", "network", json!({"name": "out"})).await;
+    let policy = world.policy("network", &network, "access_as_external", &world.project);
+    let policy = world.make(admin, "rbac-policies", "rbac_policy", policy).await;
+    let subnet = json!({"network_id": network, "cidr": "172.30.0.0/24", "ip_version": 4});
+    world.make(admin, "subnets", "subnet", subnet).await;
+    assert_eq!(world.seen("networks", &network).await, [false, true, false]);
+    let (_, shown) = world.send(&world.neighbour, "GET", &format!("networks/{network}"), Value::Null).await;
+    assert_eq!((&shown["network"]["router:external"], &shown["network"]["shared"]), (&json!(true), &json!(false)));
+    let router = json!({"router": {"external_gateway_info": {"network_id": network}}});
+    assert_eq!(world.refused(&world.stranger, "POST", "routers", router.clone()).await.0, 404);
+    let router = world.make(&world.neighbour, "routers", "router", router["router"].clone()).await;
+    let floating = json!({"floatingip": {"floating_network_id": network}});
+    assert_eq!(world.refused(&world.stranger, "POST", "floatingips", floating.clone()).await.0, 404);
+    let floating = world.make(&world.neighbour, "floatingips", "floatingip", floating["floatingip"].clone()).await;
+    // It is no network to sit on.
+    let port = json!({"port": {"network_id": network}});
+    assert_eq!(world.refused(&world.neighbour, "POST", "ports", port).await.0, 403);
+    let path = format!("rbac-policies/{policy}");
+    assert_eq!(world.refused(admin, "DELETE", &path, Value::Null).await, (409, IN_USE.into()));
+    for path in [format!("floatingips/{floating}"), format!("routers/{router}")] {
+        assert_eq!(world.refused(&world.neighbour, "DELETE", &path, Value::Null).await.0, 204);
+    }
+    assert_eq!(world.refused(admin, "DELETE", &path, Value::Null).await.0, 204);
+    assert_eq!(world.seen("networks", &network).await, [false, false, false]);
+    // By the attribute it is everybody's.
+    let all = json!({"network": {"router:external": true}});
+    assert_eq!(world.refused(admin, "PUT", &format!("networks/{network}"), all).await.0, 200);
+    assert_eq!(world.seen("networks", &network).await, [true, true, true]);
+}

@@ -1,0 +1,66 @@
+//! What a project gives others access to. Whose a row is stays as it is; a policy says who else may use it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::kind;
+use crate::{Claim, Index, Key, Kind, Resource, Snapshot, Time, quota};
+
+/// In which way others have access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RbacAction {
+    /// As if it were their own, but for changing it.
+    #[serde(rename = "access_as_shared")]
+    Shared,
+    /// A network: as the way out of their routers.
+    #[serde(rename = "access_as_external")]
+    External,
+}
+
+/// The target that stands for every project.
+pub const EVERY_PROJECT: &str = "*";
+
+/// A Neutron RBAC policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RbacPolicy {
+    pub id: String,
+    pub project_id: String,
+    /// What it is about: a network, a subnet pool, an address scope or an address group.
+    pub object: Key,
+    pub action: RbacAction,
+    /// A project, which may not exist, or [`EVERY_PROJECT`].
+    pub target: String,
+    pub updated_at: Time,
+}
+
+impl RbacPolicy {
+    /// The kinds that policies can be about.
+    pub const KINDS: &'static [Kind] = &[Kind::Network, Kind::SubnetPool, Kind::AddressScope, Kind::AddressGroup];
+
+    /// The policies about a row.
+    pub fn about<'a>(rows: &'a Snapshot, object: &Key) -> impl Iterator<Item = &'a Self> + use<'a> {
+        let known = Self::KINDS.contains(&object.kind);
+        let object = object.clone();
+        let found = known.then(|| rows.find::<Self>(Index::Owner, &object.name));
+        found.into_iter().flatten().map(|entry| entry.value).filter(move |policy| policy.object == object)
+    }
+
+    /// Whether it is for a project.
+    pub fn covers(&self, project: Option<&str>) -> bool {
+        self.target == EVERY_PROJECT || project == Some(&self.target)
+    }
+}
+
+impl Resource for RbacPolicy {
+    kind!(RbacPolicy: of a project);
+    fn claims(&self) -> Vec<Claim> {
+        let mut claims = vec![
+            Claim::Needs(self.object.clone()),
+            Claim::Unique(format!("rbac/{}/{:?}/{}", self.object, self.action, self.target)),
+        ];
+        claims.extend(quota::uses(&self.project_id, "rbac_policy", 1));
+        claims
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        vec![(Index::Owner, self.object.name.to_string())]
+    }
+}
