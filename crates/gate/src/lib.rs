@@ -4,6 +4,7 @@
 //! * [`Principal`], [`View`]: who is asking, and what they can see of a snapshot
 //! * [`Gate`]: tokens to principals (`token`), passwords and the like to tokens (`login`), clusters' credentials (`kube`)
 //! * `fernet`, `payload`: what a token is; [`roles`]: who may do what where, computed from rows
+//! * [`ec2`]: requests that were signed by a credential, for those who check that
 //! * `authority`: who signs the certificates of a cluster's clients
 //! * `bootstrap`: the first rows of a cloud; [`project_rows`]: the first rows of a project; [`audit`]: who did what
 
@@ -13,6 +14,7 @@ mod authority;
 mod basic;
 mod bootstrap;
 mod client;
+pub mod ec2;
 mod fernet;
 mod kube;
 mod lockout;

@@ -5,7 +5,7 @@ use model::{AppCredential, Domain, Fault, Index, Project, Snapshot, Time, User, 
 
 use crate::payload::{Payload, Scoped};
 use crate::token::{self, unauthorized};
-use crate::{Client, Gate, Principal, audit, fernet, roles};
+use crate::{Client, Gate, Principal, audit, ec2, fernet, roles};
 
 /// A domain by id or name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Proof {
         user: NamedRef,
         secret: String,
     },
+    /// A request that was signed by an EC2 credential.
+    Signed(Box<ec2::Signed>),
 }
 
 impl Proof {
@@ -52,6 +54,7 @@ impl Proof {
         match self {
             Self::Password { user: of, .. } => Some(user(of)),
             Self::Token(_) => None,
+            Self::Signed(signed) => Some(format!("EC2 credential {}", signed.access)),
             Self::AppCredential { id: Some(id), .. } => Some(format!("application credential {id}")),
             Self::AppCredential { name, user: of, .. } => {
                 Some(format!("application credential {}/{}", user(of), name.as_deref().unwrap_or_default()))
@@ -81,6 +84,14 @@ struct Shown {
     /// The token that was shown.
     parent: Option<Principal>,
     app_credential: Option<AppCredential>,
+    /// The only project for which it is good.
+    project_id: Option<String>,
+}
+
+impl Shown {
+    fn new(user_id: &str, method: &'static str) -> Self {
+        Self { user_id: user_id.to_owned(), method, parent: None, app_credential: None, project_id: None }
+    }
 }
 
 impl Gate {
@@ -97,7 +108,7 @@ impl Gate {
 
     async fn prove(&self, proofs: Vec<Proof>, wish: Wish, client: Client) -> Result<(String, Principal), Fault> {
         // Each costs the hashing of a secret: one request must not cost several.
-        if proofs.iter().filter(|proof| !matches!(proof, Proof::Token(_))).count() > 1 {
+        if proofs.iter().filter(|proof| !matches!(proof, Proof::Token(_) | Proof::Signed(_))).count() > 1 {
             return Err(unauthorized());
         }
         let now = Time::now();
@@ -136,7 +147,7 @@ impl Gate {
                     self.lockout.tried(&user.id, client, right, Time::now());
                 }
                 let user = user.filter(|_| right && !early).ok_or_else(unauthorized)?;
-                Ok(Shown { user_id: user.id.clone(), method: "password", parent: None, app_credential: None })
+                Ok(Shown::new(&user.id, "password"))
             }
             Proof::Token(token) => {
                 // Keystone looks the token up as a thing of its own: what is void is not found.
@@ -148,7 +159,8 @@ impl Gate {
                     Some(id) => Some(token::app_credential(&snapshot, id, now)?.clone()),
                     None => None,
                 };
-                Ok(Shown { user_id: parent.user_id.clone(), method: "token", parent: Some(parent), app_credential })
+                let shown = Shown::new(&parent.user_id, "token");
+                Ok(Shown { parent: Some(parent), app_credential, ..shown })
             }
             Proof::AppCredential { id, name, user, secret } => {
                 let credential = match (id, name) {
@@ -163,8 +175,17 @@ impl Gate {
                 let right =
                     self.passwords.check(&secret, credential.as_ref().map(|c| c.secret_hash.as_str()), client).await?;
                 let credential = credential.filter(|_| right).ok_or_else(unauthorized)?;
-                let user_id = credential.user_id.clone();
-                Ok(Shown { user_id, method: "application_credential", parent: None, app_credential: Some(credential) })
+                let shown = Shown::new(&credential.user_id, "application_credential");
+                Ok(Shown { app_credential: Some(credential), ..shown })
+            }
+            Proof::Signed(signed) => {
+                let credential = ec2::credential(&snapshot, &signed, now).ok_or_else(unauthorized)?;
+                let app_credential = match &credential.app_credential_id {
+                    Some(id) => Some(token::app_credential(&snapshot, id, now)?.clone()),
+                    None => None,
+                };
+                let shown = Shown::new(&credential.user_id, "ec2credential");
+                Ok(Shown { app_credential, project_id: credential.project_id.clone(), ..shown })
             }
         }
     }
@@ -179,7 +200,9 @@ impl Gate {
     ) -> Result<Payload, Fault> {
         let parent = shown.iter().find_map(|s| s.parent.as_ref());
         let credential = shown.iter().find_map(|s| s.app_credential.as_ref());
+        let only = shown.iter().find_map(|s| s.project_id.clone());
         let scope = match credential {
+            _ if only.is_some() => only.map_or(Scoped::Nothing, Scoped::Project),
             Some(credential) => credential_scope(snapshot, credential, &wish, parent.is_some())?,
             None => scope(snapshot, &user_id, wish)?,
         };

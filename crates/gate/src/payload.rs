@@ -29,7 +29,7 @@ pub struct Payload {
 }
 
 const FORMAT: u8 = 1;
-const METHODS: [&str; 3] = ["password", "token", "application_credential"];
+const METHODS: [&str; 4] = ["password", "token", "application_credential", "ec2credential"];
 /// Bytes of an audit id; 22 characters of base64.
 const AUDIT: usize = 16;
 

@@ -26,6 +26,7 @@ mod snapshot;
 pub mod wanted;
 
 mod cluster;
+mod credential;
 mod flavor;
 mod floatingip;
 mod holder;
@@ -52,6 +53,7 @@ pub use aggregate::{Aggregate, Aggregates};
 pub use change::{Change, Expect, Write};
 pub use claim::{Claim, Delta, Ledger, Pool, Refused};
 pub use cluster::{Authority, Cluster};
+pub use credential::{Credential, free_place};
 pub use fault::Fault;
 pub use flavor::Flavor;
 pub use floatingip::FloatingIp;

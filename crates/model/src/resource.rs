@@ -148,6 +148,7 @@ kinds! {
     Role => "role", "A Keystone role.";
     Assignment => "assignment", "A role given to a user or group on a project, a domain or the system.";
     AppCredential => "application-credential", "A Keystone application credential.";
+    Credential => "credential", "A Keystone credential: a secret that is kept for a user.";
     Revocation => "revocation", "Tokens that are no longer valid.";
     TokenKey => "token-key", "A key that signs or once signed tokens.";
     Quota => "quota", "The limits of one project.";

@@ -2,10 +2,13 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use model::{AppCredential, Change, Fault, Index, Role, Snapshot, Time, User};
+use model::{AppCredential, Change, Credential, Fault, Index, Role, Snapshot, Time, User};
 use serde_json::{Value, json};
 
-use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, only_self, passes, self_or_admin};
+use super::Doomed;
+use super::wire::{
+    Fields, base, duplicate, forbidden, get, invalid, list, only_self, passes, self_or_admin, undelegated,
+};
 use crate::call::{Call, Reply};
 
 /// The most access rules of one credential.
@@ -43,15 +46,6 @@ fn find<'a>(snapshot: &'a Snapshot, call: &Call) -> Result<model::Entry<'a, AppC
     found.ok_or_else(|| Fault::NotFound { what: "Application Credential".into(), id: id.to_owned() })
 }
 
-/// A credential that was made without `unrestricted` cannot make or delete credentials.
-fn unrestricted(call: &Call, action: &str) -> Result<(), Fault> {
-    let credential = call.who()?.app_credential_id.as_ref().and_then(|id| call.snapshot.get::<AppCredential>(id));
-    match credential {
-        Some(credential) if !credential.unrestricted => Err(forbidden(action)),
-        _ => Ok(()),
-    }
-}
-
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
     only_self(&call, user_id, "list_application_credentials")?;
@@ -73,7 +67,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     if who.user_id != call.param("user_id") {
         return Err(forbidden("create_application_credential"));
     }
-    unrestricted(&call, "create_application_credential")?;
+    undelegated(&call, "create_application_credential")?;
     let project_id = who.project_id().ok_or_else(|| forbidden("create_application_credential"))?.to_owned();
     let mut credential = AppCredential {
         id: gate::new_id(),
@@ -186,14 +180,25 @@ fn access_rules(call: &Call, asked: Option<&Value>) -> Result<Vec<Value>, Fault>
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     self_or_admin(&call, call.param("user_id"), "delete_application_credential")?;
-    unrestricted(&call, "delete_application_credential")?;
+    undelegated(&call, "delete_application_credential")?;
     let deleted = call.cloud.store.transact(|snapshot| {
-        let mut change = Change::new();
-        change.delete(find(snapshot, &call)?);
-        Ok((change, ()))
+        let entry = find(snapshot, &call)?;
+        let mut doomed = Doomed::default();
+        doom_made(snapshot, &entry, &mut doomed);
+        doomed.delete(entry);
+        Ok((doomed.change(snapshot), ()))
     });
     deleted.await?;
     Ok(Reply::empty(204))
+}
+
+/// The credentials that were made by an application credential go with it.
+pub fn doom_made(snapshot: &Snapshot, credential: &AppCredential, doomed: &mut Doomed) {
+    for made in snapshot.find::<Credential>(Index::Owner, &credential.user_id) {
+        if made.app_credential_id.as_ref() == Some(&credential.id) {
+            doomed.delete(made);
+        }
+    }
 }
 
 /// The rules in all credentials of a user, each once.

@@ -16,8 +16,13 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let proofs = proofs(object_in(auth, "identity")?)?;
     let wish = wish(auth.get("scope"))?;
     let (token, principal) = call.cloud.gate.login(proofs, wish, call.client).await?;
-    let reply = Reply::json(201, &view(&call, &call.cloud.store.snapshot(), &principal));
-    Ok(reply.with("x-subject-token", &token).with("vary", "X-Auth-Token"))
+    Ok(answer(&call, 201, &token, &principal))
+}
+
+/// A token that was made.
+pub fn answer(call: &Call, status: u16, token: &str, principal: &Principal) -> Reply {
+    let reply = Reply::json(status, &view(call, &call.cloud.store.snapshot(), principal));
+    reply.with("x-subject-token", token).with("vary", "X-Auth-Token")
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {

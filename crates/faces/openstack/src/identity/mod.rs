@@ -3,16 +3,18 @@
 //!
 //! Users see and change themselves. A domain's readers see what is in it, its managers change that, a reader of the system
 //! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. Not built, and so
-//! absent: trusts, federation, EC2 and other credentials, policies, registered limits, domain configuration, and changes
+//! absent: trusts, federation, policies, registered limits, domain configuration, and changes
 //! of the catalog, which follows from what is built.
 
 mod app_credentials;
 mod assignments;
 mod auth;
 mod catalog;
+mod credentials;
 mod discovery;
 mod domains;
 mod doomed;
+mod ec2;
 mod grants;
 mod groups;
 mod options;
@@ -30,7 +32,8 @@ use crate::table::{Endpoint, Service};
 
 /// The identity service.
 pub fn service() -> Service {
-    let endpoints = [auth_endpoints(), resource_endpoints(), role_endpoints(), catalog_endpoints()];
+    let endpoints =
+        [auth_endpoints(), credential_endpoints(), resource_endpoints(), role_endpoints(), catalog_endpoints()];
     Service {
         name: "identity",
         prefix: "/identity",
@@ -58,6 +61,21 @@ fn auth_endpoints() -> Vec<Endpoint> {
         endpoint!(GET "/v3/users/{user_id}/access_rules" Token app_credentials::list_rules),
         endpoint!(GET "/v3/users/{user_id}/access_rules/{access_rule_id}" Token app_credentials::show_rule),
         endpoint!(DELETE "/v3/users/{user_id}/access_rules/{access_rule_id}" Token app_credentials::delete_rule),
+    ]
+}
+
+fn credential_endpoints() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/v3/credentials" Token credentials::index),
+        endpoint!(POST "/v3/credentials" Token credentials::create),
+        endpoint!(GET "/v3/credentials/{credential_id}" Token credentials::show),
+        endpoint!(PATCH "/v3/credentials/{credential_id}" Token credentials::update),
+        endpoint!(DELETE "/v3/credentials/{credential_id}" Token credentials::delete),
+        endpoint!(GET "/v3/users/{user_id}/credentials/OS-EC2" Token ec2::index),
+        endpoint!(POST "/v3/users/{user_id}/credentials/OS-EC2" Token ec2::create),
+        endpoint!(GET "/v3/users/{user_id}/credentials/OS-EC2/{credential_id}" Token ec2::show),
+        endpoint!(DELETE "/v3/users/{user_id}/credentials/OS-EC2/{credential_id}" Token ec2::delete),
+        endpoint!(POST "/v3/ec2tokens" Token ec2::token),
     ]
 }
 

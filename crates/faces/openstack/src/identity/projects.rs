@@ -2,7 +2,7 @@
 //! born with it in one commit, and it can only go when nothing of it stands on hosts, disks or networks any more.
 
 use gate::roles;
-use model::{AppCredential, Assignment, Change, Domain, Entry, Fault, Index, Project, Snapshot, Target};
+use model::{AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Index, Project, Snapshot, Target};
 use serde_json::{Map, Value, json};
 
 use super::domains::domain_of;
@@ -10,7 +10,7 @@ use super::options::{self, Wanted};
 use super::wire::{
     Fields, base, duplicate, forbidden, get, invalid, is_tag, page, passes, passes_flag, self_or_reader, tags,
 };
-use super::{Doomed, reach};
+use super::{Doomed, app_credentials, reach};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -268,6 +268,10 @@ pub fn doom(snapshot: &Snapshot, project: &Entry<'_, Project>, doomed: &mut Doom
         doomed.delete(assignment);
     }
     for credential in snapshot.all::<AppCredential>().filter(|c| c.project_id == project.id) {
+        doomed.delete(credential);
+        app_credentials::doom_made(snapshot, &credential, doomed);
+    }
+    for credential in snapshot.all::<Credential>().filter(|c| c.project_id.as_ref() == Some(&project.id)) {
         doomed.delete(credential);
     }
     if let Some(quota) = snapshot.get::<model::Quota>(&project.id) {

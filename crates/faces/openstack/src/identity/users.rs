@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use gate::{Proof, Wish, revoke};
 use model::{
-    AppCredential, Assignment, Change, Domain, Entry, Fault, Group, Index, Options, Project, Snapshot, User, option,
+    AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Options, Project, Snapshot,
+    User, option,
 };
 use serde_json::{Value, json};
 
@@ -233,6 +234,9 @@ pub fn doom(snapshot: &Snapshot, user: &Entry<'_, User>, doomed: &mut Doomed) {
         doomed.delete(assignment);
     }
     for credential in snapshot.find::<AppCredential>(Index::Owner, &user.id) {
+        doomed.delete(credential);
+    }
+    for credential in snapshot.find::<Credential>(Index::Owner, &user.id) {
         doomed.delete(credential);
     }
     doomed.leave_groups(&user.id);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gate::Scope;
-use model::{Entry, Fault, Resource, Snapshot, User};
+use model::{AppCredential, Entry, Fault, Resource, Snapshot, User};
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Reply, escape};
@@ -25,7 +25,12 @@ pub struct Fields {
 
 impl Fields {
     pub async fn read(call: &mut Call, resource: &str) -> Result<Self, Fault> {
-        match call.json().await?.get_mut(resource).map(Value::take) {
+        Self::of(call.json().await?, resource)
+    }
+
+    /// Those of a body that was read.
+    pub fn of(mut body: Value, resource: &str) -> Result<Self, Fault> {
+        match body.get_mut(resource).map(Value::take) {
             Some(Value::Object(fields)) => {
                 let short = matches!(resource, "domain" | "project" | "group");
                 Ok(Self { fields, longest_name: if short { LONGEST_SHORT_NAME } else { LONGEST_NAME } })
@@ -210,6 +215,16 @@ pub fn only_self(call: &Call, user_id: &str, action: &str) -> Result<(), Fault> 
 pub fn self_or_admin(call: &Call, user_id: &str, action: &str) -> Result<(), Fault> {
     let who = call.who()?;
     if who.is_admin() || who.user_id == user_id { Ok(()) } else { Err(forbidden(action)) }
+}
+
+/// Refuses whoever acts for a user in a narrower way than the user does: by an application credential that was made
+/// without `unrestricted`. What they made would outlive or exceed what they have.
+pub fn undelegated(call: &Call, action: &str) -> Result<(), Fault> {
+    let credential = call.who()?.app_credential_id.as_ref().and_then(|id| call.snapshot.get::<AppCredential>(id));
+    match credential {
+        Some(credential) if !credential.unrestricted => Err(forbidden(action)),
+        _ => Ok(()),
+    }
 }
 
 pub fn invalid(field: &str, why: &str) -> Fault {

@@ -1,0 +1,224 @@
+//! `/v3/credentials`: secrets that are kept for a user and can be read again.
+//!
+//! Their user reads and changes them, an administrator everybody's, a reader of the system sees them, as in Keystone's
+//! defaults. Whoever acts for a user in a narrower way than the user does not: a trust reaches none of them, and an
+//! application credential only those that were made by it. Else the secret would open more than what it was read with.
+
+use std::collections::BTreeMap;
+
+use gate::{Scoped, ec2};
+use model::{Change, Credential, Entry, Fault, Index, Project, Snapshot, User, free_place};
+use serde_json::{Value, json};
+
+use super::wire::{Fields, base, forbidden, get, invalid, list, missing, passes, undelegated};
+use crate::call::{Call, Reply};
+use crate::table::reads_all;
+
+const KNOWN: [&str; 6] = ["id", "links", "user_id", "project_id", "type", "blob"];
+
+/// The most bytes of a credential's texts.
+const LONGEST: usize = 16 << 10;
+const LONGEST_TYPE: usize = 255;
+
+fn view(call: &Call, credential: &Credential) -> Value {
+    let mut value = json!(credential.extra);
+    value["id"] = json!(credential.id);
+    value["user_id"] = json!(credential.user_id);
+    value["project_id"] = json!(credential.project_id);
+    value["type"] = json!(credential.kind);
+    value["blob"] = json!(credential.blob);
+    value["links"] = json!({"self": format!("{}/credentials/{}", base(call), credential.id)});
+    value
+}
+
+/// Whether the caller may know of a credential.
+pub fn sees(call: &Call, credential: &Credential) -> Result<bool, Fault> {
+    let who = call.who()?;
+    let own = who.user_id == credential.user_id;
+    let within = who.app_credential_id.is_none() || who.app_credential_id == credential.app_credential_id;
+    Ok((own || reads_all(who)) && within)
+}
+
+fn find<'a>(snapshot: &'a Snapshot, call: &Call) -> Result<Entry<'a, Credential>, Fault> {
+    let id = call.param("credential_id");
+    let not_found = || Fault::NotFound { what: "credential".into(), id: id.to_owned() };
+    let entry = snapshot.get::<Credential>(id).ok_or_else(not_found)?;
+    if sees(call, entry.value)? { Ok(entry) } else { Err(not_found()) }
+}
+
+/// The credential of the path, if the caller may change it.
+fn find_own<'a>(snapshot: &'a Snapshot, call: &Call, action: &str) -> Result<Entry<'a, Credential>, Fault> {
+    let entry = find(snapshot, call)?;
+    let who = call.who()?;
+    if who.is_admin() || who.user_id == entry.user_id { Ok(entry) } else { Err(forbidden(action)) }
+}
+
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    undelegated(&call, "list_credentials")?;
+    let who = call.who()?;
+    let rows: Vec<Entry<'_, Credential>> = match reads_all(who) {
+        true => call.snapshot.all::<Credential>().collect(),
+        false => call.snapshot.find::<Credential>(Index::Owner, &who.user_id).collect(),
+    };
+    let mut items = Vec::new();
+    for row in rows {
+        if sees(&call, row.value)? && passes(&call, "user_id", &row.user_id) && passes(&call, "type", &row.kind) {
+            items.push(view(&call, row.value));
+        }
+    }
+    Ok(list(&call, "credentials", items))
+}
+
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    undelegated(&call, "get_credential")?;
+    let credential = find(&call.snapshot, &call)?;
+    Ok(Reply::ok(json!({"credential": view(&call, credential.value)})))
+}
+
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "credential").await?;
+    undelegated(&call, "create_credential")?;
+    let user_id = fields.text("user_id")?.ok_or_else(|| missing("user_id"))?;
+    let kind = fields.text("type")?.ok_or_else(|| missing("type"))?;
+    let blob = fields.text("blob")?.ok_or_else(|| missing("blob"))?;
+    let project_id = fields.text("project_id")?;
+    let mut credential = new(&call, &user_id, kind, blob, project_id, "create_credential")?;
+    credential.extra = fields.extra(&KNOWN);
+    store(&call, &credential).await?;
+    Ok(Reply::json(201, &json!({"credential": view(&call, &credential)})))
+}
+
+/// A credential for a user, which is nowhere yet.
+pub fn new(
+    call: &Call,
+    user_id: &str,
+    kind: String,
+    blob: String,
+    project_id: Option<String>,
+    action: &str,
+) -> Result<Credential, Fault> {
+    let who = call.who()?;
+    if !who.is_admin() && who.user_id != user_id {
+        return Err(forbidden(action));
+    }
+    get::<User>(&call.snapshot, user_id)?;
+    let (user_id, app_credential_id) = (user_id.to_owned(), who.app_credential_id.clone());
+    // What an application credential makes is its user's, and cannot reach further than it does.
+    let app_credential_id = app_credential_id.filter(|_| who.user_id == user_id);
+    let id = gate::new_id();
+    let extra = BTreeMap::new();
+    let mut credential = Credential { id, user_id, project_id, kind, blob, app_credential_id, place: 0, extra };
+    if credential.kind == Credential::EC2 {
+        let (access, _) = keys(&credential)?;
+        credential.id = ec2::id_of(&access);
+    }
+    Ok(credential)
+}
+
+/// The keys of an EC2 credential, which has to have them.
+fn keys(credential: &Credential) -> Result<(String, String), Fault> {
+    if credential.project_id.is_none() {
+        return Err(missing("project_id"));
+    }
+    credential.keys().filter(|(access, secret)| !access.is_empty() && !secret.is_empty()).ok_or_else(|| {
+        Fault::invalid("Invalid blob in credential: it must be JSON with the texts 'access' and 'secret'.")
+    })
+}
+
+/// Refuses what is too long, and projects of which the user is not.
+fn check(call: &Call, snapshot: &Snapshot, credential: &Credential) -> Result<(), Fault> {
+    if credential.kind.is_empty() || credential.kind.len() > LONGEST_TYPE {
+        return Err(invalid("type", &format!("it must have 1 to {LONGEST_TYPE} bytes")));
+    }
+    if credential.blob.len() + json!(credential.extra).to_string().len() > LONGEST {
+        return Err(invalid("blob", &format!("the credential is longer than {LONGEST} bytes")));
+    }
+    let Some(id) = &credential.project_id else { return Ok(()) };
+    let is_of = || !gate::roles::roles(snapshot, &credential.user_id, &Scoped::Project(id.clone())).is_empty();
+    let is_there = snapshot.get::<Project>(id).is_some();
+    let who = call.who()?;
+    let is_within = who.app_credential_id.is_none() || who.project_id() == Some(id.as_str());
+    match is_there && is_within && (is_of() || who.is_admin()) {
+        true => Ok(()),
+        false => Err(Fault::NotFound { what: "project".into(), id: id.clone() }),
+    }
+}
+
+/// The place of one more credential of a user.
+fn place(snapshot: &Snapshot, user_id: &str) -> Result<u32, Fault> {
+    let taken = snapshot.find::<Credential>(Index::Owner, user_id).map(|row| row.place);
+    free_place(taken, Credential::MOST).ok_or_else(|| {
+        let most = Credential::MOST;
+        Fault::Forbidden(format!("User {user_id} has {most} credentials, the most there may be. Delete some first."))
+    })
+}
+
+pub async fn store(call: &Call, credential: &Credential) -> Result<(), Fault> {
+    let created = call.cloud.store.transact(|snapshot| {
+        check(call, snapshot, credential)?;
+        if snapshot.get::<Credential>(&credential.id).is_some() {
+            return Err(Fault::conflict(format!(
+                "Conflict occurred attempting to store credential - Duplicate entry found with id {}.",
+                credential.id
+            )));
+        }
+        let row = Credential { place: place(snapshot, &credential.user_id)?, ..credential.clone() };
+        Ok((Change::from(row), ()))
+    });
+    created.await
+}
+
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let fields = Fields::read(&mut call, "credential").await?;
+    undelegated(&call, "update_credential")?;
+    let changed = call.cloud.store.transact(|snapshot| {
+        let entry = find_own(snapshot, &call, "update_credential")?;
+        let mut row = edited(&fields, entry.value)?;
+        if row.user_id != entry.user_id {
+            if !call.who()?.is_admin() {
+                return Err(forbidden("update_credential"));
+            }
+            get::<User>(snapshot, &row.user_id)?;
+            row.place = place(snapshot, &row.user_id)?;
+        }
+        check(&call, snapshot, &row)?;
+        let mut change = Change::new();
+        change.edit(entry, |old| old.clone_from(&row));
+        Ok((change, row))
+    });
+    let row = changed.await?;
+    Ok(Reply::ok(json!({"credential": view(&call, &row)})))
+}
+
+/// A credential as a body wants it to be.
+fn edited(fields: &Fields, old: &Credential) -> Result<Credential, Fault> {
+    let mut row = old.clone();
+    if let Some(user_id) = fields.text("user_id")? {
+        row.user_id = user_id;
+    }
+    if let Some(kind) = fields.text("type")? {
+        row.kind = kind;
+    }
+    if let Some(blob) = fields.text("blob")? {
+        row.blob = blob;
+    }
+    if let Some(project_id) = fields.nullable("project_id")? {
+        row.project_id = project_id;
+    }
+    row.extra.extend(fields.extra(&KNOWN));
+    if row.kind == Credential::EC2 && ec2::id_of(&keys(&row)?.0) != row.id {
+        return Err(invalid("blob", "the access key of a credential cannot be changed, since its id is made from it"));
+    }
+    Ok(row)
+}
+
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    undelegated(&call, "delete_credential")?;
+    let deleted = call.cloud.store.transact(|snapshot| {
+        let mut change = Change::new();
+        change.delete(find_own(snapshot, &call, "delete_credential")?);
+        Ok((change, ()))
+    });
+    deleted.await?;
+    Ok(Reply::empty(204))
+}
