@@ -223,7 +223,8 @@ async fn serve(
     host::register(&store, &name, &dir, now).await?;
     Access { authority: authority.clone(), project: "demo".into(), listen: Some(address), cluster_id }.write(&dir)?;
 
-    let kube = face_kube::router(face_kube::Kube::new(store.clone(), gate.clone()));
+    let asked = store.for_requests();
+    let kube = face_kube::router(face_kube::Kube::new(asked.clone(), gate.clone()));
     let door = crate::door::Door::new(dir.clone(), store.clone(), kube.clone());
     let made = host::drivers(&args, &dir, &store, &authority, Arc::new(door), &gate)?;
     let agent = Agent::new(
@@ -243,11 +244,11 @@ async fn serve(
     );
     host::serve(&dir, &agent)?;
     let _ = about.agent.set(agent.clone());
-    let registry = face_registry::Registry::new(store.clone(), blobs.clone(), gate.clone());
+    let registry = face_registry::Registry::new(asked.clone(), blobs.clone(), gate.clone());
     face_registry::adopt(&registry).await?;
     let faces = Faces {
         openstack: face_openstack::router(face_openstack::Cloud {
-            store: store.clone(),
+            store: asked.clone(),
             blobs: blobs.clone(),
             gate: gate.clone(),
             base_url: format!("https://{authority}"),
@@ -260,7 +261,7 @@ async fn serve(
     };
     clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(log::keep_short(dir.log()));
-    tokio::spawn(crate::planner::run(store.clone(), plans_here));
+    tokio::spawn(crate::planner::run(asked, plans_here));
     let holding = agent.clone();
     tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));
     tokio::spawn(agent.run());
@@ -305,10 +306,13 @@ fn public(args: &UpArgs, dir: &Dir, store: &Store) -> Result<(Ipv4Addr, u8), Pro
     }
 }
 
+/// What the store keeps free of its disk, for deletions and what hosts say when it is full.
+const SPARE_BYTES: u32 = 16 << 20;
+
 async fn open_store(args: &UpArgs, dir: &Dir) -> Result<Store, Problem> {
     let tls = etcd_tls(args)?;
     match (&args.store, tls) {
-        (None, None) => Ok(Store::open_sqlite(dir.store()).await?),
+        (None, None) => Ok(Store::open_sqlite_keeping(dir.store(), SPARE_BYTES).await?),
         (None, Some(_)) => Err(Problem::words("--store-ca, --store-cert and --store-key go with --store etcds://...")),
         (Some(url), None) => Ok(Store::open_etcd(url).await?),
         (Some(url), Some(tls)) => Ok(Store::open_etcd_tls(url, &tls).await?),

@@ -48,6 +48,8 @@ pub struct Proposal {
     /// For each write the row's content, none for a deletion.
     pub rows: Vec<Option<String>>,
     pub bytes: usize,
+    /// On behalf of somebody who can wait: it may not use what is kept of a full disk.
+    pub can_wait: bool,
 }
 
 impl Proposal {
@@ -73,7 +75,7 @@ impl Proposal {
             }
             rows.push(row);
         }
-        Ok(Self { change, rows, bytes })
+        Ok(Self { change, rows, bytes, can_wait: false })
     }
 }
 

@@ -8,8 +8,12 @@
 //! A full disk or an I/O error fails the commits of the group, and those alone. Reads go on, and writing heals by itself:
 //! after anything but a full disk the database is closed, opened and read again before the next commit, because only the
 //! disk knows then whether the failed group was kept. If it was, it is fed like any other commit.
+//!
+//! So that a full disk can be emptied again, the database keeps pages that it does not need yet ([`disk`]), and takes
+//! nothing there from those who can wait ([`reserve`]).
 
 mod disk;
+mod reserve;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,13 +56,13 @@ struct Counters {
 }
 
 impl Sqlite {
-    /// Opens or makes the database and fills the feed.
-    pub async fn open(path: &Path, feed: Feed) -> Result<Self, StoreFault> {
+    /// Opens or makes the database and fills the feed. `spare`: bytes that it keeps free for when the disk is full.
+    pub async fn open(path: &Path, feed: Feed, spare: u32) -> Result<Self, StoreFault> {
         let (asks, queue) = mpsc::channel(QUEUE);
         let (ready, opened) = oneshot::channel();
         let counters = Arc::new(Counters::default());
         let (path, counts) = (path.to_owned(), counters.clone());
-        let run = move || match Writer::open(path, feed, counts) {
+        let run = move || match Writer::open(path, feed, counts, spare) {
             Ok(mut writer) => {
                 _ = ready.send(Ok(()));
                 writer.run(queue);
@@ -129,17 +133,18 @@ struct Writer {
     book: Book,
     /// None after a failure that leaves open what is on the disk.
     disk: Option<Disk>,
+    spare: u32,
     trimmed: Revision,
     counters: Arc<Counters>,
 }
 
 impl Writer {
-    fn open(path: PathBuf, feed: Feed, counters: Arc<Counters>) -> Result<Self, String> {
-        let disk = Disk::open(&path).map_err(|t| t.text(&path))?;
+    fn open(path: PathBuf, feed: Feed, counters: Arc<Counters>, spare: u32) -> Result<Self, String> {
+        let disk = Disk::open(&path, spare).map_err(|t| t.text(&path))?;
         let loaded = disk.load().map_err(|t| t.text(&path))?;
         let trimmed = loaded.complete_after;
         feed.reset(loaded.book.clone(), loaded.complete_after, loaded.commits);
-        Ok(Self { path, feed, book: loaded.book, disk: Some(disk), trimmed, counters })
+        Ok(Self { path, feed, book: loaded.book, disk: Some(disk), spare, trimmed, counters })
     }
 
     fn run(&mut self, mut queue: mpsc::Receiver<Ask>) {
@@ -167,6 +172,9 @@ impl Writer {
                 Ask::Compact { revision, reply } => _ = reply.send(self.compact(revision)),
                 Ask::Close { reply } => {
                     self.disk = None;
+                    if self.spare > 0 {
+                        disk::keep_room(&self.path, self.spare);
+                    }
                     _ = reply.send(());
                     return;
                 }
@@ -177,6 +185,10 @@ impl Writer {
     fn commit(&mut self, group: Vec<(Proposal, oneshot::Sender<Result<Revision, StoreFault>>)>) {
         if let Err(text) = self.heal() {
             group.into_iter().for_each(|(_, reply)| _ = reply.send(Err(StoreFault::Broken(text.clone()))));
+            return;
+        }
+        let group = reserve::admit(&self.path, &self.book, group);
+        if group.is_empty() {
             return;
         }
         let (next, accepted, refused) = admit(&self.book, group);
@@ -239,7 +251,7 @@ impl Writer {
             return Ok(());
         }
         let again = || -> Result<_, Trouble> {
-            let disk = Disk::open(&self.path)?;
+            let disk = Disk::open(&self.path, self.spare)?;
             // What a failed sync left in the page cache alone is written and synced once more.
             disk.checkpoint()?;
             let loaded = disk.load()?;

@@ -19,12 +19,20 @@ pub struct Store {
     pub(crate) fence: Option<Arc<Fence>>,
     /// Why the last commit failed, if the backend did not work then.
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    /// [`Store::for_requests`].
+    pub(crate) can_wait: bool,
 }
 
 impl Store {
     /// A store over any backend; `feed` is the one that the backend fills.
     pub fn over(feed: Feed, backend: impl Backend) -> Self {
-        Self { feed, backend: Arc::new(backend), fence: None, trouble: Arc::default() }
+        Self { feed, backend: Arc::new(backend), fence: None, trouble: Arc::default(), can_wait: false }
+    }
+
+    /// The same store for those who do what users ask for. When its disk is full their commits are refused as soon as they
+    /// would make it fuller; what is left is kept for deletions, and for what hosts have to say.
+    pub fn for_requests(&self) -> Self {
+        Self { can_wait: true, ..self.clone() }
     }
 
     /// An empty store in memory.
@@ -35,8 +43,13 @@ impl Store {
 
     /// The store in an SQLite database, which is made when it does not exist. One process at a time can open it.
     pub async fn open_sqlite(path: impl AsRef<Path>) -> Result<Self, StoreFault> {
+        Self::open_sqlite_keeping(path, 0).await
+    }
+
+    /// The same, with so many bytes kept free in the database, for when its disk is full; see [`Store::for_requests`].
+    pub async fn open_sqlite_keeping(path: impl AsRef<Path>, spare: u32) -> Result<Self, StoreFault> {
         let feed = Feed::default();
-        let backend = sqlite::Sqlite::open(path.as_ref(), feed.clone()).await?;
+        let backend = sqlite::Sqlite::open(path.as_ref(), feed.clone(), spare).await?;
         Ok(Self::over(feed, backend))
     }
 
@@ -80,7 +93,8 @@ impl Store {
         if let Some(fence) = fence.filter(|fence| *fence.lost.borrow()) {
             return Err(StoreFault::Deposed(fence.role.clone()));
         }
-        let done = self.backend.commit(Proposal::new(change.clone())?, fence).await;
+        let proposal = Proposal { can_wait: self.can_wait, ..Proposal::new(change.clone())? };
+        let done = self.backend.commit(proposal, fence).await;
         let trouble = || self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match &done {
             Ok(_) => *trouble() = None,

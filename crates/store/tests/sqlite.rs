@@ -146,6 +146,53 @@ async fn a_full_disk() {
     store.close().await;
 }
 
+/// What is left of a full disk is the hosts' and of those who delete, also after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_can_be_emptied() {
+    let Some(mount) = Mount::new("128m") else {
+        eprintln!("skipped: mounting a file system takes root");
+        return;
+    };
+    let path = mount.0.path().join("braid.db");
+    let mut store = Store::open_sqlite_keeping(&path, 16 << 20).await.unwrap();
+    for n in 0..10 {
+        store.commit(&setting(&format!("tenants{n}"), "x".repeat(1000))).await.unwrap();
+    }
+    assert!(std::fs::write(mount.0.path().join("filler"), vec![1; 256 << 20]).is_err(), "the disk is full");
+    for round in 0..2 {
+        let requests = store.for_requests();
+        for _ in 0..3 {
+            let told = requests.commit(&setting("new", 1)).await.unwrap_err();
+            assert!(matches!(&told, store::StoreFault::Broken(text) if text.contains("kept for deletions")), "{told}");
+        }
+        let delete = |n: usize| {
+            let mut change = model::Change::new();
+            change.delete(store.snapshot().get::<model::Setting>(&format!("tenants{n}")).unwrap());
+            change
+        };
+        for n in round * 5..round * 5 + 5 {
+            requests.commit(&delete(n)).await.unwrap_or_else(|why| panic!("a deletion in round {round}: {why}"));
+        }
+        // Far more than the log of SQLite has room for.
+        for n in 0..1000 {
+            let name = format!("status{}", n % 50);
+            let change = match store.snapshot().get::<model::Setting>(&name) {
+                None => setting(&name, "s".repeat(8000)),
+                Some(row) => {
+                    let mut change = model::Change::new();
+                    change.edit(row, |s| s.value = format!("{round}{n}{}", "s".repeat(8000)).into());
+                    change
+                }
+            };
+            store.commit(&change).await.unwrap_or_else(|why| panic!("what a host says, {n} of round {round}: {why}"));
+        }
+        store.close().await;
+        store = Store::open_sqlite_keeping(&path, 16 << 20).await.unwrap();
+    }
+    assert_eq!(store.snapshot().len(), 50);
+    store.close().await;
+}
+
 /// Commits that arrive while the disk syncs share the next sync; what one of a group does wrong is its own affair.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_share_syncs() {

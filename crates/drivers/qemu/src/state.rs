@@ -18,6 +18,9 @@ pub struct State {
     pub hard_reboots: u32,
     /// A QEMU was started and nobody has seen its end yet: one that is missing has died.
     pub started: bool,
+    /// It has answered since; one that does not answer any more is not starting.
+    #[serde(default)]
+    pub answered: bool,
     /// The host's boot in which that was.
     pub boot: String,
     /// Its memory is in a file, from which it goes on; the file itself says so.

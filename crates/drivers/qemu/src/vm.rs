@@ -64,7 +64,7 @@ impl Qemu {
                 };
                 (phase, message, Some(process.pid))
             }
-            There::Silent(process, error) if self.is_young(id) => {
+            There::Silent(process, error) if !state.answered && self.is_young(id) => {
                 (VmPhase::Starting, format!("QEMU does not answer yet: {error}"), Some(process.pid))
             }
             There::Silent(process, error) => {
@@ -112,6 +112,7 @@ impl Qemu {
         if matches!(there, There::Nothing) {
             vm.disks.iter().try_for_each(|disk| disk::missing(&dir, disk))?;
         }
+        state.answered |= matches!(there, There::Answers(..));
         let start = match &there {
             There::Nothing => self.step_stopped(vm, &mut state),
             There::Answers(process, status) => self.step_running(vm, &mut state, process, status).await?,
@@ -315,6 +316,7 @@ impl Qemu {
             rescue,
             made: true,
             started: true,
+            answered: false,
             boot,
             ended: None,
             asked: None,
@@ -364,6 +366,7 @@ impl Qemu {
                 return;
             }
             if qmp::status(&dir).await.is_ok() {
+                state.answered = true;
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

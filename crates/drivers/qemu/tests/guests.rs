@@ -401,6 +401,21 @@ async fn a_guest_is_suspended_and_goes_on() {
     bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
 }
 
+/// One that answered once does not start any more when it does not.
+#[tokio::test]
+async fn a_qemu_that_hangs_is_not_one_that_starts() {
+    let Some(bench) = Bench::new() else { return };
+    let vm = bench.vm("hangs.1");
+    let seen = bench.until(&vm, "it runs", |seen| seen.phase == VmPhase::Running).await;
+    let pid = Pid::from_raw(seen.pid.expect("a process") as i32);
+    kill(pid, Signal::SIGSTOP).expect("stopped");
+    let seen = bench.ensure(&vm).await;
+    assert!(seen.phase == VmPhase::Unknown && seen.message.contains("does not answer"), "{seen:?}");
+    kill(pid, Signal::SIGCONT).expect("it goes on");
+    bench.until(&vm, "it runs on", |seen| seen.phase == VmPhase::Running).await;
+    bench.qemu.remove(&vm.id, false, NOW).await.expect("removed");
+}
+
 #[tokio::test]
 async fn a_guest_is_rescued() {
     let Some(bench) = Bench::new() else { return };

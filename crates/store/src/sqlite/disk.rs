@@ -7,9 +7,9 @@
 //! which resume their watches by revision, need after an upgrade of one second. Keeping the rows current in every commit,
 //! with what they were before beside them, was refused after measuring: it wrote five pages a commit.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,11 +93,13 @@ pub struct Loaded {
 /// An open database.
 pub struct Disk {
     sql: Connection,
+    /// Bytes of the database that are kept free: room for rows on a full disk.
+    spare: i64,
 }
 
 impl Disk {
     /// Opens the database, or makes it. Nobody but the owner may read it: it holds password hashes and secrets.
-    pub fn open(path: &Path) -> Result<Self, Trouble> {
+    pub fn open(path: &Path, spare: u32) -> Result<Self, Trouble> {
         let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
         let private = file.and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o600)));
         private.map_err(Trouble::File)?;
@@ -114,7 +116,41 @@ impl Disk {
         sql.pragma_update(None, "cache_size", -8192)?;
         sql.set_prepared_statement_cache_capacity(16);
         prepare(&mut sql)?;
-        Ok(Self { sql })
+        let mut disk = Self { sql, spare: spare.into() };
+        let _ = std::fs::remove_file(room(path));
+        if let Err(trouble) = disk.take_spare() {
+            tracing::warn!("nothing is kept for when the disk is full: {}", trouble.text(path));
+        }
+        Ok(disk)
+    }
+
+    /// Takes free pages for the database, if it has few, and room for the write-ahead log: a table that is dropped at once.
+    /// In two transactions: pages that one takes and frees are never written, and so take no room on the disk.
+    fn take_spare(&mut self) -> Result<(), Trouble> {
+        self.sql.execute_batch("DROP TABLE IF EXISTS spare")?;
+        if self.spare == 0 {
+            return Ok(());
+        }
+        let take = |bytes: i64| {
+            let table = format!("CREATE TABLE spare AS SELECT zeroblob({bytes}) AS bytes; DROP TABLE spare");
+            self.sql.execute_batch(&format!("{table}; PRAGMA wal_checkpoint(RESTART)"))
+        };
+        let log = self.spare.min(LOG_BYTES);
+        let all = if self.free()? < self.spare / 2 { take(self.spare) } else { take(log) };
+        Ok(all.or_else(|_| take(log))?)
+    }
+
+    /// Later there may be fewer free pages; on a disk that is nearly full it has to do with what there is.
+    fn spare_again(&mut self) {
+        if self.free().is_ok_and(|free| free < self.spare / 2) {
+            let _ = self.take_spare();
+        }
+    }
+
+    /// Bytes of free pages.
+    fn free(&self) -> Result<i64, Trouble> {
+        let read = |name: &str| self.sql.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        Ok(read("freelist_count")? * read("page_size")?)
     }
 
     /// Writes a group of commits, durably or not at all, and forgets history up to `trim`.
@@ -131,7 +167,11 @@ impl Disk {
             bring_forward(&transaction, revision)?;
         }
         // Dropped without a commit it rolls back.
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        if trim.is_some() {
+            self.spare_again();
+        }
+        Ok(())
     }
 
     /// Forgets the history up to and including a revision.
@@ -178,6 +218,23 @@ impl Disk {
             commits.push(Arc::new(book.follow(revision, &writes)));
         }
         Ok(commits)
+    }
+}
+
+/// The file that stands for the write-ahead log, which goes with the connection.
+fn room(path: &Path) -> PathBuf {
+    path.with_extension("room")
+}
+
+/// Keeps room for the log of whoever opens the database next, should the disk be full by then.
+pub fn keep_room(path: &Path, spare: u32) {
+    let keep = || {
+        let mut file =
+            std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(room(path))?;
+        file.write_all(&vec![0; i64::from(spare).min(LOG_BYTES) as usize])
+    };
+    if keep().is_err() {
+        let _ = std::fs::remove_file(room(path));
     }
 }
 

@@ -26,6 +26,8 @@ use std::time::Duration;
 use model::{Change, Revision, Setting};
 use store::{Store, StoreFault};
 
+/// Little, since each page is a crash more.
+const SPARE: u32 = 16 << 10;
 const FOLDER: &str = "STORE_TEST_FOLDER";
 
 fn database(folder: &Path) -> std::path::PathBuf {
@@ -96,7 +98,7 @@ async fn killed() {
         kill(&mut process, Duration::from_micros(fastrand::u64(..3000)));
         last = acknowledged.last().unwrap_or(last).max(last);
         assert!(last > newest);
-        let store = Store::open_sqlite(database(folder.path())).await.unwrap();
+        let store = Store::open_sqlite_keeping(database(folder.path()), SPARE).await.unwrap();
         newest = store.snapshot().revision();
         assert!(newest >= last, "commit {last} was acknowledged, the store is at {newest}");
         let mut watch = store.watch(0).unwrap();
@@ -120,7 +122,7 @@ fn kill(process: &mut Child, after: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "another test starts it"]
 async fn child_commits() {
-    let store = Store::open_sqlite(database(&folder())).await.unwrap();
+    let store = Store::open_sqlite_keeping(database(&folder()), SPARE).await.unwrap();
     let (read, write) = std::io::pipe().unwrap();
     std::thread::spawn(move || {
         for line in BufReader::new(read).lines() {
@@ -149,7 +151,7 @@ async fn every_write_boundary() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "another test starts it"]
 async fn child_recorded() {
-    let store = Store::open_sqlite(database(&folder())).await.unwrap();
+    let store = Store::open_sqlite_keeping(database(&folder()), SPARE).await.unwrap();
     let witness = tokio::spawn(disk::witness(store.clone()));
     commit_many(&store, 3, 120, File::create(folder().join("files/acks")).unwrap()).await;
     store.commit(&Setting { name: disk::LAST.into(), value: 0.into() }.into()).await.unwrap();
@@ -176,7 +178,7 @@ async fn input_output_errors() {
                 .lines()
                 .find_map(|line| line.strip_prefix("end "))
                 .unwrap_or_else(|| panic!("{kind} {at}: {text}"));
-            let store = Store::open_sqlite(database(folder.path())).await.unwrap();
+            let store = Store::open_sqlite_keeping(database(folder.path()), SPARE).await.unwrap();
             let values: Vec<_> = store.snapshot().all::<Setting>().map(|s| (s.name.clone(), s.row.modified)).collect();
             assert_eq!(serde_json::to_string(&(store.snapshot().revision(), values)).unwrap(), end, "{kind} {at}");
             store.close().await;
