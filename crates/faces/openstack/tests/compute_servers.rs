@@ -143,6 +143,32 @@ async fn machines_that_cannot_be_are_refused_in_words() {
     assert!(status == 400 && message(&body).contains("format vmdk boot nowhere here"), "{body}");
 }
 
+/// A network that a stranger gives is not where servers go, nor a second one that has to be chosen from.
+#[tokio::test]
+async fn a_strangers_network_has_to_be_named() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let now = model::Time::now();
+    let theirs = model::Network::new(&uuid::Uuid::new_v4().to_string(), &h.admin_project, 4077, now);
+    let policy = model::RbacPolicy {
+        id: "policy".into(),
+        project_id: h.admin_project.clone(),
+        object: model::Resource::key(&theirs),
+        action: model::RbacAction::Shared,
+        target: h.demo_project.clone(),
+        updated_at: now,
+    };
+    for change in [model::Change::from(theirs.clone()), policy.into()] {
+        h.cloud.store.commit(&change).await.expect("a commit");
+    }
+    let path = format!("/network/v2.0/networks/{}", theirs.id);
+    assert_eq!(h.call("GET", &path, &h.demo, Value::Null).await.0, 200, "it is there to be named");
+    let id = boot(&h, &rows, json!({})).await;
+    let snapshot = h.cloud.store.snapshot();
+    let asked = &snapshot.get::<Server>(&id).expect("a server").nics;
+    assert_eq!(asked[0].network_id.as_deref(), Some(rows.network.as_str()));
+}
+
 #[tokio::test]
 async fn passwords_reach_the_row_or_are_refused() {
     let h = Harness::new().await;

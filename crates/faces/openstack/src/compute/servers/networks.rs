@@ -37,12 +37,10 @@ pub fn resolve(call: &Call, view: &View<'_>, asked: Option<&Value>) -> Result<Ve
     }
 }
 
-/// The project's own networks and those shared with it.
+/// The project's own networks and those that an administrator shares with all. One that somebody gave it by a policy has to
+/// be named: else a stranger's would be where servers go that name none.
 fn automatic(view: &View<'_>, needed: bool) -> Result<Vec<NicRequest>, Fault> {
-    let usable = |network: &Entry<'_, Network>| {
-        let own = view.owns(network.value) || network.shared || view.is_given(network.value);
-        own && !network.external
-    };
+    let usable = |network: &Entry<'_, Network>| (view.owns(network.value) || network.shared) && !network.external;
     let mut networks = view.snapshot.all::<Network>().filter(usable);
     match (networks.next(), networks.next()) {
         (None, _) if needed => Err(Fault::Invalid(format!(
