@@ -107,6 +107,7 @@ impl NetBench for Bench {
             up: true,
             allowed_pairs: Vec::new(),
             rules: None,
+            stateless: false,
             hostname: String::new(),
             dhcp_options: Vec::new(),
         };

@@ -98,6 +98,9 @@ pub struct Wire {
     pub allowed_pairs: Vec<(Option<String>, String)>,
     /// `None`: port security is off, everything passes.
     pub rules: Option<Vec<Rule>>,
+    /// Every packet is judged by itself, not by the first of its flow: answers need rules of their own.
+    #[serde(default)]
+    pub stateless: bool,
     /// What DHCP tells this port.
     pub hostname: String,
     /// What DHCP tells this port beside the rest: the option's name or number, its value, and whether it is DHCPv6's.

@@ -76,7 +76,9 @@ pub use rbac_policy::{EVERY_PROJECT, RbacAction, RbacPolicy};
 pub use registry::{OciBlob, OciManifest, OciTag};
 pub use resource::{Index, Kind, Object, Resource};
 pub use router::{Gateway, Router};
-pub use security_group::{Direction, PROTOCOLS, SecurityGroup, SecurityGroupRule, default_security_group};
+pub use security_group::{
+    BOTH_SORTS, Direction, PROTOCOLS, SecurityGroup, SecurityGroupRule, default_security_group, of_both_sorts,
+};
 pub use server::{NicRequest, Server, ServerAction, ServerGroup};
 pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Resource, Time, quota};
+use crate::{Claim, Index, Key, Kind, Resource, Snapshot, Time, quota};
 
 /// A Neutron security group: rules that allow; what no rule allows is dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,7 @@ pub struct SecurityGroup {
     pub name: String,
     #[serde(default)]
     pub description: String,
+    /// `false`: every packet is judged by itself, answers too.
     pub stateful: bool,
     #[serde(default)]
     pub tags: Vec<String>,
@@ -34,6 +35,17 @@ impl SecurityGroup {
             updated_at: now,
         }
     }
+}
+
+/// What is said to who wants a port to be in groups of both sorts.
+pub const BOTH_SORTS: &str =
+    "Error cannot apply both stateful and stateless security groups on the same port while attempting the operation.";
+
+/// Whether some of the groups are stateful and some are not: a port is only in groups of one sort.
+pub fn of_both_sorts(rows: &Snapshot, groups: &[String]) -> bool {
+    let mut sorts = groups.iter().filter_map(|id| rows.get::<SecurityGroup>(id)).map(|group| group.value.stateful);
+    let first = sorts.next();
+    sorts.any(|sort| Some(sort) != first)
 }
 
 impl Resource for SecurityGroup {

@@ -5,6 +5,9 @@
 //! (`ct reply … saddr`), on which port. So a rule that goes takes its flows along in the same transaction, without a hunt
 //! through the table of flows, and replies need no rule of their own. An ICMP error belongs to the flow that it is about.
 //!
+//! Ports whose groups are stateless are the exception: each packet to or from them is judged by what it says itself. Conntrack
+//! follows their flows all the same, for translation; what the namespace answers them needs no rule, as for all.
+//!
 //! Conntrack does not exist in nftables' bridge family, so these rules are in the inet family, which sees bridged packets
 //! through br_netfilter but not their bridge ports. Ports are therefore told apart by address, of which a domain has each
 //! but once; the bridge family sees to it that each port uses only its own (anti-spoofing), and marks packets with the

@@ -70,6 +70,7 @@ fn wire() -> Wire {
         up: true,
         allowed_pairs: Vec::new(),
         rules: None,
+        stateless: false,
         hostname: "web-1".into(),
         dhcp_options: vec![
             ("bootfile-name".into(), "boot.efi".into(), false),

@@ -1,6 +1,8 @@
-//! Address groups, as clients use them and rules of security groups refer to them.
+//! Address groups, as clients use them and rules of security groups refer to them; security groups of both sorts.
 
 mod common;
+#[path = "common/cloud.rs"]
+mod rows;
 
 use common::{Harness, text};
 use model::{AddressGroup, Resource};
@@ -123,4 +125,58 @@ async fn rules_refer_to_address_groups() {
     );
     cloud.ok("DELETE", &format!("{V}/security-groups/{}", text(&group)), &cloud.demo, Value::Null).await;
     assert_eq!(refused(&cloud, "DELETE", &path, Value::Null).await.0, 204);
+}
+
+#[tokio::test]
+async fn a_port_is_in_groups_of_one_sort() {
+    let cloud = Harness::new().await;
+    let rows = rows::Rows::new(&cloud).await;
+    let group = async |body: Value| make(&cloud, "security-groups", "security_group", body).await;
+    let stateful = group(json!({"name": "stateful"})).await;
+    let stateless = group(json!({"name": "stateless", "stateful": false})).await;
+    assert_eq!((&stateful["stateful"], &stateless["stateful"]), (&json!(true), &json!(false)));
+    for (query, found) in [("false", 1), ("true", 2)] {
+        let path = format!("{V}/security-groups?stateful={query}");
+        let (_, _, list) = cloud.ok("GET", &path, &cloud.demo, Value::Null).await;
+        assert_eq!(list["security_groups"].as_array().unwrap().len(), found, "{query}");
+    }
+    let network = make(&cloud, "networks", "network", json!({"name": "n"})).await["id"].clone();
+    make(&cloud, "subnets", "subnet", json!({"network_id": network, "cidr": "10.0.0.0/24", "ip_version": 4})).await;
+    let both = json!([stateful["id"], stateless["id"]]);
+    let port = |groups: &Value| json!({"port": {"network_id": network, "security_groups": groups}});
+    let conflict = (409, "SecurityGroupConflict".to_owned());
+    assert_eq!(refused(&cloud, "POST", "ports", port(&both)).await, conflict);
+    let made = make(&cloud, "ports", "port", port(&json!([stateless["id"]]))["port"].clone()).await;
+    let path = format!("ports/{}", text(&made["id"]));
+    assert_eq!(refused(&cloud, "PUT", &path, json!({"port": {"security_groups": both}})).await, conflict);
+    // A group that a port has stays of its sort.
+    let of = |group: &Value| format!("security-groups/{}", text(&group["id"]));
+    let turn = |stateful: bool| json!({"security_group": {"stateful": stateful}});
+    let used = (409, "SecurityGroupInUse".to_owned());
+    assert_eq!(refused(&cloud, "PUT", &of(&stateless), turn(true)).await, used);
+    assert_eq!(refused(&cloud, "PUT", &of(&stateless), turn(false)).await.0, 200, "that is what it is");
+    assert_eq!(refused(&cloud, "PUT", &of(&stateful), turn(false)).await.0, 200);
+    assert_eq!(refused(&cloud, "PUT", &path, json!({"port": {"security_groups": both}})).await.0, 200);
+
+    // Nor by Nova.
+    let server = |groups: Value| {
+        json!({"server": {"name": "s", "imageRef": rows.image, "flavorRef": rows.small,
+        "networks": "none", "security_groups": groups}})
+    };
+    let mixed = server(json!([{"name": "default"}, {"name": "stateless"}]));
+    let headers = [("openstack-api-version", "compute 2.60")];
+    let boot = async |body: Value| cloud.call_with("POST", "/compute/v2.1/servers", &cloud.demo, &headers, body).await;
+    let (status, _, reply) = boot(mixed).await;
+    assert!(status == 400 && reply.to_string().contains("both stateful and stateless"), "{status} {reply}");
+    let (status, _, reply) = boot(server(json!([{"name": "stateless"}]))).await;
+    assert_eq!(status, 202, "{reply}");
+    let id = text(&reply["server"]["id"]).to_owned();
+    rows.place(&cloud, &id, "node1", model::VmPhase::Running).await;
+    let body = json!({"interfaceAttachment": {"port_id": made["id"]}});
+    let attach = format!("/compute/v2.1/servers/{id}/os-interface");
+    let (status, _, reply) = cloud.call("POST", &attach, &cloud.demo, body).await;
+    assert!(status == 200, "{status} {reply}");
+    let add = json!({"addSecurityGroup": {"name": "default"}});
+    let (status, _, reply) = cloud.call("POST", &format!("/compute/v2.1/servers/{id}/action"), &cloud.demo, add).await;
+    assert!(status == 400 && reply.to_string().contains("both stateful and stateless"), "{status} {reply}");
 }

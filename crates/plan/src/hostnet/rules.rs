@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::hostnet::{Bridge, Rule};
-use model::{AddressGroup, Index, Port, SecurityGroupRule, Snapshot};
+use model::{AddressGroup, Index, Port, SecurityGroup, SecurityGroupRule, Snapshot};
 
 use super::Component;
 
@@ -33,6 +33,12 @@ fn compiled(component: &Component<'_>, rule: &SecurityGroupRule) -> Rule {
         },
         remote_addresses: rule.remote_address_group.as_ref().map(|group| group.name.to_string()),
     }
+}
+
+/// None of the port's groups lets answers through by itself; a port is never in groups of both sorts.
+pub fn stateless(snapshot: &Snapshot, port: &Port) -> bool {
+    let mut groups = port.security_groups.iter().filter_map(|id| snapshot.get::<SecurityGroup>(id)).peekable();
+    groups.peek().is_some() && groups.all(|group| !group.value.stateful)
 }
 
 /// The address groups to which rules of the bridges' ports refer.

@@ -266,6 +266,22 @@ fn forwarded_ports_go_with_their_router_and_their_ports_address() {
 }
 
 #[test]
+fn a_wire_is_stateless_if_none_of_its_groups_is_stateful() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    let stateless = |rows: &Rows| only(&rows.compile()).bridges[0].ports[0].stateless;
+    assert!(!stateless(&rows), "without a group nothing passes anyway");
+    let now = rows.now();
+    rows.put(SecurityGroup { stateful: false, ..SecurityGroup::new("g", "p", "g", now) });
+    assert!(stateless(&rows));
+    rows.delete::<SecurityGroup>("g");
+    rows.put(SecurityGroup::new("g", "p", "g", now));
+    assert!(!stateless(&rows));
+}
+
+#[test]
 fn a_network_has_the_address_scope_of_its_subnets_pool() {
     let mut rows = Rows::default();
     rows.host("h1", "");

@@ -133,6 +133,7 @@ fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port:
         up: port.admin_state_up && network.admin_state_up,
         allowed_pairs: port.allowed_address_pairs.clone(),
         rules: port.port_security_enabled.then(|| rules::of(snapshot, component, port)),
+        stateless: rules::stateless(snapshot, port),
         hostname: hostname(port),
         dhcp_options: port
             .extra_dhcp_opts

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use model::hostnet::Domain;
 
-use super::groups::{Side, by_mark, dispatch};
+use super::groups::{Side, by_mark, dispatch, marked};
 use super::translation::by_address;
 use super::{ERRORS, FAMILIES, NEIGHBOURS, family, nfproto, protocol_name, set};
 use crate::names;
@@ -43,11 +43,12 @@ pub fn input(out: &mut String, domain: &Domain, guards: &[Guard]) {
 pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
     let ruled: Vec<&Guard> = guards.iter().filter(|guard| guard.wire.rules.is_some()).collect();
     let wide: Vec<&Guard> = ruled.iter().copied().filter(|guard| guard.wide).collect();
-    if let Some(jumps) = by_mark(&wide, Side::From) {
+    if !wide.is_empty() {
         // Of a wide port the mark tells, not the address; and only here, before the mark of the port to which the packet goes
         // takes its place. After the translation of destinations, so that the other side is known.
         line!(out, "chain wide {{\ntype filter hook prerouting priority 0;");
-        line!(out, "ct direction original meta mark vmap {jumps}\n}}");
+        marked(out, &wide, Side::From);
+        line!(out, "}}");
     }
     line!(out, "chain forward {{\ntype filter hook forward priority filter; policy drop;");
     // It has no first packet by which to judge it.
@@ -68,9 +69,7 @@ pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
         line!(out, "meta pkttype {{ broadcast, multicast }} meta mark vmap {jumps}");
     }
     // To an address beyond the subnets, of which a wide port may have any.
-    if let Some(jumps) = by_mark(&wide, Side::To) {
-        line!(out, "ct direction original meta mark vmap {jumps}");
-    }
+    marked(out, &wide, Side::To);
     // The way out may carry less than guests believe, and not everybody hears of it.
     line!(out, "oifname \"up*\" tcp flags syn tcp option maxseg size set rt mtu");
     line!(out, "iifname \"up*\" tcp flags syn tcp option maxseg size set rt mtu");

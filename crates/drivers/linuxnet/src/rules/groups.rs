@@ -8,7 +8,7 @@ use model::hostnet::{Domain, Rule};
 
 use super::{FAMILIES, family, nfproto, protocol_name, set};
 use crate::address::{Range, merge, parse_cidr, range, show, show_all};
-use crate::ports::{Guard, spans};
+use crate::ports::{Guard, Span, spans};
 
 /// Marks below are numbers of ports that a packet goes to; from here on, of ports that it comes from.
 pub const FROM: usize = 0x1_0000;
@@ -37,20 +37,27 @@ impl Side {
         }
     }
 
-    /// Where conntrack keeps the port's own address.
-    const fn own(self) -> &'static str {
+    const fn opposite(self) -> Side {
         match self {
-            Side::From => "ct original",
-            Side::To => "ct reply",
+            Side::From => Side::To,
+            Side::To => Side::From,
         }
     }
 
-    /// Where conntrack keeps the other's address.
-    const fn other(self) -> &'static str {
-        match self {
-            Side::From => Side::To.own(),
-            Side::To => Side::From.own(),
+    /// Where the port's own address is: in what conntrack keeps of the flow's first packet, or in the packet itself.
+    fn own(self, stateless: bool, ipv6: bool) -> String {
+        let family = family(ipv6);
+        match (self, stateless) {
+            (Side::From, false) => format!("ct original {family} saddr"),
+            (Side::To, false) => format!("ct reply {family} saddr"),
+            (Side::From, true) => format!("{family} saddr"),
+            (Side::To, true) => format!("{family} daddr"),
         }
+    }
+
+    /// Where the other's address is.
+    fn other(self, stateless: bool, ipv6: bool) -> String {
+        self.opposite().own(stateless, ipv6)
     }
 }
 
@@ -88,24 +95,25 @@ pub fn chains(out: &mut String, guard: &Guard) {
     let Some(rules) = &guard.wire.rules else { return };
     for side in [Side::From, Side::To] {
         line!(out, "chain {}_{} {{", side.name(), guard.number);
-        verdicts(out, rules, side);
+        verdicts(out, rules, side, guard.wire.stateless);
         line!(out, "}}");
     }
 }
 
 /// Returns what one of the rules allows, and drops the rest.
-fn verdicts<'a>(out: &mut String, rules: impl IntoIterator<Item = &'a Rule>, side: Side) {
+fn verdicts<'a>(out: &mut String, rules: impl IntoIterator<Item = &'a Rule>, side: Side, stateless: bool) {
     let rules = rules.into_iter().filter(|rule| rule.direction == side.direction());
     // Groups often say the same.
-    let matches: BTreeSet<String> = rules.filter_map(|rule| matched(rule, side)).collect();
+    let matches: BTreeSet<String> = rules.filter_map(|rule| matched(rule, side, stateless)).collect();
     for text in matches {
         line!(out, "{text} return");
     }
     line!(out, "drop");
 }
 
-/// What a rule matches, on the flow's first packet. `None`: nothing.
-fn matched(rule: &Rule, side: Side) -> Option<String> {
+/// What a rule matches, on the flow's first packet or on each. `None`: nothing.
+fn matched(rule: &Rule, side: Side, stateless: bool) -> Option<String> {
+    let other = side.other(stateless, rule.ipv6);
     let mut text = match &rule.remote {
         None => format!("meta nfproto {}", nfproto(rule.ipv6)),
         Some(cidrs) => {
@@ -113,11 +121,11 @@ fn matched(rule: &Rule, side: Side) -> Option<String> {
             if ranges.is_empty() {
                 return None;
             }
-            format!("{} {} saddr {{ {} }}", side.other(), family(rule.ipv6), show_all(&ranges, rule.ipv6))
+            format!("{other} {{ {} }}", show_all(&ranges, rule.ipv6))
         }
     };
     if let Some(group) = &rule.remote_addresses {
-        let _ = write!(text, " {} {} saddr @{}", side.other(), family(rule.ipv6), set_name(group, rule.ipv6));
+        let _ = write!(text, " {other} @{}", set_name(group, rule.ipv6));
     }
     // Neutron lets "icmp" stand for ICMPv6 in an IPv6 rule.
     let protocol = if rule.ipv6 && rule.protocol == Some(1) { Some(58) } else { rule.protocol };
@@ -125,6 +133,13 @@ fn matched(rule: &Rule, side: Side) -> Option<String> {
     let _ = write!(text, " meta l4proto {}", protocol_name(protocol));
     match (protocol, rule.ports) {
         (_, None) => {}
+        (1 | 58, Some((kind, code))) if stateless => {
+            let name = if protocol == 1 { "icmp" } else { "icmpv6" };
+            let _ = write!(text, " {name} type {}", kind.min(255));
+            if let Some(code) = code {
+                let _ = write!(text, " {name} code {}", code.min(255));
+            }
+        }
         (1 | 58, Some((kind, code))) => {
             // Conntrack keeps type and code of the first packet where others have the destination port.
             let (kind, code) = (u32::from(kind.min(255)), code.map(|code| u32::from(code.min(255))));
@@ -138,7 +153,8 @@ fn matched(rule: &Rule, side: Side) -> Option<String> {
                 return None;
             }
             // The port that was reached, after translation.
-            let _ = write!(text, " ct reply proto-src {first}-{last}");
+            let port = if stateless { "th dport" } else { "ct reply proto-src" };
+            let _ = write!(text, " {port} {first}-{last}");
         }
         // Ports of a protocol that has none: Neutron does not let such a rule be made.
         _ => {}
@@ -149,22 +165,37 @@ fn matched(rule: &Rule, side: Side) -> Option<String> {
 /// Jumps by address into the chains of one side.
 pub fn dispatch(out: &mut String, domain: &Domain, guards: &[Guard], side: Side) {
     for ipv6 in FAMILIES {
-        let address = format!("{} {} saddr", side.own(), family(ipv6));
-        let (single, shared): (Vec<_>, Vec<_>) =
-            spans(domain, guards, ipv6).into_iter().partition(|span| span.guards.len() == 1);
-        let jumps = single.iter().map(|span| {
-            let number = guards[span.guards[0]].number;
-            format!("{} : jump {}_{number}", show(span.range, ipv6), side.name())
-        });
-        if let Some(jumps) = set(jumps) {
-            line!(out, "{address} vmap {jumps}");
+        let sure = |span: &Span| span.guards.iter().any(|&guard| !guards[guard].wire.stateless);
+        let (stateful, stateless): (Vec<_>, Vec<_>) = spans(domain, guards, ipv6).into_iter().partition(sure);
+        for (spans, stateless) in [(stateful, false), (stateless, true)] {
+            let address = side.own(stateless, ipv6);
+            let (single, shared): (Vec<_>, Vec<_>) = spans.into_iter().partition(|span| span.guards.len() == 1);
+            let jumps = single.iter().map(|span| {
+                let number = guards[span.guards[0]].number;
+                format!("{} : jump {}_{number}", show(span.range, ipv6), side.name())
+            });
+            if let Some(jumps) = set(jumps) {
+                line!(out, "{address} vmap {jumps}");
+            }
+            // Several ports with one address (a virtual address that moves): what either allows. They are few, so in line.
+            for span in shared {
+                line!(out, "{address} {} jump {{", show(span.range, ipv6));
+                let rules = span.guards.iter().flat_map(|&guard| guards[guard].wire.rules.iter().flatten());
+                verdicts(out, rules, side, stateless);
+                line!(out, "}}");
+            }
         }
-        // Several ports with one address (a virtual address that moves): what either allows. They are few, so in line.
-        for span in shared {
-            line!(out, "{address} {} jump {{", show(span.range, ipv6));
-            verdicts(out, span.guards.iter().flat_map(|&guard| guards[guard].wire.rules.iter().flatten()), side);
-            line!(out, "}}");
-        }
+    }
+}
+
+/// Jumps by mark into the chains of one side, for flows of stateful ports and for packets of stateless ones.
+pub fn marked(out: &mut String, guards: &[&Guard], side: Side) {
+    let (stateless, stateful): (Vec<&Guard>, Vec<&Guard>) = guards.iter().partition(|guard| guard.wire.stateless);
+    if let Some(jumps) = by_mark(&stateful, side) {
+        line!(out, "ct direction original meta mark vmap {jumps}");
+    }
+    if let Some(jumps) = by_mark(&stateless, side) {
+        line!(out, "meta mark vmap {jumps}");
     }
 }
 

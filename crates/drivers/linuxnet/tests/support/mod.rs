@@ -208,6 +208,7 @@ pub fn wire(network: u8, last: u8, plug: Plug, rules: Option<Vec<Rule>>) -> Wire
         up: true,
         allowed_pairs: Vec::new(),
         rules,
+        stateless: false,
         hostname: format!("host-{last}"),
         dhcp_options: Vec::new(),
     }

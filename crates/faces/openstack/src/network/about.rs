@@ -191,6 +191,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "2016-09-12T10:00:00-00:00",
     ),
     (
+        "stateful-security-group",
+        "Stateful security group",
+        "Security groups can be stateless.",
+        "2019-11-26T09:00:00-00:00",
+    ),
+    (
         "subnet-external-network",
         "Subnet belongs to an external network",
         "Subnets of external networks can be seen.",

@@ -320,6 +320,11 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
             if group.project_id != port.project_id {
                 return Err(super::trouble::not_found(model::Kind::SecurityGroup, id));
             }
+            // It stays of its sort until the port has it.
+            plan.hold::<SecurityGroup>(id);
+        }
+        if model::of_both_sorts(&plan.rows, &groups) {
+            return Err(Trouble::conflict("SecurityGroupConflict", model::BOTH_SORTS));
         }
         port.security_groups = groups;
     }

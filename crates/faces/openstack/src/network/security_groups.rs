@@ -13,6 +13,7 @@ const ATTRS: &[Attr] = &[
     shown("id"),
     free("name", NAME),
     free("description", DESCRIPTION),
+    free("stateful", Is::Bool),
     free("tags", Is::TextList).once(),
     shown("security_group_rules"),
 ];
@@ -30,6 +31,7 @@ impl Noun for SecurityGroup {
 
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         let rules = look.rows.find::<SecurityGroupRule>(Index::Owner, &value.id).map(|rule| render(look, rule));
+        into.insert("stateful".into(), json!(value.stateful));
         into.insert("security_group_rules".into(), json!(rules.collect::<Vec<_>>()));
     }
 
@@ -48,6 +50,7 @@ impl Noun for SecurityGroup {
         default_group(plan, &project, ask.now);
         let group = SecurityGroup {
             description: body.text("description").unwrap_or_default(),
+            stateful: body.bool("stateful").unwrap_or(true),
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
             ..SecurityGroup::new(uuid::Uuid::new_v4().to_string(), project.clone(), name, ask.now)
         };
@@ -63,7 +66,7 @@ impl Noun for SecurityGroup {
         Ok(group)
     }
 
-    fn update(_plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+    fn update(plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         if let Some(name) = body.text("name").filter(|name| *name != value.name) {
             if value.name == DEFAULT {
                 return Err(Trouble::conflict(
@@ -75,6 +78,10 @@ impl Noun for SecurityGroup {
             value.name = name;
         }
         body.set_text("description", &mut value.description);
+        if let Some(stateful) = body.bool("stateful").filter(|stateful| *stateful != value.stateful) {
+            check_unused(plan, value)?;
+            value.stateful = stateful;
+        }
         Ok(())
     }
 
@@ -86,11 +93,7 @@ impl Noun for SecurityGroup {
             ));
         }
         let realm = value.realm();
-        let in_use = plan.rows.within::<Port>(&realm).any(|port| port.value.security_groups.contains(&value.id));
-        if in_use {
-            let message = format!("Security Group {} in use.", value.id);
-            return Err(Trouble::conflict("SecurityGroupInUse", message));
-        }
+        check_unused(plan, &value)?;
         // Rules of other groups that let this one in go with it.
         let rules: Vec<_> = plan
             .rows
@@ -103,6 +106,14 @@ impl Noun for SecurityGroup {
         }
         Ok(())
     }
+}
+
+fn check_unused(plan: &Plan, group: &SecurityGroup) -> Result<(), Trouble> {
+    if plan.rows.within::<Port>(&group.realm()).any(|port| port.value.security_groups.contains(&group.id)) {
+        let message = format!("Security Group {} in use.", group.id);
+        return Err(Trouble::conflict("SecurityGroupInUse", message));
+    }
+    Ok(())
 }
 
 fn not_default(name: &str) -> Result<(), Trouble> {

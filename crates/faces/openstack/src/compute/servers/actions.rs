@@ -241,6 +241,11 @@ async fn groups(call: &Call, body: &Value, add: bool) -> Result<Reply, Fault> {
     let when = When { vm_states: &[], tasks: &[], any_task: true, though_locked: false };
     act(call, if add { "add_security_group" } else { "remove_security_group" }, when, |server, subject| {
         let group = security_groups::resolve(&subject.view, &name)?.value.clone();
+        let lists = |port: &Port| [port.security_groups.clone(), vec![group.id.clone()]].concat();
+        let mut ports = view::ports(subject.snapshot, server).into_iter();
+        if add && ports.any(|port| model::of_both_sorts(subject.snapshot, &lists(port))) {
+            return Err(Fault::Invalid(model::BOTH_SORTS.into()));
+        }
         let changed = regroup(call, server, subject, &group, add);
         if !add && !changed {
             return Err(missing(format!("Security group {name} not associated with the instance {}", server.id)));

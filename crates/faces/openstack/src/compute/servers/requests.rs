@@ -264,6 +264,13 @@ fn groups(view: &View<'_>, fields: &Fields<'_>) -> Result<(Vec<String>, Vec<Stri
             ids.push(group.id.clone());
         }
     }
+    // The default group may not be there yet; it is stateful.
+    let unmade =
+        names.iter().any(|name| name == "default") && view.mine::<model::SecurityGroup>().all(|g| g.name != "default");
+    let stateless = |id: &String| view.get::<model::SecurityGroup>(id).is_ok_and(|group| !group.stateful);
+    if model::of_both_sorts(view.snapshot, &ids) || (unmade && ids.iter().any(stateless)) {
+        return Err(Fault::Invalid(model::BOTH_SORTS.into()));
+    }
     if names.is_empty() {
         names.push("default".into());
     }
