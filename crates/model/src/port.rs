@@ -1,6 +1,7 @@
 //! A place on a network: a VM's, a pod's, a router's. The same row for all of them, so that addresses, security groups
 //! and names are one thing for VMs and containers.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -53,9 +54,12 @@ pub struct Port {
     #[serde(default)]
     pub format: u8,
     pub admin_state_up: bool,
-    /// Ids of security groups, of the port's own project.
+    /// Ids of security groups.
     #[serde(default)]
     pub security_groups: Vec<String>,
+    /// Whose those of them are that are not of the port's own project but shared with it: project by id.
+    #[serde(default)]
+    pub shared_groups: BTreeMap<String, String>,
     pub port_security_enabled: bool,
     /// MAC (or none for the port's own) and CIDR.
     #[serde(default)]
@@ -104,6 +108,7 @@ impl Port {
             format: 1,
             admin_state_up: true,
             security_groups: Vec::new(),
+            shared_groups: BTreeMap::new(),
             port_security_enabled: network.port_security_enabled,
             allowed_address_pairs: Vec::new(),
             extra_dhcp_opts: Vec::new(),
@@ -217,7 +222,8 @@ impl Resource for Port {
             claims.push(Claim::Needs(subnet));
         }
         for group in &self.security_groups {
-            claims.push(Claim::Needs(Key::new(Kind::SecurityGroup, self.realm(), group.as_str())));
+            let realm = self.shared_groups.get(group).map_or_else(|| self.realm(), |owner| Realm::project(owner));
+            claims.push(Claim::Needs(Key::new(Kind::SecurityGroup, realm, group.as_str())));
         }
         // Pods are let go of at once, and their ports follow.
         if let Some(holder) =

@@ -87,6 +87,7 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         share("subnetpool", "$subnetpool"),
         share("address_scope", "$address-scope"),
         share("address_group", "$address-group"),
+        share("security_group", "$security-group"),
         boot(json!({"imageRef": "$image"})),
         boot(json!({"networks": [{"uuid": "$network"}]})),
         boot(json!({"networks": [{"port": "$port"}]})),

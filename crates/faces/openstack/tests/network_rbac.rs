@@ -139,7 +139,6 @@ async fn policies_are_checked() {
         (world.policy("network", &network, shared, "*"), 403, "PolicyNotAuthorized"),
         (world.policy("network", &network, "access_as_external", "p"), 400, "InvalidInput"),
         (world.policy("network", &theirs, shared, "p"), 400, "InvalidInput"),
-        (world.policy("security_group", &group, shared, "p"), 400, "InvalidInput"),
         (world.policy("nonsense", &network, shared, "p"), 400, "InvalidInput"),
         (world.policy("network", &group, shared, "p"), 404, "NetworkNotFound"),
         (world.policy("network", &network, "nonsense", "p"), 400, "InvalidInput"),
@@ -264,4 +263,58 @@ async fn a_way_out_is_given_to_a_project() {
     let all = json!({"network": {"router:external": true}});
     assert_eq!(world.refused(admin, "PUT", &format!("networks/{network}"), all).await.0, 200);
     assert_eq!(world.seen("networks", &network).await, [true, true, true]);
+}
+
+#[tokio::test]
+async fn a_security_group_is_given_to_a_project() {
+    let world = World::new().await;
+    let demo = &world.cloud.demo;
+    let group = world.own("security-groups", "security_group", json!({"name": "web"})).await;
+    let network = world.make(&world.neighbour, "networks", "network", json!({"name": "n"})).await;
+    let port = json!({"network_id": network, "security_groups": [group]});
+    let refused = world.refused(&world.neighbour, "POST", "ports", json!({ "port": port })).await;
+    assert_eq!(refused, (404, "SecurityGroupNotFound".into()));
+    let policy = world.give("security_group", &group).await;
+    assert_eq!(world.seen("security-groups", &group).await, [true, true, false]);
+    for (query, found) in [("shared=true", true), ("shared=false", false)] {
+        let (_, list) = world.send(&world.neighbour, "GET", &format!("security-groups?{query}"), Value::Null).await;
+        assert_eq!(list["security_groups"].as_array().unwrap().iter().any(|g| g["id"] == group), found, "{query}");
+    }
+    let path = format!("security-groups/{group}");
+    assert_eq!(world.refused(&world.neighbour, "DELETE", &path, Value::Null).await.0, 403);
+    let rule = json!({"security_group_rule": {"security_group_id": group, "direction": "ingress"}});
+    assert_eq!(world.refused(&world.neighbour, "POST", "security-group-rules", rule).await.0, 403);
+    let port = world.make(&world.neighbour, "ports", "port", port).await;
+    let mine = world.make(&world.neighbour, "security-groups", "security_group", json!({"name": "mine"})).await;
+    let rule = json!({"security_group_id": mine, "direction": "ingress", "remote_group_id": group});
+    let rule = world.make(&world.neighbour, "security-group-rules", "security_group_rule", rule).await;
+    let revoke = format!("rbac-policies/{policy}");
+    assert_eq!(world.refused(demo, "DELETE", &revoke, Value::Null).await, (409, IN_USE.into()));
+    let used = (409, "SecurityGroupInUse".to_owned());
+    assert_eq!(world.refused(demo, "DELETE", &path, Value::Null).await, used);
+    assert_eq!(world.refused(demo, "PUT", &path, json!({"security_group": {"stateful": false}})).await, used);
+    // Whoever deletes it without a look is refused by the port's claims.
+    let snapshot = world.cloud.cloud.store.snapshot();
+    let mut change = model::Change::new();
+    let realm = model::Realm::project(&world.cloud.demo_project);
+    let key = model::Key::new(model::Kind::SecurityGroup, realm, group.as_str());
+    change.delete(snapshot.at::<model::SecurityGroup>(&key).unwrap());
+    for entry in snapshot.all::<model::SecurityGroupRule>().filter(|rule| rule.value.group_id == group) {
+        change.delete(entry);
+    }
+    for entry in snapshot.all::<model::RbacPolicy>() {
+        change.delete(entry);
+    }
+    let fault = world.cloud.cloud.store.commit(&change).await.unwrap_err();
+    assert!(fault.to_string().contains("in use"), "{fault}");
+
+    let groups = |groups: Value| json!({"port": {"security_groups": groups}});
+    let path_of = |port: &str| format!("ports/{port}");
+    assert_eq!(world.refused(&world.neighbour, "PUT", &path_of(&port), groups(json!([mine]))).await.0, 200);
+    assert_eq!(world.refused(demo, "DELETE", &revoke, Value::Null).await, (409, IN_USE.into()), "a rule names it");
+    // With the group go the rules that name it, whosever they are.
+    assert_eq!(world.refused(demo, "DELETE", &path, Value::Null).await.0, 204);
+    let gone = world.refused(&world.neighbour, "GET", &format!("security-group-rules/{rule}"), Value::Null).await;
+    assert_eq!(gone, (404, "SecurityGroupRuleNotFound".into()));
+    assert_eq!(world.refused(demo, "GET", &revoke, Value::Null).await.0, 404);
 }

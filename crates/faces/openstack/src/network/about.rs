@@ -138,6 +138,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ),
     ("rbac-policies", "RBAC Policies", "Networks are shared with some projects.", "2015-06-17T12:15:12-00:00"),
     (
+        "rbac-security-groups",
+        "Add security_group type to network RBAC",
+        "Security groups are shared with projects.",
+        "2018-05-15T00:00:00-00:00",
+    ),
+    (
         "rbac-subnetpool",
         "Add subnetpool type to RBAC",
         "Subnet pools are shared with projects.",
@@ -168,6 +174,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Remote address group id field for security group rules",
         "Rules let address groups in and out.",
         "2020-08-25T10:00:00-00:00",
+    ),
+    (
+        "security-groups-shared-filtering",
+        "Security group filtering on the shared field",
+        "Security groups are found by whether they are shared.",
+        "2021-10-15T09:00:00-00:00",
     ),
     ("service-type", "Neutron Service Type Management", "Service providers are listed.", "2013-01-20T00:00:00-00:00"),
     ("sorting", "Sorting support", "Lists are sorted as asked.", "2016-06-12T00:00:00-00:00"),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{FixedIp, FloatingIp, Holder, Host, Index, Network, Port, PortStatus, SecurityGroup, Subnet, Time};
+use model::{
+    FixedIp, FloatingIp, Holder, Host, Index, Network, Port, PortStatus, RbacPolicy, SecurityGroup, Subnet, Time,
+};
 use model::{Resource, next_address};
 use serde_json::{Map, Value, json};
 
@@ -317,8 +319,16 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     if let Some(groups) = body.texts("security_groups") {
         for id in &groups {
             let group: SecurityGroup = referred(plan, ask, id)?;
+            port.shared_groups.remove(id);
             if group.project_id != port.project_id {
-                return Err(super::trouble::not_found(model::Kind::SecurityGroup, id));
+                let policies = RbacPolicy::about(&plan.rows, &group.key());
+                let given: Option<String> = policies
+                    .filter(|policy| policy.covers(Some(&port.project_id)))
+                    .map(|policy| policy.id.clone())
+                    .next();
+                let given = given.ok_or_else(|| super::trouble::not_found(model::Kind::SecurityGroup, id))?;
+                plan.hold::<RbacPolicy>(&given);
+                port.shared_groups.insert(id.clone(), group.project_id);
             }
             // It stays of its sort until the port has it.
             plan.hold::<SecurityGroup>(id);
@@ -326,6 +336,7 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
         if model::of_both_sorts(&plan.rows, &groups) {
             return Err(Trouble::conflict("SecurityGroupConflict", model::BOTH_SORTS));
         }
+        port.shared_groups.retain(|id, _| groups.contains(id));
         port.security_groups = groups;
     }
     if let Some(pairs) = body.value("allowed_address_pairs") {

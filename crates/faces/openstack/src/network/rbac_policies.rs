@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use model::{
     AddressGroup, AddressScope, EVERY_PROJECT, FloatingIp, Index, Key, Kind, Network, Object, Port, RbacAction,
-    RbacPolicy, Realm, Resource, Router, SecurityGroupRule, Snapshot, Subnet, SubnetPool,
+    RbacPolicy, Realm, Resource, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, SubnetPool,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,7 @@ const TYPES: &[(&str, Kind)] = &[
     ("address_group", Kind::AddressGroup),
     ("address_scope", Kind::AddressScope),
     ("network", Kind::Network),
+    ("security_group", Kind::SecurityGroup),
     ("subnetpool", Kind::SubnetPool),
 ];
 
@@ -78,6 +79,7 @@ impl Noun for RbacPolicy {
         let object = match TYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind) {
             Some(Kind::AddressGroup) => own::<AddressGroup>(plan, ask, &id)?,
             Some(Kind::AddressScope) => own::<AddressScope>(plan, ask, &id)?,
+            Some(Kind::SecurityGroup) => own::<SecurityGroup>(plan, ask, &id)?,
             Some(Kind::Network) => own::<Network>(plan, ask, &id)?,
             Some(Kind::SubnetPool) => own::<SubnetPool>(plan, ask, &id)?,
             _ => return Err(Trouble::invalid(format!("'{asked}' is not a valid RBAC object type"))),
@@ -245,6 +247,11 @@ fn users(rows: &Snapshot, object: &Key, action: RbacAction) -> BTreeSet<String> 
         }
         (Kind::AddressScope, _) => {
             rows.find::<SubnetPool>(Index::Owner, id).map(|pool| pool.project_id.clone()).collect()
+        }
+        (Kind::SecurityGroup, _) => {
+            let ports = rows.all::<Port>().filter(|port| port.security_groups.iter().any(|group| group == id));
+            let rules = rows.all::<SecurityGroupRule>().filter(|rule| rule.remote_group_id.as_deref() == Some(id));
+            ports.map(|port| port.project_id.clone()).chain(rules.map(|rule| rule.project_id.clone())).collect()
         }
         _ => rows.find::<SecurityGroupRule>(Index::Owner, id).map(|rule| rule.project_id.clone()).collect(),
     };

@@ -84,7 +84,10 @@ impl Noun for SecurityGroupRule {
         let address_group = id_of(body, "remote_address_group_id");
         let min = number(body.value("port_range_min"))?;
         let max = number(body.value("port_range_max"))?;
-        let group = own_group(plan, ask, &group_id)?;
+        let group = seen_group(plan, ask, &group_id)?;
+        if !SecurityGroup::changes(&Look { rows: &plan.rows, who: &ask.who }, &group) {
+            return Err(Trouble::policy("rule:create_security_group_rule"));
+        }
         let outward = body.text("direction").as_deref() == Some("egress");
         let direction = if outward { Direction::Egress } else { Direction::Ingress };
         let id = uuid::Uuid::new_v4().to_string();
@@ -105,7 +108,7 @@ impl Noun for SecurityGroupRule {
             ));
         }
         if let Some(remote) = &rule.remote_group_id {
-            own_group(plan, ask, remote)?;
+            referred::<SecurityGroup>(plan, ask, remote)?;
             plan.hold::<SecurityGroup>(remote);
         }
         if let Some(remote) = &address_group {
@@ -145,7 +148,7 @@ fn touch_group(plan: &mut Plan, ask: &Ask, mut group: SecurityGroup) {
     plan.put(group);
 }
 
-fn own_group(plan: &Plan, ask: &Ask, id: &str) -> Result<SecurityGroup, Trouble> {
+fn seen_group(plan: &Plan, ask: &Ask, id: &str) -> Result<SecurityGroup, Trouble> {
     let look = Look { rows: &plan.rows, who: &ask.who };
     let entry = plan.rows.get::<SecurityGroup>(id).filter(|g| SecurityGroup::sees(&look, g.value));
     entry.map(|g| g.value.clone()).ok_or_else(|| not_found(SecurityGroup::KIND, id))

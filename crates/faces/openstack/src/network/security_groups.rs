@@ -1,6 +1,6 @@
 //! `/security-groups`
 
-use model::{Direction, Index, Object, Port, Realm, Resource, SecurityGroup, SecurityGroupRule, Time};
+use model::{Direction, Index, Object, Port, RbacPolicy, Realm, Resource, SecurityGroup, SecurityGroupRule, Time};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
@@ -16,6 +16,7 @@ const ATTRS: &[Attr] = &[
     free("stateful", Is::Bool),
     free("tags", Is::TextList).once(),
     shown("security_group_rules"),
+    shown("shared"),
 ];
 
 /// The name of the group that every project has.
@@ -31,6 +32,7 @@ impl Noun for SecurityGroup {
 
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         let rules = look.rows.find::<SecurityGroupRule>(Index::Owner, &value.id).map(|rule| render(look, rule));
+        into.insert("shared".into(), json!(look.view().is_given(value)));
         into.insert("stateful".into(), json!(value.stateful));
         into.insert("security_group_rules".into(), json!(rules.collect::<Vec<_>>()));
     }
@@ -94,10 +96,12 @@ impl Noun for SecurityGroup {
         }
         let realm = value.realm();
         check_unused(plan, &value)?;
+        let shared = is_shared(plan, &value);
         // Rules of other groups that let this one in go with it.
         let rules: Vec<_> = plan
             .rows
-            .within::<SecurityGroupRule>(&realm)
+            .all::<SecurityGroupRule>()
+            .filter(|r| shared || r.row.key.realm == realm)
             .filter(|r| r.value.group_id == value.id || r.value.remote_group_id.as_ref() == Some(&value.id))
             .map(|r| r.row.key.clone())
             .collect();
@@ -109,11 +113,18 @@ impl Noun for SecurityGroup {
 }
 
 fn check_unused(plan: &Plan, group: &SecurityGroup) -> Result<(), Trouble> {
-    if plan.rows.within::<Port>(&group.realm()).any(|port| port.value.security_groups.contains(&group.id)) {
+    let has = |port: &Port| port.security_groups.contains(&group.id);
+    let others = is_shared(plan, group) && plan.rows.all::<Port>().any(|port| has(port.value));
+    if others || plan.rows.within::<Port>(&group.realm()).any(|port| has(port.value)) {
         let message = format!("Security Group {} in use.", group.id);
         return Err(Trouble::conflict("SecurityGroupInUse", message));
     }
     Ok(())
+}
+
+/// Other projects may use the group; as long as they do, the policy stays.
+fn is_shared(plan: &Plan, group: &SecurityGroup) -> bool {
+    RbacPolicy::about(&plan.rows, &group.key()).next().is_some()
 }
 
 fn not_default(name: &str) -> Result<(), Trouble> {
