@@ -138,6 +138,19 @@ fn runs(seen: &SeenPod) -> bool {
     seen.containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }))
 }
 
+/// Waits until a pod that is being deleted has less time than this, or no row any more.
+async fn hurried(agent: &Agent, uid: &str, grace: Duration) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let snapshot = agent.store().snapshot();
+        let left =
+            by_uid(&snapshot, uid).map(|row| row.body["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30));
+        if left.is_none_or(|left| left < grace.as_secs()) {
+            return;
+        }
+    }
+}
+
 /// The reason of pods that were evicted.
 const EVICTED: &str = "Evicted";
 
@@ -172,7 +185,11 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
     let mut news = Vec::new();
     if let Some(seen) = seen(agent, &uid).await?.filter(runs) {
         let port = Port::of_pod(snapshot, &uid);
-        news = pod_stop::all(agent, pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
+        news = tokio::select! {
+            stopped = pod_stop::all(agent, pod, port.map(|p| p.value), &seen, grace) => stopped.map_err(fault)?,
+            // Somebody wants it gone sooner, or has taken its row: the next step knows how.
+            () = hurried(agent, &uid, grace) => return Err(Fault::Unavailable("it has to end sooner".into())),
+        };
     }
     agent.drivers().pod.remove(&uid, grace, Generation::of(snapshot)).await.map_err(fault)?;
     pod_volumes::remove(agent, &uid).await?;

@@ -39,18 +39,18 @@ pub async fn overfull(agent: &Agent, uid: &str, pod: &Pod) -> Result<Option<Stri
     });
     let taken = by_container(&seen, &layers, |used| used.disk, true);
     // What says why containers ended, and the pod's hosts file.
-    let ends = below(folder(agent, uid).join("ends")).await;
+    let ends = below(folder(agent, uid).join("ends")).await.disk;
     let own = volumes.values().fold(ends, |sum, bytes| sum.saturating_add(*bytes));
     Ok(beyond(pod, &taken, own))
 }
 
 /// All that is in a pod's folder: volumes on the disk, and what says why containers ended.
-pub async fn folder_of(agent: &Agent, uid: &str) -> u64 {
+pub async fn folder_of(agent: &Agent, uid: &str) -> Used {
     below(folder(agent, uid)).await
 }
 
-async fn below(folder: PathBuf) -> u64 {
-    driver::on_a_thread(move || Ok(used(&folder))).await.unwrap_or(0)
+async fn below(folder: PathBuf) -> Used {
+    driver::on_a_thread(move || Ok(used(&folder))).await.unwrap_or_default()
 }
 
 /// The volumes that lie on the disk and are the pod's own to fill.
@@ -68,7 +68,7 @@ async fn measured(pod: PathBuf, names: Vec<String>) -> Result<BTreeMap<String, u
 fn count(pod: &Path, names: Vec<String>) -> BTreeMap<String, u64> {
     let folder = pod.join("volumes");
     let taken = |name: String| {
-        let bytes = used(&folder.join(&name));
+        let bytes = used(&folder.join(&name)).disk;
         (name, bytes)
     };
     names.into_iter().map(taken).collect()
@@ -77,7 +77,11 @@ fn count(pod: &Path, names: Vec<String>) -> BTreeMap<String, u64> {
 fn overfull_volume(taken: &BTreeMap<String, u64>, pod: &Pod) -> Option<String> {
     volumes(pod).find_map(|volume| {
         let (name, (most, limit)) = (&volume.name, size_limit(volume)?);
-        (*taken.get(name)? > most).then(|| format!("Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}."))
+        let taken = *taken.get(name)?;
+        (taken > most).then(|| match taken {
+            u64::MAX => format!("EmptyDir volume {name:?} has more than {COUNTED} files and a limit of {limit:?}."),
+            _ => format!("Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}."),
+        })
     })
 }
 
@@ -143,9 +147,10 @@ pub fn quantity(bytes: u64) -> String {
     whole.map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
-/// What the files below a folder take on its disk; links are not followed.
-fn used(folder: &Path) -> u64 {
-    let Ok(disk) = std::fs::metadata(folder).map(|about| about.dev()) else { return 0 };
+/// What the files below a folder take on its disk; links are not followed. So many files that they are not counted are more
+/// than anybody may have.
+fn used(folder: &Path) -> Used {
+    let Ok(disk) = std::fs::metadata(folder).map(|about| about.dev()) else { return Used::default() };
     let (mut ahead, mut bytes, mut files) = (vec![folder.to_path_buf()], 0u64, 0);
     while let Some(next) = ahead.pop() {
         for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
@@ -156,14 +161,14 @@ fn used(folder: &Path) -> u64 {
             bytes = bytes.saturating_add(about.blocks() * 512);
             files += 1;
             if files > COUNTED {
-                return bytes;
+                return Used { disk: u64::MAX, memory: 0, inodes: u64::MAX };
             }
             if about.is_dir() {
                 ahead.push(entry.path());
             }
         }
     }
-    bytes
+    Used { disk: bytes, memory: 0, inodes: files as u64 }
 }
 
 #[cfg(test)]
@@ -229,7 +234,7 @@ mod tests {
             created: None,
             containers: vec![container("one", 0), container("two", 1)],
         };
-        let layer = |id: &str, disk| (id.to_owned(), Used { disk, memory: 3 });
+        let layer = |id: &str, disk| (id.to_owned(), Used { disk, memory: 3, inodes: 0 });
         let layers = [layer("one", 100), layer("two", 20), layer("other", 7), layer("", 9)].into();
         let taken = |of: fn(&Used) -> u64, logs| by_container(&seen, &layers, of, logs);
         assert_eq!(taken(|used| used.disk, true), [(String::new(), 9), ("a".to_owned(), (12 << 10) + 120)].into());

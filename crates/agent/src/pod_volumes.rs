@@ -69,7 +69,7 @@ pub(crate) fn in_memory(pod: &Pod, volume: &Volume) -> Option<u64> {
             let limits = c.resources.as_ref().and_then(|r| r.limits.as_ref());
             limits.and_then(|limits| limits.get("memory")).and_then(|q| model::quantity_bytes(&q.0))
         });
-        limits.sum::<Option<u64>>()
+        limits.into_iter().try_fold(0u64, |sum, limit| limit.map(|bytes| sum.saturating_add(bytes)))
     };
     Some(limit.or_else(of_containers).unwrap_or(0))
 }

@@ -1,9 +1,9 @@
-//! A host that runs short of disk or memory evicts pods, one at a time, in kubelets' order and words: first those that take
-//! more than they asked for, of these the least important, of these the one that takes most beyond. Its nodes say so and get
-//! a taint, so that nothing new comes meanwhile.
+//! A host that runs short of disk, files or memory evicts pods, one at a time, in kubelets' words: the one that takes most
+//! beyond what it asked for, or in its place one of the same cluster that does so too and is less important. Its nodes say so
+//! and get a taint, so that nothing new comes meanwhile. One that is being deleted, however slowly, is evicted like others.
 //!
-//! Refused: evicting a pod from whose end nothing is gained, as kubelets do when nobody takes more than was asked; and
-//! evicting VMs, which take no more than was counted for them.
+//! Refused: evicting a pod from whose end little is gained, as kubelets do when nobody takes more than was asked; importance
+//! between tenants, who each say it of their own; evicting VMs, which take no more than was counted for them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use driver::Used;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use model::wanted::Generation;
 use model::{Fault, KubeObject, Time};
 
+use crate::pod_news::sidecar;
 use crate::pod_storage::quantity;
 use crate::work::Left;
 use crate::{Agent, pod, pod_storage};
@@ -24,16 +26,16 @@ const DISK: u64 = 1 << 30;
 const MEMORY: u64 = 100 << 20;
 /// Nodes say that they are short for so long after they were, so that what was evicted does not come back at once.
 const LINGERS: SignedDuration = SignedDuration::from_secs(30);
-/// So much has to be gained.
-const WORTHWHILE: u64 = 16 << 20;
-/// Pods of the system's own, which stay.
-const CRITICAL: i64 = 2_000_000_000;
+/// A victim has so long to go before another is chosen.
+const TO_GO: SignedDuration = SignedDuration::from_secs(30);
 
 /// What a host can be short of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
     Memory,
     Disk,
+    /// Files that a file system can have.
+    Inodes,
 }
 
 impl Resource {
@@ -42,6 +44,26 @@ impl Resource {
         match self {
             Self::Memory => "memory",
             Self::Disk => "ephemeral-storage",
+            Self::Inodes => "inodes",
+        }
+    }
+
+    /// By which nodes say it.
+    fn shown(self) -> Self {
+        if self == Self::Inodes { Self::Disk } else { self }
+    }
+
+    /// So much has to be gained by an eviction.
+    fn worthwhile(self, margin: Margin) -> u64 {
+        let least = if self == Self::Inodes { 1000 } else { 16 << 20 };
+        least.max(margin.threshold.saturating_sub(margin.available) / 10)
+    }
+
+    fn show(self, amount: u64) -> String {
+        match (self, amount) {
+            (_, u64::MAX) => "too much to be counted".to_owned(),
+            (Self::Inodes, amount) => amount.to_string(),
+            (_, bytes) => quantity(bytes >> 10 << 10),
         }
     }
 
@@ -49,6 +71,7 @@ impl Resource {
         match self {
             Self::Memory => used.memory,
             Self::Disk => used.disk,
+            Self::Inodes => used.inodes,
         }
     }
 }
@@ -67,8 +90,14 @@ pub struct Pressure(Mutex<State>);
 #[derive(Default)]
 struct State {
     since: BTreeMap<Resource, Time>,
-    /// A pod's uid, and why.
-    victim: Option<(String, String)>,
+    victim: Option<Victim>,
+}
+
+#[derive(Clone)]
+struct Victim {
+    uid: String,
+    why: String,
+    since: Time,
 }
 
 impl Pressure {
@@ -85,7 +114,7 @@ impl Pressure {
 
     /// Why a pod has to go, if it has.
     pub fn verdict(&self, uid: &str) -> Option<String> {
-        self.state().victim.as_ref().filter(|(victim, _)| victim == uid).map(|(_, words)| words.clone())
+        self.state().victim.as_ref().filter(|victim| victim.uid == uid).map(|victim| victim.why.clone())
     }
 }
 
@@ -95,31 +124,46 @@ pub async fn step(agent: &Agent) -> Result<Left, Fault> {
     let pressure = &agent.inner.pressure;
     let now = agent.now();
     let before = pressure.short_of(now);
-    pressure.state().since.extend(short.keys().map(|resource| (*resource, now)));
+    pressure.state().since.extend(short.keys().map(|resource| (resource.shown(), now)));
     if pressure.short_of(now) != before {
         agent.report_soon();
     }
-    let snapshot = agent.store().snapshot();
     let chosen = pressure.state().victim.clone();
-    if let Some((uid, _)) = chosen {
-        let there = pod::row(agent, &snapshot, &uid).is_some_and(|row| !row.pod_finished());
-        if there || pod::seen(agent, &uid).await?.is_some() {
+    if let Some(victim) = chosen {
+        if !is_gone(agent, &victim.uid).await? && now.duration_since(victim.since) < TO_GO {
             return Ok(Left::Unsettled);
         }
         pressure.state().victim = None;
     }
-    let Some((resource, margin)) = short.into_iter().next() else { return Ok(Left::Settled) };
-    let mut takers = Vec::new();
-    for row in pod::of_host(&snapshot, &agent.config().host).filter(|row| !row.pod_finished() && !row.deleting()) {
-        takers.extend(taker(agent, row.value, resource).await);
+    let snapshot = agent.store().snapshot();
+    for (resource, margin) in &short {
+        let mut takers = Vec::new();
+        for row in pod::of_host(&snapshot, &agent.config().host).filter(|row| !row.pod_finished()) {
+            takers.extend(taker(agent, row.value, *resource).await);
+        }
+        if let Some(taker) = choose(takers, resource.worthwhile(*margin)) {
+            let why = taker.words(*resource, *margin);
+            tracing::warn!(pod = taker.uid, "evicted: {why}");
+            pressure.state().victim = Some(Victim { uid: taker.uid, why, since: now });
+            agent.wake();
+            break;
+        }
     }
-    if let Some(taker) = choose(takers) {
-        let words = taker.words(resource, margin);
-        tracing::warn!(pod = taker.uid, "evicted: {words}");
-        pressure.state().victim = Some((taker.uid, words));
-        agent.wake();
+    Ok(if short.is_empty() { Left::Settled } else { Left::Unsettled })
+}
+
+/// Whether a victim has left. One that is being deleted takes its time in its own step, so it is ended from here.
+async fn is_gone(agent: &Agent, uid: &str) -> Result<bool, Fault> {
+    let snapshot = agent.store().snapshot();
+    let row = pod::row(agent, &snapshot, uid).filter(|row| !row.pod_finished());
+    if pod::seen(agent, uid).await?.is_none() {
+        return Ok(row.is_none());
     }
-    Ok(Left::Unsettled)
+    if row.is_some_and(|row| row.deleting()) {
+        let removed = agent.drivers().pod.remove(uid, std::time::Duration::ZERO, Generation::of(&snapshot)).await;
+        removed.map_err(crate::fault)?;
+    }
+    Ok(false)
 }
 
 /// What there is too little of.
@@ -128,8 +172,10 @@ fn look(dir: &Path) -> BTreeMap<Resource, Margin> {
         let bytes = |blocks: u64| blocks.saturating_mul(fs.fragment_size());
         Margin { available: bytes(fs.blocks_available()), threshold: (bytes(fs.blocks()) / 10).min(DISK) }
     });
+    let inodes = nix::sys::statvfs::statvfs(dir).ok().filter(|fs| fs.files() > 0);
+    let inodes = inodes.map(|fs| Margin { available: fs.files_available(), threshold: fs.files() / 20 });
     let memory = available_memory().map(|available| Margin { available, threshold: MEMORY });
-    let all = [(Resource::Memory, memory), (Resource::Disk, disk)];
+    let all = [(Resource::Memory, memory), (Resource::Disk, disk), (Resource::Inodes, inodes)];
     let short = all.into_iter().filter_map(|(resource, margin)| Some((resource, margin?)));
     short.filter(|(_, margin)| margin.available < margin.threshold).collect()
 }
@@ -143,6 +189,7 @@ fn available_memory() -> Option<u64> {
 /// A pod and what it takes of something.
 struct Taker {
     uid: String,
+    cluster: String,
     priority: i64,
     asked: u64,
     taken: u64,
@@ -155,8 +202,8 @@ async fn taker(agent: &Agent, row: &KubeObject, resource: Resource) -> Option<Ta
     let seen = pod::seen(agent, row.uid()).await.ok()??;
     let used = agent.drivers().pod.used(row.uid()).await.ok()?;
     let own = match resource {
-        Resource::Disk => pod_storage::folder_of(agent, row.uid()).await,
         Resource::Memory => 0,
+        _ => resource.of(&pod_storage::folder_of(agent, row.uid()).await),
     };
     let by_container = pod_storage::by_container(&seen, &used, |used| resource.of(used), resource == Resource::Disk);
     Some(Taker::of(row, &pod, resource, by_container, own))
@@ -164,14 +211,18 @@ async fn taker(agent: &Agent, row: &KubeObject, resource: Resource) -> Option<Ta
 
 impl Taker {
     fn of(row: &KubeObject, pod: &Pod, resource: Resource, taken: BTreeMap<String, u64>, own: u64) -> Self {
+        let sidecars = |spec: &'_ k8s_openapi::api::core::v1::PodSpec| {
+            spec.init_containers.iter().flatten().filter(|one| sidecar(one)).cloned().collect::<Vec<_>>()
+        };
         let containers: Vec<(String, u64, u64)> = pod
             .spec
             .iter()
-            .flat_map(|spec| &spec.containers)
-            .map(|one| (one.name.clone(), taken.get(&one.name).copied().unwrap_or(0), asked(one, resource)))
+            .flat_map(|spec| spec.containers.iter().cloned().chain(sidecars(spec)))
+            .map(|one| (one.name.clone(), taken.get(&one.name).copied().unwrap_or(0), asked(&one, resource)))
             .collect();
         Self {
             uid: row.uid().to_owned(),
+            cluster: row.cluster_id.clone(),
             priority: row.body["spec"]["priority"].as_i64().unwrap_or(0),
             asked: containers.iter().fold(0, |sum, (_, _, asked)| sum.saturating_add(*asked)),
             taken: taken.values().fold(own, |sum, bytes| sum.saturating_add(*bytes)),
@@ -188,15 +239,20 @@ impl Taker {
         let name = resource.name();
         let mut words = format!(
             "The node was low on resource: {name}. Threshold quantity: {}, available: {}. ",
-            quantity(margin.threshold),
-            quantity(margin.available >> 10 << 10)
+            resource.show(margin.threshold),
+            resource.show(margin.available)
         );
         for (container, taken, asked) in self.containers.iter().filter(|(_, taken, asked)| taken > asked) {
             words += &format!(
                 "Container {container} was using {}, request is {}, has larger consumption of {name}. ",
-                quantity(taken >> 10 << 10),
-                quantity(*asked)
+                resource.show(*taken),
+                resource.show(*asked)
             );
+        }
+        let in_containers = self.containers.iter().fold(0u64, |sum, (_, taken, _)| sum.saturating_add(*taken));
+        match self.taken.saturating_sub(in_containers) {
+            0 => {}
+            own => words += &format!("Volumes and files of the pod took {}. ", resource.show(own)),
         }
         words
     }
@@ -208,9 +264,11 @@ fn asked(container: &Container, resource: Resource) -> u64 {
     quantity.and_then(|quantity| model::quantity_bytes(&quantity.0)).unwrap_or(0)
 }
 
-fn choose(takers: Vec<Taker>) -> Option<Taker> {
-    let may = |taker: &Taker| taker.beyond() >= WORTHWHILE && taker.priority < CRITICAL;
-    takers.into_iter().filter(may).min_by_key(|taker| (taker.priority, std::cmp::Reverse(taker.beyond())))
+fn choose(takers: Vec<Taker>, worthwhile: u64) -> Option<Taker> {
+    let mut takers: Vec<Taker> = takers.into_iter().filter(|taker| taker.beyond() >= worthwhile).collect();
+    let cluster = takers.iter().max_by_key(|taker| taker.beyond())?.cluster.clone();
+    takers.retain(|taker| taker.cluster == cluster);
+    takers.into_iter().min_by_key(|taker| (taker.priority, std::cmp::Reverse(taker.beyond())))
 }
 
 /// What a node shows for what its host is short of: the condition's type, its taint, and words for both states.
@@ -253,19 +311,26 @@ mod tests {
 
     #[test]
     fn who_takes_more_than_was_asked_for_goes_first() {
-        let chosen = |takers: Vec<Taker>| choose(takers).map(|taker| taker.uid);
+        let chosen = |takers: Vec<Taker>| choose(takers, 16 << 20).map(|taker| taker.uid);
         let modest = || taker("modest", -5, "10Gi", 9000);
         assert_eq!(chosen(vec![modest(), taker("greedy", 100, "0", 100)]).as_deref(), Some("greedy"));
         assert_eq!(chosen(vec![taker("more", 0, "0", 90), taker("less", 0, "0", 80)]).as_deref(), Some("more"));
-        let important = taker("important", 10, "0", 9000);
-        assert_eq!(chosen(vec![important, taker("less", 0, "0", 80)]).as_deref(), Some("less"));
+        let important = || taker("important", 10, "0", 9000);
+        assert_eq!(chosen(vec![important(), taker("less", 0, "0", 80)]).as_deref(), Some("less"));
+        let other = Taker { cluster: "other".into(), ..taker("neighbour", -10, "0", 80) };
+        assert_eq!(chosen(vec![important(), other]).as_deref(), Some("important"), "to its own tenant alone");
         assert_eq!(chosen(vec![modest(), taker("little", 0, "0", 1)]), None, "nothing would be gained");
-        assert_eq!(chosen(vec![taker("system", CRITICAL, "0", 9000)]), None);
+        let margin = Margin { available: 0, threshold: 1 << 30 };
+        assert_eq!(Resource::Disk.worthwhile(margin), (1 << 30) / 10, "little is no help");
         let margin = Margin { available: 5 << 20, threshold: 1 << 30 };
         assert_eq!(
             taker("greedy", 0, "1Mi", 100).words(Resource::Disk, margin),
             "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 5Mi. Container c was using \
              100Mi, request is 1Mi, has larger consumption of ephemeral-storage. "
+        );
+        let hides = Taker { taken: u64::MAX, ..taker("hides", 0, "0", 0) };
+        assert!(
+            hides.words(Resource::Disk, margin).ends_with("Volumes and files of the pod took too much to be counted. ")
         );
     }
 

@@ -125,14 +125,20 @@ fn remove_tree(dir: &Path) {
     let _ = fs::remove_dir(dir);
 }
 
-/// Kills every process in a group and below it; how many there were.
-pub fn kill_all(group: &str) -> usize {
+/// The processes in a group and below it.
+pub fn processes(group: &str) -> Vec<i32> {
     let mut pids = Vec::new();
     for mount in mounts() {
         collect(&mount.join(group.trim_start_matches('/')), &mut pids);
     }
     pids.sort_unstable();
     pids.dedup();
+    pids
+}
+
+/// Kills every process in a group and below it; how many there were.
+pub fn kill_all(group: &str) -> usize {
+    let pids = processes(group);
     for pid in &pids {
         let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }

@@ -49,6 +49,8 @@ pub struct Generations {
 pub struct Pass {
     file: File,
     newest: Generation,
+    /// On a full disk the floor stands for a thing that has no record.
+    is_floor: bool,
 }
 
 impl Generations {
@@ -66,7 +68,12 @@ impl Generations {
             return Err(DriverFault::Refused(format!("{thing:?} is not the name of anything on a host")));
         }
         let fault = |error| DriverFault::Failed(format!("{}: {error}", self.dir.join(thing).display()));
-        let file = self.locked(thing).map_err(fault)?;
+        let (locked, is_floor) = match self.locked(thing) {
+            // What makes room must not need room.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => (self.locked(FLOOR), true),
+            other => (other, false),
+        };
+        let file = locked.map_err(fault)?;
         let file = file.ok_or_else(|| DriverFault::NotReady(format!("another process is at work on {thing}")))?;
         let newest = match read(&file).map_err(fault)? {
             Some(record) => record.newest,
@@ -78,12 +85,15 @@ impl Generations {
             return Err(DriverFault::Stale(text));
         }
         write(&file, Record { newest: at, gone: false }).map_err(fault)?;
-        Ok(Pass { file, newest: at })
+        Ok(Pass { file, newest: at, is_floor })
     }
 
     /// Nothing is left of the thing that the pass is for. Its record stays for a while.
     pub fn gone(&self, pass: Pass) -> Result<()> {
         let fault = |error| DriverFault::Failed(format!("{}: {error}", self.dir.display()));
+        if pass.is_floor {
+            return Ok(());
+        }
         write(&pass.file, Record { newest: pass.newest, gone: true }).map_err(fault)?;
         drop(pass);
         if self.went.fetch_add(1, Ordering::Relaxed) >= self.remembered {
@@ -111,7 +121,15 @@ impl Generations {
 
     /// The file of a thing, locked; `None` if somebody else has it.
     fn locked(&self, thing: &str) -> io::Result<Option<File>> {
-        fs::create_dir_all(&self.dir)?;
+        if !self.dir.exists() {
+            fs::create_dir_all(&self.dir)?;
+            // There is room for it now.
+            let floor = File::options().write(true).create_new(true).open(self.dir.join(FLOOR));
+            match floor.and_then(|file| write(&file, Record { newest: Generation::default(), gone: false })) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
         let path = self.dir.join(thing);
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
@@ -153,7 +171,8 @@ impl Generations {
 fn read(file: &File) -> io::Result<Option<Record>> {
     let mut line = [0; LINE];
     let length = file.read_at(&mut line, 0)?;
-    if length == 0 {
+    // Just made, or left so by a power cut: it is not known.
+    if line[..length].iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     let text = std::str::from_utf8(&line[..length]).ok().and_then(|text| text.trim_end().split_once(' '));
@@ -216,6 +235,31 @@ mod tests {
         assert!(matches!(of.pass("vm-1", Generation(101)), Err(DriverFault::Stale(_))), "the floor stands for it");
         drop(of.pass("vm-stays", Generation(2)).unwrap());
         drop(of.pass("vm-new", Generation(151)).unwrap());
+    }
+
+    /// What makes room can be ordered where nothing can be written down, and what is older is refused all the same.
+    #[test]
+    fn a_full_disk_refuses_no_removal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).arg(dir.path()).status();
+        let mounted = mount(&["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=40", "tmpfs"]);
+        if !mounted.is_ok_and(|status| status.success()) {
+            return;
+        }
+        let of = Generations::new(dir.path());
+        drop(of.pass("vm-known", Generation(3)).unwrap());
+        let full = (0..100).any(|n| fs::write(dir.path().join(format!("filler{n}")), "").is_err());
+        let (new, old) = (of.pass("vm-new", Generation(9)), of.pass("vm-other", Generation(8)));
+        let gone = new.map(|pass| of.gone(pass));
+        let later = of.pass("vm-other", Generation(8));
+        let known = of.pass("vm-known", Generation(3));
+        let refused = (matches!(old, Err(DriverFault::NotReady(_))), matches!(later, Err(DriverFault::Stale(_))));
+        let known = known.map(drop);
+        mount(&["umount"]).unwrap();
+        assert!(full, "no file system is full");
+        assert!(matches!(gone, Ok(Ok(()))), "a removal was refused");
+        assert_eq!(refused, (true, true));
+        assert!(known.is_ok(), "what has a record goes by that: {known:?}");
     }
 
     #[test]

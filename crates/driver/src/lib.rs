@@ -212,13 +212,15 @@ pub struct SeenWire {
     pub active: bool,
 }
 
-/// What a container takes of its host, in bytes.
+/// What a container takes of its host; all but files in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     /// Written into its own file system.
     pub disk: u64,
     /// Its working set.
     pub memory: u64,
+    /// Files in its own file system.
+    pub inodes: u64,
 }
 
 /// Does what may wait for a disk on a thread of its own: the threads that all share never do.

@@ -112,6 +112,11 @@ fn priority(spec: &mut Value) -> Result<(), String> {
         "system-node-critical" => 2_000_001_000,
         other => return Err(format!("no PriorityClass with name {other} was found")),
     };
+    if let Some(given) = spec["priority"].as_i64().filter(|given| *given != priority) {
+        return Err(format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
+        ));
+    }
     default(spec, "priority", priority.into());
     default(spec, "preemptionPolicy", "PreemptLowerPriority".into());
     Ok(())

@@ -144,14 +144,18 @@ impl PodDriver for Cri {
         let request = v1::ListContainerStatsRequest { filter: Some(filter) };
         let answer = look("measure a pod", self.up().await?.runtime().list_container_stats(request)).await?;
         let used = |stats: v1::ContainerStats| {
-            let disk = stats.writable_layer.and_then(|layer| layer.used_bytes).map_or(0, |bytes| bytes.value);
+            let layer = stats.writable_layer.unwrap_or_default();
+            let disk = layer.used_bytes.map_or(0, |bytes| bytes.value);
+            let inodes = layer.inodes_used.map_or(0, |files| files.value);
             let memory = stats.memory.and_then(|memory| memory.working_set_bytes).map_or(0, |bytes| bytes.value);
-            Some((stats.attributes?.id, Used { disk, memory }))
+            Some((stats.attributes?.id, Used { disk, memory, inodes }))
         };
         let mut all: BTreeMap<String, Used> = answer.stats.into_iter().filter_map(used).collect();
         // Containers can write there, too.
         let hosts = std::fs::metadata(self.pod_dir(uid).join("hosts")).map_or(0, |about| about.blocks() * 512);
-        all.insert(String::new(), Used { disk: hosts, memory: 0 });
+        let (group, dir) = (spec::pod_group(&self.config.prefix, uid), self.paths.dir.clone());
+        let open = driver::on_a_thread(move || Ok(open_and_gone(&group, &dir))).await.unwrap_or(0);
+        all.insert(String::new(), Used { disk: hosts.saturating_add(open), memory: 0, inodes: 0 });
         Ok(all)
     }
 
@@ -400,6 +404,29 @@ async fn remove_container(client: &Client, id: &str) -> Result<()> {
 
 fn make_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|e| failed(format!("cannot create {}", dir.display()), e))
+}
+
+/// What files take that are removed and still open: no folder shows them.
+fn open_and_gone(group: &str, dir: &Path) -> u64 {
+    let Ok(disk) = std::fs::metadata(dir).map(|about| about.dev()) else { return 0 };
+    let mut files = BTreeMap::new();
+    for pid in cgroup::processes(group) {
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            // Through the link, whose file has no name any more.
+            let overlay = |path: &Path| {
+                nix::sys::statfs::statfs(path)
+                    .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::OVERLAYFS_SUPER_MAGIC)
+            };
+            if let Ok(about) = std::fs::metadata(entry.path())
+                && about.is_file()
+                && about.nlink() == 0
+                && (about.dev() == disk || overlay(&entry.path()))
+            {
+                files.insert(about.ino(), about.blocks() * 512);
+            }
+        }
+    }
+    files.into_values().fold(0, u64::saturating_add)
 }
 
 fn hosts(addresses: &[IpAddr], pod: &WantedPod) -> String {

@@ -141,9 +141,8 @@ pub async fn convert(from: &Path, format: &str, to: &Path, user: Option<User>, l
     let mut command = qemu_img(to)?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
     command.args(["convert", "-q", "-f", format, "-O", "qcow2"]).arg(name(from)).arg(name(to));
-    if let Some(user) = user {
-        command.uid(user.id).gid(user.id);
-    }
+    // In the directory first, whose parents are closed to the user.
+    crate::launch::detach(command.as_std_mut(), Vec::new(), user);
     run(command, "copy a disk", limit).await
 }
 

@@ -13,8 +13,10 @@ use serde::Deserialize;
 
 use crate::{disk, failed};
 
-/// The variables, in the VM's directory.
-pub const VARIABLES: &str = "uefi.vars";
+/// The variables, in the VM's directory: those without and those with keys for secure boot, which go with its disks.
+pub const VARIABLES: [&str; 2] = ["uefi.vars", "uefi-secure.vars"];
+/// What a rescue has in their place, each time anew.
+const OF_RESCUE: &str = "rescue.vars";
 /// Where descriptors are; one in an earlier folder hides one of the same name in a later one.
 const FOLDERS: [&str; 2] = ["/etc/qemu/firmware", "/usr/share/qemu/firmware"];
 /// The largest that is read.
@@ -105,11 +107,16 @@ fn find_in(folders: &[&Path], machine: &Machine) -> Result<Files> {
     })
 }
 
+/// The name of the variables of a machine. Firmware without keys would boot anything, whatever it was asked for.
+pub fn variables_of(machine: &Machine, rescue: bool) -> &'static str {
+    if rescue { OF_RESCUE } else { VARIABLES[usize::from(machine.secure_boot)] }
+}
+
 /// Makes sure that the VM has variables: those that it had, those of the incarnation whose disks it takes over, or new ones.
-pub fn variables(dir: &Path, files: &Files, taken: Option<&Path>, anew: bool) -> Result<()> {
-    let own = dir.join(VARIABLES);
+pub fn variables(dir: &Path, name: &str, files: &Files, taken: Option<&Path>, anew: bool) -> Result<()> {
+    let own = dir.join(name);
     let bring = || {
-        if let Some(other) = taken.map(|dir| dir.join(VARIABLES)).filter(|other| !own.exists() && other.exists()) {
+        if let Some(other) = taken.map(|dir| dir.join(name)).filter(|other| !own.exists() && other.exists()) {
             fs::rename(other, &own)?;
         }
         if own.exists() && !anew {
@@ -133,6 +140,8 @@ pub fn variables(dir: &Path, files: &Files, taken: Option<&Path>, anew: bool) ->
 mod tests {
     use super::*;
     use model::machine::Firmware;
+
+    const NAME: &str = VARIABLES[0];
 
     fn descriptor(dir: &Path, name: &str, features: &str) {
         let (code, vars) = (dir.join(format!("{name}.code")), dir.join(format!("{name}.vars")));
@@ -161,20 +170,29 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_rescues_have_variables_of_their_own() {
+        let plain = Machine { firmware: Firmware::Uefi, ..Machine::default() };
+        let secure = Machine { secure_boot: true, ..plain.clone() };
+        let names = [(&plain, false), (&secure, false), (&plain, true), (&secure, true)];
+        let names = names.map(|(machine, rescue)| variables_of(machine, rescue));
+        assert_eq!(names, ["uefi.vars", "uefi-secure.vars", "rescue.vars", "rescue.vars"]);
+    }
+
+    #[test]
     fn variables_are_kept_taken_over_and_made_anew() {
         let (dir, one, two) =
             (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         descriptor(dir.path(), "a", "");
         let files = find_in(&[dir.path()], &Machine::default()).unwrap();
-        let text = |dir: &Path| fs::read_to_string(dir.join(VARIABLES)).unwrap();
-        variables(one.path(), &files, None, false).unwrap();
+        let text = |dir: &Path| fs::read_to_string(dir.join(NAME)).unwrap();
+        variables(one.path(), NAME, &files, None, false).unwrap();
         assert_eq!(text(one.path()), "a");
-        fs::write(one.path().join(VARIABLES), "changed").unwrap();
-        variables(one.path(), &files, None, false).unwrap();
+        fs::write(one.path().join(NAME), "changed").unwrap();
+        variables(one.path(), NAME, &files, None, false).unwrap();
         assert_eq!(text(one.path()), "changed");
-        variables(two.path(), &files, Some(one.path()), false).unwrap();
-        assert_eq!((text(two.path()), one.path().join(VARIABLES).exists()), ("changed".to_owned(), false));
-        variables(two.path(), &files, None, true).unwrap();
+        variables(two.path(), NAME, &files, Some(one.path()), false).unwrap();
+        assert_eq!((text(two.path()), one.path().join(NAME).exists()), ("changed".to_owned(), false));
+        variables(two.path(), NAME, &files, None, true).unwrap();
         assert_eq!(text(two.path()), "a");
     }
 }

@@ -4,7 +4,7 @@
 use std::os::fd::AsRawFd;
 
 use model::machine::{Bus, Firmware, InputBus, Machine, NicModel, ScsiModel, Video, Watchdog};
-use model::wanted::Nic;
+use model::wanted::{Nic, WantedVm};
 
 use crate::accel::Accel;
 use crate::disk::{self, Ready, short};
@@ -26,7 +26,7 @@ pub fn board(plan: &Plan, add: Add) {
         kind += &format!(",hpet={}", on(hpet));
     }
     if let Some(files) = plan.firmware {
-        firmware(files, machine, &mut kind, add);
+        firmware(files, vm, &mut kind, add);
     }
     add("-machine", kind);
     processor(plan, add);
@@ -39,11 +39,12 @@ pub fn board(plan: &Plan, add: Add) {
     }
 }
 
-fn firmware(files: &Files, machine: &Machine, kind: &mut String, add: Add) {
+fn firmware(files: &Files, vm: &WantedVm, kind: &mut String, add: Add) {
+    let machine = &vm.machine;
     let code = serde_json::json!({"node-name": "firmware", "driver": files.code_format, "read-only": true,
         "file": {"driver": "file", "filename": files.code}});
     let variables = serde_json::json!({"node-name": "variables", "driver": files.variables_format,
-        "file": {"driver": "file", "filename": crate::firmware::VARIABLES}});
+        "file": {"driver": "file", "filename": crate::firmware::variables_of(machine, vm.rescue)}});
     add("-blockdev", code.to_string());
     add("-blockdev", variables.to_string());
     *kind += ",pflash0=firmware,pflash1=variables";

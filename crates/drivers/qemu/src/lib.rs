@@ -325,7 +325,7 @@ impl Qemu {
 /// Goes along with the disks of a VM to its next incarnation.
 fn stays(file: &Path) -> bool {
     let named = |name: &str| file.file_name().is_some_and(|own| own == name);
-    disk::is_disk(file) || named(firmware::VARIABLES) || named(tpm::STATE)
+    disk::is_disk(file) || firmware::VARIABLES.into_iter().any(named) || named(tpm::STATE)
 }
 
 async fn remove_dir(dir: &Path) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use driver::{DriverFault, Result, process};
 use model::machine::TpmModel;
+use model::wanted::WantedVm;
 
 use crate::failed;
 use crate::launch::detach;
@@ -23,6 +24,8 @@ use crate::user::{self, User};
 pub const SOCKET: &str = "tpm.sock";
 /// What it keeps.
 pub const STATE: &str = "tpm";
+/// What a rescue has in its place, each time anew.
+const OF_RESCUE: &str = "rescue.tpm";
 /// Which process it is.
 const RECORD: &str = "tpm.process";
 const LOG: &str = "tpm.log";
@@ -44,17 +47,22 @@ fn mark(id: &str) -> String {
 
 /// Starts it for a QEMU that is to be started, with what it kept, or what it kept for the incarnation whose disks the VM
 /// takes over.
-pub async fn start(id: &str, dir: &Path, taken: Option<&Path>, user: Option<User>) -> Result<Process> {
+pub async fn start(vm: &WantedVm, dir: &Path, taken: Option<&Path>, user: Option<User>) -> Result<Process> {
+    let id = &vm.id;
+    let state = if vm.rescue { OF_RESCUE } else { STATE };
     end(id, dir).await?;
+    if vm.rescue {
+        let _ = fs::remove_dir_all(dir.join(state));
+    }
     let program = process::which(PROGRAM).ok_or_else(|| {
         DriverFault::Refused("this host has no virtual TPMs: swtpm is not installed (Debian: swtpm)".to_owned())
     })?;
     let fault = |e: io::Error| failed("cannot start swtpm".to_owned(), e);
-    prepare(dir, taken, user).map_err(fault)?;
+    prepare(dir, state, taken, user).map_err(fault)?;
     let log = user::fresh(&dir.join(LOG)).map_err(fault)?;
     let mut command = Command::new(program);
     command.arg0(mark(id)).args(["socket", "--tpm2", "--terminate"]).current_dir(dir).stdin(Stdio::null());
-    command.args(["--tpmstate", &format!("dir={STATE},mode=0600")]);
+    command.args(["--tpmstate", &format!("dir={state},mode=0600")]);
     command.args(["--ctrl", &format!("type=unixio,path={SOCKET},mode=0600")]);
     command.stdout(log.try_clone().map_err(fault)?).stderr(log);
     detach(&mut command, Vec::new(), user);
@@ -92,9 +100,9 @@ fn words(dir: &Path) -> String {
 }
 
 /// The folder is the user's, and whatever else than plain files is in it goes: nothing leads elsewhere.
-fn prepare(dir: &Path, taken: Option<&Path>, user: Option<User>) -> io::Result<()> {
-    let state = dir.join(STATE);
-    if let Some(other) = taken.map(|dir| dir.join(STATE)).filter(|other| !state.exists() && other.exists()) {
+fn prepare(dir: &Path, name: &str, taken: Option<&Path>, user: Option<User>) -> io::Result<()> {
+    let state = dir.join(name);
+    if let Some(other) = taken.map(|dir| dir.join(name)).filter(|other| !state.exists() && other.exists()) {
         fs::rename(other, &state)?;
     }
     fs::create_dir_all(&state)?;
@@ -123,13 +131,13 @@ mod tests {
         }
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let user = |id| Some(User { id });
-        prepare(one.path(), None, user(4321)).unwrap();
+        prepare(one.path(), STATE, None, user(4321)).unwrap();
         let state = one.path().join(STATE);
         fs::write(state.join("tpm2-00.permall"), "secret").unwrap();
         fs::write(two.path().join("precious"), "").unwrap();
         std::os::unix::fs::symlink(two.path().join("precious"), state.join("link")).unwrap();
         fs::hard_link(two.path().join("precious"), state.join("hard")).unwrap();
-        prepare(two.path(), Some(one.path()), user(4322)).unwrap();
+        prepare(two.path(), STATE, Some(one.path()), user(4322)).unwrap();
         let about = |path: &Path| fs::symlink_metadata(path).map(|m| (m.uid(), m.mode() & 0o777)).unwrap();
         let state = two.path().join(STATE);
         assert_eq!(about(&state), (4322, 0o700));

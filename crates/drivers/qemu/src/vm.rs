@@ -282,7 +282,8 @@ impl Qemu {
         let taken = vm.disks.iter().find_map(|disk| disk.take_from.as_deref());
         let taken = taken.map(|from| self.disks_of(from)).transpose()?;
         if let Some(files) = &firmware {
-            firmware::variables(&dir, files, taken.as_deref(), vm.machine.stateless)?;
+            let name = firmware::variables_of(&vm.machine, vm.rescue);
+            firmware::variables(&dir, name, files, taken.as_deref(), vm.machine.stateless || vm.rescue)?;
         }
         let mut fds = Vec::new();
         for nic in &vm.nics {
@@ -294,7 +295,7 @@ impl Qemu {
         user.map_or(Ok(()), |user| user::prepare(&dir, user))
             .map_err(|e| failed(format!("cannot prepare {}", dir.display()), e))?;
         if vm.machine.tpm.is_some() {
-            let process = tpm::start(&vm.id, &dir, taken.as_deref(), user).await?;
+            let process = tpm::start(vm, &dir, taken.as_deref(), user).await?;
             self.confine(vm, &process);
         }
         let kvm = match user {

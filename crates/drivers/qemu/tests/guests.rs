@@ -200,6 +200,9 @@ async fn a_vm_has_a_user_and_limits_of_its_own() {
         eprintln!("skipped: needs root");
         return;
     }
+    // As a cloud's folder is.
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(bench.dir.path(), closed).expect("closed");
     let group = format!("braid-test-vms-{}", std::process::id());
     let dir = bench.dir.path().join("qemu");
     let config = || Config {

@@ -113,7 +113,7 @@ async fn lists_filter_and_sort() {
         let body = json!({"name": name, "disk_format": format, "container_format": container, "tags": tags,
             "visibility": "private", "kind": format});
         let id = register(&cloud, demo, body).await;
-        let mut bytes = vec![7; size];
+        let mut bytes = vec![if format == "qcow2" { 0 } else { 7 }; size];
         if format == "qcow2" {
             bytes[..16].copy_from_slice(b"QFI\xfb\0\0\0\x02\0\0\0\0\0\0\0\0");
         }

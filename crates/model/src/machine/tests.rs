@@ -1,3 +1,5 @@
+//! What images and flavors say, and what machine comes of it or is refused.
+
 use super::*;
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -5,7 +5,7 @@
 //! for each cluster, which also writes the cluster's [`Setting`] of placements; every other placement demands that this is as
 //! it was. Of two plans from one snapshot one is refused then, unless neither has such pods.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::kube_event::{self, News};
 use model::{Aggregate, Change, Entry, Expect, KubeObject, PodDemand, Resource, Setting, Snapshot, Time, pod_demand};
@@ -35,9 +35,7 @@ pub fn plan(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_
             caring.insert(&pod.value.cluster_id);
         }
     }
-    // The more important first, then the older.
-    let priority = |pod: &KubeObject| pod.body["spec"]["priority"].as_i64().unwrap_or(0);
-    waiting.sort_by_key(|pod| (std::cmp::Reverse(priority(pod)), pod.row.created));
+    let waiting = in_turn(waiting);
     let mut clusters: BTreeMap<&str, Placing<'_>> = BTreeMap::new();
     let mut changes = Vec::new();
     for pod in &waiting {
@@ -50,6 +48,22 @@ pub fn plan(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_
     }
     changes.extend(clusters.into_values().filter_map(Placing::together));
     changes
+}
+
+/// Of each cluster the more important first, then the older; the clusters take turns: what is important to one tenant keeps
+/// no other waiting.
+fn in_turn(mut waiting: Vec<Entry<'_, KubeObject>>) -> Vec<Entry<'_, KubeObject>> {
+    let priority = |pod: &KubeObject| pod.body["spec"]["priority"].as_i64().unwrap_or(0);
+    waiting.sort_by_key(|pod| (std::cmp::Reverse(priority(pod)), pod.row.created));
+    let mut before: HashMap<&str, usize> = HashMap::new();
+    let mut turns: Vec<(usize, model::Revision, Entry<'_, KubeObject>)> = Vec::new();
+    for pod in waiting {
+        let turn = before.entry(&pod.value.cluster_id).or_default();
+        turns.push((*turn, pod.row.created, pod));
+        *turn += 1;
+    }
+    turns.sort_by_key(|(turn, created, _)| (*turn, *created));
+    turns.into_iter().map(|(_, _, pod)| pod).collect()
 }
 
 /// Whether a pod says anything of where other pods are.

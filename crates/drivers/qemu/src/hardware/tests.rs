@@ -1,3 +1,5 @@
+//! Each property in the words of QEMU.
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,7 +53,7 @@ fn words(dir: &Path, machine: Machine) -> Vec<String> {
         template: PathBuf::new(),
         variables_format: "raw".to_owned(),
     };
-    for name in ["code", crate::firmware::VARIABLES] {
+    for name in ["code", crate::firmware::VARIABLES[0], crate::firmware::VARIABLES[1]] {
         std::fs::write(dir.join(name), vec![0; 256 << 10]).unwrap();
     }
     let tap = [std::fs::File::open("/dev/null").unwrap().into()];

@@ -5,6 +5,11 @@
 /// The bytes that [`look`] needs: a disc's first descriptor is behind its first 16 sectors.
 pub const HEADER: usize = 32_768 + 6;
 
+/// In the place of a format: what no driver here would read.
+const UNREADABLE: &str = "a qcow2 that is encrypted, damaged or of a later version";
+/// The most tables of the first level that QEMU reads.
+const MOST_TABLES: u64 = 4 << 20;
+
 /// What a header tells.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
@@ -58,9 +63,12 @@ fn qcow2(bytes: &[u8]) -> Option<Found> {
     if length < 72 || &header[..4] != b"QFI\xfb" || !(2..=3).contains(&version) {
         return None;
     }
-    // Of the features of version 3 that a reader must know, bit 2 is an external data file.
+    // Of the features of version 3 that a reader must know, bit 2 is an external data file, and there are five.
     let data_file = version == 3 && word(72) & 4 != 0;
-    Some(Found { format: Some("qcow2"), virtual_size: Some(word(24)), depends: word(8) != 0 || data_file })
+    let (cluster_bits, encrypted, tables) = (word(20) >> 32, word(32) >> 32 != 0, word(36) >> 32);
+    let odd = cluster_bits > 21 || encrypted || tables > MOST_TABLES || (version == 3 && word(72) >> 5 != 0);
+    let format = Some(if odd { UNREADABLE } else { "qcow2" });
+    Some(Found { format, virtual_size: Some(word(24)), depends: word(8) != 0 || data_file })
 }
 
 #[cfg(test)]
@@ -85,6 +93,11 @@ mod tests {
         );
         assert!(look(&qcow2(104, 1 << 30, 0)).depends);
         assert!(look(&qcow2(0, 1 << 30, 4)).depends);
+        for (at, byte) in [(23, 63), (35, 1), (36, 255), (78, 1)] {
+            let mut odd = qcow2(0, 1 << 30, 0);
+            odd[at] = byte;
+            assert!(!look(&odd).is_of("qcow2", "bare") && !look(&odd).is_of("raw", "bare"), "{at}");
+        }
         for other in [&b""[..], b"QFI\xfb", &[0; 200]] {
             assert_eq!(look(other).format, None);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gate::View;
-use model::machine::Machine;
+use model::machine::{Machine, is_hardware};
 use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, NicRequest, ServerGroup};
 use serde_json::Value;
 
@@ -216,6 +216,10 @@ pub fn boot_image<'a>(view: &View<'a>, value: &Value, flavor: &Flavor) -> Result
         return Err(Fault::Invalid(format!(
             "Flavor's disk is too small for requested image. Flavor disk is {have} bytes, minimum size is {need} bytes."
         )));
+    }
+    let odd = |(name, value): &(&String, &String)| is_hardware(name) && value.chars().any(char::is_control);
+    if let Some((name, _)) = image.properties.iter().find(odd) {
+        return Err(Fault::Invalid(format!("Image {id} is unacceptable: its property {name} has control characters.")));
     }
     // A machine of which something would be missing is never made.
     Machine::of(&image.properties, flavor).map_err(Fault::Invalid)?;

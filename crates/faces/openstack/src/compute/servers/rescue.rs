@@ -43,7 +43,12 @@ pub async fn rescue(call: &Call, value: &Value) -> Result<Reply, Fault> {
 
 /// `unrescue`
 pub async fn unrescue(call: &Call) -> Result<Reply, Fault> {
-    act(call, "unrescue", when(&["rescued"]), |server, _| {
+    // Also what could not be rescued comes back.
+    act(call, "unrescue", when(&["rescued", "error"]), |server, _| {
+        if server.rescue.is_none() {
+            return Err(Fault::Conflict(format!("Cannot 'unrescue' instance {} while it is not rescued", server.id)));
+        }
+
         server.rescue = None;
         Ok(())
     })
