@@ -350,6 +350,24 @@ pub fn openstack_seeds() -> Vec<Vec<u8>> {
         post(&format!("{network}/floatingips"), json!({"floatingip": {"floating_network_id": id, "port_id": id}})),
         post(&format!("{network}/security-groups"), json!({"security_group": {"name": "g", "stateful": true}})),
         post(&format!("{network}/security-group-rules"), rule),
+        post(&format!("{network}/address-groups"), json!({"address_group": {"addresses": ["10.0.0.0/8", "fd00::/8"]}})),
+        input(
+            "PUT",
+            &format!("{network}/address-groups/{id}/add_addresses"),
+            JSON,
+            &json!({"addresses": ["10.0.0.1"]}),
+        ),
+        post(
+            &format!("{network}/floatingips/{id}/port_forwardings"),
+            json!({"port_forwarding": {"protocol": "tcp", "internal_port_id": id, "internal_ip_address": "10.0.0.4",
+                "internal_port_range": "80:90", "external_port_range": "8080:8090"}}),
+        ),
+        post(&format!("{network}/address-scopes"), json!({"address_scope": {"name": "s", "ip_version": 4}})),
+        post(
+            &format!("{network}/rbac-policies"),
+            json!({"rbac_policy": {"object_type": "network", "object_id": id, "action": "access_as_shared",
+                "target_tenant": "*"}}),
+        ),
         get(&format!(
             "{network}/ports?fixed_ips=ip_address%3D10.0.0.4&fixed_ips=subnet_id%3D{id}&fields=id&sort_key=name&sort_dir=desc&limit=1&page_reverse=true"
         )),
