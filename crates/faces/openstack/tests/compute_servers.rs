@@ -149,7 +149,7 @@ async fn a_strangers_network_has_to_be_named() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;
     let now = model::Time::now();
-    let theirs = model::Network::new(&uuid::Uuid::new_v4().to_string(), &h.admin_project, 4077, now);
+    let theirs = model::Network::new(uuid::Uuid::new_v4().to_string(), &h.admin_project, 4077, now);
     let policy = model::RbacPolicy {
         id: "policy".into(),
         project_id: h.admin_project.clone(),
