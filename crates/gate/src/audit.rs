@@ -24,7 +24,11 @@ impl Actor {
             Scope::Domain { id } => format!("domain:{id}"),
             Scope::System => "system".into(),
         };
-        Self { user_id: who.user_id.clone(), scope, name_of: String::new() }
+        let (user_id, name_of) = match &who.trust {
+            Some(trust) => (trust.trustee_user_id.clone(), trust.trustor_user_id.clone()),
+            None => (who.user_id.clone(), String::new()),
+        };
+        Self { user_id, scope, name_of }
     }
 
     /// The same, acting in a name that is not necessarily the own.

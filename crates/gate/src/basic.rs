@@ -84,6 +84,7 @@ impl Gate {
             issued_at: now,
             expires_at: end,
             app_credential_id: None,
+            trust: None,
             kube_groups: Vec::new(),
             kube_cluster: None,
         })

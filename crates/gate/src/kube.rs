@@ -149,6 +149,7 @@ fn of_cluster(
         issued_at: Time::now(),
         expires_at,
         app_credential_id: None,
+        trust: None,
         kube_groups,
         kube_cluster: Some(cluster_id.to_owned()),
     })

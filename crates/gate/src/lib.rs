@@ -5,6 +5,7 @@
 //! * [`Gate`]: tokens to principals (`token`), passwords and the like to tokens (`login`), clusters' credentials (`kube`)
 //! * `fernet`, `payload`: what a token is; [`roles`]: who may do what where, computed from rows
 //! * [`ec2`]: requests that were signed by a credential, for those who check that
+//! * `trust`: what a user lends to another
 //! * `authority`: who signs the certificates of a cluster's clients
 //! * `bootstrap`: the first rows of a cloud; [`project_rows`]: the first rows of a project; [`audit`]: who did what
 
@@ -26,6 +27,7 @@ mod project;
 pub mod revoke;
 pub mod roles;
 mod token;
+mod trust;
 mod turns;
 mod view;
 
@@ -43,7 +45,7 @@ pub use client::Client;
 pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};
 pub use login::{DomainRef, NamedRef, Proof, Wish};
 pub use payload::Scoped;
-pub use principal::{Identity, KEYSTONE, Principal, RoleRef, SERVICE_ACCOUNT, Scope};
+pub use principal::{Delegation, Identity, KEYSTONE, Principal, RoleRef, SERVICE_ACCOUNT, Scope};
 pub use project::{project_rows, remains};
 pub use view::View;
 

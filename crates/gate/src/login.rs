@@ -5,7 +5,7 @@ use model::{AppCredential, Domain, Fault, Index, Project, Snapshot, Time, User, 
 
 use crate::payload::{Payload, Scoped};
 use crate::token::{self, unauthorized};
-use crate::{Client, Gate, Principal, audit, ec2, fernet, roles};
+use crate::{Client, Gate, Principal, audit, ec2, fernet, roles, trust};
 
 /// A domain by id or name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub enum Wish {
     Project(NamedRef),
     Domain(DomainRef),
     System,
+    /// What the trust with this id lends.
+    Trust(String),
 }
 
 /// What one proof showed.
@@ -128,6 +130,9 @@ impl Gate {
         check_factors(&snapshot, &user_id, &shown)?;
         let payload = self.payload(&snapshot, &shown, user_id, wish, now)?;
         let principal = token::principal(&snapshot, &payload, self.lifetime, now)?;
+        if let Some(id) = &payload.trust_id {
+            trust::spend(&self.store, id).await?;
+        }
         Ok((token::seal(&snapshot, &payload)?, principal))
     }
 
@@ -155,6 +160,12 @@ impl Gate {
                     Fault::Unauthorized(_) => Fault::NotFound { what: "token".into(), id: String::new() },
                     other => other,
                 })?;
+                if parent.trust.is_some() {
+                    return Err(Fault::Forbidden(
+                        "Using trust-scoped token to create another token. Create a new trust-scoped token instead."
+                            .into(),
+                    ));
+                }
                 let app_credential = match &parent.app_credential_id {
                     Some(id) => Some(token::app_credential(&snapshot, id, now)?.clone()),
                     None => None,
@@ -200,10 +211,15 @@ impl Gate {
     ) -> Result<Payload, Fault> {
         let parent = shown.iter().find_map(|s| s.parent.as_ref());
         let credential = shown.iter().find_map(|s| s.app_credential.as_ref());
+        let trust = match (&wish, credential) {
+            (Wish::Trust(id), None) => Some(trust::of_trustee(snapshot, id, &user_id, now)?),
+            _ => None,
+        };
         let only = shown.iter().find_map(|s| s.project_id.clone());
         let scope = match credential {
             _ if only.is_some() => only.map_or(Scoped::Nothing, Scoped::Project),
             Some(credential) => credential_scope(snapshot, credential, &wish, parent.is_some())?,
+            None if trust.is_some() => trust.as_ref().map_or(Scoped::Nothing, trust::Lent::scope),
             None => scope(snapshot, &user_id, wish)?,
         };
         let mut expires_at = now + self.lifetime;
@@ -220,8 +236,10 @@ impl Gate {
         methods.dedup();
         // Nor longer than the credential, which cannot be changed: so validation need not look at its expiry again.
         expires_at = credential.and_then(|c| c.expires_at).map_or(expires_at, |end| expires_at.min(end));
+        expires_at = trust.as_ref().and_then(|t| t.expires_at).map_or(expires_at, |end| expires_at.min(end));
         let app_credential_id = credential.map(|c| c.id.clone());
-        Ok(Payload { user_id, methods, scope, app_credential_id, issued_at: now, expires_at, audit_ids })
+        let trust_id = trust.map(|trust| trust.delegation.trust_id);
+        Ok(Payload { user_id, methods, scope, app_credential_id, trust_id, issued_at: now, expires_at, audit_ids })
     }
 }
 
@@ -258,6 +276,7 @@ fn scope(snapshot: &Snapshot, user_id: &str, wish: Wish) -> Result<Scoped, Fault
     match wish {
         Wish::Unscoped => Ok(Scoped::Nothing),
         Wish::System => Ok(Scoped::System),
+        Wish::Trust(_) => Err(unauthorized()),
         Wish::Project(project) => Ok(Scoped::Project(project_id(snapshot, &project)?)),
         Wish::Domain(domain) => Ok(Scoped::Domain(domain_id(snapshot, &domain).ok_or_else(unauthorized)?)),
         Wish::Default => {

@@ -22,6 +22,8 @@ pub struct Payload {
     pub methods: Vec<String>,
     pub scope: Scoped,
     pub app_credential_id: Option<String>,
+    /// The trust by which the user acts; never beside an application credential.
+    pub trust_id: Option<String>,
     pub issued_at: Time,
     pub expires_at: Time,
     /// The token's own, then that of the first of its chain.
@@ -58,9 +60,16 @@ impl Payload {
             }
             Scoped::System => out.push(3),
         }
-        out.push(u8::from(self.app_credential_id.is_some()));
-        if let Some(id) = &self.app_credential_id {
-            put_id(&mut out, id);
+        match (&self.app_credential_id, &self.trust_id) {
+            (None, None) => out.push(0),
+            (Some(id), _) => {
+                out.push(1);
+                put_id(&mut out, id);
+            }
+            (None, Some(id)) => {
+                out.push(2);
+                put_id(&mut out, id);
+            }
         }
         for id in &self.audit_ids {
             out.extend(URL_SAFE_NO_PAD.decode(id).unwrap_or_default());
@@ -86,12 +95,15 @@ impl Payload {
             [3] => Scoped::System,
             _ => return None,
         };
-        let app_credential_id = match take::<1>(&mut rest)? {
-            [0] => None,
-            _ => Some(take_id(&mut rest)?),
+        let (app_credential_id, trust_id) = match take::<1>(&mut rest)? {
+            [0] => (None, None),
+            [1] => (Some(take_id(&mut rest)?), None),
+            [2] => (None, Some(take_id(&mut rest)?)),
+            _ => return None,
         };
         let audit_ids = rest.chunks(AUDIT).map(|id| URL_SAFE_NO_PAD.encode(id)).collect();
-        Some(Self { user_id, methods: methods.collect(), scope, app_credential_id, issued_at, expires_at, audit_ids })
+        let methods = methods.collect();
+        Some(Self { user_id, methods, scope, app_credential_id, trust_id, issued_at, expires_at, audit_ids })
     }
 }
 
@@ -138,6 +150,7 @@ mod tests {
             methods: vec!["password".into(), "token".into()],
             scope: Scoped::Project("444e54a9ed0249f8a6735dc9325722d0".into()),
             app_credential_id: Some("9508b3ee6c9d45c7976f6e8543effc86".into()),
+            trust_id: None,
             issued_at: Time::from_microsecond(1_790_000_000_123_456).unwrap(),
             expires_at: Time::from_microsecond(1_790_086_400_000_000).unwrap(),
             audit_ids: vec![fernet::random_text::<AUDIT>(), fernet::random_text::<AUDIT>()],
@@ -148,7 +161,8 @@ mod tests {
     fn bytes_and_back() {
         let scopes = [Scoped::Nothing, Scoped::Domain("default".into()), Scoped::System, payload().scope];
         for (scope, app_credential_id) in scopes.into_iter().zip([None, Some("named".to_owned())].into_iter().cycle()) {
-            let payload = Payload { scope, app_credential_id, ..payload() };
+            let trust_id = app_credential_id.is_none().then(|| "4c7976f6e8543effc869508b3ee6c9d4".to_owned());
+            let payload = Payload { scope, app_credential_id, trust_id, ..payload() };
             assert_eq!(Payload::decode(&payload.encode()), Some(payload));
         }
         let bytes = payload().encode();

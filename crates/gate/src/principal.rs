@@ -36,6 +36,16 @@ pub const KEYSTONE: &str = "openstack:";
 /// What the names of service accounts begin with in a cluster.
 pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
+/// By what trust somebody acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    pub trust_id: String,
+    pub trustor_user_id: String,
+    /// Who really asks, whoever the principal's name is.
+    pub trustee_user_id: String,
+    pub impersonation: bool,
+}
+
 /// Who is asking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Principal {
@@ -53,6 +63,7 @@ pub struct Principal {
     pub issued_at: Time,
     pub expires_at: Time,
     pub app_credential_id: Option<String>,
+    pub trust: Option<Delegation>,
     /// Kubernetes groups (of a client certificate or service account), beside those that project roles give.
     pub kube_groups: Vec<String>,
     /// For service accounts: the only logical cluster in which the credential is valid.

@@ -4,10 +4,10 @@
 use std::cmp::Reverse;
 
 use jiff::SignedDuration;
-use model::{AppCredential, Domain, Entry, Fault, Index, Project, Revocation, Snapshot, Time, TokenKey, User};
+use model::{AppCredential, Domain, Entry, Fault, Index, Project, Revocation, Snapshot, Time, TokenKey, Trust, User};
 
 use crate::payload::{Payload, Scoped};
-use crate::{Identity, Principal, RoleRef, Scope, fernet, roles};
+use crate::{Identity, Principal, RoleRef, Scope, fernet, roles, trust};
 
 /// The sentence of every refusal: it tells nobody which part of a credential was wrong.
 pub fn unauthorized() -> Fault {
@@ -54,9 +54,22 @@ pub fn principal(
     if payload.expires_at <= now || too_old || revoked(snapshot, payload) {
         return Err(unauthorized());
     }
-    let user = user(snapshot, &payload.user_id)?;
+    let mut user = user(snapshot, &payload.user_id)?;
     let (scope, project) = scope(snapshot, &payload.scope)?;
-    let mut roles = roles::roles(snapshot, &user.id, &payload.scope);
+    let trust = match &payload.trust_id {
+        // The tokens of a trust that is gone are void.
+        Some(id) => Some(trust::of_trustee(snapshot, id, &user.id, now).map_err(|_| unauthorized())?),
+        None => None,
+    };
+    let mut roles = match &trust {
+        Some(trust) => trust.roles(snapshot, &payload.scope)?,
+        None => roles::roles(snapshot, &user.id, &payload.scope),
+    };
+    if let Some(trust) = &trust
+        && trust.delegation.impersonation
+    {
+        user = self::user(snapshot, &trust.delegation.trustor_user_id)?;
+    }
     if let Some(id) = &payload.app_credential_id {
         let credential = app_credential(snapshot, id, now)?;
         if project.is_none_or(|p| p.id != credential.project_id) || credential.user_id != user.id {
@@ -79,6 +92,7 @@ pub fn principal(
         issued_at: payload.issued_at,
         expires_at: payload.expires_at,
         app_credential_id: payload.app_credential_id.clone(),
+        trust: trust.map(|trust| trust.delegation),
         kube_groups: Vec::new(),
         kube_cluster: None,
     })
@@ -131,14 +145,16 @@ fn revoked(snapshot: &Snapshot, payload: &Payload) -> bool {
         Scoped::Project(id) => Some(id),
         _ => None,
     };
+    let trust = payload.trust_id.as_ref().and_then(|id| snapshot.get::<Trust>(id));
+    let trustor = trust.map(|trust| &trust.value.trustor_user_id);
     let is = |condition: &Option<String>, value: Option<&String>| condition.as_ref().is_none_or(|c| Some(c) == value);
     let matches = |r: &Revocation| {
         payload.issued_at <= r.issued_before
             && is(&r.audit_id, payload.audit_ids.first())
             && is(&r.audit_chain_id, payload.audit_ids.last())
-            && is(&r.user_id, Some(&payload.user_id))
+            && (is(&r.user_id, Some(&payload.user_id)) || r.user_id.as_ref() == trustor)
             && is(&r.project_id, project)
     };
-    let values = payload.audit_ids.iter().chain([&payload.user_id]).chain(project);
+    let values = payload.audit_ids.iter().chain([&payload.user_id]).chain(trustor).chain(project);
     values.into_iter().any(|value| snapshot.find::<Revocation>(Index::Owner, value).any(|row| matches(row.value)))
 }

@@ -45,6 +45,7 @@ mod security_group;
 mod server;
 mod setting;
 mod subnet;
+mod trust;
 mod vm;
 
 pub use address_group::{AddressGroup, MAX_ADDRESSES};
@@ -83,6 +84,7 @@ pub use server::{NicRequest, Server, ServerAction, ServerGroup};
 pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
 pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, next_address};
+pub use trust::Trust;
 pub use vm::{Source, Vm, VmPhase, VmStatus};
 
 /// A moment. Rows carry moments; only processes that have a clock make them.

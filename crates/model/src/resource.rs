@@ -149,6 +149,7 @@ kinds! {
     Assignment => "assignment", "A role given to a user or group on a project, a domain or the system.";
     AppCredential => "application-credential", "A Keystone application credential.";
     Credential => "credential", "A Keystone credential: a secret that is kept for a user.";
+    Trust => "trust", "A Keystone trust: roles that a user lends to another.";
     Revocation => "revocation", "Tokens that are no longer valid.";
     TokenKey => "token-key", "A key that signs or once signed tokens.";
     Quota => "quota", "The limits of one project.";

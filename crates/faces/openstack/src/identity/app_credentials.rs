@@ -1,13 +1,11 @@
 //! `/v3/users/{user_id}/application_credentials` and the access rules in them.
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use model::{AppCredential, Change, Credential, Fault, Index, Role, Snapshot, Time, User};
+use model::{AppCredential, Change, Credential, Fault, Index, Role, Snapshot, User};
 use serde_json::{Value, json};
 
 use super::Doomed;
 use super::wire::{
-    Fields, base, duplicate, forbidden, get, invalid, list, only_self, passes, self_or_admin, undelegated,
+    Fields, base, duplicate, forbidden, future, get, invalid, list, only_self, passes, self_or_admin, undelegated,
 };
 use crate::call::{Call, Reply};
 
@@ -76,7 +74,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         project_id,
         secret_hash: String::new(),
         description: fields.text("description")?,
-        expires_at: expiry(&call, fields.text("expires_at")?)?,
+        expires_at: future(&call, "expires_at", fields.text("expires_at")?)?,
         role_ids: roles(&call, fields.get("roles"))?,
         unrestricted: fields.flag("unrestricted")?.unwrap_or(false),
         access_rules: access_rules(&call, fields.get("access_rules"))?,
@@ -99,19 +97,6 @@ fn check_name(snapshot: &Snapshot, new: &AppCredential) -> Result<(), Fault> {
         true => Err(duplicate("application_credential", &new.name, None)),
         false => Ok(()),
     }
-}
-
-/// A moment with or without a zone; without one it is UTC.
-fn expiry(call: &Call, text: Option<String>) -> Result<Option<Time>, Fault> {
-    let Some(text) = text else { return Ok(None) };
-    let zoned = text.parse::<Time>().ok();
-    let plain = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
-    let time = zoned.or_else(plain).ok_or_else(|| invalid("expires_at", "it is not a moment in ISO 8601"))?;
-    if time <= call.now {
-        let text = "Invalid application credential: the expiration time must not be in the past.";
-        return Err(Fault::invalid(text));
-    }
-    Ok(Some(time))
 }
 
 /// The roles that are asked for, all of which the caller must have here and now; none asked for: all.

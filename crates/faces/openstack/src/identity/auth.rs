@@ -142,6 +142,17 @@ fn view<'a>(call: &'a Call, snapshot: &Snapshot, who: &Principal) -> TokenView<'
         }
         put("application_credential", shown);
     }
+    if let Some(trust) = &who.trust {
+        put(
+            "OS-TRUST:trust",
+            json!({
+                "id": trust.trust_id,
+                "trustor_user": {"id": trust.trustor_user_id},
+                "trustee_user": {"id": trust.trustee_user_id},
+                "impersonation": trust.impersonation,
+            }),
+        );
+    }
     let catalogued = who.scope != Scope::Unscoped && !call.query.iter().any(|(name, _)| name == "nocatalog");
     TokenView { token: TokenBody { fields: token, catalog: catalogued.then(|| catalog(call)) } }
 }
@@ -240,13 +251,13 @@ fn wish(scope: Option<&Value>) -> Result<Wish, Fault> {
             "system" => return Err(super::wire::invalid("system", "{\"all\": true} is all there is")),
             "domain" => Wish::Domain(domain_ref(Some(value))?),
             "project" => Wish::Project(named_ref(within()?)?),
-            "OS-TRUST:trust" => return Err(Fault::NotImplemented("Trusts are not implemented.".into())),
+            "OS-TRUST:trust" => Wish::Trust(required(within()?, "id")?),
             _ => return Err(super::wire::invalid("scope", &format!("'{name}' is unknown"))),
         });
     }
     match wishes.len() {
         0 => Ok(Wish::Default),
         1 => Ok(wishes.remove(0)),
-        _ => Err(Fault::invalid("Scoping to more than one of project, domain and system is not allowed.")),
+        _ => Err(Fault::invalid("Scoping to more than one of project, domain, system and trust is not allowed.")),
     }
 }

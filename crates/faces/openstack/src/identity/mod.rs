@@ -3,7 +3,7 @@
 //!
 //! Users see and change themselves. A domain's readers see what is in it, its managers change that, a reader of the system
 //! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. Not built, and so
-//! absent: trusts, federation, policies, registered limits, domain configuration, and changes
+//! absent: federation, policies, registered limits, domain configuration, and changes
 //! of the catalog, which follows from what is built.
 
 mod app_credentials;
@@ -21,6 +21,7 @@ mod options;
 mod projects;
 mod reach;
 mod roles;
+mod trusts;
 mod users;
 mod wire;
 
@@ -76,6 +77,12 @@ fn credential_endpoints() -> Vec<Endpoint> {
         endpoint!(GET "/v3/users/{user_id}/credentials/OS-EC2/{credential_id}" Token ec2::show),
         endpoint!(DELETE "/v3/users/{user_id}/credentials/OS-EC2/{credential_id}" Token ec2::delete),
         endpoint!(POST "/v3/ec2tokens" Token ec2::token),
+        endpoint!(GET "/v3/OS-TRUST/trusts" Token trusts::index),
+        endpoint!(POST "/v3/OS-TRUST/trusts" Token trusts::create),
+        endpoint!(GET "/v3/OS-TRUST/trusts/{trust_id}" Token trusts::show),
+        endpoint!(DELETE "/v3/OS-TRUST/trusts/{trust_id}" Token trusts::delete),
+        endpoint!(GET "/v3/OS-TRUST/trusts/{trust_id}/roles" Token trusts::list_roles),
+        endpoint!(GET "/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}" Token trusts::show_role),
     ]
 }
 

@@ -10,7 +10,7 @@ use super::options::{self, Wanted};
 use super::wire::{
     Fields, base, duplicate, forbidden, get, invalid, is_tag, page, passes, passes_flag, self_or_reader, tags,
 };
-use super::{Doomed, app_credentials, reach};
+use super::{Doomed, app_credentials, reach, trusts};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -274,6 +274,7 @@ pub fn doom(snapshot: &Snapshot, project: &Entry<'_, Project>, doomed: &mut Doom
     for credential in snapshot.all::<Credential>().filter(|c| c.project_id.as_ref() == Some(&project.id)) {
         doomed.delete(credential);
     }
+    trusts::doom_of_project(snapshot, &project.id, doomed);
     if let Some(quota) = snapshot.get::<model::Quota>(&project.id) {
         doomed.delete(quota);
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::domains::domain_of;
 use super::options::Wanted;
 use super::wire::{Fields, base, duplicate, get, invalid, list, missing, page, passes, passes_flag, self_or_reader};
-use super::{Doomed, groups, reach};
+use super::{Doomed, groups, reach, trusts};
 use crate::call::{Call, Reply};
 
 const KNOWN: [&str; 10] = [
@@ -239,6 +239,7 @@ pub fn doom(snapshot: &Snapshot, user: &Entry<'_, User>, doomed: &mut Doomed) {
     for credential in snapshot.find::<Credential>(Index::Owner, &user.id) {
         doomed.delete(credential);
     }
+    trusts::doom_of_user(snapshot, &user.id, doomed);
     doomed.leave_groups(&user.id);
     doomed.delete(*user);
 }

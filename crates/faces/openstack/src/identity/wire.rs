@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use gate::Scope;
-use model::{AppCredential, Entry, Fault, Resource, Snapshot, User};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use model::{AppCredential, Entry, Fault, Resource, Snapshot, Time, User};
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Reply, escape};
@@ -217,14 +219,30 @@ pub fn self_or_admin(call: &Call, user_id: &str, action: &str) -> Result<(), Fau
     if who.is_admin() || who.user_id == user_id { Ok(()) } else { Err(forbidden(action)) }
 }
 
-/// Refuses whoever acts for a user in a narrower way than the user does: by an application credential that was made
-/// without `unrestricted`. What they made would outlive or exceed what they have.
-pub fn undelegated(call: &Call, action: &str) -> Result<(), Fault> {
+/// Refuses an application credential that was made without `unrestricted`: what it made could outlive or exceed it.
+pub fn unrestricted(call: &Call, action: &str) -> Result<(), Fault> {
     let credential = call.who()?.app_credential_id.as_ref().and_then(|id| call.snapshot.get::<AppCredential>(id));
     match credential {
         Some(credential) if !credential.unrestricted => Err(forbidden(action)),
         _ => Ok(()),
     }
+}
+
+/// The same, and whoever acts by a trust.
+pub fn undelegated(call: &Call, action: &str) -> Result<(), Fault> {
+    match call.who()?.trust {
+        Some(_) => Err(forbidden(action)),
+        None => unrestricted(call, action),
+    }
+}
+
+/// A moment to come, with or without a zone; without one it is UTC.
+pub fn future(call: &Call, field: &str, text: Option<String>) -> Result<Option<Time>, Fault> {
+    let Some(text) = text else { return Ok(None) };
+    let zoned = text.parse::<Time>().ok();
+    let plain = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
+    let time = zoned.or_else(plain).ok_or_else(|| invalid(field, "it is not a moment in ISO 8601"))?;
+    if time <= call.now { Err(invalid(field, "it must not be in the past")) } else { Ok(Some(time)) }
 }
 
 pub fn invalid(field: &str, why: &str) -> Fault {
