@@ -31,6 +31,8 @@ pub struct Subject {
     pub groups: Vec<String>,
     /// What the roles in the cluster's project give.
     pub grant: Grant,
+    /// The name is lent by a trust, which lends roles: what is bound to the name itself is not.
+    pub is_lent: bool,
 }
 
 /// What project roles give.
@@ -52,7 +54,7 @@ impl Subject {
             _ => Grant::Nothing,
         };
         let (identity, user, uid) = (who.identity.clone(), who.kube_user(), who.user_id.clone());
-        Self { identity, user, uid, groups: who.kube_groups.clone(), grant }
+        Self { identity, user, uid, groups: who.kube_groups.clone(), grant, is_lent: who.trust.is_some() }
     }
 
     /// Somebody who is only asked about.
@@ -65,7 +67,8 @@ impl Subject {
             None if user.starts_with(gate::KEYSTONE) => Identity::Keystone,
             None => Identity::Certificate,
         };
-        Self { identity, user: user.to_owned(), uid: String::new(), groups, grant: Grant::Nothing }
+        let (user, uid, grant, is_lent) = (user.to_owned(), String::new(), Grant::Nothing, false);
+        Self { identity, user, uid, groups, grant, is_lent }
     }
 
     fn is_master(&self) -> bool {
@@ -193,7 +196,7 @@ fn role<'a>(snapshot: &'a Snapshot, cluster: &Cluster, binding: &Value, namespac
 fn is(subject: &Value, who: &Subject, namespace: &str) -> bool {
     let name = subject["name"].as_str().unwrap_or("");
     match subject["kind"].as_str() {
-        Some("User") => name == who.user,
+        Some("User") => !who.is_lent && name == who.user,
         Some("Group") => who.groups.iter().any(|g| g == name),
         Some("ServiceAccount") => {
             let place = subject["namespace"].as_str().unwrap_or(namespace);
@@ -311,6 +314,16 @@ pub fn covered(rule: &Value, held: &[&Value]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trust_lends_roles_and_not_what_is_bound_to_the_name() {
+        let ann = Subject::named("openstack:default/ann", vec!["openstack:reader".into()]);
+        let lent = Subject { is_lent: true, ..ann.clone() };
+        let (name, group) =
+            (json!({"kind": "User", "name": ann.user}), json!({"kind": "Group", "name": "openstack:reader"}));
+        assert!(is(&name, &ann, "n") && !is(&name, &lent, "n"));
+        assert!(is(&group, &ann, "n") && is(&group, &lent, "n"));
+    }
 
     #[test]
     fn rules_permit() {
