@@ -144,6 +144,28 @@ fn pods_planned_before_a_reservation_stay_where_they_are() {
     }
 }
 
+/// What one tenant calls important keeps no other waiting.
+#[test]
+fn clusters_take_turns() {
+    let mut w = World::new(&[("a", "")]);
+    w.add(Cluster::new("d", &Network::new("net", "q", 1, now()), now()));
+    let large = |name: &str, priority: i64| {
+        let mut pod = pod("default", name, "web", json!({"priority": priority}));
+        pod.body["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "30"}});
+        pod
+    };
+    for n in 0..3 {
+        w.add(large(&format!("p{n}"), 2_000_000_000));
+    }
+    let other = KubeObject { cluster_id: "d".into(), project_id: "q".into(), ..large("late", 0) };
+    let key = other.key();
+    w.add(other);
+    w.settle();
+    let placed = (0..3).filter(|n| w.node(&format!("p{n}")).is_some()).count();
+    let late = &w.snapshot.at::<KubeObject>(&key).unwrap().value.body["spec"]["nodeName"];
+    assert_eq!((placed, late), (1, &json!("a")), "there is room for two");
+}
+
 fn host(name: &str) -> Host {
     Host {
         cpu_milli: 80_000,
