@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "target"))
@@ -25,6 +26,20 @@ class Refused(Exception):
     def __init__(self, status, text):
         super().__init__(f"{status}: {text[:500]}")
         self.status, self.text = status, text
+
+
+def until(seconds, what, look, also=()):
+    """Waits until `look` gives something true, and returns that; what it may raise until then: what is not there yet, and `also`."""
+    end, last = time.monotonic() + seconds, None
+    while time.monotonic() < end:
+        try:
+            last = look()
+            if last:
+                return last
+        except (Refused, LookupError, KeyError, *also) as error:
+            last = error
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {seconds} s; last seen: {str(last)[:2000]}")
 
 
 class Cloud:

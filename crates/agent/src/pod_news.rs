@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use model::kube_event::News;
 
 use crate::Agent;
@@ -54,4 +54,9 @@ pub fn part(pod: &Pod, name: &str) -> String {
 /// An init container that runs beside the others from its turn on.
 pub fn sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
+}
+
+/// The containers that run at the same time: all but those that run before.
+pub fn together(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(|c| sidecar(c)))
 }

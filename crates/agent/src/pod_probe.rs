@@ -13,7 +13,7 @@ use model::{Entry, KubeObject, Port};
 use crate::Agent;
 use crate::pod::newest;
 use crate::pod_handler::{Handler, place};
-use crate::pod_news::{news, part, sidecar};
+use crate::pod_news::{news, part, together};
 use crate::work::{Look, look};
 
 /// What the probes of one container say.
@@ -74,10 +74,8 @@ impl Probes {
         seen: Option<&SeenPod>,
     ) {
         let spec = pod.spec.as_ref();
-        let sidecars = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten()).filter(|c| sidecar(c));
-        let all = spec.into_iter().flat_map(|s| &s.containers).chain(sidecars);
         let grace = spec.and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
-        for container in all.filter(|c| probed(c)) {
+        for container in spec.into_iter().flat_map(together).filter(|c| probed(c)) {
             let id = newest(seen, &container.name)
                 .filter(|c| matches!(c.state, ContainerState::Running { .. }))
                 .map(|c| c.id.clone());

@@ -10,7 +10,7 @@ use driver::{SeenPod, Used};
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use model::Fault;
 
-use crate::pod_news::sidecar;
+use crate::pod_news::{sidecar, together};
 use crate::pod_volumes::{folder, in_memory};
 use crate::{Agent, pod};
 
@@ -115,7 +115,7 @@ fn beyond(pod: &Pod, taken: &BTreeMap<String, u64>, volumes: u64) -> Option<Stri
     let spec = pod.spec.as_ref()?;
     let init = || spec.init_containers.iter().flatten();
     // As much as all that run together, or as one that runs before them.
-    let together: Vec<u64> = spec.containers.iter().chain(init().filter(|c| sidecar(c))).filter_map(limit).collect();
+    let together: Vec<u64> = together(spec).filter_map(limit).collect();
     let before = init().filter(|c| !sidecar(c)).filter_map(limit).max();
     let most = Some(together.iter().fold(0u64, |sum, limit| sum.saturating_add(*limit)))
         .filter(|_| !together.is_empty())

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use model::wanted::Generation;
 use model::{Fault, KubeObject, Time};
 
-use crate::pod_news::sidecar;
+use crate::pod_news::together;
 use crate::pod_storage::quantity;
 use crate::work::Left;
 use crate::{Agent, pod, pod_storage};
@@ -168,12 +168,13 @@ async fn is_gone(agent: &Agent, uid: &str) -> Result<bool, Fault> {
 
 /// What there is too little of.
 fn look(dir: &Path) -> BTreeMap<Resource, Margin> {
-    let disk = nix::sys::statvfs::statvfs(dir).ok().map(|fs| {
+    let fs = nix::sys::statvfs::statvfs(dir).ok();
+    let disk = fs.map(|fs| {
         let bytes = |blocks: u64| blocks.saturating_mul(fs.fragment_size());
         Margin { available: bytes(fs.blocks_available()), threshold: (bytes(fs.blocks()) / 10).min(DISK) }
     });
-    let inodes = nix::sys::statvfs::statvfs(dir).ok().filter(|fs| fs.files() > 0);
-    let inodes = inodes.map(|fs| Margin { available: fs.files_available(), threshold: fs.files() / 20 });
+    let inodes =
+        fs.filter(|fs| fs.files() > 0).map(|fs| Margin { available: fs.files_available(), threshold: fs.files() / 20 });
     let memory = available_memory().map(|available| Margin { available, threshold: MEMORY });
     let all = [(Resource::Memory, memory), (Resource::Disk, disk), (Resource::Inodes, inodes)];
     let short = all.into_iter().filter_map(|(resource, margin)| Some((resource, margin?)));
@@ -211,14 +212,11 @@ async fn taker(agent: &Agent, row: &KubeObject, resource: Resource) -> Option<Ta
 
 impl Taker {
     fn of(row: &KubeObject, pod: &Pod, resource: Resource, taken: BTreeMap<String, u64>, own: u64) -> Self {
-        let sidecars = |spec: &'_ k8s_openapi::api::core::v1::PodSpec| {
-            spec.init_containers.iter().flatten().filter(|one| sidecar(one)).cloned().collect::<Vec<_>>()
-        };
         let containers: Vec<(String, u64, u64)> = pod
             .spec
             .iter()
-            .flat_map(|spec| spec.containers.iter().cloned().chain(sidecars(spec)))
-            .map(|one| (one.name.clone(), taken.get(&one.name).copied().unwrap_or(0), asked(&one, resource)))
+            .flat_map(together)
+            .map(|one| (one.name.clone(), taken.get(&one.name).copied().unwrap_or(0), asked(one, resource)))
             .collect();
         Self {
             uid: row.uid().to_owned(),

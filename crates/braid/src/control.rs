@@ -185,9 +185,6 @@ fn addresses(snapshot: &Snapshot, ours: Option<&str>) -> Value {
     json!({"ok": problem.is_none(), "problem": problem.unwrap_or_default()})
 }
 
-/// A disk with less room is called full: new VMs, images and even the store's log may not fit any more.
-const FULL_MIB: u64 = 32;
-
 /// The room on the disk of the cloud's folder.
 fn disk(dir: &Path) -> Value {
     let fs = match nix::sys::statvfs::statvfs(dir) {
@@ -196,12 +193,12 @@ fn disk(dir: &Path) -> Value {
     };
     let mib = |blocks: u64| blocks.saturating_mul(fs.fragment_size()) >> 20;
     let (free, total) = (mib(fs.blocks_available()), mib(fs.blocks()));
-    let problem = match free {
-        0..FULL_MIB => format!(
+    let problem = match free < store::FULL >> 20 {
+        true => format!(
             "the disk of {} is full: {free} of {total} MiB are free; make room, then everything goes on by itself",
             dir.display()
         ),
-        _ => String::new(),
+        false => String::new(),
     };
     json!({"ok": problem.is_empty(), "problem": problem, "free_mib": free, "total_mib": total})
 }

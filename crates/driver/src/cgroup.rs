@@ -106,9 +106,7 @@ pub async fn remove(group: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         dirs.iter().for_each(|dir| remove_tree(dir));
-        let mut pids = Vec::new();
-        dirs.iter().for_each(|dir| collect(dir, &mut pids));
-        let runs = pids.into_iter().any(|pid| Process::find(pid).is_some());
+        let runs = processes(group).into_iter().any(|pid| Process::find(pid).is_some());
         if runs || !dirs.iter().any(|dir| dir.exists()) || Instant::now() > deadline {
             return;
         }

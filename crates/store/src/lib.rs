@@ -29,5 +29,6 @@ pub use etcd::EtcdTls;
 pub use feed::Feed;
 pub use history::{Concern, Interest, Weighed};
 pub use lead::Leadership;
+pub use sqlite::FULL;
 pub use store::Store;
 pub use watch::Watch;

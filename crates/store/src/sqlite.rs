@@ -15,6 +15,8 @@
 mod disk;
 mod reserve;
 
+pub use reserve::FULL;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

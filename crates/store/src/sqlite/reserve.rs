@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::{Book, Proposal, StoreFault};
 
-/// With less room, the disk is kept for what cannot wait.
-const KEPT: u64 = 32 << 20;
+/// A disk with fewer bytes left is called full: it is kept for what cannot wait.
+pub const FULL: u64 = 32 << 20;
 /// By so much a commit may make the rows larger that changes or deletes some.
 const LITTLE: usize = 1024;
 
@@ -21,7 +21,7 @@ type Asked = (Proposal, oneshot::Sender<Result<model::Revision, StoreFault>>);
 /// Sends away those of a group who have to wait, if the disk is nearly full.
 pub fn admit(path: &Path, book: &Book, group: Vec<Asked>) -> Vec<Asked> {
     let (wait, go): (Vec<Asked>, Vec<Asked>) = match free(path) {
-        Some(free) if free < KEPT => group.into_iter().partition(|(one, _)| one.can_wait && !takes_little(one, book)),
+        Some(free) if free < FULL => group.into_iter().partition(|(one, _)| one.can_wait && !takes_little(one, book)),
         _ => return group,
     };
     let text = format!("the disk of {} is full: what is left is kept for deletions; make room", path.display());

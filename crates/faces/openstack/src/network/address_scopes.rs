@@ -43,10 +43,6 @@ impl Noun for AddressScope {
         }
     }
 
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        None
-    }
-
     fn updated_mut(&mut self) -> &mut model::Time {
         &mut self.updated_at
     }

@@ -54,7 +54,10 @@ where
     /// The attributes that every resource of Neutron has are added by [`standard`].
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>);
     fn standard(&self) -> Standard<'_>;
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>>;
+    /// `None`: it has none.
+    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
+        None
+    }
     fn updated_mut(&mut self) -> &mut Time;
 
     /// The caller may know of the row.

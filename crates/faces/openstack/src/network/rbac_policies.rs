@@ -65,10 +65,6 @@ impl Noun for RbacPolicy {
         }
     }
 
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        None
-    }
-
     fn updated_mut(&mut self) -> &mut model::Time {
         &mut self.updated_at
     }

@@ -67,10 +67,6 @@ impl Noun for SecurityGroupRule {
         }
     }
 
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        None
-    }
-
     fn updated_mut(&mut self) -> &mut Time {
         &mut self.updated_at
     }

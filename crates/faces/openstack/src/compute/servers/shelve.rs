@@ -1,8 +1,8 @@
 //! Shelving: a server's disk is kept as an image, and its room on the host is free until it is unshelved, anywhere. As with
 //! Nova's defaults the VM goes as soon as the image is complete, so there is hardly ever anything left to offload.
 
+use model::Fault;
 use model::machine::Machine;
-use model::{Fault, Index, Vm};
 use serde_json::Value;
 
 use super::{When, act, remake, snapshot};
@@ -19,8 +19,7 @@ const fn when(vm_states: &'static [&'static str]) -> When {
 pub async fn shelve(call: &Call) -> Result<Reply, Fault> {
     let id = uuid::Uuid::new_v4().to_string();
     act(call, "shelve", when(&["active", "stopped", "paused", "suspended"]), |server, subject| {
-        let vms = subject.snapshot.find::<Vm>(Index::Owner, &server.id);
-        let source = vms.max_by_key(|vm| vm.incarnation).and_then(|vm| vm.value.source.as_ref());
+        let source = snapshot::source(subject.snapshot, server);
         if source.is_some_and(|s| Machine::of(&s.hardware, &server.flavor).is_ok_and(|machine| machine.tpm.is_some())) {
             let words = format!("Cannot shelve instance {}: the secrets of its virtual TPM would be lost.", server.id);
             return Err(Fault::Conflict(words));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use model::machine::is_hardware;
-use model::{Fault, Image, ImageSource, Index, Server, Snapshot, Visibility, Vm};
+use model::{Fault, Image, ImageSource, Index, Server, Snapshot, Source, Visibility, Vm};
 use serde_json::{Value, json};
 
 use super::{When, act, requests};
@@ -97,13 +97,18 @@ fn row(call: &Call, id: &str, server: &Server, snapshot: &Snapshot, asked: &Aske
     Ok(image)
 }
 
+/// What the newest incarnation of a server was made from.
+pub fn source<'a>(snapshot: &'a Snapshot, server: &Server) -> Option<&'a Source> {
+    let vms = snapshot.find::<Vm>(Index::Owner, &server.id);
+    vms.max_by_key(|vm| vm.incarnation).and_then(|vm| vm.value.source.as_ref())
+}
+
 /// An image without its bytes yet, of a server's disk, in the project of the caller.
 pub fn of_server(call: &Call, id: &str, server: &Server, snapshot: &Snapshot, name: &str) -> Result<Image, Fault> {
     let base = server.image_id.as_deref().and_then(|id| snapshot.get::<Image>(id));
     let mut properties: BTreeMap<String, String> = base.map(|base| base.properties.clone()).unwrap_or_default();
     // Its machine, whatever became of the image.
-    let vms = snapshot.find::<Vm>(Index::Owner, &server.id);
-    if let Some(source) = vms.max_by_key(|vm| vm.incarnation).and_then(|vm| vm.value.source.as_ref()) {
+    if let Some(source) = source(snapshot, server) {
         properties.retain(|name, _| !is_hardware(name));
         properties.extend(source.hardware.clone());
     }
