@@ -47,7 +47,7 @@ pub use login::{DomainRef, NamedRef, Proof, Wish};
 pub use payload::Scoped;
 pub use principal::{Delegation, Identity, KEYSTONE, Principal, RoleRef, SERVICE_ACCOUNT, Scope};
 pub use project::{project_rows, remains};
-pub use view::View;
+pub use view::{Ref, View};
 
 /// How many validated tokens are remembered.
 const REMEMBERED: usize = 16_384;

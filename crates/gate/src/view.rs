@@ -1,9 +1,53 @@
 //! What a principal can see of a snapshot. Faces look things up here and nowhere else, so that "not yours" and "not
 //! there" are the same answer everywhere.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use model::{Entry, Fault, RbacAction, RbacPolicy, Realm, Resource, Snapshot};
 
 use crate::Principal;
+
+/// An id that somebody sent, said to be that of a row of kind `T`. It is not text, so that it cannot get into a row: all
+/// that it is good for is to ask a [`View`] for the row, and to be named in the answer if there is none.
+pub struct Ref<T> {
+    id: Box<str>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: Resource> Ref<T> {
+    /// The id as it was sent.
+    pub fn sent(id: &str) -> Self {
+        Self { id: id.into(), kind: PhantomData }
+    }
+
+    /// For messages.
+    pub fn named(&self) -> impl fmt::Display + '_ {
+        &self.id
+    }
+
+    /// It is this id.
+    pub fn is(&self, id: &str) -> bool {
+        *self.id == *id
+    }
+
+    /// The answer for a row that is not there, or of which the caller may not know.
+    pub fn not_found(&self) -> Fault {
+        Fault::not_found(T::KIND, &*self.id)
+    }
+}
+
+impl<T> Clone for Ref<T> {
+    fn clone(&self) -> Self {
+        Self { id: self.id.clone(), kind: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Ref<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ref({:?})", self.id)
+    }
+}
 
 /// A snapshot as one principal sees it.
 #[derive(Clone, Copy)]
@@ -42,6 +86,17 @@ impl<'a> View<'a> {
     /// The row with this id if the principal may know of it; else it does not exist.
     pub fn get<T: Resource>(&self, id: &str) -> Result<Entry<'a, T>, Fault> {
         self.snapshot.get::<T>(id).filter(|entry| self.sees(entry.value)).ok_or_else(|| Fault::not_found(T::KIND, id))
+    }
+
+    /// The row to which something refers, if the principal may know of it.
+    pub fn refer<T: Resource>(&self, id: &Ref<T>) -> Result<Entry<'a, T>, Fault> {
+        self.get(&id.id)
+    }
+
+    /// The row to which something refers, if `sees` says that the principal may know of it: for kinds that are seen by
+    /// rules of their own.
+    pub fn refer_if<T: Resource>(&self, id: &Ref<T>, sees: impl FnOnce(&T) -> bool) -> Result<Entry<'a, T>, Fault> {
+        self.snapshot.get::<T>(&id.id).filter(|entry| sees(entry.value)).ok_or_else(|| id.not_found())
     }
 
     /// The row with this id if the principal may change it. What is seen but not owned (shared by others) is forbidden.

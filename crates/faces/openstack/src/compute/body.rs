@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use base64::Engine as _;
-use model::Fault;
+use gate::Ref;
+use model::{Fault, Resource};
 use serde_json::{Map, Value};
 
 /// A part of a body: an object, and how its fields are called in messages.
@@ -111,11 +112,11 @@ impl<'a> Fields<'a> {
         Ok(Some(number))
     }
 
-    /// An id that must look like a UUID.
-    pub fn uuid(&self, field: &str) -> Result<Option<&'a str>, Fault> {
+    /// The row that is named by an id, which must look like a UUID.
+    pub fn reference<T: Resource>(&self, field: &str) -> Result<Option<Ref<T>>, Fault> {
         let Some(value) = self.get(field) else { return Ok(None) };
         match value.as_str() {
-            Some(text) if is_uuid(text) => Ok(Some(text)),
+            Some(text) if is_uuid(text) => Ok(Some(Ref::sent(text))),
             _ => Err(bad(field, value, "It is not a 'uuid'")),
         }
     }

@@ -1,5 +1,6 @@
 //! `/address-scopes`, and what they ask of the pools and networks in them.
 
+use gate::Ref;
 use model::{AddressScope, Index, Network, Resource, Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
@@ -100,10 +101,10 @@ fn family(ipv6: bool) -> u8 {
 /// Puts the pool into the scope that the request names, or into none; what a pool in a scope may not be is refused.
 pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body) -> Result<(), Trouble> {
     let before = pool.address_scope.clone();
-    if let Some(given) = body.value("address_scope_id") {
-        pool.address_scope = match given.as_str() {
+    if let Some(given) = body.reference_or_null("address_scope_id") {
+        pool.address_scope = match given {
             None => None,
-            Some(id) => Some(own_scope(plan, ask, pool, id)?.key()),
+            Some(id) => Some(own_scope(plan, ask, pool, &id)?.key()),
         };
     }
     let moved = pool.address_scope != before;
@@ -142,14 +143,17 @@ pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body)
 }
 
 /// The scope, if the caller may put pools into it: a scope that is only shared with one is not one's own.
-fn own_scope(plan: &mut Plan, ask: &Ask, pool: &SubnetPool, id: &str) -> Result<AddressScope, Trouble> {
+fn own_scope(plan: &mut Plan, ask: &Ask, pool: &SubnetPool, id: &Ref<AddressScope>) -> Result<AddressScope, Trouble> {
     let scope: AddressScope = referred(plan, ask, id)?;
     if AddressScope::changes(&Look { rows: &plan.rows, who: &ask.who }, &scope) {
         return Ok(scope);
     }
     Err(Trouble::bad(
         "IllegalSubnetPoolAssociationToAddressScope",
-        format!("Illegal subnetpool association: subnetpool {} cannot be associated with address scope {id}.", pool.id),
+        format!(
+            "Illegal subnetpool association: subnetpool {} cannot be associated with address scope {}.",
+            pool.id, scope.id
+        ),
     ))
 }
 

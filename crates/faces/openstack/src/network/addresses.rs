@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use gate::Ref;
 use model::{FixedIp, Index, Network, Port, Subnet, Time, next_address};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ const MAX_FIXED_IPS: usize = 32;
 /// An address that a client asks for.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    pub subnet_id: Option<String>,
+    pub subnet: Option<Ref<Subnet>>,
     pub ip: Option<IpAddr>,
 }
 
@@ -59,7 +60,7 @@ pub fn wanted(given: &Value) -> Result<Vec<Wanted>, Trouble> {
         if ip.is_some() && all.iter().any(|w| w.ip == ip) {
             return Err(Trouble::attribute("fixed_ips", "Duplicate IP address"));
         }
-        all.push(Wanted { subnet_id, ip });
+        all.push(Wanted { subnet: subnet_id.as_deref().map(Ref::sent), ip });
     }
     Ok(all)
 }
@@ -138,7 +139,7 @@ impl Pick<'_> {
 
     fn exact(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), Trouble> {
         let Some(ip) = want.ip else { return Ok(()) };
-        let subnet = match &want.subnet_id {
+        let subnet = match &want.subnet {
             Some(id) => {
                 let subnet = self.named(subnets, id)?;
                 if !Cidr::of(subnet).host_address(ip) {
@@ -170,12 +171,12 @@ impl Pick<'_> {
     }
 
     fn any_of(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), Trouble> {
-        let Some(id) = &want.subnet_id else { return Ok(()) };
+        let Some(id) = &want.subnet else { return Ok(()) };
         let subnet = self.named(subnets, id)?;
         if is_automatic(subnet) && !ports::is_routers(self.port) {
             return self.automatic(subnet);
         }
-        let kept = self.port.fixed_ips.iter().find(|f| f.subnet_id == *id && !self.used.contains(&f.ip));
+        let kept = self.port.fixed_ips.iter().find(|f| f.subnet_id == subnet.id && !self.used.contains(&f.ip));
         let ip = kept.map(|f| f.ip).or_else(|| next_address(subnet, &self.used)).ok_or_else(|| self.full())?;
         self.give(subnet, ip);
         Ok(())
@@ -205,11 +206,12 @@ impl Pick<'_> {
         Ok(())
     }
 
-    fn named<'s>(&self, subnets: &'s [Subnet], id: &str) -> Result<&'s Subnet, Trouble> {
-        subnets.iter().find(|s| s.id == id).ok_or_else(|| {
+    fn named<'s>(&self, subnets: &'s [Subnet], id: &Ref<Subnet>) -> Result<&'s Subnet, Trouble> {
+        subnets.iter().find(|s| id.is(&s.id)).ok_or_else(|| {
             Trouble::invalid(format!(
-                "Failed to create port on network {}, because fixed_ips included invalid subnet {id}",
-                self.network.id
+                "Failed to create port on network {}, because fixed_ips included invalid subnet {}",
+                self.network.id,
+                id.named()
             ))
         })
     }

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use gate::Ref;
+use model::Resource;
 use serde_json::{Map, Value};
 
 use super::cidr::Cidr;
@@ -17,9 +19,13 @@ pub enum Is {
     Bool,
     /// An integer within bounds.
     Int(i64, i64),
+    /// The id of a row, which is not to be had as text: [`Body::reference`].
     Uuid,
     UuidOrNull,
     UuidList,
+    /// Likewise, where Neutron does not look at its form.
+    Id,
+    IdOrNull,
     IpOrNull,
     IpList,
     Mac,
@@ -96,12 +102,22 @@ impl Attr {
     }
 }
 
+impl Is {
+    fn is_reference(self) -> bool {
+        matches!(self, Self::Uuid | Self::UuidOrNull | Self::UuidList | Self::Id | Self::IdOrNull)
+    }
+}
+
 /// Neutron's limits on lengths.
 pub const NAME: Is = Is::Text(255);
 pub const DESCRIPTION: Is = Is::Text(255);
 
-/// A request's attributes after they were checked.
-pub struct Body(Map<String, Value>);
+/// A request's attributes after they were checked. Ids of rows are apart from texts, so that one that a stranger sent
+/// gets nowhere but by way of what its sender sees.
+pub struct Body {
+    values: Map<String, Value>,
+    references: Map<String, Value>,
+}
 
 impl Body {
     /// Checks the attributes of a creation.
@@ -126,7 +142,7 @@ impl Body {
         if !strangers.is_empty() {
             return Err(Trouble::http_bad(format!("Unrecognized attribute(s) '{}'", strangers.join(", "))));
         }
-        let mut checked = Map::new();
+        let (mut checked, mut references) = (Map::new(), Map::new());
         for (name, value) in given {
             let Some(attr) = attrs.iter().find(|a| a.name == name) else {
                 checked.insert(name.clone(), value.clone());
@@ -146,7 +162,8 @@ impl Body {
             if attr.admin_sets && !admin {
                 return Err(Trouble::policy(&format!("(rule:{verb}_{one} and rule:{verb}_{one}:{name})")));
             }
-            checked.insert(name.clone(), fit(attr, value)?);
+            let into = if attr.is.is_reference() { &mut references } else { &mut checked };
+            into.insert(name.clone(), fit(attr, value)?);
         }
         match (checked.get("project_id"), checked.get("tenant_id")) {
             (Some(a), Some(b)) if a != b => {
@@ -154,38 +171,61 @@ impl Body {
             }
             _ => {}
         }
-        Ok(Self(checked))
+        Ok(Self { values: checked, references })
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.values.contains_key(name) || self.references.contains_key(name)
+    }
+
+    /// The row that is named; null and nothing are the same.
+    pub fn reference<T: Resource>(&self, name: &str) -> Option<Ref<T>> {
+        self.reference_or_null(name).flatten()
+    }
+
+    /// The row that is named; `Some(None)` if null was given.
+    pub fn reference_or_null<T: Resource>(&self, name: &str) -> Option<Option<Ref<T>>> {
+        self.references.get(name).map(|value| value.as_str().map(Ref::sent))
+    }
+
+    /// The row that the request must name.
+    pub fn required_reference<T: Resource>(&self, name: &str) -> Result<Ref<T>, Trouble> {
+        let missing =
+            || Trouble::http_bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
+        self.reference(name).ok_or_else(missing)
+    }
+
+    /// The rows that are named, if the list was given.
+    pub fn references<T: Resource>(&self, name: &str) -> Option<Vec<Ref<T>>> {
+        let list = self.references.get(name)?.as_array();
+        Some(list.into_iter().flatten().filter_map(Value::as_str).map(Ref::sent).collect())
     }
 
     pub fn value(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        self.values.get(name)
     }
 
     /// The string, if one was given.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name).and_then(Value::as_str).map(str::to_owned)
+        self.values.get(name).and_then(Value::as_str).map(str::to_owned)
     }
 
     pub fn bool(&self, name: &str) -> Option<bool> {
-        self.0.get(name).and_then(Value::as_bool)
+        self.values.get(name).and_then(Value::as_bool)
     }
 
     pub fn int(&self, name: &str) -> Option<i64> {
-        self.0.get(name).and_then(Value::as_i64)
+        self.values.get(name).and_then(Value::as_i64)
     }
 
     pub fn texts(&self, name: &str) -> Option<Vec<String>> {
-        let list = self.0.get(name)?;
+        let list = self.values.get(name)?;
         Some(list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
     /// The address; `Some(None)` if null was given.
     pub fn ip(&self, name: &str) -> Option<Option<IpAddr>> {
-        self.0.get(name).map(|v| v.as_str().and_then(|t| t.parse().ok()))
+        self.values.get(name).map(|v| v.as_str().and_then(|t| t.parse().ok()))
     }
 
     pub fn ips(&self, name: &str) -> Option<Vec<IpAddr>> {
@@ -273,11 +313,14 @@ pub fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
             }
             Ok(Value::from(number))
         }
-        Is::UuidOrNull | Is::IpOrNull | Is::OneOfOrNull(_) | Is::ObjectOrNull if value.is_null() => Ok(Value::Null),
+        Is::UuidOrNull | Is::IdOrNull | Is::IpOrNull | Is::OneOfOrNull(_) | Is::ObjectOrNull if value.is_null() => {
+            Ok(Value::Null)
+        }
         Is::Uuid | Is::UuidOrNull => match value.as_str() {
             Some(text) if is_uuid(text) => Ok(same()),
             _ => Err(format!("'{}' is not a valid UUID.", shown())),
         },
+        Is::Id | Is::IdOrNull => fit_value(Is::Text(36), value),
         Is::UuidList => each(value, |item| fit_value(Is::Uuid, item)),
         Is::IpOrNull => match value.as_str().and_then(|t| t.parse::<IpAddr>().ok()) {
             Some(ip) => Ok(Value::from(ip.to_string())),

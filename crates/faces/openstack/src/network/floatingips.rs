@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use gate::Ref;
 use model::{FloatingIp, Holder, Index, Network, Port, Resource, Router, Subnet, Time};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +13,7 @@ use super::noun::{Look, Noun, Standard, referred};
 use super::port_forwardings;
 use super::ports;
 use super::tags;
-use super::trouble::{Trouble, not_found};
+use super::trouble::{Trouble, refers_to_nothing};
 
 const ATTRS: &[Attr] = &[
     shown("id"),
@@ -86,7 +87,7 @@ impl Noun for FloatingIp {
     }
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
-        let network: Network = referred(plan, ask, &body.text("floating_network_id").unwrap_or_default())?;
+        let network: Network = referred(plan, ask, &body.required_reference("floating_network_id")?)?;
         if !network.external {
             let message = format!("Network {} is not a valid external network", network.id);
             return Err(Trouble::bad_request("floatingip", message));
@@ -144,10 +145,10 @@ fn address_port(plan: &mut Plan, ask: &Ask, network: &Network, holder: Holder, b
     port.hold(holder);
     port.mac = ports::free_mac(plan, &port);
     let ip = body.ip("floating_ip_address").flatten();
-    let subnet_id = body.text("subnet_id");
-    let tries: Vec<Wanted> = match (&ip, &subnet_id) {
-        (None, None) => v4.iter().map(|s| Wanted { subnet_id: Some(s.id.clone()), ip: None }).collect(),
-        _ => vec![Wanted { subnet_id, ip }],
+    let subnet = body.reference("subnet_id");
+    let tries: Vec<Wanted> = match (&ip, &subnet) {
+        (None, None) => v4.iter().map(|s| Wanted { subnet: Some(Ref::sent(&s.id)), ip: None }).collect(),
+        _ => vec![Wanted { subnet, ip }],
     };
     let exhausted = || {
         Trouble::bad(
@@ -182,12 +183,12 @@ fn check_forwards_nothing(plan: &Plan, floating: &FloatingIp) -> Result<(), Trou
 /// Leads the floating IP to the port asked for, or to none.
 fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body) -> Result<(), Trouble> {
     let fixed = body.ip("fixed_ip_address").flatten();
-    let port_id = match body.value("port_id") {
+    let port = match body.reference_or_null("port_id") {
         None if fixed.is_none() => return Ok(()),
-        None => floating.port_id.clone(),
-        Some(value) => value.as_str().map(str::to_owned),
+        None => floating.port_id.as_deref().map(Ref::sent),
+        Some(port) => port,
     };
-    let Some(port_id) = port_id else {
+    let Some(named) = port else {
         if fixed.is_some() {
             let message = "fixed_ip_address cannot be specified without a port_id";
             return Err(Trouble::bad_request("floatingip", message));
@@ -200,10 +201,11 @@ fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body)
         return Ok(());
     };
     check_forwards_nothing(plan, floating)?;
-    let port: Port = referred(plan, ask, &port_id)?;
+    let port: Port = referred(plan, ask, &named)?;
     if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
-        return Err(not_found(Port::KIND, &port_id));
+        return Err(refers_to_nothing(&named));
     }
+    let port_id = port.id.clone();
     let (ip, subnet_id) = inner_address(&port, fixed)?;
     let router = router_between(plan, floating, &subnet_id).ok_or_else(|| {
         Trouble::missing(

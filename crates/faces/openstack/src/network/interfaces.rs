@@ -1,5 +1,6 @@
 //! Joining networks by a router, parting them again, and a router's further routes.
 
+use gate::Ref;
 use model::{Fault, FixedIp, FloatingIp, Holder, Index, Network, Port, Resource, Router, Subnet};
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::call::{Call, Reply};
 pub async fn add(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let ask = Ask::read(call, true).await?;
-        let (subnet, port) = asked(&ask)?;
+        let (subnet, port) = (named::<Subnet>(&ask, "subnet_id")?, named::<Port>(&ask, "port_id")?);
         let done = ask
             .commit(|plan| {
                 let router: Router = changeable(plan, &ask, ask.param("id"), "add_router_interface")?;
@@ -34,7 +35,7 @@ pub async fn add(call: Call) -> Result<Reply, Fault> {
                     }
                 };
                 touch(plan, &ask, router.clone());
-                Ok(interface(&router, &port, subnet.as_deref()))
+                Ok(interface(&router, &port, subnet.as_ref()))
             })
             .await?;
         Ok(Reply::ok(done))
@@ -46,23 +47,23 @@ pub async fn add(call: Call) -> Result<Reply, Fault> {
 pub async fn remove(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let ask = Ask::read(call, true).await?;
-        let (subnet, port) = asked(&ask)?;
+        let (subnet, port) = (named::<Subnet>(&ask, "subnet_id")?, named::<Port>(&ask, "port_id")?);
         if subnet.is_none() && port.is_none() {
             return Err(Trouble::bad_request("router", "Either subnet_id or port_id must be specified"));
         }
         let done = ask
             .commit(|plan| {
                 let router: Router = changeable(plan, &ask, ask.param("id"), "remove_router_interface")?;
-                let mut port = leaving(plan, &router, subnet.as_deref(), port.as_deref())?;
+                let mut port = leaving(plan, &router, subnet.as_ref(), port.as_ref())?;
                 let gone: Vec<FixedIp> = match &subnet {
                     // An interface on several IPv6 subnets leaves only the one that was named.
-                    Some(id) => port.fixed_ips.iter().filter(|f| f.subnet_id == *id).cloned().collect(),
+                    Some(id) => port.fixed_ips.iter().filter(|f| id.is(&f.subnet_id)).cloned().collect(),
                     None => port.fixed_ips.clone(),
                 };
                 for fixed in &gone {
                     check_unneeded(plan, &router, &fixed.subnet_id)?;
                 }
-                let reply = interface(&router, &port, subnet.as_deref());
+                let reply = interface(&router, &port, subnet.as_ref());
                 port.fixed_ips.retain(|fixed| !gone.contains(fixed));
                 if port.fixed_ips.is_empty() {
                     plan.remove(&port.key());
@@ -113,23 +114,22 @@ fn touch(plan: &mut Plan, ask: &Ask, mut router: Router) {
     plan.put(router);
 }
 
-fn asked(ask: &Ask) -> Result<(Option<String>, Option<String>), Trouble> {
-    let id = |name: &str| match &ask.body[name] {
+/// The row that the request names.
+fn named<T: Resource>(ask: &Ask, name: &str) -> Result<Option<Ref<T>>, Trouble> {
+    match &ask.body[name] {
         Value::Null => Ok(None),
-        Value::String(id) if is_uuid(id) => Ok(Some(id.clone())),
+        Value::String(id) if is_uuid(id) => Ok(Some(Ref::sent(id))),
         other => {
             let message = format!("'{}' is not a valid UUID", super::attrs::shown_value(other));
             Err(Trouble::bad_request("router", message))
         }
-    };
-    Ok((id("subnet_id")?, id("port_id")?))
+    }
 }
 
-fn interface(router: &Router, port: &Port, subnet: Option<&str>) -> Value {
-    let subnets: Vec<&str> = match subnet {
-        Some(id) => vec![id],
-        None => port.fixed_ips.iter().map(|f| f.subnet_id.as_str()).collect(),
-    };
+/// The interface as it is shown: on the subnet that the request named, or on all.
+fn interface(router: &Router, port: &Port, subnet: Option<&Ref<Subnet>>) -> Value {
+    let all = port.fixed_ips.iter().map(|fixed| fixed.subnet_id.as_str());
+    let subnets: Vec<&str> = all.filter(|id| subnet.is_none_or(|subnet| subnet.is(id))).collect();
     json!({
         "id": router.id,
         "tenant_id": router.project_id,
@@ -141,7 +141,7 @@ fn interface(router: &Router, port: &Port, subnet: Option<&str>) -> Value {
     })
 }
 
-fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Result<Port, Trouble> {
+fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Subnet>) -> Result<Port, Trouble> {
     let subnet: Subnet = referred(plan, ask, id)?;
     let Some(gateway) = subnet.gateway_ip else {
         return Err(Trouble::bad_request("router", "Subnet for router interface must have a gateway IP"));
@@ -150,8 +150,10 @@ fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Resul
     may_join(plan, ask, &network)?;
     // On a shared network of somebody else a router has a port like anybody; its gateway is its owner's to give.
     if !ask.who.is_admin() && !(Look { rows: &plan.rows, who: &ask.who }).view().owns(&network) {
-        let message =
-            format!("Cannot add interface to router because subnet {id} is not owned by project making the request");
+        let message = format!(
+            "Cannot add interface to router because subnet {} is not owned by project making the request",
+            subnet.id
+        );
         return Err(Trouble::bad_request("router", message));
     }
     check_new(plan, router, &[&subnet])?;
@@ -185,10 +187,10 @@ fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Resul
     Ok(port)
 }
 
-fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &str) -> Result<Port, Trouble> {
+fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Port>) -> Result<Port, Trouble> {
     let mut port: Port = referred(plan, ask, id)?;
     if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
-        return Err(super::trouble::not_found(Port::KIND, id));
+        return Err(super::trouble::refers_to_nothing(id));
     }
     if !port.is_free() {
         return Err(ports::in_use(&port));
@@ -241,32 +243,39 @@ fn check_new(plan: &Plan, router: &Router, new: &[&Subnet]) -> Result<(), Troubl
 }
 
 /// The interface that shall go.
-fn leaving(plan: &Plan, router: &Router, subnet: Option<&str>, port: Option<&str>) -> Result<Port, Trouble> {
+fn leaving(
+    plan: &Plan,
+    router: &Router,
+    subnet: Option<&Ref<Subnet>>,
+    port: Option<&Ref<Port>>,
+) -> Result<Port, Trouble> {
     let all = interfaces(plan, router);
     match (port, subnet) {
         (Some(id), subnet) => {
-            let port = all.into_iter().find(|p| p.id == id).ok_or_else(|| {
+            let port = all.into_iter().find(|p| id.is(&p.id)).ok_or_else(|| {
                 Trouble::missing(
                     "RouterInterfaceNotFound",
-                    format!("Router {} does not have an interface with id {id}", router.id),
+                    format!("Router {} does not have an interface with id {}", router.id, id.named()),
                 )
             })?;
             if let Some(subnet) = subnet
-                && !port.fixed_ips.iter().any(|f| f.subnet_id == subnet)
+                && !port.fixed_ips.iter().any(|f| subnet.is(&f.subnet_id))
             {
                 return Err(Trouble::bad(
                     "SubnetMismatchForPort",
-                    format!("Subnet on port {id} does not match the requested subnet {subnet}."),
+                    format!("Subnet on port {} does not match the requested subnet {}.", port.id, subnet.named()),
                 ));
             }
             Ok(port)
         }
-        (None, Some(id)) => all.into_iter().find(|p| p.fixed_ips.iter().any(|f| f.subnet_id == id)).ok_or_else(|| {
-            Trouble::missing(
-                "RouterInterfaceNotFoundForSubnet",
-                format!("Router {} has no interface on subnet {id}", router.id),
-            )
-        }),
+        (None, Some(id)) => {
+            all.into_iter().find(|p| p.fixed_ips.iter().any(|f| id.is(&f.subnet_id))).ok_or_else(|| {
+                Trouble::missing(
+                    "RouterInterfaceNotFoundForSubnet",
+                    format!("Router {} has no interface on subnet {}", router.id, id.named()),
+                )
+            })
+        }
         (None, None) => Err(Trouble::bad_request("router", "Either subnet_id or port_id must be specified")),
     }
 }

@@ -1,7 +1,7 @@
 //! What all of Neutron's resources have in common: list, show, create (one or many), update, delete, tags. A resource
 //! declares its attributes and what is particular to it; everything else is here once.
 
-use gate::{Principal, View};
+use gate::{Principal, Ref, View};
 use model::{Entry, Fault, Index, Object, RbacPolicy, Resource, Snapshot, Time, seconds};
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use super::ask::{Ask, Plan, project_for};
 use super::attrs::{Attr, Body};
 use super::list;
 use super::rbac_policies;
-use super::trouble::{Trouble, found, not_found};
+use super::trouble::{Trouble, found, refers_to_nothing};
 use crate::call::{Call, Reply};
 
 /// The most resources that one request may create.
@@ -33,6 +33,14 @@ impl<'a> Look<'a> {
         Object: From<T>,
     {
         found(self.rows.get::<T>(id).filter(|entry| T::sees(self, entry.value)), id)
+    }
+
+    /// The row to which a request refers, if the caller may know of it.
+    pub fn refer<T: Noun>(&self, id: &Ref<T>) -> Result<Entry<'a, T>, Trouble>
+    where
+        Object: From<T>,
+    {
+        self.view().refer_if(id, |value| T::sees(self, value)).map_err(|_| refers_to_nothing(id))
     }
 }
 
@@ -351,12 +359,12 @@ pub async fn answer(handler: impl Future<Output = Result<Reply, Trouble>> + Send
 }
 
 /// A row to which another one refers, if the caller may know of it.
-pub fn referred<T: Noun>(plan: &mut Plan, ask: &Ask, id: &str) -> Result<T, Trouble>
+pub fn referred<T: Noun>(plan: &mut Plan, ask: &Ask, id: &Ref<T>) -> Result<T, Trouble>
 where
     Object: From<T>,
 {
     let look = Look { rows: &plan.rows, who: &ask.who };
-    let value = look.get::<T>(id).map(|entry| entry.value.clone()).map_err(|_| not_found(T::KIND, id))?;
+    let value = look.refer(id)?.value.clone();
     // Access that is taken back meanwhile was never used.
     let view = look.view();
     if !(ask.who.is_admin() || view.owns(&value) || value.shared()) {

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use gate::Ref;
 use model::{Fault, FloatingIp, Index, MAX_MOVED_PORTS, Port, PortForwarding, Resource, Router};
 use serde_json::{Map, Value, json};
 
@@ -73,6 +74,7 @@ impl Noun for PortForwarding {
             |name| Trouble::http_bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
         let external = ports(body, "external_port")?.ok_or_else(|| missing("external_port"))?;
         let internal = ports(body, "internal_port")?.ok_or_else(|| missing("internal_port"))?;
+        let port = body.required_reference("internal_port_id")?;
         let forwarding = Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: floating.project_id.clone(),
@@ -81,7 +83,7 @@ impl Noun for PortForwarding {
             protocol: body.text("protocol").unwrap_or_default(),
             external,
             internal,
-            port_id: body.text("internal_port_id").unwrap_or_default(),
+            port_id: String::new(),
             address: floating.address,
             created_at: ask.now,
             updated_at: ask.now,
@@ -91,24 +93,25 @@ impl Noun for PortForwarding {
                 "FloatingIPPortAlreadyAssociated",
                 format!(
                     "Cannot associate floating IP {} ({}) with port {}, as it already leads to a port.",
-                    floating.address, floating.id, forwarding.port_id
+                    floating.address,
+                    floating.id,
+                    port.named()
                 ),
             ));
         }
-        aimed(plan, ask, floating, forwarding, body.ip("internal_ip_address").flatten())
+        aimed(plan, ask, floating, forwarding, &port, body.ip("internal_ip_address").flatten())
     }
 
     fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         let floating = own_parent(plan, ask)?;
-        let before = value.clone();
         body.set_text("description", &mut value.description);
         body.set_text("protocol", &mut value.protocol);
-        body.set_text("internal_port_id", &mut value.port_id);
         value.external = ports(body, "external_port")?.unwrap_or(value.external);
         value.internal = ports(body, "internal_port")?.unwrap_or(value.internal);
-        let same_port = before.port_id == value.port_id;
+        let port = body.reference("internal_port_id").unwrap_or_else(|| Ref::sent(&value.port_id));
+        let same_port = port.is(&value.port_id);
         let address = body.ip("internal_ip_address").flatten().or_else(|| same_port.then_some(value.address));
-        *value = aimed(plan, ask, floating, value.clone(), address)?;
+        *value = aimed(plan, ask, floating, value.clone(), &port, address)?;
         Ok(())
     }
 
@@ -267,9 +270,11 @@ fn aimed(
     ask: &Ask,
     mut floating: FloatingIp,
     mut forwarding: PortForwarding,
+    named: &Ref<Port>,
     address: Option<IpAddr>,
 ) -> Result<PortForwarding, Trouble> {
-    let port: Port = referred(plan, ask, &forwarding.port_id)?;
+    let port = referred(plan, ask, named)?;
+    forwarding.port_id = port.id.clone();
     if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
         return Err(not_found(Port::KIND, &port.id));
     }

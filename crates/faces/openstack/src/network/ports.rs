@@ -117,7 +117,7 @@ impl Noun for Port {
     standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
-        let network: Network = referred(plan, ask, &body.text("network_id").unwrap_or_default())?;
+        let network: Network = referred(plan, ask, &body.required_reference("network_id")?)?;
         may_be_on(plan, ask, &network, &project)?;
         let mut port = bare(&network, &project, ask.now);
         may_set(plan, ask, &network, body, "create")?;
@@ -316,22 +316,24 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     if body.has("binding:host_id") {
         bind(plan, port, body.text("binding:host_id").unwrap_or_default())?;
     }
-    if let Some(groups) = body.texts("security_groups") {
-        for id in &groups {
+    if let Some(named) = body.references::<SecurityGroup>("security_groups") {
+        let mut groups = Vec::with_capacity(named.len());
+        for id in &named {
             let group: SecurityGroup = referred(plan, ask, id)?;
-            port.shared_groups.remove(id);
+            port.shared_groups.remove(&group.id);
+            // It stays of its sort until the port has it.
+            plan.hold::<SecurityGroup>(&group.id);
+            groups.push(group.id.clone());
             if group.project_id != port.project_id {
                 let policies = RbacPolicy::about(&plan.rows, &group.key());
                 let given: Option<String> = policies
                     .filter(|policy| policy.covers(Some(&port.project_id)))
                     .map(|policy| policy.id.clone())
                     .next();
-                let given = given.ok_or_else(|| super::trouble::not_found(model::Kind::SecurityGroup, id))?;
+                let given = given.ok_or_else(|| super::trouble::refers_to_nothing(id))?;
                 plan.hold::<RbacPolicy>(&given);
-                port.shared_groups.insert(id.clone(), group.project_id);
+                port.shared_groups.insert(group.id, group.project_id);
             }
-            // It stays of its sort until the port has it.
-            plan.hold::<SecurityGroup>(id);
         }
         if model::of_both_sorts(&plan.rows, &groups) {
             return Err(Trouble::conflict("SecurityGroupConflict", model::BOTH_SORTS));

@@ -70,14 +70,14 @@ impl Noun for RbacPolicy {
     }
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
-        let (asked, id) = (body.text("object_type").unwrap_or_default(), body.text("object_id").unwrap_or_default());
+        let asked = body.text("object_type").unwrap_or_default();
         let name = asked.trim().to_ascii_lowercase();
         let object = match TYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind) {
-            Some(Kind::AddressGroup) => own::<AddressGroup>(plan, ask, &id)?,
-            Some(Kind::AddressScope) => own::<AddressScope>(plan, ask, &id)?,
-            Some(Kind::SecurityGroup) => own::<SecurityGroup>(plan, ask, &id)?,
-            Some(Kind::Network) => own::<Network>(plan, ask, &id)?,
-            Some(Kind::SubnetPool) => own::<SubnetPool>(plan, ask, &id)?,
+            Some(Kind::AddressGroup) => own::<AddressGroup>(plan, ask, body)?,
+            Some(Kind::AddressScope) => own::<AddressScope>(plan, ask, body)?,
+            Some(Kind::SecurityGroup) => own::<SecurityGroup>(plan, ask, body)?,
+            Some(Kind::Network) => own::<Network>(plan, ask, body)?,
+            Some(Kind::SubnetPool) => own::<SubnetPool>(plan, ask, body)?,
             _ => return Err(Trouble::invalid(format!("'{asked}' is not a valid RBAC object type"))),
         };
         let action = action(&body.text("action").unwrap_or_default(), object.kind, &name)?;
@@ -112,11 +112,11 @@ impl Noun for RbacPolicy {
 }
 
 /// The key of something of the caller's own.
-fn own<T: Noun>(plan: &mut Plan, ask: &Ask, id: &str) -> Result<Key, Trouble>
+fn own<T: Noun>(plan: &mut Plan, ask: &Ask, body: &Body) -> Result<Key, Trouble>
 where
     Object: From<T>,
 {
-    let value: T = referred(plan, ask, id)?;
+    let value: T = referred(plan, ask, &body.required_reference("object_id")?)?;
     if T::changes(&Look { rows: &plan.rows, who: &ask.who }, &value) {
         return Ok(value.key());
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use gate::Ref;
 use model::{FloatingIp, Gateway, Holder, Index, Network, Port, Resource, Router, Subnet};
 use serde_json::{Map, Value, json};
 
@@ -171,7 +172,7 @@ fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Optio
         }
     }
     let id = match info.get("network_id") {
-        Some(Value::String(id)) if super::attrs::is_uuid(id) => id,
+        Some(Value::String(id)) if super::attrs::is_uuid(id) => Ref::sent(id),
         None | Some(Value::Null) => return Ok(None),
         Some(other) => return Err(bad(format!("'{}' is not a valid UUID.", super::attrs::shown_value(other)))),
     };
@@ -179,9 +180,9 @@ fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Optio
         None | Some(Value::Null) => None,
         Some(value) => Some(boolean(value).ok_or_else(|| bad("enable_snat is a boolean.".into()))?),
     };
-    let network: Network = referred(plan, ask, id)?;
+    let network: Network = referred(plan, ask, &id)?;
     if !network.external {
-        return Err(Trouble::bad_request("router", format!("Network {id} is not an external network")));
+        return Err(Trouble::bad_request("router", format!("Network {} is not an external network", network.id)));
     }
     let fixed_ips = info.get("external_fixed_ips").filter(|v| !v.is_null()).cloned();
     Ok(Some(WayOut { network, enable_snat, fixed_ips }))

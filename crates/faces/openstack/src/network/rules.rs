@@ -7,20 +7,20 @@ use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, free, python_list, shown, shown_value};
 use super::cidr::Cidr;
 use super::noun::{Look, Noun, Standard, referred};
-use super::trouble::{Trouble, not_found};
+use super::trouble::Trouble;
 
 const ATTRS: &[Attr] = &[
     shown("id"),
     free("description", DESCRIPTION),
-    free("security_group_id", Is::Text(36)).once().required(),
+    free("security_group_id", Is::Id).once().required(),
     free("direction", Is::OneOf(&["ingress", "egress"])).once().required(),
     free("ethertype", Is::Any).once(),
     free("protocol", Is::Any).once(),
     free("port_range_min", Is::Any).once(),
     free("port_range_max", Is::Any).once(),
     free("remote_ip_prefix", Is::Any).once(),
-    free("remote_group_id", Is::Any).once(),
-    free("remote_address_group_id", Is::Any).once(),
+    free("remote_group_id", Is::IdOrNull).once(),
+    free("remote_address_group_id", Is::IdOrNull).once(),
     shown("normalized_cidr"),
     shown("belongs_to_default_sg"),
 ];
@@ -72,15 +72,15 @@ impl Noun for SecurityGroupRule {
     }
 
     fn create(plan: &mut Plan, ask: &Ask, _project: String, body: &Body) -> Result<Self, Trouble> {
-        let group_id = body.text("security_group_id").unwrap_or_default();
+        let group_id = body.required_reference("security_group_id")?;
         let prefix = prefix(body.value("remote_ip_prefix"))?;
         let ipv6 = ethertype(body.value("ethertype"))?;
         let protocol = protocol(body.value("protocol"))?;
-        let remote_group_id = id_of(body, "remote_group_id");
-        let address_group = id_of(body, "remote_address_group_id");
+        let remote_group = body.reference::<SecurityGroup>("remote_group_id");
+        let address_group = body.reference::<AddressGroup>("remote_address_group_id");
         let min = number(body.value("port_range_min"))?;
         let max = number(body.value("port_range_max"))?;
-        let group = seen_group(plan, ask, &group_id)?;
+        let group: SecurityGroup = referred(plan, ask, &group_id)?;
         if !SecurityGroup::changes(&Look { rows: &plan.rows, who: &ask.who }, &group) {
             return Err(Trouble::policy("rule:create_security_group_rule"));
         }
@@ -90,25 +90,25 @@ impl Noun for SecurityGroupRule {
         let mut rule = SecurityGroupRule {
             protocol,
             remote_ip_prefix: prefix.map(|(text, _)| text),
-            remote_group_id,
             description: body.text("description").unwrap_or_default(),
             ..SecurityGroupRule::new(id, &group, direction, ipv6, ask.now)
         };
         check_ethertype(&rule)?;
         (rule.port_min, rule.port_max) = ports(&rule, min, max)?;
-        let remotes = [rule.remote_ip_prefix.is_some(), rule.remote_group_id.is_some(), address_group.is_some()];
+        let remotes = [rule.remote_ip_prefix.is_some(), remote_group.is_some(), address_group.is_some()];
         if remotes.iter().filter(|given| **given).count() > 1 {
             return Err(Trouble::bad(
                 "SecurityGroupMultipleRemoteEntites",
                 "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
             ));
         }
-        if let Some(remote) = &rule.remote_group_id {
-            referred::<SecurityGroup>(plan, ask, remote)?;
-            plan.hold::<SecurityGroup>(remote);
+        if let Some(remote) = &remote_group {
+            let remote = referred(plan, ask, remote)?.id;
+            plan.hold::<SecurityGroup>(&remote);
+            rule.remote_group_id = Some(remote);
         }
         if let Some(remote) = &address_group {
-            rule.remote_address_group = Some(referred::<AddressGroup>(plan, ask, remote)?.key());
+            rule.remote_address_group = Some(referred(plan, ask, remote)?.key());
         }
         let mut others = plan.rows.find::<SecurityGroupRule>(Index::Owner, &group.id);
         if let Some(same) = others.find(|other| same_meaning(other.value, &rule)) {
@@ -134,20 +134,10 @@ impl Noun for SecurityGroupRule {
 }
 
 /// The id that a request names as a rule's other side.
-fn id_of(body: &Body, name: &str) -> Option<String> {
-    body.value(name).filter(|value| !value.is_null()).map(shown_value)
-}
-
 /// A group's revision tells clients whether its rules changed.
 fn touch_group(plan: &mut Plan, ask: &Ask, mut group: SecurityGroup) {
     group.updated_at = ask.now;
     plan.put(group);
-}
-
-fn seen_group(plan: &Plan, ask: &Ask, id: &str) -> Result<SecurityGroup, Trouble> {
-    let look = Look { rows: &plan.rows, who: &ask.who };
-    let entry = plan.rows.get::<SecurityGroup>(id).filter(|g| SecurityGroup::sees(&look, g.value));
-    entry.map(|g| g.value.clone()).ok_or_else(|| not_found(SecurityGroup::KIND, id))
 }
 
 fn same_meaning(a: &SecurityGroupRule, b: &SecurityGroupRule) -> bool {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use gate::Ref;
 use model::{Index, Network, Port, Resource, Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
@@ -75,7 +76,7 @@ impl Noun for Subnet {
     standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, _project: String, body: &Body) -> Result<Self, Trouble> {
-        let network: Network = referred(plan, ask, &body.text("network_id").unwrap_or_default())?;
+        let network: Network = referred(plan, ask, &body.required_reference("network_id")?)?;
         if !Network::changes(&Look { rows: &plan.rows, who: &ask.who }, &network) {
             return Err(Trouble::policy("rule:create_subnet"));
         }
@@ -193,22 +194,22 @@ fn range(plan: &mut Plan, ask: &Ask, body: &Body, network: &Network) -> Result<(
     if wanted.is_some() && body.has("prefixlen") {
         return Err(Trouble::bad_request("subnets", "cidr and prefixlen must not be supplied together"));
     }
-    let Some(pool_id) = pool_of(plan, ask, body, ip_version)? else {
+    let Some(named) = pool_of(plan, ask, body, ip_version)? else {
         if ip_version.is_none() {
             return Err(Trouble::http_bad("Failed to parse request. Required attribute 'ip_version' not specified"));
         }
         let message = "a subnetpool must be specified in the absence of a cidr";
         return wanted.map(|cidr| (cidr, None)).ok_or_else(|| Trouble::bad_request("subnets", message));
     };
-    let pool: SubnetPool = referred(plan, ask, &pool_id)?;
+    let pool: SubnetPool = referred(plan, ask, &named)?;
     let length = body.int("prefixlen").and_then(|n| u8::try_from(n).ok());
     let cidr = subnetpools::cut(plan, ask, &pool, &network.project_id, wanted, length, ip_version)?;
-    Ok((cidr, Some(pool_id)))
+    Ok((cidr, Some(pool.id)))
 }
 
 /// The pool that a new subnet is cut from: the one that is named, or its IP version's default.
-fn pool_of(plan: &Plan, ask: &Ask, body: &Body, ip_version: Option<i64>) -> Result<Option<String>, Trouble> {
-    let named = body.text("subnetpool_id");
+fn pool_of(plan: &Plan, ask: &Ask, body: &Body, ip_version: Option<i64>) -> Result<Option<Ref<SubnetPool>>, Trouble> {
+    let named = body.reference("subnetpool_id");
     if body.bool("use_default_subnetpool") != Some(true) {
         return Ok(named);
     }
@@ -228,7 +229,7 @@ fn pool_of(plan: &Plan, ask: &Ask, body: &Body, ip_version: Option<i64>) -> Resu
     };
     let found = plan.rows.all::<SubnetPool>().find(|pool| is_it(pool.value));
     let none = || Trouble::bad_request("subnets", format!("No default subnetpool found for IPv{wanted}"));
-    found.map(|pool| Some(pool.id.clone())).ok_or_else(none)
+    found.map(|pool| Some(Ref::sent(&pool.id))).ok_or_else(none)
 }
 
 /// What can be set at any time and needs no look at other rows.

@@ -1,6 +1,7 @@
 //! Neutron's errors: a status, a type by which clients tell them apart, and a sentence. Faults of the store and the gate
 //! are turned into the same form as the last step.
 
+use gate::Ref;
 use model::{Entry, Fault, Kind, Resource};
 use serde_json::json;
 
@@ -97,6 +98,11 @@ impl Trouble {
 
 fn body(status: u16, kind: &str, message: &str) -> Reply {
     Reply::json(status, &json!({"NeutronError": {"type": kind, "message": message, "detail": ""}}))
+}
+
+/// The error that says that there is no row to which a request refers.
+pub fn refers_to_nothing<T: Resource>(id: &Ref<T>) -> Trouble {
+    not_found(T::KIND, &id.named().to_string())
 }
 
 /// The error that says that there is no row of a kind with an id.

@@ -1,6 +1,7 @@
 //! A server's addresses and interfaces. Attaching claims the address and makes the port in the request's own transaction;
 //! the host plugs it in afterwards.
 
+use gate::Ref;
 use model::{
     Change, Fault, FixedIp, FloatingIp, Holder, Index, NicRequest, Port, PortStatus, Subnet, allocate,
     default_security_group,
@@ -69,8 +70,8 @@ const WHEN: When =
 
 /// What to attach.
 struct Attach {
-    port_id: Option<String>,
-    network_id: Option<String>,
+    port: Option<Ref<Port>>,
+    network: Option<Ref<Network>>,
     fixed_ip: Option<String>,
     tag: Option<String>,
 }
@@ -98,15 +99,15 @@ fn read(call: &Call, body: &Value) -> Result<Attach, Fault> {
         Some((list, _)) => return Err(crate::compute::body::bad("fixed_ips", list, "It must have exactly one item")),
     };
     let attach = Attach {
-        port_id: fields.uuid("port_id")?.map(str::to_owned),
-        network_id: fields.uuid("net_id")?.map(str::to_owned),
+        port: fields.reference("port_id")?,
+        network: fields.reference("net_id")?,
         fixed_ip,
         tag: fields.text("tag", 60)?.map(str::to_owned),
     };
-    if attach.port_id.is_some() && attach.network_id.is_some() {
+    if attach.port.is_some() && attach.network.is_some() {
         return Err(Fault::Invalid("Must not input both network_id and port_id".into()));
     }
-    if attach.fixed_ip.is_some() && attach.network_id.is_none() {
+    if attach.fixed_ip.is_some() && attach.network.is_none() {
         return Err(Fault::Invalid("Must input network_id when request IP address".into()));
     }
     Ok(attach)
@@ -119,8 +120,8 @@ pub async fn attach(mut call: Call) -> Result<Reply, Fault> {
     let new_id = uuid::Uuid::new_v4().to_string();
     let mut made = None;
     let server = act(&call, "attach_interface", WHEN, |server, subject| {
-        let port = match &asked.port_id {
-            Some(id) => bind(&call, server, subject, id)?,
+        let port = match &asked.port {
+            Some(named) => bind(&call, server, subject, named)?,
             None => new_port(&call, server, subject, &asked, &new_id)?,
         };
         server.nics.push(NicRequest {
@@ -136,8 +137,8 @@ pub async fn attach(mut call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"interfaceAttachment": show_interface(&call, &server, &port)})))
 }
 
-fn bind(call: &Call, server: &Server, subject: &mut Subject<'_>, id: &str) -> Result<Port, Fault> {
-    let entry = port_of(&subject.view, id)?;
+fn bind(call: &Call, server: &Server, subject: &mut Subject<'_>, named: &Ref<Port>) -> Result<Port, Fault> {
+    let entry = port_of(&subject.view, named)?;
     networks::free(&subject.view, &entry, &server.project_id)?;
     let mut port = entry.value.clone();
     port.hold(Holder::server(server));
@@ -152,12 +153,12 @@ fn bind(call: &Call, server: &Server, subject: &mut Subject<'_>, id: &str) -> Re
 
 /// A port on the network asked for, or on the project's only one.
 fn new_port(call: &Call, server: &Server, subject: &mut Subject<'_>, asked: &Attach, id: &str) -> Result<Port, Fault> {
-    let network = match &asked.network_id {
-        Some(id) => networks::network(&subject.view, id)?,
+    let network = match &asked.network {
+        Some(named) => networks::network(&subject.view, named)?,
         None => {
             let nics = networks::resolve(call, &subject.view, Some(&json!("auto")))?;
-            let id = nics.first().and_then(|nic| nic.network_id.clone());
-            networks::network(&subject.view, &id.ok_or_else(|| Fault::Invalid("No network to attach to".into()))?)?
+            let only = nics.first().and_then(|nic| nic.network_id.as_deref()).map(Ref::sent);
+            networks::network(&subject.view, &only.ok_or_else(|| Fault::Invalid("No network to attach to".into()))?)?
         }
     };
     let fixed_ips = match &asked.fixed_ip {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gate::View;
+use gate::{Ref, View};
 use model::{Entry, Fault, Index, Network, NicRequest, Port, Subnet};
 use serde_json::Value;
 
@@ -63,23 +63,25 @@ fn one(call: &Call, view: &View<'_>, item: &Value) -> Result<NicRequest, Fault> 
     let tags = call.version == (2, 32) || call.version >= (2, 42);
     fields.only(if tags { &["uuid", "port", "fixed_ip", "tag"] } else { &["uuid", "port", "fixed_ip"] })?;
     let tag = fields.text("tag", 60)?.map(str::to_owned);
-    if let Some(id) = fields.uuid("port")? {
+    if let Some(named) = fields.reference("port")? {
         if fields.get("fixed_ip").is_some() {
             return Err(Fault::Invalid(format!(
-                "Specified Fixed IP '{}' cannot be used with port '{id}': the two cannot be specified together.",
-                fields.text("fixed_ip", 64)?.unwrap_or("")
+                "Specified Fixed IP '{}' cannot be used with port '{}': the two cannot be specified together.",
+                fields.text("fixed_ip", 64)?.unwrap_or(""),
+                named.named()
             )));
         }
-        let port = referred(port_of(view, id), format!("Port id {id} could not be found."))?;
+        let words = format!("Port id {} could not be found.", named.named());
+        let port = referred(port_of(view, &named), words)?;
         free(view, &port, view.who.project_id().unwrap_or(""))?;
         return Ok(NicRequest { port_id: Some(port.id.clone()), tag, ..NicRequest::default() });
     }
-    let Some(id) = fields.uuid("uuid")? else {
+    let Some(named) = fields.reference("uuid")? else {
         return Err(Fault::Invalid(
             "Bad network format: missing 'uuid' or 'port' of the network to connect to.".into(),
         ));
     };
-    let network = network(view, id)?;
+    let network = network(view, &named)?;
     let fixed_ip = fields.text("fixed_ip", 64)?.map(|text| address(view, &network, text)).transpose()?;
     Ok(NicRequest { network_id: Some(network.id.clone()), fixed_ip, tag, port_id: None })
 }
@@ -105,9 +107,9 @@ pub fn free(view: &View<'_>, port: &Port, project: &str) -> Result<(), Fault> {
     }
 }
 
-/// The network of this id, if servers of the caller can be on it.
-pub fn network<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, Network>, Fault> {
-    let network = referred(view.get::<Network>(id), format!("Network {id} could not be found."))?;
+/// The network that is named, if servers of the caller can be on it.
+pub fn network<'a>(view: &View<'a>, named: &Ref<Network>) -> Result<Entry<'a, Network>, Fault> {
+    let network = referred(view.refer(named), format!("Network {} could not be found.", named.named()))?;
     inside(&network)?;
     needs_subnet(view, &network)?;
     Ok(network)

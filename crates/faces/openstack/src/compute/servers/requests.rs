@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use gate::View;
+use gate::{Ref, View};
 use model::machine::{Machine, is_hardware};
-use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, NicRequest, ServerGroup};
+use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, NicRequest, Port, ServerGroup};
 use serde_json::Value;
 
 use super::networks;
 use crate::call::Call;
 use crate::compute::body::{Fields, bad, is_uuid};
 use crate::compute::fault::{missing, not_built, over, referred};
-use crate::compute::{flavors, hosts, images, quotas, security_groups};
+use crate::compute::{flavors, hosts, quotas, security_groups};
+use crate::image::access::sees;
 
 /// A server as asked for, everything resolved.
 pub struct Asked {
@@ -170,8 +171,9 @@ pub fn flavor(view: &View<'_>, value: &Value) -> Result<Flavor, Fault> {
         _ => return Err(bad("flavorRef", value, "It is not of type 'string', 'integer'")),
     };
     // Old clients send the flavor's URL.
-    let id = id.rsplit('/').next().unwrap_or(&id);
-    let found = referred(flavors::find(view, id), format!("Flavor {id} could not be found."))?;
+    let named = Ref::sent(id.rsplit('/').next().unwrap_or(&id));
+    let found = view.refer_if(&named, |flavor| flavors::usable(view, flavor));
+    let found = referred(found, format!("Flavor {} could not be found.", named.named()))?;
     Ok(found.value.clone())
 }
 
@@ -198,7 +200,8 @@ pub fn boot_image<'a>(view: &View<'a>, value: &Value, flavor: &Flavor) -> Result
     if !is_uuid(id) {
         return Err(Fault::Invalid("Invalid imageRef provided.".into()));
     }
-    let image = images::find(view, id).ok_or_else(|| Fault::Invalid(format!("Image {id} could not be found.")))?;
+    let image = view.refer_if(&Ref::<Image>::sent(id), |image| sees(view.who, image));
+    let image = image.map_err(|_| Fault::Invalid(format!("Image {id} could not be found.")))?;
     if image.status != ImageStatus::Active {
         return Err(Fault::Invalid(format!("Image {id} is not active.")));
     }
@@ -415,18 +418,19 @@ fn hints(view: &View<'_>, body: &Value) -> Result<Option<String>, Fault> {
             return Err(not_built(&format!("The scheduler hint '{name}'")));
         }
     }
-    let Some(id) = hints.uuid("group")? else { return Ok(None) };
-    let group = view.get::<ServerGroup>(id).ok().filter(|group| view.owns(group.value));
-    let group = group.ok_or_else(|| Fault::Invalid(format!("Instance group {id} could not be found.")))?;
+    let Some(named) = hints.reference::<ServerGroup>("group")? else { return Ok(None) };
+    let group = view.refer(&named).ok().filter(|group| view.owns(group.value));
+    let group = group.ok_or_else(|| Fault::Invalid(format!("Instance group {} could not be found.", named.named())))?;
     let limit = quotas::limit(view.snapshot, &group.project_id, "server_group_members");
     let used = crate::compute::server_groups::members(view.snapshot, &group).len() as u64;
     if limit.is_some_and(|limit| used >= limit) {
         return Err(over("server_group_members", 1, model::Pool { used, limit }));
     }
-    Ok(Some(id.to_owned()))
+    Ok(Some(group.id.clone()))
 }
 
 /// The interface to a port of the caller's.
-pub fn port_of<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, model::Port>, Fault> {
-    view.own::<model::Port>(id).map_err(|_| missing(format!("Port {id} could not be found.")))
+pub fn port_of<'a>(view: &View<'a>, named: &Ref<Port>) -> Result<Entry<'a, Port>, Fault> {
+    let port = view.refer(named).ok().filter(|port| view.who.is_admin() || view.owns(port.value));
+    port.ok_or_else(|| missing(format!("Port {} could not be found.", named.named())))
 }
