@@ -146,6 +146,15 @@ impl Port {
         snapshot.find(Index::Owner, &Holder::index_of_pod(uid)).next()
     }
 
+    /// The name by which its network knows one of its addresses.
+    pub fn name_of(&self, ip: IpAddr) -> String {
+        if self.dns_name.is_empty() {
+            format!("host-{}", ip.to_string().replace(['.', ':'], "-"))
+        } else {
+            self.dns_name.clone()
+        }
+    }
+
     /// The server with this id holds the port.
     pub fn is_of_server(&self, id: &str) -> bool {
         self.holder.as_ref().and_then(Holder::server_id) == Some(id)

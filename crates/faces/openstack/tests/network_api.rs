@@ -367,7 +367,6 @@ async fn pools_of_subnets() {
     for (body, kind) in [
         (json!({"name": "x", "prefixes": []}), "EmptySubnetPoolPrefixList"),
         (json!({"name": "x", "prefixes": ["10.0.0.0/8", "2001:db8::/48"]}), "PrefixVersionMismatch"),
-        (json!({"name": "x", "prefixes": ["10.0.0.0/8"], "min_prefixlen": 4}), "UnsupportedMinSubnetPoolPrefix"),
         (json!({"name": "x", "prefixes": ["10.0.0.0/8"], "max_prefixlen": 33}), "IllegalSubnetPoolPrefixBounds"),
     ] {
         let answer = refused(&cloud, "POST", "subnetpools", json!({"subnetpool": body})).await;
@@ -480,4 +479,58 @@ async fn pages_are_those_of_the_whole_list() {
     assert_eq!(list(&format!("id={}", list("limit=1").await[0])).await.len(), 1);
     let missing = format!("{V}/ports?limit=1&marker={}", uuid::Uuid::new_v4());
     assert_eq!(cloud.call("GET", &missing, &cloud.demo, Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn habits_of_old_clients() {
+    let cloud = Harness::new().await;
+    let id = network(&cloud).await;
+    let own = subnet(&cloud, json!({"network_id": id, "cidr": "10.0.0.0/24", "ip_version": 4})).await;
+    assert!(own.get("shared").is_none(), "subnets are filtered by it and do not show it: {own}");
+    let found = |shared: &str| format!("{V}/subnets?shared={shared}&network_id={id}");
+    for (shared, count) in [("False", 1), ("true", 0)] {
+        let (_, _, list) = cloud.ok("GET", &found(shared), &cloud.demo, Value::Null).await;
+        assert_eq!(list["subnets"].as_array().unwrap().len(), count, "shared={shared}: {list}");
+        assert!(list["subnets"].as_array().unwrap().iter().all(|subnet| subnet.get("shared").is_none()), "{list}");
+    }
+
+    let many = json!({"security_groups": [{"security_group": {"name": "a"}}, {"name": "b"}]});
+    let (status, _, made) = cloud.call("POST", &format!("{V}/security-groups"), &cloud.demo, many).await;
+    assert_eq!((status, &made["security_groups"][0]["name"]), (201, &json!("a")), "{made}");
+    let group = text(&made["security_groups"][0]["id"]).to_owned();
+    for protocol in [41, 43, 44, 58, 59, 60] {
+        let rule = json!({"security_group_rule": {"security_group_id": group, "direction": "ingress", "ethertype": "IPv4",
+            "protocol": protocol}});
+        let answer = refused(&cloud, "POST", "security-group-rules", rule).await;
+        assert_eq!(answer, (400, "SecurityGroupEthertypeConflictWithProtocol".into()), "{protocol}");
+    }
+
+    let pool = json!({"name": "p", "prefixes": ["2001:db8::/32"], "min_prefixlen": "48", "max_prefixlen": 64});
+    let pool = make(&cloud, &cloud.demo, "subnetpools", "subnetpool", pool).await;
+    let lengths = ["min_prefixlen", "default_prefixlen", "max_prefixlen"].map(|name| pool[name].clone());
+    assert_eq!(lengths, [json!("48"), json!("48"), json!("64")]);
+
+    let port = make(&cloud, &cloud.demo, "ports", "port", json!({"network_id": id})).await;
+    let ip = text(&port["fixed_ips"][0]["ip_address"]).replace('.', "-");
+    assert_eq!(port["dns_assignment"][0]["fqdn"], format!("host-{ip}.braid.internal."), "{port}");
+    let path = format!("{V}/ports/{}", text(&port["id"]));
+    let body = json!({"port": {"binding:host_id": "nowhere"}});
+    let (_, _, bound) = cloud.ok("PUT", &path, &cloud.admin, body).await;
+    assert_eq!(bound["port"]["binding:vif_type"], "binding_failed");
+}
+
+#[tokio::test]
+async fn packets_fit_their_subnets() {
+    let cloud = Harness::new().await;
+    for (mtu, version, cidr) in [(67, 4, "10.0.0.0/24"), (1279, 6, "2001:db8::/64")] {
+        let small = make(&cloud, &cloud.demo, "networks", "network", json!({"mtu": mtu})).await;
+        let body = json!({"subnet": {"network_id": small["id"], "cidr": cidr, "ip_version": version}});
+        assert_eq!(refused(&cloud, "POST", "subnets", body.clone()).await, (409, "NetworkMTUSubnetConflict".into()));
+        let path = format!("networks/{}", text(&small["id"]));
+        let grow = json!({"network": {"mtu": mtu + 1}});
+        assert_eq!(refused(&cloud, "PUT", &path, grow).await.0, 200);
+        assert_eq!(refused(&cloud, "POST", "subnets", body).await.0, 201);
+        let shrink = json!({"network": {"mtu": mtu}});
+        assert_eq!(refused(&cloud, "PUT", &path, shrink).await, (409, "NetworkMTUSubnetConflict".into()));
+    }
 }

@@ -153,6 +153,12 @@ async fn floating_ips_come_and_go() {
     let path = format!("floatingips/{}", text(&floating["id"]));
     let (_, moved) = world.call("PUT", &path, json!({"floatingip": {"port_id": port2["id"]}})).await;
     assert_eq!(moved["floatingip"]["router_id"], json!(router2));
+    // A description alone leaves the association, nothing at all ends it.
+    let (_, said) = world.call("PUT", &path, json!({"floatingip": {"description": "mine"}})).await;
+    assert_eq!(said["floatingip"]["port_id"], port2["id"]);
+    let (_, blank) = world.call("PUT", &path, json!({"floatingip": {}})).await;
+    assert_eq!((&blank["floatingip"]["port_id"], &blank["floatingip"]["description"]), (&Value::Null, &json!("mine")));
+    world.call("PUT", &path, json!({"floatingip": {"port_id": port2["id"]}})).await;
     // The port's end frees the floating IP.
     assert_eq!(world.call("DELETE", &format!("ports/{}", text(&port2["id"])), Value::Null).await.0, 204);
     let (_, shown) = world.call("GET", &path, Value::Null).await;

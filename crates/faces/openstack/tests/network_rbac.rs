@@ -318,3 +318,27 @@ async fn a_security_group_is_given_to_a_project() {
     assert_eq!(gone, (404, "SecurityGroupRuleNotFound".into()));
     assert_eq!(world.refused(demo, "GET", &revoke, Value::Null).await.0, 404);
 }
+
+#[tokio::test]
+async fn a_pool_goes_where_its_scope_is_known_and_a_gift_is_a_change() {
+    let world = World::new().await;
+    let scope = world.own("address-scopes", "address_scope", json!({"name": "s", "ip_version": 4})).await;
+    let pool = json!({"name": "p", "prefixes": ["10.0.0.0/8"], "address_scope_id": scope});
+    let pool = world.own("subnetpools", "subnetpool", pool).await;
+    let gift = json!({"rbac_policy": world.policy("subnetpool", &pool, "access_as_shared", &world.project)});
+    let demo = &world.cloud.demo;
+    assert_eq!(world.refused(demo, "POST", "rbac-policies", gift.clone()).await, (400, "InvalidInput".into()));
+    world.give("address_scope", &scope).await;
+
+    let revision = async || {
+        let (_, shown) = world.send(demo, "GET", &format!("subnetpools/{pool}"), Value::Null).await;
+        shown["subnetpool"]["revision_number"].as_u64().unwrap()
+    };
+    let before = revision().await;
+    let (status, made) = world.send(demo, "POST", "rbac-policies", gift).await;
+    assert_eq!(status, 201, "{made}");
+    let given = revision().await;
+    let policy = format!("rbac-policies/{}", text(&made["rbac_policy"]["id"]));
+    assert_eq!(world.send(demo, "DELETE", &policy, Value::Null).await.0, 204);
+    assert!(before < given && given < revision().await, "{before} {given}");
+}

@@ -77,13 +77,13 @@ impl Names {
 
     /// A VM's or a pod's name, under the suffix of its network and under the one that all have.
     fn port(&mut self, port: &Port, network: Option<&Network>) {
-        if port.dns_name.is_empty() {
-            return;
-        }
-        let ips = || port.fixed_ips.iter().map(|f| f.ip);
-        self.add(&format!("{}.{SUFFIX}", port.dns_name), ips());
-        if let Some(suffix) = network.map(suffix_of).filter(|suffix| *suffix != SUFFIX) {
-            self.add(&format!("{}.{suffix}", port.dns_name), ips());
+        let own = network.map(suffix_of).filter(|suffix| *suffix != SUFFIX);
+        for ip in port.fixed_ips.iter().map(|fixed| fixed.ip) {
+            let name = port.name_of(ip);
+            self.add(&format!("{name}.{SUFFIX}"), [ip]);
+            if let Some(suffix) = own {
+                self.add(&format!("{name}.{suffix}"), [ip]);
+            }
         }
     }
 

@@ -331,12 +331,45 @@ pub async fn agents(call: Call) -> Result<Reply, Fault> {
 pub async fn show_agent(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let ask = Ask::read(call, false).await?;
-        let id = ask.param("id");
-        let host = ask.snapshot.all::<Host>().find(|host| host.value.id == id);
-        let host = host.ok_or_else(|| not_found(model::Kind::Host, id))?;
-        Ok(Reply::ok(json!({"agent": agent(&ask, host.value)})))
+        Ok(Reply::ok(json!({"agent": agent(&ask, host_of(&ask)?)})))
     })
     .await
+}
+
+/// `PUT /v2.0/agents/{id}`: what changes nothing is taken. An agent cannot be stopped apart from its host.
+pub async fn update_agent(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, true).await?;
+        let host = host_of(&ask)?;
+        let shown = agent(&ask, host);
+        let given =
+            ask.body["agent"].as_object().ok_or_else(|| Trouble::http_bad("Unable to find 'agent' in request body"))?;
+        match given.iter().find(|(name, value)| shown.get(*name) != Some(value)) {
+            None => Ok(Reply::ok(json!({"agent": shown}))),
+            Some((name, _)) => {
+                Err(Fault::NotImplemented(format!("Changing {name} of an agent is not supported by this cloud."))
+                    .into())
+            }
+        }
+    })
+    .await
+}
+
+/// `DELETE /v2.0/agents/{id}`
+pub async fn delete_agent(call: Call) -> Result<Reply, Fault> {
+    answer(async {
+        let ask = Ask::read(call, false).await?;
+        host_of(&ask)?;
+        Err(Fault::NotImplemented("An agent goes with its host, which this cloud does not give up.".into()).into())
+    })
+    .await
+}
+
+/// The host whose agent the path names.
+fn host_of(ask: &Ask) -> Result<&Host, Trouble> {
+    let id = ask.param("id");
+    let host = ask.snapshot.all::<Host>().find(|host| host.value.id == id);
+    host.map(|host| host.value).ok_or_else(|| not_found(model::Kind::Host, id))
 }
 
 /// `GET /v2.0/availability_zones`: one zone, as long as some host works in it.

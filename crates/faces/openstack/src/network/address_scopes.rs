@@ -1,6 +1,5 @@
 //! `/address-scopes`, and what they ask of the pools and networks in them.
 
-use gate::Ref;
 use model::{AddressScope, Index, Network, Resource, Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
@@ -104,7 +103,7 @@ pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body)
     if let Some(given) = body.reference_or_null("address_scope_id") {
         pool.address_scope = match given {
             None => None,
-            Some(id) => Some(own_scope(plan, ask, pool, &id)?.key()),
+            Some(id) => Some(referred::<AddressScope>(plan, ask, &id)?.key()),
         };
     }
     let moved = pool.address_scope != before;
@@ -140,21 +139,6 @@ pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body)
         plan.put(scope);
     }
     if moved { check_networks(plan, pool) } else { Ok(()) }
-}
-
-/// The scope, if the caller may put pools into it: a scope that is only shared with one is not one's own.
-fn own_scope(plan: &mut Plan, ask: &Ask, pool: &SubnetPool, id: &Ref<AddressScope>) -> Result<AddressScope, Trouble> {
-    let scope: AddressScope = referred(plan, ask, id)?;
-    if AddressScope::changes(&Look { rows: &plan.rows, who: &ask.who }, &scope) {
-        return Ok(scope);
-    }
-    Err(Trouble::bad(
-        "IllegalSubnetPoolAssociationToAddressScope",
-        format!(
-            "Illegal subnetpool association: subnetpool {} cannot be associated with address scope {}.",
-            pool.id, scope.id
-        ),
-    ))
 }
 
 /// No other pool of the scope has one of the pool's addresses.

@@ -157,6 +157,16 @@ impl Plan {
         }
     }
 
+    /// Gives a row a new revision.
+    pub fn touch(&mut self, key: &Key) {
+        if self.written(key).is_some() {
+            return;
+        }
+        if let Some(row) = self.rows.row(key) {
+            self.write(Write::Update { object: row.object.clone(), expected: row.modified });
+        }
+    }
+
     /// The change holds only as long as the row stays as it was read.
     pub fn hold<T: Resource>(&mut self, id: &str) {
         let Some(entry) = self.rows.get::<T>(id) else { return };

@@ -61,16 +61,18 @@ pub struct Attr {
     pub admin_sets: bool,
     /// Only administrators see it.
     pub admin_sees: bool,
+    /// Nobody sees it; lists can be filtered by it.
+    pub hidden: bool,
 }
 
 /// An attribute that the client may not set.
 pub const fn shown(name: &'static str) -> Attr {
-    Attr { name, is: Is::Any, set: Set::Never, required: false, admin_sets: false, admin_sees: false }
+    Attr { name, is: Is::Any, set: Set::Never, required: false, admin_sets: false, admin_sees: false, hidden: false }
 }
 
 /// An attribute that may be set at creation and changed later.
 pub const fn free(name: &'static str, is: Is) -> Attr {
-    Attr { name, is, set: Set::PostPut, required: false, admin_sets: false, admin_sees: false }
+    Attr { name, is, set: Set::PostPut, required: false, admin_sets: false, admin_sees: false, hidden: false }
 }
 
 impl Attr {
@@ -92,6 +94,11 @@ impl Attr {
     /// Only administrators may set it.
     pub const fn admin_sets(mut self) -> Self {
         self.admin_sets = true;
+        self
+    }
+    /// Lists can be filtered by it, and that is all.
+    pub const fn hidden(mut self) -> Self {
+        self.hidden = true;
         self
     }
     /// Only administrators see it and may set it.
@@ -172,6 +179,11 @@ impl Body {
             _ => {}
         }
         Ok(Self { values: checked, references })
+    }
+
+    /// No attribute was given.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.references.is_empty()
     }
 
     pub fn has(&self, name: &str) -> bool {

@@ -116,6 +116,10 @@ impl Noun for FloatingIp {
 
     fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         body.set_text("description", &mut value.description);
+        // It once had no other attribute, and an update of nothing still ends the association.
+        if body.is_empty() {
+            return dissociate(plan, value);
+        }
         associate(plan, ask, value, body)
     }
 
@@ -180,6 +184,16 @@ fn check_forwards_nothing(plan: &Plan, floating: &FloatingIp) -> Result<(), Trou
     Ok(())
 }
 
+/// Leads the floating IP to no port.
+fn dissociate(plan: &Plan, floating: &mut FloatingIp) -> Result<(), Trouble> {
+    floating.port_id = None;
+    floating.fixed_ip = None;
+    if port_forwardings::of(plan, &floating.id).next().is_none() {
+        floating.router_id = None;
+    }
+    Ok(())
+}
+
 /// Leads the floating IP to the port asked for, or to none.
 fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body) -> Result<(), Trouble> {
     let fixed = body.ip("fixed_ip_address").flatten();
@@ -193,12 +207,7 @@ fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body)
             let message = "fixed_ip_address cannot be specified without a port_id";
             return Err(Trouble::bad_request("floatingip", message));
         }
-        floating.port_id = None;
-        floating.fixed_ip = None;
-        if port_forwardings::of(plan, &floating.id).next().is_none() {
-            floating.router_id = None;
-        }
-        return Ok(());
+        return dissociate(plan, floating);
     };
     check_forwards_nothing(plan, floating)?;
     let port: Port = referred(plan, ask, &named)?;

@@ -32,7 +32,14 @@ fn whole(
     sort(ask, attrs, &mut items)?;
     let page = Page::of(ask)?;
     let items = page.cut(items, kind)?;
-    Ok(answer(ask, many, &page, items))
+    Ok(answer(ask, many, attrs, &page, items))
+}
+
+/// Takes away what resources are only filtered by.
+pub fn hide(attrs: &[Attr], item: &mut Item) {
+    for attr in attrs.iter().filter(|attr| attr.hidden) {
+        item.remove(attr.name);
+    }
 }
 
 /// What the query filters by, if the resource has it all.
@@ -71,16 +78,17 @@ pub fn page<R: Copy>(
     } else {
         rows[at.map_or(0, |at| at + 1)..].iter().filter_map(shown).take(limit).collect()
     };
-    Ok(answer(ask, many, &page, items))
+    Ok(answer(ask, many, attrs, &page, items))
 }
 
 fn known(attrs: &[Attr], name: &str) -> bool {
     attrs.iter().any(|a| a.name == name) || is_standard(name)
 }
 
-fn answer(ask: &Ask, many: &str, page: &Page, mut items: Vec<Item>) -> Reply {
+fn answer(ask: &Ask, many: &str, attrs: &[Attr], page: &Page, mut items: Vec<Item>) -> Reply {
     let links = page.links(ask, many, &items);
     for item in &mut items {
+        hide(attrs, item);
         keep_fields(ask, item);
     }
     let mut body = Map::new();

@@ -100,6 +100,9 @@ impl Noun for Network {
         body.set_bool("port_security_enabled", &mut value.port_security_enabled);
         if let Some(mtu) = mtu(body, value.external)? {
             value.mtu = mtu;
+            for subnet in plan.rows.find::<Subnet>(Index::Network, &value.id) {
+                check_mtu(value, subnet.value.base.is_ipv6())?;
+            }
         }
         if let Some(domain) = dns_domain(body)? {
             value.dns_domain = domain;
@@ -214,9 +217,21 @@ fn mtu(body: &Body, external: bool) -> Result<Option<u32>, Trouble> {
         None => Ok(None),
         Some(0) => Ok(Some(max)),
         Some(mtu) if mtu > max => Err(Trouble::invalid(format!("Requested MTU is too big, maximum is {max}"))),
-        Some(mtu) if mtu < 68 => Err(Trouble::attribute("mtu", "'the least MTU of IPv4 is 68'")),
         Some(mtu) => Ok(Some(mtu)),
     }
+}
+
+/// What the packets of one of the network's subnets need at least (RFC 791, RFC 8200).
+pub fn check_mtu(network: &Network, ipv6: bool) -> Result<(), Trouble> {
+    let (version, least) = if ipv6 { (6, 1280) } else { (4, 68) };
+    if network.mtu >= least {
+        return Ok(());
+    }
+    let message = format!(
+        "MTU of {} is not valid for network {} with IPv{version} subnets, the least is {least}.",
+        network.mtu, network.id
+    );
+    Err(Trouble::conflict("NetworkMTUSubnetConflict", message))
 }
 
 /// A domain name as clients write it; kept as given, with or without the last dot.

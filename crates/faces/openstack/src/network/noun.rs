@@ -136,6 +136,16 @@ pub fn render<T: Noun>(look: &Look<'_>, entry: Entry<'_, T>) -> Map<String, Valu
 where
     Object: From<T>,
 {
+    let mut map = render_to_filter(look, entry);
+    list::hide(T::attrs(), &mut map);
+    map
+}
+
+/// A resource as JSON, with what lists are filtered by.
+fn render_to_filter<T: Noun>(look: &Look<'_>, entry: Entry<'_, T>) -> Map<String, Value>
+where
+    Object: From<T>,
+{
     let mut map = Map::new();
     let standard = entry.value.standard();
     map.insert("id".into(), json!(standard.id));
@@ -190,7 +200,7 @@ where
         };
         let seen = found.filter(|entry| T::below(&ask, entry.value) && T::sees(&look, entry.value));
         let seen = seen.map(|entry| (entry.value.standard().id, entry)).collect();
-        list::page(&ask, (T::KIND, T::MANY, T::attrs()), &filters, seen, |entry| render(&look, entry))
+        list::page(&ask, (T::KIND, T::MANY, T::attrs()), &filters, seen, |entry| render_to_filter(&look, entry))
     })
     .await
 }
@@ -229,7 +239,9 @@ where
             (Some(Value::Array(many)), _) if many.len() > MAX_BULK => {
                 return Err(Trouble::http_bad(format!("At most {MAX_BULK} resources can be created at once")));
             }
-            (Some(Value::Array(many)), _) => (many.iter().map(check).collect::<Result<Vec<_>, _>>()?, true),
+            (Some(Value::Array(many)), _) => {
+                (many.iter().map(|one| check(bare(one, T::ONE))).collect::<Result<Vec<_>, _>>()?, true)
+            }
             (_, Some(one)) => (vec![check(one)?], false),
             _ => return Err(Trouble::http_bad(format!("Unable to find '{}' in request body", T::ONE))),
         };
@@ -260,6 +272,11 @@ where
         }
     })
     .await
+}
+
+/// One of many, which clients of old put under its name.
+fn bare<'a>(one: &'a Value, name: &str) -> &'a Value {
+    one.as_object().filter(|object| object.len() == 1).and_then(|object| object.get(name)).unwrap_or(one)
 }
 
 /// `PUT /networks/{id}`

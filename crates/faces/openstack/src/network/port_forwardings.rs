@@ -189,6 +189,12 @@ pub fn shown_with(rows: &model::Snapshot, floating: &FloatingIp) -> Vec<Value> {
             let mut item = Map::new();
             item.insert("id".into(), json!(value.id));
             show(value, &mut item);
+            // Neutron shows ranges here only where there are some.
+            for name in ["internal_port", "external_port"] {
+                if !item[name].is_null() {
+                    item.remove(&format!("{name}_range"));
+                }
+            }
             Value::Object(item)
         })
         .collect()

@@ -110,7 +110,7 @@ impl Noun for Port {
         into.insert("binding:vnic_type".into(), json!(value.vnic_type.as_deref().unwrap_or("normal")));
         into.insert("binding:profile".into(), value.binding_profile.clone().unwrap_or_else(|| json!({})));
         into.insert("binding:host_id".into(), json!(value.host.as_deref().unwrap_or("")));
-        into.insert("binding:vif_type".into(), json!(if value.host.is_some() { "tap" } else { "unbound" }));
+        into.insert("binding:vif_type".into(), json!(vif_type(look, value)));
         into.insert("binding:vif_details".into(), json!({}));
     }
 
@@ -221,12 +221,9 @@ fn dns_assignment(look: &Look<'_>, port: &Port) -> Value {
     let network = look.rows.get::<Network>(&port.network_id);
     let domain = network.map_or("", |n| n.value.dns_domain.trim_end_matches('.'));
     let domain = if domain.is_empty() { DNS_DOMAIN } else { domain };
-    let names = port.fixed_ips.iter().filter(|_| !port.dns_name.is_empty()).map(|fixed| {
-        json!({
-            "hostname": port.dns_name,
-            "ip_address": fixed.ip,
-            "fqdn": format!("{}.{domain}.", port.dns_name),
-        })
+    let names = port.fixed_ips.iter().map(|fixed| {
+        let name = port.name_of(fixed.ip);
+        json!({"hostname": name, "ip_address": fixed.ip, "fqdn": format!("{name}.{domain}.")})
     });
     json!(names.collect::<Vec<_>>())
 }
@@ -314,7 +311,7 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
         port.binding_profile = (!profile.is_null()).then(|| profile.clone());
     }
     if body.has("binding:host_id") {
-        bind(plan, port, body.text("binding:host_id").unwrap_or_default())?;
+        bind(port, body.text("binding:host_id").unwrap_or_default())?;
     }
     if let Some(named) = body.references::<SecurityGroup>("security_groups") {
         let mut groups = Vec::with_capacity(named.len());
@@ -350,17 +347,22 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     Ok(())
 }
 
-/// An administrator may plug a port in somewhere by hand; ports of servers and pods are where those are.
-fn bind(plan: &Plan, port: &mut Port, host: String) -> Result<(), Trouble> {
+fn vif_type(look: &Look<'_>, port: &Port) -> &'static str {
+    match port.host.as_deref() {
+        None => "unbound",
+        Some(host) if look.rows.get::<Host>(host).is_some() => "tap",
+        Some(_) => "binding_failed",
+    }
+}
+
+/// An administrator may plug a port in somewhere by hand, also where no host is (yet); ports of servers and pods are where those are.
+fn bind(port: &mut Port, host: String) -> Result<(), Trouble> {
     if port.host.as_deref().unwrap_or("") == host {
         return Ok(());
     }
     if !port.is_free() {
         let message = format!("The host of port {} is that of its owner, {}", port.id, port.device_owner());
         return Err(Trouble::bad_request("port", message));
-    }
-    if !host.is_empty() && plan.rows.get::<Host>(&host).is_none() {
-        return Err(Trouble::invalid(format!("'{host}' is not a host")));
     }
     port.host = (!host.is_empty()).then_some(host);
     Ok(())

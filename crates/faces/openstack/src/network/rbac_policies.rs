@@ -91,9 +91,12 @@ impl Noun for RbacPolicy {
             updated_at: ask.now,
         };
         check_new(plan, &policy)?;
+        check_scope(plan, &policy)?;
         if action == RbacAction::External {
             make_external(plan, ask, &policy.object)?;
         }
+        // Who may use something is part of it.
+        plan.touch(&policy.object);
         Ok(policy)
     }
 
@@ -101,13 +104,17 @@ impl Noun for RbacPolicy {
         if let Some(target) = target(ask, body, "update")?.filter(|target| *target != value.target) {
             value.target = target;
             check_new(plan, value)?;
+            check_scope(plan, value)?;
             check_unused(&plan.rows, &value.object, value.action, &value.id, Some(value))?;
+            plan.touch(&value.object);
         }
         Ok(())
     }
 
     fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
-        check_unused(&plan.rows, &value.object, value.action, &value.id, None)
+        check_unused(&plan.rows, &value.object, value.action, &value.id, None)?;
+        plan.touch(&value.object);
+        Ok(())
     }
 }
 
@@ -151,6 +158,21 @@ fn check_new(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
         return Err(Trouble::conflict("DuplicateRbacPolicy", "An RBAC policy already exists with those values."));
     }
     Ok(())
+}
+
+/// Subnets are cut from a pool by those alone who may use the pool's scope too.
+fn check_scope(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
+    let pool = plan.rows.at::<SubnetPool>(&policy.object);
+    let Some(scope) = pool.and_then(|pool| pool.address_scope.clone()) else { return Ok(()) };
+    let target = &policy.target;
+    let reaches = for_all(&plan.rows, &scope, RbacAction::Shared)
+        || Realm::project(target) == scope.realm
+        || RbacPolicy::about(&plan.rows, &scope).any(|other| other.covers(Some(target)));
+    if reaches {
+        return Ok(());
+    }
+    let message = format!("Project {target} has no access to address scope {}, in which the pool is", scope.name);
+    Err(Trouble::invalid(message))
 }
 
 /// A network that policies make external is so for those alone whom they name. Like `router:external` that is an

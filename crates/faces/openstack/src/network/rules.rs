@@ -234,7 +234,10 @@ fn check_ethertype(rule: &SecurityGroupRule) -> Result<(), Trouble> {
             format!("Conflicting value ethertype {shown} for CIDR {prefix}"),
         ));
     }
-    if let Some(protocol) = rule.protocol.as_deref().filter(|p| p.starts_with("ipv6-") || *p == "icmpv6")
+    let of_ipv6 = |protocol: &&str| {
+        protocol.starts_with("ipv6-") || matches!(*protocol, "icmpv6" | "41" | "43" | "44" | "58" | "59" | "60")
+    };
+    if let Some(protocol) = rule.protocol.as_deref().filter(of_ipv6)
         && !rule.ipv6
     {
         return Err(Trouble::bad(

@@ -40,9 +40,9 @@ impl Noun for SubnetPool {
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         into.insert("prefixes".into(), json!(value.prefixes));
         into.insert("ip_version".into(), json!(pool_version(value)));
-        into.insert("default_prefixlen".into(), json!(value.default_prefixlen));
-        into.insert("min_prefixlen".into(), json!(value.min_prefixlen));
-        into.insert("max_prefixlen".into(), json!(value.max_prefixlen));
+        into.insert("default_prefixlen".into(), json!(value.default_prefixlen.to_string()));
+        into.insert("min_prefixlen".into(), json!(value.min_prefixlen.to_string()));
+        into.insert("max_prefixlen".into(), json!(value.max_prefixlen.to_string()));
         into.insert("default_quota".into(), json!(value.default_quota));
         into.insert("address_scope_id".into(), json!(value.address_scope.as_ref().map(|key| &*key.name)));
         into.insert("shared".into(), json!(value.shared || look.view().is_given(value)));
@@ -179,16 +179,10 @@ fn quota(body: &Body) -> Result<Option<Option<u64>>, Trouble> {
 }
 
 fn check_lengths(pool: &SubnetPool) -> Result<(), Trouble> {
-    let (wide, least) = if pool_version(pool) == 4 { (32, 8) } else { (128, 64) };
+    let wide = if pool_version(pool) == 4 { 32 } else { 128 };
     let bounds = |kind: &str, a: u8, base: &str, b: u8| {
         Trouble::bad("IllegalSubnetPoolPrefixBounds", format!("Illegal prefix bounds: {kind}={a}, {base}={b}."))
     };
-    if pool.min_prefixlen < least {
-        return Err(Trouble::bad(
-            "UnsupportedMinSubnetPoolPrefix",
-            format!("Prefix '{}' not supported in IPv{} pool.", pool.min_prefixlen, pool_version(pool)),
-        ));
-    }
     if pool.max_prefixlen > wide {
         return Err(bounds("max_prefixlen", pool.max_prefixlen, "ip_version_max", wide));
     }

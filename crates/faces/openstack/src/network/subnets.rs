@@ -11,7 +11,7 @@ use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::cidr::{Cidr, number, version};
 use super::noun::{Look, Noun, referred, standard};
 use super::trouble::Trouble;
-use super::{address_scopes, addresses, ports, subnetpools, tags};
+use super::{address_scopes, addresses, networks, ports, subnetpools, tags};
 
 /// Neutron's limits.
 const MAX_NAMESERVERS: usize = 5;
@@ -39,6 +39,7 @@ const ATTRS: &[Attr] = &[
     free("service_types", Is::TextList),
     free("tags", Is::TextList).once(),
     shown("router:external"),
+    shown("shared").hidden(),
 ];
 
 impl Noun for Subnet {
@@ -57,7 +58,8 @@ impl Noun for Subnet {
 
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         let pools = value.pools.iter().map(|(start, end)| json!({"start": start, "end": end}));
-        let external = look.rows.get::<Network>(&value.network_id).is_some_and(|n| n.value.external);
+        let network = look.rows.get::<Network>(&value.network_id);
+        let external = network.is_some_and(|n| n.value.external);
         into.insert("network_id".into(), json!(value.network_id));
         into.insert("ip_version".into(), json!(version(value.base)));
         into.insert("cidr".into(), json!(value.cidr()));
@@ -71,6 +73,7 @@ impl Noun for Subnet {
         into.insert("subnetpool_id".into(), json!(value.subnetpool_id));
         into.insert("service_types".into(), json!(value.service_types));
         into.insert("router:external".into(), json!(external));
+        into.insert("shared".into(), json!(network.is_some_and(|n| ports::is_shared(look, n.value))));
     }
 
     standard!();
@@ -84,6 +87,7 @@ impl Noun for Subnet {
             return Err(Trouble::invalid("A subnet belongs to the project of its network"));
         }
         let (cidr, pool) = range(plan, ask, body, &network)?;
+        networks::check_mtu(&network, cidr.base.is_ipv6())?;
         let mut subnet = Subnet {
             name: body.text("name").unwrap_or_default(),
             description: body.text("description").unwrap_or_default(),
@@ -270,7 +274,8 @@ fn set_common(subnet: &mut Subnet, body: &Body) -> Result<(), Trouble> {
         }
     }
     if let Some(types) = body.texts("service_types") {
-        let known = |t: &str| ["network:", "compute:", "kubernetes:", "baremetal:"].iter().any(|p| t.starts_with(p));
+        // An owner of a device is a family and a name, whoever's they are.
+        let known = |t: &str| t.split_once(':').is_some_and(|(family, _)| !family.is_empty());
         if let Some(bad) = types.iter().find(|t| !known(t)) {
             return Err(Trouble::bad(
                 "InvalidSubnetServiceType",
