@@ -170,6 +170,21 @@ pub async fn hypervisor_search(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"hypervisors": found})))
 }
 
+/// `GET /os-hypervisors/{pattern}/servers` until 2.52
+pub async fn hypervisor_servers(call: Call) -> Result<Reply, Fault> {
+    let pattern = call.param("id");
+    let with = |host: Entry<'_, Host>| {
+        let mut shown = brief(&call, &host);
+        with_servers(&call, &host, &mut shown);
+        shown
+    };
+    let found: Vec<Value> = call.snapshot.all::<Host>().filter(|host| host.name.contains(pattern)).map(with).collect();
+    if found.is_empty() {
+        return Err(missing(format!("No hypervisor matching '{pattern}' could be found.")));
+    }
+    Ok(Reply::ok(json!({"hypervisors": found})))
+}
+
 /// `GET /os-hypervisors/statistics` until 2.87
 pub async fn statistics(call: Call) -> Result<Reply, Fault> {
     let mut sum = std::collections::BTreeMap::<&str, u64>::new();
@@ -227,7 +242,13 @@ pub async fn services(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"services": services})))
 }
 
-async fn enable(call: &Call, which: impl Fn(&Host) -> bool, on: bool, reason: Option<String>) -> Result<Host, Fault> {
+/// Lets the scheduler use a host, or not.
+pub async fn enable(
+    call: &Call,
+    which: impl Fn(&Host) -> bool,
+    on: bool,
+    reason: Option<String>,
+) -> Result<Host, Fault> {
     call.cloud
         .store
         .transact(|snapshot| {

@@ -56,7 +56,16 @@ fn listing(call: Call, path: &str, show: fn(&Call, &Image) -> Value) -> Result<R
     images.retain(|image| {
         let name = call.query("name").is_none_or(|name| image.name.as_deref() == Some(name));
         let status = call.query("status").is_none_or(|s| detail(&call, image)["status"] == s.to_uppercase());
-        name && status && !image.os_hidden
+        // A server is named by its id or by its address.
+        let of_server = call.query("server").is_none_or(|named| {
+            let id = named.rsplit('/').next().unwrap_or(named);
+            image.properties.get("instance_uuid").is_some_and(|uuid| uuid == id)
+        });
+        let kind = call.query("type").is_none_or(|kind| {
+            let own = image.properties.get("image_type").map_or("base", String::as_str);
+            own.eq_ignore_ascii_case(kind)
+        });
+        name && status && of_server && kind && !image.os_hidden
     });
     images.sort_by_key(|image| (std::cmp::Reverse(image.created_at), image.id.clone()));
     let page = page(&call, images, |image| image.id.clone())?;
@@ -85,11 +94,4 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 /// `DELETE /images/{id}`
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     crate::image::remove(&call, call.param("id")).await
-}
-
-/// `GET /images/{id}/metadata`
-pub async fn metadata(call: Call) -> Result<Reply, Fault> {
-    let view = call.view()?;
-    let image = find(&view, call.param("id")).ok_or_else(|| missing("Image not found."))?;
-    Ok(Reply::ok(json!({"metadata": image.properties})))
 }

@@ -2,18 +2,26 @@
 //!
 //! * [`servers`]: requests, views and verbs of servers; what a server *is* comes from `servers::status` alone
 //! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`], [`aggregates`]: one file each
-//! * [`security_groups`], [`images`]: Nova's own views of Neutron's and Glance's rows, which ended with 2.35
+//! * [`security_groups`], [`floating_ips`], [`networks`], [`images`], [`image_metadata`]: Nova's own views of Neutron's and
+//!   Glance's rows, which ended with 2.35; [`old_hosts`], [`extensions`]: what ended since
 //!
 //! Not built, and answered so: volumes, migration, consoles but the log.
 
 pub mod aggregates;
+mod audit_log;
 mod body;
+mod extensions;
+mod external_events;
 pub mod fault;
 pub mod flavors;
+mod floating_ips;
 pub mod hosts;
+mod image_metadata;
 pub mod images;
 pub mod keypairs;
 pub mod keys;
+mod networks;
+mod old_hosts;
 pub mod quotas;
 pub mod security_groups;
 pub mod server_groups;
@@ -125,6 +133,16 @@ fn host_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/os-hypervisors/{id}" Admin hosts::hypervisor_show),
         endpoint!(GET "/v2.1/os-hypervisors/{id}/uptime" Admin hosts::hypervisor_uptime, until (2, 87)),
         endpoint!(GET "/v2.1/os-hypervisors/{id}/search" Admin hosts::hypervisor_search, until (2, 52)),
+        endpoint!(GET "/v2.1/os-hypervisors/{id}/servers" Admin hosts::hypervisor_servers, until (2, 52)),
+        endpoint!(GET "/v2.1/os-hosts" Admin old_hosts::index, until (2, 42)),
+        endpoint!(GET "/v2.1/os-hosts/{host}" Admin old_hosts::show, until (2, 42)),
+        endpoint!(PUT "/v2.1/os-hosts/{host}" Admin old_hosts::update, until (2, 42)),
+        endpoint!(GET "/v2.1/os-hosts/{host}/startup" Admin old_hosts::power, until (2, 42)),
+        endpoint!(GET "/v2.1/os-hosts/{host}/shutdown" Admin old_hosts::power, until (2, 42)),
+        endpoint!(GET "/v2.1/os-hosts/{host}/reboot" Admin old_hosts::power, until (2, 42)),
+        endpoint!(GET "/v2.1/os-instance_usage_audit_log" Admin audit_log::index),
+        endpoint!(GET "/v2.1/os-instance_usage_audit_log/{before}" Admin audit_log::show),
+        endpoint!(POST "/v2.1/os-server-external-events" Admin external_events::create),
         endpoint!(GET "/v2.1/os-services" Admin hosts::services),
         endpoint!(PUT "/v2.1/os-services/{id}" Admin hosts::update_service),
         endpoint!(GET "/v2.1/os-availability-zone" Reader hosts::zone_index),
@@ -143,6 +161,8 @@ fn other_rows() -> Vec<Endpoint> {
     vec![
         endpoint!(GET "/" Public versions::list),
         endpoint!(GET "/v2.1" Public versions::show),
+        endpoint!(GET "/v2.1/extensions" Token extensions::index),
+        endpoint!(GET "/v2.1/extensions/{alias}" Token extensions::show),
         endpoint!(GET "/v2.1/os-keypairs" Token keypairs::index),
         endpoint!(POST "/v2.1/os-keypairs" Token keypairs::create),
         endpoint!(GET "/v2.1/os-keypairs/{name}" Token keypairs::show),
@@ -174,6 +194,20 @@ fn proxy_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/images/detail" Reader images::index_detail, until PROXY),
         endpoint!(GET "/v2.1/images/{id}" Reader images::show, until PROXY),
         endpoint!(DELETE "/v2.1/images/{id}" Member images::delete, until PROXY),
-        endpoint!(GET "/v2.1/images/{id}/metadata" Reader images::metadata, until (2, 38)),
+        endpoint!(GET "/v2.1/images/{id}/metadata" Reader image_metadata::index, until (2, 38)),
+        endpoint!(POST "/v2.1/images/{id}/metadata" Member image_metadata::create, until (2, 38)),
+        endpoint!(PUT "/v2.1/images/{id}/metadata" Member image_metadata::replace, until (2, 38)),
+        endpoint!(GET "/v2.1/images/{id}/metadata/{key}" Reader image_metadata::show, until (2, 38)),
+        endpoint!(PUT "/v2.1/images/{id}/metadata/{key}" Member image_metadata::update, until (2, 38)),
+        endpoint!(DELETE "/v2.1/images/{id}/metadata/{key}" Member image_metadata::delete, until (2, 38)),
+        endpoint!(GET "/v2.1/os-floating-ips" Reader floating_ips::index, until PROXY),
+        endpoint!(POST "/v2.1/os-floating-ips" Member floating_ips::create, until PROXY),
+        endpoint!(GET "/v2.1/os-floating-ips/{id}" Reader floating_ips::show_one, until PROXY),
+        endpoint!(DELETE "/v2.1/os-floating-ips/{id}" Member floating_ips::delete, until PROXY),
+        endpoint!(GET "/v2.1/os-floating-ip-pools" Reader floating_ips::pool_index, until PROXY),
+        endpoint!(GET "/v2.1/os-networks" Reader networks::index, until PROXY),
+        endpoint!(GET "/v2.1/os-networks/{id}" Reader networks::show, until PROXY),
+        endpoint!(GET "/v2.1/os-tenant-networks" Reader networks::tenant_index, until PROXY),
+        endpoint!(GET "/v2.1/os-tenant-networks/{id}" Reader networks::tenant_show, until PROXY),
     ]
 }

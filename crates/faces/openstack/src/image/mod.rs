@@ -27,6 +27,7 @@ pub mod uploads;
 mod view;
 
 pub use create::remove;
+pub use patch::change_properties;
 
 use std::collections::HashSet;
 

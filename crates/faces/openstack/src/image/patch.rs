@@ -1,6 +1,8 @@
 //! Changes of an image by a JSON patch: the one of Glance's 2.1, which is RFC 6902's add, replace and remove, and that
 //! of 2.0, an older draft, which Tempest still speaks.
 
+use std::collections::BTreeMap;
+
 use gate::Principal;
 use model::{Change, Fault, Image};
 use serde_json::{Map, Value};
@@ -157,6 +159,40 @@ fn apply(image: &mut Image, operation: &Operation, who: &Principal) -> Result<()
         _ if name == "owner" && !who.is_admin() => Err(Fault::Forbidden("Owner can't be updated by non admin.".into())),
         _ => attributes::set(image, name, value, who),
     }
+}
+
+/// For Nova's view of images: changes their properties, by Glance's rules; what they are then.
+pub async fn change_properties(
+    call: &Call,
+    id: &str,
+    edit: impl Fn(&mut BTreeMap<String, String>) -> Result<(), Fault> + Send + Sync,
+) -> Result<BTreeMap<String, String>, Fault> {
+    let (who, now) = (call.who()?, call.now);
+    call.cloud
+        .store
+        .transact(|snapshot| {
+            let entry = access::own(snapshot, who, id, "modify_image")?;
+            let mut wanted = entry.value.properties.clone();
+            edit(&mut wanted)?;
+            let mut image = entry.value.clone();
+            image.properties.retain(|name, _| wanted.contains_key(name));
+            for (name, value) in &wanted {
+                if image.properties.get(name) == Some(value) {
+                    continue;
+                }
+                check_name(name)?;
+                if is_attribute(name) {
+                    return Err(Fault::Invalid(format!("{name} is an attribute of images and no property.")));
+                }
+                attributes::set(&mut image, name, &Value::from(value.as_str()), who)?;
+            }
+            image.updated_at = now;
+            let properties = image.properties.clone();
+            let mut change = Change::new();
+            change.update(entry, image);
+            Ok((change, properties))
+        })
+        .await
 }
 
 #[cfg(test)]

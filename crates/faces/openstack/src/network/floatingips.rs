@@ -3,17 +3,18 @@
 use std::net::IpAddr;
 
 use gate::Ref;
-use model::{FloatingIp, Holder, Index, Network, Port, Resource, Router, Subnet, Time};
+use model::{Fault, FloatingIp, Holder, Index, Network, Port, Resource, Router, Subnet, Time};
 use serde_json::{Map, Value, json};
 
 use super::addresses::{self, Wanted};
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
-use super::noun::{Look, Noun, Standard, referred};
+use super::noun::{self, Look, Noun, Standard, referred};
 use super::port_forwardings;
 use super::ports;
 use super::tags;
 use super::trouble::{Trouble, refers_to_nothing};
+use crate::call::Call;
 
 const ATTRS: &[Attr] = &[
     shown("id"),
@@ -288,4 +289,34 @@ pub fn router_between(plan: &Plan, floating: &FloatingIp, subnet_id: &str) -> Op
         .collect();
     found.sort();
     found.into_iter().next().map(|(_, id)| id)
+}
+
+/// For Nova's view of floating IPs: makes one on an external network.
+pub async fn allocate(call: &Call, project: &str, network: &Network) -> Result<String, Fault> {
+    let body = json!({"floating_network_id": network.id});
+    let made = async {
+        let body = Body::post(ATTRS, FloatingIp::ONE, &body, true)?;
+        noun::make::<FloatingIp>(&Ask::of(call)?, &[(project.to_owned(), body)]).await
+    };
+    let ids = made.await.map_err(Trouble::into_fault)?;
+    ids.into_iter().next().ok_or_else(|| Fault::Internal("no floating IP was made".into()))
+}
+
+/// Likewise: leads one to an address of a port, or nowhere.
+pub async fn lead(call: &Call, id: &str, to: Option<(&Port, IpAddr)>) -> Result<(), Fault> {
+    let body = match to {
+        Some((port, ip)) => json!({"port_id": port.id, "fixed_ip_address": ip}),
+        None => json!({"port_id": null}),
+    };
+    let led = async {
+        let body = Body::put(ATTRS, FloatingIp::ONE, &body, true)?;
+        noun::change::<FloatingIp>(&Ask::of(call)?, id, &body).await
+    };
+    led.await.map_err(Trouble::into_fault)
+}
+
+/// Likewise: gives one back.
+pub async fn release(call: &Call, id: &str) -> Result<(), Fault> {
+    let released = async { noun::remove::<FloatingIp>(&Ask::of(call)?, id).await };
+    released.await.map_err(Trouble::into_fault)
 }

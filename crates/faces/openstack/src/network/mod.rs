@@ -18,7 +18,7 @@ mod ask;
 mod attrs;
 mod cidr;
 mod filters;
-mod floatingips;
+pub mod floatingips;
 mod interfaces;
 mod list;
 mod networks;

@@ -245,19 +245,7 @@ where
             (_, Some(one)) => (vec![check(one)?], false),
             _ => return Err(Trouble::http_bad(format!("Unable to find '{}' in request body", T::ONE))),
         };
-        let ids: Vec<String> = ask
-            .commit(|plan| {
-                bodies
-                    .iter()
-                    .map(|(project, body)| {
-                        let value = T::create(plan, &ask, project.clone(), body)?;
-                        let id = value.name();
-                        plan.put(value);
-                        Ok(id)
-                    })
-                    .collect()
-            })
-            .await?;
+        let ids = make::<T>(&ask, &bodies).await?;
         let rows = ask.store.snapshot();
         let look = Look { rows: &rows, who: &ask.who };
         let mut items = Vec::with_capacity(ids.len());
@@ -272,6 +260,20 @@ where
         }
     })
     .await
+}
+
+/// Makes resources, each of a project, in one commit; their ids.
+pub async fn make<T: Noun>(ask: &Ask, bodies: &[(String, Body)]) -> Result<Vec<String>, Trouble>
+where
+    Object: From<T>,
+{
+    let one = |plan: &mut Plan, (project, body): &(String, Body)| {
+        let value = T::create(plan, ask, project.clone(), body)?;
+        let id = value.name();
+        plan.put(value);
+        Ok(id)
+    };
+    ask.commit(|plan| bodies.iter().map(|body| one(plan, body)).collect()).await
 }
 
 /// One of many, which clients of old put under its name.
@@ -289,15 +291,23 @@ where
         let id = ask.param("id").to_owned();
         let given = ask.body.get(T::ONE).unwrap_or(&Value::Null);
         let body = Body::put(T::attrs(), T::ONE, given, ask.who.is_admin())?;
-        ask.commit(|plan| {
-            let mut value = changeable::<T>(plan, &ask, &id, "update")?;
-            T::update(plan, &ask, &mut value, &body)?;
-            *value.updated_mut() = ask.now;
-            plan.put(value);
-            Ok(())
-        })
-        .await?;
+        change::<T>(&ask, &id, &body).await?;
         shown::<T>(&ask, &id)
+    })
+    .await
+}
+
+/// Changes a resource.
+pub async fn change<T: Noun>(ask: &Ask, id: &str, body: &Body) -> Result<(), Trouble>
+where
+    Object: From<T>,
+{
+    ask.commit(|plan| {
+        let mut value = changeable::<T>(plan, ask, id, "update")?;
+        T::update(plan, ask, &mut value, body)?;
+        *value.updated_mut() = ask.now;
+        plan.put(value);
+        Ok(())
     })
     .await
 }
@@ -309,17 +319,24 @@ where
 {
     answer(async {
         let ask = Ask::read(call, false).await?;
-        let id = ask.param("id").to_owned();
-        ask.commit(|plan| {
-            let value = changeable::<T>(plan, &ask, &id, "delete")?;
-            let key = value.key();
-            T::delete(plan, &ask, value)?;
-            rbac_policies::remove_about(plan, &key);
-            plan.remove(&key);
-            Ok(())
-        })
-        .await?;
+        remove::<T>(&ask, ask.param("id")).await?;
         Ok(Reply::empty(204))
+    })
+    .await
+}
+
+/// Removes a resource.
+pub async fn remove<T: Noun>(ask: &Ask, id: &str) -> Result<(), Trouble>
+where
+    Object: From<T>,
+{
+    ask.commit(|plan| {
+        let value = changeable::<T>(plan, ask, id, "delete")?;
+        let key = value.key();
+        T::delete(plan, ask, value)?;
+        rbac_policies::remove_about(plan, &key);
+        plan.remove(&key);
+        Ok(())
     })
     .await
 }

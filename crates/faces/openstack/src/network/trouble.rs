@@ -87,6 +87,17 @@ impl Trouble {
         }
     }
 
+    /// For services that word their errors in their own way.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Own { status: 404, message, .. } => Fault::NotFound { what: message, id: String::new() },
+            Self::Own { status: 409, message, .. } => Fault::Conflict(message),
+            Self::Own { status: 403, message, .. } => Fault::Forbidden(message),
+            Self::Own { message, .. } => Fault::Invalid(message),
+            Self::Fault(fault) => fault,
+        }
+    }
+
     /// The reply to the client; faults are rendered (and logged) where all services' are.
     pub fn reply(self) -> Result<Reply, Fault> {
         match self {

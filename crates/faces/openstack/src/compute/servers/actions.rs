@@ -7,7 +7,7 @@ use super::{Subject, When, act, console, remake, rescue, shelve, snapshot, updat
 use crate::call::{Call, Reply};
 use crate::compute::body::{Fields, bad};
 use crate::compute::fault::{missing, not_built};
-use crate::compute::{hosts, security_groups};
+use crate::compute::{floating_ips, hosts, security_groups};
 
 /// Actions that Nova has and this cloud has not.
 const NOT_BUILT: &[&str] = &[
@@ -34,7 +34,12 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
         return Err(Fault::Invalid("Malformed request body: exactly one action must be given".into()));
     };
     if let Some((_, last)) = ENDED.iter().find(|(ended, _)| ended == name) {
-        return Err(if call.version > *last { missing("The resource could not be found.") } else { not_built(name) });
+        return match name.as_str() {
+            _ if call.version > *last => Err(missing("The resource could not be found.")),
+            "addFloatingIp" => floating_ips::add(&call, value).await,
+            "removeFloatingIp" => floating_ips::remove(&call, value).await,
+            _ => Err(not_built(name)),
+        };
     }
     let known_server = |call: &Call| super::find(&call.view()?, call.param("id")).map(drop);
     known_server(&call)?;
