@@ -43,6 +43,7 @@ mod registry;
 mod router;
 mod security_group;
 mod server;
+mod server_usage;
 mod setting;
 mod subnet;
 mod trust;
@@ -81,6 +82,7 @@ pub use security_group::{
     BOTH_SORTS, Direction, PROTOCOLS, SecurityGroup, SecurityGroupRule, default_security_group, of_both_sorts,
 };
 pub use server::{NicRequest, Server, ServerAction, ServerGroup};
+pub use server_usage::ServerUsage;
 pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
 pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, next_address};

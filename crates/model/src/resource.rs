@@ -160,6 +160,7 @@ kinds! {
     Server => "server", "A Nova server: what the user asked for.";
     Vm => "vm", "One incarnation of a server on a host.";
     ServerAction => "server-action", "An entry of a server's action log.";
+    ServerUsage => "server-usage", "What a server took that ended, or changed its size.";
     ServerGroup => "server-group", "A Nova server group.";
     Image => "image", "A Glance image.";
     OciTag => "oci-tag", "A tag of a repository in the cloud's registry.";

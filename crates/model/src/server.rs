@@ -118,6 +118,9 @@ pub struct Server {
     pub updated_at: Time,
     #[serde(default)]
     pub launched_at: Option<Time>,
+    /// Since when usage reports count its present size, once it ran; see [`Server::counted_since`].
+    #[serde(default)]
+    pub sized_at: Option<Time>,
 }
 
 impl Server {
@@ -168,7 +171,14 @@ impl Server {
             created_at: now,
             updated_at: now,
             launched_at: None,
+            sized_at: None,
         }
+    }
+
+    /// Since when usage reports count it in its present size; `None` if it never ran. Rows of before say only when they
+    /// were launched.
+    pub fn counted_since(&self) -> Option<Time> {
+        self.sized_at.or(self.launched_at)
     }
 }
 

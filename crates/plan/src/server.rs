@@ -1,13 +1,45 @@
 //! From a server to its incarnations: one [`Vm`] row for each, the old one gone before the new one has a host. Removing a
 //! server ends here too, when nothing of it is left anywhere.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use model::{
-    Change, Entry, Image, ImageStatus, Index, Port, Server, ServerAction, Snapshot, Source, Time, Vm, VmPhase, VmStatus,
+    Change, Entry, Image, ImageStatus, Index, Port, Realm, Server, ServerAction, ServerUsage, Snapshot, Source, Time,
+    Vm, VmPhase, VmStatus,
 };
 
 /// Incarnations that shall be made or go away, and servers of which nothing is left.
 pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    snapshot.all::<Server>().filter_map(|server| step(snapshot, server, now)).collect()
+    let mut changes = Vec::new();
+    let mut ending = BTreeSet::new();
+    for server in snapshot.all::<Server>() {
+        changes.extend(step(snapshot, server, now));
+        ending.extend(server.deleting.then_some(server.value.project_id.as_str()));
+    }
+    changes.extend(forget(snapshot, &ending, now));
+    changes
+}
+
+/// What usage reports know goes again: what is too old, and what is too much for one of the projects to whose records more
+/// are about to come. A few at a time; what is left goes with the next.
+fn forget(snapshot: &Snapshot, ending: &BTreeSet<&str>, now: Time) -> Option<Change> {
+    const AT_ONCE: usize = 256;
+    if ending.is_empty() {
+        return None;
+    }
+    let old = |usage: &Entry<'_, ServerUsage>| now.duration_since(usage.ended) > ServerUsage::KEEP;
+    let mut gone: BTreeMap<_, _> =
+        snapshot.within::<ServerUsage>(&Realm::Cloud).take_while(old).take(AT_ONCE).map(|u| (&u.row.key, u)).collect();
+    for project in ending {
+        let all = || snapshot.find::<ServerUsage>(Index::Owner, project);
+        let excess = all().skip(ServerUsage::MOST).take(AT_ONCE).count();
+        gone.extend(all().take(excess).map(|usage| (&usage.row.key, usage)));
+    }
+    let mut change = Change::new();
+    for usage in gone.into_values() {
+        change.delete(usage);
+    }
+    (!change.is_empty()).then_some(change)
 }
 
 /// The next step of one server.
@@ -24,6 +56,7 @@ fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Cha
         }
         if vms.is_empty() && Port::of_server(snapshot, &server).next().is_none() {
             change.delete(server);
+            ServerUsage::of(&server, now, true).map(|usage| change.create(usage));
             for action in snapshot.find::<ServerAction>(Index::Owner, &server.id) {
                 change.delete(action);
             }
@@ -84,6 +117,7 @@ fn live(snapshot: &Snapshot, server: Entry<'_, Server>, vms: &[Entry<'_, Vm>], c
             if stands && (server.launched_at.is_none() || server.problem.is_some()) {
                 change.edit(server, |s| {
                     s.launched_at = s.launched_at.or(Some(now));
+                    s.sized_at = s.sized_at.or(s.launched_at);
                     s.updated_at = now;
                     s.problem = None;
                     s.unshelving = None;

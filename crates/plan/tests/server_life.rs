@@ -1,5 +1,7 @@
 //! Servers and pods from their rows to hosts and back to nothing, by the planners alone: the test plays the agent.
 
+use std::time::Duration;
+
 use model::*;
 use serde_json::json;
 
@@ -163,6 +165,53 @@ fn a_server_lives_and_leaves_nothing() {
     for pool in ["room/one/memory", "quota/p/ram", "quota/p/port", "quota/p/instances"] {
         assert_eq!(w.used(pool), 0, "{pool}");
     }
+}
+
+#[test]
+fn what_a_server_took_is_known_for_a_time() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("s", w.now()));
+    w.add(server("never", w.now()));
+    w.settle();
+    w.report("s.0", VmPhase::Running);
+    w.settle();
+    let started = w.snapshot.get::<Server>("s").unwrap().launched_at.unwrap();
+    let past = |id: &str, ended: Time| ServerUsage {
+        server_id: id.into(),
+        project_id: "p".into(),
+        name: id.into(),
+        flavor: "small".into(),
+        vcpus: 1,
+        ram: 1,
+        disk: 1,
+        started: ended,
+        ended,
+        terminated: true,
+    };
+    let old = w.now() - ServerUsage::KEEP;
+    w.add(past("old", old - Duration::from_secs(60)));
+    w.add(past("young", old + Duration::from_secs(3600)));
+    w.settle();
+    assert_eq!(w.snapshot.all::<ServerUsage>().count(), 2, "they go when others come");
+    for id in ["s", "never"] {
+        w.edit::<Server>(id, |s| s.deleting = true);
+        w.settle();
+        w.report(&format!("{id}.0"), VmPhase::Gone);
+        w.settle();
+    }
+    let known: Vec<_> = w.snapshot.all::<ServerUsage>().map(|usage| usage.value.clone()).collect();
+    assert_eq!(known.iter().map(|usage| usage.server_id.as_str()).collect::<Vec<_>>(), ["young", "s"]);
+    assert_eq!((known[1].vcpus, known[1].ram, known[1].started, known[1].terminated), (1, 1000, started, true));
+    assert!(known[1].ended >= started);
+
+    for n in 0..=ServerUsage::MOST {
+        w.add(past(&n.to_string(), old + Duration::from_secs(7200 + n as u64)));
+    }
+    w.add(server("more", w.now()));
+    w.edit::<Server>("more", |s| s.deleting = true);
+    w.settle();
+    let names: Vec<_> = w.snapshot.all::<ServerUsage>().map(|usage| usage.server_id.clone()).collect();
+    assert_eq!((names.len(), names[0].as_str()), (ServerUsage::MOST, "2"), "the oldest went");
 }
 
 #[test]

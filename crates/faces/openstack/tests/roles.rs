@@ -124,7 +124,7 @@ async fn path_of(cloud: &Harness, service: &Service, endpoint: &Endpoint) -> Str
         parts.push(match part.strip_prefix('{') {
             None => part.to_owned(),
             Some("project}") => cloud.demo_project.clone(),
-            Some(_) if parts.last().is_some_and(|collection| collection == "os-quota-sets") => {
+            Some(_) if parts.last().is_some_and(|c| c == "os-quota-sets" || c == "os-simple-tenant-usage") => {
                 cloud.demo_project.clone()
             }
             Some(_) => spare.get(part).cloned().or(looked_at).unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),

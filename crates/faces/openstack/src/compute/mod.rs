@@ -1,7 +1,7 @@
 //! Nova 2.1 to 2.96: servers, flavors, key pairs and what is around them, as views of the store's rows.
 //!
 //! * [`servers`]: requests, views and verbs of servers; what a server *is* comes from `servers::status` alone
-//! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`], [`aggregates`]: one file each
+//! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`], [`aggregates`], [`usage`]: one file each
 //! * [`security_groups`], [`floating_ips`], [`networks`], [`images`], [`image_metadata`]: Nova's own views of Neutron's and
 //!   Glance's rows, which ended with 2.35; [`old_hosts`], [`extensions`]: what ended since
 //!
@@ -26,6 +26,7 @@ pub mod quotas;
 pub mod security_groups;
 pub mod server_groups;
 pub mod servers;
+pub mod usage;
 pub mod versions;
 pub mod volumes;
 pub mod wire;
@@ -174,6 +175,8 @@ fn other_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/os-quota-sets/{id}/defaults" Token quotas::defaults),
         endpoint!(GET "/v2.1/os-quota-sets/{id}/detail" Reader quotas::detail),
         endpoint!(GET "/v2.1/os-quota-class-sets/{id}" Admin quotas::show_class),
+        endpoint!(GET "/v2.1/os-simple-tenant-usage" Admin usage::index),
+        endpoint!(GET "/v2.1/os-simple-tenant-usage/{project}" Reader usage::show),
         endpoint!(GET "/v2.1/os-server-groups" Reader server_groups::index),
         endpoint!(POST "/v2.1/os-server-groups" Member server_groups::create),
         endpoint!(GET "/v2.1/os-server-groups/{id}" Reader server_groups::show),

@@ -150,6 +150,7 @@ impl Rows {
                 change.edit(entry, |s| {
                     s.nics = nics;
                     s.launched_at = Some(now);
+                    s.sized_at = s.sized_at.or(s.launched_at);
                 });
                 Ok((change, ()))
             })
@@ -210,6 +211,7 @@ impl Rows {
                 for action in snapshot.find::<ServerAction>(Index::Owner, server) {
                     change.delete(action);
                 }
+                ServerUsage::of(&entry, Time::now(), true).map(|usage| change.create(usage));
                 change.delete(entry);
                 Ok((change, ()))
             })

@@ -27,7 +27,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "port_forwardings" => Kind::PortForwarding,
         "address-scopes" => Kind::AddressScope,
         "rbac-policies" => Kind::RbacPolicy,
-        "projects" => Kind::Project,
+        "projects" | "os-simple-tenant-usage" => Kind::Project,
         "users" => Kind::User,
         _ => return None,
     })

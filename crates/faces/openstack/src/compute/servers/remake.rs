@@ -5,7 +5,7 @@
 //! incarnation takes that room over from it.
 
 use model::machine::Machine;
-use model::{Entry, Fault, Flavor, Index, Server, Vm};
+use model::{Entry, Fault, Flavor, Index, Server, ServerUsage, Vm};
 use serde_json::{Value, json};
 
 use super::requests;
@@ -20,6 +20,7 @@ const fn when(vm_states: &'static [&'static str]) -> When {
 
 /// Begins the next incarnation. Reboots are counted anew in it.
 pub(super) fn next(server: &mut Server, keep_disk: bool) {
+    server.sized_at = server.counted_since();
     server.incarnation += 1;
     server.keep_disk = keep_disk;
     server.launched_at = None;
@@ -170,6 +171,7 @@ pub async fn resize(call: &Call, body: &Value) -> Result<Reply, Fault> {
             Machine::of(&source.hardware, &flavor).map_err(Fault::Invalid)?;
         }
         reserve(server, &flavor, subject);
+        end_size(call, server, subject);
         server.old_flavor = Some(std::mem::replace(&mut server.flavor, flavor.clone()));
         if let Some(auto) = auto_disk {
             server.auto_disk = auto;
@@ -192,6 +194,14 @@ pub async fn resize(call: &Call, body: &Value) -> Result<Reply, Fault> {
 fn vm<'a>(server: &Server, subject: &Subject<'a>) -> Option<Entry<'a, Vm>> {
     let id = Vm::id(&server.id, server.incarnation);
     subject.snapshot.find::<Vm>(Index::Owner, &server.id).find(|vm| *vm.row.key.name == *id)
+}
+
+/// What the server took so far is counted by its present flavor, what follows by another.
+fn end_size(call: &Call, server: &mut Server, subject: &mut Subject<'_>) {
+    if let Some(usage) = ServerUsage::of(server, call.now, false) {
+        server.sized_at = Some(usage.ended);
+        subject.change.create(usage);
+    }
 }
 
 /// Lets the running incarnation take the room of the larger of both sizes.
@@ -218,9 +228,10 @@ pub async fn confirm(call: &Call) -> Result<Reply, Fault> {
 
 /// `revertResize`
 pub async fn revert(call: &Call) -> Result<Reply, Fault> {
-    act(call, "revertResize", when(&["resized"]), |server, _| {
+    act(call, "revertResize", when(&["resized"]), |server, subject| {
         let old = server.old_flavor.take();
         let old = old.ok_or_else(|| Fault::Conflict(format!("Instance {} has not been resized.", server.id)))?;
+        end_size(call, server, subject);
         server.flavor = old;
         next(server, true);
         Ok(())
