@@ -9,6 +9,7 @@
 mod address_group;
 mod address_scope;
 mod aggregate;
+mod catalog;
 mod change;
 mod claim;
 pub mod dhcp_option;
@@ -52,6 +53,7 @@ mod vm;
 pub use address_group::{AddressGroup, MAX_ADDRESSES};
 pub use address_scope::AddressScope;
 pub use aggregate::{Aggregate, Aggregates};
+pub use catalog::{CatalogEndpoint, CatalogRef, CatalogRegion, CatalogService};
 pub use change::{Change, Expect, Write};
 pub use claim::{Claim, Delta, Ledger, Pool, Refused};
 pub use cluster::{Authority, Cluster};

@@ -152,6 +152,9 @@ kinds! {
     Trust => "trust", "A Keystone trust: roles that a user lends to another.";
     Revocation => "revocation", "Tokens that are no longer valid.";
     TokenKey => "token-key", "A key that signs or once signed tokens.";
+    CatalogRegion => "catalog-region", "A Keystone region that is not the cloud's own.";
+    CatalogService => "catalog-service", "A Keystone service that is not the cloud's own.";
+    CatalogEndpoint => "catalog-endpoint", "A Keystone endpoint that is not the cloud's own.";
     Quota => "quota", "The limits of one project.";
     Host => "host", "A machine that runs VMs and pods.";
     Aggregate => "aggregate", "A Nova host aggregate.";

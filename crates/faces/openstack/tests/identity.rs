@@ -514,7 +514,7 @@ async fn roles_and_catalog() {
     let (_, _, endpoints) =
         cloud.ok("GET", &format!("/identity/v3/endpoints?service_id={id}"), admin, Value::Null).await;
     assert_eq!(endpoints["endpoints"].as_array().unwrap().len(), 3);
-    assert_eq!(cloud.call("POST", "/identity/v3/services", admin, json!({})).await.0, 405);
+    assert_eq!(cloud.call("PUT", "/identity/v3/services", admin, json!({})).await.0, 405);
     let (status, _, body) = cloud.call("GET", "/identity/v3/nonsense", admin, Value::Null).await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!(404)));
 }

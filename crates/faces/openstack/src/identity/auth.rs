@@ -85,7 +85,9 @@ pub async fn show_catalog(call: Call) -> Result<Reply, Fault> {
     if call.who()?.scope == Scope::Unscoped {
         return Err(forbidden("get_auth_catalog"));
     }
-    Ok(Reply::ok(json!({"catalog": catalog(&call), "links": {"self": format!("{}/auth/catalog", base(&call))}})))
+    Ok(Reply::ok(
+        json!({"catalog": catalog(&call, call.who()?), "links": {"self": format!("{}/auth/catalog", base(&call))}}),
+    ))
 }
 
 /// A token's meaning, as its holder and services see it.
@@ -154,7 +156,7 @@ fn view<'a>(call: &'a Call, snapshot: &Snapshot, who: &Principal) -> TokenView<'
         );
     }
     let catalogued = who.scope != Scope::Unscoped && !call.query.iter().any(|(name, _)| name == "nocatalog");
-    TokenView { token: TokenBody { fields: token, catalog: catalogued.then(|| catalog(call)) } }
+    TokenView { token: TokenBody { fields: token, catalog: catalogued.then(|| catalog(call, who)) } }
 }
 
 fn domain(snapshot: &Snapshot, id: &str) -> Value {

@@ -1,16 +1,18 @@
-//! The service catalog. It is the same for everybody and follows from what is built, so it is never stored: regions,
-//! services and endpoints can be looked at, not changed.
+//! The service catalog: what this cloud serves, which follows from what is built and is never stored, and beside it what an
+//! administrator added ([`super::regions`], [`super::services`], [`super::endpoints`]). The cloud's own comes first, so that
+//! a client that asks for a type of service finds it, and cannot be changed: it would be a lie.
 
 use std::sync::LazyLock;
 
-use model::{Fault, derived_id};
+use gate::Principal;
+use model::{CatalogEndpoint, CatalogRef, CatalogService, Fault, Index, derived_id};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::wire::{base, list, passes};
+use super::wire::passes;
 use crate::call::{Call, Reply};
 
-/// Type, name and path of every service.
+/// Type, name and path of every service of the cloud's own.
 const SERVICES: [(&str, &str, &str); 5] = [
     ("identity", "keystone", "/identity"),
     ("compute", "nova", "/compute/v2.1"),
@@ -19,7 +21,7 @@ const SERVICES: [(&str, &str, &str); 5] = [
     ("image", "glance", "/image"),
 ];
 
-const INTERFACES: [&str; 3] = ["public", "internal", "admin"];
+pub const INTERFACES: [&str; 3] = ["public", "internal", "admin"];
 
 /// Ids of the services, each with those of its endpoints.
 static IDS: LazyLock<[(String, [String; 3]); 5]> = LazyLock::new(|| {
@@ -30,108 +32,157 @@ static IDS: LazyLock<[(String, [String; 3]); 5]> = LazyLock::new(|| {
 /// A service with its endpoints, as tokens carry it.
 #[derive(Serialize)]
 pub struct CatalogEntry<'a> {
-    id: &'a str,
+    pub id: &'a str,
     #[serde(rename = "type")]
-    service_type: &'a str,
-    name: &'a str,
-    endpoints: [CatalogEndpoint<'a>; 3],
+    pub service_type: &'a str,
+    pub name: &'a str,
+    pub endpoints: Vec<EndpointEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct CatalogEndpoint<'a> {
-    id: &'a str,
-    interface: &'a str,
-    region_id: &'a str,
-    region: &'a str,
-    url: String,
+pub struct EndpointEntry<'a> {
+    pub id: &'a str,
+    pub interface: &'a str,
+    pub region_id: Option<&'a str>,
+    pub region: Option<&'a str>,
+    pub url: String,
 }
 
-/// The catalog with addresses by which the client reached this cloud. Every token carries it, so it is written as it is,
-/// not through a tree of JSON values: that was a third of the time of a validation.
-pub fn catalog(call: &Call) -> Vec<CatalogEntry<'_>> {
-    let (base, region) = (call.base_url(), call.cloud.region.as_str());
-    let entry = |((service_type, name, path), (id, endpoints)): (
-        &(&'static str, &'static str, &str),
-        &'static (String, [String; 3]),
-    )| {
-        let endpoint = |i: usize| CatalogEndpoint {
-            id: &endpoints[i],
-            interface: INTERFACES[i],
+/// The cloud's own part, with addresses by which the client reached it.
+pub fn own(call: &Call) -> impl Iterator<Item = CatalogEntry<'_>> {
+    let (base, region) = (call.base_url(), Some(call.cloud.region.as_str()));
+    SERVICES.iter().zip(&*IDS).map(move |(&(service_type, name, path), (id, ids))| {
+        let endpoint = |(id, interface): (&'static String, &'static str)| EndpointEntry {
+            id,
+            interface,
             region_id: region,
             region,
             url: format!("{base}{path}"),
         };
-        CatalogEntry { id, service_type, name, endpoints: [0, 1, 2].map(endpoint) }
-    };
-    SERVICES.iter().zip(&*IDS).map(entry).collect()
+        CatalogEntry { id, service_type, name, endpoints: ids.iter().zip(INTERFACES).map(endpoint).collect() }
+    })
 }
 
-fn regions(call: &Call) -> Vec<Value> {
-    let id = &call.cloud.region;
-    let links = json!({"self": format!("{}/regions/{id}", base(call))});
-    vec![json!({"id": id, "description": "", "parent_region_id": null, "links": links})]
+/// The catalog of somebody's token. Every token carries it, so it is written as it is, not through a tree of JSON values:
+/// that was a third of the time of a validation.
+pub fn catalog<'a>(call: &'a Call, who: &Principal) -> Vec<CatalogEntry<'a>> {
+    let mut all: Vec<CatalogEntry<'a>> = own(call).collect();
+    let added = call.snapshot.all::<CatalogService>().map(|service| service.value).filter(|service| service.enabled);
+    all.extend(added.map(|service| CatalogEntry {
+        id: &service.id,
+        service_type: &service.service_type,
+        name: &service.name,
+        endpoints: Vec::new(),
+    }));
+    for service in &mut all {
+        let added = call.snapshot.find::<CatalogEndpoint>(Index::Owner, service.id).map(|endpoint| endpoint.value);
+        service.endpoints.extend(added.filter(|endpoint| endpoint.enabled).filter_map(|endpoint| {
+            let region = endpoint.region.as_ref().map(CatalogRef::id);
+            Some(EndpointEntry {
+                id: &endpoint.id,
+                interface: &endpoint.interface,
+                region_id: region,
+                region,
+                url: filled(&endpoint.url, |name| match name {
+                    "user_id" => Some(&who.user_id),
+                    _ => who.project_id(),
+                })??,
+            })
+        }));
+    }
+    all
 }
 
-fn services(call: &Call) -> Vec<Value> {
-    let base = base(call);
-    let services = catalog(call).into_iter().map(|service| {
-        let links = json!({"self": format!("{base}/services/{}", service.id)});
-        let (id, service_type, name) = (service.id, service.service_type, service.name);
-        json!({"id": id, "type": service_type, "name": name, "description": "", "enabled": true, "links": links})
-    });
-    services.collect()
+/// A URL with the names in it replaced; `None` if it is malformed, `Some(None)` if a name has no value.
+pub fn filled<'a>(url: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<Option<String>> {
+    let (mut out, mut rest) = (Some(String::new()), url);
+    while let Some(at) = rest.find(['$', '%']) {
+        let (before, found) = rest.split_at(at);
+        let (text, after) = if let Some(inside) = found.strip_prefix("$(").or_else(|| found.strip_prefix("%(")) {
+            let (name, after) = inside.split_once(")s")?;
+            if !["project_id", "tenant_id", "user_id"].contains(&name) {
+                return None;
+            }
+            (value(name), after)
+        } else if let Some(after) = found.strip_prefix('$') {
+            (Some("$"), after)
+        } else {
+            (Some("%"), found.strip_prefix("%%")?)
+        };
+        out = out.zip(text).map(|(out, text)| out + before + text);
+        rest = after;
+    }
+    Some(out.map(|out| out + rest))
 }
 
-fn endpoints(call: &Call) -> Vec<Value> {
-    let base = base(call);
-    let of_service = |service: CatalogEntry<'_>| {
-        service.endpoints.map(|endpoint| {
-            let mut shown = json!(endpoint);
-            shown["service_id"] = service.id.into();
-            shown["enabled"] = true.into();
-            shown["links"] = json!({"self": format!("{base}/endpoints/{}", endpoint.id)});
-            shown
-        })
-    };
-    catalog(call).into_iter().flat_map(of_service).collect()
+/// A reference to a service: the cloud's own, or a row that may or may not be there.
+pub fn service_ref(id: &str) -> CatalogRef {
+    match IDS.iter().any(|(own, _)| own == id) {
+        true => CatalogRef::Own(id.to_owned()),
+        false => CatalogRef::Row(id.to_owned()),
+    }
+}
+
+/// The same to a region.
+pub fn region_ref(call: &Call, id: &str) -> CatalogRef {
+    match call.cloud.region == id {
+        true => CatalogRef::Own(id.to_owned()),
+        false => CatalogRef::Row(id.to_owned()),
+    }
+}
+
+pub fn is_own_endpoint(id: &str) -> bool {
+    IDS.iter().any(|(_, endpoints)| endpoints.iter().any(|own| own == id))
+}
+
+/// What the cloud itself serves is not for anybody to change.
+pub fn fixed(what: &str, id: &str) -> Fault {
+    Fault::Forbidden(format!(
+        "The {what} {id} is this cloud's own: it follows from what is served and can be neither changed nor removed."
+    ))
 }
 
 /// Those that pass the filters on these fields.
-fn filtered(call: &Call, items: Vec<Value>, fields: &[&str]) -> Vec<Value> {
+pub fn filtered(call: &Call, items: Vec<Value>, fields: &[&str]) -> Vec<Value> {
     let kept = |item: &Value| fields.iter().all(|f| passes(call, f, item[*f].as_str().unwrap_or_default()));
     items.into_iter().filter(kept).collect()
 }
 
-fn one(call: &Call, what: &str, items: Vec<Value>) -> Result<Reply, Fault> {
+/// The one of the path.
+pub fn one(call: &Call, what: &str, items: Vec<Value>) -> Result<Reply, Fault> {
     let id = call.param("id");
     let found = items.into_iter().find(|item| item["id"] == id);
     let found = found.ok_or_else(|| Fault::NotFound { what: what.to_owned(), id: id.to_owned() })?;
-    Ok(Reply::ok(json!({what: found})))
+    Ok(Reply::ok(serde_json::json!({what: found})))
 }
 
-pub async fn list_regions(call: Call) -> Result<Reply, Fault> {
-    let items = regions(&call);
-    Ok(list(&call, "regions", items))
+/// Attributes that Keystone keeps, with the known ones over them.
+pub fn with_extra(extra: &std::collections::BTreeMap<String, Value>, known: Value) -> Value {
+    let mut out: serde_json::Map<String, Value> = extra.clone().into_iter().collect();
+    if let Value::Object(known) = known {
+        out.extend(known);
+    }
+    Value::Object(out)
 }
 
-pub async fn show_region(call: Call) -> Result<Reply, Fault> {
-    one(&call, "region", regions(&call))
-}
+#[cfg(test)]
+mod tests {
+    use super::filled;
 
-pub async fn list_services(call: Call) -> Result<Reply, Fault> {
-    let items = filtered(&call, services(&call), &["type", "name"]);
-    Ok(list(&call, "services", items))
-}
-
-pub async fn show_service(call: Call) -> Result<Reply, Fault> {
-    one(&call, "service", services(&call))
-}
-
-pub async fn list_endpoints(call: Call) -> Result<Reply, Fault> {
-    let items = filtered(&call, endpoints(&call), &["interface", "service_id", "region_id"]);
-    Ok(list(&call, "endpoints", items))
-}
-
-pub async fn show_endpoint(call: Call) -> Result<Reply, Fault> {
-    one(&call, "endpoint", endpoints(&call))
+    #[test]
+    fn urls_are_filled() {
+        let value = |name: &str| (name != "project_id").then_some("x");
+        for (url, wanted) in [
+            ("http://a/b", Some(Some("http://a/b"))),
+            ("http://a/$(user_id)s/c", Some(Some("http://a/x/c"))),
+            ("http://a/%(tenant_id)s%(user_id)s", Some(Some("http://a/xx"))),
+            ("http://a/$(project_id)s", Some(None)),
+            ("http://a/%%20$5", Some(Some("http://a/%20$5"))),
+            ("http://a/$(nonsense)s", None),
+            ("http://a/$(user_id)", None),
+            ("http://a/%20", None),
+        ] {
+            assert_eq!(filled(url, value), wanted.map(|text| text.map(str::to_owned)), "{url}");
+        }
+    }
 }

@@ -3,8 +3,7 @@
 //!
 //! Users see and change themselves. A domain's readers see what is in it, its managers change that, a reader of the system
 //! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. Not built, and so
-//! absent: federation, policies, registered limits, domain configuration, and changes
-//! of the catalog, which follows from what is built.
+//! absent: federation, policies, registered limits, domain configuration.
 
 mod app_credentials;
 mod assignments;
@@ -15,12 +14,15 @@ mod discovery;
 mod domains;
 mod doomed;
 mod ec2;
+mod endpoints;
 mod grants;
 mod groups;
 mod options;
 mod projects;
 mod reach;
+mod regions;
 mod roles;
+mod services;
 mod trusts;
 mod users;
 mod wire;
@@ -173,11 +175,21 @@ fn role_endpoints() -> Vec<Endpoint> {
 
 fn catalog_endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(GET "/v3/regions" Token catalog::list_regions),
-        endpoint!(GET "/v3/regions/{id}" Token catalog::show_region),
-        endpoint!(GET "/v3/services" SystemReader catalog::list_services),
-        endpoint!(GET "/v3/services/{id}" SystemReader catalog::show_service),
-        endpoint!(GET "/v3/endpoints" SystemReader catalog::list_endpoints),
-        endpoint!(GET "/v3/endpoints/{id}" SystemReader catalog::show_endpoint),
+        endpoint!(GET "/v3/regions" Token regions::index),
+        endpoint!(POST "/v3/regions" Admin regions::create),
+        endpoint!(GET "/v3/regions/{id}" Token regions::show),
+        endpoint!(PUT "/v3/regions/{id}" Admin regions::create_as),
+        endpoint!(PATCH "/v3/regions/{id}" Admin regions::update),
+        endpoint!(DELETE "/v3/regions/{id}" Admin regions::delete),
+        endpoint!(GET "/v3/services" SystemReader services::index),
+        endpoint!(POST "/v3/services" Admin services::create),
+        endpoint!(GET "/v3/services/{id}" SystemReader services::show),
+        endpoint!(PATCH "/v3/services/{id}" Admin services::update),
+        endpoint!(DELETE "/v3/services/{id}" Admin services::delete),
+        endpoint!(GET "/v3/endpoints" SystemReader endpoints::index),
+        endpoint!(POST "/v3/endpoints" Admin endpoints::create),
+        endpoint!(GET "/v3/endpoints/{id}" SystemReader endpoints::show),
+        endpoint!(PATCH "/v3/endpoints/{id}" Admin endpoints::update),
+        endpoint!(DELETE "/v3/endpoints/{id}" Admin endpoints::delete),
     ]
 }
