@@ -46,7 +46,7 @@ pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};
 pub use login::{DomainRef, NamedRef, Proof, Wish};
 pub use payload::Scoped;
 pub use principal::{Delegation, Identity, KEYSTONE, Principal, RoleRef, SERVICE_ACCOUNT, Scope};
-pub use project::{project_rows, remains};
+pub use project::{project_rows, project_rows_in, remains};
 pub use view::{Ref, View};
 
 /// How many validated tokens are remembered.

@@ -1,6 +1,6 @@
 //! The rows that belong to every project from its first commit to its last.
 
-use model::{Change, Kind, Project, Quota, RbacPolicy, Realm, Snapshot, Time};
+use model::{Change, Expect, Key, Kind, Project, Quota, QuotaClass, RbacPolicy, Realm, Snapshot, Time};
 
 /// A new project with its limits and its default security group, as one change.
 pub fn project_rows(project: Project, now: Time) -> Change {
@@ -12,6 +12,20 @@ pub fn project_rows(project: Project, now: Time) -> Change {
     change.create(Quota::new(project.id.as_str()));
     change.create(project);
     change.create(group);
+    change
+}
+
+/// The same in a cloud whose administrator may have set other limits for all; refused if they change meanwhile.
+pub fn project_rows_in(snapshot: &Snapshot, project: Project, now: Time) -> Change {
+    let mut change = project_rows(project, now);
+    for write in &mut change.writes {
+        if let model::Write::Create(model::Object::Quota(quota)) = write {
+            std::sync::Arc::make_mut(quota).defaults = QuotaClass::limits(snapshot);
+        }
+    }
+    let key = Key::new(Kind::QuotaClass, Realm::Cloud, QuotaClass::DEFAULT);
+    let revision = snapshot.row(&key).map(|row| row.modified);
+    change.expects.push(Expect { key, revision });
     change
 }
 

@@ -75,7 +75,7 @@ pub use kube_object::{KubeObject, PodDemand, container_demand, json_size, pod_de
 pub use network::{Network, most_mtu};
 pub use port::{FixedIp, Port, PortStatus};
 pub use port_forwarding::{MAX_MOVED_PORTS, PortForwarding};
-pub use quota::Quota;
+pub use quota::{Quota, QuotaClass};
 pub use rbac_policy::{EVERY_PROJECT, RbacAction, RbacPolicy};
 pub use registry::{OciBlob, OciManifest, OciTag};
 pub use resource::{Index, Kind, Object, Resource};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Key, Kind, Realm, Resource};
+use crate::{Claim, Key, Kind, Realm, Resource, Snapshot};
 
 /// A resource that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,16 +119,47 @@ pub struct Quota {
     pub project_id: String,
     /// Limits that differ from the default, in the API's units; `None` is unlimited.
     pub limits: BTreeMap<String, Option<u64>>,
+    /// The defaults that an administrator set ([`QuotaClass`]), since what a row claims follows from the row alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub defaults: BTreeMap<String, Option<u64>>,
+}
+
+/// Nova's quota class `default`: what projects without limits of their own have, where an administrator changed it. A
+/// change of it writes the [`Quota`] rows of all projects in one commit, so that none is counted by what was before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuotaClass {
+    pub id: String,
+    /// In the API's units; `None` is unlimited.
+    pub limits: BTreeMap<String, Option<u64>>,
+}
+
+impl QuotaClass {
+    /// The only class that is in force.
+    pub const DEFAULT: &str = "default";
+
+    /// The limits of the class in force.
+    pub fn limits(snapshot: &Snapshot) -> BTreeMap<String, Option<u64>> {
+        snapshot.get::<Self>(Self::DEFAULT).map(|class| class.limits.clone()).unwrap_or_default()
+    }
+}
+
+impl Resource for QuotaClass {
+    kind!(QuotaClass: of the cloud);
 }
 
 impl Quota {
     pub fn new(project_id: impl Into<String>) -> Self {
-        Self { project_id: project_id.into(), limits: BTreeMap::new() }
+        Self { project_id: project_id.into(), ..Self::default() }
+    }
+
+    /// What was set for the project or, if nothing was, by an administrator for all.
+    pub fn stated(&self, name: &str) -> Option<Option<u64>> {
+        self.limits.get(name).or_else(|| self.defaults.get(name)).copied()
     }
 
     /// The limit in force, in the API's units; `None` is unlimited.
     pub fn limit(&self, resource: &Limited) -> Option<u64> {
-        self.limits.get(resource.name).copied().unwrap_or(resource.default)
+        self.stated(resource.name).unwrap_or(resource.default)
     }
 }
 

@@ -156,6 +156,7 @@ kinds! {
     CatalogService => "catalog-service", "A Keystone service that is not the cloud's own.";
     CatalogEndpoint => "catalog-endpoint", "A Keystone endpoint that is not the cloud's own.";
     Quota => "quota", "The limits of one project.";
+    QuotaClass => "quota-class", "The limits of projects that have none of their own.";
     Host => "host", "A machine that runs VMs and pods.";
     Aggregate => "aggregate", "A Nova host aggregate.";
     Flavor => "flavor", "A Nova flavor.";

@@ -171,6 +171,56 @@ async fn quotas_and_limits() {
 }
 
 #[tokio::test]
+async fn the_default_class_is_every_projects_limit() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let (class, of) = (format!("{V}/os-quota-class-sets/default"), |id: &str| format!("{V}/os-quota-sets/{id}"));
+    h.ok("PUT", &of(&h.admin_project), &h.admin, json!({"quota_set": {"instances": 7}})).await;
+    let asked = json!({"quota_class_set": {"instances": 1, "key_pairs": 3, "ram": -1}});
+    let (_, _, set) = h.ok("PUT", &class, &h.admin, asked).await;
+    let set = &set["quota_class_set"];
+    assert_eq!(
+        (&set["instances"], &set["ram"], &set["cores"], set.get("id")),
+        (&json!(1), &json!(-1), &json!(20), None)
+    );
+    let server = json!({"server": {"name": "x", "imageRef": rows.image, "flavorRef": rows.small}});
+    h.ok("POST", &format!("{V}/servers"), &h.demo, server.clone()).await;
+    let (status, _, body) = h.call("POST", &format!("{V}/servers"), &h.demo, server.clone()).await;
+    assert!(status == 403 && body.to_string().contains("used 1 of 1 instances"), "{status} {body}");
+    let new = h.tenant("new", "member").await;
+    for (project, instances) in
+        [(h.demo_project.clone(), 1), (h.admin_project.clone(), 7), (h.project_of(&new).await, 1)]
+    {
+        let (_, _, shown) = h.ok("GET", &of(&project), &h.admin, Value::Null).await;
+        let shown = &shown["quota_set"];
+        assert_eq!((&shown["instances"], &shown["key_pairs"]), (&json!(instances), &json!(3)), "{shown}");
+    }
+    h.ok("POST", &format!("{V}/servers"), &new, server.clone()).await;
+    assert_eq!(h.call("POST", &format!("{V}/servers"), &new, server.clone()).await.0, 403);
+    let (_, _, shown) = h.ok("GET", &format!("{}/defaults", of(&h.demo_project)), &h.demo, Value::Null).await;
+    assert_eq!(shown["quota_set"]["instances"], 1);
+    // Back to the default is back to this one.
+    h.ok("DELETE", &of(&h.admin_project), &h.admin, Value::Null).await;
+    let (_, _, shown) = h.ok("GET", &of(&h.admin_project), &h.admin, Value::Null).await;
+    assert_eq!(shown["quota_set"]["instances"], 1);
+    h.ok("PUT", &class, &h.admin, json!({"quota_class_set": {"instances": 2}})).await;
+    h.ok("POST", &format!("{V}/servers"), &new, server).await;
+
+    for (path, body) in [
+        (class.clone(), json!({"quota_class_set": {"instances": -2}})),
+        (class.clone(), json!({"quota_class_set": {"colours": 1}})),
+        (class.clone(), json!({"quota_class_set": {"server_groups": 1}})),
+        (class.clone(), json!({"quota_class_set": {"fixed_ips": 1}})),
+        (format!("{V}/os-quota-class-sets/other"), json!({"quota_class_set": {"instances": 1}})),
+    ] {
+        assert_eq!(h.call("PUT", &path, &h.admin, body.clone()).await.0, 400, "{path} {body}");
+    }
+    let asked = json!({"quota_class_set": {"server_groups": 5}});
+    let (status, set) = at(&h, "2.50", "PUT", &class, &h.admin, asked).await;
+    assert_eq!((status, &set["quota_class_set"]["server_groups"]), (200, &json!(5)));
+}
+
+#[tokio::test]
 async fn server_groups() {
     let h = Harness::new().await;
     let rows = Rows::new(&h).await;

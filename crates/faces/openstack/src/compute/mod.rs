@@ -175,6 +175,7 @@ fn other_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/os-quota-sets/{id}/defaults" Token quotas::defaults),
         endpoint!(GET "/v2.1/os-quota-sets/{id}/detail" Reader quotas::detail),
         endpoint!(GET "/v2.1/os-quota-class-sets/{id}" Admin quotas::show_class),
+        endpoint!(PUT "/v2.1/os-quota-class-sets/{id}" Admin quotas::update_class),
         endpoint!(GET "/v2.1/os-simple-tenant-usage" Admin usage::index),
         endpoint!(GET "/v2.1/os-simple-tenant-usage/{project}" Reader usage::show),
         endpoint!(GET "/v2.1/os-server-groups" Reader server_groups::index),

@@ -1,7 +1,7 @@
 //! Limits and quotas. What is counted is counted by claims (see [`model::quota`]); what limits the size of one thing
 //! (metadata of a server) is only read where that thing is written.
 
-use model::quota::{self, Limited, Quota};
+use model::quota::{self, Limited, Quota, QuotaClass};
 use model::{Change, Fault, Pool, Project, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -65,7 +65,7 @@ impl Entry {
     fn limit(&self, row: &Quota) -> Option<u64> {
         match self.limited() {
             Some(limited) => row.limit(limited),
-            None => row.limits.get(self.name).copied().unwrap_or(self.default),
+            None => row.stated(self.name).unwrap_or(self.default),
         }
     }
 
@@ -77,7 +77,12 @@ impl Entry {
 }
 
 fn row(snapshot: &Snapshot, project: &str) -> Quota {
-    snapshot.get::<Quota>(project).map_or_else(|| Quota::new(project), |entry| entry.value.clone())
+    snapshot.get::<Quota>(project).map_or_else(|| fresh(snapshot, project), |entry| entry.value.clone())
+}
+
+/// What a new project has.
+fn fresh(snapshot: &Snapshot, project: &str) -> Quota {
+    Quota { defaults: QuotaClass::limits(snapshot), ..Quota::new(project) }
 }
 
 /// A project's limit of one resource; `None` is unlimited.
@@ -128,7 +133,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 /// `GET /os-quota-sets/{id}/defaults`
 pub async fn defaults(call: Call) -> Result<Reply, Fault> {
     let id = call.param("id");
-    Ok(Reply::ok(set(&call, &Quota::new(id), Some(id))))
+    Ok(Reply::ok(set(&call, &fresh(&call.snapshot, id), Some(id))))
 }
 
 /// `GET /os-quota-sets/{id}/detail`
@@ -207,16 +212,62 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::empty(202))
 }
 
-/// `GET /os-quota-class-sets/{id}`: there is one class, `default`, and it is built in.
+/// What a class shows and takes of the resources: those of server groups since 2.50.
+fn entries_of_class(version: (u16, u16)) -> impl Iterator<Item = &'static Entry> {
+    let grouped = |entry: &Entry| matches!(entry.name, "server_groups" | "server_group_members");
+    entries(version).filter(move |entry| version >= (2, 50) || !grouped(entry))
+}
+
+fn class(call: &Call, quota: &Quota, id: Option<&str>) -> Reply {
+    let limits = entries_of_class(call.version).map(|entry| (entry.name.to_owned(), json!(number(entry.limit(quota)))));
+    let mut out: Map<String, Value> = limits.collect();
+    out.extend(id.map(|id| ("id".to_owned(), json!(id))));
+    Reply::ok(json!({"quota_class_set": out}))
+}
+
+/// `GET /os-quota-class-sets/{id}`: there is one class, `default`; whatever else is asked for has its limits, as in Nova.
 pub async fn show_class(call: Call) -> Result<Reply, Fault> {
+    Ok(class(&call, &fresh(&call.snapshot, ""), Some(call.param("id"))))
+}
+
+/// `PUT /os-quota-class-sets/default`: at once the limits of every project that has none of its own. Nova keeps other
+/// classes too, which no project is in; here they are refused.
+pub async fn update_class(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.json().await?;
+    let fields = Fields::of(&body, "quota_class_set")?;
+    let known: Vec<&str> = entries_of_class(call.version).map(|entry| entry.name).collect();
+    fields.only(&known)?;
     let id = call.param("id");
-    let mut out = set(&call, &Quota::new(""), Some(id));
-    if call.version < (2, 50)
-        && let Some(map) = out["quota_set"].as_object_mut()
-    {
-        map.retain(|name, _| name != "server_groups" && name != "server_group_members");
+    if id != QuotaClass::DEFAULT {
+        return Err(Fault::Invalid(format!(
+            "No project is in the quota class {}: only the class '{}' can be set.",
+            id.chars().take(255).collect::<String>(),
+            QuotaClass::DEFAULT
+        )));
     }
-    Ok(Reply::ok(json!({"quota_class_set": out["quota_set"]})))
+    let mut limits = Vec::new();
+    for entry in entries_of_class(call.version) {
+        let Some(value) = fields.integer(entry.name, -1, i64::from(i32::MAX))? else { continue };
+        if !entry.settable {
+            return Err(Fault::Invalid(format!("The limit of {} cannot be set here.", entry.name)));
+        }
+        limits.push((entry.name.to_owned(), u64::try_from(value).ok()));
+    }
+    let changed = call.cloud.store.transact(|snapshot| {
+        let mut class = QuotaClass { id: QuotaClass::DEFAULT.to_owned(), limits: QuotaClass::limits(snapshot) };
+        class.limits.extend(limits.iter().cloned());
+        let mut change = Change::new();
+        for quota in snapshot.all::<Quota>().filter(|quota| quota.defaults != class.limits) {
+            change.edit(quota, |quota| quota.defaults.clone_from(&class.limits));
+        }
+        match snapshot.get::<QuotaClass>(QuotaClass::DEFAULT) {
+            Some(entry) => change.update(entry, class.clone()),
+            None => change.create(class.clone()),
+        };
+        Ok((change, class.limits))
+    });
+    let quota = Quota { defaults: changed.await?, ..Quota::new("") };
+    Ok(class(&call, &quota, None))
 }
 
 /// `GET /limits`

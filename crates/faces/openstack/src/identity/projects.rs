@@ -171,7 +171,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let created = call.cloud.store.transact(|snapshot| {
         check_parent(snapshot, &project)?;
         check_name(snapshot, &project)?;
-        Ok((gate::project_rows(project.clone(), call.now), ()))
+        Ok((gate::project_rows_in(snapshot, project.clone(), call.now), ()))
     });
     created.await?;
     Ok(reply(&call, 201, &project))
