@@ -520,6 +520,31 @@ async fn roles_and_catalog() {
 }
 
 #[tokio::test]
+async fn what_roles_imply_is_looked_at_only() {
+    let cloud = Harness::new().await;
+    let (admin, manager, member) =
+        (role_id(&cloud, "admin").await, role_id(&cloud, "manager").await, role_id(&cloud, "member").await);
+    let path = |prior: &str, implied: &str| format!("/identity/v3/roles/{prior}/implies/{implied}");
+    let (_, _, shown) = cloud.ok("GET", &path(&admin, &manager), &cloud.admin, Value::Null).await;
+    let inference = &shown["role_inference"];
+    assert_eq!((&inference["prior_role"]["id"], &inference["implies"]["name"]), (&json!(admin), &json!("manager")));
+    for (method, prior, implied, wanted) in [
+        ("HEAD", admin.as_str(), manager.as_str(), 204),
+        ("HEAD", &admin, &member, 404),
+        ("GET", &manager, &admin, 404),
+        ("GET", "none", &admin, 404),
+        ("PUT", &admin, &manager, 409),
+        ("PUT", &member, &admin, 403),
+        ("PUT", &member, "none", 404),
+        ("DELETE", &admin, &manager, 403),
+        ("DELETE", &member, &admin, 404),
+    ] {
+        let (status, _, answer) = cloud.call(method, &path(prior, implied), &cloud.admin, Value::Null).await;
+        assert_eq!(status, wanted, "{method} {prior} {implied}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_immutable_stays_until_that_is_taken_back() {
     let cloud = Harness::new().await;
     for (path, name) in [("domains", "domain"), ("projects", "project"), ("roles", "role")] {

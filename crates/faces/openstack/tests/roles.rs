@@ -101,6 +101,7 @@ async fn spare(cloud: &Harness) -> BTreeMap<&'static str, String> {
         ("{group_id}", group.id.clone()),
         ("{domain_id}", DEFAULT_DOMAIN.to_owned()),
         ("{role_id}", role_id(cloud, "reader")),
+        ("{implied_id}", role_id(cloud, "service")),
     ]);
     let mut change = gate::project_rows(project, model::Time::now());
     change.create(user).create(group);

@@ -134,6 +134,10 @@ fn role_endpoints() -> Vec<Endpoint> {
         endpoint!(PATCH "/v3/roles/{role_id}" Admin roles::update),
         endpoint!(DELETE "/v3/roles/{role_id}" Admin roles::delete),
         endpoint!(GET "/v3/roles/{role_id}/implies" SystemReader roles::list_implied),
+        endpoint!(GET "/v3/roles/{role_id}/implies/{implied_id}" SystemReader roles::show_implied),
+        endpoint!(HEAD "/v3/roles/{role_id}/implies/{implied_id}" SystemReader roles::check_implied),
+        endpoint!(PUT "/v3/roles/{role_id}/implies/{implied_id}" Admin roles::create_implied),
+        endpoint!(DELETE "/v3/roles/{role_id}/implies/{implied_id}" Admin roles::delete_implied),
         endpoint!(GET "/v3/role_inferences" SystemReader roles::list_inferences),
         endpoint!(GET "/v3/role_assignments" DomainReader assignments::index),
     ];

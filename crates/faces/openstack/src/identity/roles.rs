@@ -157,3 +157,51 @@ pub async fn list_implied(call: Call) -> Result<Reply, Fault> {
     let own = format!("{}{}", call.base_url(), call.uri);
     Ok(Reply::ok(json!({"role_inference": inference, "links": {"self": own}})))
 }
+
+/// What the path's prior role implies of the path's other one, in the form of a list; both roles must be there.
+fn implication(call: &Call) -> Result<Option<Value>, Fault> {
+    let (prior, implied) = (call.param("role_id"), call.param("implied_id"));
+    let role = get::<Role>(&call.snapshot, prior)?;
+    get::<Role>(&call.snapshot, implied)?;
+    Ok(inference(call, role.value).filter(|inference| inference["implies"][0]["id"] == implied))
+}
+
+fn no_implication(call: &Call) -> Fault {
+    Fault::NotFound {
+        what: "implied_role".into(),
+        id: format!("{}, {}", call.param("role_id"), call.param("implied_id")),
+    }
+}
+
+pub async fn show_implied(call: Call) -> Result<Reply, Fault> {
+    let mut inference = implication(&call)?.ok_or_else(|| no_implication(&call))?;
+    inference["implies"] = inference["implies"][0].take();
+    let own = format!("{}{}", call.base_url(), call.uri);
+    Ok(Reply::ok(json!({"role_inference": inference, "links": {"self": own}})))
+}
+
+pub async fn check_implied(call: Call) -> Result<Reply, Fault> {
+    implication(&call)?.ok_or_else(|| no_implication(&call))?;
+    Ok(Reply::empty(204))
+}
+
+/// Tokens, trusts and clusters' grants are all read by the same fixed ladder of roles: another rule could raise somebody
+/// in places that nobody thinks of, so there is none.
+fn fixed_implications() -> Fault {
+    let ladder = IMPLIED.join(", ");
+    Fault::Forbidden(format!("What roles imply is part of this cloud and cannot be changed: {ladder}, each the next."))
+}
+
+pub async fn create_implied(call: Call) -> Result<Reply, Fault> {
+    match implication(&call)? {
+        Some(_) => Err(Fault::conflict(
+            "Conflict occurred attempting to store implied_role - it is implied already.".to_owned(),
+        )),
+        None => Err(fixed_implications()),
+    }
+}
+
+pub async fn delete_implied(call: Call) -> Result<Reply, Fault> {
+    implication(&call)?.ok_or_else(|| no_implication(&call))?;
+    Err(fixed_implications())
+}
