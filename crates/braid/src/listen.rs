@@ -2,7 +2,7 @@
 
 mod conversation;
 mod places;
-mod upload;
+pub mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;

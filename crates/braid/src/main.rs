@@ -7,6 +7,7 @@ mod control;
 mod door;
 mod down;
 mod env;
+mod imports;
 mod listen;
 mod paths;
 mod planner;
@@ -65,7 +66,7 @@ enum Command {
 
 Exit status: 0 if it is up; 1 if it is not; 3 with --detach if it is up, but VMs, pods or networks cannot run here, as it
 says.")]
-    Up(up::UpArgs),
+    Up(Box<up::UpArgs>),
     /// Print shell exports that log in to the project demo, as a member or with --admin as the cloud's administrator
     #[command(after_help = "Examples:
   eval \"$(braid env)\" && openstack server list && kubectl get pods
@@ -98,7 +99,7 @@ fn main() -> ExitCode {
         return driver_cri::cni_main();
     }
     let result = match Cli::parse().command {
-        Command::Up(args) => up::run(args),
+        Command::Up(args) => up::run(*args),
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => status::explain(&args),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use agent::Agent;
 use clap::{Args, ValueEnum};
 use gate::Gate;
+use model::reach::Reach;
 use model::{Fault, KubeObject, Time};
 use nix::fcntl::{Flock, FlockArg};
 use store::{EtcdTls, Store};
@@ -23,7 +24,7 @@ use crate::control::{self, About};
 use crate::env::Access;
 use crate::listen::{self, Faces};
 use crate::paths::{Dir, Who, read_text, write_private};
-use crate::{DirArg, Problem, ranges, say, streams, tls};
+use crate::{DirArg, Problem, imports, ranges, say, streams, tls};
 
 mod detach;
 pub mod host;
@@ -92,6 +93,13 @@ pub struct UpArgs {
     /// How long a token is valid, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = gate::LIFETIME.as_secs(), value_parser = clap::value_parser!(i64).range(60..=31_536_000))]
     pub token_lifetime: i64,
+    /// Addresses that images may be imported from though they are not of the Internet, or are this machine's own; may be
+    /// repeated
+    #[arg(long, value_name = "RANGE", value_parser = parse_reach)]
+    pub import_allow: Vec<model::reach::Range>,
+    /// A port that images may be imported from; without it, 80 and 443; may be repeated
+    #[arg(long, value_name = "PORT")]
+    pub import_port: Vec<u16>,
     /// Where images for the first start lie: tiny.img, tiny.vmlinuz, tiny.initrd, tiny-oci.tar
     #[arg(long, env = "BRAID_IMAGES", default_value = "/var/cache/braid/images")]
     pub images: PathBuf,
@@ -105,6 +113,10 @@ fn parse_range(text: &str) -> Result<(Ipv4Addr, u8), String> {
         return Err(format!("{text} is not a range of 8 to 2^24 addresses"));
     }
     Ok((base, prefix))
+}
+
+fn parse_reach(text: &str) -> Result<model::reach::Range, String> {
+    model::reach::Range::parse(text).ok_or_else(|| format!("{text} is not a range like 10.0.0.0/8 or fd00::/8"))
 }
 
 fn parse_host_name(text: &str) -> Result<String, String> {
@@ -246,6 +258,7 @@ async fn serve(
     let _ = about.agent.set(agent.clone());
     let registry = face_registry::Registry::new(asked.clone(), blobs.clone(), gate.clone());
     face_registry::adopt(&registry).await?;
+    let reach = Arc::new(reach(&args));
     let faces = Faces {
         openstack: face_openstack::router(face_openstack::Cloud {
             store: asked.clone(),
@@ -255,6 +268,7 @@ async fn serve(
             region: "RegionOne".into(),
             streams: Arc::new(streams::Streams),
             uploads: Default::default(),
+            reach: reach.clone(),
         }),
         kube,
         registry: face_registry::router(registry.clone()),
@@ -262,6 +276,7 @@ async fn serve(
     clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(log::keep_short(dir.log()));
     tokio::spawn(crate::planner::run(asked, plans_here));
+    tokio::spawn(imports::run(store.clone(), blobs.clone(), imports::Web::new(reach, host::all_addresses)));
     let holding = agent.clone();
     tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));
     tokio::spawn(agent.run());
@@ -289,6 +304,13 @@ async fn serve(
     wait_for_end().await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where images may be imported from.
+fn reach(args: &UpArgs) -> Reach {
+    let usual = Reach::default();
+    let ports = if args.import_port.is_empty() { usual.ports } else { args.import_port.clone() };
+    Reach { ports, allowed: args.import_allow.clone() }
 }
 
 /// The range of the external network, should this be the first start.

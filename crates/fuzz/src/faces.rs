@@ -83,6 +83,7 @@ impl World {
             region: "RegionOne".into(),
             streams: Arc::new(NoHosts),
             uploads: Default::default(),
+            reach: Default::default(),
         };
         let kube = face_kube::router(Kube::new(store.clone(), gate.clone()));
         let registry = face_registry::router(Registry::new(store, blobs, gate));
@@ -377,6 +378,10 @@ pub fn openstack_seeds() -> Vec<Vec<u8>> {
             "{image}/images?limit=1&sort=name:asc,created_at&visibility=all&size_min=1&tag=a&created_at=gt:2020-01-01T00:00:00Z"
         )),
         input("PUT", &format!("{image}/images/{id}/file"), "application/octet-stream", &json!("bytes")),
+        post(
+            &format!("{image}/images/{id}/import"),
+            json!({"method": {"name": "web-download", "uri": "http://[2600::1]:80/a?b#c"}, "stores": ["blobs"]}),
+        ),
         get("/placement/allocation_candidates?resources=VCPU:1,MEMORY_MB:64&required=COMPUTE_NODE&limit=2"),
         get(&format!("/placement/resource_providers?name=a&member_of=in:{id}")),
     ]

@@ -23,6 +23,10 @@ pub enum Visibility {
 pub enum ImageStatus {
     Queued,
     Saving,
+    /// Its bytes are here, and wait for the import that makes them the image's.
+    Uploading,
+    /// Its bytes are being fetched.
+    Importing,
     Active,
     Deactivated,
 }
@@ -54,6 +58,29 @@ pub struct ImageSource {
     pub request_id: String,
     /// For backups: how many of the same type are kept.
     pub rotation: Option<u32>,
+}
+
+/// Bytes that were staged for an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// SHA-256 in hex: the name of the blob.
+    pub blob: String,
+    pub size: u64,
+    /// The size that a guest sees, where the bytes tell it.
+    pub virtual_size: Option<u64>,
+    /// MD5 in hex.
+    pub checksum: String,
+    /// SHA-512 in hex.
+    pub os_hash_value: String,
+}
+
+/// Bytes that shall be fetched from elsewhere. While an image has it, somebody fetches them: whoever leads does, and after a
+/// restart from the beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebDownload {
+    pub uri: String,
+    /// The task that tells how it goes.
+    pub task_id: String,
 }
 
 /// A Glance image.
@@ -90,6 +117,13 @@ pub struct Image {
     /// Its bytes are still to be copied from a server, by the server's host, which takes this away when they are.
     #[serde(default)]
     pub source: Option<ImageSource>,
+    #[serde(default)]
+    pub staged: Option<Staged>,
+    #[serde(default)]
+    pub download: Option<WebDownload>,
+    /// The last import failed; its task says why.
+    #[serde(default)]
+    pub import_failed: bool,
     pub created_at: Time,
     pub updated_at: Time,
 }
@@ -118,6 +152,9 @@ impl Image {
             checksum: None,
             os_hash_value: None,
             source: None,
+            staged: None,
+            download: None,
+            import_failed: false,
             created_at: now,
             updated_at: now,
         }
@@ -130,7 +167,11 @@ impl Resource for Image {
         // Clients may choose the id, and the keys of two projects' rows differ.
         let mut claims = vec![Claim::Unique(format!("image/{}", self.id))];
         claims.extend(crate::quota::uses(&self.project_id, "image_count_total", 1));
-        claims.extend(self.size.and_then(|size| crate::quota::uses(&self.project_id, "image_size_total", size)));
+        let size = self.size.or(self.staged.as_ref().map(|staged| staged.size));
+        claims.extend(size.and_then(|size| crate::quota::uses(&self.project_id, "image_size_total", size)));
+        if matches!(self.status, ImageStatus::Uploading | ImageStatus::Importing) {
+            claims.extend(crate::quota::uses(&self.project_id, "image_count_uploading", 1));
+        }
         if let Some(source) = &self.source {
             let realm = Realm::project(&source.project_id);
             claims.push(Claim::Needs(Key::new(Kind::Server, realm, source.server_id.as_str())));

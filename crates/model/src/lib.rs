@@ -22,6 +22,7 @@ pub mod pod;
 pub mod pod_security;
 pub mod quantity;
 pub mod quota;
+pub mod reach;
 mod resource;
 mod snapshot;
 pub mod wanted;
@@ -47,6 +48,7 @@ mod server;
 mod server_usage;
 mod setting;
 mod subnet;
+mod task;
 mod trust;
 mod vm;
 
@@ -68,7 +70,7 @@ pub use identity::{
     Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Options, Project, Revocation, Role, Target,
     TokenKey, User,
 };
-pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Visibility};
+pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Staged, Visibility, WebDownload};
 pub use key::{BadKey, Key, Realm};
 pub use keypair::Keypair;
 pub use kube_object::{KubeObject, PodDemand, container_demand, json_size, pod_demand, quantity_bytes, quantity_milli};
@@ -88,6 +90,7 @@ pub use server_usage::ServerUsage;
 pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
 pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, next_address};
+pub use task::{Task, TaskStatus};
 pub use trust::Trust;
 pub use vm::{Source, Vm, VmPhase, VmStatus};
 

@@ -69,6 +69,8 @@ pub const LIMITED: &[Limited] = &[
     // What a project's images hold: MiB, by the name that Glance has for it.
     Limited { name: "image_size_total", service: Service::Network, scale: 1 << 20, default: Some(102_400) },
     network("image_count_total", 1000),
+    // Images that are staged or imported at the moment.
+    network("image_count_uploading", 10),
 ];
 
 /// The limited resource of this name.

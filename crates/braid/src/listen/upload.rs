@@ -1,4 +1,4 @@
-//! The body of a request as it comes from a client: one that sends too slowly is not waited for, and one that is not read
+//! The body of a request as it comes from a client, or of an answer from a stranger's server: one that sends too slowly is not waited for, and one that is not read
 //! to its end is read away, so that the client hears the answer. Who closes a connection with bytes unread resets it, and
 //! the answer is lost on the way.
 
@@ -12,8 +12,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-/// A client that sends nothing for so long has gone, or acts as if it had.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Whoever sends nothing for so long has gone, or acts as if they had.
+pub const SILENCE: Duration = Duration::from_secs(30);
 /// From then on a body must have come at [`SLOWEST`] or more.
 const GRACE: Duration = Duration::from_secs(60);
 /// Bytes a second.
@@ -29,9 +29,12 @@ pub struct Upload {
     body: Option<Incoming>,
     began: Instant,
     bytes: u64,
+    patience: Duration,
     silence: Pin<Box<Sleep>>,
     /// The client asked whether it shall send the body, and nobody has wanted it yet.
     unasked: bool,
+    /// Whoever sends it waits for no answer: the rest need not be read away.
+    unanswered: bool,
 }
 
 impl Upload {
@@ -42,7 +45,14 @@ impl Upload {
         }
         let unasked = headers.get(http::header::EXPECT).is_some();
         let silence = Box::pin(tokio::time::sleep(SILENCE));
-        Body::new(Self { body: Some(body), began: Instant::now(), bytes: 0, silence, unasked })
+        let (began, unanswered) = (Instant::now(), false);
+        Body::new(Self { body: Some(body), began, bytes: 0, patience: SILENCE, silence, unasked, unanswered })
+    }
+
+    /// The body of a server's answer, which may be silent for so long.
+    pub fn answered(body: Incoming, patience: Duration) -> Body {
+        let (began, silence) = (Instant::now(), Box::pin(tokio::time::sleep(patience)));
+        Body::new(Self { body: Some(body), began, bytes: 0, patience, silence, unasked: false, unanswered: true })
     }
 
     fn too_slow(&self) -> bool {
@@ -65,7 +75,8 @@ impl hyper::body::Body for Upload {
                     self.body = None;
                     return Poll::Ready(Some(Err(format!("less than {SLOWEST} bytes a second were sent").into())));
                 }
-                self.silence.as_mut().reset(Instant::now() + SILENCE);
+                let until = Instant::now() + self.patience;
+                self.silence.as_mut().reset(until);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(e))) => {
@@ -79,7 +90,7 @@ impl hyper::body::Body for Upload {
             Poll::Pending => match self.silence.as_mut().poll(cx) {
                 Poll::Ready(()) => {
                     self.body = None;
-                    Poll::Ready(Some(Err(format!("nothing was sent for {} seconds", SILENCE.as_secs()).into())))
+                    Poll::Ready(Some(Err(format!("nothing was sent for {} seconds", self.patience.as_secs()).into())))
                 }
                 Poll::Pending => Poll::Pending,
             },
@@ -98,7 +109,7 @@ impl hyper::body::Body for Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         // Whoever asked first waits for the answer before sending anything.
-        let body = self.body.take().filter(|body| !self.unasked && !body.is_end_stream());
+        let body = self.body.take().filter(|body| !self.unasked && !self.unanswered && !body.is_end_stream());
         if let (Some(body), Ok(runtime)) = (body, tokio::runtime::Handle::try_current()) {
             runtime.spawn(tokio::time::timeout(READING_AWAY, read_away(body)));
         }

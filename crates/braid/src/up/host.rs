@@ -1,5 +1,6 @@
 //! This machine as a host: its row, its drivers, its sockets. The one place that names real drivers.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,11 +24,19 @@ pub fn name() -> String {
     if name.is_empty() { "localhost".into() } else { name }
 }
 
-/// The machine's own addresses.
+/// The machine's own addresses of IPv4.
 pub fn addresses() -> Vec<String> {
+    all_addresses().into_iter().filter(IpAddr::is_ipv4).map(|ip| ip.to_string()).collect()
+}
+
+/// All of the machine's own addresses.
+pub fn all_addresses() -> Vec<IpAddr> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    let ips = all.filter_map(|a| a.address).filter_map(|a| a.as_sockaddr_in().map(|a| a.ip().to_string()));
-    ips.collect()
+    let ip = |a: nix::sys::socket::SockaddrStorage| {
+        let v4 = a.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
+        v4.or_else(|| a.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
+    };
+    all.filter_map(|a| a.address).filter_map(ip).collect()
 }
 
 /// A host whose process has said nothing for so long has none.

@@ -33,6 +33,8 @@ pub struct Cloud {
     /// Turns the endpoint of a Host row into console bytes and the like.
     pub streams: Arc<dyn HostStreams>,
     pub uploads: image::uploads::Uploads,
+    /// Where images may be imported from.
+    pub reach: Arc<model::reach::Reach>,
 }
 
 /// A host's answer, when it comes: status and body.

@@ -156,7 +156,7 @@ const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2/images/{image_id}", "its owner is the caller"),
     ("/v2/images/{image_id}/file", "bytes"),
     ("/v2/images/{image_id}/stage", "bytes"),
-    ("/v2/images/{image_id}/import", "a method's name"),
+    ("/v2/images/{image_id}/import", "a method's name, and a URI"),
     ("/v2/images/{image_id}/actions/deactivate", "nothing"),
     ("/v2/images/{image_id}/actions/reactivate", "nothing"),
     ("/v2/images/{image_id}/tags/{tag}", "nothing"),

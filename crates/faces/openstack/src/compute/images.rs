@@ -30,7 +30,7 @@ fn detail(call: &Call, image: &Image) -> Value {
     let (status, progress) = match image.status {
         ImageStatus::Active => ("ACTIVE", 100),
         ImageStatus::Queued => ("SAVING", 25),
-        ImageStatus::Saving => ("SAVING", 50),
+        ImageStatus::Saving | ImageStatus::Uploading | ImageStatus::Importing => ("SAVING", 50),
         ImageStatus::Deactivated => ("UNKNOWN", 0),
     };
     let mut out = brief(call, image);

@@ -1,7 +1,6 @@
-//! What is done to an image as a whole: taking it out of use and back, tags, and the imports that are not offered.
+//! What is done to an image as a whole: taking it out of use and back, tags.
 
 use model::{Change, Fault, Image, ImageStatus};
-use serde_json::Value;
 
 use super::fault::missing;
 use super::{access, attributes, view};
@@ -63,21 +62,4 @@ pub async fn remove_tag(call: Call) -> Result<Reply, Fault> {
         Ok(())
     })
     .await
-}
-
-/// `PUT /v2/images/{image_id}/stage`
-pub async fn stage(_: Call) -> Result<Reply, Fault> {
-    Err(missing("'glance-direct' method is not available at this site."))
-}
-
-/// `POST /v2/images/{image_id}/import`
-pub async fn import(mut call: Call) -> Result<Reply, Fault> {
-    let body = call.json().await?;
-    let method = body.get("method").ok_or_else(|| Fault::invalid("Import request requires a 'method' field."))?;
-    let name = method.get("name").ok_or_else(|| Fault::invalid("Import request requires a 'name' field."))?;
-    let name = match name {
-        Value::String(name) => name.clone(),
-        other => other.to_string(),
-    };
-    Err(Fault::Invalid(format!("Unknown import method name '{name}'.")))
 }

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::attributes::{self, mismatch};
 use super::fault::missing;
-use super::{access, view};
+use super::imports::METHODS;
+use super::{STORE, access, view};
 use crate::call::{Call, Reply};
 
 /// `POST /v2/images`
@@ -24,7 +25,10 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         other => other?,
     }
     let location = format!("{}/image/v2/images/{}", call.base_url(), image.id);
-    Ok(Reply::json(201, &view::image(&image)).with("location", &location))
+    Ok(Reply::json(201, &view::image(&image))
+        .with("location", &location)
+        .with("openstack-image-import-methods", &METHODS.join(","))
+        .with("openstack-image-store-ids", STORE))
 }
 
 fn new_image(call: &Call, body: &Map<String, Value>) -> Result<Image, Fault> {
@@ -69,12 +73,6 @@ pub async fn delete_nothing(call: Call) -> Result<Reply, Fault> {
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let image = access::find(&call.snapshot, call.who()?, call.param("image_id"))?;
     Ok(Reply::ok(view::image(&image)))
-}
-
-/// `GET /v2/images/{image_id}/tasks`: nothing is done to images by tasks.
-pub async fn tasks(call: Call) -> Result<Reply, Fault> {
-    access::find(&call.snapshot, call.who()?, call.param("image_id"))?;
-    Ok(Reply::ok(serde_json::json!({"tasks": []})))
 }
 
 /// `DELETE /v2/images/{image_id}`

@@ -3,10 +3,10 @@
 use std::io::SeekFrom;
 
 use axum::body::Body;
-use blob::{BlobFault, Digest, Writer};
+use blob::{BlobFault, Blobs, Digest};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use model::{Change, Fault, Image, ImageStatus};
+use model::{Change, Fault, Image, ImageStatus, Staged};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::fault::refusal;
@@ -15,7 +15,7 @@ use super::{access, view};
 use crate::call::{Call, Reply};
 
 /// The largest image: Glance's own limit, 1 TiB.
-const MAX_SIZE: u64 = 1 << 40;
+pub const MAX_SIZE: u64 = 1 << 40;
 /// Bytes between the network and the disk.
 const BATCH: usize = 1 << 20;
 const CHUNK: u64 = 256 << 10;
@@ -23,23 +23,9 @@ const CHUNK: u64 = 256 << 10;
 /// `PUT /v2/images/{image_id}/file`
 pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
     check_type(&call)?;
-    let expected = announced(&call)?;
-    let body = call.take_body();
+    check_store(&call)?;
+    let (digest, found) = take(&mut call, "saving").await?;
     let (who, id) = (call.who()?, call.param("image_id"));
-    let project = {
-        let image = access::own(&call.snapshot, who, id, "upload_image")?;
-        ready(&image)?;
-        image.project_id.clone()
-    };
-    let _place = call.cloud.uploads.begin(&project, id)?;
-    let writer = call.cloud.blobs.writer(MAX_SIZE).map_err(blob_fault)?;
-    let (digest, found) = receive(writer, body).await?;
-    if expected.is_some_and(|size| size != digest.size) {
-        return Err(Fault::Invalid(format!("{} bytes came instead of those announced.", digest.size)));
-    }
-    if found.depends {
-        return Err(Fault::MediaType("Image failed safety checks: it refers to other files".into()));
-    }
     call.cloud
         .store
         .transact(|snapshot| {
@@ -49,12 +35,8 @@ pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
                 )),
                 other => other,
             })?;
-            ready(&entry)?;
-            let said = |format: &Option<String>| format.clone().unwrap_or_default();
-            if !found.is_of(&said(&entry.disk_format), &said(&entry.container_format)) {
-                let (is, said) = (found.format.unwrap_or("something else"), said(&entry.disk_format));
-                return Err(Fault::MediaType(format!("Image content is {is}, which is not its disk_format {said}")));
-            }
+            ready(&entry, "saving")?;
+            check_format(&entry, &found)?;
             let mut change = Change::new();
             change.edit(entry, |image| {
                 image.updated_at = call.now;
@@ -66,8 +48,79 @@ pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
     Ok(Reply::empty(204))
 }
 
+/// `PUT /v2/images/{image_id}/stage`
+pub async fn stage(mut call: Call) -> Result<Reply, Fault> {
+    check_type(&call)?;
+    check_store(&call)?;
+    let (digest, found) = take(&mut call, "uploading").await?;
+    let (who, id) = (call.who()?, call.param("image_id"));
+    call.cloud
+        .store
+        .transact(|snapshot| {
+            let entry = access::own(snapshot, who, id, "modify_image")?;
+            ready(&entry, "uploading")?;
+            check_format(&entry, &found)?;
+            let mut change = Change::new();
+            change.edit(entry, |image| {
+                let mut filled = image.clone();
+                fill(&mut filled, &digest, &found);
+                image.staged = Some(Staged {
+                    blob: digest.sha256.clone(),
+                    size: digest.size,
+                    virtual_size: filled.virtual_size,
+                    checksum: digest.md5.clone(),
+                    os_hash_value: digest.sha512.clone(),
+                });
+                image.status = ImageStatus::Uploading;
+                image.updated_at = call.now;
+            });
+            Ok((change, ()))
+        })
+        .await?;
+    Ok(Reply::empty(204))
+}
+
+/// The bytes that a client sends for an image that shall become `next`, durable, and what their head tells.
+async fn take(call: &mut Call, next: &str) -> Result<(Digest, Found), Fault> {
+    let expected = announced(call)?;
+    let body = call.take_body();
+    let id = call.param("image_id");
+    let image = access::own(&call.snapshot, call.who()?, id, "upload_image")?;
+    ready(&image, next)?;
+    let _place = call.cloud.uploads.begin(&image.project_id, id)?;
+    let (digest, found) = receive(&call.cloud.blobs, MAX_SIZE, body).await?;
+    if expected.is_some_and(|size| size != digest.size) {
+        return Err(Fault::Invalid(format!("{} bytes came instead of those announced.", digest.size)));
+    }
+    Ok((digest, found))
+}
+
+/// The bytes are what the image says, and depend on nothing else.
+pub fn check_format(image: &Image, found: &Found) -> Result<(), Fault> {
+    if found.depends {
+        return Err(Fault::MediaType("Image failed safety checks: it refers to other files".into()));
+    }
+    let said = |format: &Option<String>| format.clone().unwrap_or_default();
+    if !found.is_of(&said(&image.disk_format), &said(&image.container_format)) {
+        let (is, said) = (found.format.unwrap_or("something else"), said(&image.disk_format));
+        return Err(Fault::MediaType(format!("Image content is {is}, which is not its disk_format {said}")));
+    }
+    Ok(())
+}
+
+/// There is one store, which a client may name.
+pub fn check_store(call: &Call) -> Result<(), Fault> {
+    match call.headers.get("x-image-meta-store") {
+        Some(name) if name != super::STORE => {
+            let name = String::from_utf8_lossy(name.as_bytes());
+            Err(Fault::Invalid(format!("Store {name} is not one of those of this site: {}", super::STORE)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The bytes become the image's.
-fn fill(image: &mut Image, digest: &Digest, found: &Found) {
+pub fn fill(image: &mut Image, digest: &Digest, found: &Found) {
     let bare = image.container_format.as_deref() == Some("bare");
     image.status = ImageStatus::Active;
     image.blob = Some(digest.sha256.clone());
@@ -96,21 +149,21 @@ fn announced(call: &Call) -> Result<Option<u64>, Fault> {
     let size = size.to_str().ok().and_then(|s| s.trim().parse().ok());
     let size: u64 = size.ok_or_else(|| Fault::invalid("Invalid or missing image size in request headers."))?;
     if size > MAX_SIZE {
-        return Err(too_large());
+        return Err(too_large(MAX_SIZE));
     }
     Ok(Some(size))
 }
 
-fn too_large() -> Fault {
-    Fault::TooLarge(format!("The incoming image is too large: Image exceeds the size of {MAX_SIZE} bytes"))
+fn too_large(limit: u64) -> Fault {
+    Fault::TooLarge(format!("The incoming image is too large: Image exceeds the size of {limit} bytes"))
 }
 
-/// The image can take bytes: it waits for them, and its formats are known.
-fn ready(image: &Image) -> Result<(), Fault> {
+/// The image can take bytes and become `next`: it waits for them, and its formats are known.
+fn ready(image: &Image, next: &str) -> Result<(), Fault> {
     // One that a server's host shall fill waits for nobody else.
     if image.status != ImageStatus::Queued || image.source.is_some() {
         let status = view::status(image.status);
-        return Err(Fault::Conflict(format!("Image status transition from {status} to saving is not allowed")));
+        return Err(Fault::Conflict(format!("Image status transition from {status} to {next} is not allowed")));
     }
     match (&image.disk_format, &image.container_format) {
         (Some(_), Some(_)) => Ok(()),
@@ -124,7 +177,7 @@ fn ready(image: &Image) -> Result<(), Fault> {
 
 fn blob_fault(fault: BlobFault) -> Fault {
     match fault {
-        BlobFault::TooLarge(_) => too_large(),
+        BlobFault::TooLarge(limit) => too_large(limit),
         BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Fault::TooLarge(
             "Image storage media is full: There is not enough disk space on the image storage media.".into(),
         ),
@@ -132,9 +185,10 @@ fn blob_fault(fault: BlobFault) -> Fault {
     }
 }
 
-/// Writes a body to the disk, and returns when all of it is durable. A thread that may block is taken for each batch of
+/// Writes a body of at most `limit` bytes to the disk, and returns when all of it is durable. A thread that may block is taken for each batch of
 /// bytes and not for as long as the client takes to send them: those threads are everybody's.
-async fn receive(mut writer: Writer, mut body: Body) -> Result<(Digest, Found), Fault> {
+pub async fn receive(blobs: &Blobs, limit: u64, mut body: Body) -> Result<(Digest, Found), Fault> {
+    let mut writer = blobs.writer(limit).map_err(blob_fault)?;
     let mut header = Vec::with_capacity(inspect::HEADER);
     let mut batch: Vec<Bytes> = Vec::new();
     loop {

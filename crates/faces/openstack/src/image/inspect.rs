@@ -11,7 +11,7 @@ const UNREADABLE: &str = "a qcow2 that is encrypted, damaged or of a later versi
 const MOST_TABLES: u64 = 4 << 20;
 
 /// What a header tells.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The format by Glance's name, if it is one that can be known; else it may be `raw`.
     pub format: Option<&'static str>,

@@ -2,27 +2,30 @@
 //!
 //! An upload changes nothing until all its bytes are durable; the row then becomes `active` in one commit. So an upload
 //! that dies, with its client or with this process, leaves the image `queued` as it was, and is never seen as `saving`: a
-//! state that nobody could end was refused. Only images made from servers are `saving`; their host ends that. Bytes that lost a race to be the image's are swept like those of deleted
-//! images.
+//! state that nobody could end was refused. Only images made from servers are `saving`; their host ends that. One that is
+//! `importing` says in its row what is fetched; whoever fetches ends that, after a restart too ([`imports`]). Bytes that
+//! lost a race to be the image's are swept like those of deleted images.
 //!
-//! Not built, and so absent: import (no method is offered), several stores, locations, tasks, the cache, metadata
-//! definitions. The version that is announced is the last before them.
+//! Not built, and so absent: several stores, locations, the cache, metadata definitions. The version that is announced is
+//! the last before them.
 //!
-//! * [`access`]: who sees and changes an image; [`list`], [`create`], [`patch`], [`data`], [`actions`], [`members`]: what
-//!   is asked; [`attributes`]: what an image may say; [`view`], [`schemas`], [`fault`]: what is answered
+//! * [`access`]: who sees and changes an image; [`list`], [`create`], [`patch`], [`data`], [`imports`], [`tasks`],
+//!   [`actions`], [`members`]: what is asked; [`attributes`]: what an image may say; [`view`], [`schemas`], [`fault`]: what is answered
 
 pub mod access;
 mod actions;
 mod attributes;
 mod create;
-mod data;
+pub mod data;
 mod discovery;
 mod fault;
-mod inspect;
+pub mod imports;
+pub mod inspect;
 mod list;
 mod members;
 mod patch;
 mod schemas;
+mod tasks;
 pub mod uploads;
 mod view;
 
@@ -36,6 +39,9 @@ use model::{Object, Snapshot, Source};
 use crate::endpoint;
 use crate::table::Service;
 
+/// The name of the one place where bytes are kept.
+pub const STORE: &str = "blobs";
+
 /// The blobs that images and manifests of the registry need, for [`blob::Blobs::sweep`].
 pub fn needed_blobs(snapshot: &Snapshot) -> HashSet<String> {
     snapshot.rows().flat_map(|row| blobs_of(&row.object)).collect()
@@ -47,7 +53,9 @@ pub fn blobs_of(row: &Object) -> Vec<String> {
         [Some(source.blob.clone()), source.kernel.clone(), source.initrd.clone()].into_iter().flatten().collect()
     };
     match row {
-        Object::Image(image) => image.blob.iter().cloned().collect(),
+        Object::Image(image) => {
+            image.blob.iter().chain(image.staged.as_ref().map(|staged| &staged.blob)).cloned().collect()
+        }
         Object::Server(server) => server.rescue.as_ref().map_or_else(Vec::new, of_source),
         Object::Vm(vm) => vm.source.as_ref().map_or_else(Vec::new, of_source),
         Object::OciBlob(blob) => blob.digest.strip_prefix("sha256:").map(str::to_owned).into_iter().collect(),
@@ -70,6 +78,7 @@ pub fn service() -> Service {
             endpoint!(GET "/versions" Public discovery::versions),
             endpoint!(GET "/v2/info/import" Reader discovery::import_methods),
             endpoint!(GET "/v2/info/stores" Reader discovery::stores),
+            endpoint!(GET "/v2/info/stores/detail" Admin discovery::stores_detail),
             endpoint!(GET "/v2/schemas/{name}" Reader schemas::show),
             endpoint!(GET "/v2/images" Reader list::index),
             endpoint!(POST "/v2/images" Member create::create),
@@ -79,9 +88,11 @@ pub fn service() -> Service {
             endpoint!(DELETE "/v2/images/{image_id}" Member create::delete),
             endpoint!(PUT "/v2/images/{image_id}/file" Member data::upload),
             endpoint!(GET "/v2/images/{image_id}/file" Member data::download),
-            endpoint!(GET "/v2/images/{image_id}/tasks" Reader create::tasks),
-            endpoint!(PUT "/v2/images/{image_id}/stage" Member actions::stage),
-            endpoint!(POST "/v2/images/{image_id}/import" Member actions::import),
+            endpoint!(GET "/v2/images/{image_id}/tasks" Reader tasks::of_image),
+            endpoint!(PUT "/v2/images/{image_id}/stage" Member data::stage),
+            endpoint!(POST "/v2/images/{image_id}/import" Member imports::import),
+            endpoint!(GET "/v2/tasks" Admin tasks::index),
+            endpoint!(GET "/v2/tasks/{task_id}" Admin tasks::show),
             endpoint!(POST "/v2/images/{image_id}/actions/deactivate" Member actions::deactivate),
             endpoint!(POST "/v2/images/{image_id}/actions/reactivate" Member actions::reactivate),
             endpoint!(PUT "/v2/images/{image_id}/tags/{tag}" Member actions::add_tag),

@@ -1,4 +1,4 @@
-//! `/v2/schemas`: what an image and a member may say, as JSON schemas, for clients that look before they ask.
+//! `/v2/schemas`: what an image, a member and a task may say, as JSON schemas, for clients that look before they ask.
 
 use model::Fault;
 use serde_json::{Map, Value, json};
@@ -16,6 +16,8 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
         "images" => collection("images", image()),
         "member" => member(),
         "members" => collection("members", member()),
+        "task" => task(),
+        "tasks" => collection("tasks", task()),
         _ => return Err(missing("The resource could not be found.")),
     }))
 }
@@ -139,5 +141,30 @@ fn member() -> Value {
             "schema": {"readOnly": true, "type": "string"},
         },
         "additionalProperties": false,
+    })
+}
+
+fn task() -> Value {
+    let text = |about: &str| json!({"type": "string", "description": about});
+    let maybe = |form: &str, about: &str| json!({"type": ["null", form], "description": about});
+    json!({
+        "name": "task",
+        "properties": {
+            "id": {"type": "string", "description": "An identifier for the task", "pattern": ID},
+            "type": {"type": "string", "description": "The type of task", "enum": ["import", "api_image_import"]},
+            "status": {
+                "type": "string", "description": "The current status of this task",
+                "enum": ["pending", "processing", "success", "failure"],
+            },
+            "input": maybe("object", "The parameters required by task, JSON blob"),
+            "result": maybe("object", "The result of current task, JSON blob"),
+            "owner": text("An identifier for the owner of this task"),
+            "message": text("Human-readable informative message only included when appropriate (usually on failure)"),
+            "expires_at": maybe("string", "Datetime when this resource would be subject to removal"),
+            "created_at": text("Datetime when this resource was created"),
+            "updated_at": text("Datetime when this resource was updated"),
+            "self": {"readOnly": true, "type": "string"},
+            "schema": {"readOnly": true, "type": "string"},
+        },
     })
 }

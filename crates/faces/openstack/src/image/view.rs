@@ -3,6 +3,8 @@
 use model::{Image, ImageMember, ImageStatus, MemberStatus, Time, Visibility};
 use serde_json::{Map, Value, json};
 
+use super::STORE;
+
 /// `2026-11-21T19:34:15Z`
 pub fn time(time: Time) -> String {
     format!("{time:.0}")
@@ -13,6 +15,8 @@ pub fn status(status: ImageStatus) -> &'static str {
     match status {
         ImageStatus::Queued => "queued",
         ImageStatus::Saving => "saving",
+        ImageStatus::Uploading => "uploading",
+        ImageStatus::Importing => "importing",
         ImageStatus::Active => "active",
         ImageStatus::Deactivated => "deactivated",
     }
@@ -71,6 +75,16 @@ pub fn image(image: &Image) -> Value {
         ("schema", json!("/v2/schemas/image")),
     ];
     out.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
+    if image.blob.is_some() {
+        out.insert("stores".into(), json!(STORE));
+    }
+    if let Some(download) = &image.download {
+        out.insert("os_glance_import_task".into(), json!(download.task_id));
+        out.insert("os_glance_importing_to_stores".into(), json!(STORE));
+    }
+    if image.import_failed {
+        out.insert("os_glance_failed_import".into(), json!(STORE));
+    }
     Value::Object(out)
 }
 

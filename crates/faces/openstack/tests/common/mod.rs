@@ -53,6 +53,7 @@ impl Harness {
             region: "RegionOne".into(),
             streams: Arc::new(NoHosts),
             uploads: Default::default(),
+            reach: Default::default(),
         };
         let face = Arc::new(Face::new(cloud.clone(), services()));
         let mut harness = Self {
