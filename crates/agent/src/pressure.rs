@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use blob::room::Margin;
 use driver::Used;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -20,8 +21,6 @@ use crate::pod_storage::quantity;
 use crate::work::Left;
 use crate::{Agent, pod, pod_storage};
 
-/// Disks keep a tenth, and at most so much.
-const DISK: u64 = 1 << 30;
 /// As kubelets' default.
 const MEMORY: u64 = 100 << 20;
 /// Nodes say that they are short for so long after they were, so that what was evicted does not come back at once.
@@ -74,13 +73,6 @@ impl Resource {
             Self::Inodes => used.inodes,
         }
     }
-}
-
-/// How much is left of something, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Margin {
-    pub available: u64,
-    pub threshold: u64,
 }
 
 /// What the host is short of, and who has to go.
@@ -168,17 +160,12 @@ async fn is_gone(agent: &Agent, uid: &str) -> Result<bool, Fault> {
 
 /// What there is too little of.
 fn look(dir: &Path) -> BTreeMap<Resource, Margin> {
-    let fs = nix::sys::statvfs::statvfs(dir).ok();
-    let disk = fs.map(|fs| {
-        let bytes = |blocks: u64| blocks.saturating_mul(fs.fragment_size());
-        Margin { available: bytes(fs.blocks_available()), threshold: (bytes(fs.blocks()) / 10).min(DISK) }
-    });
-    let inodes =
-        fs.filter(|fs| fs.files() > 0).map(|fs| Margin { available: fs.files_available(), threshold: fs.files() / 20 });
+    let room = blob::room::room(dir).ok();
+    let (disk, inodes) = (room.map(|room| room.disk), room.and_then(|room| room.inodes));
     let memory = available_memory().map(|available| Margin { available, threshold: MEMORY });
     let all = [(Resource::Memory, memory), (Resource::Disk, disk), (Resource::Inodes, inodes)];
     let short = all.into_iter().filter_map(|(resource, margin)| Some((resource, margin?)));
-    short.filter(|(_, margin)| margin.available < margin.threshold).collect()
+    short.filter(|(_, margin)| margin.is_short()).collect()
 }
 
 fn available_memory() -> Option<u64> {

@@ -2,7 +2,10 @@
 //! or a disk that two records name lies on the disk once. Which blobs are still needed is known by the rows alone;
 //! [`Blobs::sweep`] removes the rest.
 //!
-//! A blob is either whole and durable under its name or not there: bytes go to a file of another name first.
+//! A blob is either whole and durable under its name or not there: bytes go to a file of another name first. They are refused
+//! before the disk is short ([`room`]).
+
+pub mod room;
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -23,6 +26,9 @@ pub enum BlobFault {
     /// More bytes than the caller allowed.
     #[error("more than {0} bytes")]
     TooLarge(u64),
+    /// The disk would be short of room.
+    #[error("the disk of {dir} has {free} bytes left, which are kept for what runs already")]
+    Short { dir: String, free: u64 },
 }
 
 fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> BlobFault {
@@ -45,6 +51,8 @@ pub struct Digest {
 pub struct Blobs {
     dir: PathBuf,
     serial: Arc<AtomicU64>,
+    /// Bytes that are kept free beside what the measure says.
+    kept: u64,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -60,13 +68,34 @@ pub fn sha256(bytes: &[u8]) -> String {
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// The row that needs a blob younger than this may be about to be written.
 const YOUNG: Duration = Duration::from_secs(3600);
+/// The same of a blob that rows have needed, and need no more: whoever brought the same bytes again writes the row at once, and
+/// nobody pays for these meanwhile. Removing them with the row was refused: that again would be a race.
+const YOUNG_AND_DELETED: Duration = Duration::from_secs(300);
+/// Bytes between two looks at the disk.
+const BETWEEN_LOOKS: u64 = 1 << 20;
 /// The folder of what was put aside.
 const ASIDE: &str = "trash";
 
 impl Blobs {
     /// A store in a folder, which is made when something is first written.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), serial: Arc::default() }
+        Self { dir: dir.into(), serial: Arc::default(), kept: 0 }
+    }
+
+    /// The same store, which leaves so many more bytes of its disk free.
+    pub fn keeping(self, kept: u64) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Whether so many bytes can be taken without making the disk short.
+    pub fn admit(&self, bytes: u64) -> Result<(), BlobFault> {
+        // Whatever cannot be looked at will say what is wrong when it is written to.
+        let Ok(room) = room::room(&self.dir) else { return Ok(()) };
+        let files = room.inodes.is_none_or(|inodes| inodes.takes(1));
+        match files && room.disk.takes(bytes.saturating_add(self.kept)) {
+            true => Ok(()),
+            false => Err(BlobFault::Short { dir: self.dir.display().to_string(), free: room.disk.available }),
+        }
     }
 
     /// Where the bytes with this SHA-256 (in hex) lie, if they are there. A name that is not such a hash leads nowhere.
@@ -101,6 +130,7 @@ impl Blobs {
         let parts = self.dir.join("parts");
         std::fs::create_dir_all(&parts).map_err(io(format!("making {}", parts.display())))?;
         std::fs::create_dir_all(self.dir.join("sha256")).map_err(io("making the blobs' folder"))?;
+        self.admit(0)?;
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let path = parts.join(format!("{}-{serial}", std::process::id()));
         let file = std::fs::File::create(&path).map_err(io(format!("making {}", path.display())))?;
@@ -112,6 +142,7 @@ impl Blobs {
             sha512: Sha512::new(),
             md5: Md5::new(),
             size: 0,
+            looked: 0,
             limit,
         })
     }
@@ -138,7 +169,8 @@ impl Blobs {
     }
 
     /// Removes blobs that are not needed, and parts that nobody finished; how many blobs were removed and put aside. A blob
-    /// younger than an hour stays: the row that needs it may be about to be written. One of which is not known whether
+    /// younger than an hour stays, and one that rows have needed for five minutes: the row that needs it may be about to be
+    /// written. One of which is not known whether
     /// anybody ever needed it is put aside, and comes back when it is needed.
     pub fn sweep(&self, sweep: &Sweep) -> Result<(usize, usize), BlobFault> {
         let (mut removed, mut aside) = (0, 0);
@@ -148,10 +180,12 @@ impl Blobs {
             }
         }
         for (path, name, modified) in self.files("sha256") {
-            if sweep.needed.contains(&name) || modified.elapsed().unwrap_or_default() < YOUNG {
+            let known = sweep.known.contains(&name);
+            let young = if known { YOUNG_AND_DELETED } else { YOUNG };
+            if sweep.needed.contains(&name) || modified.elapsed().unwrap_or_default() < young {
                 continue;
             }
-            if sweep.known.contains(&name) || modified >= sweep.begin {
+            if known || modified >= sweep.begin {
                 std::fs::remove_file(&path).map_err(io(format!("removing {}", path.display())))?;
                 removed += 1;
             } else {
@@ -217,6 +251,8 @@ pub struct Writer {
     sha512: Sha512,
     md5: Md5,
     size: u64,
+    /// The size at which the disk was last looked at.
+    looked: u64,
     limit: u64,
 }
 
@@ -226,6 +262,10 @@ impl Writer {
         self.size += bytes.len() as u64;
         if self.size > self.limit {
             return Err(BlobFault::TooLarge(self.limit));
+        }
+        if self.size - self.looked >= BETWEEN_LOOKS {
+            self.blobs.admit(bytes.len() as u64)?;
+            self.looked = self.size;
         }
         self.sha256.update(bytes);
         self.sha512.update(bytes);
@@ -311,6 +351,38 @@ mod tests {
         let digest = blobs.put(b"young").unwrap();
         assert_eq!(blobs.sweep(&Sweep::new(SystemTime::now())).unwrap(), (0, 0));
         assert!(blobs.size(&digest.sha256).is_some());
+    }
+
+    #[test]
+    fn what_was_deleted_goes_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path());
+        let [deleted, coming, just_deleted] =
+            [(&b"deleted"[..], 6), (b"coming", 6), (b"just", 4)].map(|(text, minutes)| {
+                let name = blobs.put(text).unwrap().sha256;
+                let then = SystemTime::now() - Duration::from_secs(60 * minutes);
+                std::fs::File::options().append(true).open(blobs.path(&name)).unwrap().set_modified(then).unwrap();
+                name
+            });
+        let bytes = || [&deleted, &coming, &just_deleted].iter().filter_map(|name| blobs.size(name)).sum::<u64>();
+        assert_eq!(bytes(), 17);
+        let known = [deleted.clone(), just_deleted.clone()].into();
+        assert_eq!(blobs.sweep(&Sweep { known, ..Sweep::new(SystemTime::now()) }).unwrap(), (1, 0));
+        assert_eq!((bytes(), blobs.size(&deleted)), (10, None), "of what rows may be about to need, all is there");
+    }
+
+    #[test]
+    fn bytes_are_refused_before_the_disk_is_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path());
+        let free = room::room(dir.path()).unwrap().disk.available;
+        assert!(matches!(blobs.clone().keeping(free).writer(1), Err(BlobFault::Short { .. })));
+        assert!(matches!(blobs.admit(free), Err(BlobFault::Short { .. })));
+        // While it is being written, too.
+        let mut writer = blobs.writer(1 << 30).unwrap();
+        writer.blobs.kept = free;
+        writer.write(&[0; 1000]).unwrap();
+        assert!(matches!(writer.write(&vec![0; 1 << 20]), Err(BlobFault::Short { .. })));
     }
 
     #[test]

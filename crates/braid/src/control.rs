@@ -12,6 +12,7 @@ use axum::Router;
 use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use blob::room::Room;
 use http::StatusCode;
 use model::{Fault, Host, Image, Index, Key, Kind, KubeObject, Network, Port, Server, Snapshot, Subnet, Time, Vm};
 use serde_json::{Value, json};
@@ -187,20 +188,35 @@ fn addresses(snapshot: &Snapshot, ours: Option<&str>) -> Value {
 
 /// The room on the disk of the cloud's folder.
 fn disk(dir: &Path) -> Value {
-    let fs = match nix::sys::statvfs::statvfs(dir) {
-        Ok(fs) => fs,
+    let room = match blob::room::room(dir) {
+        Ok(room) => room,
         Err(e) => return json!({"ok": false, "problem": format!("{} cannot be looked at: {e}", dir.display())}),
     };
-    let mib = |blocks: u64| blocks.saturating_mul(fs.fragment_size()) >> 20;
-    let (free, total) = (mib(fs.blocks_available()), mib(fs.blocks()));
-    let problem = match free < store::FULL >> 20 {
-        true => format!(
-            "the disk of {} is full: {free} of {total} MiB are free; make room, then everything goes on by itself",
-            dir.display()
-        ),
-        false => String::new(),
-    };
-    json!({"ok": problem.is_empty(), "problem": problem, "free_mib": free, "total_mib": total})
+    let problem = shortage(dir, &room);
+    let (free, total) = (room.disk.available >> 20, room.total >> 20);
+    let files = room.inodes.map(|inodes| inodes.available);
+    json!({"ok": problem.is_empty(), "problem": problem, "free_mib": free, "total_mib": total, "free_inodes": files})
+}
+
+/// What a disk is short of, in words; an empty text: nothing.
+fn shortage(dir: &Path, room: &Room) -> String {
+    let (dir, free, total) = (dir.display(), room.disk.available >> 20, room.total >> 20);
+    const MEANWHILE: &str = "images are refused and pods evicted until there is room";
+    match room.inodes.filter(|inodes| inodes.is_short()) {
+        _ if room.disk.available < store::FULL => {
+            format!(
+                "the disk of {dir} is full: {free} of {total} MiB are free; make room, then everything goes on by itself"
+            )
+        }
+        _ if room.disk.is_short() => {
+            format!("the disk of {dir} is short of room: {free} of {total} MiB are free; {MEANWHILE}")
+        }
+        Some(inodes) => {
+            let files = inodes.available;
+            format!("the disk of {dir} is short of inodes: {files} more files can be made; {MEANWHILE}")
+        }
+        None => String::new(),
+    }
 }
 
 /// JSON with a status.
@@ -352,4 +368,23 @@ fn hosts(snapshot: &Snapshot, name: &str) -> Vec<Value> {
             thing(host.name.clone(), &host.row.key, lines)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blob::room::Margin;
+
+    #[test]
+    fn a_disk_says_what_it_is_short_of() {
+        let said = |mib: u64, files: Option<u64>| {
+            let disk = Margin { available: mib << 20, threshold: 1 << 30 };
+            let inodes = files.map(|available| Margin { available, threshold: 100 });
+            shortage(Path::new("/cloud"), &Room { disk, total: 20 << 30, inodes })
+        };
+        assert_eq!((said(2000, Some(100)), said(2000, None)), (String::new(), String::new()));
+        assert!(said(31, Some(100)).starts_with("the disk of /cloud is full: 31 of 20480 MiB are free"));
+        assert!(said(1000, Some(100)).contains("is short of room: 1000 of 20480 MiB"));
+        assert!(said(2000, Some(99)).contains("is short of inodes: 99 more files"));
+    }
 }

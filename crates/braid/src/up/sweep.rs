@@ -1,5 +1,6 @@
 //! Removes the bytes of images that no row needs any more: now and then, and soon after a row went that may have needed
-//! some. What was written within the last hour stays, since its row may be about to come; so an upload is never raced.
+//! some. What was written within the last hour stays, since its row may be about to come; so an upload is never raced. What
+//! rows have needed goes five minutes after it was written, as soon as they are gone: nobody's quota counts it any more.
 //!
 //! Bytes that no row needed since this process began are put aside for a day instead: they may be another store's. On a host
 //! that holds, since the store may not be its own, nothing is swept.
@@ -102,9 +103,14 @@ mod tests {
             name
         });
         let young = blobs.put(b"young").unwrap().sha256;
+        let brief = blobs.put(b"brief").unwrap().sha256;
+        let then = SystemTime::now() - Duration::from_secs(360);
+        std::fs::File::options().append(true).open(blobs.path(&brief)).unwrap().set_modified(then).unwrap();
         assert_eq!(blobs.claim(&claimed), Some(7));
-        let row = Object::from(manifest(&needed));
-        store.commit(&Change::from(row.clone())).await.unwrap();
+        let (row, short) = (Object::from(manifest(&needed)), Object::from(manifest(&brief)));
+        let mut change = Change::from(row.clone());
+        change.create(short.clone());
+        store.commit(&change).await.unwrap();
 
         let sweeper = tokio::spawn(run(store.clone(), blobs.clone(), || false));
         let until_gone = async |name: &str| {
@@ -117,15 +123,18 @@ mod tests {
         until_gone(&unneeded).await;
         // It was there before this process was: another store may need it.
         assert_eq!(blobs.put_aside(&unneeded), Some(8));
-        assert!([&needed, &claimed, &young].iter().all(|name| blobs.size(name).is_some()));
+        assert!([&needed, &claimed, &young, &brief].iter().all(|name| blobs.size(name).is_some()));
 
         let snapshot = store.snapshot();
         let mut change = Change::new();
         change.delete(snapshot.at::<OciManifest>(&row.key()).unwrap());
+        change.delete(snapshot.at::<OciManifest>(&short.key()).unwrap());
         store.commit(&change).await.unwrap();
         until_gone(&needed).await;
         assert_eq!(blobs.put_aside(&needed), None, "this store has needed it, and has deleted who did");
-        assert!(blobs.size(&young).is_some());
+        until_gone(&brief).await;
+        let left: u64 = [&needed, &brief, &claimed, &young].iter().filter_map(|name| blobs.size(name)).sum();
+        assert_eq!(left, 7 + 5, "what was claimed, and what no row has needed yet");
         sweeper.abort();
     }
 }

@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Harness, text};
+use face_openstack::table::Face;
+use face_openstack::{Cloud, services};
 use serde_json::{Value, json};
 
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
@@ -288,4 +290,28 @@ async fn bytes_of_images_count_towards_the_projects_limit() {
     assert_eq!(cloud.raw("PUT", &file, &cloud.demo, &octets, vec![7; 1 << 20]).await.0, 204);
     cloud.ok("POST", "/image/v2/images", &cloud.demo, new.clone()).await;
     assert_eq!(cloud.call("POST", "/image/v2/images", &cloud.demo, new).await.0, 413);
+}
+
+#[tokio::test]
+async fn bytes_are_refused_before_the_disk_is_short() {
+    let mut cloud = Harness::new().await;
+    let image = register(&cloud, &cloud.demo, raw("large")).await;
+    let path = format!("/image/v2/images/{}/file", text(&image["id"]));
+    let words = "There is not enough disk space on the image storage media.";
+    let refused = async |cloud: &Harness, headers: &[(&str, &str)]| {
+        let (status, _, answer) = cloud.raw("PUT", &path, &cloud.demo, headers, b"bytes".to_vec()).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(status == 413 && answer.contains(words), "{status} {answer}");
+    };
+    // As large as an image may be, and larger than what the disk has.
+    let room = blob::room::room(&std::env::temp_dir()).unwrap();
+    let size = room.disk.available.min(1 << 40).to_string();
+    refused(&cloud, &[OCTETS, ("x-openstack-image-size", &size)]).await;
+    let blobs = cloud.cloud.blobs.clone();
+    let nearly_full = Cloud { blobs: blobs.clone().keeping(room.disk.available), ..cloud.cloud.clone() };
+    cloud.face = std::sync::Arc::new(Face::new(nearly_full, services()));
+    refused(&cloud, &[OCTETS]).await;
+    cloud.face = std::sync::Arc::new(Face::new(cloud.cloud.clone(), services()));
+    let (status, ..) = cloud.raw("PUT", &path, &cloud.demo, &[OCTETS], b"bytes".to_vec()).await;
+    assert_eq!(status, 204);
 }

@@ -87,6 +87,10 @@ impl From<blob::BlobFault> for Refusal {
             blob::BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE", "the disk of the registry is full")
             }
+            blob::BlobFault::Short { .. } => {
+                tracing::warn!("registry: {fault}");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE", "the disk of the registry is full")
+            }
             blob::BlobFault::Io { .. } => {
                 tracing::error!("registry: {fault}");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the disk of the registry does not work")

@@ -88,6 +88,7 @@ async fn take(call: &mut Call, next: &str) -> Result<(Digest, Found), Fault> {
     let image = access::own(&call.snapshot, call.who()?, id, "upload_image")?;
     ready(&image, next)?;
     let _place = call.cloud.uploads.begin(&image.project_id, id)?;
+    call.cloud.blobs.admit(expected.unwrap_or(0)).map_err(blob_fault)?;
     let (digest, found) = receive(&call.cloud.blobs, MAX_SIZE, body).await?;
     if expected.is_some_and(|size| size != digest.size) {
         return Err(Fault::Invalid(format!("{} bytes came instead of those announced.", digest.size)));
@@ -176,11 +177,17 @@ fn ready(image: &Image, next: &str) -> Result<(), Fault> {
 }
 
 fn blob_fault(fault: BlobFault) -> Fault {
-    match fault {
-        BlobFault::TooLarge(limit) => too_large(limit),
-        BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Fault::TooLarge(
-            "Image storage media is full: There is not enough disk space on the image storage media.".into(),
-        ),
+    let full = || {
+        let text = "Image storage media is full: There is not enough disk space on the image storage media.";
+        Fault::TooLarge(text.into())
+    };
+    match &fault {
+        BlobFault::TooLarge(limit) => too_large(*limit),
+        BlobFault::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => full(),
+        BlobFault::Short { .. } => {
+            tracing::warn!("bytes of an image are refused: {fault}");
+            full()
+        }
         other => Fault::Internal(other.to_string()),
     }
 }
