@@ -43,7 +43,7 @@ pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
     let server = snapshot.get::<Server>(&vm.server_id);
     let status = match server {
         Some(server) if !vm.deleting => match wanted(agent, &snapshot, vm, server) {
-            Ok(wanted) => ensure(agent, vm.value, &wanted).await?,
+            Ok(wanted) => ensure(agent, vm.value, &wanted, server.launched_at.is_none()).await?,
             Err(why) => VmStatus { phase: waiting_phase(&vm.status), message: why.to_string(), ..vm.status.clone() },
         },
         _ => {
@@ -78,13 +78,14 @@ async fn put_aside(agent: &Agent, id: &str, at: Generation) -> Result<Left, Faul
     prune::placed(agent, &place, something).map(|()| Left::Settled)
 }
 
-async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> Result<VmStatus, Fault> {
+/// `first`: its server has not run yet.
+async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm, first: bool) -> Result<VmStatus, Fault> {
     let drivers = agent.drivers();
     let taps: &dyn driver::TapSource = &NetTaps(agent.clone());
     Ok(match drivers.vm.ensure(wanted, taps).await {
         Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, rescued, made, .. }) => {
             let (made, since) = (made || vm.status.made, vm.status.since);
-            VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, made, since }
+            VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, made, failures: 0, since }
         }
         Err(driver::DriverFault::Refused(why)) => {
             let aside = Trash::of(&agent.config().dir).find(&wanted.id);
@@ -93,8 +94,22 @@ async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm) -> Result<VmStatus, F
         }
         // What is known of it is as old as the order.
         Err(stale @ driver::DriverFault::Stale(_)) => return Err(fault(stale)),
+        Err(driver::DriverFault::Failed(why)) if first => failed_again(&vm.status, why),
         Err(why) => VmStatus { phase: waiting_phase(&vm.status), message: why.to_string(), ..vm.status.clone() },
     })
+}
+
+/// What a host cannot do it may be able to do later; but if it says the same again and again of what never ran, it is more
+/// likely to be the image's fault, and whoever waits has to know. It is tried further all the same.
+fn failed_again(status: &VmStatus, why: String) -> VmStatus {
+    let before = if status.message == why { status.failures } else { 0 };
+    let failures = (before + 1).min(VmStatus::PATIENCE);
+    let phase = match waiting_phase(status) {
+        _ if failures >= VmStatus::PATIENCE => VmPhase::Failed,
+        VmPhase::Failed => VmPhase::Starting,
+        other => other,
+    };
+    VmStatus { phase, message: why, failures, ..status.clone() }
 }
 
 /// A VM that runs does not stop running because something else is amiss.
@@ -221,4 +236,29 @@ fn nics(agent: &Agent, snapshot: &Snapshot, server: &Server) -> Result<Vec<Nic>,
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_alike_again_and_again_is_told() {
+        let mut status = VmStatus::default();
+        let mut fail = |why: &str| {
+            status = failed_again(&status, why.to_owned());
+            status.phase
+        };
+        let image = "cannot make the disk: the image is corrupt";
+        for _ in 1..VmStatus::PATIENCE {
+            assert_eq!(fail(image), VmPhase::Starting);
+        }
+        assert_eq!(fail("no room on the disk"), VmPhase::Starting, "other words are counted anew");
+        for _ in 1..VmStatus::PATIENCE {
+            assert_eq!(fail(image), VmPhase::Starting);
+        }
+        assert_eq!((fail(image), fail(image)), (VmPhase::Failed, VmPhase::Failed));
+        assert_eq!(fail("no room on the disk"), VmPhase::Starting);
+        assert_eq!(status.failures, 1);
+    }
 }

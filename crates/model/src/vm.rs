@@ -45,7 +45,16 @@ pub struct VmStatus {
     /// Its disks were made. One that is missing from then on is lost, and never made anew.
     #[serde(default)]
     pub made: bool,
+    /// How often in a row it could not be started, in the same words, before its server first ran; up to
+    /// [`VmStatus::PATIENCE`].
+    #[serde(default)]
+    pub failures: u32,
     pub since: Option<Time>,
+}
+
+impl VmStatus {
+    /// So many times in a row a host says no in the same words until the server is told.
+    pub const PATIENCE: u32 = 5;
 }
 
 /// What an incarnation boots from, as it was when the incarnation was made: an image may be deleted while VMs made from it
