@@ -120,6 +120,17 @@ pub struct Machine {
     pub stop_seconds: Option<u64>,
 }
 
+impl Video {
+    /// How many MiB it can have, if that can be said. QEMU's process has them beside the guest's memory.
+    fn memory(self) -> Option<std::ops::RangeInclusive<u64>> {
+        match self {
+            Self::None | Self::Cirrus | Self::Virtio => None,
+            Self::Vga | Self::Vmware => Some(1..=256),
+            Self::Bochs => Some(4..=256),
+        }
+    }
+}
+
 /// Prefixes of properties that are a matter of this module.
 const PREFIXES: &[&str] = &["hw_", "os_", "img_"];
 
@@ -273,7 +284,8 @@ fn boolean(value: &str) -> Result<bool, String> {
 /// `pc`, `q35`, or one of these of a version of QEMU's.
 fn chipset(value: &str) -> Result<String, String> {
     let version = value.strip_prefix("pc-q35-").or_else(|| value.strip_prefix("pc-i440fx-"));
-    let good = |v: &str| !v.is_empty() && v.len() < 8 && v.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let number = |part: &str| matches!(part.len(), 1..=3) && part.bytes().all(|b| b.is_ascii_digit());
+    let good = |v: &str| matches!(v.split('.').count(), 2 | 3) && v.split('.').all(number);
     let known = matches!(value, "pc" | "q35") || version.is_some_and(good);
     if known { Ok(value.to_owned()) } else { Err("this cloud has pc, q35 and their versions only".to_owned()) }
 }
@@ -379,8 +391,17 @@ impl Reader {
         if self.tpm_version && machine.tpm.is_none() {
             machine.tpm = Some(TpmModel::Tis);
         }
-        if machine.video_mib > 0 && matches!(machine.video, Video::None | Video::Cirrus | Video::Virtio) {
+        if machine.video_mib > 0 && machine.video.memory().is_none() {
             return Err("hw_video_ram needs a hw_video_model that has memory of its own: vga, bochs, vmvga".into());
+        }
+        if let Some(most) =
+            machine.video.memory().filter(|most| machine.video_mib > 0 && !most.contains(&machine.video_mib))
+        {
+            let (least, most) = (most.start(), most.end());
+            return Err(format!(
+                "hw_video_ram: this hw_video_model has {least} to {most} MiB, not {}",
+                machine.video_mib
+            ));
         }
         machine.tablet = match (self.pointer, self.input_bus) {
             (true, Some(InputBus::Virtio)) => {

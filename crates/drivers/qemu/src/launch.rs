@@ -129,11 +129,14 @@ pub fn detach(command: &mut Command, files: Vec<i32>, user: Option<User>) {
 /// What QEMU said last, for messages.
 pub fn last_words(dir: &Path) -> String {
     let text = fs::read(dir.join("qemu.log")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(2000)..]).into_owned();
-    // "terminating on signal" is what we made it say.
-    let lines = text.lines().rev().map(str::trim).filter(|l| !l.is_empty() && !l.contains("terminating on signal"));
-    let line = lines.map(|l| l.trim_start_matches("qemu-system-x86_64: ")).next();
-    line.unwrap_or("without a word").to_owned()
+    last_line(&String::from_utf8_lossy(&text[text.len().saturating_sub(2000)..])).to_owned()
+}
+
+fn last_line(text: &str) -> &str {
+    // "terminating on signal" is what we made it say; a hint follows what is wrong.
+    let said = |l: &&str| !l.is_empty() && !l.contains("terminating on signal") && !l.starts_with("Use -");
+    let line = text.lines().rev().map(str::trim).find(said);
+    line.map_or("without a word", |l| l.trim_start_matches("qemu-system-x86_64: "))
 }
 
 pub fn arguments(plan: &Plan) -> Vec<String> {
@@ -198,4 +201,17 @@ pub fn blockdev(disk: &Ready, keep_discarded: bool) -> serde_json::Value {
         node["backing"] = backing;
     }
     node
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_line;
+
+    #[test]
+    fn what_is_wrong_is_told_and_not_the_hint() {
+        let machine = "qemu-system-x86_64: unsupported machine type \"pc-q35-99.0\"\nUse -machine help to list supported machines\n";
+        assert_eq!(last_line(machine), "unsupported machine type \"pc-q35-99.0\"");
+        assert_eq!(last_line("a\nqemu-system-x86_64: terminating on signal 15\n\n"), "a");
+        assert_eq!(last_line("\n"), "without a word");
+    }
 }

@@ -410,7 +410,20 @@ fn running_phase(status: &str) -> (VmPhase, String) {
         "io-error" => {
             (VmPhase::Paused, "the guest waits: its disk cannot be written, the host's may be full".to_owned())
         }
+        // It was to be paused then, and goes on with its next hard reboot.
+        "watchdog" => (VmPhase::Paused, "the guest did not calm its watchdog".to_owned()),
         "guest-panicked" | "internal-error" => (VmPhase::Failed, format!("the guest broke down ({status})")),
         other => (VmPhase::Unknown, format!("QEMU says that the guest is {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_its_watchdog_paused_is_paused() {
+        let (phase, words) = running_phase("watchdog");
+        assert_eq!((phase, words.as_str()), (VmPhase::Paused, "the guest did not calm its watchdog"));
     }
 }

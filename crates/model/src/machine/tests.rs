@@ -61,6 +61,9 @@ fn what_is_not_built_or_does_not_fit_is_refused_in_words() {
         (&[("hw_vif_model", "lan9118")], "vmxnet3"),
         (&[("hw_machine_type", "microvm")], "pc, q35"),
         (&[("hw_machine_type", "pc-q35-9.0,x=y")], "pc, q35"),
+        (&[("hw_machine_type", "pc-q35-....")], "pc, q35"),
+        (&[("hw_machine_type", "pc-q35-9")], "pc, q35"),
+        (&[("hw_machine_type", "pc-i440fx-9.")], "pc, q35"),
         (&[("hw_machine_type", "q35"), ("hw_disk_bus", "ide")], "has no IDE"),
         (&[("os_secure_boot", "required")], "needs hw_firmware_type=uefi"),
         (
@@ -98,6 +101,11 @@ fn flavors_say_the_same_by_their_own_names() {
     assert_eq!(watchdog, Watchdog::Reset);
     let video = with(&[("hw_video_ram", "16"), ("hw_video_model", "vga")], &[("hw_video:ram_max_mb", "32")]).unwrap();
     assert_eq!(video.video_mib, 16);
+    for (model, mib, words) in [("vga", "512", "1 to 256 MiB, not 512"), ("bochs", "2", "4 to 256 MiB, not 2")] {
+        let asked = [("hw_video_ram", mib), ("hw_video_model", model)];
+        let why = with(&asked, &[("hw_video:ram_max_mb", "1024")]).unwrap_err();
+        assert!(why.contains(words), "{why}");
+    }
 }
 
 #[test]
