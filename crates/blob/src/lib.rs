@@ -89,8 +89,9 @@ impl Blobs {
 
     /// Whether so many bytes can be taken without making the disk short.
     pub fn admit(&self, bytes: u64) -> Result<(), BlobFault> {
-        // Whatever cannot be looked at will say what is wrong when it is written to.
-        let Ok(room) = room::room(&self.dir) else { return Ok(()) };
+        // Before anything was written, the folder is still to be made in the one above. Whatever cannot be looked at will
+        // say what is wrong when it is written to.
+        let Some(Ok(room)) = self.dir.ancestors().find(|dir| dir.exists()).map(room::room) else { return Ok(()) };
         let files = room.inodes.is_none_or(|inodes| inodes.takes(1));
         match files && room.disk.takes(bytes.saturating_add(self.kept)) {
             true => Ok(()),
@@ -374,7 +375,7 @@ mod tests {
     #[test]
     fn bytes_are_refused_before_the_disk_is_short() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::new(dir.path());
+        let blobs = Blobs::new(dir.path().join("not").join("made"));
         let free = room::room(dir.path()).unwrap().disk.available;
         assert!(matches!(blobs.clone().keeping(free).writer(1), Err(BlobFault::Short { .. })));
         assert!(matches!(blobs.admit(free), Err(BlobFault::Short { .. })));
