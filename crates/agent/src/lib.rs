@@ -436,7 +436,7 @@ fn concerns(event: &Event) -> bool {
         | Kind::Router
         | Kind::FloatingIp
         | Kind::PortForwarding => true,
-        Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::AddressGroup | Kind::Cluster => true,
+        Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::AddressGroup | Kind::QosPolicy | Kind::Cluster => true,
         _ => false,
     }
 }

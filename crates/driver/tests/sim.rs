@@ -109,6 +109,7 @@ impl NetBench for Bench {
             rules: None,
             stateless: false,
             hostname: String::new(),
+            qos: Default::default(),
             dhcp_options: Vec::new(),
         };
         let bridge = Bridge {

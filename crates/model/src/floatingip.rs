@@ -23,6 +23,9 @@ pub struct FloatingIp {
     pub port_id: Option<String>,
     pub fixed_ip: Option<IpAddr>,
     pub router_id: Option<String>,
+    /// The QoS policy, which may be another project's.
+    #[serde(default)]
+    pub qos_policy: Option<Key>,
     #[serde(default)]
     pub tags: Vec<String>,
     pub created_at: Time,
@@ -39,6 +42,7 @@ impl Resource for FloatingIp {
         if let Some(router) = &self.router_id {
             claims.push(Claim::Needs(Key::new(Kind::Router, self.realm(), router.as_str())));
         }
+        claims.extend(self.qos_policy.clone().map(Claim::Needs));
         claims.extend(quota::uses(&self.project_id, "floatingip", 1));
         claims
     }

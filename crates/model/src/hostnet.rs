@@ -101,11 +101,34 @@ pub struct Wire {
     /// Every packet is judged by itself, not by the first of its flow: answers need rules of their own.
     #[serde(default)]
     pub stateless: bool,
+    /// How fast it may be, and how its packets are marked.
+    #[serde(default)]
+    pub qos: Qos,
     /// What DHCP tells this port.
     pub hostname: String,
     /// What DHCP tells this port beside the rest: the option's name or number, its value, and whether it is DHCPv6's.
     #[serde(default)]
     pub dhcp_options: Vec<(String, String, bool)>,
+}
+
+/// What the traffic of a port or an address is held to, and marked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qos {
+    /// Of what goes to it.
+    pub ingress: Option<RateLimit>,
+    /// Of what comes from it.
+    pub egress: Option<RateLimit>,
+    /// The DSCP value of what comes from it.
+    pub dscp: Option<u8>,
+}
+
+/// A limit on bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Bytes a second.
+    pub rate: u64,
+    /// Bytes that may pass at once.
+    pub burst: u64,
 }
 
 /// One thing that a port's security groups allow.
@@ -174,6 +197,9 @@ pub struct Uplink {
     pub snat: bool,
     /// Floating address and the inner address to which it leads, both ways.
     pub floating: Vec<(IpAddr, IpAddr)>,
+    /// How fast floating addresses may be; those of `forwards` too.
+    #[serde(default)]
+    pub limits: Vec<(IpAddr, Qos)>,
     /// Ports of further floating addresses, which lead inwards only.
     #[serde(default)]
     pub forwards: Vec<Forward>,

@@ -20,6 +20,7 @@ pub mod kube_event;
 pub mod machine;
 pub mod pod;
 pub mod pod_security;
+mod qos_policy;
 pub mod quantity;
 pub mod quota;
 pub mod reach;
@@ -77,6 +78,7 @@ pub use kube_object::{KubeObject, PodDemand, container_demand, json_size, pod_de
 pub use network::{Network, most_mtu};
 pub use port::{FixedIp, Port, PortStatus};
 pub use port_forwarding::{MAX_MOVED_PORTS, PortForwarding};
+pub use qos_policy::{DSCP_MARKS, QosEffect, QosPolicy, QosRule};
 pub use quota::{Quota, QuotaClass};
 pub use rbac_policy::{EVERY_PROJECT, RbacAction, RbacPolicy};
 pub use registry::{OciBlob, OciManifest, OciTag};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Resource, Time, quota};
+use crate::{Claim, Index, Key, Resource, Time, quota};
 
 /// The largest MTU that a network can have: an Ethernet frame's 1500 bytes, or what a VXLAN leaves of them. External networks
 /// are bridges without encapsulation.
@@ -35,6 +35,9 @@ pub struct Network {
     pub vni: u32,
     #[serde(default)]
     pub dns_domain: String,
+    /// The QoS policy, which may be another project's.
+    #[serde(default)]
+    pub qos_policy: Option<Key>,
     #[serde(default)]
     pub tags: Vec<String>,
     pub created_at: Time,
@@ -58,6 +61,7 @@ impl Network {
             mtu: most_mtu(false),
             vni,
             dns_domain: String::new(),
+            qos_policy: None,
             tags: Vec::new(),
             created_at: now,
             updated_at: now,
@@ -69,6 +73,7 @@ impl Resource for Network {
     kind!(Network: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![Claim::Unique(format!("vni/{}", self.vni))];
+        claims.extend(self.qos_policy.clone().map(Claim::Needs));
         claims.extend(quota::uses(&self.project_id, "network", 1));
         claims
     }

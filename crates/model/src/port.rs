@@ -66,6 +66,9 @@ pub struct Port {
     pub allowed_address_pairs: Vec<(Option<String>, String)>,
     #[serde(default)]
     pub extra_dhcp_opts: Vec<Value>,
+    /// The port's own QoS policy, which may be another project's.
+    #[serde(default)]
+    pub qos_policy: Option<Key>,
     /// The name under which the zone of the network knows it: the server's or the pod's.
     #[serde(default)]
     pub dns_name: String,
@@ -112,6 +115,7 @@ impl Port {
             port_security_enabled: network.port_security_enabled,
             allowed_address_pairs: Vec::new(),
             extra_dhcp_opts: Vec::new(),
+            qos_policy: None,
             dns_name: String::new(),
             pod: None,
             vnic_type: None,
@@ -234,6 +238,7 @@ impl Resource for Port {
             let realm = self.shared_groups.get(group).map_or_else(|| self.realm(), |owner| Realm::project(owner));
             claims.push(Claim::Needs(Key::new(Kind::SecurityGroup, realm, group.as_str())));
         }
+        claims.extend(self.qos_policy.clone().map(Claim::Needs));
         // Pods are let go of at once, and their ports follow.
         if let Some(holder) =
             self.holder.as_ref().filter(|holder| self.format > 0 && !matches!(holder, Holder::Pod { .. }))

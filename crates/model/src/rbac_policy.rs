@@ -24,7 +24,8 @@ pub const EVERY_PROJECT: &str = "*";
 pub struct RbacPolicy {
     pub id: String,
     pub project_id: String,
-    /// What it is about: a network, a subnet pool, an address scope, an address group or a security group.
+    /// What it is about: a network, a subnet pool, an address scope, an address group,
+    /// a security group or a QoS policy.
     pub object: Key,
     pub action: RbacAction,
     /// A project, which may not exist, or [`EVERY_PROJECT`].
@@ -34,8 +35,14 @@ pub struct RbacPolicy {
 
 impl RbacPolicy {
     /// The kinds that policies can be about.
-    pub const KINDS: &'static [Kind] =
-        &[Kind::Network, Kind::SubnetPool, Kind::AddressScope, Kind::AddressGroup, Kind::SecurityGroup];
+    pub const KINDS: &'static [Kind] = &[
+        Kind::Network,
+        Kind::SubnetPool,
+        Kind::AddressScope,
+        Kind::AddressGroup,
+        Kind::SecurityGroup,
+        Kind::QosPolicy,
+    ];
 
     /// The policies about a row.
     pub fn about<'a>(rows: &'a Snapshot, object: &Key) -> impl Iterator<Item = &'a Self> + use<'a> {

@@ -20,8 +20,8 @@ pub(crate) use services::{cluster_ips, is_api};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::hostnet::{Domain, External, Forward, HostNetwork, Uplink};
-use model::{FloatingIp, Holder, Host, Index, Network, Port, PortForwarding, Router, Snapshot, Subnet};
+use model::hostnet::{Domain, External, Forward, HostNetwork, Qos, Uplink};
+use model::{FloatingIp, Holder, Host, Index, Network, Port, PortForwarding, QosPolicy, Router, Snapshot, Subnet};
 
 /// The network of a host.
 pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
@@ -161,6 +161,21 @@ fn uplink(snapshot: &Snapshot, router: &Router) -> Option<Uplink> {
         })
         .collect();
     forwards.sort();
+    let used = |fip: &FloatingIp| {
+        floating.iter().any(|pair| pair.0 == fip.address) || forwards.iter().any(|forward| forward.outer == fip.address)
+    };
+    let mut limits: Vec<(IpAddr, Qos)> = snapshot
+        .find::<FloatingIp>(Index::Owner, &router.id)
+        .map(|fip| fip.value)
+        .filter(|fip| used(fip))
+        .map(|fip| {
+            let policy = fip.qos_policy.as_ref().or(network.value.qos_policy.as_ref());
+            // Marks are the ports'.
+            (fip.address, Qos { dscp: None, ..QosPolicy::effect_of(snapshot, policy) })
+        })
+        .filter(|(_, qos)| *qos != Qos::default())
+        .collect();
+    limits.sort_by_key(|(address, _)| *address);
     Some(Uplink {
         router_id: router.id.clone(),
         network_id: network.value.id.clone(),
@@ -169,6 +184,7 @@ fn uplink(snapshot: &Snapshot, router: &Router) -> Option<Uplink> {
         gateway: subnet.value.gateway_ip,
         snat: gateway.enable_snat,
         floating,
+        limits,
         forwards,
         mtu: network.value.mtu,
     })

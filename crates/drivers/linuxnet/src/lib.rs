@@ -31,6 +31,7 @@ mod ra;
 mod rules;
 mod sample;
 mod servers;
+mod shaping;
 mod sockets;
 mod space;
 mod tap;
@@ -157,7 +158,10 @@ impl TapSource for LinuxNet {
         let joined = async {
             let name = names::bridge(&place.bridge.network_id);
             match (space.netlink.link(&wire.device).await?, space.netlink.link(&name).await?) {
-                (Some(tap), Some(bridge)) => space.join(wire, &tap, bridge.index).await,
+                (Some(tap), Some(bridge)) => {
+                    space.join(wire, &tap, bridge.index).await?;
+                    space.shape_new(wire).await
+                }
                 _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("{} or {name} is gone", wire.device))),
             }
         };

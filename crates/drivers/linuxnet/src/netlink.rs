@@ -1,6 +1,8 @@
 //! A connection to the kernel's tables of one namespace: links, addresses, routes. Its socket is made in the namespace
 //! and stays there; requests go through it from any thread.
 
+mod tc;
+
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,6 +22,8 @@ use rtnetlink::{
 
 use crate::address::{Mac, base};
 use crate::netns::Netns;
+
+pub use tc::{Bucket, Shaped};
 
 /// A device as the kernel shows it.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -34,6 +34,7 @@ pub async fn plug(space: &Handles, bridge: &Bridge, wire: &Wire, pod: &Netns, if
     let joined = space.netlink.link(&names::bridge(&bridge.network_id)).await?.ok_or_else(not_yet)?;
     let near = space.netlink.link(&wire.device).await?.ok_or_else(gone)?;
     space.join(wire, &near, joined.index).await?;
+    space.shape_new(wire).await?;
     configure(&inside, bridge, wire, ifname).await?;
     settle(space, wire).await?;
     announce(&inside, pod, mac, ifname).await

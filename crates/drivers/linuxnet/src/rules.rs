@@ -14,7 +14,8 @@
 //! port to which they go where the address does not tell: broadcast, multicast and wide allowed pairs.
 //!
 //! A packet of a port meets, in this order: [`bridge`] (is it who it says?), [`translation`] (service and floating
-//! addresses), then [`filter`] (may it pass?), which asks the ports' own chains, [`groups`]. [`host`] is another table: that
+//! addresses), then [`filter`] (may it pass?), which asks the ports' own chains, [`groups`]. [`limits`] holds floating
+//! addresses to their rates. [`host`] is another table: that
 //! of the host's own namespace.
 
 /// Writing to a string does not fail.
@@ -26,6 +27,7 @@ mod bridge;
 mod filter;
 mod groups;
 mod host;
+mod limits;
 mod translation;
 
 use model::hostnet::Domain;
@@ -59,6 +61,7 @@ pub fn domain(domain: &Domain) -> String {
     filter::input(&mut out, domain, &guards);
     filter::forward(&mut out, domain, &guards);
     translation::chains(&mut out, domain);
+    limits::chains(&mut out, domain);
     line!(out, "}}\ntable bridge braid {{");
     bridge::chains(&mut out, domain, &guards);
     line!(out, "}}");

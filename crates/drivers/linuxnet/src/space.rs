@@ -176,6 +176,7 @@ impl Space {
             changed |= self.ensure_wires(bridge, &links).await?;
             self.ensure_remotes(bridge, &links).await?;
         }
+        let shaped = self.ensure_limits(domain, &links).await;
         changed |= self.prune(domain, &links, moving).await?;
         self.ensure_addresses(domain, &links).await?;
         self.ensure_routes(domain).await?;
@@ -183,7 +184,8 @@ impl Space {
             links = self.netlink.links().await?;
         }
         self.servers.ensure(domain, &self.handles.netns, &links).await?;
-        Ok(links)
+        // A kernel that cannot limit keeps nobody else's network from being made.
+        shaped.map(|()| links)
     }
 
     async fn ensure_bridge(&self, bridge: &Bridge, links: &[Link], host: &Host) -> io::Result<bool> {
@@ -270,6 +272,20 @@ impl Space {
         Ok(changed)
     }
 
+    /// Limits the ports that are there. One that cannot be limited does not keep the others from it.
+    async fn ensure_limits(&self, domain: &Domain, links: &[Link]) -> io::Result<()> {
+        let found = self.netlink.shaped().await?;
+        let by_name: BTreeMap<&str, u32> = links.iter().map(|link| (link.name.as_str(), link.index)).collect();
+        let mut result = Ok(());
+        for wire in domain.bridges.iter().flat_map(|bridge| &bridge.ports) {
+            if let Some(index) = by_name.get(wire.device.as_str()) {
+                let found = found.get(index).copied().unwrap_or_default();
+                result = result.and(self.shape(wire, *index, found).await);
+            }
+        }
+        result
+    }
+
     async fn ensure_remotes(&self, bridge: &Bridge, links: &[Link]) -> io::Result<()> {
         let tunnel = names::tunnel(&bridge.network_id);
         let Some(link) = links.iter().find(|link| link.name == tunnel) else { return Ok(()) };
@@ -295,6 +311,8 @@ impl Space {
                 wanted.insert(names::tunnel(&bridge.network_id));
             }
             wanted.extend(bridge.ports.iter().map(|wire| wire.device.clone()));
+            let led = bridge.ports.iter().filter(|wire| wire.qos.egress.is_some());
+            wanted.extend(led.map(|wire| names::turn(&wire.port_id)));
         }
         let goes = |name: &str| names::is_ours(name) && !wanted.contains(name) && !moving.contains_key(name);
         let surplus = links.iter().filter(|link| goes(&link.name));

@@ -88,6 +88,16 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         share("address_scope", "$address-scope"),
         share("address_group", "$address-group"),
         share("security_group", "$security-group"),
+        share("qos_policy", "$qos-policy"),
+        net("/network/v2.0/networks", json!({"network": {"qos_policy_id": "$qos-policy"}})),
+        ("PUT", "/network/v2.0/networks/#network", json!({"network": {"qos_policy_id": "$qos-policy"}})),
+        net("/network/v2.0/ports", json!({"port": {"network_id": "#network", "qos_policy_id": "$qos-policy"}})),
+        ("PUT", "/network/v2.0/ports/#port", json!({"port": {"qos_policy_id": "$qos-policy"}})),
+        net(
+            "/network/v2.0/floatingips",
+            json!({"floatingip": {"floating_network_id": "#public", "qos_policy_id": "$qos-policy"}}),
+        ),
+        ("PUT", "/network/v2.0/floatingips/#floatingip", json!({"floatingip": {"qos_policy_id": "$qos-policy"}})),
         boot(json!({"imageRef": "$image"})),
         boot(json!({"networks": [{"uuid": "$network"}]})),
         boot(json!({"networks": [{"port": "$port"}]})),
@@ -120,8 +130,6 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
 
 /// What else a member may send, and why no id in it could be somebody else's.
 const WITHOUT_IDS: &[(&str, &str)] = &[
-    ("/v2.0/networks", "its project is the caller's own; see `projects_are_ones_own`"),
-    ("/v2.0/networks/{id}", "plain values"),
     ("/v2.0/subnets/{id}", "plain values"),
     ("/v2.0/routers", "the way out is a network that everybody sees"),
     ("/v2.0/routers/{id}", "as above"),
@@ -227,6 +235,8 @@ async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public
         "external_port": 9}});
     let path = format!("floatingips/{}/port_forwardings", ids["forwarded"]);
     ids.insert("port-forwarding", new(&path, forwarding).await);
+    let policy = json!({"policy": {"name": tag, "project_id": project}});
+    ids.insert("qos-policy", made(cloud, &cloud.admin, "/network/v2.0/qos/policies", policy).await);
     let image = image(&project, tag);
     ids.insert("image", image.id.clone());
     cloud.cloud.store.commit(&image.into()).await.unwrap();
@@ -381,6 +391,8 @@ async fn ids_of_others_in_queries_find_nothing() {
         "/network/v2.0/address-groups?id=$address-group",
         "/network/v2.0/address-scopes?id=$address-scope",
         "/network/v2.0/rbac-policies?object_id=$network",
+        "/network/v2.0/qos/policies?id=$qos-policy",
+        "/network/v2.0/networks?qos_policy_id=$qos-policy",
         "/network/v2.0/subnetpools?address_scope_id=$address-scope",
         "/compute/v2.1/servers?image=$image",
         "/compute/v2.1/servers?project_id=$project&all_tenants=1",

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use model::hostnet::{Domain, HostNetwork, Plug};
+use model::hostnet::{Domain, HostNetwork, Plug, Qos, RateLimit};
 use model::{
     AddressGroup, Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Holder, Host, Key, Kind, KubeObject,
-    Network, Object, Port, PortForwarding, Realm, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet,
-    SubnetPool, Time,
+    Network, Object, Port, PortForwarding, QosEffect, QosPolicy, QosRule, Realm, Router, SecurityGroup,
+    SecurityGroupRule, Snapshot, Subnet, SubnetPool, Time,
 };
 use serde_json::json;
 
@@ -234,6 +234,7 @@ fn forwarded_ports_go_with_their_router_and_their_ports_address() {
         description: String::new(),
         network_id: "ext".into(),
         address: ip("172.24.4.9"),
+        qos_policy: None,
         address_port_id: "fp".into(),
         port_id: None,
         fixed_ip: None,
@@ -263,6 +264,80 @@ fn forwarded_ports_go_with_their_router_and_their_ports_address() {
     let [forward] = uplink.forwards.as_slice() else { panic!("{uplink:#?}") };
     assert_eq!((forward.outer, forward.inner, forward.protocol), (ip("172.24.4.9"), ip("10.0.0.5"), 17));
     assert_eq!((forward.ports, forward.inner_ports), ((53, 54), (5353, 5354)));
+}
+
+fn limit(id: &str, max_kbps: u32, max_burst_kbps: u32, direction: Direction) -> QosRule {
+    QosRule { id: id.into(), effect: QosEffect::BandwidthLimit { max_kbps, max_burst_kbps, direction } }
+}
+
+#[test]
+fn a_port_has_its_own_qos_policy_or_else_its_networks() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("ext", "172.24.4.0/24", "172.24.4.1", true);
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.router("r", &[("n1", "10.0.0.1")], Some(("ext", "172.24.4.2")));
+    let now = rows.now();
+    let key = |id: &str| Some(Key::new(Kind::QosPolicy, Realm::project("p"), id));
+    let policy = |rows: &mut Rows, id: &str, rules| {
+        rows.put(QosPolicy {
+            id: id.into(),
+            project_id: "p".into(),
+            name: String::new(),
+            description: String::new(),
+            shared: false,
+            is_default: false,
+            rules,
+            created_at: now,
+            updated_at: now,
+        });
+    };
+    policy(&mut rows, "net", vec![limit("a", 1000, 0, Direction::Ingress), limit("b", 0, 0, Direction::Egress)]);
+    let mark = QosRule { id: "d".into(), effect: QosEffect::DscpMarking { dscp_mark: 46 } };
+    policy(&mut rows, "own", vec![limit("c", 8, 100, Direction::Egress), mark]);
+    rows.vm("vm1", "n1", "10.0.0.5", "h1");
+    let qos = |rows: &Rows| only(&rows.compile()).bridges[0].ports[0].qos;
+    assert_eq!(qos(&rows), Qos::default());
+    let network = rows.snapshot.get::<Network>("n1").unwrap().value.clone();
+    rows.delete::<Network>("n1");
+    rows.put(Network { qos_policy: key("net"), ..network });
+    let by_network = Some(RateLimit { rate: 125_000, burst: 100_000 });
+    assert_eq!(qos(&rows), Qos { ingress: by_network, ..Qos::default() }, "a limit of nothing is none");
+    let port = rows.snapshot.get::<Port>("vm1").unwrap().value.clone();
+    rows.delete::<Port>("vm1");
+    rows.put(Port { qos_policy: key("own"), ..port });
+    let by_port = Some(RateLimit { rate: 1000, burst: 12_500 });
+    assert_eq!(qos(&rows), Qos { ingress: None, egress: by_port, dscp: Some(46) }, "all of its own, none of the other");
+
+    // A floating IP has its own or else that of the external network; the marks are the ports'.
+    let floating = |qos_policy| FloatingIp {
+        id: "f".into(),
+        project_id: "p".into(),
+        description: String::new(),
+        network_id: "ext".into(),
+        address: ip("172.24.4.9"),
+        qos_policy,
+        address_port_id: "fp".into(),
+        port_id: Some("vm1".into()),
+        fixed_ip: Some(ip("10.0.0.5")),
+        router_id: Some("r".into()),
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    rows.put(floating(None));
+    let limits = |rows: &Rows| only(&rows.compile()).uplinks[0].limits.clone();
+    assert_eq!(limits(&rows), []);
+    rows.delete::<FloatingIp>("f");
+    rows.put(floating(key("own")));
+    assert_eq!(limits(&rows), [(ip("172.24.4.9"), Qos { egress: by_port, ..Qos::default() })]);
+    let external = rows.snapshot.get::<Network>("ext").unwrap().value.clone();
+    rows.delete::<Network>("ext");
+    rows.put(Network { qos_policy: key("net"), ..external });
+    assert_eq!(limits(&rows)[0].1.egress, by_port);
+    rows.delete::<FloatingIp>("f");
+    rows.put(floating(None));
+    assert_eq!(limits(&rows)[0].1.ingress, by_network);
 }
 
 #[test]
@@ -388,6 +463,7 @@ fn floating_ips_lead_inside() {
         description: String::new(),
         network_id: "ext".into(),
         address: ip("172.24.4.10"),
+        qos_policy: None,
         address_port_id: "x".into(),
         port_id: Some("vm1".into()),
         fixed_ip: Some(ip("10.0.0.5")),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::hostnet::{Bridge, Plug, Scope, Wire};
-use model::{AddressScope, Holder, Host, Network, Port, Snapshot, Subnet};
+use model::{AddressScope, Holder, Host, Network, Port, QosPolicy, Snapshot, Subnet};
 
 use super::{Component, rules};
 
@@ -134,6 +134,7 @@ fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port:
         allowed_pairs: port.allowed_address_pairs.clone(),
         rules: port.port_security_enabled.then(|| rules::of(snapshot, component, port)),
         stateless: rules::stateless(snapshot, port),
+        qos: QosPolicy::effect_of(snapshot, port.qos_policy.as_ref().or(network.qos_policy.as_ref())),
         hostname: hostname(port),
         dhcp_options: port
             .extra_dhcp_opts

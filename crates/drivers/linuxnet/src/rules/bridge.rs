@@ -1,6 +1,6 @@
 //! The bridge family: who may send as whom, what stays off tunnels, and the marks of ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::hostnet::{Bridge, Domain, Wire};
 
@@ -34,11 +34,22 @@ pub fn chains(out: &mut String, domain: &Domain, guards: &[Guard]) {
         line!(out, "iifname vmap {entries}");
     }
     line!(out, "}}");
+    marking(out, guards);
     // Which port a packet goes to; before the inet family's rules for what is bridged.
     if let Some(marks) = set(guards.iter().map(|guard| format!("\"{}\" : {}", guard.wire.device, guard.number))) {
         line!(out, "chain forward {{\ntype filter hook forward priority -200;");
         line!(out, "meta mark set oifname map {marks}\n}}");
     }
+}
+
+/// What a port sends is marked, once it is known to be its own, and before anything reads the mark.
+fn marking(out: &mut String, guards: &[Guard]) {
+    let marked = || guards.iter().filter_map(|guard| Some((&guard.wire.device, guard.wire.qos.dscp?)));
+    let Some(entries) = set(marked().map(|(device, dscp)| format!("\"{device}\" : goto dscp_{dscp}"))) else { return };
+    for dscp in marked().map(|(_, dscp)| dscp).collect::<BTreeSet<_>>() {
+        line!(out, "chain dscp_{dscp} {{\nip dscp set {dscp}\nip6 dscp set {dscp}\n}}");
+    }
+    line!(out, "chain marking {{\ntype filter hook prerouting priority -290;\niifname vmap {entries}\n}}");
 }
 
 /// Metadata is told by the source address: it is asked for with an address that the port has, and not with one that it may

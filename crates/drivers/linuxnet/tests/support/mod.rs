@@ -210,6 +210,7 @@ pub fn wire(network: u8, last: u8, plug: Plug, rules: Option<Vec<Rule>>) -> Wire
         rules,
         stateless: false,
         hostname: format!("host-{last}"),
+        qos: Default::default(),
         dhcp_options: Vec::new(),
     }
 }
@@ -279,6 +280,7 @@ impl Lab {
             gateway: Some(self.outside(1)),
             snat: true,
             floating,
+            limits: Vec::new(),
             forwards: Vec::new(),
             mtu: 1500,
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gate::Ref;
-use model::{Fault, FloatingIp, Holder, Index, Network, Port, Resource, Router, Subnet, Time};
+use model::{Fault, FloatingIp, Holder, Index, Network, Port, QosPolicy, Resource, Router, Subnet, Time};
 use serde_json::{Map, Value, json};
 
 use super::addresses::{self, Wanted};
@@ -12,6 +12,7 @@ use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
 use super::noun::{self, Look, Noun, Standard, referred};
 use super::port_forwardings;
 use super::ports;
+use super::qos_policies;
 use super::tags;
 use super::trouble::{Trouble, refers_to_nothing};
 use crate::call::Call;
@@ -24,6 +25,8 @@ const ATTRS: &[Attr] = &[
     free("floating_ip_address", Is::IpOrNull).once().admin_sets(),
     free("port_id", Is::UuidOrNull),
     free("fixed_ip_address", Is::IpOrNull),
+    qos_policies::ATTR,
+    qos_policies::NETWORKS_ATTR,
     free("tags", Is::TextList).once(),
     shown("router_id"),
     shown("status"),
@@ -57,6 +60,9 @@ impl Noun for FloatingIp {
                 "device_owner": port.value.device_owner(),
             })
         });
+        qos_policies::show(value.qos_policy.as_ref(), "qos_policy_id", into);
+        let of_network = QosPolicy::of_network(look.rows, &value.network_id);
+        qos_policies::show(of_network.as_ref(), "qos_network_policy_id", into);
         into.insert("floating_network_id".into(), json!(value.network_id));
         into.insert("floating_ip_address".into(), json!(value.address));
         into.insert("fixed_ip_address".into(), json!(fixed_ip));
@@ -103,6 +109,7 @@ impl Noun for FloatingIp {
             network_id: network.id,
             address,
             address_port_id: port.id.clone(),
+            qos_policy: None,
             port_id: None,
             fixed_ip: None,
             router_id: None,
@@ -111,6 +118,7 @@ impl Noun for FloatingIp {
             updated_at: ask.now,
         };
         plan.put(port);
+        qos_policies::set(plan, ask, body, &mut floating.qos_policy)?;
         associate(plan, ask, &mut floating, body)?;
         Ok(floating)
     }
@@ -121,6 +129,7 @@ impl Noun for FloatingIp {
         if body.is_empty() {
             return dissociate(plan, value);
         }
+        qos_policies::set(plan, ask, body, &mut value.qos_policy)?;
         associate(plan, ask, value, body)
     }
 

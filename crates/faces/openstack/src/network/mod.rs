@@ -4,10 +4,10 @@
 //! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
 //! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`] (their [`port_forwardings`]),
 //!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`],
-//!   [`address_scopes`], [`rbac_policies`], [`quotas`]; [`about`]: versions, extensions, agents
+//!   [`address_scopes`], [`rbac_policies`], [`qos_policies`] (their [`qos_rules`]), [`quotas`]; [`about`]: versions, extensions, agents
 //! * [`addresses`]: which addresses a port gets; [`cidr`]: arithmetic of ranges
 //!
-//! What Neutron has beyond this (trunks, QoS, segments, flavors) is absent from the list of extensions
+//! What Neutron has beyond this (trunks, segments, flavors) is absent from the list of extensions
 //! and from the table, so that clients learn it the way they learn it from a Neutron without those plugins.
 
 mod about;
@@ -25,6 +25,8 @@ mod networks;
 mod noun;
 mod port_forwardings;
 mod ports;
+mod qos_policies;
+mod qos_rules;
 mod quotas;
 mod rbac_policies;
 mod routers;
@@ -36,8 +38,8 @@ mod tags;
 mod trouble;
 
 use model::{
-    AddressGroup, AddressScope, FloatingIp, Network, Port, RbacPolicy, Router, SecurityGroup, SecurityGroupRule,
-    Subnet, SubnetPool,
+    AddressGroup, AddressScope, FloatingIp, Network, Port, QosPolicy, RbacPolicy, Router, SecurityGroup,
+    SecurityGroupRule, Subnet, SubnetPool,
 };
 
 use crate::endpoint;
@@ -64,6 +66,22 @@ macro_rules! resource {
             crud!($type, GET, concat!("/v2.0/", $many, "/{id}"), Reader, noun::show),
             crud!($type, PUT, concat!("/v2.0/", $many, "/{id}"), Member, noun::update),
             crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}"), Member, noun::delete),
+        ]);
+    };
+}
+
+/// The rules of QoS policies of one sort.
+macro_rules! qos_rules {
+    ($rows:ident, $type:ty, $many:literal) => {
+        $rows.extend([
+            crud!($type, GET, concat!("/v2.0/qos/policies/{policy}/", $many), Reader, qos_rules::list),
+            crud!($type, POST, concat!("/v2.0/qos/policies/{policy}/", $many), Admin, qos_rules::create),
+            crud!($type, GET, concat!("/v2.0/qos/policies/{policy}/", $many, "/{id}"), Reader, qos_rules::show_one),
+            crud!($type, PUT, concat!("/v2.0/qos/policies/{policy}/", $many, "/{id}"), Admin, qos_rules::update),
+            crud!($type, DELETE, concat!("/v2.0/qos/policies/{policy}/", $many, "/{id}"), Admin, qos_rules::delete),
+            crud!($type, GET, concat!("/v2.0/qos/alias_", $many, "/{id}"), Reader, qos_rules::show_one),
+            crud!($type, PUT, concat!("/v2.0/qos/alias_", $many, "/{id}"), Admin, qos_rules::update),
+            crud!($type, DELETE, concat!("/v2.0/qos/alias_", $many, "/{id}"), Admin, qos_rules::delete),
         ]);
     };
 }
@@ -132,6 +150,17 @@ pub fn service() -> Service {
     resource!(rows, AddressGroup, "address-groups");
     resource!(rows, AddressScope, "address-scopes");
     resource!(rows, RbacPolicy, "rbac-policies");
+    rows.extend([
+        crud!(QosPolicy, GET, "/v2.0/qos/policies", Reader, noun::list),
+        crud!(QosPolicy, POST, "/v2.0/qos/policies", Admin, noun::create),
+        crud!(QosPolicy, GET, "/v2.0/qos/policies/{id}", Reader, noun::show),
+        crud!(QosPolicy, PUT, "/v2.0/qos/policies/{id}", Admin, noun::update),
+        crud!(QosPolicy, DELETE, "/v2.0/qos/policies/{id}", Admin, noun::delete),
+        endpoint!(GET "/v2.0/qos/rule-types" Reader qos_policies::rule_types),
+        endpoint!(GET "/v2.0/qos/rule-types/{type}" Admin qos_policies::rule_type),
+    ]);
+    qos_rules!(rows, qos_rules::BandwidthLimit, "bandwidth_limit_rules");
+    qos_rules!(rows, qos_rules::DscpMarking, "dscp_marking_rules");
     tagged!(rows, Network, "networks");
     tagged!(rows, Subnet, "subnets");
     tagged!(rows, SubnetPool, "subnetpools");

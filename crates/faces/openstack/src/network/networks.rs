@@ -10,6 +10,7 @@ use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::noun::{Look, Noun, standard};
 use super::ports;
+use super::qos_policies;
 use super::rbac_policies;
 use super::tags;
 use super::trouble::Trouble;
@@ -27,6 +28,7 @@ const ATTRS: &[Attr] = &[
     free("port_security_enabled", Is::Bool),
     free("mtu", Is::Int(0, 65535)),
     free("dns_domain", Is::Text(255)),
+    qos_policies::ATTR,
     free("tags", Is::TextList).once(),
     free("provider:network_type", Is::Text(32)).once().admin(),
     free("provider:physical_network", Is::Any).once().admin(),
@@ -55,6 +57,7 @@ impl Noun for Network {
         into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
         into.insert("mtu".into(), json!(value.mtu));
         into.insert("dns_domain".into(), json!(value.dns_domain));
+        qos_policies::show(value.qos_policy.as_ref(), "qos_policy_id", into);
         address_scopes::show_network(look, value, into);
         let (kind, segment) = if value.external { ("flat", None) } else { ("vxlan", Some(value.vni)) };
         into.insert("provider:network_type".into(), json!(kind));
@@ -76,7 +79,10 @@ impl Noun for Network {
             }
             None => free_vni(plan)?,
         };
+        let mut qos_policy = None;
+        qos_policies::set(plan, ask, body, &mut qos_policy)?;
         Ok(Network {
+            qos_policy: qos_policy.or_else(|| qos_policies::default_of(plan, &project)),
             name: body.text("name").unwrap_or_default(),
             description: body.text("description").unwrap_or_default(),
             admin_state_up: body.bool("admin_state_up").unwrap_or(true),
@@ -90,8 +96,9 @@ impl Noun for Network {
         })
     }
 
-    fn update(plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         let was = value.clone();
+        qos_policies::set(plan, ask, body, &mut value.qos_policy)?;
         body.set_text("name", &mut value.name);
         body.set_text("description", &mut value.description);
         body.set_bool("admin_state_up", &mut value.admin_state_up);

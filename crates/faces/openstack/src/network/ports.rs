@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use model::{
-    FixedIp, FloatingIp, Holder, Host, Index, Network, Port, PortStatus, RbacPolicy, SecurityGroup, Subnet, Time,
+    FixedIp, FloatingIp, Holder, Host, Index, Network, Port, PortStatus, QosPolicy, RbacPolicy, SecurityGroup, Subnet,
+    Time,
 };
 use model::{Resource, next_address};
 use serde_json::{Map, Value, json};
@@ -14,6 +15,7 @@ use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, mac, shown, shown_va
 use super::cidr::Cidr;
 use super::noun::{Look, Noun, referred, standard};
 use super::port_forwardings;
+use super::qos_policies;
 use super::security_groups;
 use super::tags;
 use super::trouble::Trouble;
@@ -48,6 +50,8 @@ const ATTRS: &[Attr] = &[
     free("binding:host_id", Is::TextOrNull(255)).admin(),
     Attr { admin_sees: true, ..shown("binding:vif_type") },
     Attr { admin_sees: true, ..shown("binding:vif_details") },
+    qos_policies::ATTR,
+    qos_policies::NETWORKS_ATTR,
     shown("dns_assignment"),
     shown("status"),
     shown("ip_allocation"),
@@ -105,6 +109,9 @@ impl Noun for Port {
         into.insert("extra_dhcp_opts".into(), json!(value.extra_dhcp_opts));
         into.insert("security_groups".into(), json!(value.security_groups));
         into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
+        qos_policies::show(value.qos_policy.as_ref(), "qos_policy_id", into);
+        let of_network = QosPolicy::of_network(look.rows, &value.network_id);
+        qos_policies::show(of_network.as_ref(), "qos_network_policy_id", into);
         into.insert("dns_name".into(), json!(value.dns_name));
         into.insert("dns_assignment".into(), dns_assignment(look, value));
         into.insert("binding:vnic_type".into(), json!(value.vnic_type.as_deref().unwrap_or("normal")));
@@ -340,6 +347,11 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     }
     if let Some(pairs) = body.value("allowed_address_pairs") {
         port.allowed_address_pairs = address_pairs(pairs)?;
+    }
+    qos_policies::set(plan, ask, body, &mut port.qos_policy)?;
+    if !port.is_plug() && port.qos_policy.is_some() {
+        let message = format!("Rule bandwidth_limit is not supported by port {}", port.id);
+        return Err(Trouble::conflict("QosRuleNotSupported", message));
     }
     if let Some(options) = body.value("extra_dhcp_opts") {
         set_dhcp_options(&mut port.extra_dhcp_opts, options)?;

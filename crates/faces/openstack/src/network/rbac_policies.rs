@@ -5,14 +5,15 @@
 use std::collections::BTreeSet;
 
 use model::{
-    AddressGroup, AddressScope, EVERY_PROJECT, FloatingIp, Index, Key, Kind, Network, Object, Port, RbacAction,
-    RbacPolicy, Realm, Resource, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, SubnetPool,
+    AddressGroup, AddressScope, EVERY_PROJECT, FloatingIp, Index, Key, Kind, Network, Object, Port, QosPolicy,
+    RbacAction, RbacPolicy, Realm, Resource, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, SubnetPool,
 };
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, Is, free, python_list, shown};
 use super::noun::{Look, Noun, Standard, referred};
+use super::qos_policies;
 use super::trouble::Trouble;
 
 const ATTRS: &[Attr] = &[
@@ -28,6 +29,7 @@ const TYPES: &[(&str, Kind)] = &[
     ("address_group", Kind::AddressGroup),
     ("address_scope", Kind::AddressScope),
     ("network", Kind::Network),
+    ("qos_policy", Kind::QosPolicy),
     ("security_group", Kind::SecurityGroup),
     ("subnetpool", Kind::SubnetPool),
 ];
@@ -77,6 +79,7 @@ impl Noun for RbacPolicy {
             Some(Kind::AddressScope) => own::<AddressScope>(plan, ask, body)?,
             Some(Kind::SecurityGroup) => own::<SecurityGroup>(plan, ask, body)?,
             Some(Kind::Network) => own::<Network>(plan, ask, body)?,
+            Some(Kind::QosPolicy) => own::<QosPolicy>(plan, ask, body)?,
             Some(Kind::SubnetPool) => own::<SubnetPool>(plan, ask, body)?,
             _ => return Err(Trouble::invalid(format!("'{asked}' is not a valid RBAC object type"))),
         };
@@ -244,6 +247,7 @@ fn for_all(rows: &Snapshot, object: &Key, action: RbacAction) -> bool {
         (Kind::Network, RbacAction::Shared) => rows.at::<Network>(object).is_some_and(|network| network.shared),
         (Kind::SubnetPool, _) => rows.at::<SubnetPool>(object).is_some_and(|pool| pool.shared),
         (Kind::AddressScope, _) => rows.at::<AddressScope>(object).is_some_and(|scope| scope.shared),
+        (Kind::QosPolicy, _) => rows.at::<QosPolicy>(object).is_some_and(|policy| policy.shared),
         _ => false,
     }
 }
@@ -271,6 +275,7 @@ fn users(rows: &Snapshot, object: &Key, action: RbacAction) -> BTreeSet<String> 
             let rules = rows.all::<SecurityGroupRule>().filter(|rule| rule.remote_group_id.as_deref() == Some(id));
             ports.map(|port| port.project_id.clone()).chain(rules.map(|rule| rule.project_id.clone())).collect()
         }
+        (Kind::QosPolicy, _) => qos_policies::users(rows, object).map(|user| user.project_id).collect(),
         _ => rows.find::<SecurityGroupRule>(Index::Owner, id).map(|rule| rule.project_id.clone()).collect(),
     };
     // What is Neutron's own is nobody's.
@@ -286,11 +291,14 @@ pub fn remove_about(plan: &mut Plan, object: &Key) {
     }
 }
 
-/// A network that is no longer shared by its attribute is shared with all by no policy either, as in Neutron. Whether
+/// What is no longer shared by its attribute is shared with all by no policy either, as in Neutron. Whether
 /// nobody who uses it loses access by that.
-pub fn unshare(plan: &mut Plan, network: &Network) -> bool {
-    let object = network.key();
-    plan.put(network.clone());
+pub fn unshare<T: Resource>(plan: &mut Plan, value: &T) -> bool
+where
+    Object: From<T>,
+{
+    let object = value.key();
+    plan.put(value.clone());
     let all = RbacPolicy::about(&plan.rows, &object)
         .filter(|policy| policy.action == RbacAction::Shared && policy.target == EVERY_PROJECT);
     let gone: Vec<Key> = all.map(Resource::key).collect();

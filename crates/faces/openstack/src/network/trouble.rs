@@ -69,6 +69,11 @@ impl Trouble {
         Self::own(412, "RevisionNumberConstraintFailed", message)
     }
 
+    /// 403 with a type.
+    pub fn denied(kind: &'static str, message: impl Into<String>) -> Self {
+        Self::own(403, kind, message)
+    }
+
     /// 403 as the API layer words it.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::own(403, "HTTPForbidden", message)
@@ -130,6 +135,7 @@ pub fn not_found(kind: Kind, id: &str) -> Trouble {
         Kind::AddressGroup => ("AddressGroupNotFound", format!("Address group {id} could not be found.")),
         Kind::PortForwarding => ("PortForwardingNotFound", format!("Port Forwarding {id} could not be found.")),
         Kind::AddressScope => ("AddressScopeNotFound", format!("Address scope {id} could not be found")),
+        Kind::QosPolicy => ("QosPolicyNotFound", format!("QoS policy {id} could not be found.")),
         Kind::RbacPolicy => ("RbacPolicyNotFound", format!("RBAC policy of type unknown with ID {id} not found")),
         Kind::Host => ("AgentNotFound", format!("Agent {id} could not be found.")),
         _ => ("HTTPNotFound", "The resource could not be found.".to_owned()),

@@ -27,6 +27,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "port_forwardings" => Kind::PortForwarding,
         "address-scopes" => Kind::AddressScope,
         "rbac-policies" => Kind::RbacPolicy,
+        "policies" => Kind::QosPolicy,
         "projects" | "os-simple-tenant-usage" => Kind::Project,
         "users" => Kind::User,
         _ => return None,
@@ -39,6 +40,8 @@ pub async fn fill_project(cloud: &Harness) {
     let server = json!({"server": {"name": "walked", "imageRef": rows.image, "flavorRef": rows.small}});
     let (_, _, server) = cloud.ok("POST", "/compute/v2.1/servers", &cloud.demo, server).await;
     rows.place(cloud, common::text(&server["server"]["id"]), "node1", model::VmPhase::Running).await;
+    let policy = json!({"policy": {"name": "walked", "project_id": cloud.demo_project}});
+    cloud.ok("POST", "/network/v2.0/qos/policies", &cloud.admin, policy).await;
     for (path, body) in [
         ("/network/v2.0/networks", json!({"network": {"name": "walked"}})),
         ("/network/v2.0/routers", json!({"router": {"name": "walked"}})),
