@@ -127,8 +127,12 @@ impl First<'_> {
         gateway.fixed_ips.extend(outside.map(|ip| FixedIp { subnet_id: public.subnet.id.clone(), ip }));
         let mut inside = self.port(&made.network, demo, &id(), Holder::interface(&router));
         inside.fixed_ips.extend(made.subnet.gateway_ip.map(|ip| FixedIp { subnet_id: made.subnet.id.clone(), ip }));
-        router.gateway =
-            Some(Gateway { network_id: public.network.id.clone(), port_id: gateway_port, enable_snat: true });
+        router.gateway = Some(Gateway {
+            network_id: public.network.id.clone(),
+            port_id: gateway_port,
+            enable_snat: true,
+            qos_policy: None,
+        });
         self.change.create(gateway).create(inside).create(router);
         made
     }

@@ -197,7 +197,7 @@ pub struct Uplink {
     pub snat: bool,
     /// Floating address and the inner address to which it leads, both ways.
     pub floating: Vec<(IpAddr, IpAddr)>,
-    /// How fast floating addresses may be; those of `forwards` too.
+    /// How fast the router's own address, floating ones and those of `forwards` may be.
     #[serde(default)]
     pub limits: Vec<(IpAddr, Qos)>,
     /// Ports of further floating addresses, which lead inwards only.

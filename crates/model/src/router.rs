@@ -15,6 +15,9 @@ pub struct Gateway {
     /// The port on it, which holds the router's own address there.
     pub port_id: String,
     pub enable_snat: bool,
+    /// The QoS policy of that address, which may be another project's.
+    #[serde(default)]
+    pub qos_policy: Option<Key>,
 }
 
 /// A Neutron router.
@@ -61,6 +64,7 @@ impl Resource for Router {
         if let Some(gateway) = &self.gateway {
             // A gateway's port belongs to nobody's project.
             claims.push(Claim::Needs(Key::new(Kind::Port, Realm::Cloud, gateway.port_id.as_str())));
+            claims.extend(gateway.qos_policy.clone().map(Claim::Needs));
         }
         claims
     }

@@ -164,14 +164,17 @@ fn uplink(snapshot: &Snapshot, router: &Router) -> Option<Uplink> {
     let used = |fip: &FloatingIp| {
         floating.iter().any(|pair| pair.0 == fip.address) || forwards.iter().any(|forward| forward.outer == fip.address)
     };
+    let own = (fixed.ip, gateway.qos_policy.as_ref());
     let mut limits: Vec<(IpAddr, Qos)> = snapshot
         .find::<FloatingIp>(Index::Owner, &router.id)
         .map(|fip| fip.value)
         .filter(|fip| used(fip))
-        .map(|fip| {
-            let policy = fip.qos_policy.as_ref().or(network.value.qos_policy.as_ref());
+        .map(|fip| (fip.address, fip.qos_policy.as_ref()))
+        .chain([own])
+        .map(|(address, policy)| {
+            let policy = policy.or(network.value.qos_policy.as_ref());
             // Marks are the ports'.
-            (fip.address, Qos { dscp: None, ..QosPolicy::effect_of(snapshot, policy) })
+            (address, Qos { dscp: None, ..QosPolicy::effect_of(snapshot, policy) })
         })
         .filter(|(_, qos)| *qos != Qos::default())
         .collect();

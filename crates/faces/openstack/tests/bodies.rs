@@ -89,6 +89,15 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         share("address_group", "$address-group"),
         share("security_group", "$security-group"),
         share("qos_policy", "$qos-policy"),
+        net(
+            "/network/v2.0/routers",
+            json!({"router": {"external_gateway_info": {"network_id": "#public", "qos_policy_id": "$qos-policy"}}}),
+        ),
+        (
+            "PUT",
+            "/network/v2.0/routers/#router",
+            json!({"router": {"external_gateway_info": {"network_id": "#public", "qos_policy_id": "$qos-policy"}}}),
+        ),
         net("/network/v2.0/networks", json!({"network": {"qos_policy_id": "$qos-policy"}})),
         ("PUT", "/network/v2.0/networks/#network", json!({"network": {"qos_policy_id": "$qos-policy"}})),
         net("/network/v2.0/ports", json!({"port": {"network_id": "#network", "qos_policy_id": "$qos-policy"}})),
@@ -131,8 +140,6 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
 /// What else a member may send, and why no id in it could be somebody else's.
 const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2.0/subnets/{id}", "plain values"),
-    ("/v2.0/routers", "the way out is a network that everybody sees"),
-    ("/v2.0/routers/{id}", "as above"),
     ("/v2.0/routers/{id}/add_extraroutes", "addresses"),
     ("/v2.0/routers/{id}/remove_extraroutes", "addresses"),
     ("/v2.0/security-groups", "plain values"),

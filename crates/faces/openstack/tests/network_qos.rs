@@ -192,6 +192,23 @@ async fn what_has_a_policy_keeps_it() {
     let floating = json!({"floatingip": {"floating_network_id": public, "qos_policy_id": own}});
     let (_, floating) = world.demo("POST", "floatingips", floating).await;
     assert_eq!(floating["floatingip"]["qos_policy_id"], own);
+    let way =
+        |policy: Value| json!({"router": {"external_gateway_info": {"network_id": public, "qos_policy_id": policy}}});
+    let router = format!("routers/{}", text(&router));
+    let (_, shown) = world.demo("PUT", &router, way(own.clone())).await;
+    assert_eq!(shown["router"]["external_gateway_info"]["qos_policy_id"], own, "{shown}");
+    assert_eq!(world.demo("PUT", &router, way(json!(7))).await.0, 400);
+    let keep = json!({"router": {"external_gateway_info": {"network_id": public}}});
+    let (_, shown) = world.demo("PUT", &router, keep).await;
+    assert_eq!(shown["router"]["external_gateway_info"]["qos_policy_id"], own, "what is not named stays");
+    let freed = format!("floatingips/{}", text(&floating["floatingip"]["id"]));
+    world.demo("PUT", &freed, json!({"floatingip": {"qos_policy_id": null}})).await;
+    assert_eq!(world.demo("PUT", &port, json!({"port": {"qos_policy_id": null}})).await.0, 200);
+    let (_, reply) = world.call(&world.cloud.admin, "DELETE", &path, Value::Null).await;
+    assert!(text(&reply["NeutronError"]["message"]).contains("is used by router"), "{reply}");
+    let (_, shown) = world.demo("PUT", &router, way(Value::Null)).await;
+    assert_eq!(shown["router"]["external_gateway_info"]["qos_policy_id"], Value::Null);
+    world.demo("PUT", &freed, json!({"floatingip": {"qos_policy_id": own}})).await;
     assert_eq!(world.demo("DELETE", &port, Value::Null).await.0, 204);
     assert_eq!(world.refused("DELETE", &path, Value::Null).await, (409, "QosPolicyInUse".into()));
     let floating = format!("floatingips/{}", text(&floating["floatingip"]["id"]));

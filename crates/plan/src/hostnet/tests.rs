@@ -97,7 +97,7 @@ impl Rows {
             let mut port = self.port(&format!("{id}-gw"), network, address, Holder::gateway(&row), "");
             port.project_id = String::new();
             self.put(port);
-            Gateway { network_id: network.into(), port_id: format!("{id}-gw"), enable_snat: true }
+            Gateway { network_id: network.into(), port_id: format!("{id}-gw"), enable_snat: true, qos_policy: None }
         });
         let now = self.now();
         self.put(Router { gateway, ..Router::new(id, "p", now) });
@@ -329,15 +329,25 @@ fn a_port_has_its_own_qos_policy_or_else_its_networks() {
     let limits = |rows: &Rows| only(&rows.compile()).uplinks[0].limits.clone();
     assert_eq!(limits(&rows), []);
     rows.delete::<FloatingIp>("f");
+    let mut router = rows.snapshot.get::<Router>("r").unwrap().value.clone();
+    rows.delete::<Router>("r");
+    router.gateway.as_mut().unwrap().qos_policy = key("net");
+    rows.put(router.clone());
+    assert_eq!(limits(&rows), [(ip("172.24.4.2"), Qos { ingress: by_network, ..Qos::default() })]);
+    rows.delete::<Router>("r");
+    router.gateway.as_mut().unwrap().qos_policy = None;
+    rows.put(router);
     rows.put(floating(key("own")));
     assert_eq!(limits(&rows), [(ip("172.24.4.9"), Qos { egress: by_port, ..Qos::default() })]);
     let external = rows.snapshot.get::<Network>("ext").unwrap().value.clone();
     rows.delete::<Network>("ext");
     rows.put(Network { qos_policy: key("net"), ..external });
-    assert_eq!(limits(&rows)[0].1.egress, by_port);
+    let both = [("172.24.4.2", by_network, None), ("172.24.4.9", None, by_port)];
+    let both = both.map(|(address, ingress, egress)| (ip(address), Qos { ingress, egress, dscp: None }));
+    assert_eq!(limits(&rows), both, "the router's own address has the network's, too");
     rows.delete::<FloatingIp>("f");
     rows.put(floating(None));
-    assert_eq!(limits(&rows)[0].1.ingress, by_network);
+    assert_eq!(limits(&rows)[1].1.ingress, by_network);
 }
 
 #[test]

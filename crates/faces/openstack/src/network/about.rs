@@ -131,6 +131,7 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Floating IPs show the policy of their network.",
         "2019-06-15T00:00:00-00:00",
     ),
+    ("qos-gateway-ip", "Gateway IP QoS", "Ways out of routers have policies.", "2019-07-20T00:00:00-00:00"),
     (
         "qos-port-network-policy",
         "QoS port network policy",

@@ -1,7 +1,8 @@
 //! `/qos/policies`, the attribute by which networks, ports and floating IPs have one, and which sorts of rules there are.
 //! Rules are in [`super::qos_rules`]. Policies are made by administrators, and used by whoever sees them.
 
-use model::{DSCP_MARKS, Fault, FloatingIp, Key, Kind, Network, Port, QosPolicy, Realm, Resource, Snapshot};
+use gate::Ref;
+use model::{DSCP_MARKS, Fault, FloatingIp, Key, Kind, Network, Port, QosPolicy, Realm, Resource, Router, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
@@ -118,8 +119,14 @@ pub fn users<'a>(rows: &'a Snapshot, policy: &'a Key) -> impl Iterator<Item = Us
     let ports = rows.all::<Port>().map(|entry| entry.value).filter(move |port| has(&port.qos_policy));
     let floating = rows.all::<FloatingIp>().map(|entry| entry.value).filter(move |floating| has(&floating.qos_policy));
     let networks = networks.map(move |network| user(Kind::Network, &network.id, &network.project_id));
+    let routers = rows.all::<Router>().map(|entry| entry.value);
+    let routers = routers.filter(move |router| router.gateway.as_ref().is_some_and(|gateway| has(&gateway.qos_policy)));
+    let routers = routers.map(move |router| user(Kind::Router, &router.id, &router.project_id));
     let ports = ports.map(move |port| user(Kind::Port, &port.id, &port.project_id));
-    networks.chain(ports).chain(floating.map(move |fip| user(Kind::FloatingIp, &fip.id, &fip.project_id)))
+    networks
+        .chain(ports)
+        .chain(routers)
+        .chain(floating.map(move |fip| user(Kind::FloatingIp, &fip.id, &fip.project_id)))
 }
 
 /// A project has one default at most; the claims say so too.
@@ -142,7 +149,17 @@ pub fn default_of(plan: &Plan, project: &str) -> Option<Key> {
 
 /// Gives what the request is about the policy that it names, or takes it away.
 pub fn set(plan: &mut Plan, ask: &Ask, body: &Body, field: &mut Option<Key>) -> Result<(), Trouble> {
-    let Some(given) = body.reference_or_null::<QosPolicy>(ATTR.name) else { return Ok(()) };
+    give(plan, ask, body.reference_or_null(ATTR.name), field)
+}
+
+/// The same where the policy is named elsewhere in the request; `Some(None)`: it is taken away.
+pub fn give(
+    plan: &mut Plan,
+    ask: &Ask,
+    given: Option<Option<Ref<QosPolicy>>>,
+    field: &mut Option<Key>,
+) -> Result<(), Trouble> {
+    let Some(given) = given else { return Ok(()) };
     let new = match given {
         None => None,
         Some(id) => Some(referred(plan, ask, &id)?.key()),

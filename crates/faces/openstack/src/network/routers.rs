@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gate::Ref;
-use model::{FloatingIp, Gateway, Holder, Index, Network, Port, Resource, Router, Subnet};
+use model::{FloatingIp, Gateway, Holder, Index, Network, Port, QosPolicy, Resource, Router, Subnet};
 use serde_json::{Map, Value, json};
 
 use super::addresses;
@@ -13,6 +13,7 @@ use super::cidr::Cidr;
 use super::noun::{Look, Noun, referred, standard};
 use super::port_forwardings;
 use super::ports;
+use super::qos_policies;
 use super::subnets::{routes_json, routes_of};
 use super::tags;
 use super::trouble::Trouble;
@@ -47,6 +48,7 @@ impl Noun for Router {
             json!({
                 "network_id": gateway.network_id,
                 "enable_snat": gateway.enable_snat,
+                "qos_policy_id": gateway.qos_policy.as_ref().map(|key| &*key.name),
                 "external_fixed_ips": ips,
             })
         });
@@ -153,6 +155,7 @@ pub fn check_routes(plan: &Plan, router: &Router) -> Result<(), Trouble> {
 struct WayOut {
     network: Network,
     enable_snat: Option<bool>,
+    qos_policy: Option<Option<Ref<QosPolicy>>>,
     fixed_ips: Option<Value>,
 }
 
@@ -161,7 +164,7 @@ fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Optio
     let bad = |reason: String| Trouble::attribute("external_gateway_info", reason);
     for name in info.keys() {
         match name.as_str() {
-            "network_id" => {}
+            "network_id" | "qos_policy_id" => {}
             "enable_snat" | "external_fixed_ips" if ask.who.is_admin() => {}
             "enable_snat" | "external_fixed_ips" => {
                 return Err(Trouble::policy(&format!(
@@ -171,10 +174,17 @@ fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Optio
             other => return Err(bad(format!("'{other}' is not a key of a gateway."))),
         }
     }
+    let no_id = |other: &Value| bad(format!("'{}' is not a valid UUID.", super::attrs::shown_value(other)));
     let id = match info.get("network_id") {
         Some(Value::String(id)) if super::attrs::is_uuid(id) => Ref::sent(id),
         None | Some(Value::Null) => return Ok(None),
-        Some(other) => return Err(bad(format!("'{}' is not a valid UUID.", super::attrs::shown_value(other)))),
+        Some(other) => return Err(no_id(other)),
+    };
+    let qos_policy = match info.get("qos_policy_id") {
+        None => None,
+        Some(Value::Null) => Some(None),
+        Some(Value::String(id)) if super::attrs::is_uuid(id) => Some(Some(Ref::sent(id))),
+        Some(other) => return Err(no_id(other)),
     };
     let enable_snat = match info.get("enable_snat") {
         None | Some(Value::Null) => None,
@@ -185,7 +195,7 @@ fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Optio
         return Err(Trouble::bad_request("router", format!("Network {} is not an external network", network.id)));
     }
     let fixed_ips = info.get("external_fixed_ips").filter(|v| !v.is_null()).cloned();
-    Ok(Some(WayOut { network, enable_snat, fixed_ips }))
+    Ok(Some(WayOut { network, enable_snat, qos_policy, fixed_ips }))
 }
 
 fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, verb: &str) -> Result<(), Trouble> {
@@ -194,6 +204,7 @@ fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, ve
         if let Some(snat) = way.enable_snat {
             gateway.enable_snat = snat;
         }
+        qos_policies::give(plan, ask, way.qos_policy, &mut gateway.qos_policy)?;
         if let Some(given) = &way.fixed_ips {
             let mut port: Port = plan.need(&gateway.port_id)?;
             let wanted = addresses::wanted(given)?;
@@ -214,10 +225,13 @@ fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, ve
         let message = format!("No IPs available for external network {}", way.network.id);
         return Err(Trouble::bad_request("router", message));
     }
+    let mut qos_policy = None;
+    qos_policies::give(plan, ask, way.qos_policy, &mut qos_policy)?;
     router.gateway = Some(Gateway {
         network_id: way.network.id.clone(),
         port_id: port.id.clone(),
         enable_snat: way.enable_snat.unwrap_or(true),
+        qos_policy,
     });
     plan.put(port);
     Ok(())
