@@ -81,6 +81,12 @@ async fn rules_live_in_their_policy() {
         let (_, list) = world.demo("GET", &format!("{limits}{query}"), Value::Null).await;
         assert_eq!(list["bandwidth_limit_rules"].as_array().unwrap().len(), found, "{query} {list}");
     }
+    // Pages lead on from where they were asked for.
+    for (list, many) in [("qos/policies", "policies"), (limits.as_str(), "bandwidth_limit_rules")] {
+        let (_, page) = world.demo("GET", &format!("{list}?limit=1"), Value::Null).await;
+        let next = text(&page[format!("{many}_links")][0]["href"]);
+        assert!(next.contains(&format!("{V}/{list}?limit=1&marker=")), "{next}");
+    }
     let one = format!("{limits}/{}", text(&made["id"]));
     assert_eq!(world.demo("GET", &one, Value::Null).await.1["bandwidth_limit_rule"], expected);
     let other = format!("{path}/dscp_marking_rules/{}", text(&made["id"]));

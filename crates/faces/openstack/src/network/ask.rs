@@ -21,8 +21,8 @@ pub struct Ask {
     pub params: BTreeMap<String, String>,
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
-    /// With the service's prefix.
-    pub base_url: String,
+    /// Where it was sent, without the query.
+    pub url: String,
     pub body: Value,
     pub snapshot: Snapshot,
 }
@@ -35,7 +35,7 @@ impl Ask {
             store: call.cloud.store.clone(),
             who: call.who()?.clone(),
             now: call.now,
-            base_url: format!("{}/network", call.base_url()),
+            url: format!("{}{}", call.base_url(), call.uri.split('?').next().unwrap_or_default()),
             body,
             params: call.params,
             query: call.query,
@@ -50,7 +50,7 @@ impl Ask {
             store: call.cloud.store.clone(),
             who: call.who()?.clone(),
             now: call.now,
-            base_url: format!("{}/network", call.base_url()),
+            url: String::new(),
             body: Value::Null,
             params: BTreeMap::new(),
             query: Vec::new(),

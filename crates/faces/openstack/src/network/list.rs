@@ -86,7 +86,7 @@ fn known(attrs: &[Attr], name: &str) -> bool {
 }
 
 fn answer(ask: &Ask, many: &str, attrs: &[Attr], page: &Page, mut items: Vec<Item>) -> Reply {
-    let links = page.links(ask, many, &items);
+    let links = page.links(ask, &items);
     for item in &mut items {
         hide(attrs, item);
         keep_fields(ask, item);
@@ -217,14 +217,10 @@ impl Page {
         Ok(items.into_iter().take(to).skip(from).collect())
     }
 
-    fn links(&self, ask: &Ask, many: &str, items: &[Item]) -> Vec<Value> {
+    fn links(&self, ask: &Ask, items: &[Item]) -> Vec<Value> {
         let Some(limit) = self.limit else { return Vec::new() };
         let short = items.len() < limit;
         let mut links = Vec::new();
-        let base = match ask.params.get("floatingip") {
-            Some(floating) => format!("{}/v2.0/floatingips/{floating}/{many}", ask.base_url),
-            None => format!("{}/v2.0/{}", ask.base_url, many.replace('_', "-")),
-        };
         let mut kept: Vec<String> = ask
             .query
             .iter()
@@ -240,7 +236,7 @@ impl Page {
             if reverse {
                 pairs.push("page_reverse=True".into());
             }
-            links.push(json!({"rel": rel, "href": format!("{base}?{}", pairs.join("&"))}));
+            links.push(json!({"rel": rel, "href": format!("{}?{}", ask.url, pairs.join("&"))}));
             pairs.truncate(known);
             kept = pairs;
         };
