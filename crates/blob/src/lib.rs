@@ -171,8 +171,7 @@ impl Blobs {
 
     /// Removes blobs that are not needed, and parts that nobody finished; how many blobs were removed and put aside. A blob
     /// younger than an hour stays, and one that rows have needed for five minutes: the row that needs it may be about to be
-    /// written. One of which is not known whether
-    /// anybody ever needed it is put aside, and comes back when it is needed.
+    /// written. One of which is not known whether anybody ever needed it is put aside, and comes back when it is needed.
     pub fn sweep(&self, sweep: &Sweep) -> Result<(usize, usize), BlobFault> {
         let (mut removed, mut aside) = (0, 0);
         for name in &sweep.needed {

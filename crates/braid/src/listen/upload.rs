@@ -1,6 +1,6 @@
-//! The body of a request as it comes from a client, or of an answer from a stranger's server: one that sends too slowly is not waited for, and one that is not read
-//! to its end is read away, so that the client hears the answer. Who closes a connection with bytes unread resets it, and
-//! the answer is lost on the way.
+//! The body of a request as it comes from a client, or of an answer from a stranger's server: one that sends too slowly is
+//! not waited for, and one that is not read to its end is read away, so that the client hears the answer. Who closes a
+//! connection with bytes unread resets it, and the answer is lost on the way.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -154,6 +154,12 @@ pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Asked until there is an answer: a link that has just come up, or a busy machine, loses or delays the first.
+pub fn reaches(netns: &str, target: &str) -> bool {
+    inside(netns, &format!("ping -c1 -i.2 -w20 {target}")).status.success()
+}
+
+/// One request within a second: for what must not be answered.
 pub fn pings(netns: &str, target: &str) -> bool {
     inside(netns, &format!("ping -c1 -W1 {target}")).status.success()
 }
