@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::{
-    Change, Cluster, Fault, FixedIp, Flavor, Gateway, Holder, Index, Network, Port, Project, Router, Setting, Snapshot,
-    Subnet, Time,
+    Change, Cluster, Fault, FixedIp, Flavor, Gateway, Holder, Index, Network, Port, Project, RbacAction, RbacPolicy,
+    Resource, Router, Setting, Snapshot, Subnet, Time,
 };
 use serde_json::json;
 use store::Store;
@@ -36,7 +36,9 @@ pub async fn run(store: &Store, ranges: &Ranges, now: Time) -> Result<String, Pr
         .transact(|snapshot| {
             if let Some(done) = snapshot.get::<Setting>(DONE) {
                 // A cloud that is older than identities gets one too.
-                return Ok((cloud_id(snapshot), done.value.value["cluster"].as_str().unwrap_or("").to_owned()));
+                let mut change = cloud_id(snapshot);
+                change.writes.extend(RbacPolicy::upgrade(snapshot, now).writes);
+                return Ok((change, done.value.value["cluster"].as_str().unwrap_or("").to_owned()));
             }
             let project = |name: &str| {
                 let found = snapshot.find::<Project>(Index::Name, &format!("{}/{name}", model::DEFAULT_DOMAIN)).next();
@@ -109,6 +111,9 @@ impl First<'_> {
             ..Subnet::new(id(), &network, (at(0), prefix), self.now)
         };
         self.change.create(network.clone()).create(subnet.clone());
+        if external {
+            self.change.create(RbacPolicy::for_all(network.key(), project, RbacAction::External, self.now));
+        }
         Made { network, subnet }
     }
 

@@ -15,8 +15,9 @@ pub struct AddressScope {
     pub name: String,
     /// `false`: IPv4.
     pub ipv6: bool,
-    /// Every project sees it.
-    pub shared: bool,
+    /// As a [`Network`](crate::Network)'s.
+    #[serde(default, rename = "shared", skip_serializing)]
+    pub was_shared: bool,
     /// When a pool was last put into it: pools of a scope are compared one after the other.
     pub updated_at: Time,
 }
@@ -42,8 +43,5 @@ impl Resource for AddressScope {
     }
     fn index(&self) -> Vec<(Index, String)> {
         vec![(Index::Name, self.name.clone())]
-    }
-    fn shared(&self) -> bool {
-        self.shared
     }
 }

@@ -20,13 +20,12 @@ pub struct Network {
     #[serde(default)]
     pub description: String,
     pub admin_state_up: bool,
-    /// Every project may put ports on it.
-    pub shared: bool,
+    /// Rows from before policies said so: every project may use it. [`RbacPolicy::upgrade`](crate::RbacPolicy::upgrade)
+    /// makes a policy of it.
+    #[serde(default, rename = "shared", skip_serializing)]
+    pub was_shared: bool,
     /// The way out: routers have gateways and floating IPs on it. It is one bridge in the host's own namespace.
     pub external: bool,
-    /// External only for projects that policies name: it was made so by one.
-    #[serde(default)]
-    pub external_by_policy: bool,
     #[serde(default)]
     pub is_default: bool,
     pub port_security_enabled: bool,
@@ -53,9 +52,8 @@ impl Network {
             name: String::new(),
             description: String::new(),
             admin_state_up: true,
-            shared: false,
+            was_shared: false,
             external: false,
-            external_by_policy: false,
             is_default: false,
             port_security_enabled: true,
             mtu: most_mtu(false),
@@ -66,6 +64,12 @@ impl Network {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// Makes it a way out, or a network inside, whose packets are as long as a VXLAN takes them.
+    pub fn set_external(&mut self, external: bool) {
+        self.external = external;
+        self.mtu = self.mtu.min(most_mtu(external));
     }
 }
 
@@ -79,8 +83,5 @@ impl Resource for Network {
     }
     fn index(&self) -> Vec<(Index, String)> {
         vec![(Index::Name, self.name.clone())]
-    }
-    fn shared(&self) -> bool {
-        self.shared || (self.external && !self.external_by_policy)
     }
 }

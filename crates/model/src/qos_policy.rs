@@ -20,8 +20,6 @@ pub struct QosPolicy {
     pub name: String,
     #[serde(default)]
     pub description: String,
-    /// Every project may use it.
-    pub shared: bool,
     /// New networks of its project have it unless they are given another.
     pub is_default: bool,
     pub rules: Vec<QosRule>,
@@ -104,8 +102,5 @@ impl Resource for QosPolicy {
     }
     fn index(&self) -> Vec<(Index, String)> {
         vec![(Index::Name, self.name.clone())]
-    }
-    fn shared(&self) -> bool {
-        self.shared
     }
 }

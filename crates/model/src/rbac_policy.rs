@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Resource, Snapshot, Time, quota};
+use crate::{AddressScope, Change, Claim, Index, Key, Kind, Network, Resource, Snapshot, SubnetPool, Time, quota};
 
 /// In which way others have access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +52,47 @@ impl RbacPolicy {
         found.into_iter().flatten().map(|entry| entry.value).filter(move |policy| policy.object == object)
     }
 
+    /// What an administrator shares with all, by an attribute of the object.
+    pub fn for_all(object: Key, project_id: &str, action: RbacAction, now: Time) -> Self {
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            project_id: project_id.to_owned(),
+            object,
+            action,
+            target: EVERY_PROJECT.into(),
+            updated_at: now,
+        }
+    }
+
+    /// Whether a policy gives the object to every project in this way.
+    pub fn is_for_all(rows: &Snapshot, object: &Key, action: RbacAction) -> bool {
+        Self::about(rows, object).any(|policy| policy.action == action && policy.target == EVERY_PROJECT)
+    }
+
+    /// Makes policies of what rows said by themselves before there were policies for all.
+    pub fn upgrade(rows: &Snapshot, now: Time) -> Change {
+        let mut change = Change::new();
+        for network in rows.all::<Network>() {
+            let (key, project) = (network.value.key(), &network.value.project_id);
+            if network.external && !Self::about(rows, &key).any(|policy| policy.action == RbacAction::External) {
+                change.create(Self::for_all(key.clone(), project, RbacAction::External, now));
+            }
+            if network.was_shared {
+                change.create(Self::for_all(key, project, RbacAction::Shared, now));
+                change.edit(network, |network| network.was_shared = false);
+            }
+        }
+        for pool in rows.all::<SubnetPool>().filter(|pool| pool.was_shared) {
+            change.create(Self::for_all(pool.value.key(), &pool.value.project_id, RbacAction::Shared, now));
+            change.edit(pool, |pool| pool.was_shared = false);
+        }
+        for scope in rows.all::<AddressScope>().filter(|scope| scope.was_shared) {
+            change.create(Self::for_all(scope.value.key(), &scope.value.project_id, RbacAction::Shared, now));
+            change.edit(scope, |scope| scope.was_shared = false);
+        }
+        change
+    }
+
     /// Whether it is for a project.
     pub fn covers(&self, project: Option<&str>) -> bool {
         self.target == EVERY_PROJECT || project == Some(&self.target)
@@ -65,7 +106,10 @@ impl Resource for RbacPolicy {
             Claim::Needs(self.object.clone()),
             Claim::Unique(format!("rbac/{}/{:?}/{}", self.object, self.action, self.target)),
         ];
-        claims.extend(quota::uses(&self.project_id, "rbac_policy", 1));
+        // What administrators share with all takes nothing of its project's.
+        if self.target != EVERY_PROJECT {
+            claims.extend(quota::uses(&self.project_id, "rbac_policy", 1));
+        }
         claims
     }
     fn index(&self) -> Vec<(Index, String)> {

@@ -129,7 +129,9 @@ pub struct SubnetPool {
     pub min_prefixlen: u8,
     pub max_prefixlen: u8,
     pub default_quota: Option<u64>,
-    pub shared: bool,
+    /// As a [`Network`](crate::Network)'s.
+    #[serde(default, rename = "shared", skip_serializing)]
+    pub was_shared: bool,
     pub is_default: bool,
     /// The scope in which it is, which may be another project's.
     #[serde(default)]
@@ -153,9 +155,6 @@ impl Resource for SubnetPool {
     }
     fn index(&self) -> Vec<(Index, String)> {
         self.address_scope.iter().map(|key| (Index::Owner, key.name.to_string())).collect()
-    }
-    fn shared(&self) -> bool {
-        self.shared
     }
 }
 

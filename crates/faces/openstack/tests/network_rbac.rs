@@ -342,3 +342,107 @@ async fn a_pool_goes_where_its_scope_is_known_and_a_gift_is_a_change() {
     assert_eq!(world.send(demo, "DELETE", &policy, Value::Null).await.0, 204);
     assert!(before < given && given < revision().await, "{before} {given}");
 }
+
+#[tokio::test]
+async fn attributes_of_administrators_are_policies_for_all() {
+    let world = World::new().await;
+    let admin = &world.cloud.admin;
+    let about = async |id: &str| {
+        let (_, list) = world.send(admin, "GET", &format!("rbac-policies?object_id={id}"), Value::Null).await;
+        let all = list["rbac_policies"].as_array().unwrap().clone();
+        let mut all: Vec<_> =
+            all.iter().map(|p| (text(&p["action"]).to_owned(), text(&p["target_tenant"]).to_owned())).collect();
+        all.sort();
+        all
+    };
+    let delete = async |action: &str, id: &str| {
+        let query = format!("rbac-policies?object_id={id}&action={action}&target_tenant=*");
+        let (_, list) = world.send(admin, "GET", &query, Value::Null).await;
+        let path = format!("rbac-policies/{}", text(&list["rbac_policies"][0]["id"]));
+        world.refused(admin, "DELETE", &path, Value::Null).await
+    };
+    let (shared, external) = ("access_as_shared", "access_as_external");
+    let for_all = |action: &str| (action.to_owned(), "*".to_owned());
+
+    for (many, one, body) in [
+        ("networks", "network", json!({"name": "n"})),
+        ("subnetpools", "subnetpool", json!({"name": "p", "prefixes": ["10.0.0.0/8"]})),
+        ("address-scopes", "address_scope", json!({"name": "s", "ip_version": 4})),
+        ("qos/policies", "policy", json!({"name": "q"})),
+    ] {
+        let mut body = body;
+        body["shared"] = json!(true);
+        let id = world.make(admin, many, one, body).await;
+        assert_eq!(about(&id).await, [for_all(shared)], "{many}");
+        assert_eq!(world.seen(many, &id).await, [true; 3], "{many}");
+        let (_, shown) = world.send(&world.stranger, "GET", &format!("{many}/{id}"), Value::Null).await;
+        assert_eq!(shown[one]["shared"], json!(true), "{many}");
+        assert_eq!(delete(shared, &id).await.0, 204, "{many}");
+        assert_eq!(world.seen(many, &id).await, [false; 3], "{many}");
+        if many != "subnetpools" {
+            let again = json!({ one: {"shared": true} });
+            assert_eq!(world.refused(admin, "PUT", &format!("{many}/{id}"), again).await.0, 200, "{many}");
+            assert_eq!(world.seen(many, &id).await, [true; 3], "{many}");
+        }
+        assert_eq!(world.refused(admin, "DELETE", &format!("{many}/{id}"), Value::Null).await.0, 204, "{many}");
+        assert_eq!(about(&id).await, [], "{many}");
+    }
+
+    let network = world.make(admin, "networks", "network", json!({"name": "n", "router:external": true})).await;
+    let subnet = json!({"network_id": network, "cidr": "172.30.0.0/24", "ip_version": 4});
+    world.make(admin, "subnets", "subnet", subnet).await;
+    assert_eq!(about(&network).await, [for_all(external)]);
+    let router = json!({"external_gateway_info": {"network_id": network}});
+    // The owner's own router keeps it from leading nowhere, too.
+    for token in [&world.neighbour, admin] {
+        let router = world.make(token, "routers", "router", router.clone()).await;
+        assert_eq!(delete(external, &network).await, (409, IN_USE.into()));
+        assert_eq!(world.refused(token, "DELETE", &format!("routers/{router}"), Value::Null).await.0, 204);
+    }
+    assert_eq!(delete(external, &network).await.0, 204);
+    let (_, shown) = world.send(admin, "GET", &format!("networks/{network}"), Value::Null).await;
+    let shown = &shown["network"];
+    assert_eq!((&shown["router:external"], &shown["mtu"]), (&json!(false), &json!(1450)));
+    // Both the attribute's way.
+    for (on, policies) in [(true, vec![for_all(external), for_all(shared)]), (false, vec![])] {
+        let body = json!({"network": {"router:external": on, "shared": on}});
+        assert_eq!(world.refused(admin, "PUT", &format!("networks/{network}"), body).await.0, 200);
+        assert_eq!(about(&network).await, policies);
+    }
+}
+
+#[tokio::test]
+async fn rows_from_before_policies_are_still_shared() {
+    let world = World::new().await;
+    let admin = &world.cloud.admin;
+    let store = &world.cloud.cloud.store;
+    let network = world.make(admin, "networks", "network", json!({"name": "n", "router:external": true})).await;
+    let pool = json!({"name": "p", "prefixes": ["10.0.0.0/8"]});
+    let pool = world.make(admin, "subnetpools", "subnetpool", pool).await;
+    let snapshot = store.snapshot();
+    let mut change = model::Change::new();
+    let old = |row: Value| {
+        let mut row = row;
+        row["shared"] = json!(true);
+        row
+    };
+    let entry = snapshot.get::<model::Network>(&network).unwrap();
+    let row: model::Network = serde_json::from_value(old(json!(entry.value))).unwrap();
+    change.update(entry, row);
+    let entry = snapshot.get::<model::SubnetPool>(&pool).unwrap();
+    let row: model::SubnetPool = serde_json::from_value(old(json!(entry.value))).unwrap();
+    change.update(entry, row);
+    snapshot.all::<model::RbacPolicy>().for_each(|policy| _ = change.delete(policy));
+    store.commit(&change).await.unwrap();
+    assert_eq!(world.seen("networks", &network).await, [false; 3]);
+
+    for _ in 0..2 {
+        let upgrade = model::RbacPolicy::upgrade(&store.snapshot(), model::Time::now());
+        if !upgrade.is_empty() {
+            store.commit(&upgrade).await.unwrap();
+        }
+        assert_eq!(store.snapshot().all::<model::RbacPolicy>().count(), 3, "both of the network, and the pool's");
+    }
+    assert_eq!(world.seen("networks", &network).await, [true; 3]);
+    assert_eq!(world.seen("subnetpools", &pool).await, [true; 3]);
+}

@@ -1,12 +1,13 @@
 //! `/address-scopes`, and what they ask of the pools and networks in them.
 
-use model::{AddressScope, Index, Network, Resource, Subnet, SubnetPool};
+use model::{AddressScope, Index, Network, RbacAction, RbacPolicy, Resource, Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, Is, NAME, free, shown};
 use super::cidr::version;
 use super::noun::{Look, Noun, Standard, referred};
+use super::rbac_policies;
 use super::subnetpools::{pool_version, ranges};
 use super::trouble::Trouble;
 
@@ -28,7 +29,7 @@ impl Noun for AddressScope {
 
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
         into.insert("ip_version".into(), json!(family(value.ipv6)));
-        into.insert("shared".into(), json!(value.shared || look.view().is_given(value)));
+        into.insert("shared".into(), json!(look.view().is_given(value)));
     }
 
     fn standard(&self) -> Standard<'_> {
@@ -47,7 +48,7 @@ impl Noun for AddressScope {
         &mut self.updated_at
     }
 
-    fn create(_plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let asked = body.value("ip_version").unwrap_or(&Value::Null);
         let ipv6 = match asked.as_i64().or_else(|| asked.as_str().and_then(|text| text.parse().ok())) {
             Some(4) => false,
@@ -57,25 +58,28 @@ impl Noun for AddressScope {
                 return Err(Trouble::attribute("ip_version", format!("'{asked}' is not in [4, 6].")));
             }
         };
-        Ok(Self {
+        let scope = Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
             name: body.text("name").unwrap_or_default(),
             ipv6,
-            shared: body.bool("shared").unwrap_or(false),
+            was_shared: false,
             updated_at: ask.now,
-        })
+        };
+        rbac_policies::give_all(plan, &scope, RbacAction::Shared, body.bool("shared"), ask.now);
+        Ok(scope)
     }
 
-    fn update(_plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        if value.shared && body.bool("shared") == Some(false) {
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+        let shared = RbacPolicy::is_for_all(&plan.rows, &value.key(), RbacAction::Shared);
+        if shared && body.bool("shared") == Some(false) {
             return Err(Trouble::bad(
                 "AddressScopeUpdateError",
                 format!("Unable to update address scope {} : Shared address scope can't be unshared.", value.id),
             ));
         }
         body.set_text("name", &mut value.name);
-        body.set_bool("shared", &mut value.shared);
+        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), ask.now);
         Ok(())
     }
 

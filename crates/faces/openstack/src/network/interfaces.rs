@@ -219,7 +219,7 @@ fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Port>) -> R
 /// Others' networks that are only external are reached by a gateway, not by an interface.
 fn may_join(plan: &Plan, ask: &Ask, network: &Network) -> Result<(), Trouble> {
     let look = Look { rows: &plan.rows, who: &ask.who };
-    if ask.who.is_admin() || look.view().owns(network) || ports::is_shared(&look, network) {
+    if ask.who.is_admin() || look.view().owns(network) || look.view().is_given(network) {
         return Ok(());
     }
     Err(Trouble::policy("rule:add_router_interface"))

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use model::{Cluster, FloatingIp, Index, Network, Port, Resource, Router, Subnet, most_mtu};
+use model::{Cluster, FloatingIp, Index, Network, Port, RbacAction, Resource, Router, Subnet, most_mtu};
 use serde_json::{Map, Value, json};
 
 use super::address_scopes;
@@ -52,7 +52,7 @@ impl Noun for Network {
         into.insert("subnets".into(), json!(subnets.collect::<Vec<_>>()));
         into.insert("admin_state_up".into(), json!(value.admin_state_up));
         into.insert("status".into(), json!("ACTIVE"));
-        into.insert("shared".into(), json!(ports::is_shared(look, value)));
+        into.insert("shared".into(), json!(look.view().is_given(value)));
         into.insert("router:external".into(), json!(value.external));
         into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
         into.insert("mtu".into(), json!(value.mtu));
@@ -81,19 +81,21 @@ impl Noun for Network {
         };
         let mut qos_policy = None;
         qos_policies::set(plan, ask, body, &mut qos_policy)?;
-        Ok(Network {
+        let network = Network {
             qos_policy: qos_policy.or_else(|| qos_policies::default_of(plan, &project)),
             name: body.text("name").unwrap_or_default(),
             description: body.text("description").unwrap_or_default(),
             admin_state_up: body.bool("admin_state_up").unwrap_or(true),
-            shared: body.bool("shared").unwrap_or(false),
             external,
             port_security_enabled: body.bool("port_security_enabled").unwrap_or(true),
             mtu: mtu(body, external)?.unwrap_or_else(|| most_mtu(external)),
             dns_domain: dns_domain(body)?.unwrap_or_default(),
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
             ..Network::new(uuid::Uuid::new_v4().to_string(), project, vni, ask.now)
-        })
+        };
+        rbac_policies::give_all(plan, &network, RbacAction::Shared, body.bool("shared"), ask.now);
+        rbac_policies::give_all(plan, &network, RbacAction::External, Some(external), ask.now);
+        Ok(network)
     }
 
     fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
@@ -102,8 +104,7 @@ impl Noun for Network {
         body.set_text("name", &mut value.name);
         body.set_text("description", &mut value.description);
         body.set_bool("admin_state_up", &mut value.admin_state_up);
-        body.set_bool("shared", &mut value.shared);
-        body.set_bool("router:external", &mut value.external);
+        value.set_external(body.bool("router:external").unwrap_or(value.external));
         body.set_bool("port_security_enabled", &mut value.port_security_enabled);
         if let Some(mtu) = mtu(body, value.external)? {
             value.mtu = mtu;
@@ -123,8 +124,6 @@ impl Noun for Network {
                 ),
             ));
         }
-        // What the attribute makes external is so for all.
-        value.external_by_policy &= !body.has("router:external");
         if was.external && !value.external && has_gateways(plan, value) {
             return Err(Trouble::conflict(
                 "ExternalNetworkInUse",
@@ -134,6 +133,11 @@ impl Noun for Network {
                 ),
             ));
         }
+        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), ask.now);
+        if body.bool("router:external") == Some(false) {
+            rbac_policies::take_all(plan, &value.key(), |policy| policy.action == RbacAction::External);
+        }
+        rbac_policies::give_all(plan, value, RbacAction::External, body.bool("router:external"), ask.now);
         Ok(())
     }
 
@@ -251,7 +255,8 @@ fn dns_domain(body: &Body) -> Result<Option<String>, Trouble> {
     Ok(Some(domain))
 }
 
-fn has_gateways(plan: &Plan, network: &Network) -> bool {
+/// Routers lead out by it, or addresses of it inwards.
+pub fn has_gateways(plan: &Plan, network: &Network) -> bool {
     plan.rows.find::<Router>(Index::Network, &network.id).next().is_some()
         || plan.rows.find::<FloatingIp>(Index::Network, &network.id).next().is_some()
 }

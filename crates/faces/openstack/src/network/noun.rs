@@ -401,7 +401,7 @@ where
     let value = look.refer(id)?.value.clone();
     // Access that is taken back meanwhile was never used.
     let view = look.view();
-    if !(ask.who.is_admin() || view.owns(&value) || value.shared()) {
+    if !(ask.who.is_admin() || view.owns(&value)) {
         let given: Vec<String> = view.policies(&value).map(|policy| policy.id.clone()).collect();
         given.iter().for_each(|id| plan.hold::<RbacPolicy>(id));
     }

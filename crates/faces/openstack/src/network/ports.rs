@@ -263,15 +263,10 @@ fn mac_for(plan: &mut Plan, port: &Port, body: &Body) -> Result<String, Trouble>
     Ok(mac)
 }
 
-/// The caller's project shares the network, by its attribute or by a policy.
-pub fn is_shared(look: &Look<'_>, network: &Network) -> bool {
-    network.shared || look.view().is_given(network)
-}
-
 /// Others' networks that are not shared are seen only because they lead out; nobody sits on them.
 fn may_be_on(plan: &Plan, ask: &Ask, network: &Network, project: &str) -> Result<(), Trouble> {
     let look = Look { rows: &plan.rows, who: &ask.who };
-    if ask.who.is_admin() || is_shared(&look, network) || look.view().owns(network) {
+    if ask.who.is_admin() || look.view().is_given(network) || look.view().owns(network) {
         return Ok(());
     }
     Err(Trouble::forbidden(format!("Tenant {project} not allowed to create port on this network")))
@@ -286,7 +281,7 @@ fn may_set(plan: &Plan, ask: &Ask, network: &Network, body: &Body, verb: &str) -
     let forbidden = [
         ("mac_address", body.has("mac_address")),
         ("fixed_ips:ip_address", asks_ip()),
-        ("fixed_ips", body.has("fixed_ips") && !is_shared(&look, network)),
+        ("fixed_ips", body.has("fixed_ips") && !look.view().is_given(network)),
         ("port_security_enabled", body.has("port_security_enabled")),
         ("allowed_address_pairs", body.has("allowed_address_pairs")),
         ("device_owner", body.text("device_owner").is_some_and(|o| o.starts_with("network:"))),

@@ -2,7 +2,9 @@
 //! Rules are in [`super::qos_rules`]. Policies are made by administrators, and used by whoever sees them.
 
 use gate::Ref;
-use model::{DSCP_MARKS, Fault, FloatingIp, Key, Kind, Network, Port, QosPolicy, Realm, Resource, Router, Snapshot};
+use model::{
+    DSCP_MARKS, Fault, FloatingIp, Key, Kind, Network, Port, QosPolicy, RbacAction, Realm, Resource, Router, Snapshot,
+};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
@@ -37,7 +39,7 @@ impl Noun for QosPolicy {
     }
 
     fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        into.insert("shared".into(), json!(value.shared || look.view().is_given(value)));
+        into.insert("shared".into(), json!(look.view().is_given(value)));
         into.insert("is_default".into(), json!(value.is_default));
         into.insert("rules".into(), json!(qos_rules::shown_with(value)));
     }
@@ -64,22 +66,21 @@ impl Noun for QosPolicy {
             project_id: project,
             name: body.text("name").unwrap_or_default(),
             description: body.text("description").unwrap_or_default(),
-            shared: body.bool("shared").unwrap_or(false),
             is_default: body.bool("is_default").unwrap_or(false),
             rules: Vec::new(),
             created_at: ask.now,
             updated_at: ask.now,
         };
         check_default(plan, &policy)?;
+        rbac_policies::give_all(plan, &policy, RbacAction::Shared, body.bool("shared"), ask.now);
         Ok(policy)
     }
 
-    fn update(plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         body.set_text("name", &mut value.name);
         body.set_text("description", &mut value.description);
         body.set_bool("is_default", &mut value.is_default);
         check_default(plan, value)?;
-        body.set_bool("shared", &mut value.shared);
         if body.bool("shared") == Some(false) && !rbac_policies::unshare(plan, value) {
             return Err(Trouble::conflict(
                 "RbacPolicyInUse",
@@ -89,6 +90,7 @@ impl Noun for QosPolicy {
                 ),
             ));
         }
+        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), ask.now);
         Ok(())
     }
 

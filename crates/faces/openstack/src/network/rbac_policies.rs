@@ -1,17 +1,20 @@
 //! `/rbac-policies`: what a project gives others access to. Who has access is decided by `gate::View`, by these rows.
 //!
-//! What an administrator shares by an attribute (`shared`, `router:external`) is no policy and not listed as one.
+//! The attributes `shared` and `router:external` are policies for all: what sets them makes one, and what takes it away
+//! takes the attribute. Refused: a flag beside the policies, which would be a second truth about who has access.
 
 use std::collections::BTreeSet;
 
 use model::{
     AddressGroup, AddressScope, EVERY_PROJECT, FloatingIp, Index, Key, Kind, Network, Object, Port, QosPolicy,
     RbacAction, RbacPolicy, Realm, Resource, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, SubnetPool,
+    Time,
 };
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, Is, free, python_list, shown};
+use super::networks::has_gateways;
 use super::noun::{Look, Noun, Standard, referred};
 use super::qos_policies;
 use super::trouble::Trouble;
@@ -114,8 +117,13 @@ impl Noun for RbacPolicy {
         Ok(())
     }
 
-    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
         check_unused(&plan.rows, &value.object, value.action, &value.id, None)?;
+        let another = |other: &RbacPolicy| other.id != value.id && other.action == value.action;
+        let last = !RbacPolicy::about(&plan.rows, &value.object).any(another);
+        if last && value.action == RbacAction::External {
+            return make_internal(plan, ask, &value.object);
+        }
         plan.touch(&value.object);
         Ok(())
     }
@@ -168,8 +176,7 @@ fn check_scope(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
     let pool = plan.rows.at::<SubnetPool>(&policy.object);
     let Some(scope) = pool.and_then(|pool| pool.address_scope.clone()) else { return Ok(()) };
     let target = &policy.target;
-    let reaches = for_all(&plan.rows, &scope, RbacAction::Shared)
-        || Realm::project(target) == scope.realm
+    let reaches = Realm::project(target) == scope.realm
         || RbacPolicy::about(&plan.rows, &scope).any(|other| other.covers(Some(target)));
     if reaches {
         return Ok(());
@@ -190,16 +197,37 @@ fn make_external(plan: &mut Plan, ask: &Ask, key: &Key) -> Result<(), Trouble> {
             let message = format!("There are ports on network {}, it cannot be made external", network.id);
             return Err(Trouble::invalid(message));
         }
-        network.external = true;
-        network.external_by_policy = true;
+        network.set_external(true);
     }
     network.updated_at = ask.now;
     plan.put(network);
     Ok(())
 }
 
-/// Every project that uses the object in this way has access without the policy: it is the owner, the object is shared by
-/// its attribute, or another policy is for it. `instead` is what the policy will be.
+/// A network that is external for nobody leads nowhere.
+fn make_internal(plan: &mut Plan, ask: &Ask, key: &Key) -> Result<(), Trouble> {
+    let mut network: Network = plan.need(&key.name)?;
+    if has_gateways(plan, &network) {
+        return Err(in_use(key, &network.project_id));
+    }
+    network.set_external(false);
+    network.updated_at = ask.now;
+    plan.put(network);
+    Ok(())
+}
+
+fn in_use(object: &Key, project: &str) -> Trouble {
+    Trouble::conflict(
+        "RbacPolicyInUse",
+        format!(
+            "RBAC policy on object {} cannot be removed because other objects depend on it.\nDetails: project {project} uses it",
+            object.name
+        ),
+    )
+}
+
+/// Every project that uses the object in this way has access without the policy: it is the owner, or another policy is for
+/// it. `instead` is what the policy will be.
 fn check_unused(
     rows: &Snapshot,
     object: &Key,
@@ -210,13 +238,7 @@ fn check_unused(
     let lost = loser(rows, object, action, |other| other.id != policy, instead);
     match lost {
         None => Ok(()),
-        Some(project) => Err(Trouble::conflict(
-            "RbacPolicyInUse",
-            format!(
-                "RBAC policy on object {} cannot be removed because other objects depend on it.\nDetails: project {project} uses it",
-                object.name
-            ),
-        )),
+        Some(project) => Err(in_use(object, &project)),
     }
 }
 
@@ -228,28 +250,12 @@ fn loser(
     stays: impl Fn(&RbacPolicy) -> bool,
     instead: Option<&RbacPolicy>,
 ) -> Option<String> {
-    if for_all(rows, object, action) {
-        return None;
-    }
     let policies = RbacPolicy::about(rows, object).filter(|other| other.action == action && stays(other));
     let policies: Vec<&RbacPolicy> = policies.chain(instead).collect();
     let may = |project: &str| {
         Realm::project(project) == object.realm || policies.iter().any(|policy| policy.covers(Some(project)))
     };
     users(rows, object, action).into_iter().find(|project| !may(project))
-}
-
-fn for_all(rows: &Snapshot, object: &Key, action: RbacAction) -> bool {
-    match (object.kind, action) {
-        (Kind::Network, RbacAction::External) => {
-            rows.at::<Network>(object).is_some_and(|network| network.external && !network.external_by_policy)
-        }
-        (Kind::Network, RbacAction::Shared) => rows.at::<Network>(object).is_some_and(|network| network.shared),
-        (Kind::SubnetPool, _) => rows.at::<SubnetPool>(object).is_some_and(|pool| pool.shared),
-        (Kind::AddressScope, _) => rows.at::<AddressScope>(object).is_some_and(|scope| scope.shared),
-        (Kind::QosPolicy, _) => rows.at::<QosPolicy>(object).is_some_and(|policy| policy.shared),
-        _ => false,
-    }
 }
 
 /// The projects that use something in this way.
@@ -285,25 +291,30 @@ fn users(rows: &Snapshot, object: &Key, action: RbacAction) -> BTreeSet<String> 
 
 /// Removes the policies about something that goes.
 pub fn remove_about(plan: &mut Plan, object: &Key) {
-    let gone: Vec<Key> = RbacPolicy::about(&plan.rows, object).map(Resource::key).collect();
+    take_all(plan, object, |_| true);
+}
+
+/// Removes policies about something.
+pub fn take_all(plan: &mut Plan, object: &Key, which: impl Fn(&RbacPolicy) -> bool) {
+    let gone: Vec<Key> =
+        RbacPolicy::about(&plan.rows, object).filter(|policy| which(policy)).map(Resource::key).collect();
     for key in gone {
         plan.remove(&key);
     }
 }
 
-/// What is no longer shared by its attribute is shared with all by no policy either, as in Neutron. Whether
-/// nobody who uses it loses access by that.
-pub fn unshare<T: Resource>(plan: &mut Plan, value: &T) -> bool
-where
-    Object: From<T>,
-{
+/// Gives something to all if an attribute wants it; `value` is the row as it will be.
+pub fn give_all<T: Resource>(plan: &mut Plan, value: &T, action: RbacAction, wanted: Option<bool>, now: Time) {
     let object = value.key();
-    plan.put(value.clone());
-    let all = RbacPolicy::about(&plan.rows, &object)
-        .filter(|policy| policy.action == RbacAction::Shared && policy.target == EVERY_PROJECT);
-    let gone: Vec<Key> = all.map(Resource::key).collect();
-    for key in gone {
-        plan.remove(&key);
+    let Realm::Project(project) = value.realm() else { return };
+    if wanted == Some(true) && !RbacPolicy::is_for_all(&plan.rows, &object, action) {
+        plan.put(RbacPolicy::for_all(object, &project, action, now));
     }
+}
+
+/// What is no longer shared by its attribute is shared with all by no policy. Whether nobody who uses it loses access by that.
+pub fn unshare<T: Resource>(plan: &mut Plan, value: &T) -> bool {
+    let object = value.key();
+    take_all(plan, &object, |policy| policy.action == RbacAction::Shared && policy.target == EVERY_PROJECT);
     loser(&plan.rows, &object, RbacAction::Shared, |_| true, None).is_none()
 }

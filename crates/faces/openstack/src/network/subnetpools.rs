@@ -1,6 +1,6 @@
 //! `/subnetpools`: prefixes from which subnets are cut.
 
-use model::{Subnet, SubnetPool};
+use model::{RbacAction, Subnet, SubnetPool};
 use serde_json::{Map, Value, json};
 
 use super::address_scopes;
@@ -8,6 +8,7 @@ use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::cidr::{Cidr, address, version, width};
 use super::noun::{Look, Noun, standard};
+use super::rbac_policies;
 use super::tags;
 use super::trouble::Trouble;
 
@@ -45,7 +46,7 @@ impl Noun for SubnetPool {
         into.insert("max_prefixlen".into(), json!(value.max_prefixlen.to_string()));
         into.insert("default_quota".into(), json!(value.default_quota));
         into.insert("address_scope_id".into(), json!(value.address_scope.as_ref().map(|key| &*key.name)));
-        into.insert("shared".into(), json!(value.shared || look.view().is_given(value)));
+        into.insert("shared".into(), json!(look.view().is_given(value)));
         into.insert("is_default".into(), json!(value.is_default));
     }
 
@@ -67,7 +68,7 @@ impl Noun for SubnetPool {
             min_prefixlen: min,
             max_prefixlen: length("max_prefixlen").unwrap_or(width(first)),
             default_quota: quota(body)?.unwrap_or(None),
-            shared: body.bool("shared").unwrap_or(false),
+            was_shared: false,
             is_default: body.bool("is_default").unwrap_or(false),
             address_scope: None,
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
@@ -77,6 +78,7 @@ impl Noun for SubnetPool {
         check_lengths(&pool)?;
         address_scopes::associate(plan, ask, &mut pool, body)?;
         only_default(plan, &pool)?;
+        rbac_policies::give_all(plan, &pool, RbacAction::Shared, body.bool("shared"), ask.now);
         Ok(pool)
     }
 

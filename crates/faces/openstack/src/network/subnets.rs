@@ -73,7 +73,7 @@ impl Noun for Subnet {
         into.insert("subnetpool_id".into(), json!(value.subnetpool_id));
         into.insert("service_types".into(), json!(value.service_types));
         into.insert("router:external".into(), json!(external));
-        into.insert("shared".into(), json!(network.is_some_and(|n| ports::is_shared(look, n.value))));
+        into.insert("shared".into(), json!(network.is_some_and(|n| look.view().is_given(n.value))));
     }
 
     standard!();
@@ -229,7 +229,7 @@ fn pool_of(plan: &Plan, ask: &Ask, body: &Body, ip_version: Option<i64>) -> Resu
     let is_it = |pool: &SubnetPool| {
         pool.is_default
             && i64::from(subnetpools::pool_version(pool)) == wanted
-            && (pool.shared || view.owns(pool) || view.is_given(pool))
+            && (view.owns(pool) || view.is_given(pool))
     };
     let found = plan.rows.all::<SubnetPool>().find(|pool| is_it(pool.value));
     let none = || Trouble::bad_request("subnets", format!("No default subnetpool found for IPv{wanted}"));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gate::{Ref, View};
-use model::{Entry, Fault, Index, Network, NicRequest, Port, Subnet};
+use model::{Entry, Fault, Index, Network, NicRequest, Port, RbacAction, RbacPolicy, Subnet};
 use serde_json::Value;
 
 use super::requests::port_of;
@@ -40,7 +40,9 @@ pub fn resolve(call: &Call, view: &View<'_>, asked: Option<&Value>) -> Result<Ve
 /// The project's own networks and those that an administrator shares with all. One that somebody gave it by a policy has to
 /// be named: else a stranger's would be where servers go that name none.
 fn automatic(view: &View<'_>, needed: bool) -> Result<Vec<NicRequest>, Fault> {
-    let usable = |network: &Entry<'_, Network>| (view.owns(network.value) || network.shared) && !network.external;
+    let for_all =
+        |network: &Entry<'_, Network>| RbacPolicy::is_for_all(view.snapshot, &network.row.key, RbacAction::Shared);
+    let usable = |network: &Entry<'_, Network>| (view.owns(network.value) || for_all(network)) && !network.external;
     let mut networks = view.snapshot.all::<Network>().filter(usable);
     match (networks.next(), networks.next()) {
         (None, _) if needed => Err(Fault::Invalid(format!(
