@@ -435,7 +435,8 @@ fn concerns(event: &Event) -> bool {
         | Kind::SubnetPool
         | Kind::Router
         | Kind::FloatingIp
-        | Kind::PortForwarding => true,
+        | Kind::PortForwarding
+        | Kind::Trunk => true,
         Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::AddressGroup | Kind::QosPolicy | Kind::Cluster => true,
         _ => false,
     }

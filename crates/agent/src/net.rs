@@ -61,12 +61,16 @@ pub async fn make(agent: &Agent, network: HostNetwork, at: Generation) -> Result
     }
     let seen = result.map_err(fault)?.wires;
     agent.wake();
-    let active = |id: &str| seen.iter().any(|wire| wire.port_id == id && wire.active);
+    let status = |id: &str| match seen.iter().find(|wire| wire.port_id == id) {
+        Some(wire) if wire.active => PortStatus::Active,
+        Some(wire) if wire.failed => PortStatus::Error,
+        _ => PortStatus::Down,
+    };
     agent
         .write(|snapshot| {
             let mut change = Change::new();
             for port in snapshot.find::<Port>(Index::Host, &agent.config().host) {
-                let status = if active(&port.id) { PortStatus::Active } else { PortStatus::Down };
+                let status = status(&port.id);
                 if port.status != status {
                     change.edit(port, |port| port.status = status);
                 }

@@ -210,6 +210,8 @@ pub struct SeenWire {
     pub port_id: String,
     /// The device exists, is joined to its bridge and its rules are in force.
     pub active: bool,
+    /// The host tried and cannot plug it in; the driver's health says why.
+    pub failed: bool,
 }
 
 /// What a container takes of its host; all but files in bytes.

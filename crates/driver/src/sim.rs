@@ -464,7 +464,8 @@ impl NetDriver for Host {
         self.change("apply network", NETWORK.to_owned(), at, |inside| {
             inside.network = network.clone();
             let wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
-            let wires = wires.map(|wire| SeenWire { port_id: wire.port_id.clone(), active: wire.up }).collect();
+            let wires =
+                wires.map(|wire| SeenWire { port_id: wire.port_id.clone(), active: wire.up, failed: false }).collect();
             SeenNetwork { wires, late: Vec::new() }
         })
     }

@@ -110,6 +110,7 @@ impl NetBench for Bench {
             stateless: false,
             hostname: String::new(),
             qos: Default::default(),
+            trunk: Default::default(),
             dhcp_options: Vec::new(),
         };
         let bridge = Bridge {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, Kind, KubeObject, Port, Realm, Resource, Router, Server, Subnet};
+use crate::{Key, Kind, KubeObject, Port, Realm, Resource, Router, Server, Subnet, Trunk};
 
 /// What `device_owner` says of a server's port.
 pub const SERVER_PORT: &str = "compute:nova";
@@ -20,6 +20,8 @@ pub const GATEWAY: &str = "network:router_gateway";
 pub const FLOATING: &str = "network:floatingip";
 /// What `device_owner` says of the address from which DHCP answers.
 pub const DHCP: &str = "network:dhcp";
+/// What `device_owner` says of a trunk's subport.
+pub const SUBPORT: &str = "trunk:subport";
 
 /// The row that a port belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,8 @@ pub enum Holder {
     FloatingIp(Key),
     /// The subnet for which an address is set aside.
     Dhcp(Key),
+    /// A trunk, whose parent is plugged in where the port is reached by a tag.
+    Trunk(Key),
 }
 
 impl Holder {
@@ -67,6 +71,10 @@ impl Holder {
         Self::Dhcp(subnet.key())
     }
 
+    pub fn trunk(trunk: &Trunk) -> Self {
+        Self::Trunk(trunk.key())
+    }
+
     /// The holder's row.
     pub fn key(&self) -> &Key {
         match self {
@@ -75,7 +83,8 @@ impl Holder {
             | Self::Interface(key)
             | Self::Gateway(key)
             | Self::FloatingIp(key)
-            | Self::Dhcp(key) => key,
+            | Self::Dhcp(key)
+            | Self::Trunk(key) => key,
         }
     }
 
@@ -113,6 +122,7 @@ impl Holder {
             Self::Gateway(_) => GATEWAY,
             Self::FloatingIp(_) => FLOATING,
             Self::Dhcp(_) => DHCP,
+            Self::Trunk(_) => SUBPORT,
         }
     }
 
@@ -122,7 +132,7 @@ impl Holder {
 
     /// Made and deleted with something of Neutron's own; nothing that could be plugged in.
     pub fn is_services(&self) -> bool {
-        !matches!(self, Self::Server(_) | Self::Pod { .. })
+        !matches!(self, Self::Server(_) | Self::Pod { .. } | Self::Trunk(_))
     }
 
     /// The holder of a port whose row is older than holders, from the texts of those days. Only what lies in the port's own

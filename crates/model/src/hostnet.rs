@@ -79,13 +79,16 @@ pub enum Plug {
     Tap,
     /// A veth whose other end is in a pod's namespace. The pair is made when the runtime asks for it (CNI).
     Veth,
+    /// A veth whose other end is joined with the device of a trunk's parent, by a tag ([`Wire::trunk`]). The pair is there as
+    /// long as the parent's device is.
+    Subport,
 }
 
 /// A port on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wire {
     pub port_id: String,
-    /// The device's name: `tap` or `vth` and the first 11 characters of the port's id.
+    /// The device's name: `tap`, `vth` or `spi` and the first 11 characters of the port's id.
     pub device: String,
     pub plug: Plug,
     pub mac: String,
@@ -104,6 +107,10 @@ pub struct Wire {
     /// How fast it may be, and how its packets are marked.
     #[serde(default)]
     pub qos: Qos,
+    /// It is the parent of a trunk: the ids of the ports of which its tagged frames are, by the tag. Frames with any other
+    /// tag are dropped.
+    #[serde(default)]
+    pub trunk: BTreeMap<u16, String>,
     /// What DHCP tells this port.
     pub hostname: String,
     /// What DHCP tells this port beside the rest: the option's name or number, its value, and whether it is DHCPv6's.

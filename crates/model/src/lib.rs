@@ -50,6 +50,7 @@ mod server_usage;
 mod setting;
 mod subnet;
 mod task;
+mod trunk;
 mod trust;
 mod vm;
 
@@ -93,6 +94,7 @@ pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
 pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, next_address};
 pub use task::{Task, TaskStatus};
+pub use trunk::{SubPort, Trunk, TrunkStatus, VLANS};
 pub use trust::Trust;
 pub use vm::{Source, Vm, VmPhase, VmStatus};
 

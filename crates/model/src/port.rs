@@ -25,6 +25,8 @@ pub enum PortStatus {
     #[default]
     Down,
     Active,
+    /// The host cannot plug it in, and says why in its log.
+    Error,
 }
 
 /// A Neutron port.
@@ -174,7 +176,7 @@ impl Port {
         matches!(self.holder, Some(Holder::Interface(_)))
     }
 
-    /// A server's or a pod's, or nobody's yet: not one of Neutron's own, which are plugged in nowhere.
+    /// A server's, a pod's or a trunk's, or nobody's yet: not one of Neutron's own, which are plugged in nowhere.
     pub fn is_plug(&self) -> bool {
         self.holder.as_ref().is_none_or(|holder| !holder.is_services())
     }

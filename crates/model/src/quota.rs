@@ -60,6 +60,7 @@ pub const LIMITED: &[Limited] = &[
     network("port_forwarding", 100),
     network("address_scope", 100),
     network("address_group", 100),
+    network("trunk", 100),
     kube("kube_objects", 1, 20_000),
     // All rows are in the memory of every process.
     kube("kube_megabytes", 1024, 256),

@@ -183,6 +183,7 @@ kinds! {
     SecurityGroupRule => "security-group-rule", "A rule of a security group.";
     AddressGroup => "address-group", "A Neutron address group: addresses to which rules of security groups refer.";
     QosPolicy => "qos-policy", "A Neutron QoS policy: limits and marks of what passes.";
+    Trunk => "trunk", "A Neutron trunk: a port that carries the networks of others by tags.";
     RbacPolicy => "rbac-policy", "A Neutron RBAC policy: who else may use something.";
     Cluster => "cluster", "A logical Kubernetes cluster of one project.";
     KubeObject => "kube", "An object of the Kubernetes API, of any kind.";

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use model::{
     Change, Cluster, Entry, FixedIp, FloatingIp, Holder, Index, Key, KubeObject, Network, NicRequest, Port,
-    PortForwarding, PortStatus, Quota, Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Vm, addresses_in_use,
-    default_security_group, derived_id, next_address, quota,
+    PortForwarding, PortStatus, Quota, Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Trunk, Vm,
+    addresses_in_use, default_security_group, derived_id, next_address, quota,
 };
 
 /// The id of a pod's port.
@@ -317,6 +317,7 @@ fn tend(snapshot: &Snapshot, port: Entry<'_, Port>, now: Time) -> Option<Change>
     let fate = match &port.value.holder {
         Some(Holder::Server(server)) => server_fate(snapshot, server),
         Some(Holder::Pod { key, uid }) => pod_fate(snapshot, key, uid),
+        Some(Holder::Trunk(trunk)) => trunk_fate(snapshot, trunk),
         _ => Fate::Stay,
     };
     let mut change = Change::new();
@@ -329,11 +330,18 @@ fn tend(snapshot: &Snapshot, port: Entry<'_, Port>, now: Time) -> Option<Change>
                 p.status = PortStatus::Down;
             });
         }
-        Fate::Go if port.owned => remove(snapshot, port, &mut change, now),
+        Fate::Go if port.owned && Trunk::with(snapshot, &port.id).is_none() => {
+            remove(snapshot, port, &mut change, now);
+        }
+        // Also a port that was made for its owner, if a trunk needs it: it is the trunk's user's to delete.
         Fate::Go => {
             change.edit(port, |p| {
                 p.holder = None;
                 p.host = None;
+                p.owned = false;
+                if p.pod.take().is_some() {
+                    p.dns_name.clear();
+                }
                 p.status = PortStatus::Down;
                 p.updated_at = now;
             });
@@ -359,6 +367,12 @@ fn server_fate(snapshot: &Snapshot, server: &Key) -> Fate {
         Some(vm) => Fate::Move(vm.host.clone()),
         None => Fate::Stay,
     }
+}
+
+/// A subport is where its trunk's parent is.
+fn trunk_fate(snapshot: &Snapshot, trunk: &Key) -> Fate {
+    let parent = snapshot.at::<Trunk>(trunk).and_then(|trunk| snapshot.at::<Port>(&trunk.value.port));
+    parent.map_or(Fate::Go, |parent| Fate::Move(parent.value.host.clone()))
 }
 
 fn pod_fate(snapshot: &Snapshot, key: &Key, uid: &str) -> Fate {

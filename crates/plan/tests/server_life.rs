@@ -428,6 +428,56 @@ fn a_port_of_ones_own_survives_its_server() {
     assert!(w.snapshot.get::<Server>("s").is_none());
 }
 
+/// A trunk whose parent is the port, with one subport that is on the network as well.
+fn trunk(w: &mut World, parent: &str) {
+    let parent = w.snapshot.get::<Port>(parent).unwrap().value.clone();
+    let now = w.now();
+    let mut sub = Port::new("sub-port", &network(now), now);
+    let trunk = Trunk {
+        id: "trunk".into(),
+        project_id: "p".into(),
+        name: String::new(),
+        description: String::new(),
+        port: parent.key(),
+        admin_state_up: true,
+        sub_ports: vec![SubPort { port: sub.key(), vlan: 100 }],
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    sub.hold(Holder::trunk(&trunk));
+    let mut change = Change::from(trunk);
+    change.create(sub);
+    w.commit(&change).unwrap();
+}
+
+#[test]
+fn subports_are_where_their_parent_is_and_keep_it() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("s", w.now()));
+    w.settle();
+    let parent = w.snapshot.all::<Port>().find(|port| port.is_of_server("s")).unwrap().id.clone();
+    trunk(&mut w, &parent);
+    let host = |w: &World| w.snapshot.get::<Port>("sub-port").unwrap().host.clone();
+    assert_eq!(host(&w), None);
+    w.settle();
+    assert_eq!(host(&w).as_deref(), Some("one"));
+    w.edit::<Port>("sub-port", |port| port.status = PortStatus::Active);
+    w.settle();
+    assert_eq!(w.snapshot.get::<Port>("sub-port").unwrap().status, PortStatus::Active);
+    // The port was made for the server and would have gone with it; the trunk needs it.
+    w.edit::<Server>("s", |s| s.deleting = true);
+    w.settle();
+    w.report("s.0", VmPhase::Gone);
+    w.settle();
+    assert!(w.snapshot.get::<Server>("s").is_none());
+    let left = w.snapshot.get::<Port>(&parent).unwrap().value.clone();
+    assert_eq!((left.holder, left.host, left.owned), (None, None, false));
+    let sub = w.snapshot.get::<Port>("sub-port").unwrap().value.clone();
+    assert_eq!((sub.host, sub.status), (None, PortStatus::Down));
+    assert!(matches!(sub.holder, Some(Holder::Trunk(_))));
+}
+
 #[test]
 fn silent_and_disabled_hosts_get_nothing() {
     let mut w = world(&[("one", 4000), ("two", 4000)]);

@@ -11,6 +11,7 @@
 mod address;
 mod api;
 mod arp;
+mod bpf;
 mod dhcp;
 mod dhcp6;
 mod dns;
@@ -35,6 +36,7 @@ mod shaping;
 mod sockets;
 mod space;
 mod tap;
+mod trunks;
 
 use std::io;
 use std::net::SocketAddr;
@@ -79,6 +81,7 @@ pub struct LinuxNet {
     generations: Arc<Generations>,
     making: tokio::sync::Mutex<Making>,
     view: Arc<View>,
+    trunks: trunks::Turn,
 }
 
 /// Those who answer guests.
@@ -118,8 +121,8 @@ impl LinuxNet {
         }
         let answers = Answers { metadata: config.metadata.clone(), api: None };
         let generations = Arc::new(Generations::new(&config.dir));
-        let (making, view) = Default::default();
-        Ok(LinuxNet { config, answers, host_ports: Vec::new(), generations, making, view })
+        let (making, view, trunks) = Default::default();
+        Ok(LinuxNet { config, answers, host_ports: Vec::new(), generations, making, view, trunks })
     }
 
     /// TCP ports of the host that guests may reach through an external network, such as the cloud's own API.
@@ -136,6 +139,15 @@ impl LinuxNet {
 
     fn is_ours(&self, namespace: &str) -> bool {
         names::is_namespace(&self.config.prefix, namespace)
+    }
+
+    /// Joins the subports of a port whose device has just come. What goes wrong with them does not keep it from working, and
+    /// the next pass tries again.
+    async fn join_trunk(&self, place: &Place) {
+        if !place.wire.trunk.is_empty() {
+            let _turn = self.trunks.lock().await;
+            trunks::ensure(&self.view, &place.wire.port_id).await;
+        }
     }
 }
 
@@ -166,6 +178,7 @@ impl TapSource for LinuxNet {
             }
         };
         joined.await.map_err(|error| fault(&format!("the tap {} cannot be joined", wire.device), &error))?;
+        self.join_trunk(&place).await;
         // Dropped, the tap is gone.
         if self.view.plugged(&place) { Ok(fd) } else { Err(not_ready(&nic.port_id)) }
     }
@@ -212,6 +225,7 @@ impl NetDriver for LinuxNet {
         plug::plug(handles, bridge, wire, &pod, ifname)
             .await
             .map_err(|error| fault(&format!("the port {port_id} cannot be plugged in"), &error))?;
+        self.join_trunk(&place).await;
         if self.view.plugged(&place) { Ok(()) } else { Err(not_ready(port_id)) }
     }
 

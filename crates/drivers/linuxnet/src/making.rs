@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use driver::generation::Generations;
 use driver::{DriverFault, Result, SeenNetwork, SeenWire};
-use model::hostnet::{Bridge, Domain, HostNetwork, Wire};
+use model::hostnet::{Bridge, Domain, HostNetwork, Plug, Wire};
 use model::wanted::Generation;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::host::Host;
 use crate::netlink::Link;
 use crate::space::{Handles, Space};
+use crate::trunks::{self, Joined};
 use crate::{Answers, LinuxNet, fault, names, netns};
 
 /// Domains that are worked on at a time.
@@ -29,6 +30,8 @@ const AT_ONCE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// What the problems of the host's own namespace are filed under.
 const OUTSIDE: &str = "";
+/// How what the problems of trunks are filed under begins: no namespace's name has a blank.
+const TRUNK: &str = "trunk ";
 
 /// A device that is in another namespace than it belongs to.
 pub struct Move {
@@ -66,7 +69,9 @@ struct Inside {
     known: BTreeMap<String, Known>,
     /// Ports that work, by namespace.
     active: BTreeMap<String, BTreeSet<String>>,
-    /// What went wrong, by namespace, in words.
+    /// What became of subports, by the port that is their trunk's parent.
+    trunks: BTreeMap<String, Joined>,
+    /// What went wrong, by namespace or trunk, in words.
     problems: BTreeMap<String, String>,
     /// What was not done when the last pass ended, in words.
     late: Vec<String>,
@@ -105,6 +110,23 @@ impl View {
             let bridge = Bridge { ports: Vec::new(), ..bridge.clone() };
             Some(Place { handles: known.handles.clone(), bridge, wire: wire.clone() })
         })
+    }
+
+    /// Notes what became of a trunk's subports.
+    pub fn joined(&self, port_id: &str, joined: Joined, trouble: Option<String>) {
+        let name = format!("{TRUNK}{port_id}");
+        match trouble {
+            Some(words) => self.problem(&name, &format!("the trunk of the port {port_id}"), &words),
+            None => self.well(&name),
+        }
+        self.inside().trunks.insert(port_id.to_owned(), joined);
+    }
+
+    /// Forgets all trunks but these.
+    fn keep_trunks(&self, ids: &BTreeSet<&str>) {
+        let mut inside = self.inside();
+        inside.trunks.retain(|id, _| ids.contains(id.as_str()));
+        inside.problems.retain(|name, _| name.strip_prefix(TRUNK).is_none_or(|id| ids.contains(id)));
     }
 
     /// Notes that a device came to a place; false if the port is no longer there.
@@ -266,6 +288,8 @@ impl Making {
         let mut home: BTreeMap<String, String> = BTreeMap::new();
         for (name, domain) in wanted {
             home.extend(wires(domain).map(|(_, wire)| (wire.device.clone(), name.clone())));
+            let branches = wires(domain).flat_map(|(_, wire)| wire.trunk.values());
+            home.extend(branches.map(|id| (names::branch(id), name.clone())));
         }
         let mut moving = Moving::new();
         if home == self.homes && !plugged {
@@ -327,17 +351,47 @@ impl LinuxNet {
         }
         busy.extend(jobs.wait().await);
         self.prune(&mut making, &host, network, &wanted, (&moving, &busy), at).await;
+        late.extend(self.join_trunks(network).await);
         late.extend(busy.iter().map(|name| format!("the domain {name} is still being made")));
         let mut inside = self.view.inside();
         inside.late.clone_from(&late);
         let mut seen = SeenNetwork { wires: Vec::new(), late };
         for domain in &network.domains {
             let active = inside.active.get(&domain.namespace(prefix));
-            let works = |wire: &Wire| wire.up && active.is_some_and(|ports| ports.contains(&wire.port_id));
-            seen.wires
-                .extend(wires(domain).map(|(_, wire)| SeenWire { port_id: wire.port_id.clone(), active: works(wire) }));
+            let works = |wire: &Wire| match wire.plug {
+                Plug::Subport => inside.trunks.values().any(|joined| joined.active.contains(&wire.port_id)),
+                _ => wire.up && active.is_some_and(|ports| ports.contains(&wire.port_id)),
+            };
+            let fails = |wire: &Wire| inside.trunks.values().any(|joined| joined.failed.contains(&wire.port_id));
+            seen.wires.extend(wires(domain).map(|(_, wire)| SeenWire {
+                port_id: wire.port_id.clone(),
+                active: works(wire),
+                failed: fails(wire),
+            }));
         }
         Ok(seen)
+    }
+
+    /// Joins subports with their trunks, once the domains are made, of which they may be in two. What is late.
+    async fn join_trunks(&self, network: &HostNetwork) -> Option<String> {
+        let parents = network.domains.iter().flat_map(wires).map(|(_, wire)| wire);
+        let ids: BTreeSet<&str> =
+            parents.filter(|wire| !wire.trunk.is_empty()).map(|wire| wire.port_id.as_str()).collect();
+        self.view.keep_trunks(&ids);
+        if ids.is_empty() {
+            return None;
+        }
+        let late = || Some("the trunks are still being joined".to_owned());
+        let Ok(turn) = self.trunks.clone().try_lock_owned() else { return late() };
+        let (view, ids) = (self.view.clone(), ids.into_iter().map(str::to_owned).collect::<Vec<String>>());
+        let mut jobs = Jobs::default();
+        jobs.begin(TRUNK.to_owned(), async move {
+            let _turn = turn;
+            for id in ids {
+                trunks::ensure(&view, &id).await;
+            }
+        });
+        if jobs.wait().await.is_empty() { None } else { late() }
     }
 
     /// The host's own namespace, before the domains, whose routers are joined to its bridges. What is late.

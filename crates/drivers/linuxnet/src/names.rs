@@ -56,7 +56,7 @@ pub fn is_namespace(prefix: &str, name: &str) -> bool {
 
 /// Whether a device in a namespace is of the kinds that this driver makes.
 pub fn is_ours(device: &str) -> bool {
-    ["br", "vx", "up", "tap", "vth", "ifb"].iter().any(|kind| device.starts_with(kind))
+    ["br", "vx", "up", "tap", "vth", "ifb", "spi", "spt"].iter().any(|kind| device.starts_with(kind))
 }
 
 /// The host's table of rules.
@@ -72,6 +72,12 @@ pub fn veth(port_id: &str) -> String {
 /// The device through which what comes from a port is led, in the namespace.
 pub fn turn(port_id: &str) -> String {
     format!("ifb{}", head(port_id))
+}
+
+/// The end of a subport's pair that is joined with the device of its trunk, by Neutron's name for it. The other is the port's
+/// own device.
+pub fn branch(port_id: &str) -> String {
+    format!("spt{}", head(port_id))
 }
 
 /// A namespace's name is a file's name.
@@ -93,9 +99,15 @@ mod tests {
     #[test]
     fn names_fit_and_tell_clouds_apart() {
         let id = "0f47ac10-b58c-4372-a567-0e02b2c3d479";
-        for name in
-            [bridge(id), tunnel(id), uplink(id), turn(id), external("braid-", id), uplink_peer("braid-", id, id)]
-        {
+        for name in [
+            bridge(id),
+            tunnel(id),
+            uplink(id),
+            turn(id),
+            branch(id),
+            external("braid-", id),
+            uplink_peer("braid-", id, id),
+        ] {
             assert!(is_name(&name), "{name}");
         }
         assert!(is_host_device("br", &external("br", id)));

@@ -23,7 +23,7 @@ use rtnetlink::{
 use crate::address::{Mac, base};
 use crate::netns::Netns;
 
-pub use tc::{Bucket, Shaped};
+pub use tc::{Bucket, Entry, Shaped};
 
 /// A device as the kernel shows it.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -73,6 +73,7 @@ fn wire() -> Wire {
         stateless: false,
         hostname: "web-1".into(),
         qos: Default::default(),
+        trunk: Default::default(),
         dhcp_options: vec![
             ("bootfile-name".into(), "boot.efi".into(), false),
             ("server-ip-address".into(), "10.0.0.7".into(), false),

@@ -10,7 +10,7 @@ use std::io;
 use model::hostnet::{RateLimit, Wire};
 
 use crate::names;
-use crate::netlink::{Bucket, Shaped};
+use crate::netlink::{Bucket, Entry, Shaped};
 use crate::space::Handles;
 
 /// What an Ethernet frame has beside its packet, with a tag.
@@ -65,10 +65,18 @@ impl Handles {
     }
 
     /// First the way that packets shall go, then they are led there; in the other order when it goes (the device itself is
-    /// pruned later).
+    /// pruned later). The program of a trunk is at the same entry, and stays ([`crate::trunks`]); what has a tag is not led.
     async fn shape_egress(&self, wire: &Wire, index: u32, found: Shaped) -> io::Result<()> {
-        let Some(limit) = wire.qos.egress else {
+        let is_trunk = !wire.trunk.is_empty();
+        if wire.qos.egress.is_none() && !is_trunk {
             return if found.entry { self.netlink.remove_entry(index).await } else { Ok(()) };
+        }
+        let entry = if found.entry { self.netlink.entry(index).await? } else { Entry::default() };
+        if entry.program.is_some() && !is_trunk {
+            self.netlink.remove_program(index).await?;
+        }
+        let Some(limit) = wire.qos.egress else {
+            return if entry.leads.is_some() { self.netlink.remove_lead(index).await } else { Ok(()) };
         };
         let name = names::turn(&wire.port_id);
         if self.netlink.link(&name).await?.is_none() {
@@ -82,12 +90,12 @@ impl Handles {
         let shaped = self.netlink.shaped().await?;
         let beyond = shaped.get(&turn.index).copied().unwrap_or_default();
         self.fill(turn.index, bucket(limit, wire.mtu), beyond).await?;
-        if found.entry && self.netlink.leads(index).await? == Some(turn.index) {
+        if entry.leads == Some(turn.index) {
             return Ok(());
         }
-        // Half made, or it leads to a device that is no longer there.
-        if found.entry {
-            self.netlink.remove_entry(index).await?;
+        // It leads to a device that is no longer there.
+        if entry.leads.is_some() {
+            self.netlink.remove_lead(index).await?;
         }
         self.netlink.add_entry(index).await?;
         match self.netlink.lead(index, turn.index).await {

@@ -264,7 +264,8 @@ impl Space {
         let Some(joined) = links.iter().find(|link| link.name == name) else { return Err(missing(&name)) };
         let by_name: BTreeMap<&str, &Link> = links.iter().map(|link| (link.name.as_str(), link)).collect();
         let mut changed = false;
-        for wire in &bridge.ports {
+        // A subport's device comes and goes with its trunk's.
+        for wire in bridge.ports.iter().filter(|wire| wire.plug != Plug::Subport) {
             if let Some(link) = by_name.get(wire.device.as_str()) {
                 changed |= self.join(wire, link, joined.index).await?;
             }
@@ -313,6 +314,8 @@ impl Space {
             wanted.extend(bridge.ports.iter().map(|wire| wire.device.clone()));
             let led = bridge.ports.iter().filter(|wire| wire.qos.egress.is_some());
             wanted.extend(led.map(|wire| names::turn(&wire.port_id)));
+            let branches = bridge.ports.iter().flat_map(|wire| wire.trunk.values());
+            wanted.extend(branches.map(|port_id| names::branch(port_id)));
         }
         let goes = |name: &str| names::is_ours(name) && !wanted.contains(name) && !moving.contains_key(name);
         let surplus = links.iter().filter(|link| goes(&link.name));
@@ -424,7 +427,7 @@ fn outer(uplink: &Uplink) -> impl Iterator<Item = IpAddr> {
     floating.chain(uplink.forwards.iter().map(|forward| forward.outer))
 }
 
-fn missing(name: &str) -> io::Error {
+pub fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("the device {name} is gone"))
 }
 

@@ -107,6 +107,18 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             json!({"floatingip": {"floating_network_id": "#public", "qos_policy_id": "$qos-policy"}}),
         ),
         ("PUT", "/network/v2.0/floatingips/#floatingip", json!({"floatingip": {"qos_policy_id": "$qos-policy"}})),
+        net("/network/v2.0/trunks", json!({"trunk": {"port_id": "$port"}})),
+        net(
+            "/network/v2.0/trunks",
+            json!({"trunk": {"port_id": "#port", "sub_ports":
+                [{"port_id": "$inside", "segmentation_type": "vlan", "segmentation_id": 5}]}}),
+        ),
+        (
+            "PUT",
+            "/network/v2.0/trunks/#trunk/add_subports",
+            json!({"sub_ports": [{"port_id": "$inside", "segmentation_type": "vlan", "segmentation_id": 5}]}),
+        ),
+        ("PUT", "/network/v2.0/trunks/#trunk/remove_subports", json!({"sub_ports": [{"port_id": "$subport"}]})),
         boot(json!({"imageRef": "$image"})),
         boot(json!({"networks": [{"uuid": "$network"}]})),
         boot(json!({"networks": [{"port": "$port"}]})),
@@ -150,6 +162,7 @@ const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2.0/address-scopes", "plain values"),
     ("/v2.0/address-scopes/{id}", "plain values"),
     ("/v2.0/address-groups/{id}", "plain values"),
+    ("/v2.0/trunks/{id}", "plain values"),
     ("/v2.0/address-groups/{id}/add_addresses", "addresses"),
     ("/v2.0/address-groups/{id}/remove_addresses", "addresses"),
     ("/v2.1/servers/{id}", "plain values"),
@@ -244,6 +257,12 @@ async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public
     ids.insert("port-forwarding", new(&path, forwarding).await);
     let policy = json!({"policy": {"name": tag, "project_id": project}});
     ids.insert("qos-policy", made(cloud, &cloud.admin, "/network/v2.0/qos/policies", policy).await);
+    for name in ["parent", "subport"] {
+        ids.insert(name, new("ports", json!({"port": {"network_id": network}})).await);
+    }
+    let trunk = json!({"trunk": {"port_id": ids["parent"], "sub_ports":
+        [{"port_id": ids["subport"], "segmentation_type": "vlan", "segmentation_id": 4}]}});
+    ids.insert("trunk", new("trunks", trunk).await);
     let image = image(&project, tag);
     ids.insert("image", image.id.clone());
     cloud.cloud.store.commit(&image.into()).await.unwrap();
@@ -398,6 +417,8 @@ async fn ids_of_others_in_queries_find_nothing() {
         "/network/v2.0/address-groups?id=$address-group",
         "/network/v2.0/address-scopes?id=$address-scope",
         "/network/v2.0/rbac-policies?object_id=$network",
+        "/network/v2.0/trunks?id=$trunk",
+        "/network/v2.0/trunks?port_id=$parent",
         "/network/v2.0/qos/policies?id=$qos-policy",
         "/network/v2.0/networks?qos_policy_id=$qos-policy",
         "/network/v2.0/subnetpools?address_scope_id=$address-scope",

@@ -38,7 +38,7 @@ async fn versions_and_extensions() {
     let (_, _, all) = cloud.ok("GET", &format!("{V}/extensions"), &cloud.demo, Value::Null).await;
     assert!(all["extensions"].as_array().unwrap().iter().any(|e| e["alias"] == "router"));
     assert_eq!(refused(&cloud, "GET", "extensions/segment", Value::Null).await.0, 404);
-    assert_eq!(refused(&cloud, "GET", "trunks", Value::Null).await, (404, "HTTPNotFound".into()));
+    assert_eq!(refused(&cloud, "GET", "segments", Value::Null).await, (404, "HTTPNotFound".into()));
     let (status, _, _) = cloud.call("GET", &format!("{V}/networks"), "", Value::Null).await;
     assert_eq!(status, 401);
 }

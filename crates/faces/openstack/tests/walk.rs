@@ -65,6 +65,7 @@ fn body_for(endpoint: &Endpoint) -> Value {
         "rbac_policy",
         "address_scope",
         "port_forwarding",
+        "trunk",
         "policy",
         "project",
         "user",

@@ -6,7 +6,7 @@ use model::hostnet::{Domain, HostNetwork, Plug, Qos, RateLimit};
 use model::{
     AddressGroup, Change, Cluster, Direction, FixedIp, FloatingIp, Gateway, Holder, Host, Key, Kind, KubeObject,
     Network, Object, Port, PortForwarding, QosEffect, QosPolicy, QosRule, Realm, Router, SecurityGroup,
-    SecurityGroupRule, Snapshot, Subnet, SubnetPool, Time,
+    SecurityGroupRule, Snapshot, SubPort, Subnet, SubnetPool, Time, Trunk,
 };
 use serde_json::json;
 
@@ -561,4 +561,45 @@ fn services_and_names_of_a_cluster() {
     );
     assert_eq!(zone.search, ["braid.internal"]);
     assert_eq!(zone.authority, ["braid.internal", "cluster.local"]);
+}
+
+#[test]
+fn a_trunk_carries_what_is_where_it_is() {
+    let mut rows = Rows::default();
+    rows.host("h1", "");
+    rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+    rows.network("n2", "10.0.0.0/24", "10.0.0.1", false);
+    rows.vm("vm", "n1", "10.0.0.5", "h1");
+    let key = |kind: Kind, id: &str| Key::new(kind, Realm::project("p"), id);
+    let holder = Holder::Trunk(key(Kind::Trunk, "t"));
+    for (id, address, host) in [("here", "10.0.0.6", "h1"), ("not-yet", "10.0.0.7", "")] {
+        let port = rows.port(id, "n2", address, holder.clone(), host);
+        rows.put(port);
+    }
+    let now = rows.now();
+    let sub = |id: &str, vlan| SubPort { port: key(Kind::Port, id), vlan };
+    rows.put(Trunk {
+        id: "t".into(),
+        project_id: "p".into(),
+        name: String::new(),
+        description: String::new(),
+        port: key(Kind::Port, "vm"),
+        admin_state_up: false,
+        sub_ports: vec![sub("here", 7), sub("not-yet", 8)],
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    });
+    let network = rows.compile();
+    assert_eq!(network.domains.len(), 2, "a trunk joins no networks");
+    let (parent, port) = (&network.domains[0].bridges[0].ports[0], &network.domains[1].bridges[0].ports[0]);
+    assert_eq!((parent.plug, parent.trunk.clone()), (Plug::Tap, [(7, "here".to_owned())].into()));
+    assert_eq!((port.plug, port.device.as_str(), port.port_id.as_str()), (Plug::Subport, "spihere", "here"));
+    assert_eq!(network.domains[1].bridges[0].ports.len(), 1);
+    assert!(port.trunk.is_empty() && port.rules.is_some(), "with rules of its own");
+    // In one domain it is the same.
+    rows.router("r", &[("n1", "10.0.0.1"), ("n2", "10.0.0.2")], None);
+    assert_eq!(only(&rows.compile()).bridges.iter().flat_map(|bridge| &bridge.ports).count(), 2);
+    rows.delete::<Trunk>("t");
+    assert!(rows.compile().domains[0].bridges[0].ports[0].trunk.is_empty());
 }

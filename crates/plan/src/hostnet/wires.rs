@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use model::hostnet::{Bridge, Plug, Scope, Wire};
-use model::{AddressScope, Holder, Host, Network, Port, QosPolicy, Snapshot, Subnet};
+use model::{AddressScope, Holder, Host, Network, Port, QosPolicy, Snapshot, Subnet, Trunk};
 
 use super::{Component, rules};
 
@@ -114,8 +114,11 @@ fn elsewhere(
 }
 
 fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port: &Port) -> Wire {
-    let (plug, prefix) =
-        if matches!(port.holder, Some(Holder::Pod { .. })) { (Plug::Veth, "vth") } else { (Plug::Tap, "tap") };
+    let (plug, prefix) = match port.holder {
+        Some(Holder::Pod { .. }) => (Plug::Veth, "vth"),
+        Some(Holder::Trunk(_)) => (Plug::Subport, "spi"),
+        _ => (Plug::Tap, "tap"),
+    };
     let placed: Vec<(IpAddr, &Subnet)> = port
         .fixed_ips
         .iter()
@@ -135,6 +138,7 @@ fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port:
         rules: port.port_security_enabled.then(|| rules::of(snapshot, component, port)),
         stateless: rules::stateless(snapshot, port),
         qos: QosPolicy::effect_of(snapshot, port.qos_policy.as_ref().or(network.qos_policy.as_ref())),
+        trunk: branches(snapshot, port),
         hostname: hostname(port),
         dhcp_options: port
             .extra_dhcp_opts
@@ -145,6 +149,14 @@ fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port:
             })
             .collect(),
     }
+}
+
+/// The ports of the trunk of which the port is the parent, by their tags: those that are where it is.
+fn branches(snapshot: &Snapshot, port: &Port) -> BTreeMap<u16, String> {
+    let trunk = Trunk::of_parent(snapshot, &port.id);
+    let subports = trunk.iter().flat_map(|trunk| &trunk.value.sub_ports);
+    let here = subports.filter(|sub| snapshot.at::<Port>(&sub.port).is_some_and(|sub| sub.value.host == port.host));
+    here.map(|sub| (sub.vlan, sub.port.name.to_string())).collect()
 }
 
 /// The port's name, or one made from its first address, as Neutron does.

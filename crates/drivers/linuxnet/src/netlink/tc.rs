@@ -1,9 +1,10 @@
 //! What the kernel calls traffic control, as far as it is used here: a token bucket at the root of a device, and at its
-//! entry the way to another device. The options of a bucket are written byte by byte, since the library has no words for
+//! entry a program that looks at frames, and the way to another device. The options of a bucket are written byte by byte, since the library has no words for
 //! them.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::LinkIfb;
@@ -12,8 +13,8 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{
-    TcActionAttribute, TcActionMirrorOption, TcActionOption, TcAttribute, TcFilterU32Option, TcHandle, TcMessage,
-    TcOption,
+    TcActionAttribute, TcActionMirrorOption, TcActionOption, TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption,
+    TcFilterU32Option, TcHandle, TcMessage, TcOption,
 };
 
 use super::{Netlink, failed, unless};
@@ -27,8 +28,10 @@ const ETHERNET: u8 = 1;
 const LENGTH: usize = 36;
 const RATE_AT: usize = 8;
 const LIMIT_AT: usize = 24;
+/// Of the filter that runs a program.
+const PROGRAM: u16 = 50;
 /// Of the filter that leads everything elsewhere.
-const PRIORITY: u16 = 100;
+const LEAD: u16 = 100;
 const ALL_PROTOCOLS: u16 = 3_u16.to_be();
 
 /// A token bucket.
@@ -40,6 +43,15 @@ pub struct Bucket {
     pub burst: u32,
     /// Bytes that may be there, waiting or passing; what comes beyond them is dropped.
     pub limit: u32,
+}
+
+/// What is at a device's entry, as the kernel shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The name of the program that looks at what comes from the device.
+    pub program: Option<String>,
+    /// The device to which the rest is led.
+    pub leads: Option<u32>,
 }
 
 /// What a device's traffic meets, as the kernel shows it.
@@ -96,21 +108,46 @@ impl Netlink {
         gone(self.control(RouteNetlinkMessage::DelQueueDiscipline(message), 0).await)
     }
 
+    /// Has a program look at what comes from the device, which has an entry, in the place of the one that did.
+    pub async fn run(&self, index: u32, program: impl AsFd, name: String) -> io::Result<()> {
+        let mut message = at_entry(index, PROGRAM);
+        message.header.handle = TcHandle { major: 0, minor: 1 };
+        let fd = u32::try_from(program.as_fd().as_raw_fd()).map_err(io::Error::other)?;
+        message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
+        message.attributes.push(TcAttribute::Options(vec![
+            TcOption::Bpf(TcFilterBpfOption::ProgFd(fd)),
+            TcOption::Bpf(TcFilterBpfOption::ProgName(name)),
+            TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
+        ]));
+        self.control(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE).await
+    }
+
+    /// Takes the program away.
+    pub async fn remove_program(&self, index: u32) -> io::Result<()> {
+        gone(self.control(RouteNetlinkMessage::DelTrafficFilter(at_entry(index, PROGRAM)), 0).await)
+    }
+
+    /// What comes from the device is no longer led to another.
+    pub async fn remove_lead(&self, index: u32) -> io::Result<()> {
+        gone(self.control(RouteNetlinkMessage::DelTrafficFilter(at_entry(index, LEAD)), 0).await)
+    }
+
     /// Leads all that comes from the device to another, which has an entry.
     pub async fn lead(&self, index: u32, to: u32) -> io::Result<()> {
         let filter = self.handle.traffic_filter(number(index)).add().ingress();
-        let filter = filter.priority(PRIORITY).protocol(ALL_PROTOCOLS).redirect(to).map_err(failed)?;
+        let filter = filter.priority(LEAD).protocol(ALL_PROTOCOLS).redirect(to).map_err(failed)?;
         filter.execute().await.map_err(failed)
     }
 
-    /// The device to which all that comes from this one is led.
-    pub async fn leads(&self, index: u32) -> io::Result<Option<u32>> {
+    /// What is at the device's entry.
+    pub async fn entry(&self, index: u32) -> io::Result<Entry> {
         let mut dump = self.handle.traffic_filter(number(index)).get().ingress().execute();
-        let mut to = None;
+        let mut entry = Entry::default();
         while let Some(message) = dump.try_next().await.map_err(failed)? {
-            to = to.or(read_lead(&message));
+            entry.leads = entry.leads.or(read_lead(&message));
+            entry.program = entry.program.or(read_program(&message));
         }
-        Ok(to)
+        Ok(entry)
     }
 
     /// Makes a device that gives back what it is sent, as if it came from where it was sent from.
@@ -146,6 +183,14 @@ fn number(index: u32) -> i32 {
 fn root(index: u32) -> TcMessage {
     let mut message = TcMessage::with_index(number(index));
     message.header.parent = TcHandle::ROOT;
+    message
+}
+
+/// About a filter at the device's entry.
+fn at_entry(index: u32, priority: u16) -> TcMessage {
+    let mut message = TcMessage::with_index(number(index));
+    message.header.parent = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
+    message.header.info = TcHandle { major: priority, minor: ALL_PROTOCOLS }.into();
     message
 }
 
@@ -210,12 +255,23 @@ fn read_bucket(message: &TcMessage) -> Option<(u64, u32)> {
     Some((rate?, limit?))
 }
 
-fn read_lead(message: &TcMessage) -> Option<u32> {
+fn all_options(message: &TcMessage) -> impl Iterator<Item = &TcOption> {
     let options = message.attributes.iter().filter_map(|attribute| match attribute {
         TcAttribute::Options(options) => Some(options),
         _ => None,
     });
-    let actions = options.flatten().filter_map(|option| match option {
+    options.flatten()
+}
+
+fn read_program(message: &TcMessage) -> Option<String> {
+    all_options(message).find_map(|option| match option {
+        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+fn read_lead(message: &TcMessage) -> Option<u32> {
+    let actions = all_options(message).filter_map(|option| match option {
         TcOption::U32(TcFilterU32Option::Action(actions)) => Some(actions),
         _ => None,
     });

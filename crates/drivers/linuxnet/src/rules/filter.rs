@@ -16,6 +16,7 @@ use crate::ports::Guard;
 pub fn input(out: &mut String, domain: &Domain, guards: &[Guard]) {
     line!(out, "chain input {{\ntype filter hook input priority filter; policy drop;");
     line!(out, "iifname lo accept");
+    branches(out, domain);
     // It has no first packet by which to judge it.
     line!(out, "ct state invalid drop");
     line!(out, "{NEIGHBOURS}\n{ERRORS}");
@@ -51,6 +52,7 @@ pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
         line!(out, "}}");
     }
     line!(out, "chain forward {{\ntype filter hook forward priority filter; policy drop;");
+    branches(out, domain);
     // It has no first packet by which to judge it.
     line!(out, "ct state invalid drop");
     line!(out, "{NEIGHBOURS}");
@@ -75,6 +77,14 @@ pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
     line!(out, "iifname \"up*\" tcp flags syn tcp option maxseg size set rt mtu");
     // No port's chain has dropped it.
     line!(out, "accept\n}}");
+}
+
+/// What comes to a trunk from its subports goes on by tags and never by the namespace, whose affair it is not.
+fn branches(out: &mut String, domain: &Domain) {
+    let mut wires = domain.bridges.iter().flat_map(|bridge| &bridge.ports);
+    if wires.any(|wire| !wire.trunk.is_empty()) {
+        line!(out, "iifname \"spt*\" drop");
+    }
 }
 
 /// Networks of different address scopes do not reach each other, but by a floating address.

@@ -217,6 +217,7 @@ pub fn wire(network: u8, last: u8, plug: Plug, rules: Option<Vec<Rule>>) -> Wire
         stateless: false,
         hostname: format!("host-{last}"),
         qos: Default::default(),
+        trunk: Default::default(),
         dhcp_options: Vec::new(),
     }
 }

@@ -222,7 +222,7 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ("standard-attr-revisions", "Resource revision numbers", "Resources have revisions.", "2016-04-11T10:00:00-00:00"),
     (
         "standard-attr-tag",
-        "Tag support for resources with standard attribute: network, subnet, subnetpool, port, router, floatingip, security_group",
+        "Tag support for resources with standard attribute: network, subnet, subnetpool, port, router, floatingip, security_group, trunk",
         "Resources have tags.",
         "2017-01-01T00:00:00-00:00",
     ),
@@ -258,6 +258,8 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ),
     ("subnet_allocation", "Subnet Allocation", "Subnets are cut from pools.", "2015-03-30T10:00:00-00:00"),
     ("tag-creation", "Tag creation extension", "Resources can be made with tags.", "2024-07-23T10:00:00-00:00"),
+    ("trunk", "Trunk Extension", "Ports carry others by tags.", "2016-01-01T10:00:00-00:00"),
+    ("trunk-details", "Trunk port details", "Ports show what they carry.", "2016-01-01T10:00:00-00:00"),
 ];
 
 /// Resources whose collections the version document names.

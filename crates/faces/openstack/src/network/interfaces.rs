@@ -12,6 +12,7 @@ use super::port_forwardings;
 use super::ports;
 use super::routers::{change_routes, interfaces, overlap};
 use super::trouble::Trouble;
+use super::trunks;
 use crate::call::{Call, Reply};
 
 /// `PUT /routers/{id}/add_router_interface`
@@ -195,6 +196,8 @@ fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Port>) -> R
     if !port.is_free() {
         return Err(ports::in_use(&port));
     }
+    // A router's port goes with its router, and has no device that could carry others.
+    trunks::check_deleted(plan, &port)?;
     if port.fixed_ips.is_empty() {
         return Err(Trouble::bad_request("router", "Router port must have at least one fixed IP"));
     }

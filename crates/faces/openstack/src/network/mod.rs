@@ -4,10 +4,10 @@
 //! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
 //! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`] (their [`port_forwardings`]),
 //!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`],
-//!   [`address_scopes`], [`rbac_policies`], [`qos_policies`] (their [`qos_rules`]), [`quotas`]; [`about`]: versions, extensions, agents
+//!   [`address_scopes`], [`rbac_policies`], [`qos_policies`] (their [`qos_rules`]), [`trunks`], [`quotas`]; [`about`]: versions, extensions, agents
 //! * [`addresses`]: which addresses a port gets; [`cidr`]: arithmetic of ranges
 //!
-//! What Neutron has beyond this (trunks, segments, flavors) is absent from the list of extensions
+//! What Neutron has beyond this (segments, flavors) is absent from the list of extensions
 //! and from the table, so that clients learn it the way they learn it from a Neutron without those plugins.
 
 mod about;
@@ -36,10 +36,11 @@ mod subnetpools;
 mod subnets;
 mod tags;
 mod trouble;
+mod trunks;
 
 use model::{
     AddressGroup, AddressScope, FloatingIp, Network, Port, QosPolicy, RbacPolicy, Router, SecurityGroup,
-    SecurityGroupRule, Subnet, SubnetPool,
+    SecurityGroupRule, Subnet, SubnetPool, Trunk,
 };
 
 use crate::endpoint;
@@ -136,6 +137,9 @@ pub fn service() -> Service {
         endpoint!(PUT "/v2.0/routers/{id}/remove_router_interface" Member interfaces::remove),
         endpoint!(PUT "/v2.0/address-groups/{id}/add_addresses" Member address_groups::add),
         endpoint!(PUT "/v2.0/address-groups/{id}/remove_addresses" Member address_groups::remove),
+        endpoint!(GET "/v2.0/trunks/{id}/get_subports" Reader trunks::subports),
+        endpoint!(PUT "/v2.0/trunks/{id}/add_subports" Member trunks::add),
+        endpoint!(PUT "/v2.0/trunks/{id}/remove_subports" Member trunks::remove),
         endpoint!(PUT "/v2.0/routers/{id}/add_extraroutes" Member interfaces::add_routes),
         endpoint!(PUT "/v2.0/routers/{id}/remove_extraroutes" Member interfaces::remove_routes),
     ];
@@ -150,6 +154,7 @@ pub fn service() -> Service {
     resource!(rows, AddressGroup, "address-groups");
     resource!(rows, AddressScope, "address-scopes");
     resource!(rows, RbacPolicy, "rbac-policies");
+    resource!(rows, Trunk, "trunks");
     rows.extend([
         crud!(QosPolicy, GET, "/v2.0/qos/policies", Reader, noun::list),
         crud!(QosPolicy, POST, "/v2.0/qos/policies", Admin, noun::create),
@@ -168,5 +173,6 @@ pub fn service() -> Service {
     tagged!(rows, Router, "routers");
     tagged!(rows, FloatingIp, "floatingips");
     tagged!(rows, SecurityGroup, "security-groups");
+    tagged!(rows, Trunk, "trunks");
     Service { name: "network", prefix: "/network", versions: None, endpoints: rows, render: trouble::render }
 }

@@ -19,6 +19,7 @@ use super::qos_policies;
 use super::security_groups;
 use super::tags;
 use super::trouble::Trouble;
+use super::trunks;
 
 /// What nobody may say of a port of his: that it is one of Neutron's own.
 const SERVICES: [&str; 4] =
@@ -54,6 +55,7 @@ const ATTRS: &[Attr] = &[
     qos_policies::NETWORKS_ATTR,
     shown("dns_assignment"),
     shown("status"),
+    shown("trunk_details"),
     shown("ip_allocation"),
 ];
 
@@ -119,6 +121,7 @@ impl Noun for Port {
         into.insert("binding:host_id".into(), json!(value.host.as_deref().unwrap_or("")));
         into.insert("binding:vif_type".into(), json!(vif_type(look, value)));
         into.insert("binding:vif_details".into(), json!({}));
+        trunks::show_details(look, value, into);
     }
 
     standard!();
@@ -190,6 +193,7 @@ impl Noun for Port {
     }
 
     fn delete(plan: &mut Plan, ask: &Ask, mut value: Self) -> Result<(), Trouble> {
+        trunks::check_deleted(plan, &value)?;
         if !value.is_plug() || matches!(value.holder, Some(Holder::Pod { .. })) {
             return Err(Trouble::conflict(
                 "ServicePortInUse",
@@ -221,6 +225,7 @@ fn status(port: &Port) -> &'static str {
         (Some(holder), _) if holder.is_services() && port.admin_state_up => "ACTIVE",
         (_, PortStatus::Active) => "ACTIVE",
         (_, PortStatus::Down) => "DOWN",
+        (_, PortStatus::Error) => "ERROR",
     }
 }
 

@@ -137,6 +137,7 @@ pub fn not_found(kind: Kind, id: &str) -> Trouble {
         Kind::AddressScope => ("AddressScopeNotFound", format!("Address scope {id} could not be found")),
         Kind::QosPolicy => ("QosPolicyNotFound", format!("QoS policy {id} could not be found.")),
         Kind::RbacPolicy => ("RbacPolicyNotFound", format!("RBAC policy of type unknown with ID {id} not found")),
+        Kind::Trunk => ("TrunkNotFound", format!("Trunk {id} could not be found.")),
         Kind::Host => ("AgentNotFound", format!("Agent {id} could not be found.")),
         _ => ("HTTPNotFound", "The resource could not be found.".to_owned()),
     };

@@ -28,6 +28,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "address-scopes" => Kind::AddressScope,
         "rbac-policies" => Kind::RbacPolicy,
         "policies" => Kind::QosPolicy,
+        "trunks" => Kind::Trunk,
         "projects" | "os-simple-tenant-usage" => Kind::Project,
         "users" => Kind::User,
         _ => return None,
@@ -60,7 +61,10 @@ pub async fn fill_project(cloud: &Harness) {
             let policy = json!({"object_type": "network", "object_id": id, "action": "access_as_shared",
                 "target_tenant": "nobody"});
             cloud.ok("POST", "/network/v2.0/rbac-policies", &cloud.demo, json!({"rbac_policy": policy})).await;
-            cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, json!({"port": {"network_id": id}})).await;
+            let port = json!({"port": {"network_id": id}});
+            let (_, _, port) = cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, port).await;
+            let trunk = json!({"trunk": {"port_id": port["port"]["id"]}});
+            cloud.ok("POST", "/network/v2.0/trunks", &cloud.demo, trunk).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use gate::Ref;
 use model::{
-    Change, Fault, FixedIp, FloatingIp, Holder, Index, NicRequest, Port, PortStatus, Subnet, allocate,
+    Change, Fault, FixedIp, FloatingIp, Holder, Index, NicRequest, Port, PortStatus, Subnet, Trunk, allocate,
     default_security_group,
 };
 use model::{Network, Realm, SecurityGroup, Server};
@@ -238,12 +238,13 @@ pub async fn detach(call: Call) -> Result<Reply, Fault> {
                 f.updated_at = call.now;
             });
         }
-        if port.owned {
+        if port.owned && Trunk::with(snapshot, port_id).is_none() {
             change.delete(port);
         } else {
             change.edit(port, |p| {
                 p.holder = None;
                 p.host = None;
+                p.owned = false;
                 p.status = PortStatus::Down;
                 p.updated_at = call.now;
             });
