@@ -38,6 +38,7 @@ mod identity;
 mod image;
 mod keypair;
 mod kube_object;
+mod metadef;
 mod network;
 mod port;
 mod port_forwarding;
@@ -76,6 +77,7 @@ pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Stag
 pub use key::{BadKey, Key, Realm};
 pub use keypair::Keypair;
 pub use kube_object::{KubeObject, PodDemand, container_demand, json_size, pod_demand, quantity_bytes, quantity_milli};
+pub use metadef::{MetadefAssociation, MetadefNamespace, MetadefObject, MetadefTag, PropertyDefinition};
 pub use network::{Network, most_mtu};
 pub use port::{FixedIp, Port, PortStatus};
 pub use port_forwarding::{MAX_MOVED_PORTS, PortForwarding};

@@ -168,6 +168,7 @@ kinds! {
     ServerGroup => "server-group", "A Nova server group.";
     Image => "image", "A Glance image.";
     Task => "task", "A Glance task: one import of an image's bytes.";
+    MetadefNamespace => "metadef-namespace", "A Glance namespace of metadata definitions.";
     OciTag => "oci-tag", "A tag of a repository in the cloud's registry.";
     OciBlob => "oci-blob", "Bytes that a project's repositories in the cloud's registry have.";
     OciManifest => "oci-manifest", "A manifest of a repository in the cloud's registry.";

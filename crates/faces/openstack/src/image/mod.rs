@@ -6,11 +6,11 @@
 //! `importing` says in its row what is fetched; whoever fetches ends that, after a restart too ([`imports`]). Bytes that
 //! lost a race to be the image's are swept like those of deleted images.
 //!
-//! Not built, and so absent: several stores, locations, the cache, metadata definitions. The version that is announced is
-//! the last before them.
+//! Not built, and so absent: several stores, locations, the cache. The version that is announced is the last before them.
 //!
 //! * [`access`]: who sees and changes an image; [`list`], [`create`], [`patch`], [`data`], [`imports`], [`tasks`],
 //!   [`actions`], [`members`]: what is asked; [`attributes`]: what an image may say; [`view`], [`schemas`], [`fault`]: what is answered
+//! * [`metadefs`]: the catalog of properties
 
 pub mod access;
 mod actions;
@@ -23,6 +23,7 @@ pub mod imports;
 pub mod inspect;
 mod list;
 mod members;
+mod metadefs;
 mod patch;
 mod schemas;
 mod tasks;
@@ -37,7 +38,7 @@ use std::collections::HashSet;
 use model::{Object, Snapshot, Source};
 
 use crate::endpoint;
-use crate::table::Service;
+use crate::table::{Endpoint, Service};
 
 /// The name of the one place where bytes are kept.
 pub const STORE: &str = "blobs";
@@ -73,36 +74,40 @@ pub fn service() -> Service {
         name: "image",
         prefix: "/image",
         versions: None,
-        endpoints: vec![
-            endpoint!(GET "/" Public discovery::choices),
-            endpoint!(GET "/versions" Public discovery::versions),
-            endpoint!(GET "/v2/info/import" Reader discovery::import_methods),
-            endpoint!(GET "/v2/info/stores" Reader discovery::stores),
-            endpoint!(GET "/v2/info/stores/detail" Admin discovery::stores_detail),
-            endpoint!(GET "/v2/schemas/{name}" Reader schemas::show),
-            endpoint!(GET "/v2/images" Reader list::index),
-            endpoint!(POST "/v2/images" Member create::create),
-            endpoint!(DELETE "/v2/images" Member create::delete_nothing),
-            endpoint!(GET "/v2/images/{image_id}" Reader create::show),
-            endpoint!(PATCH "/v2/images/{image_id}" Member patch::update),
-            endpoint!(DELETE "/v2/images/{image_id}" Member create::delete),
-            endpoint!(PUT "/v2/images/{image_id}/file" Member data::upload),
-            endpoint!(GET "/v2/images/{image_id}/file" Member data::download),
-            endpoint!(GET "/v2/images/{image_id}/tasks" Reader tasks::of_image),
-            endpoint!(PUT "/v2/images/{image_id}/stage" Member data::stage),
-            endpoint!(POST "/v2/images/{image_id}/import" Member imports::import),
-            endpoint!(GET "/v2/tasks" Admin tasks::index),
-            endpoint!(GET "/v2/tasks/{task_id}" Admin tasks::show),
-            endpoint!(POST "/v2/images/{image_id}/actions/deactivate" Member actions::deactivate),
-            endpoint!(POST "/v2/images/{image_id}/actions/reactivate" Member actions::reactivate),
-            endpoint!(PUT "/v2/images/{image_id}/tags/{tag}" Member actions::add_tag),
-            endpoint!(DELETE "/v2/images/{image_id}/tags/{tag}" Member actions::remove_tag),
-            endpoint!(GET "/v2/images/{image_id}/members" Reader members::index),
-            endpoint!(POST "/v2/images/{image_id}/members" Member members::create),
-            endpoint!(GET "/v2/images/{image_id}/members/{member_id}" Reader members::show),
-            endpoint!(PUT "/v2/images/{image_id}/members/{member_id}" Member members::update),
-            endpoint!(DELETE "/v2/images/{image_id}/members/{member_id}" Member members::delete),
-        ],
+        endpoints: endpoints().into_iter().chain(metadefs::endpoints()).collect(),
         render: fault::render,
     }
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/" Public discovery::choices),
+        endpoint!(GET "/versions" Public discovery::versions),
+        endpoint!(GET "/v2/info/import" Reader discovery::import_methods),
+        endpoint!(GET "/v2/info/stores" Reader discovery::stores),
+        endpoint!(GET "/v2/info/stores/detail" Admin discovery::stores_detail),
+        endpoint!(GET "/v2/schemas/{name}" Reader schemas::show),
+        endpoint!(GET "/v2/images" Reader list::index),
+        endpoint!(POST "/v2/images" Member create::create),
+        endpoint!(DELETE "/v2/images" Member create::delete_nothing),
+        endpoint!(GET "/v2/images/{image_id}" Reader create::show),
+        endpoint!(PATCH "/v2/images/{image_id}" Member patch::update),
+        endpoint!(DELETE "/v2/images/{image_id}" Member create::delete),
+        endpoint!(PUT "/v2/images/{image_id}/file" Member data::upload),
+        endpoint!(GET "/v2/images/{image_id}/file" Member data::download),
+        endpoint!(GET "/v2/images/{image_id}/tasks" Reader tasks::of_image),
+        endpoint!(PUT "/v2/images/{image_id}/stage" Member data::stage),
+        endpoint!(POST "/v2/images/{image_id}/import" Member imports::import),
+        endpoint!(GET "/v2/tasks" Admin tasks::index),
+        endpoint!(GET "/v2/tasks/{task_id}" Admin tasks::show),
+        endpoint!(POST "/v2/images/{image_id}/actions/deactivate" Member actions::deactivate),
+        endpoint!(POST "/v2/images/{image_id}/actions/reactivate" Member actions::reactivate),
+        endpoint!(PUT "/v2/images/{image_id}/tags/{tag}" Member actions::add_tag),
+        endpoint!(DELETE "/v2/images/{image_id}/tags/{tag}" Member actions::remove_tag),
+        endpoint!(GET "/v2/images/{image_id}/members" Reader members::index),
+        endpoint!(POST "/v2/images/{image_id}/members" Member members::create),
+        endpoint!(GET "/v2/images/{image_id}/members/{member_id}" Reader members::show),
+        endpoint!(PUT "/v2/images/{image_id}/members/{member_id}" Member members::update),
+        endpoint!(DELETE "/v2/images/{image_id}/members/{member_id}" Member members::delete),
+    ]
 }

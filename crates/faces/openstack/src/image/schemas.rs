@@ -1,4 +1,5 @@
-//! `/v2/schemas`: what an image, a member and a task may say, as JSON schemas, for clients that look before they ask.
+//! `/v2/schemas`: what an image, a member and a task may say, as JSON schemas, for clients that look before they ask. Those of
+//! metadata definitions are with them.
 
 use model::Fault;
 use serde_json::{Map, Value, json};
@@ -22,7 +23,8 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     }))
 }
 
-fn collection(name: &str, item: Value) -> Value {
+/// The schema of a list.
+pub fn collection(name: &str, item: Value) -> Value {
     json!({
         "name": name,
         "properties": {

@@ -15,6 +15,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "os-server-groups" => Kind::ServerGroup,
         "os-keypairs" => Kind::Keypair,
         "images" => Kind::Image,
+        "namespaces" => Kind::MetadefNamespace,
         "networks" => Kind::Network,
         "subnets" => Kind::Subnet,
         "subnetpools" => Kind::SubnetPool,
@@ -43,6 +44,8 @@ pub async fn fill_project(cloud: &Harness) {
     rows.place(cloud, common::text(&server["server"]["id"]), "node1", model::VmPhase::Running).await;
     let policy = json!({"policy": {"name": "walked", "project_id": cloud.demo_project}});
     cloud.ok("POST", "/network/v2.0/qos/policies", &cloud.admin, policy).await;
+    let namespace = json!({"namespace": "walked", "owner": cloud.demo_project});
+    cloud.ok("POST", "/image/v2/metadefs/namespaces", &cloud.admin, namespace).await;
     for (path, body) in [
         ("/network/v2.0/networks", json!({"network": {"name": "walked"}})),
         ("/network/v2.0/routers", json!({"router": {"name": "walked"}})),

@@ -1,0 +1,133 @@
+//! `/v2/metadefs/namespaces/{namespace}/tags`: words that may be set as tags.
+
+use model::{Fault, MetadefNamespace, MetadefTag, Time};
+use serde_json::{Value, json};
+
+use super::body::{self, Attributes, check_name};
+use super::pages::Page;
+use super::{check_unprotected, edit, of_path};
+use crate::call::{Call, Reply};
+use crate::image::fault::missing;
+use crate::image::view::time;
+
+const SCHEMA: &str = "tag";
+
+fn no_tag(namespace: &str, name: &str) -> Fault {
+    missing(format!("The metadata definition tag with name={name} was not found in namespace={namespace}."))
+}
+
+fn view(name: &str, tag: &MetadefTag) -> Value {
+    json!({"name": name, "created_at": time(tag.created_at), "updated_at": time(tag.updated_at)})
+}
+
+/// The name in a tag as it was sent.
+pub fn name_of(value: &Value) -> Result<String, Fault> {
+    Attributes::of(SCHEMA, value, &["name"])?.name("name")
+}
+
+/// Adds a tag.
+pub fn add(namespace: &mut MetadefNamespace, name: &str, now: Time) -> Result<(), Fault> {
+    check_free(namespace, name)?;
+    namespace.tags.insert(name.to_owned(), MetadefTag { created_at: now, updated_at: now });
+    Ok(())
+}
+
+fn check_free(namespace: &MetadefNamespace, name: &str) -> Result<(), Fault> {
+    match namespace.tags.contains_key(name) {
+        true => Err(Fault::Conflict(format!(
+            "A metadata tag with name={name} already exists in namespace={}.",
+            namespace.name
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// `GET .../tags`
+pub async fn index(call: Call) -> Result<Reply, Fault> {
+    let page = Page::of(&call, &["created_at", "updated_at", "name"], &[], 0)?;
+    let namespace = of_path(&call)?;
+    let all: Vec<(&String, &MetadefTag)> = namespace.value.tags.iter().collect();
+    let key = |(name, tag): &(&String, &MetadefTag)| {
+        let key = match page.key {
+            "created_at" => tag.created_at.into(),
+            "updated_at" => tag.updated_at.into(),
+            _ => name.as_str().into(),
+        };
+        (key, tag.created_at, (*name).clone())
+    };
+    let found = page.cut(all, key, |name| no_tag(&namespace.name, name))?;
+    Ok(Reply::ok(json!({"tags": found.into_iter().map(|(name, _)| json!({"name": name})).collect::<Vec<_>>()})))
+}
+
+/// `GET .../tags/{name}`
+pub async fn show(call: Call) -> Result<Reply, Fault> {
+    let (namespace, name) = (of_path(&call)?, call.param("name"));
+    let tag = namespace.tags.get(name).ok_or_else(|| no_tag(&namespace.name, name))?;
+    Ok(Reply::ok(view(name, tag)))
+}
+
+/// `POST .../tags/{name}`, without a body.
+pub async fn create(mut call: Call) -> Result<Reply, Fault> {
+    if !call.json().await?.is_null() {
+        return Err(Fault::invalid("A body is not expected with this request."));
+    }
+    let name = call.param("name");
+    check_name(SCHEMA, name)?;
+    edit(&call, |namespace| add(namespace, name, call.now)).await?;
+    Ok(Reply::json(201, &json!({"name": name})))
+}
+
+/// `POST .../tags`: in place of all that there are, or with `X-OpenStack-Append` besides them. No tags at all change nothing, as
+/// in Glance.
+pub async fn create_all(mut call: Call) -> Result<Reply, Fault> {
+    let sent = body::read(&mut call).await?;
+    let names: Vec<String> =
+        Attributes::of("tags", &sent, &["tags"])?.list("tags")?.iter().map(name_of).collect::<Result<_, _>>()?;
+    let appends = call.headers.get("x-openstack-append").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let appends = matches!(appends.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "on" | "y" | "yes");
+    edit(&call, |namespace| {
+        if !appends && !names.is_empty() {
+            namespace.tags.clear();
+        }
+        names.iter().try_for_each(|name| add(namespace, name, call.now))
+    })
+    .await?;
+    let shown: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+    Ok(Reply::json(201, &json!({"tags": shown})))
+}
+
+/// `PUT .../tags/{name}`
+pub async fn update(mut call: Call) -> Result<Reply, Fault> {
+    let new_name = name_of(&body::read(&mut call).await?)?;
+    let old_name = call.param("name");
+    let updated = edit(&call, |namespace| {
+        let old = namespace.tags.remove(old_name).ok_or_else(|| no_tag(&namespace.name, old_name))?;
+        check_free(namespace, &new_name)?;
+        let tag = MetadefTag { updated_at: call.now, ..old };
+        let shown = view(&new_name, &tag);
+        namespace.tags.insert(new_name.clone(), tag);
+        Ok(shown)
+    });
+    Ok(Reply::ok(updated.await?))
+}
+
+/// `DELETE .../tags/{name}`
+pub async fn delete(call: Call) -> Result<Reply, Fault> {
+    let name = call.param("name");
+    edit(&call, |namespace| {
+        namespace.tags.remove(name).ok_or_else(|| no_tag(&namespace.name, name))?;
+        check_unprotected(namespace, "tag", name)
+    })
+    .await?;
+    Ok(Reply::empty(204))
+}
+
+/// `DELETE .../tags`
+pub async fn delete_all(call: Call) -> Result<Reply, Fault> {
+    edit(&call, |namespace| {
+        namespace.tags.clear();
+        check_unprotected(namespace, "namespace", &namespace.name)
+    })
+    .await?;
+    Ok(Reply::empty(204))
+}
