@@ -25,12 +25,19 @@ pub struct Flavor {
     /// MiB.
     #[serde(default)]
     pub swap: u64,
+    /// Nova's factor of bandwidth; nothing heeds it.
+    #[serde(default = "one")]
+    pub rxtx_factor: f64,
     pub is_public: bool,
     /// Projects that may use it although it is not public.
     #[serde(default)]
     pub access: Vec<String>,
     #[serde(default)]
     pub extra_specs: BTreeMap<String, String>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl Flavor {
@@ -45,6 +52,7 @@ impl Flavor {
             disk,
             ephemeral: 0,
             swap: 0,
+            rxtx_factor: one(),
             is_public: true,
             access: Vec::new(),
             extra_specs: BTreeMap::new(),

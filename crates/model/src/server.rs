@@ -35,6 +35,9 @@ pub struct Server {
     #[serde(default)]
     pub old_flavor: Option<Flavor>,
     pub image_id: Option<String>,
+    /// What the image said of the guest, by Nova's names, when the server was made or rebuilt from it.
+    #[serde(default)]
+    pub image_properties: BTreeMap<String, String>,
     #[serde(default)]
     pub key_name: Option<String>,
     /// Copied from the key pair, which may be deleted.
@@ -57,6 +60,16 @@ pub struct Server {
     pub availability_zone: Option<String>,
     #[serde(default)]
     pub server_group_id: Option<String>,
+    /// The scheduler hints as they were given, for people: nothing is decided by them. See the next two.
+    #[serde(default)]
+    pub scheduler_hints: BTreeMap<String, Vec<String>>,
+    /// Servers of its project, on the host of one of which it is to be. Those that are gone are taken off; if all are, no
+    /// host will do.
+    #[serde(default)]
+    pub same_host: Option<Vec<String>>,
+    /// Servers of its project, on whose hosts it must not be. Those that are gone are taken off.
+    #[serde(default)]
+    pub different_host: Vec<String>,
     /// Interfaces, in order. `None`: whatever networks the project has (Nova's `auto`).
     pub nics: Vec<NicRequest>,
     /// Ids of security groups for ports that are made for the server.
@@ -136,6 +149,7 @@ impl Server {
             flavor,
             old_flavor: None,
             image_id: None,
+            image_properties: BTreeMap::new(),
             key_name: None,
             public_key: None,
             user_data: None,
@@ -146,6 +160,9 @@ impl Server {
             access_ipv6: String::new(),
             availability_zone: None,
             server_group_id: None,
+            scheduler_hints: BTreeMap::new(),
+            same_host: None,
+            different_host: Vec::new(),
             nics: Vec::new(),
             security_groups: Vec::new(),
             requested_host: None,
@@ -180,6 +197,17 @@ impl Server {
     pub fn counted_since(&self) -> Option<Time> {
         self.sized_at.or(self.launched_at)
     }
+
+    /// The servers that hints name: their place decides about its own.
+    pub fn neighbours(&self) -> impl Iterator<Item = &String> {
+        self.same_host.iter().flatten().chain(&self.different_host)
+    }
+
+    /// No hint names this server any more.
+    pub fn forget_neighbour(&mut self, id: &str) {
+        self.same_host.iter_mut().for_each(|ids| ids.retain(|other| other != id));
+        self.different_host.retain(|other| other != id);
+    }
 }
 
 impl Resource for Server {
@@ -196,6 +224,7 @@ impl Resource for Server {
         if let Some(group) = &self.server_group_id {
             claims.push(Claim::Needs(Key::new(Kind::ServerGroup, self.realm(), group.as_str())));
         }
+        claims.extend(self.neighbours().map(|id| Claim::Needs(Key::new(Kind::Server, self.realm(), id.as_str()))));
         // Its ports will be in them; once they are made, they are asked for nowhere else.
         if !self.deleting && self.nics.iter().any(|nic| nic.port_id.is_none()) {
             let groups = self.security_groups.iter();

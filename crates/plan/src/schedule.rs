@@ -42,6 +42,16 @@ pub struct Demand {
     /// Rather this host than another.
     pub prefer: Option<String>,
     pub group: Option<Group>,
+    pub neighbours: Neighbours,
+}
+
+/// Hosts of servers that hints name. What runs somewhere already may stay there.
+#[derive(Clone, Debug, Default)]
+pub struct Neighbours {
+    /// One of these; `None`: any.
+    pub near: Option<HashSet<String>>,
+    /// None of these.
+    pub away: HashSet<String>,
 }
 
 /// The rule of a server group, and how many of its other members each host has.
@@ -63,6 +73,7 @@ pub enum Unfit {
     Aggregate(String),
     Trait(String),
     Group,
+    Neighbours,
     Cpu {
         asked: u64,
         free: u64,
@@ -90,6 +101,7 @@ impl std::fmt::Display for Unfit {
             Self::Aggregate(key) => write!(f, "is in no aggregate with the {key} that is asked for"),
             Self::Trait(name) => write!(f, "trait {name} does not fit"),
             Self::Group => f.write_str("the server group's policy forbids it"),
+            Self::Neighbours => f.write_str("the hints same_host and different_host forbid it"),
             Self::Cpu { asked, free } => {
                 write!(f, "not enough cores: asked {}, free {}", cores(*asked), cores(*free))
             }
@@ -117,7 +129,7 @@ impl Unfit {
             Self::Disabled => "node(s) were unschedulable".into(),
             Self::Silent => "node(s) had untolerated taint(s)".into(),
             Self::Reserved => "node(s) were reserved for other projects".into(),
-            Self::NotAsked | Self::Zone | Self::Aggregate(_) | Self::Trait(_) | Self::Group => {
+            Self::NotAsked | Self::Zone | Self::Aggregate(_) | Self::Trait(_) | Self::Group | Self::Neighbours => {
                 "node(s) didn't match Pod's node affinity/selector".into()
             }
             Self::Cpu { .. } => "Insufficient cpu".into(),
@@ -167,6 +179,8 @@ impl Room<'_> {
             Some(Unfit::Trait(name.clone()))
         } else if group_full {
             Some(Unfit::Group)
+        } else if demand.prefer.as_ref() != Some(&self.host.name) && demand.neighbours.forbid(&self.host.name) {
+            Some(Unfit::Neighbours)
         } else if demand.cpu_milli > self.cpu_milli {
             Some(Unfit::Cpu { asked: demand.cpu_milli, free: self.cpu_milli })
         } else if demand.memory_mib > self.memory_mib {
@@ -186,6 +200,12 @@ impl Room<'_> {
         let preferred = if demand.prefer.as_deref() == Some(&*self.host.name) { 100_000 } else { 0 };
         let company = demand.group.as_ref().map_or(0, |group| group.weight(&self.host.name));
         cpu.min(memory) as i64 + preferred + company
+    }
+}
+
+impl Neighbours {
+    fn forbid(&self, host: &str) -> bool {
+        self.near.as_ref().is_some_and(|near| !near.contains(host)) || self.away.contains(host)
     }
 }
 
@@ -272,11 +292,17 @@ fn choose<'a>(rooms: &BTreeMap<String, Room<'a>>, demand: &Demand) -> (Option<&'
 
 // VMs
 
+/// Where a server was put in this round.
+struct Placed {
+    server: String,
+    group: Option<String>,
+    host: String,
+}
+
 fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
     let mut waiting: Vec<Entry<'_, Vm>> = snapshot.all::<Vm>().filter(|vm| vm.host.is_none() && !vm.deleting).collect();
     waiting.sort_by_key(|vm| vm.row.created);
-    // Where members of groups were put in this round.
-    let mut placed: Vec<(String, String)> = Vec::new();
+    let mut placed: Vec<Placed> = Vec::new();
     let mut changes = Vec::new();
     for vm in waiting {
         let Some(server) = snapshot.get::<Server>(&vm.server_id).filter(|server| !server.deleting) else { continue };
@@ -303,9 +329,11 @@ fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -
                 if let Some(room) = rooms.get_mut(&host.name) {
                     room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
                 }
-                if let Some(group) = &server.server_group_id {
-                    placed.push((group.clone(), host.name.clone()));
-                }
+                placed.push(Placed {
+                    server: server.id.clone(),
+                    group: server.server_group_id.clone(),
+                    host: host.name.clone(),
+                });
                 change.expects.push(Aggregate::unchanged(snapshot));
                 change.edit(vm, |v| {
                     v.host = Some(host.name.clone());
@@ -367,13 +395,7 @@ fn refuse(change: &mut Change, vm: Entry<'_, Vm>, server: Entry<'_, Server>, lin
     }
 }
 
-fn vm_demand(
-    snapshot: &Snapshot,
-    vm: &Vm,
-    server: &Server,
-    others: &[Entry<'_, Vm>],
-    placed: &[(String, String)],
-) -> Demand {
+fn vm_demand(snapshot: &Snapshot, vm: &Vm, server: &Server, others: &[Entry<'_, Vm>], placed: &[Placed]) -> Demand {
     let trait_specs = |value: &str| -> Vec<String> {
         let specs = server.flavor.extra_specs.iter().filter(|(_, v)| *v == value);
         specs.filter_map(|(key, _)| key.strip_prefix("trait:").map(str::to_owned)).collect()
@@ -395,11 +417,22 @@ fn vm_demand(
         host: if server.keep_disk && last.is_some() { last.clone() } else { server.requested_host.clone() },
         prefer: last,
         group: server.server_group_id.as_deref().and_then(|id| group(snapshot, id, &server.id, placed)),
+        neighbours: Neighbours {
+            near: server.same_host.as_ref().map(|ids| hosts_of(snapshot, ids, placed)),
+            away: hosts_of(snapshot, &server.different_host, placed),
+        },
     }
 }
 
+/// The hosts on which something of these servers is.
+fn hosts_of(snapshot: &Snapshot, servers: &[String], placed: &[Placed]) -> HashSet<String> {
+    let there = servers.iter().flat_map(|id| snapshot.find::<Vm>(Index::Owner, id)).filter_map(|vm| vm.host.clone());
+    let new = placed.iter().filter(|placed| servers.contains(&placed.server)).map(|placed| placed.host.clone());
+    there.chain(new).collect()
+}
+
 /// A server group as seen by one of its members.
-fn group(snapshot: &Snapshot, id: &str, member: &str, placed: &[(String, String)]) -> Option<Group> {
+fn group(snapshot: &Snapshot, id: &str, member: &str, placed: &[Placed]) -> Option<Group> {
     let group = snapshot.get::<ServerGroup>(id)?;
     let mut members: HashMap<String, u64> = HashMap::new();
     let realm = Realm::project(&group.project_id);
@@ -413,8 +446,8 @@ fn group(snapshot: &Snapshot, id: &str, member: &str, placed: &[(String, String)
             *members.entry(host).or_default() += 1;
         }
     }
-    for (_, host) in placed.iter().filter(|(group, _)| group == id) {
-        *members.entry(host.clone()).or_default() += 1;
+    for placed in placed.iter().filter(|placed| placed.group.as_deref() == Some(id)) {
+        *members.entry(placed.host.clone()).or_default() += 1;
     }
     Some(Group { policy: group.policy.clone(), per_host: group.max_server_per_host.unwrap_or(1), members })
 }

@@ -572,6 +572,41 @@ fn a_placement_planned_before_a_reservation_is_stale_after_it() {
 }
 
 #[test]
+fn hints_put_servers_near_and_away_from_others() {
+    let mut w = world(&[("a", 9000), ("b", 9000)]);
+    let now = w.now();
+    w.add(Server { requested_host: Some("b".into()), ..server("first", now) });
+    // Both are placed in the round in which the first is.
+    w.add(Server { same_host: Some(vec!["first".into()]), ..server("near", now) });
+    w.add(Server { different_host: vec!["first".into()], ..server("away", now) });
+    w.settle();
+    let at = |w: &World, id: &str| w.vm(&format!("{id}.0")).and_then(|vm| vm.host);
+    assert_eq!([at(&w, "near").as_deref(), at(&w, "away").as_deref()], [Some("b"), Some("a")]);
+
+    w.edit::<Server>("first", |s| s.deleting = true);
+    w.settle();
+    w.report("first.0", VmPhase::Gone);
+    w.settle();
+    assert!(w.snapshot.get::<Server>("first").is_none(), "hints hold nothing back");
+    let near = w.snapshot.get::<Server>("near").unwrap();
+    assert_eq!((&near.same_host, at(&w, "near").as_deref()), (&Some(vec![]), Some("b")));
+    assert!(w.snapshot.get::<Server>("away").unwrap().different_host.is_empty());
+    // Nothing is left to be near to.
+    w.edit::<Server>("near", |s| s.deleting = true);
+    w.add(Server { same_host: Some(vec![]), ..server("late", now) });
+    w.now += 60;
+    for host in ["a", "b"] {
+        let now = w.now();
+        w.edit::<Host>(host, |h| h.status.heartbeat = Some(now));
+    }
+    w.settle();
+    w.now += 60;
+    w.settle();
+    let problem = w.snapshot.get::<Server>("late").unwrap().problem.clone().unwrap_or_default();
+    assert!(problem.contains("b: the hints same_host and different_host forbid it"), "{problem}");
+}
+
+#[test]
 fn groups_keep_apart_and_together() {
     for (policy, hosts) in [("anti-affinity", 2), ("affinity", 1)] {
         let mut w = world(&[("one", 9000), ("two", 9000)]);

@@ -84,6 +84,8 @@ pub struct Versions {
     pub legacy_header: Option<&'static str>,
     pub min: (u16, u16),
     pub max: (u16, u16),
+    /// Refuses what a query may not say to an endpoint in the request's version.
+    pub check_query: fn(&Call, &Endpoint) -> Result<(), Fault>,
 }
 
 /// A service: a prefix, its table and its ways.
@@ -238,6 +240,9 @@ impl Face {
         };
         if matches!(endpoint.access, Access::DomainReader | Access::DomainManager) {
             crate::identity::check_reach(&call, !method.is_safe())?;
+        }
+        if let Some(versions) = &service.versions {
+            (versions.check_query)(&call, endpoint)?;
         }
         let head = parts.method == Method::HEAD;
         let mut reply = (endpoint.handler)(call).await?;

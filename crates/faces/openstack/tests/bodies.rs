@@ -29,6 +29,10 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         server.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         ("POST", "/compute/v2.1/servers", json!({"server": server}))
     };
+    let hint = |hint: &str| {
+        let server = json!({"name": "x", "imageRef": "#image", "flavorRef": "#flavor", "networks": "none"});
+        ("POST", "/compute/v2.1/servers", json!({"server": server, "os:scheduler_hints": {hint: ["$server"]}}))
+    };
     vec![
         net(
             "/network/v2.0/subnets",
@@ -129,6 +133,8 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             json!({"server": {"name": "x", "imageRef": "#image", "flavorRef": "#flavor", "networks": "none"},
                 "os:scheduler_hints": {"group": "$server-group"}}),
         ),
+        hint("same_host"),
+        hint("different_host"),
         ("POST", "/compute/v2.1/servers/#server/os-interface", json!({"interfaceAttachment": {"port_id": "$port"}})),
         ("POST", "/compute/v2.1/servers/#server/os-interface", json!({"interfaceAttachment": {"net_id": "$network"}})),
         (

@@ -36,7 +36,7 @@ async fn versions_need_no_token() {
         assert!(headers.contains_key("x-compute-request-id"));
     }
     let (_, _, body) = h.ok("GET", "/compute/v2.1/", "", Value::Null).await;
-    assert_eq!((&body["version"]["min_version"], &body["version"]["version"]), (&json!("2.1"), &json!("2.96")));
+    assert_eq!((&body["version"]["min_version"], &body["version"]["version"]), (&json!("2.1"), &json!("2.104")));
     let (_, _, body) = h.ok("GET", "/placement/", "", Value::Null).await;
     assert_eq!(body["versions"][0]["max_version"], "1.39");
     assert_eq!(h.call("GET", "/compute/v2.1/servers", "", Value::Null).await.0, 401);

@@ -14,6 +14,9 @@ use crate::call::{Call, Reply};
 /// Nova's largest integers in the database.
 const MOST: i64 = 0x7fff_ffff;
 
+/// Since when nothing is said of disabling flavors, nor of factors of bandwidth.
+const PLAIN: (u16, u16) = (2, 102);
+
 /// The caller may use the flavor.
 pub fn usable(view: &View<'_>, flavor: &Flavor) -> bool {
     view.sees(flavor) || view.who.project_id().is_some_and(|id| flavor.access.iter().any(|project| project == id))
@@ -50,9 +53,11 @@ fn detail(call: &Call, flavor: &Flavor) -> Value {
     out["vcpus"] = json!(flavor.vcpus);
     out["swap"] = if flavor.swap == 0 && call.version < (2, 75) { json!("") } else { json!(flavor.swap) };
     out["OS-FLV-EXT-DATA:ephemeral"] = json!(flavor.ephemeral);
-    out["OS-FLV-DISABLED:disabled"] = json!(false);
     out["os-flavor-access:is_public"] = json!(flavor.is_public);
-    out["rxtx_factor"] = json!(1.0);
+    if call.version < PLAIN {
+        out["OS-FLV-DISABLED:disabled"] = json!(false);
+        out["rxtx_factor"] = json!(flavor.rxtx_factor);
+    }
     if call.version >= (2, 61) {
         out["extra_specs"] = json!(flavor.extra_specs);
     }
@@ -77,6 +82,7 @@ fn number(call: &Call, name: &str) -> Result<u64, Fault> {
 fn listing(call: Call, path: &str, show: fn(&Call, &Flavor) -> Value) -> Result<Reply, Fault> {
     let view = call.view()?;
     let (least_disk, least_ram) = (number(&call, "minDisk")?, number(&call, "minRam")?);
+    let name = call.query("name").filter(|_| call.version >= PLAIN);
     let public = match call.query("is_public").map(str::to_lowercase) {
         // Only an administrator may ask for other than the usual: public ones and those that the project may use.
         _ if !view.who.is_admin() => None,
@@ -94,6 +100,7 @@ fn listing(call: Call, path: &str, show: fn(&Call, &Flavor) -> Value) -> Result<
         .map(|entry| entry.value)
         .filter(|f| usable(&view, f) && f.disk >= least_disk && f.ram >= least_ram)
         .filter(|f| public.is_none_or(|p| f.is_public == p))
+        .filter(|f| name.is_none_or(|name| f.name == name))
         .collect();
     sort(&call, &mut flavors)?;
     let page = page(&call, flavors, |f| f.id.clone())?;
@@ -113,9 +120,8 @@ fn sort(call: &Call, flavors: &mut [&Flavor]) -> Result<(), Fault> {
         "ephemeral_gb" => |a, b| a.ephemeral.cmp(&b.ephemeral),
         "swap" => |a, b| a.swap.cmp(&b.swap),
         "is_public" => |a, b| a.is_public.cmp(&b.is_public),
-        "created_at" | "updated_at" | "rxtx_factor" | "disabled" | "description" | "vcpu_weight" => {
-            |_, _| Ordering::Equal
-        }
+        "rxtx_factor" => |a, b| a.rxtx_factor.total_cmp(&b.rxtx_factor),
+        "created_at" | "updated_at" | "disabled" | "description" | "vcpu_weight" => |_, _| Ordering::Equal,
         _ => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}."))),
     };
     let down = match call.query("sort_dir").unwrap_or("asc") {
@@ -141,17 +147,11 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     let fields = Fields::of(&body, "flavor")?;
-    let mut known = vec![
-        "name",
-        "id",
-        "ram",
-        "vcpus",
-        "disk",
-        "swap",
-        "OS-FLV-EXT-DATA:ephemeral",
-        "rxtx_factor",
-        "os-flavor-access:is_public",
-    ];
+    let mut known =
+        vec!["name", "id", "ram", "vcpus", "disk", "swap", "OS-FLV-EXT-DATA:ephemeral", "os-flavor-access:is_public"];
+    if call.version < PLAIN {
+        known.push("rxtx_factor");
+    }
     if call.version >= (2, 55) {
         known.push("description");
     }
@@ -161,15 +161,13 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     for field in ["ram", "vcpus", "disk"] {
         fields.required(field)?;
     }
-    if fields.get("rxtx_factor").is_some_and(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()) != Some(1.0)) {
-        return Err(Fault::Invalid("rxtx_factor is deprecated; only 1.0 is supported.".into()));
-    }
     let (id, name) = (flavor_id(&fields)?, fields.name("name")?.unwrap_or_default());
     let (vcpus, ram, disk) = (number("vcpus", 1)?, number("ram", 1)?, number("disk", 0)?);
     let flavor = Flavor {
         description: fields.text("description", 65535)?.map(str::to_owned),
         ephemeral: number("OS-FLV-EXT-DATA:ephemeral", 0)?,
         swap: number("swap", 0)?,
+        rxtx_factor: rxtx_factor(&fields)?,
         is_public: fields.boolean("os-flavor-access:is_public")?.unwrap_or(true),
         ..Flavor::new(id, name, vcpus, ram, disk)
     };
@@ -187,6 +185,16 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         })
         .await?;
     Ok(Reply::ok(json!({"flavor": detail(&call, &made)})))
+}
+
+/// Nova's factor of bandwidth, which none of its drivers heeds any more: it is kept and shown. From 0 to the largest
+/// number that its database holds.
+fn rxtx_factor(fields: &Fields<'_>) -> Result<f64, Fault> {
+    const MOST: f64 = 3.402_823_466_385_288_6e38;
+    let Some(value) = fields.get("rxtx_factor") else { return Ok(1.0) };
+    let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    let fine = number.filter(|number| *number > 0.0 && *number <= MOST);
+    fine.ok_or_else(|| bad("rxtx_factor", value, "It is not a number above 0 and at most 3.40282e+38"))
 }
 
 fn flavor_id(fields: &Fields<'_>) -> Result<String, Fault> {

@@ -1,4 +1,4 @@
-//! Nova 2.1 to 2.96: servers, flavors, key pairs and what is around them, as views of the store's rows.
+//! Nova 2.1 to 2.104: servers, flavors, key pairs and what is around them, as views of the store's rows.
 //!
 //! * [`servers`]: requests, views and verbs of servers; what a server *is* comes from `servers::status` alone
 //! * [`flavors`], [`keypairs`], [`quotas`], [`server_groups`], [`hosts`], [`aggregates`], [`usage`]: one file each
@@ -22,6 +22,7 @@ pub mod keypairs;
 pub mod keys;
 mod networks;
 mod old_hosts;
+mod queries;
 pub mod quotas;
 pub mod security_groups;
 pub mod server_groups;
@@ -35,7 +36,7 @@ use crate::endpoint;
 use crate::table::{Endpoint, Service, Versions};
 
 /// The newest microversion.
-pub const MAX: (u16, u16) = (2, 96);
+pub const MAX: (u16, u16) = (2, 104);
 
 pub use model::ZONE;
 
@@ -49,8 +50,13 @@ pub fn number_of(id: &str) -> u32 {
 
 /// The compute service.
 pub fn service() -> Service {
-    let versions =
-        Versions { name: "compute", legacy_header: Some("x-openstack-nova-api-version"), min: (2, 1), max: MAX };
+    let versions = Versions {
+        name: "compute",
+        legacy_header: Some("x-openstack-nova-api-version"),
+        min: (2, 1),
+        max: MAX,
+        check_query: queries::check,
+    };
     let tables = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows()];
     let mut endpoints: Vec<Endpoint> = tables.into_iter().flatten().collect();
     endpoints.extend(endpoints.iter().filter_map(old_path).collect::<Vec<_>>());

@@ -48,7 +48,14 @@ pub fn is_class(name: &str) -> bool {
 
 /// The placement service.
 pub fn service() -> Service {
-    let versions = Versions { name: "placement", legacy_header: None, min: (1, 0), max: MAX };
+    let versions = Versions {
+        name: "placement",
+        legacy_header: None,
+        min: (1, 0),
+        max: MAX,
+        // Its handlers read their queries as a whole.
+        check_query: |_, _| Ok(()),
+    };
     Service {
         name: "placement",
         prefix: "/placement",

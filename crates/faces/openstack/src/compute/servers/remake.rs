@@ -108,6 +108,7 @@ pub async fn rebuild(call: &Call, body: &Value) -> Result<Reply, Fault> {
     let server = act(call, "rebuild", when(&["active", "stopped", "error"]), |server, subject| {
         let image = requests::boot_image(&subject.view, asked.image, &server.flavor)?;
         server.image_id = Some(image.id.clone());
+        server.image_properties = requests::image_properties(&image);
         server.config_drive |= requests::needs_config_drive(&image);
         apply(&asked, server, subject)?;
         server.admin_pass = Some(asked.admin_pass.clone());

@@ -4,15 +4,34 @@ use std::collections::BTreeMap;
 
 use gate::{Ref, View};
 use model::machine::{Machine, is_hardware};
-use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, NicRequest, Port, ServerGroup};
+use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, NicRequest, Port};
 use serde_json::Value;
 
+use super::hints::{self, Hints};
 use super::networks;
 use crate::call::Call;
 use crate::compute::body::{Fields, bad, is_uuid};
-use crate::compute::fault::{missing, not_built, over, referred};
+use crate::compute::fault::{missing, over, referred};
 use crate::compute::{flavors, hosts, quotas, security_groups};
 use crate::image::access::sees;
+
+/// The properties of images that mean something to Nova.
+const IMAGE_PROPERTIES: &str = "hw_architecture hw_emulation_architecture hw_auto_disk_config hw_boot_menu hw_cdrom_bus \
+    hw_cpu_cores hw_cpu_sockets hw_cpu_max_cores hw_cpu_max_sockets hw_cpu_max_threads hw_cpu_policy \
+    hw_cpu_thread_policy hw_cpu_realtime_mask hw_cpu_threads hw_device_id hw_disk_bus hw_disk_type hw_floppy_bus \
+    hw_firmware_type hw_firmware_stateless hw_input_bus hw_ipxe_boot hw_locked_memory hw_machine_type \
+    hw_mem_encryption hw_mem_encryption_model hw_mem_page_size hw_numa_nodes hw_numa_cpus hw_numa_mem \
+    hw_pci_numa_affinity_policy hw_pointer_model hw_pmu hw_qemu_guest_agent hw_rescue_bus hw_rescue_device \
+    hw_rng_model hw_time_hpet hw_serial_port_count hw_scsi_model hw_video_model hw_video_ram hw_vif_model \
+    hw_viommu_model hw_vm_mode hw_watchdog_action hw_vif_multiqueue_enabled hw_tpm_model hw_tpm_version \
+    hw_ephemeral_encryption hw_ephemeral_encryption_format hw_ephemeral_encryption_secret_uuid \
+    hw_virtio_packed_ring hw_maxphysaddr_mode hw_maxphysaddr_bits hw_sound_model hw_usb_model \
+    hw_redirected_usb_ports img_bittorrent img_bdm_v2 img_block_device_mapping img_cache_in_nova \
+    img_compression_level img_hv_requested_version img_hv_type img_config_drive img_linked_clone img_mappings \
+    img_owner_id img_root_device_name img_use_agent img_version img_signature img_signature_hash_method \
+    img_signature_certificate_uuid img_signature_key_type img_hide_hypervisor_id os_admin_user os_command_line \
+    os_distro os_require_quiesce os_secure_boot os_skip_agent_inject_files_at_boot os_skip_agent_inject_ssh os_type \
+    traits_required";
 
 /// A server as asked for, everything resolved.
 pub struct Asked {
@@ -21,6 +40,7 @@ pub struct Asked {
     pub hostname: Option<String>,
     pub flavor: Flavor,
     pub image_id: Option<String>,
+    pub image_properties: BTreeMap<String, String>,
     pub key_name: Option<String>,
     pub public_key: Option<String>,
     pub user_data: Option<String>,
@@ -32,7 +52,7 @@ pub struct Asked {
     pub auto_disk: bool,
     pub availability_zone: Option<String>,
     pub requested_host: Option<String>,
-    pub server_group_id: Option<String>,
+    pub hints: Hints,
     pub nics: Vec<NicRequest>,
     pub security_groups: Vec<String>,
     /// The names or ids as given, for the answer.
@@ -109,6 +129,7 @@ pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
         hostname: fields.text("hostname", 255)?.map(|text| hostname(call, text)).transpose()?,
         flavor,
         image_id: image.map(|image| image.id.clone()),
+        image_properties: image.map(|image| image_properties(&image)).unwrap_or_default(),
         key_name: key.map(|key| key.value.name.clone()),
         public_key: key.and_then(ssh_key),
         user_data: fields.base64("user_data", 65535)?,
@@ -120,7 +141,7 @@ pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
         auto_disk: disk_config(&fields)?.unwrap_or(false),
         availability_zone,
         requested_host,
-        server_group_id: hints(&view, body)?,
+        hints: hints::read(&view, body)?,
         nics,
         security_groups,
         security_group_names,
@@ -227,6 +248,12 @@ pub fn boot_image<'a>(view: &View<'a>, value: &Value, flavor: &Flavor) -> Result
     // A machine of which something would be missing is never made.
     Machine::of(&image.properties, flavor).map_err(Fault::Invalid)?;
     Ok(image)
+}
+
+/// What an image says of guests by the names that Nova knows, which servers show as long as they are (2.98).
+pub fn image_properties(image: &Image) -> BTreeMap<String, String> {
+    let said = image.properties.iter().filter(|(name, _)| IMAGE_PROPERTIES.split(' ').any(|known| known == *name));
+    said.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn key<'a>(view: &View<'a>, fields: &Fields<'_>) -> Result<Option<Entry<'a, Keypair>>, Fault> {
@@ -405,28 +432,6 @@ pub fn admin_pass(fields: &Fields<'_>) -> Result<String, Fault> {
             Ok(random.take(12).map(|b| char::from(LETTERS[usize::from(b) % LETTERS.len()])).collect())
         }
     }
-}
-
-/// The server group that the scheduler hints name. Hints that would change nothing are refused, not passed over.
-fn hints(view: &View<'_>, body: &Value) -> Result<Option<String>, Fault> {
-    let hints = body.get("os:scheduler_hints").or_else(|| body.get("OS-SCH-HNT:scheduler_hints"));
-    let Some(hints) = hints.filter(|hints| !hints.is_null()) else { return Ok(None) };
-    let hints = Fields::new("os:scheduler_hints", hints)?;
-    for name in ["same_host", "different_host", "query", "build_near_host_ip", "cidr", "target_cell", "different_cell"]
-    {
-        if hints.get(name).is_some() {
-            return Err(not_built(&format!("The scheduler hint '{name}'")));
-        }
-    }
-    let Some(named) = hints.reference::<ServerGroup>("group")? else { return Ok(None) };
-    let group = view.refer(&named).ok().filter(|group| view.owns(group.value));
-    let group = group.ok_or_else(|| Fault::Invalid(format!("Instance group {} could not be found.", named.named())))?;
-    let limit = quotas::limit(view.snapshot, &group.project_id, "server_group_members");
-    let used = crate::compute::server_groups::members(view.snapshot, &group).len() as u64;
-    if limit.is_some_and(|limit| used >= limit) {
-        return Err(over("server_group_members", 1, model::Pool { used, limit }));
-    }
-    Ok(Some(group.id.clone()))
 }
 
 /// The interface to a port of the caller's.

@@ -1,7 +1,7 @@
 //! `PUT` and `DELETE` of a server.
 
-use model::Fault;
-use serde_json::json;
+use model::{Aggregate, Fault, Server, Snapshot};
+use serde_json::{Value, json};
 
 use super::requests;
 use super::view::{self, Extent};
@@ -17,6 +17,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let mut known = vec!["name", "OS-DCF:diskConfig", "accessIPv4", "accessIPv6"];
     known.extend((call.version >= (2, 19)).then_some("description"));
     known.extend((call.version >= (2, 90)).then_some("hostname"));
+    known.extend((call.version >= (2, 104)).then_some("pinned_availability_zone"));
     fields.only(&known)?;
     let name = fields.name("name")?;
     let v4 = fields.address("accessIPv4", false)?;
@@ -28,8 +29,17 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         false => None,
     };
     let hostname = fields.text("hostname", 255)?.map(|text| requests::hostname(&call, text)).transpose()?;
+    // Null frees it from its zone.
+    let zone = match fields.map.get("pinned_availability_zone") {
+        None => None,
+        Some(Value::Null) => Some(None),
+        Some(_) => Some(fields.name("pinned_availability_zone")?),
+    };
     let when = When { any_task: true, though_locked: true, ..When::default() };
-    let server = act(&call, "", when, |server, _| {
+    let server = act(&call, "", when, |server, subject| {
+        if let Some(zone) = &zone {
+            pin(server, subject.snapshot, zone.as_deref())?;
+        }
         if let Some(name) = &name {
             server.name.clone_from(name);
         }
@@ -52,6 +62,24 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     })
     .await?;
     Ok(Reply::ok(json!({"server": view::server(&call, &call.snapshot, &server, Extent::Update)})))
+}
+
+/// Pins a server to the zone that it is in, or frees it.
+fn pin(server: &mut Server, snapshot: &Snapshot, zone: Option<&str>) -> Result<(), Fault> {
+    let here = super::status::host(snapshot, server).map_or("", |host| Aggregate::zone_of(snapshot, host));
+    match (zone, server.availability_zone.as_deref()) {
+        (Some(zone), Some(pinned)) if zone != pinned => Err(Fault::Conflict(
+            "Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null."
+                .into(),
+        )),
+        (Some(zone), None) if zone != here => Err(Fault::Conflict(format!(
+            "Server can only be pinned to its current availability zone '{here}', but '{zone}' was requested."
+        ))),
+        _ => {
+            server.availability_zone = zone.map(str::to_owned);
+            Ok(())
+        }
+    }
 }
 
 /// `DELETE /servers/{id}`, also `forceDelete`. The row goes when nothing of the server is left on any host.

@@ -158,6 +158,7 @@ fn versioned(
     put(26, "tags", &|| json!(server.tags));
     put(63, "trusted_image_certificates", &|| Value::Null);
     put(73, "locked_reason", &|| json!(server.locked_reason));
+    put(100, "scheduler_hints", &|| json!(server.scheduler_hints));
     if full {
         put(96, "pinned_availability_zone", &|| json!(server.availability_zone));
     }
@@ -176,7 +177,13 @@ fn versioned(
 
 fn image(call: &Call, server: &Server) -> Value {
     match &server.image_id {
-        Some(id) => json!({"id": id, "links": [bookmark(call, &format!("/images/{id}"))]}),
+        Some(id) => {
+            let mut image = json!({"id": id, "links": [bookmark(call, &format!("/images/{id}"))]});
+            if call.version >= (2, 98) {
+                image["properties"] = json!(server.image_properties);
+            }
+            image
+        }
         None => json!(""),
     }
 }

@@ -1,0 +1,115 @@
+//! What a query may say. Nova passed over parameters that it did not know, and began to refuse them list by list: most
+//! lists with 2.75, everything else that is read with 2.102. Refused was a list of names in each row of the table of
+//! endpoints: nearly all of them take none.
+
+use model::Fault;
+
+use crate::call::Call;
+use crate::table::Endpoint;
+
+/// An endpoint whose query says something.
+struct Known {
+    method: &'static str,
+    /// Below `/v2.1/`.
+    path: &'static str,
+    /// The first version that refuses other parameters.
+    since: (u16, u16),
+    names: &'static str,
+    /// A parameter that came after that, and its first version.
+    later: Option<(&'static str, (u16, u16))>,
+}
+
+/// Since when lists refuse what they do not know.
+const LISTS: (u16, u16) = (2, 75);
+/// Since when whatever is read refuses it.
+const ALL: (u16, u16) = (2, 102);
+const NEVER: (u16, u16) = (u16::MAX, u16::MAX);
+
+/// Lists of servers. Some of it names nothing that a server here has; Nova's schema has it all.
+const SERVERS: &str = "access_ip_v4 access_ip_v6 all_tenants auto_disk_config availability_zone block_device_mapping \
+    changes-before changes-since config_drive created_at deleted description display_description display_name flavor \
+    host hostname image image_ref info_cache ip ip6 kernel_id key_name launch_index launched_at limit locked locked_by \
+    marker metadata name node not-tags not-tags-any pci_devices power_state progress project_id ramdisk_id \
+    reservation_id root_device_name security_groups services soft_deleted sort_dir sort_key status system_metadata \
+    tags tags-any task_state tenant_id terminated_at user_id uuid vm_state";
+const FLAVORS: &str = "is_public limit marker minDisk minRam sort_dir sort_key";
+const HYPERVISORS: &str = "hypervisor_hostname_pattern limit marker with_servers";
+
+const fn known(method: &'static str, path: &'static str, since: (u16, u16), names: &'static str) -> Known {
+    Known { method, path, since, names, later: None }
+}
+
+const fn get(path: &'static str, since: (u16, u16), names: &'static str) -> Known {
+    known("GET", path, since, names)
+}
+
+const KNOWN: &[Known] = &[
+    get("servers", LISTS, SERVERS),
+    get("servers/detail", LISTS, SERVERS),
+    get("servers/{id}/tags", NEVER, ""),
+    get("servers/{id}/tags/{tag}", NEVER, ""),
+    Known {
+        later: Some(("changes-before", (2, 66))),
+        ..get("servers/{id}/os-instance-actions", (2, 58), "changes-since limit marker")
+    },
+    get("servers/{id}/os-volume_attachments", LISTS, "limit offset"),
+    get("servers/{id}/os-volume_attachments/{volume}", NEVER, ""),
+    Known { later: Some(("name", ALL)), ..get("flavors", LISTS, FLAVORS) },
+    Known { later: Some(("name", ALL)), ..get("flavors/detail", LISTS, FLAVORS) },
+    get("os-hypervisors", (2, 53), HYPERVISORS),
+    get("os-hypervisors/detail", (2, 53), HYPERVISORS),
+    get("os-hypervisors/{id}", (2, 53), "with_servers"),
+    get("os-keypairs", LISTS, "limit marker user_id"),
+    get("os-keypairs/{name}", LISTS, "user_id"),
+    known("DELETE", "os-keypairs/{name}", LISTS, "user_id"),
+    get("limits", LISTS, "tenant_id"),
+    get("os-quota-sets/{id}", LISTS, "user_id"),
+    known("PUT", "os-quota-sets/{id}", LISTS, "user_id"),
+    known("DELETE", "os-quota-sets/{id}", LISTS, "user_id"),
+    get("os-quota-sets/{id}/detail", LISTS, "user_id"),
+    get("os-quota-sets/{id}/defaults", NEVER, ""),
+    get("os-server-groups", LISTS, "all_projects limit offset"),
+    get("os-services", LISTS, "binary host"),
+    get("os-simple-tenant-usage", LISTS, "detailed end limit marker start"),
+    get("os-simple-tenant-usage/{project}", LISTS, "end limit marker start"),
+];
+
+/// Refuses a parameter that the endpoint does not know, in the versions that do so.
+pub fn check(call: &Call, endpoint: &Endpoint) -> Result<(), Fault> {
+    let Some(path) = endpoint.path.strip_prefix("/v2.1/") else { return Ok(()) };
+    let listed = KNOWN.iter().find(|known| known.method == endpoint.method.as_str() && known.path == path);
+    let (since, names, later) = match listed {
+        Some(known) => (known.since, known.names, known.later),
+        None if endpoint.method == http::Method::GET => (ALL, "", None),
+        None => return Ok(()),
+    };
+    if call.version < since {
+        return Ok(());
+    }
+    let knows = |name: &str| {
+        names.split(' ').any(|known| known == name)
+            || later.is_some_and(|(known, first)| known == name && call.version >= first)
+            || (names == SERVERS && name.starts_with('_'))
+    };
+    match call.query.iter().find(|(name, _)| !knows(name)) {
+        Some((name, _)) => {
+            Err(Fault::Invalid(format!("Additional properties are not allowed ('{name}' was unexpected)")))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KNOWN;
+
+    #[test]
+    fn every_entry_is_an_endpoint() {
+        let service = crate::compute::service();
+        for known in KNOWN {
+            let path = format!("/v2.1/{}", known.path);
+            let found = service.endpoints.iter().any(|row| row.method.as_str() == known.method && row.path == path);
+            assert!(found, "there is no {} {path}", known.method);
+        }
+    }
+}
