@@ -179,6 +179,7 @@ const WITHOUT_IDS: &[(&str, &str)] = &[
     ("/v2.1/servers/{id}/remote-consoles", "a protocol's name"),
     ("/v2.1/servers/{id}/os-volume_attachments", "there are no volumes"),
     ("/v2.1/servers/{id}/os-volume_attachments/{volume}", "there are no volumes"),
+    ("/v2.1/servers/{id}/shares", "there are no shares"),
     ("/v2.1/os-keypairs", "names"),
     ("/v2.1/os-server-groups", "names"),
     ("/v2.1/os-security-groups", "names"),

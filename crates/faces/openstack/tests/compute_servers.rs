@@ -355,7 +355,7 @@ async fn power_and_reboots() {
     let path = format!("{SERVERS}/{id}/os-instance-actions/{request}");
     let (_, _, one) = h.ok("GET", &path, &h.demo, Value::Null).await;
     assert_eq!(one["instanceAction"]["action"], "create");
-    assert_eq!(act(&h, &id, json!({"trigger_crash_dump": null})).await.0, 501);
+    assert_eq!(act(&h, &id, json!({"trigger_crash_dump": null})).await.0, 404);
     assert_eq!(act(&h, &id, json!({"dance": null})).await.0, 400);
 }
 

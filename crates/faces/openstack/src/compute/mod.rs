@@ -5,21 +5,28 @@
 //! * [`security_groups`], [`floating_ips`], [`networks`], [`images`], [`image_metadata`]: Nova's own views of Neutron's and
 //!   Glance's rows, which ended with 2.35; [`old_hosts`], [`extensions`]: what ended since
 //!
-//! Not built, and answered so: volumes, migration, consoles but the log.
+//! * [`shares`], [`migrations`], [`consoles`], [`volumes`]: what this cloud has none of, answered as Nova does that has
+//!   none; [`gone`]: what Nova has not any more
+//!
+//! 2.101 changed what attaching a volume answers and 2.103 took away an alias of `/servers` for booting from volumes: there
+//! is neither here in any version.
 
 pub mod aggregates;
 mod audit_log;
 mod body;
+mod consoles;
 mod extensions;
 mod external_events;
 pub mod fault;
 pub mod flavors;
 mod floating_ips;
+mod gone;
 pub mod hosts;
 mod image_metadata;
 pub mod images;
 pub mod keypairs;
 pub mod keys;
+mod migrations;
 mod networks;
 mod old_hosts;
 mod queries;
@@ -27,6 +34,7 @@ pub mod quotas;
 pub mod security_groups;
 pub mod server_groups;
 pub mod servers;
+mod shares;
 pub mod usage;
 pub mod versions;
 pub mod volumes;
@@ -57,7 +65,7 @@ pub fn service() -> Service {
         max: MAX,
         check_query: queries::check,
     };
-    let tables = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows()];
+    let tables = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows(), gone_rows()];
     let mut endpoints: Vec<Endpoint> = tables.into_iter().flatten().collect();
     endpoints.extend(endpoints.iter().filter_map(old_path).collect::<Vec<_>>());
     endpoints.push(endpoint!(GET "/v2" Public versions::show_old));
@@ -74,7 +82,7 @@ fn old_path(row: &Endpoint) -> Option<Endpoint> {
 }
 
 fn server_rows() -> Vec<Endpoint> {
-    use servers::{actions, create, interfaces, list, log, metadata, tags, update};
+    use servers::{actions, create, interfaces, list, log, metadata, tags, topology, update};
     vec![
         endpoint!(GET "/v2.1/servers" Reader list::index),
         endpoint!(POST "/v2.1/servers" Member create::create),
@@ -110,7 +118,16 @@ fn server_rows() -> Vec<Endpoint> {
         endpoint!(PUT "/v2.1/servers/{id}/os-volume_attachments/{volume}" Member volumes::attach),
         endpoint!(DELETE "/v2.1/servers/{id}/os-volume_attachments/{volume}" Member volumes::show),
         endpoint!(GET "/v2.1/servers/{id}/diagnostics" Admin volumes::no_diagnostics),
-        endpoint!(POST "/v2.1/servers/{id}/remote-consoles" Member volumes::no_console, since (2, 6)),
+        endpoint!(GET "/v2.1/servers/{id}/topology" Reader topology::show, since (2, 78)),
+        endpoint!(POST "/v2.1/servers/{id}/remote-consoles" Member consoles::create, since (2, 6)),
+        endpoint!(GET "/v2.1/servers/{id}/shares" Reader shares::index, since (2, 97)),
+        endpoint!(POST "/v2.1/servers/{id}/shares" Member shares::attach, since (2, 97)),
+        endpoint!(GET "/v2.1/servers/{id}/shares/{share}" Reader shares::show, since (2, 97)),
+        endpoint!(DELETE "/v2.1/servers/{id}/shares/{share}" Member shares::detach, since (2, 97)),
+        endpoint!(GET "/v2.1/servers/{id}/migrations" Admin migrations::index_of_server, since (2, 23)),
+        endpoint!(GET "/v2.1/servers/{id}/migrations/{migration}" Admin migrations::show, since (2, 23)),
+        endpoint!(DELETE "/v2.1/servers/{id}/migrations/{migration}" Admin migrations::abort, since (2, 24)),
+        endpoint!(POST "/v2.1/servers/{id}/migrations/{migration}/action" Admin migrations::act, since (2, 22)),
     ]
 }
 
@@ -152,6 +169,9 @@ fn host_rows() -> Vec<Endpoint> {
         endpoint!(POST "/v2.1/os-server-external-events" Admin external_events::create),
         endpoint!(GET "/v2.1/os-services" Admin hosts::services),
         endpoint!(PUT "/v2.1/os-services/{id}" Admin hosts::update_service),
+        endpoint!(DELETE "/v2.1/os-services/{id}" Admin hosts::delete_service),
+        endpoint!(GET "/v2.1/os-migrations" Admin migrations::index),
+        endpoint!(GET "/v2.1/os-console-auth-tokens/{token}" Admin consoles::token),
         endpoint!(GET "/v2.1/os-availability-zone" Reader hosts::zone_index),
         endpoint!(GET "/v2.1/os-availability-zone/detail" Admin hosts::zone_detail),
         endpoint!(GET "/v2.1/os-aggregates" Admin aggregates::index),
@@ -188,6 +208,52 @@ fn other_rows() -> Vec<Endpoint> {
         endpoint!(POST "/v2.1/os-server-groups" Member server_groups::create),
         endpoint!(GET "/v2.1/os-server-groups/{id}" Reader server_groups::show),
         endpoint!(DELETE "/v2.1/os-server-groups/{id}" Member server_groups::delete),
+    ]
+}
+
+/// All that was taken away. Whoever has a token is told so.
+fn gone_rows() -> Vec<Endpoint> {
+    use gone::gone;
+    vec![
+        endpoint!(GET "/v2.1/os-agents" Token gone),
+        endpoint!(POST "/v2.1/os-agents" Token gone),
+        endpoint!(PUT "/v2.1/os-agents/{id}" Token gone),
+        endpoint!(DELETE "/v2.1/os-agents/{id}" Token gone),
+        endpoint!(GET "/v2.1/os-cells" Token gone),
+        endpoint!(POST "/v2.1/os-cells" Token gone),
+        endpoint!(GET "/v2.1/os-cells/{id}" Token gone),
+        endpoint!(PUT "/v2.1/os-cells/{id}" Token gone),
+        endpoint!(DELETE "/v2.1/os-cells/{id}" Token gone),
+        endpoint!(GET "/v2.1/os-cells/{id}/capacities" Token gone),
+        endpoint!(POST "/v2.1/os-certificates" Token gone),
+        endpoint!(GET "/v2.1/os-certificates/{id}" Token gone),
+        endpoint!(GET "/v2.1/os-cloudpipe" Token gone),
+        endpoint!(POST "/v2.1/os-cloudpipe" Token gone),
+        endpoint!(PUT "/v2.1/os-cloudpipe/{id}" Token gone),
+        endpoint!(GET "/v2.1/os-fixed-ips/{id}" Token gone),
+        endpoint!(POST "/v2.1/os-fixed-ips/{id}/action" Token gone),
+        endpoint!(GET "/v2.1/os-floating-ip-dns" Token gone),
+        endpoint!(GET "/v2.1/os-floating-ip-dns/{id}" Token gone),
+        endpoint!(PUT "/v2.1/os-floating-ip-dns/{id}" Token gone),
+        endpoint!(DELETE "/v2.1/os-floating-ip-dns/{id}" Token gone),
+        endpoint!(GET "/v2.1/os-floating-ip-dns/{id}/entries/{entry}" Token gone),
+        endpoint!(PUT "/v2.1/os-floating-ip-dns/{id}/entries/{entry}" Token gone),
+        endpoint!(DELETE "/v2.1/os-floating-ip-dns/{id}/entries/{entry}" Token gone),
+        endpoint!(GET "/v2.1/os-floating-ips-bulk" Token gone),
+        endpoint!(POST "/v2.1/os-floating-ips-bulk" Token gone),
+        endpoint!(GET "/v2.1/os-floating-ips-bulk/{id}" Token gone),
+        endpoint!(PUT "/v2.1/os-floating-ips-bulk/{id}" Token gone),
+        endpoint!(GET "/v2.1/os-fping" Token gone),
+        endpoint!(GET "/v2.1/os-fping/{id}" Token gone),
+        endpoint!(GET "/v2.1/os-security-group-default-rules" Token gone),
+        endpoint!(POST "/v2.1/os-security-group-default-rules" Token gone),
+        endpoint!(GET "/v2.1/os-security-group-default-rules/{id}" Token gone),
+        endpoint!(DELETE "/v2.1/os-security-group-default-rules/{id}" Token gone),
+        endpoint!(GET "/v2.1/servers/{id}/consoles" Token gone),
+        endpoint!(POST "/v2.1/servers/{id}/consoles" Token gone),
+        endpoint!(GET "/v2.1/servers/{id}/consoles/{console}" Token gone),
+        endpoint!(DELETE "/v2.1/servers/{id}/consoles/{console}" Token gone),
+        endpoint!(GET "/v2.1/servers/{id}/os-virtual-interfaces" Token gone),
     ]
 }
 

@@ -32,6 +32,9 @@ const SERVERS: &str = "access_ip_v4 access_ip_v6 all_tenants auto_disk_config av
     marker metadata name node not-tags not-tags-any pci_devices power_state progress project_id ramdisk_id \
     reservation_id root_device_name security_groups services soft_deleted sort_dir sort_key status system_metadata \
     tags tags-any task_state tenant_id terminated_at user_id uuid vm_state";
+/// The last two came with 2.80, which refuses no more than 2.59 did.
+const MIGRATIONS: &str =
+    "changes-since hidden host instance_uuid limit marker migration_type source_compute status project_id user_id";
 const FLAVORS: &str = "is_public limit marker minDisk minRam sort_dir sort_key";
 const HYPERVISORS: &str = "hypervisor_hostname_pattern limit marker with_servers";
 
@@ -52,6 +55,8 @@ const KNOWN: &[Known] = &[
         later: Some(("changes-before", (2, 66))),
         ..get("servers/{id}/os-instance-actions", (2, 58), "changes-since limit marker")
     },
+    get("servers/{id}/shares", (2, 97), ""),
+    get("servers/{id}/shares/{share}", (2, 97), ""),
     get("servers/{id}/os-volume_attachments", LISTS, "limit offset"),
     get("servers/{id}/os-volume_attachments/{volume}", NEVER, ""),
     Known { later: Some(("name", ALL)), ..get("flavors", LISTS, FLAVORS) },
@@ -63,6 +68,8 @@ const KNOWN: &[Known] = &[
     get("os-keypairs/{name}", LISTS, "user_id"),
     known("DELETE", "os-keypairs/{name}", LISTS, "user_id"),
     get("limits", LISTS, "tenant_id"),
+    get("os-console-auth-tokens/{token}", (2, 99), ""),
+    Known { later: Some(("changes-before", (2, 66))), ..get("os-migrations", (2, 59), MIGRATIONS) },
     get("os-quota-sets/{id}", LISTS, "user_id"),
     known("PUT", "os-quota-sets/{id}", LISTS, "user_id"),
     known("DELETE", "os-quota-sets/{id}", LISTS, "user_id"),

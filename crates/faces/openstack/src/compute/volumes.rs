@@ -32,9 +32,3 @@ pub async fn no_diagnostics(call: Call) -> Result<Reply, Fault> {
     find(&call.view()?, call.param("id"))?;
     Err(not_built("Diagnostics of a server"))
 }
-
-/// `POST /servers/{id}/remote-consoles`
-pub async fn no_console(call: Call) -> Result<Reply, Fault> {
-    find(&call.view()?, call.param("id"))?;
-    Err(not_built("A remote console"))
-}

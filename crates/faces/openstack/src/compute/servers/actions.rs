@@ -7,24 +7,19 @@ use super::{Subject, When, act, console, remake, rescue, shelve, snapshot, updat
 use crate::call::{Call, Reply};
 use crate::compute::body::{Fields, bad};
 use crate::compute::fault::{missing, not_built};
-use crate::compute::{floating_ips, hosts, security_groups};
-
-/// Actions that Nova has and this cloud has not.
-const NOT_BUILT: &[&str] = &[
-    "restore",
-    "trigger_crash_dump",
-    "os-getVNCConsole",
-    "os-getSPICEConsole",
-    "os-getRDPConsole",
-    "os-getSerialConsole",
-    "os-getMKSConsole",
-    "resetNetwork",
-    "injectNetworkInfo",
-];
+use crate::compute::{consoles, floating_ips, hosts, security_groups};
 
 /// Actions that ended with a version: their last one.
-const ENDED: &[(&str, (u16, u16))] =
-    &[("addFloatingIp", (2, 43)), ("removeFloatingIp", (2, 43)), ("addFixedIp", (2, 43)), ("removeFixedIp", (2, 43))];
+const ENDED: &[(&str, (u16, u16))] = &[
+    ("addFloatingIp", (2, 43)),
+    ("removeFloatingIp", (2, 43)),
+    ("addFixedIp", (2, 43)),
+    ("removeFixedIp", (2, 43)),
+    ("os-getVNCConsole", (2, 5)),
+    ("os-getSPICEConsole", (2, 5)),
+    ("os-getRDPConsole", (2, 5)),
+    ("os-getSerialConsole", (2, 5)),
+];
 
 /// `POST /servers/{id}/action`
 pub async fn action(mut call: Call) -> Result<Reply, Fault> {
@@ -38,7 +33,7 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
             _ if call.version > *last => Err(missing("The resource could not be found.")),
             "addFloatingIp" => floating_ips::add(&call, value).await,
             "removeFloatingIp" => floating_ips::remove(&call, value).await,
-            _ => Err(not_built(name)),
+            _ => Err(consoles::old(&call, name, value).unwrap_or_else(|| not_built(name))),
         };
     }
     let known_server = |call: &Call| super::find(&call.view()?, call.param("id")).map(drop);
@@ -76,7 +71,12 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
         "changePassword" => change_password(&call, &body).await,
         "addSecurityGroup" => groups(&call, &body, true).await,
         "removeSecurityGroup" => groups(&call, &body, false).await,
-        other if NOT_BUILT.contains(&other) => Err(not_built(&format!("The action '{other}'"))),
+        "restore" => restore(&call).await,
+        "trigger_crash_dump" if call.version >= (2, 17) => crash_dump(&call).await,
+        "trigger_crash_dump" => Err(missing("The resource could not be found.")),
+        "resetNetwork" | "injectNetworkInfo" => {
+            Err(Fault::Expired(format!("The action {name} is no longer available. No forwarding address is given.")))
+        }
         other => Err(Fault::Invalid(format!("There is no such action: {other}"))),
     }
 }
@@ -122,6 +122,21 @@ async fn suspend(call: &Call) -> Result<Reply, Fault> {
 
 async fn resume(call: &Call) -> Result<Reply, Fault> {
     simple(call, "resume", when(&["suspended"]), |server| server.suspended = false).await
+}
+
+/// Deletions are not deferred here, so that there is never anything to restore: Nova's answer for such a server.
+async fn restore(call: &Call) -> Result<Reply, Fault> {
+    act(call, "restore", when(&["soft-delete"]), |_, _| Ok(())).await?;
+    Ok(Reply::empty(202))
+}
+
+/// As Nova where the driver cannot do it.
+async fn crash_dump(call: &Call) -> Result<Reply, Fault> {
+    act(call, "trigger_crash_dump", when(&["active", "paused", "rescued", "resized", "error"]), |_, _| {
+        Err(Fault::Invalid("Triggering crash dump is not supported".into()))
+    })
+    .await?;
+    Ok(Reply::empty(202))
 }
 
 /// Nova's answer where there is no other host to go to.

@@ -16,6 +16,7 @@ pub mod shelve;
 pub mod snapshot;
 pub mod status;
 pub mod tags;
+pub mod topology;
 pub mod update;
 pub mod view;
 
@@ -43,7 +44,7 @@ pub struct When {
 }
 
 impl When {
-    fn check(&self, verb: &str, server: &Server, state: &State, admin: bool) -> Result<(), Fault> {
+    pub fn check(&self, verb: &str, server: &Server, state: &State, admin: bool) -> Result<(), Fault> {
         if server.locked && !self.though_locked && !admin {
             return Err(Fault::Conflict(format!("Instance {} is locked", server.id)));
         }
