@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
-use model::{Aggregate, Index, Port, Server, Snapshot, Vm};
+use model::{Aggregate, Index, InjectedFile, Port, Server, Snapshot, Vm};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -57,8 +57,16 @@ fn answer(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
 }
 
 fn user_data(server: &Server) -> Option<Vec<u8>> {
-    let encoded = server.user_data.as_deref()?;
-    base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()
+    decoded(server.user_data.as_deref()?)
+}
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()
+}
+
+/// Where the bytes of a server's file are, below `openstack/`.
+fn content_path(index: usize) -> String {
+    format!("content/{index:04}")
 }
 
 fn addresses(snapshot: &Snapshot, server: &Server) -> Vec<String> {
@@ -110,6 +118,9 @@ pub fn files(snapshot: &Snapshot, server: &Server) -> BTreeMap<String, Vec<u8>> 
         put("vendor_data.json", b"{}");
         user_data.as_ref().map(|bytes| put("user_data", bytes));
     }
+    for (index, file) in server.files.iter().enumerate() {
+        files.insert(format!("openstack/{}", content_path(index)), decoded(&file.contents).unwrap_or_default());
+    }
     let ec2 = ec2_data(snapshot, server).to_string();
     for version in ["2009-04-04", "latest"] {
         let mut put = |name: &str, bytes: &[u8]| files.insert(format!("ec2/{version}/{name}"), bytes.to_vec());
@@ -140,6 +151,11 @@ fn openstack(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
     let (version, rest) = path.split_once('/').unwrap_or((path, ""));
     if version.is_empty() {
         return text(VERSIONS.join("\n"));
+    }
+    if version == "content" {
+        let file = server.files.iter().enumerate().find(|(index, _)| content_path(*index) == path);
+        let bytes = file.and_then(|(_, file)| decoded(&file.contents));
+        return bytes.map_or_else(none, |bytes| (200, "application/octet-stream", bytes));
     }
     if !VERSIONS.contains(&version) {
         return none();
@@ -172,6 +188,11 @@ fn meta_data(snapshot: &Snapshot, server: &Server) -> Value {
         "availability_zone": zone(snapshot, server),
         "random_seed": seed(server), "devices": [],
     });
+    if !server.files.is_empty() {
+        let files = server.files.iter().enumerate();
+        let place = |(index, file): (usize, &InjectedFile)| json!({"path": file.path, "content_path": format!("/{}", content_path(index))});
+        meta["files"] = files.map(place).collect();
+    }
     if let Some(password) = &server.admin_pass {
         meta["admin_pass"] = json!(password);
     }
@@ -218,7 +239,7 @@ mod tests {
         serde_json::from_value(json!({
             "id": "0f8ad2a8-0000-4000-8000-000000000001", "project_id": "p", "user_id": "u", "name": "vm1",
             "hostname": "vm1", "image_id": "i", "key_name": "k", "public_key": "ssh-ed25519 AAAA", "nics": [],
-            "user_data": "IyEvYmluL3NoCg==", "reservation_id": "r-1", "admin_pass": "secret", "power": true,
+            "user_data": "IyEvYmluL3NoCg==", "files": [{"path": "/etc/motd", "contents": "aGVsbG8K"}], "reservation_id": "r-1", "admin_pass": "secret", "power": true,
             "incarnation": 1, "created_at": "2030-01-01T00:00:00Z", "updated_at": "2030-01-01T00:00:00Z",
             "flavor": {"id": "f", "name": "m1.tiny", "vcpus": 1, "ram": 96, "disk": 1, "ephemeral": 0, "swap": 0,
                 "is_public": true, "access": [], "extra_specs": {}},
@@ -236,7 +257,12 @@ mod tests {
             let (status, _, said) = answer(&snapshot, &server, &path);
             assert_eq!((status, &said), (200, &files[&path]), "{path}");
         }
-        assert_eq!(json("openstack/latest/meta_data.json")["admin_pass"], "secret");
+        let meta = json("openstack/latest/meta_data.json");
+        assert_eq!(meta["admin_pass"], "secret");
+        assert_eq!(meta["files"], serde_json::json!([{"path": "/etc/motd", "content_path": "/content/0000"}]));
+        let (status, _, said) = answer(&snapshot, &server, "openstack/content/0000");
+        assert_eq!((status, said.as_slice(), &files["openstack/content/0000"]), (200, &b"hello\n"[..], &said));
+        assert_eq!(answer(&snapshot, &server, "openstack/content/0001").0, 404);
         assert_eq!(files["openstack/2018-08-27/user_data"], b"#!/bin/sh\n");
         let ec2 = json("ec2/latest/meta-data.json");
         assert_eq!((&ec2["hostname"], &ec2["instance-id"]), (&json!("vm1"), &json!("i-0f8ad2a8")));

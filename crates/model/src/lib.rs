@@ -90,7 +90,7 @@ pub use router::{Gateway, Router};
 pub use security_group::{
     BOTH_SORTS, Direction, PROTOCOLS, SecurityGroup, SecurityGroupRule, default_security_group, of_both_sorts,
 };
-pub use server::{NicRequest, Server, ServerAction, ServerGroup};
+pub use server::{InjectedFile, NicRequest, Server, ServerAction, ServerGroup};
 pub use server_usage::ServerUsage;
 pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};

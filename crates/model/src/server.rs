@@ -19,6 +19,15 @@ pub struct NicRequest {
     pub tag: Option<String>,
 }
 
+/// A file that a guest is to have, as a client gave it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InjectedFile {
+    /// Where the guest is to put it.
+    pub path: String,
+    /// In base64.
+    pub contents: String,
+}
+
 /// A Nova server. Verbs change its desired state: power is a state, reboot a counter, rebuild and resize a new incarnation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
@@ -46,6 +55,8 @@ pub struct Server {
     /// As given: base64.
     #[serde(default)]
     pub user_data: Option<String>,
+    #[serde(default)]
+    pub files: Vec<InjectedFile>,
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     #[serde(default)]
@@ -153,6 +164,7 @@ impl Server {
             key_name: None,
             public_key: None,
             user_data: None,
+            files: Vec::new(),
             metadata: BTreeMap::new(),
             tags: Vec::new(),
             config_drive: false,

@@ -210,10 +210,17 @@ async fn the_default_class_is_every_projects_limit() {
         (class.clone(), json!({"quota_class_set": {"instances": -2}})),
         (class.clone(), json!({"quota_class_set": {"colours": 1}})),
         (class.clone(), json!({"quota_class_set": {"server_groups": 1}})),
-        (class.clone(), json!({"quota_class_set": {"fixed_ips": 1}})),
+        (class.clone(), json!({"quota_class_set": {"id": "default"}})),
         (format!("{V}/os-quota-class-sets/other"), json!({"quota_class_set": {"instances": 1}})),
     ] {
         assert_eq!(h.call("PUT", &path, &h.admin, body.clone()).await.0, 400, "{path} {body}");
+    }
+    // What it shows, it takes.
+    for (version, count) in [("2.1", 12), ("2.49", 12), ("2.50", 10), ("2.57", 7)] {
+        let (_, mut shown) = at(&h, version, "GET", &class, &h.admin, Value::Null).await;
+        shown["quota_class_set"].as_object_mut().unwrap().remove("id");
+        assert_eq!(shown["quota_class_set"].as_object().unwrap().len(), count, "{version}: {shown}");
+        assert_eq!(at(&h, version, "PUT", &class, &h.admin, shown.clone()).await, (200, shown), "{version}");
     }
     let asked = json!({"quota_class_set": {"server_groups": 5}});
     let (status, set) = at(&h, "2.50", "PUT", &class, &h.admin, asked).await;

@@ -160,3 +160,77 @@ async fn a_server_is_pinned_to_its_zone_and_freed() {
     assert_eq!(pin("2.104", Value::Null).await, (200, Value::Null));
     assert_eq!(h.cloud.store.snapshot().get::<Server>(&id).unwrap().availability_zone, None);
 }
+
+#[tokio::test]
+async fn limits_of_old_versions_are_limits() {
+    let h = Harness::new().await;
+    let quota = format!("{V}/os-quota-sets/{}", h.demo_project);
+    let set = |name: &str, limit: u64| json!({"quota_set": {name: limit}});
+    for (name, limit) in [("floating_ips", 0), ("fixed_ips", 9), ("security_groups", 1), ("injected_files", 2)] {
+        let (_, _, shown) = h.ok("PUT", &quota, &h.admin, set(name, limit)).await;
+        assert_eq!(shown["quota_set"][name], limit, "{name}");
+    }
+    // One number, by whichever name it is set.
+    let neutron = format!("/network/v2.0/quotas/{}", h.demo_project);
+    let (_, _, shown) = h.ok("GET", &neutron, &h.demo, Value::Null).await;
+    assert_eq!((&shown["quota"]["floatingip"], &shown["quota"]["security_group"]), (&json!(0), &json!(1)));
+    let group = |name: &str| json!({"security_group": {"name": name, "description": ""}});
+    let groups = format!("{V}/os-security-groups");
+    let made = h.call("POST", &groups, &h.demo, group("one")).await;
+    let (status, _, body) = h.call("POST", &groups, &h.demo, group("two")).await;
+    assert!(status == 403 && body.to_string().contains("1 of 1"), "{} {}: {status} {body}", made.0, made.2);
+    assert_eq!(at(&h, "2.36", "PUT", &quota, &h.admin, set("floating_ips", 1)).await.0, 400);
+
+    // The newer versions say nothing of it, and leave it.
+    assert_eq!(at(&h, "2.36", "DELETE", &quota, &h.admin, Value::Null).await.0, 202);
+    let (_, _, shown) = h.ok("GET", &quota, &h.demo, Value::Null).await;
+    assert_eq!((&shown["quota_set"]["injected_files"], &shown["quota_set"]["floating_ips"]), (&json!(5), &json!(0)));
+    assert_eq!(h.call("DELETE", &quota, &h.admin, Value::Null).await.0, 202);
+    let (_, _, shown) = h.ok("GET", &quota, &h.demo, Value::Null).await;
+    assert_eq!((&shown["quota_set"]["fixed_ips"], &shown["quota_set"]["floating_ips"]), (&json!(-1), &json!(50)));
+}
+
+#[tokio::test]
+async fn files_are_kept_within_the_quota() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let create = async |version: &str, files: Value| {
+        let server = json!({"name": "web", "imageRef": rows.image, "flavorRef": rows.small, "personality": files,
+            "networks": "none"});
+        at(&h, version, "POST", SERVERS, &h.demo, json!({"server": server})).await
+    };
+    let file = |path: &str, length: usize| json!({"path": path, "contents": "A".repeat(length)});
+    let (status, made) = create("2.56", json!([{"path": "/etc/motd", "contents": "aGVs\nbG8K"}])).await;
+    assert_eq!(status, 202, "{made}");
+    let id = text(&made["server"]["id"]).to_owned();
+    let files = |h: &Harness| h.cloud.store.snapshot().get::<Server>(&id).unwrap().files.clone();
+    assert_eq!((files(&h)[0].path.as_str(), files(&h)[0].contents.as_str()), ("/etc/motd", "aGVsbG8K"));
+    for (version, asked, status, says) in [
+        ("2.56", json!(vec![file("/a", 4); 6]), 403, "Personality file limit exceeded"),
+        ("2.56", json!([file("/a", 10244)]), 403, "Personality file content exceeds maximum 10240"),
+        ("2.56", json!([file(&"p".repeat(256), 4)]), 403, "Personality file path exceeds maximum 255"),
+        ("2.56", json!([{"path": "/a", "contents": "no base64!"}]), 400, "base64"),
+        ("2.56", json!([{"path": "/a"}]), 400, "'contents' is a required property"),
+        ("2.56", json!("files"), 400, "array"),
+        ("2.57", json!([]), 400, "'personality' was unexpected"),
+    ] {
+        let (got, body) = create(version, asked).await;
+        assert!(got == status && body.to_string().contains(says), "{says}: {got} {body}");
+    }
+    let none = json!({"quota_set": {"injected_files": -1, "injected_file_content_bytes": -1}});
+    h.ok("PUT", &format!("{V}/os-quota-sets/{}", h.demo_project), &h.admin, none).await;
+    let (status, body) = create("2.56", json!(vec![file("/a", 100_000); 3])).await;
+    assert!(status == 400 && body.to_string().contains("262144"), "{status} {body}");
+
+    // A new disk has what is asked for with it.
+    let act = format!("{SERVERS}/{id}/action");
+    for (personality, count) in [(json!([file("/b", 4), file("/c", 4)]), 2), (Value::Null, 0)] {
+        rows.place(&h, &id, "node1", VmPhase::Running).await;
+        let mut rebuild = json!({"rebuild": {"imageRef": rows.image}});
+        if !personality.is_null() {
+            rebuild["rebuild"]["personality"] = personality;
+        }
+        assert_eq!(at(&h, "2.56", "POST", &act, &h.demo, rebuild).await.0, 202);
+        assert_eq!(files(&h).len(), count);
+    }
+}

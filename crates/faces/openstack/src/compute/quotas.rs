@@ -17,8 +17,6 @@ struct Entry {
     until: (u16, u16),
     /// The name of the claims' resource, where that counts it.
     counted: Option<&'static str>,
-    /// An administrator may set it.
-    settable: bool,
 }
 
 const ALWAYS: (u16, u16) = (u16::MAX, u16::MAX);
@@ -26,13 +24,14 @@ const PROXY: (u16, u16) = (2, 35);
 const INJECTED: (u16, u16) = (2, 56);
 
 const fn counted(name: &'static str) -> Entry {
-    Entry { name, default: None, until: ALWAYS, counted: Some(name), settable: true }
+    Entry { name, default: None, until: ALWAYS, counted: Some(name) }
 }
-const fn plain(name: &'static str, default: u64, until: (u16, u16), settable: bool) -> Entry {
-    Entry { name, default: Some(default), until, counted: None, settable }
+const fn plain(name: &'static str, default: u64, until: (u16, u16)) -> Entry {
+    Entry { name, default: Some(default), until, counted: None }
 }
+/// What Neutron limits, under Nova's old name.
 const fn proxied(name: &'static str, counted: Option<&'static str>) -> Entry {
-    Entry { name, default: None, until: PROXY, counted, settable: false }
+    Entry { name, default: None, until: PROXY, counted }
 }
 
 const ENTRIES: &[Entry] = &[
@@ -40,16 +39,17 @@ const ENTRIES: &[Entry] = &[
     counted("cores"),
     counted("ram"),
     counted("server_groups"),
-    plain("metadata_items", 128, ALWAYS, true),
-    plain("key_pairs", 100, ALWAYS, true),
-    plain("server_group_members", 10, ALWAYS, true),
+    plain("metadata_items", 128, ALWAYS),
+    plain("key_pairs", 100, ALWAYS),
+    plain("server_group_members", 10, ALWAYS),
+    // Of the networks that Nova had itself. It keeps and shows the number, and nothing is limited by it; ports are.
     proxied("fixed_ips", None),
     proxied("floating_ips", Some("floatingip")),
     proxied("security_groups", Some("security_group")),
     proxied("security_group_rules", Some("security_group_rule")),
-    plain("injected_files", 5, INJECTED, false),
-    plain("injected_file_content_bytes", 10240, INJECTED, false),
-    plain("injected_file_path_bytes", 255, INJECTED, false),
+    plain("injected_files", 5, INJECTED),
+    plain("injected_file_content_bytes", 10240, INJECTED),
+    plain("injected_file_path_bytes", 255, INJECTED),
 ];
 
 fn entries(version: (u16, u16)) -> impl Iterator<Item = &'static Entry> {
@@ -59,6 +59,11 @@ fn entries(version: (u16, u16)) -> impl Iterator<Item = &'static Entry> {
 impl Entry {
     fn limited(&self) -> Option<&'static Limited> {
         self.counted.and_then(quota::limited)
+    }
+
+    /// The name under which a project's row has the limit.
+    fn stated_as(&self) -> &'static str {
+        self.counted.unwrap_or(self.name)
     }
 
     /// The limit in a project's row; `None` is unlimited.
@@ -166,9 +171,6 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     for entry in entries(call.version) {
         let Some(value) = fields.integer(entry.name, -1, i64::from(i32::MAX))? else { continue };
         let value = u64::try_from(value).ok();
-        if !entry.settable {
-            return Err(Fault::Invalid(format!("The limit of {} cannot be set here.", entry.name)));
-        }
         let used = entry.used(&call, id);
         if let Some(limit) = value.filter(|limit| !force && *limit < used) {
             return Err(Fault::Invalid(format!(
@@ -176,7 +178,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
                 entry.name
             )));
         }
-        limits.push((entry.name, value));
+        limits.push((entry.stated_as(), value));
     }
     let quota = call
         .cloud
@@ -195,7 +197,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(set(&call, &quota, None)))
 }
 
-/// `DELETE /os-quota-sets/{id}`: back to the defaults of what Nova limits.
+/// `DELETE /os-quota-sets/{id}`: back to the defaults of what the version shows.
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     let id = project(&call)?;
     call.cloud
@@ -203,8 +205,9 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
         .transact(|snapshot| {
             let mut change = Change::new();
             if let Some(entry) = snapshot.get::<Quota>(id) {
-                change
-                    .edit(entry, |q| q.limits.retain(|name, _| !ENTRIES.iter().any(|e| e.settable && e.name == name)));
+                change.edit(entry, |q| {
+                    q.limits.retain(|name, _| !entries(call.version).any(|entry| entry.stated_as() == name));
+                });
             }
             Ok((change, ()))
         })
@@ -212,10 +215,13 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::empty(202))
 }
 
-/// What a class shows and takes of the resources: those of server groups since 2.50.
+/// What a class shows and takes of the resources: until 2.49 those that Neutron limits, since 2.50 those of server groups.
 fn entries_of_class(version: (u16, u16)) -> impl Iterator<Item = &'static Entry> {
-    let grouped = |entry: &Entry| matches!(entry.name, "server_groups" | "server_group_members");
-    entries(version).filter(move |entry| version >= (2, 50) || !grouped(entry))
+    ENTRIES.iter().filter(move |entry| match entry.name {
+        "server_groups" | "server_group_members" => version >= (2, 50),
+        _ if entry.until == PROXY => version < (2, 50),
+        _ => version <= entry.until,
+    })
 }
 
 fn class(call: &Call, quota: &Quota, id: Option<&str>) -> Reply {
@@ -248,10 +254,7 @@ pub async fn update_class(mut call: Call) -> Result<Reply, Fault> {
     let mut limits = Vec::new();
     for entry in entries_of_class(call.version) {
         let Some(value) = fields.integer(entry.name, -1, i64::from(i32::MAX))? else { continue };
-        if !entry.settable {
-            return Err(Fault::Invalid(format!("The limit of {} cannot be set here.", entry.name)));
-        }
-        limits.push((entry.name.to_owned(), u64::try_from(value).ok()));
+        limits.push((entry.stated_as().to_owned(), u64::try_from(value).ok()));
     }
     let changed = call.cloud.store.transact(|snapshot| {
         let mut class = QuotaClass { id: QuotaClass::DEFAULT.to_owned(), limits: QuotaClass::limits(snapshot) };

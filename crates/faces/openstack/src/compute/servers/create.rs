@@ -80,6 +80,7 @@ fn row(call: &Call, asked: &Asked, reservation: &str, index: u32, count: u32) ->
         key_name: asked.key_name.clone(),
         public_key: asked.public_key.clone(),
         user_data: asked.user_data.clone(),
+        files: asked.files.clone(),
         metadata: BTreeMap::clone(&asked.metadata),
         tags: asked.tags.clone(),
         config_drive: asked.config_drive,

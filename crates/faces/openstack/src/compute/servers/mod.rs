@@ -9,6 +9,7 @@ pub mod list;
 pub mod log;
 pub mod metadata;
 pub mod networks;
+pub mod personality;
 pub mod remake;
 pub mod requests;
 pub mod rescue;

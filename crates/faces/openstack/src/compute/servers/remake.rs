@@ -5,12 +5,12 @@
 //! incarnation takes that room over from it.
 
 use model::machine::Machine;
-use model::{Entry, Fault, Flavor, Index, Server, ServerUsage, Vm};
+use model::{Entry, Fault, Flavor, Index, InjectedFile, Server, ServerUsage, Vm};
 use serde_json::{Value, json};
 
-use super::requests;
 use super::view::{self, Extent};
 use super::{Subject, When, act};
+use super::{personality, requests};
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
 
@@ -68,16 +68,16 @@ struct Rebuild<'a> {
     description: Option<Option<String>>,
     key_name: Option<Option<String>>,
     user_data: Option<Option<String>>,
+    /// A new disk has the files of this request alone.
+    files: Vec<InjectedFile>,
     hostname: Option<String>,
     admin_pass: String,
 }
 
 fn read_rebuild<'a>(call: &Call, fields: &Fields<'a>) -> Result<Rebuild<'a>, Fault> {
     fields.only(&known(call.version))?;
-    for field in ["personality", "trusted_image_certificates"] {
-        if fields.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
-            return Err(Fault::Invalid(format!("{field} is not supported by this cloud.")));
-        }
+    if fields.get("trusted_image_certificates").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+        return Err(Fault::Invalid("trusted_image_certificates is not supported by this cloud.".into()));
     }
     if fields.boolean("preserve_ephemeral")? == Some(true) {
         return Err(Fault::Invalid("The current driver does not support preserving ephemeral partitions.".into()));
@@ -96,6 +96,7 @@ fn read_rebuild<'a>(call: &Call, fields: &Fields<'a>) -> Result<Rebuild<'a>, Fau
         description: text("description", 255)?,
         key_name: text("key_name", 255)?,
         user_data: if given("user_data") { Some(fields.base64("user_data", 65535)?) } else { None },
+        files: personality::read(call, fields)?,
         hostname: fields.text("hostname", 255)?.map(|text| requests::hostname(call, text)).transpose()?,
         admin_pass: requests::admin_pass(fields)?,
     })
@@ -144,6 +145,7 @@ fn apply(asked: &Rebuild<'_>, server: &mut Server, subject: &Subject<'_>) -> Res
     if let Some(user_data) = &asked.user_data {
         server.user_data.clone_from(user_data);
     }
+    server.files.clone_from(&asked.files);
     if let Some(name) = &asked.key_name {
         let key = name.as_deref().map(|name| requests::find_key(&subject.view, name)).transpose()?;
         server.public_key = key.and_then(requests::ssh_key);

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use gate::{Ref, View};
 use model::machine::{Machine, is_hardware};
-use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, NicRequest, Port};
+use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, InjectedFile, Keypair, NicRequest, Port};
 use serde_json::Value;
 
 use super::hints::{self, Hints};
-use super::networks;
+use super::{networks, personality};
 use crate::call::Call;
 use crate::compute::body::{Fields, bad, is_uuid};
 use crate::compute::fault::{missing, over, referred};
@@ -44,6 +44,7 @@ pub struct Asked {
     pub key_name: Option<String>,
     pub public_key: Option<String>,
     pub user_data: Option<String>,
+    pub files: Vec<InjectedFile>,
     pub metadata: BTreeMap<String, String>,
     pub tags: Vec<String>,
     pub config_drive: bool,
@@ -133,6 +134,7 @@ pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
         key_name: key.map(|key| key.value.name.clone()),
         public_key: key.and_then(ssh_key),
         user_data: fields.base64("user_data", 65535)?,
+        files: personality::read(call, &fields)?,
         metadata: metadata(call, &fields)?,
         tags: tags(&fields)?,
         config_drive: fields.boolean("config_drive")?.unwrap_or(false) || image.is_some_and(|i| needs_config_drive(&i)),
@@ -152,12 +154,9 @@ pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
     })
 }
 
-/// Volumes, injected files and trusted certificates are not built, and not passed over in silence.
+/// Volumes and trusted certificates are not built, and not passed over in silence.
 fn refuse_what_is_not_built(fields: &Fields<'_>) -> Result<(), Fault> {
     let filled = |field: &str| fields.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if filled("personality") {
-        return Err(Fault::Invalid("Injecting files (personality) is not supported by this cloud.".into()));
-    }
     if filled("trusted_image_certificates") {
         return Err(Fault::Invalid("Image certificate validation is not supported by this cloud.".into()));
     }
