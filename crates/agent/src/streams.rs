@@ -2,6 +2,7 @@
 //! endpoint that the Host row names; who may ask is the faces' decision, made before they connect, so the socket must
 //! be reachable for them alone.
 
+mod about;
 mod attach;
 mod exec;
 mod forward;
@@ -36,6 +37,8 @@ const MAX_CONSOLE: u64 = 8 << 20;
 pub fn router(agent: Agent) -> Router {
     Router::new()
         .route("/console/{vm}", get(console))
+        .route("/usage/{vm}", get(about::usage))
+        .route("/uptime", get(about::uptime))
         .route("/logs/{cluster}/{uid}/{container}", get(logs::serve))
         .route("/exec/{uid}/{container}", get(exec_in))
         .route("/attach/{uid}/{container}", get(attach_to))

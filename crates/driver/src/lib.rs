@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod, WantedVm};
-use model::{Time, VmPhase};
+use model::{Time, VmPhase, VmUsage};
 
 /// What a driver could not do. The text is for people, names the thing and says what to do.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub trait VmDriver: Send + Sync {
     async fn end_copy(&self, id: &str, at: Generation) -> Result<()>;
     /// Forgets by what things were changed: a person has said that another store counts from now on.
     fn forget_generations(&self) -> Result<()>;
+    /// What a VM has used since it was started. `NotReady` while it does not run.
+    async fn usage(&self, id: &str) -> Result<VmUsage>;
     /// The file with all that the guest wrote to its first serial line.
     fn console_log(&self, id: &str) -> PathBuf;
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod, WantedVm};
-use model::{Time, VmPhase};
+use model::{Time, VmPhase, VmUsage};
 
 use crate::{
     ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer, SeenNetwork, SeenPod,
@@ -356,6 +356,15 @@ impl VmDriver for Host {
 
     fn forget_generations(&self) -> Result<()> {
         self.inside().forget_generations()
+    }
+
+    /// Simulated guests use nothing.
+    async fn usage(&self, id: &str) -> Result<VmUsage> {
+        let runs = |vm: &SeenVm| matches!(vm.phase, VmPhase::Running | VmPhase::Paused);
+        if !self.inside().vms.get(id).is_some_and(runs) {
+            return Err(DriverFault::NotReady(format!("VM {id} does not run (simulated)")));
+        }
+        Ok(VmUsage::default())
     }
 
     fn console_log(&self, _: &str) -> PathBuf {

@@ -70,6 +70,10 @@ pub async fn vms(bench: &dyn VmBench) {
     let again = done("the same again", driver.ensure(&wanted, bench).await);
     assert_eq!((again.phase, again.pid), (phase, there.pid), "what is as it shall be is left alone");
     let next = bench.driver();
+    match next.usage("server.1").await {
+        Err(DriverFault::NotReady(_)) if !bench.runs() => {}
+        usage => assert!(bench.runs() && usage.is_ok(), "what it used: {usage:?}"),
+    }
     let listed = done("a list", next.list().await);
     assert!(
         matches!(listed.as_slice(), [vm] if vm.id == "server.1" && vm.phase == phase),
@@ -83,6 +87,7 @@ pub async fn vms(bench: &dyn VmBench) {
         done(what, driver.remove("server.1", false, NOW).await);
         assert_eq!(done("a list", driver.list().await), [], "{what}");
     }
+    assert!(matches!(driver.usage("server.1").await, Err(DriverFault::NotReady(_))), "what is gone uses nothing");
     done("forgotten", driver.forget_generations());
 }
 

@@ -54,6 +54,7 @@ mod task;
 mod trunk;
 mod trust;
 mod vm;
+mod vm_usage;
 
 pub use address_group::{AddressGroup, MAX_ADDRESSES};
 pub use address_scope::AddressScope;
@@ -99,6 +100,7 @@ pub use task::{Task, TaskStatus};
 pub use trunk::{SubPort, Trunk, TrunkStatus, VLANS};
 pub use trust::Trust;
 pub use vm::{Source, Vm, VmPhase, VmStatus};
+pub use vm_usage::{DiskUsage, VmUsage};
 
 /// A moment. Rows carry moments; only processes that have a clock make them.
 pub type Time = jiff::Timestamp;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use driver::{Health, Result, SeenVm, TapSource, VmDriver};
+use model::VmUsage;
 use model::wanted::{Generation, WantedVm};
 
 /// Destroys what it should put aside.
@@ -38,6 +39,9 @@ impl VmDriver for Careless {
     }
     fn forget_generations(&self) -> Result<()> {
         self.0.forget_generations()
+    }
+    async fn usage(&self, id: &str) -> Result<VmUsage> {
+        self.0.usage(id).await
     }
     fn console_log(&self, id: &str) -> PathBuf {
         self.0.console_log(id)

@@ -15,6 +15,7 @@ use driver::{
     ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm, StreamRequest, TapSource, Used,
     VmDriver,
 };
+use model::VmUsage;
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod, WantedVm};
 
@@ -128,6 +129,9 @@ impl VmDriver for Late {
     }
     fn forget_generations(&self) -> Result<()> {
         VmDriver::forget_generations(&self.host)
+    }
+    async fn usage(&self, id: &str) -> Result<VmUsage> {
+        self.host.usage(id).await
     }
     fn console_log(&self, id: &str) -> PathBuf {
         self.host.console_log(id)

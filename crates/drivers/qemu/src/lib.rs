@@ -24,7 +24,7 @@
 //!
 //! * [`vm`]: the steps, [`suspend`]: those with memory in a file; [`state`]: what is remembered for them
 //! * [`launch`]: QEMU's command line, [`hardware`]: its devices, [`firmware`]: UEFI, [`tpm`]: swtpm; [`qmp`]: what it is told later; [`accel`]: is KVM of use here
-//! * [`user`]: whom QEMU runs as
+//! * [`user`]: whom QEMU runs as; [`usage`]: what it has used
 //! * [`aside`]: a VM that nobody wants, out of the way and back
 //! * [`disk`]: a VM's disks, [`iso`]: its config drive, [`copy`]: copies of disks that are in use; [`process`]: QEMU's process
 
@@ -42,6 +42,7 @@ mod qmp;
 mod state;
 mod suspend;
 mod tpm;
+mod usage;
 mod user;
 mod vm;
 
@@ -56,6 +57,7 @@ use async_trait::async_trait;
 use driver::generation::{Generations, Pass};
 use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver, cgroup, process};
 use futures_util::future::join_all;
+use model::VmUsage;
 use model::wanted::{Generation, WantedVm};
 use tokio::sync::OnceCell;
 
@@ -250,6 +252,11 @@ impl VmDriver for Qemu {
 
     fn forget_generations(&self) -> Result<()> {
         self.generations.forget()
+    }
+
+    async fn usage(&self, id: &str) -> Result<VmUsage> {
+        disk::check_name(id, "a VM")?;
+        self.usage_of(id).await
     }
 
     fn console_log(&self, id: &str) -> PathBuf {

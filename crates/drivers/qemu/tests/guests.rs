@@ -352,6 +352,14 @@ async fn a_disk_is_copied_with_and_without_its_guest() {
     bench.until(&vm, "it runs", runs).await;
     let _line = bench.type_line(&vm, "echo left-here >/root/note; sync; echo all-\"written\"").await;
     bench.shown(&vm, "all-written", 1).await;
+    let usage = bench.qemu.usage(&vm.id).await.expect("what it has used");
+    assert_eq!(
+        (usage.disks.len(), usage.cpu_nanoseconds.len()),
+        (vm.disks.len(), usize::try_from(vm.vcpus).unwrap()),
+        "{usage:?}"
+    );
+    assert!(usage.disks[0].write_bytes > 0 && usage.disks[0].read_bytes > 0, "{usage:?}");
+    assert!(usage.cpu_nanoseconds[0] > 0 && usage.resident_kib > Some(1024), "{usage:?}");
     let (live, still) = (bench.dir.path().join("live"), bench.dir.path().join("still"));
     for _ in 0..2 {
         let size = bench.qemu.copy_disk(&vm.id, "root", &live, NOW).await.expect("a copy of a disk in use");

@@ -72,7 +72,6 @@ fn detail(call: &Call, host: &Host) -> Value {
         "id": service_id(call, host), "host": host.name, "disabled_reason": host.disabled_reason,
     });
     if call.version >= (2, 88) {
-        // Nova asks the hypervisor for this; ours tells none.
         out["uptime"] = Value::Null;
         return out;
     }
@@ -105,7 +104,7 @@ fn with_servers(call: &Call, host: &Host, out: &mut Value) {
     }
 }
 
-fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) -> Result<Reply, Fault> {
+async fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) -> Result<Reply, Fault> {
     let mut hosts: Vec<Entry<'_, Host>> = call.snapshot.all::<Host>().collect();
     if call.version >= (2, 53)
         && let Some(pattern) = call.query("hypervisor_hostname_pattern")
@@ -129,24 +128,37 @@ fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) -> Resul
     }
     let page = page(&call, hosts, |host| host.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|host| host.id.clone())).flatten();
-    let items = page.items.iter().map(|host| show(host)).collect();
+    let mut items = Vec::new();
+    for host in &page.items {
+        let mut item = show(host);
+        add_uptime(&call, host, &mut item).await;
+        items.push(item);
+    }
     Ok(Reply::ok(list(&call, "hypervisors", path, items, next)))
+}
+
+/// Fills in what only the host knows, where it is shown. Of one that does not answer it stays null, as in Nova.
+async fn add_uptime(call: &Call, host: &Host, out: &mut Value) {
+    if out.get("uptime").is_some() && is_up(call, host) {
+        out["uptime"] = json!(uptime(call, host).await.ok());
+    }
 }
 
 /// `GET /os-hypervisors`
 pub async fn hypervisor_index(call: Call) -> Result<Reply, Fault> {
-    hypervisors(call, "/os-hypervisors", brief)
+    hypervisors(call, "/os-hypervisors", brief).await
 }
 
 /// `GET /os-hypervisors/detail`
 pub async fn hypervisor_detail(call: Call) -> Result<Reply, Fault> {
-    hypervisors(call, "/os-hypervisors/detail", detail)
+    hypervisors(call, "/os-hypervisors/detail", detail).await
 }
 
 /// `GET /os-hypervisors/{id}`
 pub async fn hypervisor_show(call: Call) -> Result<Reply, Fault> {
     let host = find(&call, call.param("id"))?;
     let mut out = detail(&call, &host);
+    add_uptime(&call, &host, &mut out).await;
     if matches!(call.query("with_servers"), Some("true" | "True" | "1")) {
         with_servers(&call, &host, &mut out);
     }
@@ -155,8 +167,20 @@ pub async fn hypervisor_show(call: Call) -> Result<Reply, Fault> {
 
 /// `GET /os-hypervisors/{id}/uptime` until 2.87
 pub async fn hypervisor_uptime(call: Call) -> Result<Reply, Fault> {
-    find(&call, call.param("id"))?;
-    Err(not_built("The uptime of a hypervisor"))
+    let host = find(&call, call.param("id"))?;
+    let mut out = brief(&call, &host);
+    let silent = |_| Fault::Invalid(format!("Compute service of {} is unavailable at this time.", host.name));
+    out["uptime"] = json!(uptime(&call, &host).await.map_err(silent)?);
+    Ok(Reply::ok(json!({"hypervisor": out})))
+}
+
+/// How long the host runs: a line that it says itself.
+async fn uptime(call: &Call, host: &Host) -> Result<String, Fault> {
+    const LONGEST: usize = 1024;
+    match call.cloud.streams.get(&host.endpoint, "/uptime", LONGEST).await? {
+        (200, line) => Ok(String::from_utf8_lossy(&line).into_owned()),
+        (code, _) => Err(Fault::Unavailable(format!("host {} answered {code} for its uptime", host.name))),
+    }
 }
 
 /// `GET /os-hypervisors/{pattern}/search` until 2.52

@@ -26,9 +26,3 @@ pub async fn attach(call: Call) -> Result<Reply, Fault> {
     find(&call.view()?, call.param("id"))?;
     Err(not_built("Attaching a volume"))
 }
-
-/// `GET /servers/{id}/diagnostics`
-pub async fn no_diagnostics(call: Call) -> Result<Reply, Fault> {
-    find(&call.view()?, call.param("id"))?;
-    Err(not_built("Diagnostics of a server"))
-}

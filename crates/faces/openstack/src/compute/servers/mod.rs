@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod console;
 pub mod create;
+pub mod diagnostics;
 pub mod hints;
 pub mod interfaces;
 pub mod list;
