@@ -170,24 +170,23 @@ async fn private_ones_are_their_projects() {
 }
 
 #[tokio::test]
-async fn an_update_says_all_that_a_namespace_says_of_itself() {
+async fn an_update_replaces_texts_and_leaves_whose_and_for_whom_it_is() {
     let cloud = Harness::new().await;
     make(&cloud, everything()).await;
     make(&cloud, json!({"namespace": "taken"})).await;
     let body = json!({"namespace": "Acme::Renamed", "owner": cloud.demo_project, "description": "other"});
     let (_, _, shown) = cloud.ok("PUT", &at("Acme::Disks"), &cloud.admin, body).await;
-    assert_eq!(shown["visibility"], "private");
-    assert_eq!(shown["protected"], false);
+    assert_eq!((&shown["visibility"], &shown["protected"]), (&everything()["visibility"], &everything()["protected"]));
     assert_eq!(shown["description"], "other");
     assert!(shown.get("display_name").is_none());
     assert_eq!(cloud.call("GET", &at("Acme::Disks"), &cloud.admin, Value::Null).await.0, 404);
     let (_, _, kept) = cloud.ok("GET", &at("Acme::Renamed"), &cloud.demo, Value::Null).await;
     assert_eq!(kept["tags"], everything()["tags"]);
     assert_eq!(kept["owner"], json!(cloud.demo_project));
-    // Without an owner it is the caller's.
-    let (_, _, shown) =
-        cloud.ok("PUT", &at("Acme::Renamed"), &cloud.admin, json!({"namespace": "Acme::Renamed"})).await;
-    assert_eq!(shown["owner"], json!(cloud.admin_project));
+    let body = json!({"namespace": "Acme::Renamed", "visibility": "private", "protected": false});
+    let (_, _, shown) = cloud.ok("PUT", &at("Acme::Renamed"), &cloud.admin, body).await;
+    assert_eq!((&shown["visibility"], &shown["protected"]), (&json!("private"), &json!(false)));
+    assert_eq!(shown["owner"], json!(cloud.demo_project));
     for (body, expected, why) in [
         (json!({"namespace": "taken"}), 409, "namespace=taken already exists"),
         (json!({}), 400, "'namespace' is a required property"),

@@ -140,16 +140,17 @@ struct Wanted {
     name: String,
     display_name: Option<String>,
     description: Option<String>,
-    public: bool,
-    protected: bool,
+    public: Option<bool>,
+    protected: Option<bool>,
     owner: Option<Ref<Project>>,
 }
 
 impl Wanted {
     fn of(body: &Attributes<'_>) -> Result<Self, Fault> {
         let public = match body.text("visibility", LONGEST_NAME)?.as_deref() {
-            None | Some("private") => false,
-            Some("public") => true,
+            None => None,
+            Some("private") => Some(false),
+            Some("public") => Some(true),
             Some(_) => return Err(body.wrong("visibility", "one of ['public', 'private']")),
         };
         Ok(Self {
@@ -157,18 +158,17 @@ impl Wanted {
             display_name: body.text("display_name", LONGEST_NAME)?,
             description: body.text("description", LONGEST_DESCRIPTION)?,
             public,
-            protected: body.flag("protected")?.unwrap_or(false),
+            protected: body.flag("protected")?,
             owner: body.text("owner", 255)?.map(|id| Ref::sent(&id)),
         })
     }
 
-    /// The project that owns the namespace: the one that is named, or the caller's.
-    fn owner(&self, call: &Call, snapshot: &Snapshot) -> Result<String, Fault> {
-        let who = call.who()?;
-        let Some(owner) = &self.owner else { return Ok(who.project()?.to_owned()) };
-        let project = View::new(snapshot, who).refer(owner);
+    /// The project that is named as the owner.
+    fn owner(&self, call: &Call, snapshot: &Snapshot) -> Result<Option<String>, Fault> {
+        let Some(owner) = &self.owner else { return Ok(None) };
+        let project = View::new(snapshot, call.who()?).refer(owner);
         project
-            .map(|project| project.id.clone())
+            .map(|project| Some(project.id.clone()))
             .map_err(|_| Fault::Invalid(format!("There is no project {} to own the namespace.", owner.named())))
     }
 }
@@ -179,12 +179,15 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = Attributes::of(SCHEMA, &sent, &[OWN.as_slice(), PARTS.as_slice()].concat())?;
     let wanted = Wanted::of(&body)?;
     let mut namespace = MetadefNamespace {
-        project_id: wanted.owner(&call, &call.snapshot)?,
+        project_id: match wanted.owner(&call, &call.snapshot)? {
+            Some(owner) => owner,
+            None => call.who()?.project()?.to_owned(),
+        },
         name: wanted.name,
         display_name: wanted.display_name,
         description: wanted.description,
-        public: wanted.public,
-        protected: wanted.protected,
+        public: wanted.public.unwrap_or(false),
+        protected: wanted.protected.unwrap_or(false),
         resource_types: Default::default(),
         objects: Default::default(),
         properties: definitions::all(&body)?.collect::<Result<_, _>>()?,
@@ -225,7 +228,8 @@ fn check_free(snapshot: &Snapshot, name: &str) -> Result<(), Fault> {
     }
 }
 
-/// `PUT /v2/metadefs/namespaces/{namespace}`: what is not said is as in a new namespace.
+/// `PUT /v2/metadefs/namespaces/{namespace}`: texts that are not said are taken away. Of owner, visibility
+/// and protection the client says only what it changes: who unlocks a namespace for a moment hides it from nobody.
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let sent = body::read(&mut call).await?;
     if let Some(part) = PARTS.iter().find(|part| sent.get(**part).is_some()) {
@@ -238,12 +242,12 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
             check_free(snapshot, &wanted.name)?;
         }
         let namespace = MetadefNamespace {
-            project_id: wanted.owner(&call, snapshot)?,
+            project_id: wanted.owner(&call, snapshot)?.unwrap_or_else(|| entry.project_id.clone()),
             name: wanted.name.clone(),
             display_name: wanted.display_name.clone(),
             description: wanted.description.clone(),
-            public: wanted.public,
-            protected: wanted.protected,
+            public: wanted.public.unwrap_or(entry.public),
+            protected: wanted.protected.unwrap_or(entry.protected),
             updated_at: call.now,
             ..entry.value.clone()
         };
