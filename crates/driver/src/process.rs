@@ -18,15 +18,35 @@ pub struct Process {
     started: u64,
 }
 
+/// Clock ticks of a second in `/proc`: the same on every Linux, whatever the kernel itself counts in.
+pub const TICKS: u64 = 100;
+/// Of the fields of [`stat`].
+const STARTED: usize = 19;
+
+/// The fields of a process's or a thread's `stat` file behind the program's name, which is in parentheses and may hold
+/// anything: the first is the state.
+pub fn stat(path: &str) -> Option<Vec<String>> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Whole seconds since the host's boot.
+pub fn uptime() -> u64 {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    text.split('.').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
+}
+
 impl Process {
+    /// For how many seconds it runs.
+    pub fn seconds(&self) -> u64 {
+        uptime().saturating_sub(self.started / TICKS)
+    }
+
     /// The process of this number, unless there is none or it is a zombie.
     pub fn find(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may hold anything; fields are counted from behind it.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?;
-        let started = fields.nth(18)?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some(Self { pid, started })
+        let fields = stat(&format!("/proc/{pid}/stat"))?;
+        let started = fields.get(STARTED)?.parse().ok()?;
+        (!matches!(fields[0].as_str(), "Z" | "X")).then_some(Self { pid, started })
     }
 
     /// The process that was recorded in `pidfile`, if it still runs and `mark` is one of its arguments.

@@ -245,7 +245,8 @@ impl Resource for Server {
         claims
     }
     fn index(&self) -> Vec<(Index, String)> {
-        vec![(Index::Name, self.name.clone())]
+        let neighbours = self.neighbours().map(|id| (Index::Owner, id.clone()));
+        neighbours.chain([(Index::Name, self.name.clone())]).collect()
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Change, Entry, Image, ImageStatus, Index, Port, Realm, Resource, Server, ServerAction, ServerUsage, Snapshot,
-    Source, Time, Vm, VmPhase, VmStatus,
+    Change, Entry, Image, ImageStatus, Index, Port, Realm, Server, ServerAction, ServerUsage, Snapshot, Source, Time,
+    Vm, VmPhase, VmStatus,
 };
 
 /// Incarnations that shall be made or go away, and servers of which nothing is left.
@@ -56,10 +56,8 @@ fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Cha
         }
         if vms.is_empty() && Port::of_server(snapshot, &server).next().is_none() {
             change.delete(server);
-            for other in snapshot.within::<Server>(&server.realm()) {
-                if other.neighbours().any(|id| *id == server.id) && other.id != server.id {
-                    change.edit(other, |other| other.forget_neighbour(&server.id));
-                }
+            for other in snapshot.find::<Server>(Index::Owner, &server.id) {
+                change.edit(other, |other| other.forget_neighbour(&server.id));
             }
             ServerUsage::of(&server, now, true).map(|usage| change.create(usage));
             for action in snapshot.find::<ServerAction>(Index::Owner, &server.id) {

@@ -21,10 +21,9 @@ pub async fn usage(State(agent): State<Agent>, Part(vm): Part<String>) -> Result
 /// How long the host runs, in the words of the program that people call for it, which clients take apart.
 pub async fn uptime() -> Response {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let seconds = read("/proc/uptime").split('.').next().and_then(|text| text.parse().ok()).unwrap_or(0);
     let load: Vec<String> = read("/proc/loadavg").split(' ').take(3).map(str::to_owned).collect();
     let users = logged_in(&std::fs::read("/var/run/utmp").unwrap_or_default());
-    line(Time::now(), seconds, users, &load).into_response()
+    line(Time::now(), driver::process::uptime(), users, &load).into_response()
 }
 
 fn line(now: Time, seconds: u64, users: usize, load: &[String]) -> String {

@@ -356,17 +356,18 @@ impl LinuxNet {
         let mut inside = self.view.inside();
         inside.late.clone_from(&late);
         let mut seen = SeenNetwork { wires: Vec::new(), late };
+        let joined: BTreeSet<&String> = inside.trunks.values().flat_map(|trunk| &trunk.active).collect();
+        let failed: BTreeSet<&String> = inside.trunks.values().flat_map(|trunk| &trunk.failed).collect();
         for domain in &network.domains {
             let active = inside.active.get(&domain.namespace(prefix));
             let works = |wire: &Wire| match wire.plug {
-                Plug::Subport => inside.trunks.values().any(|joined| joined.active.contains(&wire.port_id)),
+                Plug::Subport => joined.contains(&wire.port_id),
                 _ => wire.up && active.is_some_and(|ports| ports.contains(&wire.port_id)),
             };
-            let fails = |wire: &Wire| inside.trunks.values().any(|joined| joined.failed.contains(&wire.port_id));
             seen.wires.extend(wires(domain).map(|(_, wire)| SeenWire {
                 port_id: wire.port_id.clone(),
                 active: works(wire),
-                failed: fails(wire),
+                failed: failed.contains(&wire.port_id),
             }));
         }
         Ok(seen)

@@ -56,7 +56,7 @@ pub fn is_namespace(prefix: &str, name: &str) -> bool {
 
 /// Whether a device in a namespace is of the kinds that this driver makes.
 pub fn is_ours(device: &str) -> bool {
-    ["br", "vx", "up", "tap", "vth", "ifb", "spi", "spt"].iter().any(|kind| device.starts_with(kind))
+    ["br", "vx", "up", "tap", "vth", "ifb", "spi", BRANCH].iter().any(|kind| device.starts_with(kind))
 }
 
 /// The host's table of rules.
@@ -74,10 +74,13 @@ pub fn turn(port_id: &str) -> String {
     format!("ifb{}", head(port_id))
 }
 
+/// How the names of [`branch`]es begin.
+pub const BRANCH: &str = "spt";
+
 /// The end of a subport's pair that is joined with the device of its trunk, by Neutron's name for it. The other is the port's
 /// own device.
 pub fn branch(port_id: &str) -> String {
-    format!("spt{}", head(port_id))
+    format!("{BRANCH}{}", head(port_id))
 }
 
 /// A namespace's name is a file's name.

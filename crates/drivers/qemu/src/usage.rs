@@ -3,14 +3,12 @@
 
 use std::fs;
 
+use driver::process::{TICKS, stat};
 use driver::{DriverFault, Result};
 use model::{DiskUsage, VmUsage};
 use serde_json::Value;
 
 use crate::{Qemu, failed, qmp};
-
-/// Clock ticks of a second in `/proc`: the same on every Linux, whatever the kernel itself counts in.
-const TICKS: u64 = 100;
 
 impl Qemu {
     pub(crate) async fn usage_of(&self, id: &str) -> Result<VmUsage> {
@@ -22,9 +20,8 @@ impl Qemu {
                 .map_err(|e| failed(format!("QEMU of VM {id} does not answer {command}"), e))
         };
         let (cpus, blocks) = (ask("query-cpus-fast").await?, ask("query-blockstats").await?);
-        let stat = fields(&format!("/proc/{}/stat", process.pid)).ok_or_else(gone)?;
         Ok(VmUsage {
-            seconds: uptime().saturating_sub(number(&stat, 19) / TICKS),
+            seconds: process.seconds(),
             cpu_nanoseconds: cpus
                 .as_array()
                 .into_iter()
@@ -37,25 +34,13 @@ impl Qemu {
     }
 }
 
-/// The fields of a `stat` file behind the program's name, which may hold anything: the first is the state.
-fn fields(path: &str) -> Option<Vec<String>> {
-    let text = fs::read_to_string(path).ok()?;
-    Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
-}
-
 fn number(fields: &[String], index: usize) -> u64 {
     fields.get(index).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Whole seconds since the host's boot.
-fn uptime() -> u64 {
-    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    text.split('.').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
-}
-
 /// The time of one virtual processor: its thread's, in user and in kernel mode.
 fn time_of(pid: i32, cpu: &Value) -> Option<u64> {
-    let stat = fields(&format!("/proc/{pid}/task/{}/stat", cpu["thread-id"].as_u64()?))?;
+    let stat = stat(&format!("/proc/{pid}/task/{}/stat", cpu["thread-id"].as_u64()?))?;
     Some((number(&stat, 11) + number(&stat, 12)) * (1_000_000_000 / TICKS))
 }
 

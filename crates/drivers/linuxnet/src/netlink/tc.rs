@@ -1,6 +1,6 @@
-//! What the kernel calls traffic control, as far as it is used here: a token bucket at the root of a device, and at its
-//! entry a program that looks at frames, and the way to another device. The options of a bucket are written byte by byte, since the library has no words for
-//! them.
+//! What the kernel calls traffic control, as far as it is used here: a token bucket at the root of a device, and at its entry
+//! a program that looks at frames, and the way to another device. The options of a bucket are written byte by byte, since the
+//! library has no words for them.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -83,7 +83,7 @@ pub fn forward(out: &mut String, domain: &Domain, guards: &[Guard]) {
 fn branches(out: &mut String, domain: &Domain) {
     let mut wires = domain.bridges.iter().flat_map(|bridge| &bridge.ports);
     if wires.any(|wire| !wire.trunk.is_empty()) {
-        line!(out, "iifname \"spt*\" drop");
+        line!(out, "iifname \"{}*\" drop", names::BRANCH);
     }
 }
 

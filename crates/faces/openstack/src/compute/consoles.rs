@@ -5,7 +5,7 @@ use model::Fault;
 use serde_json::Value;
 
 use super::body::{Fields, bad};
-use super::fault::missing;
+use super::fault::{missing, not_built};
 use super::servers::{When, find, status};
 use crate::call::{Call, Reply};
 
@@ -36,18 +36,16 @@ fn one_of<'a>(fields: &Fields<'a>, field: &str, known: &[&str]) -> Result<&'a st
     text.ok_or_else(|| bad(field, value, &format!("It is not one of {known:?}")))
 }
 
-fn unavailable(call: &Call, verb: &str, kind: &str) -> Fault {
-    let refused = || {
-        let view = call.view()?;
-        let server = find(&view, call.param("id"))?;
-        let state = status::state(&call.snapshot, &server);
-        When { any_task: true, though_locked: true, ..When::default() }.check(verb, &server, &state, true)?;
-        match status::host(&call.snapshot, &server) {
-            None => Err(Fault::Conflict(format!("Instance {} is not ready", server.id))),
-            Some(_) => Err(Fault::Invalid(format!("Unavailable console type {kind}."))),
-        }
-    };
-    refused().map_or_else(|fault| fault, |()| Fault::Internal("a console that is none".into()))
+/// Why there is no console of the server.
+fn refuse(call: &Call, verb: &str, kind: &str) -> Result<Reply, Fault> {
+    let view = call.view()?;
+    let server = find(&view, call.param("id"))?;
+    let state = status::state(&call.snapshot, &server);
+    When { any_task: true, though_locked: true, ..When::default() }.check(verb, &server, &state, true)?;
+    Err(match status::host(&call.snapshot, &server) {
+        None => Fault::Conflict(format!("Instance {} is not ready", server.id)),
+        Some(_) => Fault::Invalid(format!("Unavailable console type {kind}.")),
+    })
 }
 
 /// `POST /servers/{id}/remote-consoles`
@@ -62,18 +60,15 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     };
     one_of(&fields, "protocol", &known(PROTOCOLS))?;
     let kind = one_of(&fields, "type", &known(TYPES))?;
-    Err(unavailable(&call, "get_console", kind))
+    refuse(&call, "get_console", kind)
 }
 
-/// The actions that ask for a console, until 2.5; `None` for another action.
-pub fn old(call: &Call, action: &str, body: &Value) -> Option<Fault> {
-    let (_, types) = OLD.iter().find(|(name, _)| *name == action)?;
-    let refused = || {
-        let fields = Fields::new(action, body)?;
-        fields.only(&["type"])?;
-        Err::<(), _>(unavailable(call, action, one_of(&fields, "type", types)?))
-    };
-    refused().err()
+/// The actions that ask for a console, until 2.5.
+pub fn old(call: &Call, action: &str, body: &Value) -> Result<Reply, Fault> {
+    let Some((_, types)) = OLD.iter().find(|(name, _)| *name == action) else { return Err(not_built(action)) };
+    let fields = Fields::new(action, body)?;
+    fields.only(&["type"])?;
+    refuse(call, action, one_of(&fields, "type", types)?)
 }
 
 /// `GET /os-console-auth-tokens/{token}`: none was ever given out. Until 2.30 it told of Hyper-V's consoles alone.

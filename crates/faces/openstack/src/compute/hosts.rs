@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::StreamExt;
 use model::{Aggregate, Aggregates, Change, Entry, Fault, Host, Index, Pool, Server, Snapshot, Vm, derived_id};
 use serde_json::{Value, json};
 
@@ -104,6 +105,9 @@ fn with_servers(call: &Call, host: &Host, out: &mut Value) {
     }
 }
 
+/// Hosts that are asked at a time for what only they know.
+const ASKED_AT_ONCE: usize = 16;
+
 async fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) -> Result<Reply, Fault> {
     let mut hosts: Vec<Entry<'_, Host>> = call.snapshot.all::<Host>().collect();
     if call.version >= (2, 53)
@@ -128,12 +132,9 @@ async fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) ->
     }
     let page = page(&call, hosts, |host| host.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|host| host.id.clone())).flatten();
-    let mut items = Vec::new();
-    for host in &page.items {
-        let mut item = show(host);
-        add_uptime(&call, host, &mut item).await;
-        items.push(item);
-    }
+    let mut items: Vec<Value> = page.items.iter().map(|host| show(host)).collect();
+    let asked: Vec<_> = page.items.iter().zip(&mut items).map(|(host, item)| add_uptime(&call, host, item)).collect();
+    futures_util::stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
     Ok(Reply::ok(list(&call, "hypervisors", path, items, next)))
 }
 

@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use super::addresses::{self, Wanted};
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
-use super::noun::{self, Look, Noun, Standard, referred};
+use super::noun::{self, Look, Noun, Standard, referred, referred_own};
 use super::port_forwardings;
 use super::ports;
 use super::qos_policies;
 use super::tags;
-use super::trouble::{Trouble, refers_to_nothing};
+use super::trouble::Trouble;
 use crate::call::Call;
 
 const ATTRS: &[Attr] = &[
@@ -220,10 +220,7 @@ fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body)
         return dissociate(plan, floating);
     };
     check_forwards_nothing(plan, floating)?;
-    let port: Port = referred(plan, ask, &named)?;
-    if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
-        return Err(refers_to_nothing(&named));
-    }
+    let port: Port = referred_own(plan, ask, &named)?;
     let port_id = port.id.clone();
     let (ip, subnet_id) = inner_address(&port, fixed)?;
     let router = router_between(plan, floating, &subnet_id).ok_or_else(|| {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ask::{Ask, Plan};
 use super::attrs::is_uuid;
 use super::cidr::Cidr;
-use super::noun::{Look, Noun, answer, changeable, referred, shown};
+use super::noun::{Look, answer, changeable, referred, referred_own, shown};
 use super::port_forwardings;
 use super::ports;
 use super::routers::{change_routes, interfaces, overlap};
@@ -189,10 +189,7 @@ fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Subnet>) 
 }
 
 fn add_by_port(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Port>) -> Result<Port, Trouble> {
-    let mut port: Port = referred(plan, ask, id)?;
-    if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
-        return Err(super::trouble::refers_to_nothing(id));
-    }
+    let mut port: Port = referred_own(plan, ask, id)?;
     if !port.is_free() {
         return Err(ports::in_use(&port));
     }

@@ -407,3 +407,15 @@ where
     }
     Ok(value)
 }
+
+/// The same for a row that the caller may change; of others' nothing is said.
+pub fn referred_own<T: Noun>(plan: &mut Plan, ask: &Ask, id: &Ref<T>) -> Result<T, Trouble>
+where
+    Object: From<T>,
+{
+    let value: T = referred(plan, ask, id)?;
+    match T::changes(&Look { rows: &plan.rows, who: &ask.who }, &value) {
+        true => Ok(value),
+        false => Err(refers_to_nothing(id)),
+    }
+}

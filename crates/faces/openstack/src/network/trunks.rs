@@ -1,6 +1,6 @@
 //! `/trunks`: ports that carry others by tags, the ports that they carry, and what a port shows of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use gate::Ref;
 use model::{Fault, Holder, Network, Port, PortStatus, Resource, SubPort, Trunk, TrunkStatus, VLANS};
@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan};
 use super::attrs::{self, Attr, Body, DESCRIPTION, Is, NAME, free, is_uuid, shown_value};
-use super::noun::{self, Look, Noun, answer, changeable, referred, standard};
+use super::noun::{self, Look, Noun, answer, changeable, referred_own, standard};
 use super::ports;
-use super::trouble::{Trouble, refers_to_nothing};
+use super::trouble::Trouble;
 use crate::call::{Call, Reply};
 
 const ATTRS: &[Attr] = &[
@@ -52,7 +52,7 @@ impl Noun for Trunk {
             None => Vec::new(),
             Some(given) => read(given).map_err(|reason| Trouble::attribute("sub_ports", reason))?,
         };
-        let parent = own_port(plan, ask, &body.required_reference("port_id")?)?;
+        let parent: Port = referred_own(plan, ask, &body.required_reference("port_id")?)?;
         check_unused(plan, &parent)?;
         if !parent.is_plug() {
             return Err(parent_in_use(&parent.id));
@@ -203,15 +203,6 @@ fn vlan(wanted: &Wanted) -> Result<u16, Trouble> {
     fits.ok_or_else(|| Trouble::invalid(format!("Segmentation ID '{number}' is not in range")))
 }
 
-/// A port that the caller may change; of others nothing is said.
-fn own_port(plan: &mut Plan, ask: &Ask, id: &Ref<Port>) -> Result<Port, Trouble> {
-    let port: Port = referred(plan, ask, id)?;
-    match Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
-        true => Ok(port),
-        false => Err(refers_to_nothing(id)),
-    }
-}
-
 fn parent_in_use(id: &str) -> Trouble {
     let message = format!("Port {id} is currently in use and is not eligible for use as a parent port.");
     Trouble::conflict("ParentPortInUse", message)
@@ -242,12 +233,12 @@ fn mtu(plan: &Plan, port: &Port) -> Result<u32, Trouble> {
 fn take(plan: &mut Plan, ask: &Ask, trunk: &mut Trunk, wanted: &[Wanted]) -> Result<(), Trouble> {
     let parent: Port = plan.need(&trunk.port.name)?;
     let most = mtu(plan, &parent)?;
-    let mut tags: BTreeMap<u16, ()> = trunk.sub_ports.iter().map(|sub| (sub.vlan, ())).collect();
+    let mut tags: BTreeSet<u16> = trunk.sub_ports.iter().map(|sub| sub.vlan).collect();
     for one in wanted {
         if one.port.is(&parent.id) {
             return Err(parent_in_use(&parent.id));
         }
-        let mut port = own_port(plan, ask, &one.port)?;
+        let mut port: Port = referred_own(plan, ask, &one.port)?;
         let own = mtu(plan, &port)?;
         if own > most {
             return Err(Trouble::conflict(
@@ -264,7 +255,7 @@ fn take(plan: &mut Plan, ask: &Ask, trunk: &mut Trunk, wanted: &[Wanted]) -> Res
         if !port.is_free() || !port.device_id().is_empty() {
             return Err(ports::in_use(&port));
         }
-        if tags.insert(vlan, ()).is_some() {
+        if !tags.insert(vlan) {
             return Err(Trouble::conflict(
                 "DuplicateSubPort",
                 format!("segmentation_type {VLAN} and segmentation_id {vlan} already in use on trunk {}.", trunk.id),

@@ -33,7 +33,7 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
             _ if call.version > *last => Err(missing("The resource could not be found.")),
             "addFloatingIp" => floating_ips::add(&call, value).await,
             "removeFloatingIp" => floating_ips::remove(&call, value).await,
-            _ => Err(consoles::old(&call, name, value).unwrap_or_else(|| not_built(name))),
+            _ => consoles::old(&call, name, value),
         };
     }
     let known_server = |call: &Call| super::find(&call.view()?, call.param("id")).map(drop);

@@ -1,5 +1,7 @@
 //! Bodies of metadata definitions, attribute by attribute, refused in the words of the schema that they break.
 
+use std::collections::HashSet;
+
 use model::Fault;
 use serde_json::{Map, Value};
 
@@ -97,10 +99,10 @@ impl<'a> Attributes<'a> {
 
     /// A list of texts, each once.
     pub fn texts(&self, name: &str) -> Result<Vec<String>, Fault> {
-        let mut texts: Vec<String> = Vec::new();
+        let (mut texts, mut seen) = (Vec::new(), HashSet::new());
         for value in self.list(name)? {
             match value.as_str() {
-                Some(text) if !texts.iter().any(|t| t == text) => texts.push(text.to_owned()),
+                Some(text) if seen.insert(text) => texts.push(text.to_owned()),
                 _ => return Err(self.wrong(name, "a list of texts, each once")),
             }
         }

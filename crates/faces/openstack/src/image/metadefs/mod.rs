@@ -8,13 +8,14 @@
 //! `PUT`, filters that there are none of.
 //!
 //! * [`namespaces`], [`objects`], [`properties`], [`tags`], [`resource_types`]: what is asked
-//! * [`body`], [`definitions`], [`pages`]: how it is read; [`schemas`]: what may be said
+//! * [`parts`]: what they have in common; [`body`], [`definitions`], [`pages`]: how it is read; [`schemas`]: what may be said
 
 mod body;
 mod definitions;
 mod namespaces;
 mod objects;
 mod pages;
+mod parts;
 mod properties;
 mod resource_types;
 pub mod schemas;

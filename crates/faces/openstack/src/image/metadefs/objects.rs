@@ -5,20 +5,19 @@ use serde_json::{Value, json};
 
 use super::body::{self, Attributes};
 use super::pages::Page;
-use super::{check_unprotected, definitions, edit, of_path, properties};
+use super::parts::Part;
+use super::{definitions, edit, of_path, properties};
 use crate::call::{Call, Reply};
-use crate::image::fault::missing;
 use crate::image::view::time;
+
+const OBJECTS: Part<MetadefObject> =
+    Part { one: "object", taken: "metadata definition object", all: |namespace| &mut namespace.objects };
 
 const SCHEMA: &str = "object";
 const KNOWN: [&str; 4] = ["name", "description", "required", "properties"];
 
 /// The most characters of a description.
 const LONGEST_DESCRIPTION: usize = 4096;
-
-fn no_object(namespace: &str, name: &str) -> Fault {
-    missing(format!("The metadata definition object with name={name} was not found in namespace={namespace}."))
-}
 
 /// An object, with `prefix` before the names of its properties.
 pub fn view(namespace: &str, name: &str, object: &MetadefObject, prefix: &str) -> Value {
@@ -54,19 +53,8 @@ fn read(value: &Value, now: Time) -> Result<(String, MetadefObject), Fault> {
 /// Adds an object as it was sent, and tells its name.
 pub fn add(namespace: &mut MetadefNamespace, value: &Value, now: Time) -> Result<String, Fault> {
     let (name, object) = read(value, now)?;
-    check_free(namespace, &name)?;
-    namespace.objects.insert(name.clone(), object);
+    OBJECTS.add(namespace, &name, object)?;
     Ok(name)
-}
-
-fn check_free(namespace: &MetadefNamespace, name: &str) -> Result<(), Fault> {
-    match namespace.objects.contains_key(name) {
-        true => Err(Fault::Conflict(format!(
-            "A metadata definition object with name={name} already exists in namespace={}.",
-            namespace.name
-        ))),
-        false => Ok(()),
-    }
 }
 
 /// `GET .../objects`
@@ -83,7 +71,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         };
         (key, object.created_at, (*name).clone())
     };
-    let found = page.cut(all, key, |name| no_object(&namespace.name, name))?;
+    let found = page.cut(all, key, |name| OBJECTS.absent(&namespace.name, name))?;
     let shown: Vec<Value> = found.into_iter().map(|(name, object)| view(&namespace.name, name, object, "")).collect();
     Ok(Reply::ok(json!({"objects": shown, "schema": "v2/schemas/metadefs/objects"})))
 }
@@ -91,7 +79,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 /// `GET .../objects/{name}`
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let (namespace, name) = (of_path(&call)?, call.param("name"));
-    let object = namespace.objects.get(name).ok_or_else(|| no_object(&namespace.name, name))?;
+    let object = namespace.objects.get(name).ok_or_else(|| OBJECTS.absent(&namespace.name, name))?;
     Ok(Reply::ok(view(&namespace.name, name, object, "")))
 }
 
@@ -111,33 +99,19 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let (new_name, object) = read(&sent, call.now)?;
     let old_name = call.param("name");
     let updated = edit(&call, |namespace| {
-        let old = namespace.objects.remove(old_name).ok_or_else(|| no_object(&namespace.name, old_name))?;
-        check_free(namespace, &new_name)?;
-        let object = MetadefObject { created_at: old.created_at, ..object.clone() };
-        let shown = view(&namespace.name, &new_name, &object, "");
-        namespace.objects.insert(new_name.clone(), object);
-        Ok(shown)
+        let old = OBJECTS.take(namespace, old_name)?;
+        OBJECTS.add(namespace, &new_name, MetadefObject { created_at: old.created_at, ..object.clone() })?;
+        Ok(view(&namespace.name, &new_name, &namespace.objects[&new_name], ""))
     });
     Ok(Reply::ok(updated.await?))
 }
 
 /// `DELETE .../objects/{name}`
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let name = call.param("name");
-    edit(&call, |namespace| {
-        namespace.objects.remove(name).ok_or_else(|| no_object(&namespace.name, name))?;
-        check_unprotected(namespace, "object", name)
-    })
-    .await?;
-    Ok(Reply::empty(204))
+    OBJECTS.delete(call).await
 }
 
 /// `DELETE .../objects`
 pub async fn delete_all(call: Call) -> Result<Reply, Fault> {
-    edit(&call, |namespace| {
-        namespace.objects.clear();
-        check_unprotected(namespace, "namespace", &namespace.name)
-    })
-    .await?;
-    Ok(Reply::empty(204))
+    OBJECTS.delete_all(call).await
 }

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use model::{Fault, MetadefNamespace, PropertyDefinition};
+use model::{Fault, PropertyDefinition};
 use serde_json::{Value, json};
 
-use super::{body, check_unprotected, definitions, edit, of_path};
+use super::parts::Part;
+use super::{body, definitions, edit, of_path};
 use crate::call::{Call, Reply};
 use crate::image::fault::missing;
 
-fn no_property(namespace: &str, name: &str) -> Fault {
-    missing(format!("The metadata definition property with name={name} was not found in namespace={namespace}."))
-}
+const PROPERTIES: Part<PropertyDefinition> =
+    Part { one: "property", taken: "metadata definition property", all: |namespace| &mut namespace.properties };
 
 /// Properties by their names, with `prefix` before each.
 pub fn by_name(properties: &BTreeMap<String, PropertyDefinition>, prefix: &str) -> Value {
@@ -22,16 +22,6 @@ fn view(name: &str, property: &PropertyDefinition) -> Value {
     let mut shown = json!(property);
     shown["name"] = json!(name);
     shown
-}
-
-fn check_free(namespace: &MetadefNamespace, name: &str) -> Result<(), Fault> {
-    match namespace.properties.contains_key(name) {
-        true => Err(Fault::Conflict(format!(
-            "A metadata definition property with name={name} already exists in namespace={}.",
-            namespace.name
-        ))),
-        false => Ok(()),
-    }
 }
 
 /// `GET .../properties`
@@ -60,19 +50,14 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
             ))
         })?;
     }
-    let property = namespace.properties.get(name).ok_or_else(|| no_property(&namespace.name, name))?;
+    let property = namespace.properties.get(name).ok_or_else(|| PROPERTIES.absent(&namespace.name, name))?;
     Ok(Reply::ok(view(name, property)))
 }
 
 /// `POST .../properties`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let (name, property) = definitions::named(&body::read(&mut call).await?)?;
-    edit(&call, |namespace| {
-        check_free(namespace, &name)?;
-        namespace.properties.insert(name.clone(), property.clone());
-        Ok(())
-    })
-    .await?;
+    edit(&call, |namespace| PROPERTIES.add(namespace, &name, property.clone())).await?;
     Ok(Reply::json(201, &view(&name, &property)))
 }
 
@@ -81,10 +66,8 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let (new_name, property) = definitions::named(&body::read(&mut call).await?)?;
     let old_name = call.param("name");
     edit(&call, |namespace| {
-        namespace.properties.remove(old_name).ok_or_else(|| no_property(&namespace.name, old_name))?;
-        check_free(namespace, &new_name)?;
-        namespace.properties.insert(new_name.clone(), property.clone());
-        Ok(())
+        PROPERTIES.take(namespace, old_name)?;
+        PROPERTIES.add(namespace, &new_name, property.clone())
     })
     .await?;
     Ok(Reply::ok(view(&new_name, &property)))
@@ -92,21 +75,10 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 
 /// `DELETE .../properties/{name}`
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let name = call.param("name");
-    edit(&call, |namespace| {
-        namespace.properties.remove(name).ok_or_else(|| no_property(&namespace.name, name))?;
-        check_unprotected(namespace, "property", name)
-    })
-    .await?;
-    Ok(Reply::empty(204))
+    PROPERTIES.delete(call).await
 }
 
 /// `DELETE .../properties`
 pub async fn delete_all(call: Call) -> Result<Reply, Fault> {
-    edit(&call, |namespace| {
-        namespace.properties.clear();
-        check_unprotected(namespace, "namespace", &namespace.name)
-    })
-    .await?;
-    Ok(Reply::empty(204))
+    PROPERTIES.delete_all(call).await
 }

@@ -5,16 +5,14 @@ use serde_json::{Value, json};
 
 use super::body::{self, Attributes, check_name};
 use super::pages::Page;
-use super::{check_unprotected, edit, of_path};
+use super::parts::Part;
+use super::{edit, of_path};
 use crate::call::{Call, Reply};
-use crate::image::fault::missing;
 use crate::image::view::time;
 
-const SCHEMA: &str = "tag";
+const TAGS: Part<MetadefTag> = Part { one: "tag", taken: "metadata tag", all: |namespace| &mut namespace.tags };
 
-fn no_tag(namespace: &str, name: &str) -> Fault {
-    missing(format!("The metadata definition tag with name={name} was not found in namespace={namespace}."))
-}
+const SCHEMA: &str = "tag";
 
 fn view(name: &str, tag: &MetadefTag) -> Value {
     json!({"name": name, "created_at": time(tag.created_at), "updated_at": time(tag.updated_at)})
@@ -27,19 +25,7 @@ pub fn name_of(value: &Value) -> Result<String, Fault> {
 
 /// Adds a tag.
 pub fn add(namespace: &mut MetadefNamespace, name: &str, now: Time) -> Result<(), Fault> {
-    check_free(namespace, name)?;
-    namespace.tags.insert(name.to_owned(), MetadefTag { created_at: now, updated_at: now });
-    Ok(())
-}
-
-fn check_free(namespace: &MetadefNamespace, name: &str) -> Result<(), Fault> {
-    match namespace.tags.contains_key(name) {
-        true => Err(Fault::Conflict(format!(
-            "A metadata tag with name={name} already exists in namespace={}.",
-            namespace.name
-        ))),
-        false => Ok(()),
-    }
+    TAGS.add(namespace, name, MetadefTag { created_at: now, updated_at: now })
 }
 
 /// `GET .../tags`
@@ -55,14 +41,14 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         };
         (key, tag.created_at, (*name).clone())
     };
-    let found = page.cut(all, key, |name| no_tag(&namespace.name, name))?;
+    let found = page.cut(all, key, |name| TAGS.absent(&namespace.name, name))?;
     Ok(Reply::ok(json!({"tags": found.into_iter().map(|(name, _)| json!({"name": name})).collect::<Vec<_>>()})))
 }
 
 /// `GET .../tags/{name}`
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let (namespace, name) = (of_path(&call)?, call.param("name"));
-    let tag = namespace.tags.get(name).ok_or_else(|| no_tag(&namespace.name, name))?;
+    let tag = namespace.tags.get(name).ok_or_else(|| TAGS.absent(&namespace.name, name))?;
     Ok(Reply::ok(view(name, tag)))
 }
 
@@ -101,33 +87,19 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let new_name = name_of(&body::read(&mut call).await?)?;
     let old_name = call.param("name");
     let updated = edit(&call, |namespace| {
-        let old = namespace.tags.remove(old_name).ok_or_else(|| no_tag(&namespace.name, old_name))?;
-        check_free(namespace, &new_name)?;
-        let tag = MetadefTag { updated_at: call.now, ..old };
-        let shown = view(&new_name, &tag);
-        namespace.tags.insert(new_name.clone(), tag);
-        Ok(shown)
+        let old = TAGS.take(namespace, old_name)?;
+        TAGS.add(namespace, &new_name, MetadefTag { updated_at: call.now, ..old })?;
+        Ok(view(&new_name, &namespace.tags[&new_name]))
     });
     Ok(Reply::ok(updated.await?))
 }
 
 /// `DELETE .../tags/{name}`
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let name = call.param("name");
-    edit(&call, |namespace| {
-        namespace.tags.remove(name).ok_or_else(|| no_tag(&namespace.name, name))?;
-        check_unprotected(namespace, "tag", name)
-    })
-    .await?;
-    Ok(Reply::empty(204))
+    TAGS.delete(call).await
 }
 
 /// `DELETE .../tags`
 pub async fn delete_all(call: Call) -> Result<Reply, Fault> {
-    edit(&call, |namespace| {
-        namespace.tags.clear();
-        check_unprotected(namespace, "namespace", &namespace.name)
-    })
-    .await?;
-    Ok(Reply::empty(204))
+    TAGS.delete_all(call).await
 }
