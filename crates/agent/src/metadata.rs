@@ -4,12 +4,15 @@
 //!
 //! The administrator's password reaches the guest in both ways. Nova has it on the config drive alone, since its metadata
 //! service cannot know it; it is no better kept there than user data, which is in both.
+//!
+//! One thing a guest may say: the password that it made for itself, encrypted for whoever has its key. It is kept in the
+//! server's row, once, until a user takes it away.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
-use model::{Aggregate, Index, InjectedFile, Port, Server, Snapshot, Vm};
+use model::{Aggregate, Change, Fault, Index, InjectedFile, Kind, Port, Server, Snapshot, Vm};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -43,6 +46,51 @@ impl driver::Metadata for Answers {
         let Some(server) = holder.and_then(|holder| snapshot.at::<Server>(holder.key())) else { return none() };
         answer(&snapshot, server.value, path)
     }
+
+    async fn post(&self, port_id: &str, path: &str, body: &[u8]) -> Answer {
+        if !is_password(path) {
+            return (404, "text/plain; charset=utf-8", b"nothing can be sent there\n".to_vec());
+        }
+        let Some(password) = std::str::from_utf8(body).ok().filter(|text| text.len() <= Server::MOST_PASSWORD) else {
+            let why = format!("A password is text of at most {} bytes.\n", Server::MOST_PASSWORD);
+            return (400, "text/plain; charset=utf-8", why.into_bytes());
+        };
+        let done = self.store.transact(|snapshot| keep_password(snapshot, port_id, password));
+        match done.await {
+            Ok(()) => text(""),
+            Err(Fault::NotFound { .. }) => none(),
+            Err(Fault::Conflict(why)) => (409, "text/plain; charset=utf-8", why.into_bytes()),
+            Err(fault) => {
+                tracing::warn!(port = port_id, %fault, "a guest's password was not kept");
+                (503, "text/plain; charset=utf-8", b"try again later\n".to_vec())
+            }
+        }
+    }
+}
+
+/// It is where a guest tells its password: since the version in which Nova began to take it.
+fn is_password(path: &str) -> bool {
+    let mut parts = path.split('?').next().unwrap_or("").trim_matches('/').split('/');
+    let (service, version, name) = (parts.next(), parts.next().unwrap_or(""), parts.next());
+    service == Some("openstack")
+        && VERSIONS[1..].contains(&version)
+        && name == Some("password")
+        && parts.next().is_none()
+}
+
+/// The password of the server that a port is of, unless there is one already.
+fn keep_password(snapshot: &Snapshot, port_id: &str, password: &str) -> Result<(Change, ()), Fault> {
+    let holder = snapshot.get::<Port>(port_id).and_then(|port| port.value.holder.as_ref());
+    let server = holder.and_then(|holder| snapshot.at::<Server>(holder.key()));
+    let server = server.ok_or_else(|| Fault::not_found(Kind::Port, port_id))?;
+    if server.guest_password.is_some() {
+        return Err(Fault::Conflict("There is a password already.\n".into()));
+    }
+    let mut change = Change::new();
+    if !password.is_empty() {
+        change.edit(server, |server| server.guest_password = Some(password.to_owned()));
+    }
+    Ok((change, ()))
 }
 
 fn answer(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
@@ -161,11 +209,14 @@ fn openstack(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
         return none();
     }
     match rest {
-        "" => text("meta_data.json\nuser_data\nnetwork_data.json\nvendor_data.json\n"),
+        "" => text("meta_data.json\nuser_data\nnetwork_data.json\nvendor_data.json\npassword\n"),
         "meta_data.json" => body(&meta_data(snapshot, server)),
         "network_data.json" => body(&network_data(snapshot, server)),
         "vendor_data.json" => body(&json!({})),
         "user_data" => user_data(server).map_or_else(none, text),
+        "password" if is_password(&format!("openstack/{path}")) => {
+            text(server.guest_password.clone().unwrap_or_default())
+        }
         _ => none(),
     }
 }
@@ -233,6 +284,8 @@ fn seed(server: &Server) -> String {
 
 #[cfg(test)]
 mod tests {
+    use driver::Metadata as _;
+
     use super::*;
 
     fn server() -> Server {
@@ -245,6 +298,38 @@ mod tests {
                 "is_public": true, "access": [], "extra_specs": {}},
         }))
         .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_guest_tells_its_password_once() {
+        let store = Store::memory();
+        let now = "2030-01-01T00:00:00Z".parse().unwrap();
+        let network = model::Network::new("n", "p", 1, now);
+        let port = Port { holder: Some(model::Holder::server(&server())), ..Port::new("port", &network, now) };
+        let mut change = Change::from(model::Domain {
+            id: "default".into(),
+            name: "Default".into(),
+            description: String::new(),
+            enabled: true,
+            tags: vec![],
+            options: Default::default(),
+        });
+        change.create(model::Project::new("p", "p", "default")).create(network).create(server()).create(port);
+        store.commit(&change).await.unwrap();
+        let answers = Answers::new(store.clone());
+        let tell = async |path: &str, text: &str| answers.post("port", path, text.as_bytes()).await.0;
+        let told = || store.snapshot().get::<Server>(&server().id).unwrap().guest_password.clone();
+        for path in ["/openstack/2012-08-10/password", "/latest/password", "/openstack/latest/password/x", "/"] {
+            assert_eq!(tell(path, "s3cret").await, 404, "{path}");
+        }
+        let path = "/openstack/latest/password";
+        assert_eq!(tell(path, &"x".repeat(Server::MOST_PASSWORD + 1)).await, 400);
+        assert_eq!(answers.post("port", path, &[0xff]).await.0, 400);
+        assert_eq!(answers.post("none", path, b"x").await.0, 404);
+        assert_eq!((tell(path, "").await, told()), (200, None));
+        assert_eq!((tell(path, "s3cret").await, told().as_deref()), (200, Some("s3cret")));
+        assert_eq!((tell(path, "other").await, told().as_deref()), (409, Some("s3cret")));
+        assert_eq!(answers.get("port", path).await.2, b"s3cret");
     }
 
     #[test]

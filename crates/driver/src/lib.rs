@@ -277,9 +277,14 @@ pub trait ClusterApi: Send + Sync {
     async fn serve(&self, cluster_id: &str, stream: std::net::TcpStream);
 }
 
+/// The most bytes that a guest may send to its metadata service.
+pub const METADATA_BODY: usize = 4096;
+
 /// Answers the guests' metadata requests; implemented by the agent, called by the network driver.
 #[async_trait]
 pub trait Metadata: Send + Sync {
     /// The answer to `GET path` from the port: status, content type and body.
     async fn get(&self, port_id: &str, path: &str) -> (u16, &'static str, Vec<u8>);
+    /// The answer to `POST path` with a body of at most [`METADATA_BODY`] bytes.
+    async fn post(&self, port_id: &str, path: &str, body: &[u8]) -> (u16, &'static str, Vec<u8>);
 }

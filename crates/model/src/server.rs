@@ -95,6 +95,9 @@ pub struct Server {
     /// The administrator's password that the guest is given, as it is given user data.
     #[serde(default)]
     pub admin_pass: Option<String>,
+    /// What the guest says that its password is, in its own encryption: written once through its metadata service.
+    #[serde(default)]
+    pub guest_password: Option<String>,
     /// `OS-DCF:diskConfig` is AUTO: the image's one partition may be resized to the disk.
     #[serde(default)]
     pub auto_disk: bool,
@@ -181,6 +184,7 @@ impl Server {
             reservation_id: String::new(),
             launch_index: 0,
             admin_pass: None,
+            guest_password: None,
             auto_disk: false,
             power: true,
             paused: false,
@@ -203,6 +207,9 @@ impl Server {
             sized_at: None,
         }
     }
+
+    /// The most bytes of [`Server::guest_password`].
+    pub const MOST_PASSWORD: usize = 1020;
 
     /// Since when usage reports count it in its present size; `None` if it never ran. Rows of before say only when they
     /// were launched.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use driver::Metadata;
-use http_body_util::Full;
+use driver::{METADATA_BODY, Metadata};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
@@ -39,7 +39,7 @@ pub async fn serve(listener: TcpListener, facts: Current, metadata: Arc<dyn Meta
 async fn converse(stream: TcpStream, client: IpAddr, facts: Current, metadata: Arc<dyn Metadata>) {
     let service = service_fn(|request| {
         let (facts, metadata) = (facts.clone(), metadata.clone());
-        async move { Ok::<_, Infallible>(answer(&request, client, &facts, &*metadata).await) }
+        async move { Ok::<_, Infallible>(answer(request, client, &facts, &*metadata).await) }
     });
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -49,19 +49,27 @@ async fn converse(stream: TcpStream, client: IpAddr, facts: Current, metadata: A
 }
 
 async fn answer(
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
     client: IpAddr,
     facts: &Current,
     metadata: &dyn Metadata,
 ) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
         return response(405, "text/plain", b"405 Method Not Allowed".to_vec());
     }
     let port = facts.get().port_by_address(client).map(|wire| wire.port_id.clone());
     let Some(port) = port else {
         return response(404, "text/plain", b"404 Not Found".to_vec());
     };
-    let (status, kind, body) = metadata.get(&port, request.uri().path()).await;
+    let path = request.uri().path().to_owned();
+    let (status, kind, body) = if request.method() == Method::POST {
+        match Limited::new(request.into_body(), METADATA_BODY).collect().await {
+            Ok(body) => metadata.post(&port, &path, &body.to_bytes()).await,
+            Err(_) => (400, "text/plain", b"Request is too large.".to_vec()),
+        }
+    } else {
+        metadata.get(&port, &path).await
+    };
     response(status, kind, body)
 }
 

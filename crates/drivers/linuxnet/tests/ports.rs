@@ -264,6 +264,11 @@ async fn dhcp_names_and_metadata() {
     assert!(lookup("nobody.lab.internal").contains("NXDOMAIN"), "{}", lookup("nobody.lab.internal"));
     let metadata = text(&inside(&pod, "curl -sS -m 3 http://169.254.169.254/openstack/latest"));
     assert_eq!(metadata, format!("{} /openstack/latest", a.port_id));
+    let post = "curl -sS -m 3 http://169.254.169.254/openstack/latest/password -d";
+    let told = text(&inside(&pod, &format!("{post} s3cret")));
+    assert_eq!(told, format!("{} /openstack/latest/password s3cret", a.port_id));
+    let large = text(&inside(&pod, &format!("{post} $(head -c 5000 /dev/zero | tr '\\0' x)")));
+    assert_eq!(large, "Request is too large.");
     let other = text(&inside(&pod, "curl -sS -m 3 http://10.1.0.1:8080/"));
     assert!(other.contains("(7)"), "the gateway offers nothing else: {other}");
     // Again as a VM would: without an address.

@@ -104,3 +104,20 @@ async fn a_hypervisor_says_how_long_it_runs() {
     rows.edit::<model::Host>(&h, "node1", |host| host.status.heartbeat = None).await;
     assert_eq!(at(&h, "2.88", &one).await.1["hypervisor"]["uptime"], Value::Null, "it is down");
 }
+
+#[tokio::test]
+async fn a_guests_password_is_shown_until_it_is_taken_away() {
+    let (h, rows) = cloud().await;
+    let server = json!({"name": "web", "imageRef": rows.image, "flavorRef": rows.small});
+    let (_, _, made) = h.ok("POST", &format!("{V}/servers"), &h.demo, json!({"server": server})).await;
+    let id = text(&made["server"]["id"]).to_owned();
+    let path = format!("{V}/servers/{id}/os-server-password");
+    let show = async || h.ok("GET", &path, &h.demo, Value::Null).await.2;
+    assert_eq!(show().await, json!({"password": ""}));
+    rows.edit::<model::Server>(&h, &id, |server| server.guest_password = Some("s3cret".into())).await;
+    assert_eq!(show().await, json!({"password": "s3cret"}));
+    for _ in 0..2 {
+        assert_eq!(h.call("DELETE", &path, &h.demo, Value::Null).await.0, 204);
+    }
+    assert_eq!(show().await, json!({"password": ""}));
+}

@@ -27,6 +27,10 @@ impl Metadata for Echo {
     async fn get(&self, port_id: &str, path: &str) -> (u16, &'static str, Vec<u8>) {
         (200, "text/plain", format!("{port_id} {path}").into_bytes())
     }
+
+    async fn post(&self, port_id: &str, path: &str, body: &[u8]) -> (u16, &'static str, Vec<u8>) {
+        (200, "text/plain", format!("{port_id} {path} {}", String::from_utf8_lossy(body)).into_bytes())
+    }
 }
 
 /// A cloud's network on this host and what tests put beside it; all of it goes with the value.

@@ -82,7 +82,7 @@ fn old_path(row: &Endpoint) -> Option<Endpoint> {
 }
 
 fn server_rows() -> Vec<Endpoint> {
-    use servers::{actions, create, diagnostics, interfaces, list, log, metadata, tags, topology, update};
+    use servers::{actions, create, diagnostics, interfaces, list, log, metadata, password, tags, topology, update};
     vec![
         endpoint!(GET "/v2.1/servers" Reader list::index),
         endpoint!(POST "/v2.1/servers" Member create::create),
@@ -118,6 +118,8 @@ fn server_rows() -> Vec<Endpoint> {
         endpoint!(PUT "/v2.1/servers/{id}/os-volume_attachments/{volume}" Member volumes::attach),
         endpoint!(DELETE "/v2.1/servers/{id}/os-volume_attachments/{volume}" Member volumes::show),
         endpoint!(GET "/v2.1/servers/{id}/diagnostics" Admin diagnostics::show),
+        endpoint!(GET "/v2.1/servers/{id}/os-server-password" Reader password::show),
+        endpoint!(DELETE "/v2.1/servers/{id}/os-server-password" Member password::clear),
         endpoint!(GET "/v2.1/servers/{id}/topology" Reader topology::show, since (2, 78)),
         endpoint!(POST "/v2.1/servers/{id}/remote-consoles" Member consoles::create, since (2, 6)),
         endpoint!(GET "/v2.1/servers/{id}/shares" Reader shares::index, since (2, 97)),

@@ -10,6 +10,7 @@ pub mod list;
 pub mod log;
 pub mod metadata;
 pub mod networks;
+pub mod password;
 pub mod personality;
 pub mod remake;
 pub mod requests;
