@@ -302,6 +302,39 @@ impl Resource for AppCredential {
     }
 }
 
+/// A Keystone access rule of a user, which outlives the application credentials that it is in. They have copies of it, by
+/// which the gate judges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccessRule {
+    pub id: String,
+    pub user_id: String,
+    /// The name of the service in the catalog's types: `compute`.
+    pub service: String,
+    pub method: String,
+    /// Below the service's prefix, with `{name}`, `*` and `**` as Keystone has them.
+    pub path: String,
+    /// Which of its user's places it takes, below [`AccessRule::MOST`].
+    pub place: u32,
+}
+
+impl AccessRule {
+    /// How many a user may have.
+    pub const MOST: u32 = 1000;
+}
+
+impl Resource for AccessRule {
+    kind!(AccessRule: of the cloud);
+    fn claims(&self) -> Vec<Claim> {
+        vec![
+            Claim::Unique(format!("access-rule/{}/{}", self.user_id, self.place)),
+            Claim::Needs(Key::new(Kind::User, Realm::Cloud, self.user_id.as_str())),
+        ]
+    }
+    fn index(&self) -> Vec<(Index, String)> {
+        vec![(Index::Owner, self.user_id.clone())]
+    }
+}
+
 /// Tokens that are void although unexpired. Every condition that is given must match. Takes effect at the commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Revocation {

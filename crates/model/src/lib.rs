@@ -71,8 +71,8 @@ pub use holder::Holder;
 pub use host::{Host, HostStatus, ZONE};
 pub use identity::option;
 pub use identity::{
-    Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Options, Project, Revocation, Role, Target,
-    TokenKey, User,
+    AccessRule, Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Options, Project, Revocation, Role,
+    Target, TokenKey, User,
 };
 pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Staged, Visibility, WebDownload};
 pub use key::{BadKey, Key, Realm};

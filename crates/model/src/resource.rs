@@ -148,6 +148,7 @@ kinds! {
     Role => "role", "A Keystone role.";
     Assignment => "assignment", "A role given to a user or group on a project, a domain or the system.";
     AppCredential => "application-credential", "A Keystone application credential.";
+    AccessRule => "access-rule", "A Keystone access rule: a request that application credentials may make.";
     Credential => "credential", "A Keystone credential: a secret that is kept for a user.";
     Trust => "trust", "A Keystone trust: roles that a user lends to another.";
     Revocation => "revocation", "Tokens that are no longer valid.";

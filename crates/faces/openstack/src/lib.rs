@@ -1,11 +1,13 @@
 //! The OpenStack face: Keystone, Nova, Placement, Neutron and Glance as views of the store.
 //!
 //! * [`table`]: what an endpoint is; each service is a table of them, and `dispatch` is the only way in
+//! * [`absent`]: what is not here, by name
 //! * [`call`]: a request after the gate, and the reply; [`fault`]: how each service words its errors
 //! * one folder a service, one file (or a folder of `requests`, `view`) a resource
 //!
 //! Must never know the Kubernetes face, planners, drivers or the agent: they meet in the store alone.
 
+pub mod absent;
 pub mod call;
 pub mod fault;
 pub mod table;

@@ -11,8 +11,9 @@ use http::{HeaderValue, Method, Request, Response};
 use model::Fault;
 use percent_encoding::percent_decode_str;
 
+use crate::absent::Absent;
 use crate::call::{Call, Reply};
-use crate::{Cloud, fault};
+use crate::{Cloud, absent, fault};
 
 /// Who may call an endpoint at all. What they see and change there is the [`gate::View`]'s decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub struct Service {
     pub prefix: &'static str,
     pub versions: Option<Versions>,
     pub endpoints: Vec<Endpoint>,
+    /// What the real service has besides.
+    pub absent: Absent,
     /// How the service words its errors.
     pub render: fn(&Fault, &ErrorContext<'_>) -> Reply,
 }
@@ -190,7 +193,7 @@ impl Face {
         let rest = if rest.is_empty() { "/" } else { rest };
         // A trailing slash means the same, as in the real services' routers.
         let trimmed = if rest.len() > 1 { rest.trim_end_matches('/') } else { rest };
-        let no_route = || Fault::NotFound { what: "resource".into(), id: parts.uri.path().to_owned() };
+        let no_route = || absent::refusal(service.name, service.absent, trimmed);
         let route = router.at(if trimmed.is_empty() { "/" } else { trimmed }).map_err(|_| no_route());
 
         // Without a valid token nobody learns which paths exist; only the public ones answer.

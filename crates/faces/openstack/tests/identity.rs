@@ -446,6 +446,26 @@ async fn access_rules_bind() {
     assert_eq!(rules["access_rules"][0]["path"], "/v3/users/{id}");
     let path = format!("{users}/access_rules/{}", text(&rules["access_rules"][0]["id"]));
     assert_eq!(cloud.call("DELETE", &path, &cloud.demo, Value::Null).await.0, 403);
+    // The same rule in another credential is the same; it stays when they go, and can be named by its id.
+    let rule_id = rules["access_rules"][0]["id"].clone();
+    let own = format!("{users}/application_credentials");
+    let named = |name: &str, rules: Value| json!({"application_credential": {"name": name, "access_rules": rules}});
+    let (_, _, other) = cloud.ok("POST", &own, &cloud.demo, named("same", json!([rule, rule]))).await;
+    let other = &other["application_credential"];
+    assert_eq!(other["access_rules"][0]["id"], rule_id);
+    for credential in [made, other] {
+        let credential = format!("{own}/{}", text(&credential["id"]));
+        assert_eq!(cloud.call("DELETE", &credential, &cloud.demo, Value::Null).await.0, 204);
+    }
+    let (_, _, third) = cloud.ok("POST", &own, &cloud.demo, named("third", json!([{"id": rule_id}]))).await;
+    let third = format!("{own}/{}", text(&third["application_credential"]["id"]));
+    let stranger = cloud.tenant("stranger", "member").await;
+    assert_eq!(cloud.call("DELETE", &path, &stranger, Value::Null).await.0, 403);
+    assert_eq!(cloud.call("DELETE", &path, &cloud.demo, Value::Null).await.0, 403, "it is in use");
+    assert_eq!(cloud.call("DELETE", &third, &cloud.demo, Value::Null).await.0, 204);
+    assert_eq!(cloud.call("GET", &path, &cloud.demo, Value::Null).await.0, 200, "it outlives its credentials");
+    assert_eq!(cloud.call("DELETE", &path, &cloud.demo, Value::Null).await.0, 204);
+    assert_eq!(cloud.call("GET", &path, &cloud.demo, Value::Null).await.0, 404);
     // An empty list, which some clients send when there is nothing to say, restricts nothing.
     let empty = json!({"application_credential": {"name": "none", "access_rules": []}});
     assert_eq!(cloud.call("POST", &format!("{users}/application_credentials"), &cloud.demo, empty).await.0, 201);

@@ -135,6 +135,26 @@ async fn nothing_of_another_project_can_be_reached() {
 }
 
 #[tokio::test]
+async fn what_is_absent_says_its_name() {
+    let cloud = Harness::new().await;
+    let face = cloud.face.clone();
+    for service in face.services() {
+        for (pattern, what) in service.absent {
+            let path = format!("{}{}", service.prefix, pattern.replace('*', &uuid::Uuid::new_v4().to_string()));
+            let status = if service.name == "network" { 404 } else { 501 };
+            for path in [path.clone(), format!("{path}/more")] {
+                let (got, _, body) = cloud.call("GET", &path, &cloud.demo, Value::Null).await;
+                assert!(got == status && body.to_string().contains(what), "{path}: {got} {body}");
+                assert_eq!(cloud.call("GET", &path, "", Value::Null).await.0, 401, "{path}");
+            }
+        }
+        let (got, _, body) =
+            cloud.call("GET", &format!("{}/no/such/path", service.prefix), &cloud.demo, Value::Null).await;
+        assert!(got == 404 && !body.to_string().contains("not built"), "{}: {got} {body}", service.name);
+    }
+}
+
+#[tokio::test]
 async fn administration_is_for_administrators() {
     let cloud = Harness::new().await;
     let face = cloud.face.clone();

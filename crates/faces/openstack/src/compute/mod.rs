@@ -69,7 +69,14 @@ pub fn service() -> Service {
     let mut endpoints: Vec<Endpoint> = tables.into_iter().flatten().collect();
     endpoints.extend(endpoints.iter().filter_map(old_path).collect::<Vec<_>>());
     endpoints.push(endpoint!(GET "/v2" Public versions::show_old));
-    Service { name: "compute", prefix: "/compute", versions: Some(versions), endpoints, render: fault::render }
+    Service {
+        name: "compute",
+        prefix: "/compute",
+        versions: Some(versions),
+        endpoints,
+        absent: crate::absent::COMPUTE,
+        render: fault::render,
+    }
 }
 
 /// The same row under `/v2/`, where clients without microversions look.

@@ -1,16 +1,13 @@
-//! `/v3/users/{user_id}/application_credentials` and the access rules in them.
+//! `/v3/users/{user_id}/application_credentials`.
 
 use model::{AppCredential, Change, Credential, Fault, Index, Role, Snapshot, User};
 use serde_json::{Value, json};
 
-use super::Doomed;
 use super::wire::{
     Fields, base, duplicate, forbidden, future, get, invalid, list, only_self, passes, self_or_admin, undelegated,
 };
+use super::{Doomed, access_rules};
 use crate::call::{Call, Reply};
-
-/// The most access rules of one credential.
-const MOST_RULES: usize = 100;
 
 fn view(call: &Call, credential: &AppCredential) -> Value {
     let role = |id: &String| {
@@ -67,6 +64,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     }
     undelegated(&call, "create_application_credential")?;
     let project_id = who.project_id().ok_or_else(|| forbidden("create_application_credential"))?.to_owned();
+    let asked = access_rules::asked(&call, fields.get("access_rules"))?;
     let mut credential = AppCredential {
         id: gate::new_id(),
         name: fields.new_name()?,
@@ -77,14 +75,16 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         expires_at: future(&call, "expires_at", fields.text("expires_at")?)?,
         role_ids: roles(&call, fields.get("roles"))?,
         unrestricted: fields.flag("unrestricted")?.unwrap_or(false),
-        access_rules: access_rules(&call, fields.get("access_rules"))?,
+        access_rules: asked.iter().map(access_rules::kept).collect(),
     };
     check_name(&call.snapshot, &credential)?;
     let secret = fields.text("secret")?.unwrap_or_else(gate::new_secret);
     credential.secret_hash = call.cloud.gate.passwords().hash(&secret, call.client).await?;
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &credential)?;
-        Ok((Change::from(credential.clone()), ()))
+        let mut change = Change::from(credential.clone());
+        access_rules::keep(snapshot, &asked, &mut change)?;
+        Ok((change, ()))
     });
     created.await?;
     let mut value = view(&call, &credential);
@@ -132,37 +132,6 @@ fn roles(call: &Call, asked: Option<&Value>) -> Result<Vec<String>, Fault> {
     Ok(ids)
 }
 
-/// Access rules as they are kept: an id each. A rule can also be named by the id of one that the user has already.
-fn access_rules(call: &Call, asked: Option<&Value>) -> Result<Vec<Value>, Fault> {
-    let asked = match asked {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(asked)) => asked,
-        Some(_) => return Err(invalid("access_rules", "it is not of type 'array'")),
-    };
-    // No rules are no restriction: clients that were told of none send an empty list.
-    if asked.len() > MOST_RULES {
-        return Err(invalid("access_rules", &format!("there are more than {MOST_RULES} of them")));
-    }
-    let existing = rules_of(call, &call.who()?.user_id);
-    let rule = |rule: &Value| -> Result<Value, Fault> {
-        let text = |field: &str| rule[field].as_str().map(str::to_owned);
-        if let (Some(id), None) = (text("id"), text("path")) {
-            let known = existing.iter().find(|r| r["id"] == *id).cloned();
-            return known.ok_or_else(|| Fault::NotFound { what: "Access Rule".into(), id });
-        }
-        let (Some(service), Some(method), Some(path)) = (text("service"), text("method"), text("path")) else {
-            return Err(invalid("access_rules", "every rule needs service, method and path"));
-        };
-        if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) || !path.starts_with('/') {
-            return Err(invalid("access_rules", &format!("{method} {path} is no rule")));
-        }
-        let same = |r: &&Value| r["service"] == *service && r["method"] == *method && r["path"] == *path;
-        let id = existing.iter().find(same).and_then(|r| r["id"].as_str().map(str::to_owned));
-        Ok(json!({"id": id.unwrap_or_else(gate::new_id), "service": service, "method": method, "path": path}))
-    };
-    asked.iter().map(rule).collect()
-}
-
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     self_or_admin(&call, call.param("user_id"), "delete_application_credential")?;
     undelegated(&call, "delete_application_credential")?;
@@ -184,56 +153,4 @@ pub fn doom_made(snapshot: &Snapshot, credential: &AppCredential, doomed: &mut D
             doomed.delete(made);
         }
     }
-}
-
-/// The rules in all credentials of a user, each once.
-fn rules_of(call: &Call, user_id: &str) -> Vec<Value> {
-    let mut rules: Vec<Value> = Vec::new();
-    for credential in call.snapshot.find::<AppCredential>(Index::Owner, user_id) {
-        for rule in &credential.access_rules {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
-            }
-        }
-    }
-    rules
-}
-
-fn rule_view(call: &Call, rule: &Value) -> Value {
-    let mut rule = rule.clone();
-    let id = rule["id"].as_str().unwrap_or_default();
-    rule["links"] = json!({"self": format!("{}/users/{}/access_rules/{id}", base(call), call.param("user_id"))});
-    rule
-}
-
-pub async fn list_rules(call: Call) -> Result<Reply, Fault> {
-    let user_id = call.param("user_id");
-    only_self(&call, user_id, "list_access_rules")?;
-    let rules = rules_of(&call, user_id).into_iter().filter(|rule| {
-        ["service", "method", "path"].iter().all(|f| passes(&call, f, rule[*f].as_str().unwrap_or_default()))
-    });
-    let items = rules.map(|rule| rule_view(&call, &rule)).collect();
-    Ok(list(&call, "access_rules", items))
-}
-
-fn find_rule(call: &Call) -> Result<Value, Fault> {
-    let id = call.param("access_rule_id");
-    let rule = rules_of(call, call.param("user_id")).into_iter().find(|rule| rule["id"] == id);
-    rule.ok_or_else(|| Fault::NotFound { what: "Access Rule".into(), id: id.to_owned() })
-}
-
-pub async fn show_rule(call: Call) -> Result<Reply, Fault> {
-    only_self(&call, call.param("user_id"), "get_access_rule")?;
-    let rule = find_rule(&call)?;
-    Ok(Reply::ok(json!({"access_rule": rule_view(&call, &rule)})))
-}
-
-/// A rule lives in its credentials and goes with the last of them, so there is never one that could be deleted alone.
-pub async fn delete_rule(call: Call) -> Result<Reply, Fault> {
-    self_or_admin(&call, call.param("user_id"), "delete_access_rule")?;
-    find_rule(&call)?;
-    Err(Fault::Forbidden(
-        "Access rule is still in use by one or more application credentials. Delete the application credentials first."
-            .into(),
-    ))
 }

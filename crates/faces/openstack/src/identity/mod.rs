@@ -2,9 +2,10 @@
 //! what where, tokens and passwords are [`gate`]'s.
 //!
 //! Users see and change themselves. A domain's readers see what is in it, its managers change that, a reader of the system
-//! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. Not built, and so
-//! absent: federation, policies, registered limits, domain configuration.
+//! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. [`crate::absent`]
+//! says what Keystone has besides.
 
+mod access_rules;
 mod app_credentials;
 mod assignments;
 mod auth;
@@ -42,6 +43,7 @@ pub fn service() -> Service {
         prefix: "/identity",
         versions: None,
         endpoints: endpoints.into_iter().flatten().collect(),
+        absent: crate::absent::IDENTITY,
         render: crate::fault::keystone,
     }
 }
@@ -61,9 +63,9 @@ fn auth_endpoints() -> Vec<Endpoint> {
         endpoint!(POST "/v3/users/{user_id}/application_credentials" Token app_credentials::create),
         endpoint!(GET "/v3/users/{user_id}/application_credentials/{application_credential_id}" Token app_credentials::show),
         endpoint!(DELETE "/v3/users/{user_id}/application_credentials/{application_credential_id}" Token app_credentials::delete),
-        endpoint!(GET "/v3/users/{user_id}/access_rules" Token app_credentials::list_rules),
-        endpoint!(GET "/v3/users/{user_id}/access_rules/{access_rule_id}" Token app_credentials::show_rule),
-        endpoint!(DELETE "/v3/users/{user_id}/access_rules/{access_rule_id}" Token app_credentials::delete_rule),
+        endpoint!(GET "/v3/users/{user_id}/access_rules" Token access_rules::index),
+        endpoint!(GET "/v3/users/{user_id}/access_rules/{access_rule_id}" Token access_rules::show),
+        endpoint!(DELETE "/v3/users/{user_id}/access_rules/{access_rule_id}" Token access_rules::delete),
     ]
 }
 

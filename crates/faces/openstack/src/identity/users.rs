@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use gate::{Proof, Wish, revoke};
 use model::{
-    AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Options, Project, Snapshot,
-    User, option,
+    AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Options, Project,
+    Snapshot, User, option,
 };
 use serde_json::{Value, json};
 
@@ -238,6 +238,9 @@ pub fn doom(snapshot: &Snapshot, user: &Entry<'_, User>, doomed: &mut Doomed) {
     }
     for credential in snapshot.find::<Credential>(Index::Owner, &user.id) {
         doomed.delete(credential);
+    }
+    for rule in snapshot.find::<AccessRule>(Index::Owner, &user.id) {
+        doomed.delete(rule);
     }
     trusts::doom_of_user(snapshot, &user.id, doomed);
     doomed.leave_groups(&user.id);

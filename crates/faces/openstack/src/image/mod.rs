@@ -75,6 +75,7 @@ pub fn service() -> Service {
         prefix: "/image",
         versions: None,
         endpoints: endpoints().into_iter().chain(metadefs::endpoints()).collect(),
+        absent: crate::absent::IMAGE,
         render: fault::render,
     }
 }
@@ -99,6 +100,7 @@ fn endpoints() -> Vec<Endpoint> {
         endpoint!(PUT "/v2/images/{image_id}/stage" Member data::stage),
         endpoint!(POST "/v2/images/{image_id}/import" Member imports::import),
         endpoint!(GET "/v2/tasks" Admin tasks::index),
+        endpoint!(POST "/v2/tasks" Admin tasks::create),
         endpoint!(GET "/v2/tasks/{task_id}" Admin tasks::show),
         endpoint!(POST "/v2/images/{image_id}/actions/deactivate" Member actions::deactivate),
         endpoint!(POST "/v2/images/{image_id}/actions/reactivate" Member actions::reactivate),

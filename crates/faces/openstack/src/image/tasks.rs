@@ -101,6 +101,14 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(body))
 }
 
+/// `POST /v2/tasks`, by which administrators imported before there was `/import`.
+pub async fn create(_: Call) -> Result<Reply, Fault> {
+    Err(Fault::NotImplemented(
+        "Tasks are made by imports alone in this cloud: create an image and POST to /v2/images/{image_id}/import."
+            .into(),
+    ))
+}
+
 /// What Glance calls a task that an import made.
 const TYPE: &str = "api_image_import";
 

@@ -174,5 +174,12 @@ pub fn service() -> Service {
     tagged!(rows, FloatingIp, "floatingips");
     tagged!(rows, SecurityGroup, "security-groups");
     tagged!(rows, Trunk, "trunks");
-    Service { name: "network", prefix: "/network", versions: None, endpoints: rows, render: trouble::render }
+    Service {
+        name: "network",
+        prefix: "/network",
+        versions: None,
+        endpoints: rows,
+        absent: crate::absent::NETWORK,
+        render: trouble::render,
+    }
 }

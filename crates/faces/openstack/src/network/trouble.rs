@@ -156,6 +156,7 @@ pub fn render(fault: &Fault, context: &ErrorContext<'_>) -> Reply {
     match fault {
         // The token middleware in front of Neutron answers this, in Keystone's form.
         Fault::Unauthorized(_) => fault::keystone(fault, context),
+        Fault::NotFound { what, id } if id.is_empty() => body(status, "HTTPNotFound", what),
         Fault::NotFound { what, id } => {
             let kind = Kind::parse(what).map(|kind| not_found(kind, id));
             match kind.unwrap_or_else(|| Trouble::missing("HTTPNotFound", "The resource could not be found.")) {

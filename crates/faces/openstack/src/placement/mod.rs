@@ -97,6 +97,7 @@ pub fn service() -> Service {
             endpoint!(DELETE "/allocations/{consumer}" Admin read_only),
             endpoint!(GET "/usages" Admin provider::project_usages, since (1, 9)),
         ],
+        absent: &[],
         render: fault::render,
     }
 }
