@@ -26,8 +26,12 @@ pub struct Network {
     pub was_shared: bool,
     /// The way out: routers have gateways and floating IPs on it. It is one bridge in the host's own namespace.
     pub external: bool,
+    /// The way out that projects get who ask for none in particular; there is one.
     #[serde(default)]
     pub is_default: bool,
+    /// It was made for a project that asked for any network; each has one.
+    #[serde(default)]
+    pub auto_allocated: bool,
     pub port_security_enabled: bool,
     pub mtu: u32,
     /// The VXLAN network identifier, unique in the cloud.
@@ -55,6 +59,7 @@ impl Network {
             was_shared: false,
             external: false,
             is_default: false,
+            auto_allocated: false,
             port_security_enabled: true,
             mtu: most_mtu(false),
             vni,
@@ -69,6 +74,7 @@ impl Network {
     /// Makes it a way out, or a network inside, whose packets are as long as a VXLAN takes them.
     pub fn set_external(&mut self, external: bool) {
         self.external = external;
+        self.is_default &= external;
         self.mtu = self.mtu.min(most_mtu(external));
     }
 }
@@ -77,6 +83,9 @@ impl Resource for Network {
     kind!(Network: of a project);
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![Claim::Unique(format!("vni/{}", self.vni))];
+        claims.extend(self.is_default.then(|| Claim::Unique("default-external-network".into())));
+        let allocated = || Claim::Unique(format!("auto-allocated-network/{}", self.project_id));
+        claims.extend(self.auto_allocated.then(allocated));
         claims.extend(self.qos_policy.clone().map(Claim::Needs));
         claims.extend(quota::uses(&self.project_id, "network", 1));
         claims

@@ -25,6 +25,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ("address-scope", "Address scope", "Pools of a scope do not overlap.", "2015-07-26T10:00:00-00:00"),
     ("agent", "agent", "Agents are listed.", "2013-02-03T10:00:00-00:00"),
     ("allowed-address-pairs", "Allowed Address Pairs", "Ports may use further addresses.", "2013-07-23T10:00:00-00:00"),
+    (
+        "auto-allocated-topology",
+        "Auto Allocated Topology Services",
+        "Projects get a network with a way out by asking for one.",
+        "2016-01-01T00:00:00-00:00",
+    ),
     ("availability_zone", "Availability Zone", "Availability zones are listed.", "2015-01-01T10:00:00-00:00"),
     ("binding", "Port Binding", "Ports show where they are plugged.", "2014-02-03T10:00:00-00:00"),
     ("dns-integration", "DNS Integration", "Ports and networks have DNS names.", "2015-08-15T18:00:00-00:00"),

@@ -142,7 +142,7 @@ fn interface(router: &Router, port: &Port, subnet: Option<&Ref<Subnet>>) -> Valu
     })
 }
 
-fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Subnet>) -> Result<Port, Trouble> {
+pub(super) fn add_by_subnet(plan: &mut Plan, ask: &Ask, router: &Router, id: &Ref<Subnet>) -> Result<Port, Trouble> {
     let subnet: Subnet = referred(plan, ask, id)?;
     let Some(gateway) = subnet.gateway_ip else {
         return Err(Trouble::bad_request("router", "Subnet for router interface must have a gateway IP"));
@@ -281,7 +281,7 @@ fn leaving(
 }
 
 /// Neither a floating IP nor a route needs the router's place on the subnet.
-fn check_unneeded(plan: &Plan, router: &Router, subnet_id: &str) -> Result<(), Trouble> {
+pub(super) fn check_unneeded(plan: &Plan, router: &Router, subnet_id: &str) -> Result<(), Trouble> {
     let Some(subnet) = plan.get::<Subnet>(subnet_id) else { return Ok(()) };
     let floating = plan.rows.find::<FloatingIp>(Index::Owner, &router.id).any(|fip| {
         let port = fip.value.port_id.as_deref().and_then(|id| plan.rows.get::<Port>(id));

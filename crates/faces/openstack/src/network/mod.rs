@@ -16,6 +16,7 @@ mod address_scopes;
 mod addresses;
 mod ask;
 mod attrs;
+pub mod auto_allocated;
 mod cidr;
 mod filters;
 pub mod floatingips;
@@ -112,6 +113,8 @@ pub fn service() -> Service {
         endpoint!(GET "/v2.0/agents/{id}" Admin about::show_agent),
         endpoint!(PUT "/v2.0/agents/{id}" Admin about::update_agent),
         endpoint!(DELETE "/v2.0/agents/{id}" Admin about::delete_agent),
+        endpoint!(GET "/v2.0/auto-allocated-topology/{project}" Reader auto_allocated::show),
+        endpoint!(DELETE "/v2.0/auto-allocated-topology/{project}" Member auto_allocated::delete),
         endpoint!(GET "/v2.0/availability_zones" Reader about::zones),
         endpoint!(GET "/v2.0/service-providers" Reader about::providers),
         endpoint!(GET "/v2.0/floatingip_pools" Reader about::pools),

@@ -25,6 +25,7 @@ const ATTRS: &[Attr] = &[
     free("admin_state_up", Is::Bool),
     free("shared", Is::Bool).admin_sets(),
     free("router:external", Is::Bool).admin_sets(),
+    free("is_default", Is::Bool).admin_sets(),
     free("port_security_enabled", Is::Bool),
     free("mtu", Is::Int(0, 65535)),
     free("dns_domain", Is::Text(255)),
@@ -54,6 +55,7 @@ impl Noun for Network {
         into.insert("status".into(), json!("ACTIVE"));
         into.insert("shared".into(), json!(look.view().is_given(value)));
         into.insert("router:external".into(), json!(value.external));
+        into.insert("is_default".into(), json!(value.is_default));
         into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
         into.insert("mtu".into(), json!(value.mtu));
         into.insert("dns_domain".into(), json!(value.dns_domain));
@@ -87,12 +89,14 @@ impl Noun for Network {
             description: body.text("description").unwrap_or_default(),
             admin_state_up: body.bool("admin_state_up").unwrap_or(true),
             external,
+            is_default: external && body.bool("is_default").unwrap_or(false),
             port_security_enabled: body.bool("port_security_enabled").unwrap_or(true),
             mtu: mtu(body, external)?.unwrap_or_else(|| most_mtu(external)),
             dns_domain: dns_domain(body)?.unwrap_or_default(),
             tags: tags::checked(body.texts("tags").unwrap_or_default())?,
             ..Network::new(uuid::Uuid::new_v4().to_string(), project, vni, ask.now)
         };
+        only_default(plan, &network)?;
         rbac_policies::give_all(plan, &network, RbacAction::Shared, body.bool("shared"), ask.now);
         rbac_policies::give_all(plan, &network, RbacAction::External, Some(external), ask.now);
         Ok(network)
@@ -104,7 +108,9 @@ impl Noun for Network {
         body.set_text("name", &mut value.name);
         body.set_text("description", &mut value.description);
         body.set_bool("admin_state_up", &mut value.admin_state_up);
+        body.set_bool("is_default", &mut value.is_default);
         value.set_external(body.bool("router:external").unwrap_or(value.external));
+        only_default(plan, value)?;
         body.set_bool("port_security_enabled", &mut value.port_security_enabled);
         if let Some(mtu) = mtu(body, value.external)? {
             value.mtu = mtu;
@@ -183,6 +189,17 @@ impl Noun for Network {
             plan.remove(&key);
         }
         Ok(())
+    }
+}
+
+fn only_default(plan: &Plan, network: &Network) -> Result<(), Trouble> {
+    let mut others = plan.rows.all::<Network>().filter(|other| other.is_default && other.id != network.id);
+    match others.next().filter(|_| network.is_default) {
+        Some(other) => {
+            let message = format!("A default external network already exists: {}.", other.id);
+            Err(Trouble::conflict("DefaultExternalNetworkExists", message))
+        }
+        None => Ok(()),
     }
 }
 

@@ -108,6 +108,7 @@ impl Noun for RbacPolicy {
 
     fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         if let Some(target) = target(ask, body, "update")?.filter(|target| *target != value.target) {
+            check_not_default(plan, value)?;
             value.target = target;
             check_new(plan, value)?;
             check_scope(plan, value)?;
@@ -119,6 +120,7 @@ impl Noun for RbacPolicy {
 
     fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
         check_unused(&plan.rows, &value.object, value.action, &value.id, None)?;
+        check_not_default(plan, &value)?;
         let another = |other: &RbacPolicy| other.id != value.id && other.action == value.action;
         let last = !RbacPolicy::about(&plan.rows, &value.object).any(another);
         if last && value.action == RbacAction::External {
@@ -214,6 +216,15 @@ fn make_internal(plan: &mut Plan, ask: &Ask, key: &Key) -> Result<(), Trouble> {
     network.updated_at = ask.now;
     plan.put(network);
     Ok(())
+}
+
+/// The default way out is every project's.
+fn check_not_default(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
+    let for_all = policy.action == RbacAction::External && policy.target == EVERY_PROJECT;
+    match plan.rows.at::<Network>(&policy.object).filter(|network| for_all && network.is_default) {
+        Some(network) => Err(in_use(&policy.object, &network.project_id)),
+        None => Ok(()),
+    }
 }
 
 fn in_use(object: &Key, project: &str) -> Trouble {

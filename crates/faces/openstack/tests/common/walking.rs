@@ -30,7 +30,7 @@ pub fn kind_of(collection: &str) -> Option<Kind> {
         "rbac-policies" => Kind::RbacPolicy,
         "policies" => Kind::QosPolicy,
         "trunks" => Kind::Trunk,
-        "projects" | "os-simple-tenant-usage" => Kind::Project,
+        "projects" | "os-simple-tenant-usage" | "auto-allocated-topology" => Kind::Project,
         "users" => Kind::User,
         _ => return None,
     })

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use model::{Change, Fault, Server};
 use serde_json::{Value, json};
 
+use super::networks;
 use super::requests::{self, Asked};
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
@@ -16,6 +17,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     Fields::new("body", &body)?.only(&["server", "os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"])?;
     call.who()?.project()?;
+    networks::allocate(&mut call, &body).await?;
     let asked = requests::read(&call, &body)?;
     let reservation = reservation_id();
     let servers = fit(&call, &asked, &reservation).await?;

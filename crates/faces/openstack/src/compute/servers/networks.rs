@@ -6,10 +6,11 @@ use gate::{Ref, View};
 use model::{Entry, Fault, Index, Network, NicRequest, Port, RbacAction, RbacPolicy, Subnet};
 use serde_json::Value;
 
-use super::requests::port_of;
+use super::requests::{self, port_of};
 use crate::call::Call;
 use crate::compute::body::{Fields, bad};
 use crate::compute::fault::referred;
+use crate::network::auto_allocated;
 
 /// The interfaces asked for. Without `networks` (before 2.37) and with `auto`: the one network that the project has.
 pub fn resolve(call: &Call, view: &View<'_>, asked: Option<&Value>) -> Result<Vec<NicRequest>, Fault> {
@@ -37,13 +38,38 @@ pub fn resolve(call: &Call, view: &View<'_>, asked: Option<&Value>) -> Result<Ve
     }
 }
 
+/// Makes the network of a project that has none, for a request whose only want is that: all else is looked at before.
+pub async fn allocate(call: &mut Call, body: &Value) -> Result<(), Fault> {
+    let asks = call.version >= (2, 37) && body["server"]["networks"] == "auto";
+    if !asks || usable(&call.view()?).next().is_some() {
+        return Ok(());
+    }
+    let mut without = body.clone();
+    without["server"]["networks"] = Value::from("none");
+    requests::read(call, &without)?;
+    auto_allocated::ensure(call).await.map_err(|fault| match fault {
+        Fault::Conflict(why) | Fault::Forbidden(why) => {
+            let project = call.who().ok().and_then(|who| who.project_id()).unwrap_or("").to_owned();
+            Fault::Invalid(format!("Unable to automatically allocate a network for project {project}. {why}"))
+        }
+        other => other,
+    })?;
+    call.snapshot = call.cloud.store.snapshot();
+    Ok(())
+}
+
 /// The project's own networks and those that an administrator shares with all. One that somebody gave it by a policy has to
 /// be named: else a stranger's would be where servers go that name none.
-fn automatic(view: &View<'_>, needed: bool) -> Result<Vec<NicRequest>, Fault> {
+fn usable<'a>(view: &View<'a>) -> impl Iterator<Item = Entry<'a, Network>> {
     let for_all =
         |network: &Entry<'_, Network>| RbacPolicy::is_for_all(view.snapshot, &network.row.key, RbacAction::Shared);
-    let usable = |network: &Entry<'_, Network>| (view.owns(network.value) || for_all(network)) && !network.external;
-    let mut networks = view.snapshot.all::<Network>().filter(usable);
+    let usable =
+        move |network: &Entry<'_, Network>| (view.owns(network.value) || for_all(network)) && !network.external;
+    view.snapshot.all::<Network>().filter(usable)
+}
+
+fn automatic(view: &View<'_>, needed: bool) -> Result<Vec<NicRequest>, Fault> {
+    let mut networks = usable(view);
     match (networks.next(), networks.next()) {
         (None, _) if needed => Err(Fault::Invalid(format!(
             "Unable to automatically allocate a network for project {}",
