@@ -209,7 +209,7 @@ async fn trusts_that_cannot_be_given_are_refused() {
         (403, "should match the trustor", json!({"trustor_user_id": world.helper})),
         (404, "user", json!({"trustee_user_id": "nobody"})),
         (404, "role: admin", json!({"roles": [{"name": "admin"}]})),
-        (404, "role: member", json!({"project_id": cloud.admin_project})),
+        (404, "project", json!({"project_id": cloud.admin_project})),
         (404, "role: member", json!({"project_id": null})),
         (403, "At least one role", json!({"roles": []})),
         (400, "remaining_uses", json!({"remaining_uses": 0})),

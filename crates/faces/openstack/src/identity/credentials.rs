@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use gate::{Scoped, ec2};
+use gate::{Ref, View, ec2};
 use model::{Change, Credential, Entry, Fault, Index, Project, Snapshot, User, free_place};
 use serde_json::{Value, json};
 
-use super::wire::{Fields, base, forbidden, get, invalid, list, missing, passes, undelegated};
+use super::reach;
+use super::wire::{Fields, base, forbidden, invalid, list, missing, passes, undelegated};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -78,11 +79,11 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "credential").await?;
     undelegated(&call, "create_credential")?;
-    let user_id = fields.text("user_id")?.ok_or_else(|| missing("user_id"))?;
+    let user = fields.reference::<User>("user_id")?.ok_or_else(|| missing("user_id"))?;
     let kind = fields.text("type")?.ok_or_else(|| missing("type"))?;
     let blob = fields.text("blob")?.ok_or_else(|| missing("blob"))?;
-    let project_id = fields.text("project_id")?;
-    let mut credential = new(&call, &user_id, kind, blob, project_id, "create_credential")?;
+    let project = fields.reference::<Project>("project_id")?;
+    let mut credential = new(&call, &user, kind, blob, project, "create_credential")?;
     credential.extra = fields.extra(&KNOWN);
     store(&call, &credential).await?;
     Ok(Reply::json(201, &json!({"credential": view(&call, &credential)})))
@@ -91,18 +92,19 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 /// A credential for a user, which is nowhere yet.
 pub fn new(
     call: &Call,
-    user_id: &str,
+    user: &Ref<User>,
     kind: String,
     blob: String,
-    project_id: Option<String>,
+    project: Option<Ref<Project>>,
     action: &str,
 ) -> Result<Credential, Fault> {
     let who = call.who()?;
-    if !who.is_admin() && who.user_id != user_id {
+    if !who.is_admin() && !user.is(&who.user_id) {
         return Err(forbidden(action));
     }
-    get::<User>(&call.snapshot, user_id)?;
-    let (user_id, app_credential_id) = (user_id.to_owned(), who.app_credential_id.clone());
+    let user_id = user_of(call, &call.snapshot, user)?;
+    let project = project.map(|project| reach::own_project(call, &call.snapshot, &user_id, &project));
+    let (project_id, app_credential_id) = (project.transpose()?, who.app_credential_id.clone());
     // What an application credential makes is its user's, and cannot reach further than it does.
     let app_credential_id = app_credential_id.filter(|_| who.user_id == user_id);
     let id = gate::new_id();
@@ -133,15 +135,16 @@ fn check(call: &Call, snapshot: &Snapshot, credential: &Credential) -> Result<()
     if credential.blob.len() + json!(credential.extra).to_string().len() > LONGEST {
         return Err(invalid("blob", &format!("the credential is longer than {LONGEST} bytes")));
     }
+    // The user may have lost the project since, and the credential may have got another user.
     let Some(id) = &credential.project_id else { return Ok(()) };
-    let is_of = || !gate::roles::roles(snapshot, &credential.user_id, &Scoped::Project(id.clone())).is_empty();
-    let is_there = snapshot.get::<Project>(id).is_some();
+    reach::own_project(call, snapshot, &credential.user_id, &Ref::sent(id)).map(drop)
+}
+
+/// The user whose a credential shall be.
+fn user_of(call: &Call, snapshot: &Snapshot, user: &Ref<User>) -> Result<String, Fault> {
     let who = call.who()?;
-    let is_within = who.app_credential_id.is_none() || who.project_id() == Some(id.as_str());
-    match is_there && is_within && (is_of() || who.is_admin()) {
-        true => Ok(()),
-        false => Err(Fault::NotFound { what: "project".into(), id: id.clone() }),
-    }
+    let may = |user: &User| who.is_admin() || who.user_id == user.id;
+    View::new(snapshot, who).refer_if(user, may).map(|user| user.id.clone())
 }
 
 /// The place of one more credential of a user.
@@ -173,12 +176,8 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     undelegated(&call, "update_credential")?;
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = find_own(snapshot, &call, "update_credential")?;
-        let mut row = edited(&fields, entry.value)?;
+        let mut row = edited(&call, snapshot, &fields, entry.value)?;
         if row.user_id != entry.user_id {
-            if !call.who()?.is_admin() {
-                return Err(forbidden("update_credential"));
-            }
-            get::<User>(snapshot, &row.user_id)?;
             row.place = place(snapshot, &row.user_id)?;
         }
         check(&call, snapshot, &row)?;
@@ -191,10 +190,13 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 }
 
 /// A credential as a body wants it to be.
-fn edited(fields: &Fields, old: &Credential) -> Result<Credential, Fault> {
+fn edited(call: &Call, snapshot: &Snapshot, fields: &Fields, old: &Credential) -> Result<Credential, Fault> {
     let mut row = old.clone();
-    if let Some(user_id) = fields.text("user_id")? {
-        row.user_id = user_id;
+    if let Some(user) = fields.reference::<User>("user_id")?.filter(|user| !user.is(&old.user_id)) {
+        if !call.who()?.is_admin() {
+            return Err(forbidden("update_credential"));
+        }
+        row.user_id = user_of(call, snapshot, &user)?;
     }
     if let Some(kind) = fields.text("type")? {
         row.kind = kind;
@@ -202,8 +204,9 @@ fn edited(fields: &Fields, old: &Credential) -> Result<Credential, Fault> {
     if let Some(blob) = fields.text("blob")? {
         row.blob = blob;
     }
-    if let Some(project_id) = fields.nullable("project_id")? {
-        row.project_id = project_id;
+    if let Some(project) = fields.reference_or_null::<Project>("project_id")? {
+        let project = project.map(|project| reach::own_project(call, snapshot, &row.user_id, &project));
+        row.project_id = project.transpose()?;
     }
     row.extra.extend(fields.extra(&KNOWN));
     if row.kind == Credential::EC2 && ec2::id_of(&keys(&row)?.0) != row.id {

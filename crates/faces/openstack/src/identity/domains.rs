@@ -29,11 +29,8 @@ fn reply(call: &Call, status: u16, domain: &Domain) -> Reply {
 
 /// The domain that a request for something new means: the one it names, or the caller's own.
 pub fn domain_of(call: &Call, fields: &Fields) -> Result<String, Fault> {
-    if let Some(id) = fields.text("domain_id")? {
-        if !reach::reaches(call, &id)? {
-            return Err(forbidden("domain_manager"));
-        }
-        return get::<Domain>(&call.snapshot, &id).map(|domain| domain.id.clone());
+    if let Some(domain) = fields.reference::<Domain>("domain_id")? {
+        return reach::refer(call, &call.snapshot, &domain);
     }
     Ok(match &call.who()?.scope {
         gate::Scope::Domain { id } => id.clone(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use gate::Ref;
 use gate::ec2::{Signed, id_of};
 use model::{Change, Credential, Entry, Fault, Index, Snapshot, User};
 use serde_json::{Map, Value, json};
@@ -66,10 +67,10 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     undelegated(&call, "ec2_create_credential")?;
     let user_id = call.param("user_id");
     self_or_admin(&call, user_id, "ec2_create_credential")?;
-    let project_id = body["tenant_id"].as_str().ok_or_else(|| missing("tenant_id"))?.to_owned();
+    let project = body["tenant_id"].as_str().map(Ref::sent).ok_or_else(|| missing("tenant_id"))?;
     let blob = json!({"access": gate::new_id(), "secret": gate::new_id(), "trust_id": null}).to_string();
     let (kind, action) = (Credential::EC2.to_owned(), "ec2_create_credential");
-    let credential = credentials::new(&call, user_id, kind, blob, Some(project_id), action)?;
+    let credential = credentials::new(&call, &Ref::sent(user_id), kind, blob, Some(project), action)?;
     credentials::store(&call, &credential).await?;
     Ok(Reply::json(201, &json!({"credential": view(&call, &credential)})))
 }

@@ -1,6 +1,6 @@
 //! `/v3/groups` and who is in them.
 
-use model::{Assignment, Change, Entry, Fault, Group, Index, Snapshot, User};
+use model::{Assignment, Change, Domain, Entry, Fault, Group, Index, Snapshot, User};
 use serde_json::{Value, json};
 
 use super::domains::domain_of;
@@ -64,11 +64,12 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "group").await?;
-    let (name, description, domain_id) = (fields.name()?, fields.text("description")?, fields.text("domain_id")?);
+    let (name, description) = (fields.name()?, fields.text("description")?);
+    let domain = fields.reference::<Domain>("domain_id")?;
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Group>(snapshot, call.param("group_id"))?;
         let mut group = entry.value.clone();
-        if domain_id.as_ref().is_some_and(|id| *id != group.domain_id) {
+        if domain.as_ref().is_some_and(|domain| !domain.is(&group.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }
         group.name = name.clone().unwrap_or(group.name);

@@ -1,7 +1,7 @@
 //! `/v3/projects`, with tags. A project is the tenant of the whole cloud: its limits and its default security group are
 //! born with it in one commit, and it can only go when nothing of it stands on hosts, disks or networks any more.
 
-use gate::roles;
+use gate::{View, roles};
 use model::{AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Index, Project, Snapshot, Target};
 use serde_json::{Map, Value, json};
 
@@ -149,18 +149,9 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     if fields.flag("is_domain")? == Some(true) {
         return Err(Fault::NotImplemented("Projects that act as domains are not implemented; create a domain.".into()));
     }
-    let named_parent = fields.text("parent_id")?;
-    let parent = named_parent.as_ref().and_then(|id| call.snapshot.get::<Project>(id));
-    let domain_id = match (&parent, fields.text("domain_id")?, &named_parent) {
-        (Some(parent), None, _) => parent.domain_id.clone(),
-        (None, None, Some(id)) if call.snapshot.get::<Domain>(id).is_some() => id.clone(),
-        _ => domain_of(&call, &fields)?,
-    };
-    if !reach::reaches(&call, &domain_id)? {
-        return Err(forbidden("create_project"));
-    }
+    let (domain_id, parent_id) = place(&call, &fields)?;
     let mut project = Project {
-        parent_id: named_parent.unwrap_or_else(|| domain_id.clone()),
+        parent_id,
         description: fields.text("description")?.unwrap_or_default(),
         enabled: fields.flag("enabled")?.unwrap_or(true),
         tags: fields.tags()?.unwrap_or_default(),
@@ -175,6 +166,32 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     });
     created.await?;
     Ok(reply(&call, 201, &project))
+}
+
+/// The domain and the parent of a new project: a project, or the domain itself.
+fn place(call: &Call, fields: &Fields) -> Result<(String, String), Fault> {
+    let Some(named) = fields.reference::<Project>("parent_id")? else {
+        let domain_id = domain_of(call, fields)?;
+        return Ok((domain_id.clone(), domain_id));
+    };
+    let view = View::new(&call.snapshot, call.who()?);
+    let within = reach::within(call)?;
+    if let Ok(parent) = view.refer_if(&named, |parent| within(&parent.domain_id)) {
+        return match fields.reference::<Domain>("domain_id")? {
+            Some(_) => Ok((domain_of(call, fields)?, parent.id.clone())),
+            None => Ok((parent.domain_id.clone(), parent.id.clone())),
+        };
+    }
+    let Some(domain) = fields.reference::<Domain>("parent_id")? else { return Err(named.not_found()) };
+    match view.refer_if(&domain, |domain| within(&domain.id)) {
+        Ok(domain) => match fields.reference::<Domain>("domain_id")? {
+            Some(other) if !other.is(&domain.id) => Err(named.not_found()),
+            _ => Ok((domain.id.clone(), domain.id.clone())),
+        },
+        // Whoever reaches everything is told that there is none.
+        Err(_) if reach::domain(call)?.is_none() => Err(named.not_found()),
+        Err(_) => Err(forbidden("create_project")),
+    }
 }
 
 fn check_parent(snapshot: &Snapshot, project: &Project) -> Result<(), Fault> {
@@ -202,7 +219,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let options = Wanted::of_resource(&fields)?;
     let (name, description) = (fields.name()?, fields.text("description")?);
     let (enabled, tags, extra) = (fields.flag("enabled")?, fields.tags()?, fields.extra(&KNOWN));
-    let (domain_id, parent_id) = (fields.text("domain_id")?, fields.text("parent_id")?);
+    let (domain, parent) = (fields.reference::<Domain>("domain_id")?, fields.reference::<Project>("parent_id")?);
     if fields.flag("is_domain")? == Some(true) {
         return Err(Fault::invalid("Update of `is_domain` is not allowed."));
     }
@@ -212,10 +229,10 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         let mut project = entry.value.clone();
         options.check(&project.options, "project", &project.id)?;
         options.apply(&mut project.options);
-        if parent_id.as_ref().is_some_and(|id| *id != project.parent_id) {
+        if parent.as_ref().is_some_and(|parent| !parent.is(&project.parent_id)) {
             return Err(Fault::Forbidden("Update of `parent_id` is not allowed.".into()));
         }
-        if domain_id.as_ref().is_some_and(|id| *id != project.domain_id) {
+        if domain.as_ref().is_some_and(|domain| !domain.is(&project.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }
         project.name = name.clone().unwrap_or(project.name);

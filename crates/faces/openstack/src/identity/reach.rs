@@ -5,7 +5,7 @@
 //! them, and unlike them: who has any other role, or one on the system, is not a domain manager's to change, nor is a
 //! group that has. Whoever sets the password of an administrator is one.
 
-use gate::{Scope, roles};
+use gate::{Ref, Scope, Scoped, View, roles};
 use model::{Actor, Assignment, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, User};
 
 use super::wire::forbidden;
@@ -32,6 +32,30 @@ pub fn reaches(call: &Call, domain_id: &str) -> Result<bool, Fault> {
 pub fn within(call: &Call) -> Result<impl Fn(&str) -> bool + '_, Fault> {
     let own = domain(call)?;
     Ok(move |domain_id: &str| own.is_none_or(|own| own == domain_id))
+}
+
+/// The domain that a body names, if it is within the caller's reach.
+pub fn refer(call: &Call, snapshot: &Snapshot, domain: &Ref<Domain>) -> Result<String, Fault> {
+    let own = self::domain(call)?;
+    if own.is_some_and(|own| !domain.is(own)) {
+        return Err(forbidden("domain_manager"));
+    }
+    let who = call.who()?;
+    View::new(snapshot, who).refer_if(domain, |_| true).map(|domain| domain.id.clone())
+}
+
+/// The project that a body names: one on which the user has a role, and the caller's own if the caller acts for the user
+/// in a narrower way than the user does.
+pub fn own_project(call: &Call, snapshot: &Snapshot, user_id: &str, project: &Ref<Project>) -> Result<String, Fault> {
+    let who = call.who()?;
+    let is_narrow = who.app_credential_id.is_some() || who.trust.is_some();
+    let may = |project: &Project| {
+        let is_here = who.project_id() == Some(&project.id);
+        let there = Scoped::Project(project.id.clone());
+        let has = || !roles::roles(snapshot, user_id, &there).is_empty();
+        (is_here || !is_narrow) && (who.is_admin() || is_here && who.user_id == user_id || has())
+    };
+    View::new(snapshot, who).refer_if(project, may).map(|project| project.id.clone())
 }
 
 /// Refuses what names something beyond the caller's reach. What is not there is beyond it too, so that nothing tells

@@ -1,6 +1,7 @@
 //! `/v3/roles`. The five that every cloud has cannot be changed: what they imply and allow is part of the code. Role
 //! inferences can therefore be looked at only.
 
+use gate::Ref;
 use gate::roles::{IMPLIED, implied_by};
 use model::{Assignment, Change, Domain, Entry, Fault, Index, Options, Role, Snapshot};
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let mut role = Role {
         id: gate::new_id(),
         name: fields.new_name()?,
-        domain_id: fields.text("domain_id")?,
+        domain_id: fields.reference("domain_id")?.map(|id| reach::refer(&call, &call.snapshot, &id)).transpose()?,
         description: fields.text("description")?,
         options: Options::new(),
     };
@@ -87,8 +88,8 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let fields = Fields::read(&mut call, "role").await?;
     let options = Wanted::of_resource(&fields)?;
-    let (name, description, domain_id) =
-        (fields.name()?, fields.nullable("description")?, fields.nullable("domain_id")?);
+    let (name, description, domain) =
+        (fields.name()?, fields.nullable("description")?, fields.reference_or_null::<Domain>("domain_id")?);
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Role>(snapshot, call.param("role_id"))?;
         let mut role = entry.value.clone();
@@ -97,7 +98,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
             false => options.check(&role.options, "role", &role.id)?,
         }
         options.apply(&mut role.options);
-        if domain_id.as_ref().is_some_and(|id| *id != role.domain_id) {
+        if domain.as_ref().is_some_and(|domain| !is_of(domain.as_ref(), &role)) {
             return Err(invalid("domain_id", "Update of `domain_id` is not allowed"));
         }
         role.name = name.clone().unwrap_or(role.name);
@@ -108,6 +109,14 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         Ok((change, role))
     });
     Ok(reply(&call, 200, &updated.await?))
+}
+
+fn is_of(domain: Option<&Ref<Domain>>, role: &Role) -> bool {
+    match (domain, &role.domain_id) {
+        (Some(domain), Some(id)) => domain.is(id),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {

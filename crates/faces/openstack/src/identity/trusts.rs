@@ -5,11 +5,11 @@
 //! both would lend what the caller cannot use.
 
 use gate::{Scoped, roles as gate_roles};
-use model::{Entry, Fault, Index, Role, Snapshot, Time, Trust, User, free_place};
+use model::{Entry, Fault, Index, Project, Role, Snapshot, Time, Trust, User, free_place};
 use serde_json::{Value, json};
 
-use super::Doomed;
 use super::wire::{Fields, base, forbidden, future, get, invalid, list, missing, time, unrestricted};
+use super::{Doomed, reach};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -139,14 +139,16 @@ fn ended<'a>(snapshot: &'a Snapshot, user_id: &'a str, now: Time) -> impl Iterat
 /// The trust that a body asks for, or why the caller cannot give it.
 fn wanted(call: &Call, snapshot: &Snapshot, fields: &Fields) -> Result<Trust, Fault> {
     let who = call.who()?;
-    let required = |name: &str| fields.text(name)?.ok_or_else(|| missing(name));
-    let (trustor_user_id, trustee_user_id) = (required("trustor_user_id")?, required("trustee_user_id")?);
+    let required = |name: &str| fields.reference::<User>(name)?.ok_or_else(|| missing(name));
+    let (trustor, trustee) = (required("trustor_user_id")?, required("trustee_user_id")?);
     let impersonation = fields.flag("impersonation")?.ok_or_else(|| missing("impersonation"))?;
-    if trustor_user_id != who.user_id {
+    if !trustor.is(&who.user_id) {
         return Err(Fault::Forbidden("The authenticated user should match the trustor".into()));
     }
-    get::<User>(snapshot, &trustee_user_id)?;
-    let project_id = fields.text("project_id")?;
+    // Anybody may be trusted by whoever knows the id.
+    let trustee_user_id = gate::View::new(snapshot, who).refer_if(&trustee, |_| true)?.id.clone();
+    let trustor_user_id = who.user_id.clone();
+    let project = fields.reference::<Project>("project_id")?;
     let (remaining_uses, redelegation_count) = uses(fields)?;
     let free: Vec<u32> = ended(snapshot, &trustor_user_id, call.now).map(|trust| trust.place).collect();
     let taken = given_by(snapshot, &trustor_user_id).map(|trust| trust.place).filter(|place| !free.contains(place));
@@ -154,9 +156,11 @@ fn wanted(call: &Call, snapshot: &Snapshot, fields: &Fields) -> Result<Trust, Fa
         let most = Trust::MOST;
         Fault::Forbidden(format!("User {trustor_user_id} gives {most} trusts, the most there may be. Delete some."))
     })?;
+    let project_id = project.map(|project| reach::own_project(call, snapshot, &who.user_id, &project)).transpose()?;
+    let role_ids = lent(call, snapshot, fields, project_id.as_deref())?;
     let mut trust = Trust {
         id: gate::new_id(),
-        role_ids: lent(call, snapshot, fields, project_id.as_deref())?,
+        role_ids,
         trustor_user_id,
         trustee_user_id,
         project_id,

@@ -149,7 +149,8 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let options = Wanted::of_user(&fields)?;
     let (name, enabled, extra) = (fields.name()?, fields.flag("enabled")?, fields.extra(&KNOWN));
     let (description, email) = (fields.nullable("description")?, fields.nullable("email")?);
-    let (default_project_id, domain_id) = (fields.nullable("default_project_id")?, fields.text("domain_id")?);
+    let (default_project_id, domain) =
+        (fields.nullable("default_project_id")?, fields.reference::<Domain>("domain_id")?);
     get::<User>(&call.snapshot, call.param("user_id"))?;
     let hash = match fields.nullable("password")? {
         Some(Some(password)) => Some(Some(call.cloud.gate.passwords().hash(&password, call.client).await?)),
@@ -160,7 +161,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<User>(snapshot, call.param("user_id"))?;
         let mut user = entry.value.clone();
-        if domain_id.as_ref().is_some_and(|id| *id != user.domain_id) {
+        if domain.as_ref().is_some_and(|domain| !domain.is(&user.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }
         user.name = name.clone().unwrap_or(user.name);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gate::Scope;
+use gate::{Ref, Scope};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use model::{AppCredential, Entry, Fault, Resource, Snapshot, Time, User};
@@ -62,6 +62,16 @@ impl Fields {
     /// A text; null is the same as absent.
     pub fn text(&self, field: &str) -> Result<Option<String>, Fault> {
         Ok(self.nullable(field)?.flatten())
+    }
+
+    /// The row that is named; null is the same as absent.
+    pub fn reference<T: Resource>(&self, field: &str) -> Result<Option<Ref<T>>, Fault> {
+        Ok(self.text(field)?.as_deref().map(Ref::sent))
+    }
+
+    /// The row that is named; `Some(None)` if null.
+    pub fn reference_or_null<T: Resource>(&self, field: &str) -> Result<Option<Option<Ref<T>>>, Fault> {
+        Ok(self.nullable(field)?.map(|id| id.as_deref().map(Ref::sent)))
     }
 
     /// The name, which must not be empty.
