@@ -48,7 +48,6 @@ use std::time::Duration;
 use driver::{NetDriver, PodDriver, VmDriver};
 use jiff::SignedDuration;
 use model::hostnet::HostNetwork;
-use model::wanted::Generation;
 use model::{Change, Event, Fault, Kind, Snapshot, Time};
 use store::{Concern, Interest, Store};
 use tokio::sync::Notify;
@@ -228,10 +227,9 @@ impl Agent {
 
     /// Begins whatever is due, each thing in a task of its own, looks at the drivers too: one that hangs holds up nothing else.
     fn round(&self, snapshot: &Snapshot, reason: Reason) {
-        if let Some(network) = net::due(self, snapshot) {
-            let at = Generation::of(snapshot);
-            let make = move |agent: Agent| async move { net::make(&agent, network, at).await.map(|()| Left::Settled) };
-            self.task("network", None, reason, make);
+        if let Some(due) = net::due(self) {
+            let follow = move |agent: Agent| async move { net::follow(&agent, due).await.map(|()| Left::Settled) };
+            self.task("network", None, reason, follow);
         }
         if reason == Reason::Tick {
             self.task("look at VMs", None, reason, |agent| async move { agent.look_at_vms().await });

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use jiff::SignedDuration;
 use model::hostnet::HostNetwork;
 use model::wanted::Generation;
-use model::{Change, Fault, Index, Port, PortStatus, Snapshot};
+use model::{Change, Fault, Index, Port, PortStatus};
 
 use crate::{Agent, fault};
 
@@ -19,33 +19,55 @@ pub fn stale(agent: &Agent) {
     agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner).stale = true;
 }
 
-/// The network that must be made, if it is not what was last made, or that was long ago.
-pub fn due(agent: &Agent, snapshot: &Snapshot) -> Option<HostNetwork> {
-    let (stale, verify, last) = {
-        let applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = |limit| applied.when.is_none_or(|t| agent.now().duration_since(t) >= limit);
-        let limit = if applied.problem.is_empty() { VERIFY_EVERY } else { RETRY_AFTER };
-        (applied.stale, age(limit), applied.network.clone())
-    };
-    if !stale && !verify {
-        return None;
-    }
-    let network = plan::hostnet::compile(snapshot, &agent.config().host);
-    if *last != network || verify {
-        return Some(network);
-    }
-    agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner).stale = false;
-    None
+/// Why the network is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Rows changed: it is made if it comes out otherwise than it was last made.
+    Changed,
+    /// The last time was long ago, or went wrong: it is made in any case.
+    Verify,
 }
 
-/// Makes the network of the rows as they are now.
+/// Whether the network has to be looked at.
+pub fn due(agent: &Agent) -> Option<Due> {
+    let applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
+    let limit = if applied.problem.is_empty() { VERIFY_EVERY } else { RETRY_AFTER };
+    match applied.when.is_none_or(|t| agent.now().duration_since(t) >= limit) {
+        true => Some(Due::Verify),
+        false => applied.stale.then_some(Due::Changed),
+    }
+}
+
+/// Makes the network of the rows as they are now, as far as it is due. What it is to be is worked out on a thread of its own:
+/// that takes longer the larger it is.
+pub async fn follow(agent: &Agent, due: Due) -> Result<(), Fault> {
+    let last = {
+        let mut applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);
+        // What changes from here on is seen the next time.
+        applied.stale = false;
+        applied.network.clone()
+    };
+    let snapshot = agent.store().snapshot();
+    let (rows, host) = (snapshot.clone(), agent.config().host.clone());
+    let compiled = driver::on_a_thread(move || Ok(plan::hostnet::compile(&rows, &host))).await;
+    let network = compiled.map_err(|error| {
+        stale(agent);
+        Fault::Internal(format!("the host's network was not worked out: {error}"))
+    })?;
+    if due == Due::Changed && *last == network {
+        return Ok(());
+    }
+    make(agent, network, Generation::of(&snapshot)).await
+}
+
+/// Makes the network of the rows as they are now, on this thread: for the simulator.
 pub async fn step(agent: &Agent) -> Result<(), Fault> {
     let snapshot = agent.store().snapshot();
     make(agent, plan::hostnet::compile(&snapshot, &agent.config().host), Generation::of(&snapshot)).await
 }
 
 /// Makes a network and writes which ports are up.
-pub async fn make(agent: &Agent, network: HostNetwork, at: Generation) -> Result<(), Fault> {
+async fn make(agent: &Agent, network: HostNetwork, at: Generation) -> Result<(), Fault> {
     let result = agent.drivers().net.apply(&network, at).await;
     {
         let mut applied = agent.inner.network.lock().unwrap_or_else(PoisonError::into_inner);

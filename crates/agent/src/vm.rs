@@ -52,9 +52,15 @@ pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
             VmStatus { phase: VmPhase::Gone, message: String::new(), ..vm.status.clone() }
         }
     };
-    let rests = matches!(status.phase, VmPhase::Running | VmPhase::Paused | VmPhase::Stopped | VmPhase::Gone);
-    let left = if rests && status.message.is_empty() { Left::Settled } else { Left::Unsettled };
+    let left = left(&status);
     write(agent, id, status).await.map(|()| left)
+}
+
+/// What fails again and again is tried seldom: unpacking a damaged image takes a disk and a core each time.
+fn left(status: &VmStatus) -> Left {
+    let rests = matches!(status.phase, VmPhase::Running | VmPhase::Paused | VmPhase::Stopped | VmPhase::Gone);
+    let is_done = rests && status.message.is_empty();
+    if is_done || status.failures >= VmStatus::PATIENCE { Left::Settled } else { Left::Unsettled }
 }
 
 /// VMs that the driver has and that no row wants here.
@@ -241,6 +247,20 @@ fn nics(agent: &Agent, snapshot: &Snapshot, server: &Server) -> Result<Vec<Nic>,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_for_good_is_tried_seldom() {
+        let mut status = VmStatus::default();
+        for _ in 1..VmStatus::PATIENCE {
+            status = failed_again(&status, "the image is corrupt".into());
+            assert_eq!(left(&status), Left::Unsettled);
+        }
+        status = failed_again(&status, "the image is corrupt".into());
+        assert_eq!(left(&status), Left::Settled);
+        let runs = VmStatus { phase: VmPhase::Running, ..VmStatus::default() };
+        assert_eq!(left(&runs), Left::Settled);
+        assert_eq!(left(&VmStatus { message: "no disk".into(), ..runs }), Left::Unsettled);
+    }
 
     #[test]
     fn what_fails_alike_again_and_again_is_told() {
