@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
+use model::kube_event::{self, News};
 use model::{
     Change, Cluster, Entry, FixedIp, FloatingIp, Holder, Index, Key, KubeObject, Network, NicRequest, Port,
     PortForwarding, PortStatus, Quota, Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Trunk, Vm,
@@ -41,8 +42,12 @@ pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
             Err(Trouble::NoDefaultGroup) => {
                 groupless.insert(cluster.value.project_id.clone(), ());
             }
-            // A pod's ports have no place of their own to complain; the agent says that the port is missing.
-            Err(Trouble::Problem(_)) => {}
+            Err(Trouble::Problem(why)) => {
+                let mut change = Change::new();
+                let news = News::new("port-controller", "FailedCreatePort", format!("The pod gets no port: {why}"));
+                kube_event::tell(&mut change, snapshot, pod.value, &[news.warning()], now);
+                changes.extend((!change.is_empty()).then_some(change));
+            }
         }
     }
     for project in groupless.keys() {

@@ -679,6 +679,21 @@ fn a_pod_gets_host_and_port_and_gives_both_back() {
 }
 
 #[test]
+fn pods_are_told_why_they_get_no_port() {
+    let mut w = world(&[("one", 64000)]);
+    cluster(&mut w);
+    for n in 0..10 {
+        w.add(kube("pods", "default", &format!("p{n}"), json!({"spec": {"containers": [{"name": "a"}]}})));
+    }
+    w.settle();
+    let events = w.snapshot.all::<KubeObject>().filter(|o| o.resource == "events");
+    let told: Vec<_> =
+        events.filter(|o| o.body["reason"] == "FailedCreatePort").map(|o| o.body["message"].clone()).collect();
+    let words = "The pod gets no port: No more IP addresses available on network net.";
+    assert_eq!(told, [words, words]);
+}
+
+#[test]
 fn nodes_can_refuse_pods() {
     let mut w = world(&[("one", 4000), ("two", 4000)]);
     cluster(&mut w);
