@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use model::{Credential, Snapshot, Time};
+use model::{Credential, Entry, Index, Snapshot, Time};
 use sha2::{Digest, Sha256};
 
 /// How far a request's moment may be from now, as in Keystone.
@@ -37,16 +37,21 @@ pub struct Signed {
     pub body_hash: String,
 }
 
-/// The id of the credential with this access key.
+/// The id of a new credential with this access key.
 pub fn id_of(access: &str) -> String {
     hex(&Sha256::digest(access.as_bytes()))
 }
 
+/// The credential with this access key.
+pub fn by_access<'a>(snapshot: &'a Snapshot, access: &str) -> Option<Entry<'a, Credential>> {
+    snapshot.find::<Credential>(Index::Name, access).next()
+}
+
 /// The credential that signed a request, if one did, and not long ago.
 pub(crate) fn credential<'a>(snapshot: &'a Snapshot, signed: &Signed, now: Time) -> Option<&'a Credential> {
-    let credential = snapshot.get::<Credential>(&id_of(&signed.access))?.value;
-    let (access, secret) = credential.keys()?;
-    (access == signed.access && signed.is_by(&secret, now)).then_some(credential)
+    let credential = by_access(snapshot, &signed.access)?.value;
+    let (_, secret) = credential.keys()?;
+    signed.is_by(&secret, now).then_some(credential)
 }
 
 impl Signed {

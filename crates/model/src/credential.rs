@@ -14,7 +14,7 @@ use crate::{Claim, Index, Key, Kind, Realm, Resource};
 /// A Keystone credential: a secret of a user, for EC2's signatures or for anything.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Credential {
-    /// Of EC2 credentials SHA-256 of the access key, in hexadecimal.
+    /// Of EC2 credentials SHA-256 of the first access key, in hexadecimal.
     pub id: String,
     pub user_id: String,
     pub project_id: Option<String>,
@@ -41,6 +41,8 @@ impl fmt::Debug for Credential {
 impl Credential {
     /// The type of EC2 credentials.
     pub const EC2: &'static str = "ec2";
+    /// The most bytes of an access key.
+    pub const LONGEST_ACCESS: usize = 255;
     /// How many a user may have.
     pub const MOST: u32 = 200;
 
@@ -60,11 +62,13 @@ impl Resource for Credential {
         ];
         let needs = |kind, id: &String| Claim::Needs(Key::new(kind, Realm::Cloud, id.as_str()));
         claims.extend(self.project_id.as_ref().map(|id| needs(Kind::Project, id)));
+        claims.extend(self.keys().map(|(access, _)| Claim::Unique(format!("ec2-access/{access}"))));
         claims.extend(self.app_credential_id.as_ref().map(|id| needs(Kind::AppCredential, id)));
         claims
     }
     fn index(&self) -> Vec<(Index, String)> {
-        vec![(Index::Owner, self.user_id.clone())]
+        let access = self.keys().map(|(access, _)| (Index::Name, access));
+        access.into_iter().chain([(Index::Owner, self.user_id.clone())]).collect()
     }
 }
 

@@ -107,8 +107,14 @@ async fn credentials_that_make_no_sense_are_refused_in_words() {
     let (_, _, made) = cloud.ok("POST", CREDENTIALS, &cloud.demo, ec2.clone()).await;
     assert_eq!(cloud.call("POST", CREDENTIALS, &cloud.demo, ec2).await.0, 409);
     let path = format!("{CREDENTIALS}/{}", text(&made["credential"]["id"]));
-    let other = json!({"credential": {"blob": json!({"access": "B", "secret": "S"}).to_string()}});
-    assert_eq!(cloud.call("PATCH", &path, &cloud.demo, other).await.0, 400);
+    // A key that is somebody's cannot be taken, by whatever change.
+    let stranger = cloud.tenant("stranger", "member").await;
+    let own = json!({"user_id": user_id(&cloud, &stranger).await, "type": "x", "blob": keys,
+        "project_id": cloud.project_of(&stranger).await});
+    let (_, _, theirs) = cloud.ok("POST", CREDENTIALS, &stranger, json!({"credential": own})).await;
+    let theirs = format!("{CREDENTIALS}/{}", text(&theirs["credential"]["id"]));
+    let as_ec2 = json!({"credential": {"type": "ec2"}});
+    assert_eq!(cloud.call("PATCH", &theirs, &stranger, as_ec2).await.0, 409);
     // As many as there may be, the one that is there counted.
     let one = json!({"credential": {"user_id": demo, "type": "x", "blob": "x"}});
     for _ in 1..model::Credential::MOST {
@@ -152,8 +158,16 @@ async fn a_signed_request_is_worth_a_token_to_services() {
     assert_eq!(ask(&cloud.admin, forged).await.0, 401);
     assert_eq!(ask(&cloud.admin, signed(access, "wrong", "Run")).await.0, 401);
     assert_eq!(ask(&cloud.admin, signed("nobody", secret, "Run")).await.0, 401);
-    cloud.ok("DELETE", &path, &cloud.demo, Value::Null).await;
+    // With new keys it is opened by those alone.
+    let by_id = format!("{CREDENTIALS}/{}", text(&all["credentials"][0]["id"]));
+    let keys = json!({"credential": {"blob": json!({"access": "new", "secret": "keys"}).to_string()}});
+    cloud.ok("PATCH", &by_id, &cloud.demo, keys).await;
     assert_eq!(ask(&cloud.admin, signed(access, secret, "Run")).await.0, 401);
+    assert_eq!(ask(&cloud.admin, signed("new", "keys", "Run")).await.0, 200);
+    assert_eq!(cloud.call("GET", &path, &cloud.demo, Value::Null).await.0, 404);
+    let path = format!("{own}/new");
+    cloud.ok("DELETE", &path, &cloud.demo, Value::Null).await;
+    assert_eq!(ask(&cloud.admin, signed("new", "keys", "Run")).await.0, 401);
     assert_eq!(cloud.call("DELETE", &path, &cloud.demo, Value::Null).await.0, 404);
 }
 

@@ -130,7 +130,11 @@ pub async fn add(call: &Call, value: &Value) -> Result<Reply, Fault> {
     let server = servers::find(&view, call.param("id"))?;
     let floating = by_address(&view, &fields)?;
     let (port, ip) = inner(call, server.value, floating.value, fields.text("fixed_address", 64)?)?;
-    floatingips::lead(call, &floating.id, Some((&port, ip))).await?;
+    floatingips::lead(call, &floating.id, Some((&port, ip))).await.map_err(|fault| match fault {
+        // Nova's word for an address that has one already.
+        Fault::Conflict(why) => Fault::Invalid(why),
+        other => other,
+    })?;
     Ok(Reply::empty(202))
 }
 

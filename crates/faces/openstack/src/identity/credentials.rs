@@ -122,8 +122,12 @@ fn keys(credential: &Credential) -> Result<(String, String), Fault> {
     if credential.project_id.is_none() {
         return Err(missing("project_id"));
     }
-    credential.keys().filter(|(access, secret)| !access.is_empty() && !secret.is_empty()).ok_or_else(|| {
-        Fault::invalid("Invalid blob in credential: it must be JSON with the texts 'access' and 'secret'.")
+    let fits = |access: &str| (1..=Credential::LONGEST_ACCESS).contains(&access.len());
+    credential.keys().filter(|(access, secret)| fits(access) && !secret.is_empty()).ok_or_else(|| {
+        let most = Credential::LONGEST_ACCESS;
+        Fault::invalid(format!(
+            "Invalid blob in credential: it must be JSON with the texts 'access', of at most {most} bytes, and 'secret'."
+        ))
     })
 }
 
@@ -156,14 +160,17 @@ fn place(snapshot: &Snapshot, user_id: &str) -> Result<u32, Fault> {
     })
 }
 
+fn taken(id: &str) -> Fault {
+    Fault::conflict(format!("Conflict occurred attempting to store credential - Duplicate entry found with id {id}."))
+}
+
 pub async fn store(call: &Call, credential: &Credential) -> Result<(), Fault> {
     let created = call.cloud.store.transact(|snapshot| {
         check(call, snapshot, credential)?;
-        if snapshot.get::<Credential>(&credential.id).is_some() {
-            return Err(Fault::conflict(format!(
-                "Conflict occurred attempting to store credential - Duplicate entry found with id {}.",
-                credential.id
-            )));
+        let access = credential.keys().map(|(access, _)| access);
+        let is_taken = access.as_ref().is_some_and(|access| ec2::by_access(snapshot, access).is_some());
+        if is_taken || snapshot.get::<Credential>(&credential.id).is_some() {
+            return Err(taken(access.as_deref().unwrap_or(&credential.id)));
         }
         let row = Credential { place: place(snapshot, &credential.user_id)?, ..credential.clone() };
         Ok((Change::from(row), ()))
@@ -209,8 +216,11 @@ fn edited(call: &Call, snapshot: &Snapshot, fields: &Fields, old: &Credential) -
         row.project_id = project.transpose()?;
     }
     row.extra.extend(fields.extra(&KNOWN));
-    if row.kind == Credential::EC2 && ec2::id_of(&keys(&row)?.0) != row.id {
-        return Err(invalid("blob", "the access key of a credential cannot be changed, since its id is made from it"));
+    if row.kind == Credential::EC2 {
+        let (access, _) = keys(&row)?;
+        if ec2::by_access(snapshot, &access).is_some_and(|other| other.id != row.id) {
+            return Err(taken(&access));
+        }
     }
     Ok(row)
 }

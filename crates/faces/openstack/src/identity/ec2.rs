@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gate::Ref;
-use gate::ec2::{Signed, id_of};
+use gate::ec2::{Signed, by_access};
 use model::{Change, Credential, Entry, Fault, Index, Snapshot, User};
 use serde_json::{Map, Value, json};
 
@@ -28,8 +28,8 @@ fn view(call: &Call, credential: &Credential) -> Option<Value> {
 fn find<'a>(snapshot: &'a Snapshot, call: &Call) -> Result<Entry<'a, Credential>, Fault> {
     let access = call.param("credential_id");
     let not_found = || Fault::NotFound { what: "credential".into(), id: access.to_owned() };
-    let entry = snapshot.get::<Credential>(&id_of(access)).ok_or_else(not_found)?;
-    let fits = entry.user_id == call.param("user_id") && entry.kind == Credential::EC2;
+    let entry = by_access(snapshot, access).ok_or_else(not_found)?;
+    let fits = entry.user_id == call.param("user_id");
     if fits && credentials::sees(call, entry.value)? { Ok(entry) } else { Err(not_found()) }
 }
 
