@@ -23,6 +23,8 @@ pub struct QosPolicy {
     /// New networks of its project have it unless they are given another.
     pub is_default: bool,
     pub rules: Vec<QosRule>,
+    #[serde(default)]
+    pub tags: Vec<String>,
     pub created_at: Time,
     pub updated_at: Time,
 }

@@ -28,7 +28,7 @@ async fn address_groups_live() {
         &cloud,
         "address-groups",
         "address_group",
-        json!({"name": "offices", "description": "ours", "addresses": ["10.0.0.7/24", "10.0.0.9/24", "192.0.2.7", "2001:DB8::/32"]}),
+        json!({"name": "offices", "description": "ours", "addresses": ["10.0.0.7/24", "10.0.0.9/24", "192.0.2.7/32", "2001:DB8::/32"]}),
     )
     .await;
     assert_eq!(made["addresses"], json!(["10.0.0.0/24", "192.0.2.7/32", "2001:db8::/32"]), "each once, in normal form");
@@ -42,15 +42,16 @@ async fn address_groups_live() {
     assert_eq!((status, more["address_group"]["addresses"].as_array().unwrap().len()), (200, 4), "{more}");
     for (verb, addresses, status, kind) in [
         ("add_addresses", json!(["198.51.100.1/24"]), 400, "AddressesAlreadyExist"),
-        ("remove_addresses", json!(["198.51.100.1"]), 404, "AddressesNotFound"),
+        ("remove_addresses", json!(["198.51.100.1/32"]), 404, "AddressesNotFound"),
         ("add_addresses", json!(["nonsense"]), 400, "HTTPBadRequest"),
+        ("add_addresses", json!(["192.0.2.8"]), 400, "HTTPBadRequest"),
         ("add_addresses", json!("10.0.0.0/8"), 400, "HTTPBadRequest"),
         ("add_addresses", json!([7]), 400, "HTTPBadRequest"),
     ] {
         let (is, _, reply) = put(verb, addresses.clone()).await;
         assert_eq!((is, text(&reply["NeutronError"]["type"])), (status, kind), "{verb} {addresses}");
     }
-    let many: Vec<String> = (0..model::MAX_ADDRESSES - 3).map(|n| format!("10.9.{}.{}", n / 256, n % 256)).collect();
+    let many: Vec<String> = (0..model::MAX_ADDRESSES - 3).map(|n| format!("10.9.{}.{}/32", n / 256, n % 256)).collect();
     let (status, _, reply) = put("add_addresses", json!(many)).await;
     assert!(status == 400 && reply.to_string().contains("at most"), "{status} {reply}");
     assert_eq!(put("remove_addresses", json!(["10.0.0.0/24", "2001:db8::/32"])).await.0, 200);

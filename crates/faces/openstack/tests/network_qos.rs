@@ -244,6 +244,21 @@ async fn a_default_policy_is_that_of_new_networks() {
 }
 
 #[tokio::test]
+async fn policies_have_tags() {
+    let world = World::new().await;
+    let policy = world.policy(json!({"tags": ["gold"]})).await;
+    assert_eq!(policy["tags"], json!(["gold"]));
+    let path = format!("policies/{}/tags", text(&policy["id"]));
+    assert_eq!(world.refused("PUT", &path, json!({"tags": ["blue", "red"]})).await.0, 200);
+    assert_eq!(world.demo("GET", &path, Value::Null).await.1, json!({"tags": ["blue", "red"]}));
+    assert_eq!(world.demo("PUT", &path, json!({"tags": []})).await.0, 403);
+    for (tags, found) in [("blue", 1), ("gold", 0)] {
+        let (_, list) = world.demo("GET", &format!("qos/policies?tags={tags}"), Value::Null).await;
+        assert_eq!(list["policies"].as_array().unwrap().len(), found, "{tags}");
+    }
+}
+
+#[tokio::test]
 async fn policies_are_shared_with_all_or_some() {
     let world = World::new().await;
     let policy = world.make("qos/policies", json!({"policy": {"name": "admins"}})).await["id"].clone();

@@ -208,7 +208,7 @@ async fn pools_scopes_and_address_groups_are_given_to_a_project() {
         );
     }
     let add = format!("address-groups/{group}/add_addresses");
-    assert_eq!(world.refused(&world.neighbour, "PUT", &add, json!({"addresses": ["192.0.2.1"]})).await.0, 403);
+    assert_eq!(world.refused(&world.neighbour, "PUT", &add, json!({"addresses": ["192.0.2.1/32"]})).await.0, 403);
 
     let network = world.make(&world.neighbour, "networks", "network", json!({"name": "n"})).await;
     let body = json!({"network_id": network, "ip_version": 4, "subnetpool_id": pool});

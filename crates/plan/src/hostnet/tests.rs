@@ -287,6 +287,7 @@ fn a_port_has_its_own_qos_policy_or_else_its_networks() {
             description: String::new(),
             is_default: false,
             rules,
+            tags: Vec::new(),
             created_at: now,
             updated_at: now,
         });

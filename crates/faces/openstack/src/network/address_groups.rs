@@ -86,7 +86,8 @@ fn addresses_of(given: &Value) -> Result<BTreeSet<Cidr>, Trouble> {
     few(list.len())?;
     let one = |item: &Value| {
         let bad = || Trouble::attribute("addresses", format!("'{}' is not a valid IP subnet.", shown_value(item)));
-        item.as_str().and_then(|text| Cidr::parse(text).ok()).ok_or_else(bad)
+        let text = item.as_str().filter(|text| text.contains('/'));
+        text.and_then(|text| Cidr::parse(text).ok()).ok_or_else(bad)
     };
     list.iter().map(one).collect()
 }

@@ -90,14 +90,17 @@ macro_rules! qos_rules {
 
 macro_rules! tagged {
     ($rows:ident, $type:ty, $many:literal) => {
+        tagged!($rows, $type, $many, Member)
+    };
+    ($rows:ident, $type:ty, $many:literal, $writes:ident) => {
         $rows.extend([
             crud!($type, GET, concat!("/v2.0/", $many, "/{id}/tags"), Reader, tags::list),
-            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::replace),
-            crud!($type, POST, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::add_all),
-            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags"), Member, tags::clear),
+            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags"), $writes, tags::replace),
+            crud!($type, POST, concat!("/v2.0/", $many, "/{id}/tags"), $writes, tags::add_all),
+            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags"), $writes, tags::clear),
             crud!($type, GET, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Reader, tags::show),
-            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Member, tags::add),
-            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), Member, tags::remove),
+            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), $writes, tags::add),
+            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), $writes, tags::remove),
         ]);
     };
 }
@@ -177,6 +180,7 @@ pub fn service() -> Service {
     tagged!(rows, FloatingIp, "floatingips");
     tagged!(rows, SecurityGroup, "security-groups");
     tagged!(rows, Trunk, "trunks");
+    tagged!(rows, QosPolicy, "policies", Admin);
     Service {
         name: "network",
         prefix: "/network",

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use super::ask::{Ask, Plan};
 use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
 use super::list;
-use super::noun::{Look, Noun, Standard, answer, referred};
+use super::noun::{Look, Noun, answer, referred, standard};
 use super::qos_rules;
 use super::rbac_policies;
+use super::tags;
 use super::trouble::Trouble;
 use crate::call::{Call, Reply};
 
@@ -22,6 +23,7 @@ const ATTRS: &[Attr] = &[
     free("description", DESCRIPTION),
     free("shared", Is::Bool),
     free("is_default", Is::Bool),
+    free("tags", Is::TextList).once(),
     shown("rules"),
 ];
 
@@ -44,21 +46,7 @@ impl Noun for QosPolicy {
         into.insert("rules".into(), json!(qos_rules::shown_with(value)));
     }
 
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: None,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn updated_mut(&mut self) -> &mut model::Time {
-        &mut self.updated_at
-    }
+    standard!();
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let policy = Self {
@@ -68,6 +56,7 @@ impl Noun for QosPolicy {
             description: body.text("description").unwrap_or_default(),
             is_default: body.bool("is_default").unwrap_or(false),
             rules: Vec::new(),
+            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
             created_at: ask.now,
             updated_at: ask.now,
         };
