@@ -288,6 +288,11 @@ impl Agent {
 
     /// Looks at everything once, one after the other, and returns when it is done: for the simulator.
     pub async fn round_inline(&self, snapshot: &Snapshot) {
+        self.round_in_order(snapshot, &mut |_| {}).await;
+    }
+
+    /// The same, the VMs and then the pods in another order than that of their ids: their tasks run in any.
+    pub async fn round_in_order(&self, snapshot: &Snapshot, order: &mut (dyn FnMut(&mut Vec<String>) + Send)) {
         let may_act = identity::question(self, snapshot).await.is_none();
         self.note("host", host::report(self).await);
         if !may_act {
@@ -297,15 +302,13 @@ impl Agent {
         self.note("look at VMs", self.look_at_vms().await.map(drop));
         self.note("look at pods", self.look_at_pods().await.map(drop));
         let seen = self.seen().clone();
-        let ids: BTreeSet<String> = vm::looks(self, snapshot, &seen.vms).into_keys().collect();
-        for id in ids {
+        for id in in_order(vm::looks(self, snapshot, &seen.vms).into_keys(), order) {
             self.note(&format!("vm {id}"), vm::step(self, &id).await.map(drop));
         }
         for id in image::all(self, snapshot) {
             self.note(&format!("image of vm {id}"), image::step(self, &id).await);
         }
-        let uids: BTreeSet<String> = pod::looks(self, snapshot, &seen.pods).into_keys().collect();
-        for uid in uids {
+        for uid in in_order(pod::looks(self, snapshot, &seen.pods).into_keys(), order) {
             self.note(&format!("pod {uid}"), pod::step(self, &uid).await.map(drop));
         }
     }
@@ -372,6 +375,13 @@ impl Agent {
     pub(crate) fn network(&self) -> Arc<HostNetwork> {
         self.inner.network.lock().unwrap_or_else(PoisonError::into_inner).network.clone()
     }
+}
+
+/// Ids, each once, first as they are sorted and then as somebody wants them.
+fn in_order(ids: impl Iterator<Item = String>, order: &mut (dyn FnMut(&mut Vec<String>) + Send)) -> Vec<String> {
+    let mut ids: Vec<String> = ids.collect::<BTreeSet<String>>().into_iter().collect();
+    order(&mut ids);
+    ids
 }
 
 /// A step that runs; when it is dropped, ended or not, its thing is not busy any more.

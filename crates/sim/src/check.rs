@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
-use model::{Claim, Flavor, Holder, Host, Index, KubeObject, Port, SecurityGroup, Server, Snapshot, Vm, VmPhase};
+use model::hostnet::HostNetwork;
+use model::{
+    Claim, Flavor, Holder, Host, Index, KubeObject, Port, SecurityGroup, SecurityGroupRule, Server, Snapshot, Vm,
+    VmPhase,
+};
 
 use crate::World;
 use crate::world::{MAX_CORES, MAX_SERVERS};
@@ -140,15 +144,22 @@ fn pools(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// No server runs in two places, and nothing is started twice, whoever crashes.
+/// No server runs in two places, nothing is started twice, whoever crashes, and a new incarnation has no host while an old
+/// one is anywhere.
 fn once(world: &World) -> Result<(), String> {
+    let snapshot = world.store.snapshot();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for (host, machine) in &world.machines {
         if let Some((id, starts)) = machine.starts().into_iter().find(|(_, starts)| *starts > 1) {
             return Err(format!("{id} on {host} was started {starts} times"));
         }
         for id in machine.everything().0 {
-            let server = id.split('.').next().unwrap_or("").to_owned();
+            let (server, incarnation) = id.split_once('.').unwrap_or((&id, ""));
+            let (server, incarnation) = (server.to_owned(), incarnation.parse().unwrap_or(0));
+            let mut vms = snapshot.find::<Vm>(Index::Owner, &server);
+            if let Some(next) = vms.find(|vm| vm.host.is_some() && vm.incarnation > incarnation) {
+                return Err(format!("{server}.{} has a host while {id} is on {host}", next.incarnation));
+            }
             if let Some(other) = seen.insert(server.clone(), format!("{id} on {host}")) {
                 return Err(format!("server {server} exists twice: {other}, and {id} on {host}"));
             }
@@ -172,6 +183,12 @@ pub fn settled(world: &World) -> Result<(), String> {
     let servers: BTreeSet<String> = snapshot.all::<Server>().map(|s| s.id.clone()).collect();
     if servers != world.servers {
         return Err(format!("servers accepted {:?}, servers there {servers:?}", world.servers));
+    }
+    pods(world, &snapshot)?;
+    workloads(&snapshot)?;
+    reboots(&snapshot)?;
+    for (host, machine) in &world.machines {
+        rules(&snapshot, &machine.network()).map_err(|why| format!("{host}: {why}"))?;
     }
     for server in snapshot.all::<Server>() {
         let runs = snapshot.find::<Vm>(Index::Owner, &server.id).any(|vm| vm.status.phase == VmPhase::Running);
@@ -208,6 +225,72 @@ pub fn settled(world: &World) -> Result<(), String> {
         Some(port) => Err(format!("port {} of {} was left behind", port.id, port.device_id())),
         None => Ok(()),
     }
+}
+
+/// The pods that somebody asked for are there, and no others without an owner.
+fn pods(world: &World, snapshot: &Snapshot) -> Result<(), String> {
+    let own = |pod: &KubeObject| pod.is_pod() && pod.controller().is_none();
+    let there = snapshot.all::<KubeObject>().filter(|object| own(object.value)).map(|pod| pod.name.clone()).collect();
+    match world.pods == there {
+        true => Ok(()),
+        false => Err(format!("pods accepted {:?}, pods there {there:?}", world.pods)),
+    }
+}
+
+/// Every workload has as many of what it makes as it asks for, or says why not.
+fn workloads(snapshot: &Snapshot) -> Result<(), String> {
+    let lives = |object: &KubeObject| !object.deleting() && !object.pod_finished();
+    for owner in snapshot.all::<KubeObject>().filter(|object| lives(object.value)) {
+        let (one, all): (&str, fn(&KubeObject) -> usize) = match owner.value.resource.as_str() {
+            "replicasets" => ("pods", |_| 1),
+            "deployments" => ("replicasets", |set| set.body["spec"]["replicas"].as_u64().unwrap_or(1) as usize),
+            _ => continue,
+        };
+        let made = snapshot.find::<KubeObject>(Index::Owner, owner.uid());
+        let there: usize = made.filter(|o| o.resource == one && lives(o.value)).map(|o| all(o.value)).sum();
+        let asked = owner.body["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
+        let conditions = owner.body["status"]["conditions"].as_array();
+        let told = conditions.into_iter().flatten().any(|c| c["type"] == "ReplicaFailure" && c["status"] == "True");
+        if there != asked && !told {
+            return Err(format!("{} asked for {asked} {one}, has {there} and does not say why", owner.name));
+        }
+    }
+    Ok(())
+}
+
+/// What runs was rebooted as often as it was asked for.
+fn reboots(snapshot: &Snapshot) -> Result<(), String> {
+    for vm in snapshot.all::<Vm>().filter(|vm| vm.status.phase == VmPhase::Running) {
+        let Some(server) = snapshot.get::<Server>(&vm.server_id).filter(|s| s.incarnation == vm.incarnation) else {
+            continue;
+        };
+        let (asked, done) =
+            ((server.soft_reboots, server.hard_reboots), (vm.status.soft_reboots, vm.status.hard_reboots));
+        if asked != done {
+            return Err(format!("server {} was to be rebooted {asked:?} times and was {done:?}", server.id));
+        }
+    }
+    Ok(())
+}
+
+/// Every rule of a port's groups is among those that its host keeps for it. Read from the rows, since whatever makes a host's
+/// network of them may lose some, too.
+fn rules(snapshot: &Snapshot, network: &HostNetwork) -> Result<(), String> {
+    let wires = network.domains.iter().flat_map(|domain| &domain.bridges).flat_map(|bridge| &bridge.ports);
+    for wire in wires {
+        let Some(port) = snapshot.get::<Port>(&wire.port_id).filter(|port| port.port_security_enabled) else {
+            continue;
+        };
+        let kept = wire.rules.as_ref().ok_or_else(|| format!("port {} is open to everybody", port.id))?;
+        let rows =
+            port.security_groups.iter().flat_map(|group| snapshot.find::<SecurityGroupRule>(Index::Owner, group));
+        for row in rows.filter(|row| port.security_groups.contains(&row.group_id)) {
+            if !kept.iter().any(|rule| (rule.direction, rule.ipv6) == (row.direction, row.ipv6)) {
+                return Err(format!("port {} has lost the rule {}", port.id, row.id));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A pod that does not say what it waits for.

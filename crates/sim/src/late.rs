@@ -19,6 +19,8 @@ use model::VmUsage;
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod, WantedVm};
 
+use crate::mutation::Mutation;
+
 /// The oldest are forgotten beyond so many.
 const KEPT: usize = 64;
 
@@ -38,6 +40,8 @@ enum Order {
 #[derive(Clone, Default)]
 pub struct Late {
     pub host: Host,
+    /// A bug on purpose in what the host is told.
+    mutation: Option<Mutation>,
     orders: Arc<Mutex<Vec<Order>>>,
 }
 
@@ -49,6 +53,10 @@ impl std::ops::Deref for Late {
 }
 
 impl Late {
+    pub fn new(mutation: Option<Mutation>) -> Self {
+        Self { mutation, ..Self::default() }
+    }
+
     fn orders(&self) -> MutexGuard<'_, Vec<Order>> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,14 +115,21 @@ impl VmDriver for Late {
         VmDriver::list(&self.host).await
     }
     async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm> {
+        let mut vm = vm.clone();
+        if self.mutation == Some(Mutation::Reboots) {
+            (vm.soft_reboots, vm.hard_reboots) = (0, 0);
+        }
         self.note(Order::EnsureVm(Box::new(vm.clone())));
-        self.host.ensure(vm, taps).await
+        self.host.ensure(&vm, taps).await
     }
     async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()> {
         self.note(Order::RemoveVm(id.to_owned(), keep_disks, at));
         VmDriver::remove(&self.host, id, keep_disks, at).await
     }
     async fn put_aside(&self, id: &str, to: &Path, at: Generation) -> Result<bool> {
+        if self.mutation == Some(Mutation::Aside) {
+            return VmDriver::remove(self, id, false, at).await.map(|()| false);
+        }
         self.note(Order::PutAside(id.to_owned(), to.to_owned(), at));
         self.host.put_aside(id, to, at).await
     }
@@ -187,8 +202,13 @@ impl NetDriver for Late {
         NetDriver::health(&self.host).await
     }
     async fn apply(&self, network: &HostNetwork, at: Generation) -> Result<SeenNetwork> {
+        let mut network = network.clone();
+        if self.mutation == Some(Mutation::Rules) {
+            let bridges = network.domains.iter_mut().flat_map(|domain| &mut domain.bridges);
+            bridges.flat_map(|bridge| &mut bridge.ports).for_each(|wire| wire.rules = Some(Vec::new()));
+        }
         self.note(Order::Network(Box::new(network.clone()), at));
-        self.host.apply(network, at).await
+        self.host.apply(&network, at).await
     }
     async fn plug(&self, port_id: &str, netns: &Path, ifname: &str, at: Generation) -> Result<()> {
         self.host.plug(port_id, netns, ifname, at).await

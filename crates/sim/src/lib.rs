@@ -4,7 +4,6 @@
 //!
 //! [`run`] plays a seed, then heals everything, lets it settle and checks what must always hold.
 
-mod careless;
 mod check;
 mod client;
 mod late;
@@ -80,8 +79,10 @@ async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
     Ok(world.report())
 }
 
+pub(crate) type Planner = fn(&Snapshot, Time) -> Vec<model::Change>;
+
 /// All planners, as `braid` has them.
-pub(crate) const PLANNERS: &[fn(&Snapshot, Time) -> Vec<model::Change>] = &[
+pub(crate) const PLANNERS: &[Planner] = &[
     plan::kube::namespace::plan,
     plan::kube::deployment::plan,
     plan::kube::replicaset::plan,

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use model::{Change, Delta, Kind, Object, Revision, Snapshot, Write};
+use model::{Change, Delta, Entry, Kind, Object, Revision, Server, Snapshot, Vm, VmPhase, Write};
 use store::{Backend, Book, Feed, Fence, Proposal, Store, StoreFault};
 
 /// One thing that Braid relies on, taken away.
@@ -45,6 +45,16 @@ pub enum Mutation {
     Identity,
     /// Hosts do as they are told, however long ago that was decided.
     Generations,
+    /// No controller ever makes a pod.
+    NoPods,
+    /// Pods that somebody asked for are deleted by a controller now and then.
+    LostPods,
+    /// Servers are not rebooted.
+    Reboots,
+    /// Hosts are told no rules of security groups.
+    Rules,
+    /// A new incarnation of a server gets a host while the old one is still there.
+    TwoIncarnations,
 }
 
 impl Mutation {
@@ -72,6 +82,34 @@ impl Mutation {
             _ => {}
         }
         delta
+    }
+
+    /// What becomes of a change that a planner made.
+    pub fn planned(self, change: &mut Change) {
+        if self == Self::NoPods {
+            let is_pod = |write: &Write| matches!(write, Write::Create(Object::KubeObject(object)) if object.is_pod());
+            change.writes.retain(|write| !is_pod(write));
+        }
+    }
+
+    /// The rows as the scheduler believes that they are.
+    pub fn believed(self, mut snapshot: Snapshot) -> Snapshot {
+        if self != Self::TwoIncarnations {
+            return snapshot;
+        }
+        let is_old = |vm: &Entry<'_, Vm>| {
+            snapshot.get::<Server>(&vm.server_id).is_some_and(|server| server.incarnation > vm.incarnation)
+        };
+        let old: Vec<(Vm, Revision)> = snapshot
+            .all::<Vm>()
+            .filter(is_old)
+            .map(|vm| (Vm { deleting: true, ..vm.value.clone() }, vm.row.modified))
+            .collect();
+        for (mut vm, modified) in old {
+            vm.status.phase = VmPhase::Gone;
+            snapshot.apply(modified, &[Write::Update { object: vm.into(), expected: modified }]);
+        }
+        snapshot
     }
 
     /// Whether a change goes through although rows that it writes were changed meanwhile.

@@ -8,16 +8,15 @@ use agent::{Agent, Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
     Change, Cluster, Domain, Host, HostStatus, Index, KubeObject, Network, NicRequest, Project, Quota, Server, Setting,
-    Snapshot, Subnet, Vm,
+    Snapshot, Subnet, Vm, VmPhase,
 };
 use serde_json::json;
-use store::Store;
+use store::{Store, StoreFault};
 
-use crate::careless::Careless;
-use crate::client::{Follower, flavor, security_group};
+use crate::client::{Follower, flavor};
 use crate::late::Late;
 use crate::mutation::{self, Mutation};
-use crate::{PLANNERS, now};
+use crate::{PLANNERS, Planner, now};
 
 pub(crate) const PROJECT: &str = "project-1";
 pub(crate) const NETWORK: &str = "11111111-1111-4111-8111-111111111111";
@@ -71,7 +70,8 @@ impl World {
         let folder = tempfile::tempdir().map_err(|e| format!("no folder: {e}"))?;
         let destroyed = Arc::default();
         let mut chance = fastrand::Rng::with_seed(seed);
-        let machines: Vec<(String, Late)> = HOSTS.iter().map(|h| (h.to_string(), Late::default())).collect();
+        let machine = |host: &&str| (host.to_string(), Late::new(mutation));
+        let machines: Vec<(String, Late)> = HOSTS.iter().map(machine).collect();
         for (_, machine) in &machines {
             machine.set_clock(now);
             machine.lasting();
@@ -119,8 +119,8 @@ impl World {
             11..18 => self.create_pod().await,
             18..23 => self.delete_pod().await,
             23..25 => self.scale().await,
-            25..27 => self.reboot().await,
-            27..35 => self.clients().await,
+            25..29 => self.reboot().await,
+            29..35 => self.clients().await,
             35..38 => self.follow().await,
             38..72 => self.plan().await,
             72..92 => self.work().await,
@@ -181,12 +181,19 @@ impl World {
     }
 
     async fn reboot(&mut self) -> &'static str {
-        let Some(id) = self.pick(&self.servers.clone()) else { return "reboot nothing" };
         let snapshot = self.some_snapshot();
+        // Of one that runs there is more to get wrong.
+        let runs = |id: &&String| snapshot.find::<Vm>(Index::Owner, id).any(|vm| vm.status.phase == VmPhase::Running);
+        let running = self.servers.iter().filter(runs).cloned().collect();
+        let Some(id) = self.pick(&running) else { return "reboot nothing" };
         let Some(row) = snapshot.get::<Server>(&id) else { return "reboot nothing" };
-        let rebuild = self.chance.bool();
+        let what = self.chance.u8(0..4);
         let mut change = Change::new();
-        change.edit(row, |server| if rebuild { server.incarnation += 1 } else { server.hard_reboots += 1 });
+        change.edit(row, |server| match what {
+            0 => server.soft_reboots += 1,
+            1 => server.hard_reboots += 1,
+            _ => server.incarnation += 1,
+        });
         self.commit(&change).await;
         "reboot or rebuild"
     }
@@ -261,28 +268,53 @@ impl World {
         let mut changes = Vec::new();
         for _ in 0..processes {
             let snapshot = self.some_snapshot();
-            let mut planned = planner(&snapshot, now());
+            let mut planned = self.planned(planner, &snapshot);
             if self.chance.u8(0..10) == 0 {
                 planned.truncate(self.chance.usize(0..=planned.len()));
             }
             changes.extend(planned);
         }
-        for change in &changes {
+        for change in changes {
             self.commit_planned(change).await;
         }
         "plan"
     }
 
-    async fn commit_planned(&mut self, change: &Change) {
-        let _ = match self.mutation {
-            Some(Mutation::DerivedIds) => self.store.commit(&mutation::rename(change, &mut self.chance)).await,
-            _ => self.store.commit(change).await,
+    /// What a planner wants, seen from a snapshot.
+    fn planned(&mut self, planner: Planner, snapshot: &Snapshot) -> Vec<Change> {
+        let Some(mutation) = self.mutation else { return planner(snapshot, now()) };
+        let mut planned = match std::ptr::fn_addr_eq(planner, plan::schedule::plan as Planner) {
+            true => planner(&mutation.believed(snapshot.clone()), now()),
+            false => planner(snapshot, now()),
         };
+        planned.iter_mut().for_each(|change| mutation.planned(change));
+        if mutation == Mutation::LostPods && self.chance.u8(0..50) == 0 {
+            let pod = snapshot.all::<KubeObject>().find(|object| object.is_pod() && object.controller().is_none());
+            let mut change = Change::new();
+            planned.extend(pod.map(|pod| std::mem::take(change.delete(pod))));
+        }
+        planned
+    }
+
+    /// Commits what a planner wants; what is refused is told, as `braid` does it.
+    async fn commit_planned(&mut self, change: Change) {
+        let snapshot = self.store.snapshot();
+        let done = match self.mutation {
+            Some(Mutation::DerivedIds) => self.store.commit(&mutation::rename(&change, &mut self.chance)).await,
+            _ => self.store.commit(&change).await,
+        };
+        let Err(StoreFault::Refused(refused)) = done else { return };
+        for said in plan::kube::refused::refused(&snapshot, &change, &refused, now()) {
+            if self.store.commit(&said).await.is_ok() {
+                break;
+            }
+        }
     }
 
     async fn work(&mut self) -> &'static str {
         let agent = self.agents[self.chance.usize(0..self.agents.len())].clone();
-        agent.round_inline(&self.store.snapshot()).await;
+        let mut chance = self.chance.fork();
+        agent.round_in_order(&self.store.snapshot(), &mut |things| chance.shuffle(things)).await;
         "an agent's round"
     }
 
@@ -355,8 +387,9 @@ impl World {
     /// Every planner and every agent once, from fresh snapshots.
     pub async fn calm_round(&mut self) {
         for planner in PLANNERS {
-            for change in planner(&self.store.snapshot(), now()) {
-                self.commit_planned(&change).await;
+            let snapshot = self.store.snapshot();
+            for change in self.planned(*planner, &snapshot) {
+                self.commit_planned(change).await;
             }
         }
         for agent in self.agents.clone() {
@@ -407,11 +440,8 @@ fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: 
         clock: now,
         tokens: None,
     };
-    let vm: Arc<dyn driver::VmDriver> = match mutation {
-        Some(Mutation::Aside) => Arc::new(Careless(Arc::new(machine.clone()))),
-        _ => Arc::new(machine.clone()),
-    };
-    let drivers = Drivers { vm, pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };
+    let machine = Arc::new(machine.clone());
+    let drivers = Drivers { vm: machine.clone(), pod: machine.clone(), net: machine };
     Agent::new(config, store.clone(), drivers)
 }
 
@@ -483,7 +513,9 @@ fn first_rows() -> Change {
     quota.limits.insert("cores".into(), Some(MAX_CORES));
     quota.limits.insert("instances".into(), Some(MAX_SERVERS));
     change.create(quota);
-    change.create(security_group("33333333-3333-4333-8333-333333333333", "default"));
+    let (group, rules) = model::default_security_group(PROJECT, moment);
+    change.create(group);
+    rules.into_iter().for_each(|rule| _ = change.create(rule));
     for name in HOSTS {
         change.create(Host {
             // Room for two servers and a few pods, so that it runs out.

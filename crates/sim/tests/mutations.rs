@@ -45,4 +45,9 @@ mutations! {
     aside: Aside,
     identity: Identity,
     generations: Generations,
+    no_pods: NoPods,
+    lost_pods: LostPods,
+    reboots: Reboots,
+    rules: Rules,
+    two_incarnations: TwoIncarnations,
 }
