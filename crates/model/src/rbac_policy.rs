@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{AddressScope, Change, Claim, Index, Key, Kind, Network, Resource, Snapshot, SubnetPool, Time, quota};
+use crate::{
+    AddressScope, Change, Claim, Entry, Index, Key, Kind, Network, Resource, Snapshot, SubnetPool, Time, quota,
+};
 
 /// In which way others have access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +32,10 @@ pub struct RbacPolicy {
     pub action: RbacAction,
     /// A project, which may not exist, or [`EVERY_PROJECT`].
     pub target: String,
+    /// It is being taken back, and gives nobody anything new. Whether nobody uses what it gave is looked at afterwards:
+    /// whoever uses it expects it to be as it was, and what was used before is seen then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closing: bool,
     pub updated_at: Time,
 }
 
@@ -60,13 +66,29 @@ impl RbacPolicy {
             object,
             action,
             target: EVERY_PROJECT.into(),
+            closing: false,
             updated_at: now,
         }
     }
 
     /// Whether a policy gives the object to every project in this way.
     pub fn is_for_all(rows: &Snapshot, object: &Key, action: RbacAction) -> bool {
-        Self::about(rows, object).any(|policy| policy.action == action && policy.target == EVERY_PROJECT)
+        Self::about(rows, object).any(|policy| policy.action == action && policy.is_for_every_project())
+    }
+
+    fn is_for_every_project(&self) -> bool {
+        self.target == EVERY_PROJECT && !self.closing
+    }
+
+    /// The policies by which a project may use something of another's in this way.
+    pub fn giving<'a>(
+        rows: &'a Snapshot,
+        object: &Key,
+        action: RbacAction,
+        project: &'a str,
+    ) -> impl Iterator<Item = Entry<'a, Self>> + use<'a> {
+        let all = Self::about(rows, object).filter(move |policy| policy.action == action);
+        all.filter(|policy| policy.covers(Some(project))).filter_map(|policy| rows.get::<Self>(&policy.id))
     }
 
     /// Makes policies of what rows said by themselves before there were policies for all.
@@ -93,9 +115,9 @@ impl RbacPolicy {
         change
     }
 
-    /// Whether it is for a project.
+    /// Whether it gives a project something.
     pub fn covers(&self, project: Option<&str>) -> bool {
-        self.target == EVERY_PROJECT || project == Some(&self.target)
+        !self.closing && (self.target == EVERY_PROJECT || project == Some(&self.target))
     }
 }
 

@@ -17,6 +17,9 @@ pub struct NicRequest {
     pub network_id: Option<String>,
     pub fixed_ip: Option<IpAddr>,
     pub tag: Option<String>,
+    /// An administrator asked for it, who may use networks of others that are shared with nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_admin: bool,
 }
 
 /// A file that a guest is to have, as a client gave it.

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use model::kube_event::{self, News};
 use model::{
     Change, Cluster, Entry, FixedIp, FloatingIp, Holder, Index, Key, KubeObject, Network, NicRequest, Port,
-    PortForwarding, PortStatus, Quota, Realm, SecurityGroup, Server, Snapshot, Subnet, Time, Trunk, Vm,
-    addresses_in_use, default_security_group, derived_id, next_address, quota,
+    PortForwarding, PortStatus, Quota, RbacAction, RbacPolicy, Realm, SecurityGroup, Server, Snapshot, Subnet, Time,
+    Trunk, Vm, addresses_in_use, default_security_group, derived_id, next_address, quota,
 };
 
 /// The id of a pod's port.
@@ -134,7 +134,7 @@ impl Round<'_> {
                     None => return problem(format!("Port {id} could not be found.")),
                 },
                 None => {
-                    let port = self.server_port(&server, at, nic)?;
+                    let port = self.server_port(&server, at, nic, &mut change)?;
                     nics.push(NicRequest { port_id: Some(port.id.clone()), ..nic.clone() });
                     change.create(port);
                 }
@@ -147,12 +147,46 @@ impl Round<'_> {
         Ok(Some(change))
     }
 
-    fn server_port(&mut self, server: &Server, at: usize, nic: &NicRequest) -> Result<Port, Trouble> {
+    fn server_port(
+        &mut self,
+        server: &Server,
+        at: usize,
+        nic: &NicRequest,
+        change: &mut Change,
+    ) -> Result<Port, Trouble> {
         let network = nic.network_id.as_deref().unwrap_or("");
+        self.check_access(server, nic, network, change)?;
         let id = derived_id(&["server-port", &server.id, &at.to_string(), network]);
         let port =
             self.port(id, &server.project_id, network, nic.fixed_ip, &server.security_groups, Holder::server(server))?;
         Ok(Port { dns_name: server.hostname.clone(), ..port })
+    }
+
+    /// The server may be on the network now, whatever was when it was asked for: a server may wait long for its ports, and
+    /// what was shared with its project is taken back without looking at servers. Holds as long as it stays shared.
+    fn check_access(
+        &self,
+        server: &Server,
+        nic: &NicRequest,
+        network: &str,
+        change: &mut Change,
+    ) -> Result<(), Trouble> {
+        let Some(net) = self.snapshot.get::<Network>(network) else { return Ok(()) };
+        if net.external {
+            return problem(format!("It is not allowed to create an interface on external network {network}."));
+        }
+        if net.project_id == server.project_id || nic.by_admin {
+            return Ok(());
+        }
+        let key = &net.row.key;
+        let mut policies = RbacPolicy::giving(self.snapshot, key, RbacAction::Shared, &server.project_id);
+        match policies.next() {
+            Some(policy) => {
+                change.expect(policy);
+                Ok(())
+            }
+            None => problem(format!("Network {network} could not be found.")),
+        }
     }
 
     /// The change that gives a pod its port.

@@ -427,6 +427,46 @@ fn a_port_of_ones_own_survives_its_server() {
     assert_eq!((port.device_id().as_str(), port.host.as_deref()), ("", None));
     assert!(w.snapshot.get::<Server>("s").is_none());
 }
+#[test]
+fn a_server_that_waited_gets_no_port_on_what_is_shared_no_more() {
+    let mut w = world(&[("a", 8192)]);
+    let (theirs, now) = (Network::new("theirs", "q", 4242, w.now()), w.now());
+    let range = ("10.9.0.0".parse().unwrap(), 24);
+    let pools = vec![("10.9.0.5".parse().unwrap(), "10.9.0.9".parse().unwrap())];
+    let subnet = Subnet { pools, ..Subnet::new("their-subnet", &theirs, range, now) };
+    let key = theirs.key();
+    w.add(theirs);
+    w.add(subnet);
+    let policy = RbacPolicy {
+        id: "shared".into(),
+        target: "p".into(),
+        ..RbacPolicy::for_all(key.clone(), "q", RbacAction::Shared, now)
+    };
+    w.add(policy);
+    let on = |id: &str, by_admin: bool| {
+        let nic = NicRequest { network_id: Some("theirs".into()), by_admin, ..NicRequest::default() };
+        Server { nics: vec![nic], ..server(id, now) }
+    };
+    w.add(on("early", false));
+    w.settle();
+    assert_eq!(w.snapshot.all::<Port>().filter(|port| port.network_id == "theirs").count(), 1);
+
+    // Planned while it is shared, written when that has been taken back.
+    w.add(on("late", false));
+    let stale = plan::port::plan(&w.snapshot, now);
+    w.edit::<RbacPolicy>("shared", |policy| policy.closing = true);
+    assert!(stale.iter().all(|change| w.commit(change).is_err()));
+    w.settle();
+    let late = w.snapshot.get::<Server>("late").unwrap();
+    assert_eq!(late.problem.as_deref(), Some("Network theirs could not be found."));
+    w.add(on("ordered", true));
+    w.settle();
+    assert_eq!(w.snapshot.all::<Port>().filter(|port| port.network_id == "theirs").count(), 2);
+    w.edit::<RbacPolicy>("shared", |policy| policy.closing = false);
+    w.settle();
+    assert_eq!(w.snapshot.get::<Server>("late").unwrap().problem, None);
+}
+
 
 /// A trunk whose parent is the port, with one subport that is on the network as well.
 fn trunk(w: &mut World, parent: &str) {

@@ -156,6 +156,7 @@ async fn a_strangers_network_has_to_be_named() {
         object: model::Resource::key(&theirs),
         action: model::RbacAction::Shared,
         target: h.demo_project.clone(),
+        closing: false,
         updated_at: now,
     };
     for change in [model::Change::from(theirs.clone()), policy.into()] {

@@ -126,6 +126,34 @@ async fn a_network_is_given_to_a_project() {
     assert_eq!(left["rbac_policies"], json!([]));
 }
 
+/// Who begins to use something while it is taken back has it, or it is taken back: never both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_who_takes_back_and_who_begins_one_waits() {
+    let world = std::sync::Arc::new(World::new().await);
+    let network = world.own("networks", "network", json!({"name": "n"})).await;
+    world.own("subnets", "subnet", json!({"network_id": network, "cidr": "10.0.0.0/24", "ip_version": 4})).await;
+    for round in 0..300 {
+        let policy = world.give("network", &network).await;
+        let (taker, user) = (world.clone(), world.clone());
+        let (path, port) = (format!("rbac-policies/{policy}"), json!({"port": {"network_id": network}}));
+        let gone = path.clone();
+        let takes = tokio::spawn(async move { taker.send(&taker.cloud.demo, "DELETE", &gone, Value::Null).await });
+        let uses = tokio::spawn(async move { user.send(&user.neighbour, "POST", "ports", port).await });
+        let (taken, used) = (takes.await.expect("an answer"), uses.await.expect("an answer"));
+        match (taken.0, used.0) {
+            (204, 404) => {}
+            (409, 201) => {
+                let port = format!("ports/{}", text(&used.1["port"]["id"]));
+                assert_eq!(world.send(&world.neighbour, "DELETE", &port, Value::Null).await.0, 204);
+                assert_eq!(world.send(&world.cloud.demo, "DELETE", &path, Value::Null).await.0, 204);
+            }
+            // What was refused is given back, and nobody else was there.
+            (409, 404) => assert_eq!(world.send(&world.cloud.demo, "DELETE", &path, Value::Null).await.0, 204),
+            both => panic!("round {round}: {both:?} {} {}", taken.1, used.1),
+        }
+    }
+}
+
 #[tokio::test]
 async fn policies_are_checked() {
     let world = World::new().await;
@@ -252,6 +280,15 @@ async fn a_way_out_is_given_to_a_project() {
     // It is no network to sit on.
     let port = json!({"port": {"network_id": network}});
     assert_eq!(world.refused(&world.neighbour, "POST", "ports", port).await.0, 403);
+    // To whom it is only shared it leads nowhere: what is shared is taken back without a look at who goes out by it.
+    let inside = world.cloud.project_of(&world.stranger).await;
+    let shared = world.policy("network", &network, "access_as_shared", &inside);
+    let shared = world.make(admin, "rbac-policies", "rbac_policy", shared).await;
+    let way = json!({"router": {"external_gateway_info": {"network_id": network}}});
+    assert_eq!(world.refused(&world.stranger, "POST", "routers", way).await, (400, "BadRequest".into()));
+    let address = json!({"floatingip": {"floating_network_id": network}});
+    assert_eq!(world.refused(&world.stranger, "POST", "floatingips", address).await, (400, "BadRequest".into()));
+    assert_eq!(world.refused(admin, "DELETE", &format!("rbac-policies/{shared}"), Value::Null).await.0, 204);
     let path = format!("rbac-policies/{policy}");
     assert_eq!(world.refused(admin, "DELETE", &path, Value::Null).await, (409, IN_USE.into()));
     for path in [format!("floatingips/{floating}"), format!("routers/{router}")] {

@@ -13,6 +13,7 @@ use super::noun::{self, Look, Noun, Standard, referred, referred_own};
 use super::port_forwardings;
 use super::ports;
 use super::qos_policies;
+use super::rbac_policies;
 use super::tags;
 use super::trouble::Trouble;
 use crate::call::Call;
@@ -95,7 +96,7 @@ impl Noun for FloatingIp {
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
         let network: Network = referred(plan, ask, &body.required_reference("floating_network_id")?)?;
-        if !network.external {
+        if !rbac_policies::leads_out(&Look { rows: &plan.rows, who: &ask.who }, &network) {
             let message = format!("Network {} is not a valid external network", network.id);
             return Err(Trouble::bad_request("floatingip", message));
         }

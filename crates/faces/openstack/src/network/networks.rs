@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use model::{Cluster, FloatingIp, Index, Network, Port, RbacAction, Resource, Router, Subnet, most_mtu};
+use model::{Cluster, FloatingIp, Index, Key, Network, Port, RbacAction, Resource, Router, Subnet, most_mtu};
 use serde_json::{Map, Value, json};
 
 use super::address_scopes;
@@ -100,6 +100,14 @@ impl Noun for Network {
         rbac_policies::give_all(plan, &network, RbacAction::Shared, body.bool("shared"), ask.now);
         rbac_policies::give_all(plan, &network, RbacAction::External, Some(external), ask.now);
         Ok(network)
+    }
+
+    fn withdrawn(plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
+        let key = value.key();
+        let shared =
+            (body.bool("shared") == Some(false)).then(|| rbac_policies::for_all(plan, &key, RbacAction::Shared));
+        let external = (body.bool("router:external") == Some(false)).then(|| rbac_policies::external(plan, &key));
+        shared.into_iter().chain(external).flatten().collect()
     }
 
     fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {

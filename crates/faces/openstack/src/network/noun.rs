@@ -2,7 +2,7 @@
 //! declares its attributes and what is particular to it; everything else is here once.
 
 use gate::{Principal, Ref, View};
-use model::{Entry, Fault, Index, Object, RbacPolicy, Resource, Snapshot, Time, seconds};
+use model::{Entry, Fault, Index, Key, Object, RbacPolicy, Resource, Snapshot, Time, seconds};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Plan, project_for};
@@ -87,6 +87,15 @@ where
     /// What must be there before the caller's list is looked at.
     fn before_list(_plan: &mut Plan, _ask: &Ask) -> Result<(), Trouble> {
         Ok(())
+    }
+
+    /// The policies that an update takes from whom they give something; see [`rbac_policies::withdraw`].
+    fn withdrawn(_plan: &Plan, _value: &Self, _body: &Body) -> Vec<Key> {
+        Vec::new()
+    }
+    /// The same of a deletion of the row itself. What refers to a shared row keeps it anyway.
+    fn withdrawn_with(_value: &Self) -> Vec<Key> {
+        Vec::new()
     }
 
     fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble>;
@@ -302,14 +311,15 @@ pub async fn change<T: Noun>(ask: &Ask, id: &str, body: &Body) -> Result<(), Tro
 where
     Object: From<T>,
 {
-    ask.commit(|plan| {
+    let which = |plan: &Plan| Ok(T::withdrawn(plan, &changeable::<T>(plan, ask, id, "update")?, body));
+    let write = |plan: &mut Plan| {
         let mut value = changeable::<T>(plan, ask, id, "update")?;
         T::update(plan, ask, &mut value, body)?;
         *value.updated_mut() = ask.now;
         plan.put(value);
         Ok(())
-    })
-    .await
+    };
+    rbac_policies::withdraw(ask, which, write).await
 }
 
 /// `DELETE /networks/{id}`
@@ -330,15 +340,16 @@ pub async fn remove<T: Noun>(ask: &Ask, id: &str) -> Result<(), Trouble>
 where
     Object: From<T>,
 {
-    ask.commit(|plan| {
+    let which = |plan: &Plan| Ok(T::withdrawn_with(&changeable::<T>(plan, ask, id, "delete")?));
+    let write = |plan: &mut Plan| {
         let value = changeable::<T>(plan, ask, id, "delete")?;
         let key = value.key();
         T::delete(plan, ask, value)?;
         rbac_policies::remove_about(plan, &key);
         plan.remove(&key);
         Ok(())
-    })
-    .await
+    };
+    rbac_policies::withdraw(ask, which, write).await
 }
 
 /// A resource after a change.

@@ -65,6 +65,11 @@ impl Noun for QosPolicy {
         Ok(policy)
     }
 
+    fn withdrawn(plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
+        let unshared = body.bool("shared") == Some(false);
+        if unshared { rbac_policies::for_all(plan, &value.key(), RbacAction::Shared) } else { Vec::new() }
+    }
+
     fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
         body.set_text("name", &mut value.name);
         body.set_text("description", &mut value.description);

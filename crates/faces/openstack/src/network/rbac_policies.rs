@@ -2,6 +2,9 @@
 //!
 //! The attributes `shared` and `router:external` are policies for all: what sets them makes one, and what takes it away
 //! takes the attribute. Refused: a flag beside the policies, which would be a second truth about who has access.
+//!
+//! A policy is taken back in two commits ([`withdraw`]): who begins to use something does not write its policy, so one commit
+//! that looks for users and deletes would not see who began a moment before.
 
 use std::collections::BTreeSet;
 
@@ -94,6 +97,7 @@ impl Noun for RbacPolicy {
             object,
             action,
             target,
+            closing: false,
             updated_at: ask.now,
         };
         check_new(plan, &policy)?;
@@ -107,7 +111,11 @@ impl Noun for RbacPolicy {
     }
 
     fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        if let Some(target) = target(ask, body, "update")?.filter(|target| *target != value.target) {
+        let target = target(ask, body, "update")?;
+        if target.is_some() {
+            value.closing = false;
+        }
+        if let Some(target) = target.filter(|target| *target != value.target) {
             check_not_default(plan, value)?;
             value.target = target;
             check_new(plan, value)?;
@@ -116,6 +124,15 @@ impl Noun for RbacPolicy {
             plan.touch(&value.object);
         }
         Ok(())
+    }
+
+    fn withdrawn(_plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
+        let stays = body.text("target_tenant").is_none_or(|target| target == value.target);
+        if stays { Vec::new() } else { vec![value.key()] }
+    }
+
+    fn withdrawn_with(value: &Self) -> Vec<Key> {
+        vec![value.key()]
     }
 
     fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
@@ -129,6 +146,57 @@ impl Noun for RbacPolicy {
         plan.touch(&value.object);
         Ok(())
     }
+}
+
+/// Makes a change that takes policies back. At first they give nothing new; then the change is made from rows in which all is
+/// that was used before. What is refused is given back.
+pub async fn withdraw<T: Send>(
+    ask: &Ask,
+    which: impl Fn(&Plan) -> Result<Vec<Key>, Trouble> + Send + Sync,
+    write: impl FnMut(&mut Plan) -> Result<T, Trouble> + Send,
+) -> Result<T, Trouble> {
+    let set = |plan: &mut Plan, keys: &[Key], closing: bool| {
+        let rows = keys.iter().filter_map(|key| plan.rows.at::<RbacPolicy>(key));
+        let rows: Vec<RbacPolicy> = rows.map(|policy| RbacPolicy { closing, ..policy.value.clone() }).collect();
+        rows.into_iter().for_each(|policy| plan.put(policy));
+    };
+    if which(&Plan::new(ask.store.snapshot()))?.is_empty() {
+        return ask.commit(write).await;
+    }
+    let closing = ask.commit(|plan| {
+        let keys = which(plan)?;
+        set(plan, &keys, true);
+        Ok(keys)
+    });
+    let keys = closing.await?;
+    let done = ask.commit(write).await;
+    if done.is_err() {
+        let opened = ask.commit(|plan| {
+            set(plan, &keys, false);
+            Ok(())
+        });
+        opened.await?;
+    }
+    done
+}
+
+/// The keys of the policies that give something to all in one way.
+pub fn for_all(plan: &Plan, object: &Key, action: RbacAction) -> Vec<Key> {
+    let all = RbacPolicy::about(&plan.rows, object);
+    all.filter(|policy| policy.action == action && policy.target == EVERY_PROJECT).map(Resource::key).collect()
+}
+
+/// The caller may lead out by a network: it is external for them. That it is shared with them besides is another thing, which is
+/// taken back by itself.
+pub fn leads_out(look: &Look<'_>, network: &Network) -> bool {
+    let outward = |policy: &RbacPolicy| policy.action == RbacAction::External;
+    network.external && (Network::changes(look, network) || look.view().policies(network).any(outward))
+}
+
+/// The keys of the policies that make a network external for somebody.
+pub fn external(plan: &Plan, network: &Key) -> Vec<Key> {
+    let all = RbacPolicy::about(&plan.rows, network);
+    all.filter(|policy| policy.action == RbacAction::External).map(Resource::key).collect()
 }
 
 /// The key of something of the caller's own.
@@ -318,9 +386,13 @@ pub fn take_all(plan: &mut Plan, object: &Key, which: impl Fn(&RbacPolicy) -> bo
 pub fn give_all<T: Resource>(plan: &mut Plan, value: &T, action: RbacAction, wanted: Option<bool>, now: Time) {
     let object = value.key();
     let Realm::Project(project) = value.realm() else { return };
-    if wanted == Some(true) && !RbacPolicy::is_for_all(&plan.rows, &object, action) {
-        plan.put(RbacPolicy::for_all(object, &project, action, now));
+    if wanted != Some(true) || RbacPolicy::is_for_all(&plan.rows, &object, action) {
+        return;
     }
+    // One that was about to be taken back when its request was given up.
+    let closing = for_all(plan, &object, action).first().and_then(|key| plan.rows.at::<RbacPolicy>(key));
+    let closing = closing.map(|policy| RbacPolicy { closing: false, ..policy.value.clone() });
+    plan.put(closing.unwrap_or_else(|| RbacPolicy::for_all(object, &project, action, now)));
 }
 
 /// What is no longer shared by its attribute is shared with all by no policy. Whether nobody who uses it loses access by that.

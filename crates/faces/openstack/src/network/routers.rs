@@ -14,6 +14,7 @@ use super::noun::{Look, Noun, referred, standard};
 use super::port_forwardings;
 use super::ports;
 use super::qos_policies;
+use super::rbac_policies;
 use super::subnets::{routes_json, routes_of};
 use super::tags;
 use super::trouble::Trouble;
@@ -191,7 +192,7 @@ fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Optio
         Some(value) => Some(boolean(value).ok_or_else(|| bad("enable_snat is a boolean.".into()))?),
     };
     let network: Network = referred(plan, ask, &id)?;
-    if !network.external {
+    if !rbac_policies::leads_out(&Look { rows: &plan.rows, who: &ask.who }, &network) {
         return Err(Trouble::bad_request("router", format!("Network {} is not an external network", network.id)));
     }
     let fixed_ips = info.get("external_fixed_ips").filter(|v| !v.is_null()).cloned();

@@ -161,6 +161,7 @@ fn new_port(call: &Call, server: &Server, subject: &mut Subject<'_>, asked: &Att
             networks::network(&subject.view, &only.ok_or_else(|| Fault::Invalid("No network to attach to".into()))?)?
         }
     };
+    networks::hold(&subject.view, &network, &mut subject.change);
     let fixed_ips = match &asked.fixed_ip {
         Some(text) => {
             let ip = networks::address(&subject.view, &network, text)?;

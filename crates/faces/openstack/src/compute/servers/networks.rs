@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gate::{Ref, View};
-use model::{Entry, Fault, Index, Network, NicRequest, Port, RbacAction, RbacPolicy, Subnet};
+use model::{Change, Entry, Fault, Index, Network, NicRequest, Port, RbacAction, RbacPolicy, Resource, Subnet};
 use serde_json::Value;
 
 use super::requests::{self, port_of};
@@ -111,7 +111,8 @@ fn one(call: &Call, view: &View<'_>, item: &Value) -> Result<NicRequest, Fault> 
     };
     let network = network(view, &named)?;
     let fixed_ip = fields.text("fixed_ip", 64)?.map(|text| address(view, &network, text)).transpose()?;
-    Ok(NicRequest { network_id: Some(network.id.clone()), fixed_ip, tag, port_id: None })
+    let by_admin = view.who.is_admin();
+    Ok(NicRequest { network_id: Some(network.id.clone()), fixed_ip, tag, port_id: None, by_admin })
 }
 
 /// A server of the project can have the port: it is of that project and nobody's yet, has an address, and is where servers
@@ -141,6 +142,17 @@ pub fn network<'a>(view: &View<'a>, named: &Ref<Network>) -> Result<Entry<'a, Ne
     inside(&network)?;
     needs_subnet(view, &network)?;
     Ok(network)
+}
+
+/// What is written about somebody else's network holds only as long as that is shared with the caller.
+pub fn hold(view: &View<'_>, network: &Network, change: &mut Change) {
+    if view.who.is_admin() || view.owns(network) {
+        return;
+    }
+    let project = view.who.project_id().unwrap_or_default();
+    for policy in RbacPolicy::giving(view.snapshot, &network.key(), RbacAction::Shared, project) {
+        change.expect(policy);
+    }
 }
 
 fn inside(network: &Network) -> Result<(), Fault> {
