@@ -372,6 +372,36 @@ async fn ids_of_others_in_bodies_are_refused() {
     }
 }
 
+/// With a policy for it the same ids are good for using what they name, and for no change of it.
+#[tokio::test]
+async fn ids_of_what_is_shared_change_nothing() {
+    // That something was used may be written down with it.
+    let content = |world: &World| -> BTreeMap<String, Value> {
+        let snapshot = world.cloud.cloud.store.snapshot();
+        let victim = Realm::project(&world.theirs["project"]);
+        let rows = snapshot.rows().filter(|row| row.key.realm == victim);
+        let content = |object: &Object| {
+            let mut content = serde_json::to_value(object).unwrap();
+            content["row"].as_object_mut().map(|row| row.remove("updated_at"));
+            content
+        };
+        rows.map(|row| (row.key.to_string(), content(&row.object))).collect()
+    };
+    for (method, path, body) in requests() {
+        let what = format!("{method} {path} {body}");
+        let world = World::new().await;
+        for kind in ["network", "subnetpool", "address-scope", "address-group", "security-group", "qos-policy"] {
+            let policy = json!({"rbac_policy": {"object_type": kind.replace('-', "_"), "object_id": world.theirs[kind],
+                "target_tenant": world.own["project"], "action": "access_as_shared"}});
+            made(&world.cloud, &world.cloud.demo, "/network/v2.0/rbac-policies", policy).await;
+        }
+        let before = content(&world);
+        let (status, answer) = world.send(method, path, &body, &world.theirs).await;
+        assert!(status < 500, "{what}: {status} {answer}");
+        assert_eq!(content(&world), before, "{what}: {status}");
+    }
+}
+
 #[tokio::test]
 async fn every_body_that_a_member_may_send_is_thought_of() {
     let cloud = Harness::new().await;

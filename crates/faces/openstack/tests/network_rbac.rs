@@ -356,6 +356,36 @@ async fn a_security_group_is_given_to_a_project() {
     assert_eq!(world.refused(demo, "GET", &revoke, Value::Null).await.0, 404);
 }
 
+/// Nova has a door of its own to security groups.
+#[tokio::test]
+async fn what_is_shared_by_neutron_is_not_changed_by_nova() {
+    let world = World::new().await;
+    let group = world.own("security-groups", "security_group", json!({"name": "web"})).await;
+    world.give("security_group", &group).await;
+    let before = world.send(&world.cloud.demo, "GET", &format!("security-groups/{group}"), Value::Null).await.1;
+    let nova = async |token: &str, method: &str, path: &str, body: Value| {
+        world.cloud.call(method, &format!("/compute/v2.1/{path}"), token, body).await.0
+    };
+    let path = format!("os-security-groups/{group}");
+    let rename = json!({"security_group": {"name": "mine", "description": ""}});
+    let rule = json!({"security_group_rule": {"parent_group_id": group, "ip_protocol": "tcp", "from_port": 1,
+        "to_port": 65535, "cidr": "0.0.0.0/0"}});
+    assert_eq!(nova(&world.neighbour, "GET", &path, Value::Null).await, 200, "it is there to be used");
+    for (token, status) in [(&world.neighbour, 403), (&world.stranger, 404)] {
+        assert_eq!(nova(token, "PUT", &path, rename.clone()).await, status);
+        assert_eq!(nova(token, "POST", "os-security-group-rules", rule.clone()).await, status);
+        assert_eq!(nova(token, "DELETE", &path, Value::Null).await, status);
+    }
+    let after = world.send(&world.cloud.demo, "GET", &format!("security-groups/{group}"), Value::Null).await.1;
+    assert_eq!(before, after);
+    // As the other side of a rule of one's own it is used, until it is taken back.
+    let own = world.make(&world.neighbour, "security-groups", "security_group", json!({"name": "own"})).await;
+    let from = json!({"security_group_rule": {"parent_group_id": own, "group_id": group}});
+    assert_eq!(nova(&world.stranger, "POST", "os-security-group-rules", from.clone()).await, 404);
+    assert_eq!(nova(&world.neighbour, "POST", "os-security-group-rules", from).await, 200);
+    assert_eq!(nova(&world.cloud.demo, "POST", "os-security-group-rules", rule).await, 200);
+}
+
 #[tokio::test]
 async fn a_pool_goes_where_its_scope_is_known_and_a_gift_is_a_change() {
     let world = World::new().await;

@@ -10,7 +10,7 @@ mod walking;
 use common::Harness;
 use face_openstack::table::{Access, Endpoint, Service};
 use http::Method;
-use model::{Kind, Realm};
+use model::{Change, Kind, RbacAction, RbacPolicy, Realm};
 use serde_json::{Value, json};
 use walking::{fill_project, kind_of, version_for};
 
@@ -71,7 +71,12 @@ fn body_for(endpoint: &Endpoint) -> Value {
         "user",
         "application_credential",
     ];
-    resources.into_iter().map(|name| (name.to_owned(), json!({"name": "walker"}))).collect()
+    // Nova's view of security groups wants to be told what they are for.
+    let body = |path: &str| match path.contains("os-security-groups") {
+        true => json!({"name": "walker", "description": ""}),
+        false => json!({"name": "walker"}),
+    };
+    resources.into_iter().map(|name| (name.to_owned(), body(endpoint.path))).collect()
 }
 
 async fn call(cloud: &Harness, service: &Service, endpoint: &Endpoint, path: &str, token: &str) -> (u16, Value) {
@@ -132,6 +137,41 @@ async fn nothing_of_another_project_can_be_reached() {
     for row in before.rows().filter(|row| row.key.realm == victim) {
         assert_eq!(after.row(&row.key).map(|now| now.modified), Some(row.modified), "{}", row.key);
     }
+}
+
+/// Whatever door leads to it: what a policy gives is use, and changes are the owner's.
+#[tokio::test]
+async fn nothing_that_is_shared_can_be_changed() {
+    let cloud = Harness::new().await;
+    fill_project(&cloud).await;
+    let stranger = cloud.tenant("stranger", "member").await;
+    let (victim, project) = (Realm::project(&cloud.demo_project), cloud.project_of(&stranger).await);
+    let rows = cloud.cloud.store.snapshot();
+    let mut change = Change::new();
+    for row in rows.rows().filter(|row| row.key.realm == victim && RbacPolicy::KINDS.contains(&row.key.kind)) {
+        let given = RbacPolicy::for_all(row.key.clone(), &cloud.demo_project, RbacAction::Shared, model::Time::now());
+        change.create(RbacPolicy { target: project.clone(), ..given });
+    }
+    cloud.cloud.store.commit(&change).await.expect("a commit");
+    let before = cloud.cloud.store.snapshot();
+    let face = cloud.face.clone();
+    let mut tried = 0;
+    for service in face.services() {
+        let changes = |e: &&Endpoint| e.access != Access::Public && !e.method.is_safe();
+        for endpoint in service.endpoints.iter().filter(changes) {
+            let (path, theirs) = fill(&cloud, service, endpoint);
+            if theirs {
+                tried += 1;
+                let (status, body) = call(&cloud, service, endpoint, &path, &stranger).await;
+                assert!((400..500).contains(&status), "{} {path}: {status} {body}", endpoint.method);
+            }
+        }
+    }
+    assert!(tried > 40, "only {tried} endpoints change something of a project");
+    let of_victim = |rows: &model::Snapshot| -> Vec<(String, u64)> {
+        rows.rows().filter(|row| row.key.realm == victim).map(|row| (row.key.to_string(), row.modified)).collect()
+    };
+    assert_eq!(of_victim(&before), of_victim(&cloud.cloud.store.snapshot()));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use gate::View;
 use model::{
-    Change, Direction, Entry, Fault, Index, Port, SecurityGroup, SecurityGroupRule, Server, Snapshot,
+    Change, Direction, Entry, Fault, Index, Port, RbacPolicy, SecurityGroup, SecurityGroupRule, Server, Snapshot,
     default_security_group,
 };
 use serde_json::{Value, json};
@@ -54,6 +54,12 @@ fn find<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, SecurityGroup>, Fault
         return Err(Fault::Invalid(format!("Security group id should be uuid: {id}")));
     }
     view.get::<SecurityGroup>(id).map_err(|_| missing(format!("Security group {id} not found.")))
+}
+
+/// The same if the caller may change it: what is only shared with them they use, and that is all.
+fn find_own<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, SecurityGroup>, Fault> {
+    find(view, id)?;
+    view.own::<SecurityGroup>(id)
 }
 
 /// The group of this name or id in the caller's project.
@@ -165,15 +171,18 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     let (who, id) = (call.who()?, call.param("id"));
-    find(&View::new(&call.snapshot, who), id)?;
+    find_own(&View::new(&call.snapshot, who), id)?;
     let (name, description) = name_and_description(&body)?;
     let group = call
         .cloud
         .store
         .transact(|snapshot| {
-            let entry = find(&View::new(snapshot, who), id)?;
-            if entry.name == "default" && name != "default" {
-                return Err(Fault::Invalid("Unable to update system group 'default'".into()));
+            let entry = find_own(&View::new(snapshot, who), id)?;
+            match (entry.name.as_str(), name.as_str()) {
+                ("default", "default") => {}
+                ("default", _) => return Err(Fault::Invalid("Unable to update system group 'default'".into())),
+                (_, "default") => return Err(Fault::Invalid("Default security group already exists.".into())),
+                _ => {}
             }
             let mut group = entry.value.clone();
             group.name = name.clone();
@@ -191,7 +200,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     let (who, id) = (call.who()?, call.param("id"));
     let gone = call.cloud.store.transact(|snapshot| {
-        let group = find(&View::new(snapshot, who), id)?;
+        let group = find_own(&View::new(snapshot, who), id)?;
         if group.name == "default" {
             return Err(Fault::Invalid(
                 "Insufficient privileges: the default security group cannot be removed.".into(),
@@ -278,10 +287,11 @@ pub async fn create_rule(mut call: Call) -> Result<Reply, Fault> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let group = find(&view, &parent)?;
+    let group = find_own(&view, &parent)?;
     let remote = fields.text("group_id", 255)?.filter(|id| !id.is_empty());
     let range = fields.text("cidr", 64)?.filter(|text| !text.is_empty());
-    let remote_group_id = remote.map(|id| find(&view, id).map(|group| group.id.clone())).transpose()?;
+    let remote = remote.map(|id| find(&view, id)).transpose()?;
+    let remote_group_id = remote.map(|group| group.id.clone());
     let (protocol, port_min, port_max) = protocol_and_ports(&fields)?;
     let prefix = match range {
         Some(text) => Some(cidr(text).ok_or_else(|| Fault::Invalid(format!("Invalid cidr {text}.")))?),
@@ -300,7 +310,21 @@ pub async fn create_rule(mut call: Call) -> Result<Reply, Fault> {
         remote_group_id,
         ..SecurityGroupRule::new(uuid::Uuid::new_v4().to_string(), &group, Direction::Ingress, ipv6, call.now)
     };
-    let made = call.cloud.store.transact(|_| Ok((Change::from(rule.clone()), ()))).await;
+    let made = call.cloud.store.transact(|snapshot| {
+        let view = View::new(snapshot, call.who()?);
+        find_own(&view, &rule.group_id)?;
+        let mut change = Change::from(rule.clone());
+        if let Some(id) = &rule.remote_group_id {
+            let remote = find(&view, id)?;
+            // As long as it is shared, and there: nothing else keeps either from going meanwhile.
+            for policy in view.policies(remote.value).filter(|_| !view.owns(remote.value)) {
+                snapshot.get::<RbacPolicy>(&policy.id).map(|policy| change.expect(policy));
+            }
+            change.expect(remote);
+        }
+        Ok((change, ()))
+    });
+    let made = made.await;
     made.map_err(|fault| match fault {
         Fault::Conflict(_) => Fault::Invalid(format!("This rule already exists in group {}", rule.group_id)),
         other => other,
