@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use gate::{Principal, View};
+use gate::{Asked, Principal, View};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use model::{Fault, Snapshot, Time};
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Cloud;
+use crate::table::{self, Access};
 
 /// The largest JSON body that any endpoint reads. User data is at most 64 KiB; Nova's own limit is 112 KiB.
 pub const MAX_JSON: usize = 1 << 20;
@@ -39,8 +40,19 @@ pub struct Call {
     pub now: Time,
     /// Locked by nobody: the lock only lets handlers keep `&Call` over an await, which a bare body would forbid.
     pub body: Mutex<Body>,
-    /// The rows as of the beginning of the request.
+    /// The rows as of the beginning of the request, or as of the moment when its body was there.
     pub snapshot: Snapshot,
+    /// What its sender was let in for.
+    pub entry: Entry,
+}
+
+/// What somebody was let in for: it is looked at again when a body has come.
+pub struct Entry {
+    pub service: &'static str,
+    pub method: String,
+    /// Below the service's prefix.
+    pub path: String,
+    pub access: Access,
 }
 
 impl Call {
@@ -87,16 +99,45 @@ impl Call {
     /// The body as JSON, whatever its content type says; an empty body is `Null`.
     pub async fn json(&mut self) -> Result<Value, Fault> {
         let bytes = read(self.take_body(), MAX_JSON).await?;
+        self.renew().await?;
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&bytes).map_err(|e| Fault::invalid(format!("The body is not valid JSON: {e}")))
     }
 
+    /// Looks at the rows and at who is asking anew. A body comes as slowly as its sender likes: whoever began to send one and
+    /// has lost since what they had (the user, a role, a thing that was shared) has lost it for this request, too.
+    pub async fn renew(&mut self) -> Result<(), Fault> {
+        let snapshot = self.cloud.store.snapshot();
+        if snapshot.revision() == self.snapshot.revision() {
+            return Ok(());
+        }
+        if let (Some(_), Some(token)) = (&self.principal, &self.token) {
+            let Entry { service, method, path, access } = &self.entry;
+            let principal = self.cloud.gate.token(token, &Asked { service, method, path }).await?;
+            table::allowed(*access, &principal)?;
+            self.principal = Some(principal);
+        }
+        self.snapshot = snapshot;
+        self.entry.check_reach(self)
+    }
+
     /// The body as a type; unknown and missing fields are as the type's serde attributes say.
     pub async fn read<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
         let value = self.json().await?;
         serde_json::from_value(value).map_err(|e| Fault::invalid(format!("Invalid request body: {e}")))
+    }
+}
+
+impl Entry {
+    /// Refuses what is beyond the domain of whoever may reach no further.
+    pub fn check_reach(&self, call: &Call) -> Result<(), Fault> {
+        match self.access {
+            Access::DomainReader => crate::identity::check_reach(call, false),
+            Access::DomainManager => crate::identity::check_reach(call, true),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use model::Fault;
 use percent_encoding::percent_decode_str;
 
 use crate::absent::Absent;
-use crate::call::{Call, Reply};
+use crate::call::{Call, Entry, Reply};
 use crate::{Cloud, absent, fault};
 
 /// Who may call an endpoint at all. What they see and change there is the [`gate::View`]'s decision.
@@ -240,10 +240,14 @@ impl Face {
             now: model::Time::now(),
             body: body.into(),
             snapshot: self.cloud.store.snapshot(),
+            entry: Entry {
+                service: service.name,
+                method: parts.method.as_str().to_owned(),
+                path: rest.to_owned(),
+                access: endpoint.access,
+            },
         };
-        if matches!(endpoint.access, Access::DomainReader | Access::DomainManager) {
-            crate::identity::check_reach(&call, !method.is_safe())?;
-        }
+        call.entry.check_reach(&call)?;
         if let Some(versions) = &service.versions {
             (versions.check_query)(&call, endpoint)?;
         }
@@ -267,7 +271,8 @@ pub fn reads_all(who: &Principal) -> bool {
     who.is_admin() || (who.scope == Scope::System && who.is_reader())
 }
 
-fn allowed(access: Access, who: &Principal) -> Result<(), Fault> {
+/// Refuses who may not call such an endpoint.
+pub fn allowed(access: Access, who: &Principal) -> Result<(), Fault> {
     let enough = match access {
         Access::Public | Access::Token => true,
         Access::Reader => who.is_admin() || (who.project_id().is_some() && who.is_reader()),

@@ -25,6 +25,7 @@ pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
     check_type(&call)?;
     check_store(&call)?;
     let (digest, found) = take(&mut call, "saving").await?;
+    call.renew().await?;
     let (who, id) = (call.who()?, call.param("image_id"));
     call.cloud
         .store
@@ -53,6 +54,7 @@ pub async fn stage(mut call: Call) -> Result<Reply, Fault> {
     check_type(&call)?;
     check_store(&call)?;
     let (digest, found) = take(&mut call, "uploading").await?;
+    call.renew().await?;
     let (who, id) = (call.who()?, call.param("image_id"));
     call.cloud
         .store
