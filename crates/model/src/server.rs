@@ -273,6 +273,11 @@ pub struct ServerAction {
     pub message: Option<String>,
 }
 
+impl ServerAction {
+    /// How many a server's log has; the oldest make room.
+    pub const MOST: usize = 1000;
+}
+
 impl Resource for ServerAction {
     kind!(ServerAction);
     fn realm(&self) -> Realm {

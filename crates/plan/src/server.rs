@@ -54,15 +54,10 @@ fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Cha
                 change.edit(*vm, |v| v.deleting = true);
             }
         }
-        if vms.is_empty() && Port::of_server(snapshot, &server).next().is_none() {
+        if vms.is_empty() && Port::of_server(snapshot, &server).next().is_none() && shed(snapshot, &server, &mut change)
+        {
             change.delete(server);
-            for other in snapshot.find::<Server>(Index::Owner, &server.id) {
-                change.edit(other, |other| other.forget_neighbour(&server.id));
-            }
             ServerUsage::of(&server, now, true).map(|usage| change.create(usage));
-            for action in snapshot.find::<ServerAction>(Index::Owner, &server.id) {
-                change.delete(action);
-            }
             // Images that are not complete, and the one that it was shelved in.
             for image in snapshot.find::<Image>(Index::Owner, &server.id) {
                 change.delete(image);
@@ -76,6 +71,22 @@ fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Cha
         live(snapshot, server, &vms, &mut change, now);
     }
     (!change.is_empty()).then_some(change)
+}
+
+/// Takes away its log, and that others name it; whether that is all there was. A commit takes so many rows and bytes, and
+/// both grow with what a server's users do: with more than fits, the rest goes next.
+fn shed(snapshot: &Snapshot, server: &Server, change: &mut Change) -> bool {
+    const ENTRIES: usize = 1000;
+    const NEIGHBOURS: usize = 8;
+    let mut log = snapshot.find::<ServerAction>(Index::Owner, &server.id);
+    for action in log.by_ref().take(ENTRIES) {
+        change.delete(action);
+    }
+    let mut neighbours = snapshot.find::<Server>(Index::Owner, &server.id);
+    for other in neighbours.by_ref().take(NEIGHBOURS) {
+        change.edit(other, |other| other.forget_neighbour(&server.id));
+    }
+    log.next().is_none() && neighbours.next().is_none()
 }
 
 /// Nothing of it is left, or ever was, on any host.

@@ -22,6 +22,7 @@ impl World {
     }
 
     fn commit(&mut self, change: &Change) -> Result<(), Refused> {
+        assert!(change.writes.len() <= 4096, "no store takes a change of {} rows", change.writes.len());
         let delta = self.snapshot.prepare(change)?;
         let exists = |key: &Key| self.snapshot.row(key).is_some() || change.writes.iter().any(|w| w.key() == *key);
         self.ledger.check(&delta, exists)?;
@@ -165,6 +166,31 @@ fn a_server_lives_and_leaves_nothing() {
     for pool in ["room/one/memory", "quota/p/ram", "quota/p/port", "quota/p/instances"] {
         assert_eq!(w.used(pool), 0, "{pool}");
     }
+}
+
+#[test]
+fn a_server_with_a_long_log_and_many_neighbours_goes() {
+    let mut w = world(&[("a", 8192)]);
+    w.add(server("s", w.now()));
+    for n in 0..5000 {
+        w.add(ServerAction {
+            server_id: "s".into(),
+            project_id: "p".into(),
+            request_id: format!("req-{n}"),
+            user_id: "u".into(),
+            action: "lock".into(),
+            start_time: w.now(),
+            message: None,
+        });
+    }
+    for n in 0..9 {
+        w.add(Server { different_host: vec!["s".into()], ..server(&format!("n{n}"), w.now()) });
+    }
+    w.settle();
+    w.edit::<Server>("s", |s| s.deleting = true);
+    w.settle();
+    assert!(w.snapshot.get::<Server>("s").is_none() && w.snapshot.all::<ServerAction>().next().is_none());
+    assert!(w.snapshot.all::<Server>().all(|other| other.different_host.is_empty()));
 }
 
 #[test]
@@ -402,32 +428,6 @@ fn addresses_run_out_in_words() {
 }
 
 #[test]
-fn a_port_of_ones_own_survives_its_server() {
-    let mut w = world(&[("one", 4000)]);
-    w.add(server("other", w.now()));
-    w.settle();
-    let template = w.snapshot.all::<Port>().next().unwrap().value.clone();
-    let mut port = Port { id: "own".into(), holder: None, ..template };
-    port.owned = false;
-    port.host = None;
-    port.mac = "fa:16:3e:00:00:01".into();
-    port.fixed_ips[0].ip = "10.0.0.50".parse().unwrap();
-    w.add(port);
-    let mut s = server("s", w.now());
-    s.nics = vec![NicRequest { port_id: Some("own".into()), ..NicRequest::default() }];
-    w.add(s);
-    w.settle();
-    let port = w.snapshot.get::<Port>("own").unwrap();
-    assert_eq!((port.device_id().as_str(), port.host.as_deref()), ("s", Some("one")));
-    w.edit::<Server>("s", |s| s.deleting = true);
-    w.settle();
-    w.report("s.0", VmPhase::Gone);
-    w.settle();
-    let port = w.snapshot.get::<Port>("own").unwrap();
-    assert_eq!((port.device_id().as_str(), port.host.as_deref()), ("", None));
-    assert!(w.snapshot.get::<Server>("s").is_none());
-}
-#[test]
 fn a_server_that_waited_gets_no_port_on_what_is_shared_no_more() {
     let mut w = world(&[("a", 8192)]);
     let (theirs, now) = (Network::new("theirs", "q", 4242, w.now()), w.now());
@@ -467,6 +467,32 @@ fn a_server_that_waited_gets_no_port_on_what_is_shared_no_more() {
     assert_eq!(w.snapshot.get::<Server>("late").unwrap().problem, None);
 }
 
+#[test]
+fn a_port_of_ones_own_survives_its_server() {
+    let mut w = world(&[("one", 4000)]);
+    w.add(server("other", w.now()));
+    w.settle();
+    let template = w.snapshot.all::<Port>().next().unwrap().value.clone();
+    let mut port = Port { id: "own".into(), holder: None, ..template };
+    port.owned = false;
+    port.host = None;
+    port.mac = "fa:16:3e:00:00:01".into();
+    port.fixed_ips[0].ip = "10.0.0.50".parse().unwrap();
+    w.add(port);
+    let mut s = server("s", w.now());
+    s.nics = vec![NicRequest { port_id: Some("own".into()), ..NicRequest::default() }];
+    w.add(s);
+    w.settle();
+    let port = w.snapshot.get::<Port>("own").unwrap();
+    assert_eq!((port.device_id().as_str(), port.host.as_deref()), ("s", Some("one")));
+    w.edit::<Server>("s", |s| s.deleting = true);
+    w.settle();
+    w.report("s.0", VmPhase::Gone);
+    w.settle();
+    let port = w.snapshot.get::<Port>("own").unwrap();
+    assert_eq!((port.device_id().as_str(), port.host.as_deref()), ("", None));
+    assert!(w.snapshot.get::<Server>("s").is_none());
+}
 
 /// A trunk whose parent is the port, with one subport that is on the network as well.
 fn trunk(w: &mut World, parent: &str) {

@@ -24,7 +24,7 @@ pub mod update;
 pub mod view;
 
 use gate::View;
-use model::{Change, Entry, Fault, Server, ServerAction, Snapshot};
+use model::{Change, Entry, Fault, Index, Server, ServerAction, Snapshot};
 
 use super::fault::no_server;
 use crate::call::Call;
@@ -102,11 +102,27 @@ pub async fn act(
             let mut change = subject.change;
             change.update(entry, server.clone());
             if !verb.is_empty() {
+                make_room(snapshot, id, &mut change);
                 change.create(logged(call, &server, verb)?);
             }
             Ok((change, server))
         })
         .await
+}
+
+/// Takes the oldest entries out of a server's log where there is no place for one more.
+fn make_room(snapshot: &Snapshot, id: &str, change: &mut Change) {
+    /// A log of before there was a limit gets shorter by and by.
+    const AT_ONCE: usize = 64;
+    let mut all: Vec<Entry<'_, ServerAction>> = snapshot.find::<ServerAction>(Index::Owner, id).collect();
+    let excess = (all.len() + 1).saturating_sub(ServerAction::MOST);
+    if excess == 0 {
+        return;
+    }
+    all.sort_by_key(|action| (action.start_time, action.row.created));
+    for action in all.into_iter().take(excess.min(AT_ONCE)) {
+        change.delete(action);
+    }
 }
 
 /// The log's entry for a verb.
