@@ -286,16 +286,26 @@ pub struct AppCredential {
     pub unrestricted: bool,
     #[serde(default)]
     pub access_rules: Vec<Value>,
+    /// Which of its user's places it takes, below [`AppCredential::MOST`]; `None` only in a row of an older cloud.
+    #[serde(default)]
+    pub place: Option<u32>,
+}
+
+impl AppCredential {
+    /// How many a user may have.
+    pub const MOST: u32 = 200;
 }
 
 impl Resource for AppCredential {
     kind!(AppCredential: of the cloud);
     fn claims(&self) -> Vec<Claim> {
-        vec![
+        let mut claims = vec![
             Claim::Unique(format!("application-credential-name/{}/{}", self.user_id, self.name)),
             Claim::Needs(Key::new(Kind::User, Realm::Cloud, self.user_id.as_str())),
             Claim::Needs(Key::new(Kind::Project, Realm::Cloud, self.project_id.as_str())),
-        ]
+        ];
+        claims.extend(self.place.map(|n| Claim::Unique(format!("application-credential/{}/{n}", self.user_id))));
+        claims
     }
     fn index(&self) -> Vec<(Index, String)> {
         vec![(Index::Owner, self.user_id.clone())]

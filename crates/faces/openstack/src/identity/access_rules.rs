@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::wire::{base, get, invalid, list, only_self, passes, self_or_admin, undelegated};
 use crate::call::{Call, Reply};
 
-/// The most access rules of one credential.
+/// The most access rules of one credential, and the most bytes of each text in one, as Keystone has it.
 const MOST: usize = 100;
+const LONGEST_TEXT: usize = 255;
 
 /// A rule as a credential has it.
 pub fn kept(rule: &AccessRule) -> Value {
@@ -42,8 +43,12 @@ fn one(call: &Call, rule: &Value, known: &mut Vec<AccessRule>) -> Result<AccessR
     let (Some(service), Some(method), Some(path)) = (text("service"), text("method"), text("path")) else {
         return Err(invalid("access_rules", "every rule needs service, method and path"));
     };
+    if service.len() > LONGEST_TEXT || path.len() > LONGEST_TEXT {
+        return Err(invalid("access_rules", &format!("a rule has a text of more than {LONGEST_TEXT} bytes")));
+    }
     if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) || !path.starts_with('/') {
-        return Err(invalid("access_rules", &format!("{method} {path} is no rule")));
+        let (method, path) = (method.escape_debug(), path.escape_debug());
+        return Err(invalid("access_rules", &format!("{method:.20} {path} is no rule")));
     }
     if let Some(same) = known.iter().find(|r| r.service == service && r.method == method && r.path == path) {
         return Ok(same.clone());

@@ -1,6 +1,6 @@
 //! `/v3/users/{user_id}/application_credentials`.
 
-use model::{AppCredential, Change, Credential, Fault, Index, Role, Snapshot, User};
+use model::{AppCredential, Change, Credential, Fault, Index, Role, Snapshot, User, free_place};
 use serde_json::{Value, json};
 
 use super::wire::{
@@ -8,6 +8,9 @@ use super::wire::{
 };
 use super::{Doomed, access_rules};
 use crate::call::{Call, Reply};
+
+/// The most bytes of a description.
+const LONGEST_DESCRIPTION: usize = 4096;
 
 fn view(call: &Call, credential: &AppCredential) -> Value {
     let role = |id: &String| {
@@ -71,18 +74,21 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         user_id: who.user_id.clone(),
         project_id,
         secret_hash: String::new(),
-        description: fields.text("description")?,
+        description: description(&fields)?,
         expires_at: future(&call, "expires_at", fields.text("expires_at")?)?,
         role_ids: roles(&call, fields.get("roles"))?,
         unrestricted: fields.flag("unrestricted")?.unwrap_or(false),
         access_rules: asked.iter().map(access_rules::kept).collect(),
+        place: None,
     };
     check_name(&call.snapshot, &credential)?;
+    place(&call.snapshot, &credential.user_id)?;
     let secret = fields.text("secret")?.unwrap_or_else(gate::new_secret);
     credential.secret_hash = call.cloud.gate.passwords().hash(&secret, call.client).await?;
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &credential)?;
-        let mut change = Change::from(credential.clone());
+        let place = Some(place(snapshot, &credential.user_id)?);
+        let mut change = Change::from(AppCredential { place, ..credential.clone() });
         access_rules::keep(snapshot, &asked, &mut change)?;
         Ok((change, ()))
     });
@@ -96,6 +102,26 @@ fn check_name(snapshot: &Snapshot, new: &AppCredential) -> Result<(), Fault> {
     match snapshot.find::<AppCredential>(Index::Owner, &new.user_id).any(|c| c.name == new.name) {
         true => Err(duplicate("application_credential", &new.name, None)),
         false => Ok(()),
+    }
+}
+
+/// The place of one more credential of a user; those of an older cloud, which have none, count too.
+fn place(snapshot: &Snapshot, user_id: &str) -> Result<u32, Fault> {
+    let own: Vec<Option<u32>> = snapshot.find::<AppCredential>(Index::Owner, user_id).map(|c| c.place).collect();
+    let most = AppCredential::MOST;
+    let room = most.saturating_sub(own.iter().filter(|place| place.is_none()).count() as u32);
+    free_place(own.into_iter().flatten(), room).ok_or_else(|| {
+        Fault::Forbidden(format!(
+            "User {user_id} has {most} application credentials, the most there may be. Delete some first."
+        ))
+    })
+}
+
+fn description(fields: &Fields) -> Result<Option<String>, Fault> {
+    let text = fields.text("description")?;
+    match text.as_ref().is_some_and(|text| text.len() > LONGEST_DESCRIPTION) {
+        true => Err(invalid("description", &format!("it is longer than {LONGEST_DESCRIPTION} bytes"))),
+        false => Ok(text),
     }
 }
 
@@ -135,12 +161,12 @@ fn roles(call: &Call, asked: Option<&Value>) -> Result<Vec<String>, Fault> {
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     self_or_admin(&call, call.param("user_id"), "delete_application_credential")?;
     undelegated(&call, "delete_application_credential")?;
-    let deleted = call.cloud.store.transact(|snapshot| {
+    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
         let entry = find(snapshot, &call)?;
         let mut doomed = Doomed::default();
         doom_made(snapshot, &entry, &mut doomed);
         doomed.delete(entry);
-        Ok((doomed.change(snapshot), ()))
+        Ok(doomed)
     });
     deleted.await?;
     Ok(Reply::empty(204))
