@@ -25,6 +25,16 @@ pub enum Claim {
     Needs(Key),
 }
 
+impl Claim {
+    /// The row that must exist, if it is such a claim.
+    pub fn needed(self) -> Option<Key> {
+        match self {
+            Self::Needs(key) => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// The difference between the claims before and after a change, netted over all its rows: what a backend checks and
 /// applies in the same transaction as the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::options::{self, Wanted};
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, page, passes, passes_flag};
-use super::{groups, projects, reach, users};
+use super::{Doomed, groups, projects, reach, users};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -121,13 +121,13 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 
 /// Deletes a disabled domain with everything in it.
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = call.cloud.store.transact(|snapshot| {
+    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
         options::check_delete(&entry.options, "domain", &entry.id)?;
         if entry.enabled {
             return Err(Fault::Forbidden("Cannot delete a domain that is enabled, please disable it first.".into()));
         }
-        let mut doomed = super::Doomed::default();
+        let mut doomed = Doomed::default();
         for project in snapshot.all::<Project>().filter(|p| p.domain_id == entry.id) {
             projects::doom(snapshot, &project, &mut doomed)?;
         }
@@ -145,7 +145,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
             doomed.delete(assignment);
         }
         doomed.delete(entry);
-        Ok((doomed.change(snapshot), ()))
+        Ok(doomed)
     });
     deleted.await?;
     Ok(Reply::empty(204))

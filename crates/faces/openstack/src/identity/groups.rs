@@ -83,11 +83,11 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = call.cloud.store.transact(|snapshot| {
+    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Group>(snapshot, call.param("group_id"))?;
         let mut doomed = Doomed::default();
         doom(snapshot, &entry, &mut doomed);
-        Ok((doomed.change(snapshot), ()))
+        Ok(doomed)
     });
     deleted.await?;
     Ok(Reply::empty(204))

@@ -256,7 +256,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = call.cloud.store.transact(|snapshot| {
+    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Project>(snapshot, call.param("project_id"))?;
         options::check_delete(&entry.options, "project", &entry.id)?;
         if children(snapshot, &entry.id).next().is_some() {
@@ -268,7 +268,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
         }
         let mut doomed = Doomed::default();
         doom(snapshot, &entry, &mut doomed)?;
-        Ok((doomed.change(snapshot), ()))
+        Ok(doomed)
     });
     deleted.await?;
     Ok(Reply::empty(204))

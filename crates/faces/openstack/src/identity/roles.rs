@@ -120,12 +120,12 @@ fn is_of(domain: Option<&Ref<Domain>>, role: &Role) -> bool {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = call.cloud.store.transact(|snapshot| {
+    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Role>(snapshot, call.param("role_id"))?;
         options::check_delete(&options_of(&entry), "role", &entry.id)?;
         let mut doomed = Doomed::default();
         doom(snapshot, &entry, &mut doomed);
-        Ok((doomed.change(snapshot), ()))
+        Ok(doomed)
     });
     deleted.await?;
     Ok(Reply::empty(204))

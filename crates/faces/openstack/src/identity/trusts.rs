@@ -268,7 +268,7 @@ fn lend_on(trust: &mut Trust, above: &Trust, asked: Option<u32>) -> Result<(), F
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     unrestricted(&call, "delete_trust")?;
     let who = call.who()?;
-    let deleted = call.cloud.store.transact(|snapshot| {
+    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
         let trust = find(snapshot, &call)?;
         // Who acts by a trust can give that one back, and take no other from its trustor.
         let is_its = who.trust.as_ref().is_none_or(|by| by.trust_id == trust.id || who.user_id == by.trustee_user_id);
@@ -277,7 +277,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
         }
         let mut doomed = Doomed::default();
         doom(snapshot, &trust, &mut doomed);
-        Ok((doomed.change(snapshot), ()))
+        Ok(doomed)
     });
     deleted.await?;
     Ok(Reply::empty(204))

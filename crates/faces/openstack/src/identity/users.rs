@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gate::{Proof, Wish, revoke};
 use model::{
-    AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Options, Project,
+    AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Keypair, Options, Project,
     Snapshot, User, option,
 };
 use serde_json::{Value, json};
@@ -219,11 +219,11 @@ pub async fn change_password(mut call: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = call.cloud.store.transact(|snapshot| {
+    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<User>(snapshot, call.param("user_id"))?;
         let mut doomed = Doomed::default();
         doom(snapshot, &entry, &mut doomed);
-        Ok((doomed.change(snapshot), ()))
+        Ok(doomed)
     });
     deleted.await?;
     Ok(Reply::empty(204))
@@ -242,6 +242,9 @@ pub fn doom(snapshot: &Snapshot, user: &Entry<'_, User>, doomed: &mut Doomed) {
     }
     for rule in snapshot.find::<AccessRule>(Index::Owner, &user.id) {
         doomed.delete(rule);
+    }
+    for pair in snapshot.find::<Keypair>(Index::Owner, &user.id) {
+        doomed.delete(pair);
     }
     trusts::doom_of_user(snapshot, &user.id, doomed);
     doomed.leave_groups(&user.id);
