@@ -739,6 +739,19 @@ async fn a_domains_manager_keeps_house_and_stays_in_it() {
         cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;
         assert_eq!(cloud.call("PATCH", &format!("/identity/v3/users/{user}"), &manager, patch.clone()).await.0, 403);
         cloud.ok("DELETE", &grant, &cloud.admin, Value::Null).await;
+    // Nor who is lent more.
+    let admin = user_id(&cloud, &cloud.admin).await;
+    for (role, impersonation) in [("admin", false), ("reader", true)] {
+        let trust = json!({"trust": {"trustor_user_id": admin, "trustee_user_id": user, "impersonation": impersonation,
+            "project_id": cloud.admin_project, "roles": [{"name": role}]}});
+        let (_, _, lent) = cloud.ok("POST", "/identity/v3/OS-TRUST/trusts", &cloud.admin, trust).await;
+        let path = format!("/identity/v3/users/{user}");
+        assert_eq!(cloud.call("PATCH", &path, &manager, patch.clone()).await.0, 403, "{role}");
+        let trust = format!("/identity/v3/OS-TRUST/trusts/{}", text(&lent["trust"]["id"]));
+        cloud.ok("DELETE", &trust, &cloud.admin, Value::Null).await;
+        cloud.ok("PATCH", &path, &manager, patch.clone()).await;
+    }
+
     }
     let grant = format!("/identity/v3/projects/{elsewhere}/groups/{group}/roles/{}", roles[1]);
     cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;

@@ -2,11 +2,11 @@
 //! that they may use, from the ids in the path, so that a new row cannot forget it.
 //!
 //! As in Keystone's defaults, a domain's manager gives the roles `manager`, `member` and `reader` and no others. Beyond
-//! them, and unlike them: who has any other role, or one on the system, is not a domain manager's to change, nor is a
-//! group that has. Whoever sets the password of an administrator is one.
+//! them, and unlike them: who has any other role, or one on the system, or is lent one by a trust, is not a domain manager's
+//! to change, nor is a group that has. Whoever sets the password of an administrator is one.
 
 use gate::{Ref, Scope, Scoped, View, roles};
-use model::{Actor, Assignment, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, User};
+use model::{Actor, Assignment, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, Trust, User};
 
 use super::wire::forbidden;
 use crate::call::Call;
@@ -73,7 +73,9 @@ pub fn check(call: &Call, writes: bool) -> Result<(), Fault> {
     let mut allowed = within.into_iter().flatten().all(|is| is);
     if writes {
         let role = param("role_id").map(|id| snapshot.get::<Role>(id).is_some_and(|role| managed(role.value)));
-        let user = param("user_id").map(|id| !roles::assignments_of(snapshot, id).iter().any(|a| more(snapshot, a)));
+        let user = param("user_id").map(|id| {
+            !roles::assignments_of(snapshot, id).iter().any(|a| more(snapshot, a)) && !is_lent_more(snapshot, id)
+        });
         let group = param("group_id").map(|id| {
             let mut given = snapshot.find::<Assignment>(Index::Owner, id);
             !given.any(|a| matches!(a.actor, Actor::Group(_)) && more(snapshot, a.value))
@@ -91,6 +93,17 @@ fn managed(role: &Role) -> bool {
 fn more(snapshot: &Snapshot, assignment: &Assignment) -> bool {
     let role = snapshot.get::<Role>(&assignment.role_id);
     assignment.target == Target::System || role.is_some_and(|role| role.domain_id.is_none() && !managed(role.value))
+}
+
+/// Whether a trust lends a user more than a domain's manager could give: such a role, or the name of who has one.
+fn is_lent_more(snapshot: &Snapshot, user_id: &str) -> bool {
+    let mut lent = snapshot.find::<Trust>(Index::Owner, user_id).filter(|trust| trust.trustee_user_id == user_id);
+    let beyond = |id: &String| snapshot.get::<Role>(id).is_some_and(|role| !managed(role.value));
+    let named = |trust: &Trust| {
+        let given = || roles::assignments_of(snapshot, &trust.trustor_user_id);
+        trust.impersonation && given().iter().any(|assignment| more(snapshot, assignment))
+    };
+    lent.any(|trust| trust.role_ids.iter().any(beyond) || named(trust.value))
 }
 
 /// Whether an assignment is in a domain: on it, or on one of its projects.
