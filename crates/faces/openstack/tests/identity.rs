@@ -292,6 +292,12 @@ async fn a_project_is_born_with_its_group_and_limits_and_dies_with_them() {
     assert_eq!(cloud.call("PATCH", &path, admin, json!({"project": {"enabled": false}})).await.0, 403);
     let (_, _, tree) = cloud.ok("GET", &format!("{path}?subtree_as_ids"), admin, Value::Null).await;
     assert_eq!(tree["project"]["subtree"], json!({text(&child["project"]["id"]): null}));
+    let (demo, member) = (user_id(&cloud, &cloud.demo).await, role_id(&cloud, "member").await);
+    cloud.ok("PUT", &format!("{path}/users/{demo}/roles/{member}"), admin, Value::Null).await;
+    for (token, count) in [(admin, 1), (&cloud.demo, 0)] {
+        let (_, _, tree) = cloud.ok("GET", &format!("{path}?subtree_as_list"), token, Value::Null).await;
+        assert_eq!(tree["project"]["subtree"].as_array().map(Vec::len), Some(count), "{tree}");
+    }
     cloud.ok("DELETE", &format!("/identity/v3/projects/{}", text(&child["project"]["id"])), admin, Value::Null).await;
     assert_eq!(cloud.call("DELETE", &path, admin, Value::Null).await.0, 204);
     let (status, _, gone) = cloud.call("GET", &path, admin, Value::Null).await;
@@ -733,12 +739,6 @@ async fn a_domains_manager_keeps_house_and_stays_in_it() {
         assert_eq!(cloud.call(method, &format!("/identity/v3{path}"), &reader, Value::Null).await.0, 403);
     }
 
-    // Who has more than a manager gives is not theirs: its password would be a way up.
-    for (what, id) in [("users", &user), ("groups", &group)] {
-        let grant = format!("/identity/v3/projects/{elsewhere}/{what}/{id}/roles/{}", roles[1]);
-        cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;
-        assert_eq!(cloud.call("PATCH", &format!("/identity/v3/users/{user}"), &manager, patch.clone()).await.0, 403);
-        cloud.ok("DELETE", &grant, &cloud.admin, Value::Null).await;
     // Nor who is lent more.
     let admin = user_id(&cloud, &cloud.admin).await;
     for (role, impersonation) in [("admin", false), ("reader", true)] {
@@ -752,6 +752,12 @@ async fn a_domains_manager_keeps_house_and_stays_in_it() {
         cloud.ok("PATCH", &path, &manager, patch.clone()).await;
     }
 
+    // Who has more than a manager gives is not theirs: its password would be a way up.
+    for (what, id) in [("users", &user), ("groups", &group)] {
+        let grant = format!("/identity/v3/projects/{elsewhere}/{what}/{id}/roles/{}", roles[1]);
+        cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;
+        assert_eq!(cloud.call("PATCH", &format!("/identity/v3/users/{user}"), &manager, patch.clone()).await.0, 403);
+        cloud.ok("DELETE", &grant, &cloud.admin, Value::Null).await;
     }
     let grant = format!("/identity/v3/projects/{elsewhere}/groups/{group}/roles/{}", roles[1]);
     cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;

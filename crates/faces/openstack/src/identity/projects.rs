@@ -105,18 +105,24 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     let project = visible(&call, "get_project")?;
     let mut value = view(&base(&call), project.value);
     let asked = |name: &str| call.query.iter().any(|(n, _)| n == name);
+    // Of those above and below, whoever has no role on one learns its id and no more, as in Keystone.
+    let own = roles::projects_of(&call.snapshot, &call.who()?.user_id);
+    let domain = reach::domain(&call)?;
+    let all = reads_all(call.who()?);
+    let known = |p: &Project| all || domain == Some(p.domain_id.as_str()) || own.contains(&p.id);
     if asked("parents_as_list") || asked("parents_as_ids") {
         let parents = parents(&call.snapshot, &project.parent_id);
         value["parents"] = match asked("parents_as_ids") {
             true => parents.iter().rev().fold(Value::Null, |above, p| json!({p.id.clone(): above})),
-            false => parents.iter().map(|p| json!({"project": view(&base(&call), p)})).collect(),
+            false => parents.iter().filter(|p| known(p)).map(|p| json!({"project": view(&base(&call), p)})).collect(),
         };
     }
     if asked("subtree_as_list") || asked("subtree_as_ids") {
         value["subtree"] = match asked("subtree_as_ids") {
             true => subtree_ids(&call.snapshot, &project.id),
             false => {
-                subtree(&call.snapshot, &project.id).iter().map(|p| json!({"project": view(&base(&call), p)})).collect()
+                let below = subtree(&call.snapshot, &project.id);
+                below.iter().filter(|p| known(p)).map(|p| json!({"project": view(&base(&call), p)})).collect()
             }
         };
     }
