@@ -61,6 +61,16 @@ async fn what_was_staged_becomes_the_images() {
     let tasks = tasks(&cloud, &id).await;
     assert_eq!((tasks[0]["status"].as_str(), &tasks[0]["image_id"]), (Some("success"), &json!(id)));
     assert_eq!(tasks[0]["input"]["import_req"], json!({"method": {"name": "glance-direct"}}));
+    // Who may use the image learns nothing of how it came, such as a URI that has a secret in it.
+    let path = format!("/image/v2/images/{id}");
+    let patch = br#"[{"op": "replace", "path": "/visibility", "value": "community"}]"#;
+    let kind = [("content-type", "application/openstack-images-v2.1-json-patch")];
+    assert_eq!(cloud.raw("PATCH", &path, &cloud.demo, &kind, patch.to_vec()).await.0, 200);
+    let stranger = cloud.tenant("stranger", "member").await;
+    for (token, count) in [(&stranger, 0), (&cloud.demo, 1), (&cloud.admin, 1)] {
+        let (_, _, told) = cloud.ok("GET", &format!("{path}/tasks"), token, Value::Null).await;
+        assert_eq!(told["tasks"].as_array().map(Vec::len), Some(count));
+    }
 
     // What is staged is looked at as what is uploaded.
     let id = new_image(&cloud, json!({"disk_format": "qcow2"})).await;

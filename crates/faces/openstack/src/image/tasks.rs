@@ -11,10 +11,14 @@ use crate::call::{Call, Reply, escape};
 const DEFAULT_LIMIT: usize = 25;
 const MAX_LIMIT: usize = 1000;
 
-/// `GET /v2/images/{image_id}/tasks`
+/// `GET /v2/images/{image_id}/tasks`: those of the caller's project. From where the bytes came, which may be a URI with a secret
+/// in it, and who asked for them is nothing to whoever may only use the image.
 pub async fn of_image(call: Call) -> Result<Reply, Fault> {
-    let image = access::find(&call.snapshot, call.who()?, call.param("image_id"))?;
-    let mut tasks: Vec<&Task> = call.snapshot.find::<Task>(Index::Owner, &image.id).map(|task| task.value).collect();
+    let who = call.who()?;
+    let image = access::find(&call.snapshot, who, call.param("image_id"))?;
+    let own = |task: &Task| who.is_admin() || who.project_id() == Some(&task.project_id);
+    let all = call.snapshot.find::<Task>(Index::Owner, &image.id).map(|task| task.value);
+    let mut tasks: Vec<&Task> = all.filter(|task| own(task)).collect();
     tasks.sort_by_key(|task| (task.created_at, &task.id));
     let shown = tasks.into_iter().map(|task| {
         let mut shown = whole(task);
