@@ -17,6 +17,7 @@ async fn edit(call: &Call, action: &str, change: impl Fn(&mut Image) -> Result<(
             change(&mut image)?;
             let mut commit = Change::new();
             if image != *entry.value {
+                attributes::check_size(&image, Some(entry.value))?;
                 image.updated_at = now;
                 commit.update(entry, image);
             }

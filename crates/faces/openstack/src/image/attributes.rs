@@ -53,6 +53,27 @@ const MAX_TAGS: usize = 128;
 const MAX_VALUE: usize = 65535;
 const MAX_NUMBER: u64 = i32::MAX as u64;
 
+/// The most bytes of all that an image says, and of whom it is shared with. Glance's limits are of each text alone, and let an
+/// image say 8 MiB; here all rows are in the memory of every process.
+const LARGEST: usize = 128 << 10;
+
+fn size(image: &Image) -> usize {
+    let properties = image.properties.iter().map(|(name, value)| name.len() + value.len());
+    properties.chain(image.tags.iter().chain(image.members.keys()).map(String::len)).sum()
+}
+
+/// Refuses an image that says too much, unless it says less than `before`.
+pub fn check_size(image: &Image, before: Option<&Image>) -> Result<(), Fault> {
+    let size_now = size(image);
+    match size_now > LARGEST && before.is_none_or(|before| size_now > size(before)) {
+        true => Err(Fault::TooLarge(format!(
+            "The properties, tags and members of image {} have {size_now} bytes together, of {LARGEST} that are allowed.",
+            image.id
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// The content breaks the image's schema.
 pub fn mismatch(reason: impl std::fmt::Display) -> Fault {
     Fault::Invalid(format!("Provided object does not match schema 'image': {reason}"))

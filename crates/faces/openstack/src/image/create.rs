@@ -46,6 +46,7 @@ fn new_image(call: &Call, body: &Map<String, Value>) -> Result<Image, Fault> {
         }
         attributes::set(&mut image, name, value, who)?;
     }
+    attributes::check_size(&image, None)?;
     if !who.is_admin() && (image.project_id.is_empty() || !access::owns(who, &image)) {
         let owner = &image.project_id;
         return Err(Fault::Forbidden(format!("You are not permitted to create images owned by '{owner}'")));

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::fault::refusal;
 use super::inspect::{self, Found};
-use super::{access, view};
+use super::{access, imports, view};
 use crate::call::{Call, Reply};
 
 /// The largest image: Glance's own limit, 1 TiB.
@@ -90,8 +90,13 @@ async fn take(call: &mut Call, next: &str) -> Result<(Digest, Found), Fault> {
     let image = access::own(&call.snapshot, call.who()?, id, "upload_image")?;
     ready(&image, next)?;
     let _place = call.cloud.uploads.begin(&image.project_id, id)?;
+    // The commit counts what came; until then it is nobody's, and has an end.
+    let room = imports::room(&call.snapshot, &image.project_id);
+    if expected.is_some_and(|size| size > room) {
+        return Err(too_large(room));
+    }
     call.cloud.blobs.admit(expected.unwrap_or(0)).map_err(blob_fault)?;
-    let (digest, found) = receive(&call.cloud.blobs, MAX_SIZE, body).await?;
+    let (digest, found) = receive(&call.cloud.blobs, room, body).await?;
     if expected.is_some_and(|size| size != digest.size) {
         return Err(Fault::Invalid(format!("{} bytes came instead of those announced.", digest.size)));
     }

@@ -66,6 +66,7 @@ async fn edit(call: &Call, what: &str, change: impl Fn(&mut Image) -> Result<Val
             }
             let mut image = entry.value.clone();
             let answer = change(&mut image)?;
+            attributes::check_size(&image, Some(entry.value))?;
             let mut commit = Change::new();
             commit.update(entry, image);
             Ok((commit, answer))

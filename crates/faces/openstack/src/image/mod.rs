@@ -30,6 +30,7 @@ mod tasks;
 pub mod uploads;
 mod view;
 
+pub use attributes::check_size;
 pub use create::remove;
 pub use patch::change_properties;
 

@@ -72,6 +72,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
             for operation in &operations {
                 apply(&mut image, operation, who)?;
             }
+            attributes::check_size(&image, Some(entry.value))?;
             image.updated_at = now;
             let mut change = Change::new();
             if image.project_id == entry.project_id {
@@ -186,6 +187,7 @@ pub async fn change_properties(
                 }
                 attributes::set(&mut image, name, &Value::from(value.as_str()), who)?;
             }
+            attributes::check_size(&image, Some(entry.value))?;
             image.updated_at = now;
             let properties = image.properties.clone();
             let mut change = Change::new();

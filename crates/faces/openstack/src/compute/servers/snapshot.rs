@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{When, act, requests};
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
+use crate::image::check_size;
 
 /// States in which a disk can be copied.
 const WHEN: When = When {
@@ -94,6 +95,7 @@ fn row(call: &Call, id: &str, server: &Server, snapshot: &Snapshot, asked: &Aske
     if let Some(source) = &mut image.source {
         source.rotation = rotation;
     }
+    check_size(&image, None)?;
     Ok(image)
 }
 
