@@ -1,6 +1,7 @@
 //! `GET /v2/images`: what the caller sees, filtered, sorted, in pages.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
 
 use gate::Principal;
 use model::{Fault, Image, MemberStatus, Visibility};
@@ -126,7 +127,9 @@ type Filter = Box<dyn Fn(&Image) -> bool + Send>;
 fn filters(call: &Call) -> Result<Vec<Filter>, Fault> {
     let mut filters = Vec::new();
     let apart = ["limit", "marker", "member_status", "visibility", "sort", "sort_key", "sort_dir"];
-    for (name, value) in call.query.iter().filter(|(name, _)| !apart.contains(&name.as_str())) {
+    // The same said twice is not looked at twice.
+    let asked: BTreeSet<&(String, String)> = call.query.iter().collect();
+    for (name, value) in asked.into_iter().filter(|(name, _)| !apart.contains(&name.as_str())) {
         filters.push(filter(name, value.clone())?);
     }
     if call.query("os_hidden").is_none() {
@@ -201,7 +204,7 @@ fn bound(name: &str, value: &str, amount: Amount) -> Result<Filter, Fault> {
 
 /// `x` or `in:x,y,"z,z"`.
 fn any_of(value: &str, field: fn(&Image) -> Option<String>) -> Result<Filter, Fault> {
-    let wanted = match value.split_once(':') {
+    let wanted: Vec<String> = match value.split_once(':') {
         None => vec![value.to_owned()],
         Some(("in", list)) => split_quoted(list)?,
         Some(("eq", one)) => vec![one.to_owned()],
@@ -209,6 +212,7 @@ fn any_of(value: &str, field: fn(&Image) -> Option<String>) -> Result<Filter, Fa
             return Err(Fault::Invalid(format!("Unable to filter by unknown operator '{operator}'.")));
         }
     };
+    let wanted: HashSet<String> = wanted.into_iter().collect();
     Ok(Box::new(move |image| field(image).is_some_and(|found| wanted.contains(&found))))
 }
 
@@ -289,8 +293,13 @@ fn order(call: &Call) -> Result<Vec<(Comparison, bool)>, Fault> {
     // One direction is that of every key, those that make the order total included.
     let descends = |i: usize| if dirs.len() > 1 { dirs.get(i) } else { dirs.first() }.is_none_or(|dir| dir == "desc");
     let mut order = Vec::new();
+    let mut seen = HashSet::new();
     for (i, key) in keys.iter().enumerate() {
-        order.push((comparison(key)?, descends(i)));
+        let comparison = comparison(key)?;
+        // What is equal by a key is equal by it the second time, too.
+        if seen.insert(key) {
+            order.push((comparison, descends(i)));
+        }
     }
     for last in ["created_at", "id"] {
         if !keys.iter().any(|key| key == last) {
@@ -320,12 +329,11 @@ fn comparison(key: &str) -> Result<Comparison, Fault> {
 }
 
 fn compare(order: &[(Comparison, bool)], a: &Image, b: &Image) -> Ordering {
-    let mut ordering = Ordering::Equal;
-    for (comparison, descends) in order {
+    let orderings = order.iter().map(|(comparison, descends)| {
         let one = comparison(a, b);
-        ordering = ordering.then(if *descends { one.reverse() } else { one });
-    }
-    ordering
+        if *descends { one.reverse() } else { one }
+    });
+    orderings.into_iter().find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 #[cfg(test)]

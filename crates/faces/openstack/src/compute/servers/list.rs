@@ -1,15 +1,18 @@
 //! Lists of servers: filters, sorting, pages.
 
-use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
 
 use model::{Aggregate, Fault, Server, Time};
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Value, json};
 
 use super::status::{self, State};
 use super::view::{self, Extent};
 use crate::call::{Call, Reply};
 use crate::compute::wire::{list, page, parse_time};
+
+/// The most bytes of a compiled pattern.
+const LARGEST_PATTERN: usize = 32 << 10;
 
 /// `GET /servers`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
@@ -69,7 +72,9 @@ fn pattern(call: &Call, name: &str) -> Result<Option<Regex>, Fault> {
     if text.len() > 255 {
         return Err(wrong("It is too long"));
     }
-    Regex::new(&format!("(?i){text}")).map(Some).map_err(|_| wrong("It is not a regular expression"))
+    // What a pattern costs on each name grows with its size when it is compiled, and `(a{0,99}){99}` is a short text.
+    let pattern = RegexBuilder::new(text).case_insensitive(true).size_limit(LARGEST_PATTERN).build();
+    pattern.map(Some).map_err(|_| wrong("It is not a regular expression, or too large a one"))
 }
 
 /// What the query asks for.
@@ -84,7 +89,7 @@ struct Filters {
     deleted: bool,
     /// Fields that must be equal, by the query's names.
     equal: Vec<(String, String)>,
-    tags: [Vec<String>; 4],
+    tags: [HashSet<String>; 4],
 }
 
 const STATUSES: &[&str] = &[
@@ -120,7 +125,7 @@ impl Filters {
                 ))
             }),
         };
-        let statuses: Vec<String> = call.queries("status").map(str::to_uppercase).collect();
+        let statuses: BTreeSet<String> = call.queries("status").map(str::to_uppercase).collect();
         let known = |status: &String| STATUSES.contains(&status.as_str());
         let statuses = (!statuses.is_empty()).then(|| statuses.into_iter().filter(known).collect());
         let admin = call.who()?.is_admin();
@@ -188,12 +193,13 @@ impl Filters {
     }
 
     fn has_tags(&self, server: &Server) -> bool {
-        let has = |tag: &String| server.tags.contains(tag);
+        // By the server's tags, which are few.
+        let shared = |tags: &HashSet<String>| server.tags.iter().filter(|tag| tags.contains(*tag)).count();
         let [all, any, not_all, not_any] = &self.tags;
-        all.iter().all(has)
-            && (any.is_empty() || any.iter().any(has))
-            && (not_all.is_empty() || !not_all.iter().all(has))
-            && !not_any.iter().any(has)
+        shared(all) == all.len()
+            && (any.is_empty() || shared(any) > 0)
+            && (not_all.is_empty() || shared(not_all) < not_all.len())
+            && shared(not_any) == 0
     }
 }
 
@@ -244,7 +250,10 @@ fn sort(call: &Call, items: &mut [Item<'_>]) -> Result<(), Fault> {
         if items.first().is_some_and(|item| field(item, key).is_none()) {
             return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}.")));
         }
-        keys.push((key.to_owned(), down));
+        // What is equal by a key is equal by it the second time, too.
+        if keys.iter().all(|(known, _)| known != key) {
+            keys.push((key.to_owned(), down));
+        }
     }
     if keys.is_empty() {
         keys.push(("created_at".into(), true));
@@ -254,7 +263,7 @@ fn sort(call: &Call, items: &mut [Item<'_>]) -> Result<(), Fault> {
             let order = field(a, key).cmp(&field(b, key));
             if *down { order.reverse() } else { order }
         });
-        by_keys.fold(Ordering::Equal, Ordering::then).then_with(|| b.server.id.cmp(&a.server.id))
+        by_keys.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| b.server.id.cmp(&a.server.id))
     });
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `/v2/metadefs/namespaces`: the namespaces themselves. One can be made with all that is in it.
 
+use std::collections::HashSet;
+
 use gate::{Ref, View};
 use model::{Change, Fault, MetadefNamespace, Project, Snapshot, free_place};
 use serde_json::{Map, Value, json};
@@ -88,11 +90,13 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         Some(text @ ("public" | "private")) => Some(text),
         Some(other) => return Err(Fault::Invalid(format!("Invalid visibility value: {other}"))),
     };
-    let types: Option<Vec<&str>> = call.query("resource_types").map(|list| list.split(',').collect());
+    let types: Option<HashSet<&str>> = call.query("resource_types").map(|list| list.split(',').collect());
     let view = View::new(&call.snapshot, call.who()?);
     let wanted = |namespace: &MetadefNamespace| {
         shown.is_none_or(|shown| shown == visibility(namespace))
-            && types.as_ref().is_none_or(|types| types.iter().any(|name| namespace.resource_types.contains_key(*name)))
+            && types
+                .as_ref()
+                .is_none_or(|types| namespace.resource_types.keys().any(|name| types.contains(name.as_str())))
     };
     let all = view.all::<MetadefNamespace>().map(|entry| entry.value).filter(|namespace| wanted(namespace)).collect();
     let key = |namespace: &&MetadefNamespace| {
