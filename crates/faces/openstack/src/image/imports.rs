@@ -23,6 +23,9 @@ use crate::call::{Call, Reply};
 /// The ways of import that are offered.
 pub const METHODS: [&str; 2] = ["glance-direct", "web-download"];
 
+/// The most characters of why an import failed.
+const LONGEST_REASON: usize = 1000;
+
 /// What an import is asked to do.
 enum Method {
     Staged,
@@ -225,6 +228,8 @@ pub async fn ended(
             other => return other,
         },
     };
+    // What a stranger's server says is in it.
+    let failure = failure.map(|why| why.chars().take(LONGEST_REASON).collect::<String>());
     match failure {
         Some(why) => write_end(store, image_id, task_id, Err(&why), now).await,
         None => Ok(()),
