@@ -20,7 +20,8 @@ fn named(call: &Call) -> Assignment {
         (None, Some(id)) => Target::Domain(id),
         (None, None) => Target::System,
     };
-    let inherited = call.uri.contains("/OS-INHERIT/");
+    // Of the path alone: what a query says an application credential's rules do not look at.
+    let inherited = call.uri.split('?').next().is_some_and(|path| path.contains("/OS-INHERIT/"));
     Assignment { actor, target, role_id: call.param("role_id").to_owned(), inherited }
 }
 
