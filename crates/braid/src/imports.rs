@@ -21,9 +21,11 @@ pub use web::Web;
 
 /// The role of the process that fetches.
 const ROLE: &str = "importer";
-/// So many at once; and of one project.
+/// So many at once; and of one project. A project of which nothing is fetched yet does not wait for others: a source may take
+/// hours to send what it has.
 const MOST: usize = 8;
 const MOST_OF_ONE: usize = 2;
+const MOST_WITH_FIRST: usize = 64;
 /// How often is looked though nothing happened: tasks are forgotten after a while.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How long to wait for a store that did not answer.
@@ -102,7 +104,9 @@ fn next(wanted: &BTreeMap<Id, (Time, String)>, running: &HashMap<Id, (AbortHandl
     let mut chosen = Vec::new();
     for (id, (_, project)) in waiting {
         let count = of.entry(project).or_default();
-        if *count < MOST_OF_ONE && running.len() + chosen.len() < MOST {
+        let all = running.len() + chosen.len();
+        let fits = if *count == 0 { all < MOST_WITH_FIRST } else { *count < MOST_OF_ONE && all < MOST };
+        if fits {
             *count += 1;
             chosen.push((id.clone(), project.clone()));
         }

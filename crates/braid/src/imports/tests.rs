@@ -248,5 +248,8 @@ fn everybody_has_a_share_and_the_oldest_are_first() {
     let chosen: Vec<String> = next(&wanted, &HashMap::new()).into_iter().map(|((image, _), _)| image).collect();
     assert_eq!(chosen, ["b", "a", "d"]);
     let wanted: BTreeMap<Id, (Time, String)> = (0..20).map(|n| one(&format!("{n:02}"), n, &format!("p{n}"))).collect();
+    assert_eq!(next(&wanted, &HashMap::new()).len(), 20, "nobody's first waits for others");
+    let wanted: BTreeMap<Id, (Time, String)> =
+        (0..20).map(|n| one(&format!("{n:02}"), n, &format!("p{}", n % 5))).collect();
     assert_eq!(next(&wanted, &HashMap::new()).len(), MOST);
 }
