@@ -1,7 +1,7 @@
 //! The gate over a store in memory: what a token costs and stands for, and the Kubernetes side.
 
 use gate::{Client, Gate, NamedRef, Principal, Proof, Scope, Wish};
-use model::{Change, Cluster, DEFAULT_DOMAIN, Fault, KubeObject, Network, Project, Time};
+use model::{Change, Cluster, DEFAULT_DOMAIN, Fault, KubeObject, Network, Project, Revocation, Time};
 use serde_json::json;
 use store::Store;
 
@@ -244,4 +244,32 @@ async fn every_log_in_costs_one_hash() {
     assert_eq!(computed() - before, 1);
     let owner = Client::at([192, 0, 2, 2].into());
     assert!(gate.login(vec![password("demo", "demo")], Wish::Unscoped, owner).await.is_ok());
+}
+
+/// Each voided token is a row: of tokens that are made of a token, there is an end to them.
+#[tokio::test]
+async fn many_tokens_of_one_are_voided_together() {
+    let (store, gate) = gate().await;
+    let (first, _) = login(&gate, "demo", Wish::Project(in_default("demo"))).await.unwrap();
+    let (other, _) = login(&gate, "demo", Wish::Project(in_default("demo"))).await.unwrap();
+    let next = async || {
+        let proof = Proof::Token(first.clone());
+        gate.login(vec![proof], Wish::Project(in_default("demo")), Client::UNKNOWN).await.map(|(token, _)| token)
+    };
+    let void = async |token: &str| {
+        let of = gate.inspect(token).await.unwrap();
+        let mut change = Change::new();
+        gate::revoke::token(&mut change, &store.snapshot(), &of, Time::now(), gate.lifetime());
+        store.commit(&change).await.unwrap();
+        assert!(gate.inspect(token).await.is_err());
+    };
+    for _ in 0..gate::revoke::MOST_OF_ONE {
+        void(&next().await.unwrap()).await;
+    }
+    let last = next().await.unwrap();
+    assert_eq!(store.snapshot().all::<Revocation>().count(), gate::revoke::MOST_OF_ONE);
+    void(&last).await;
+    assert_eq!(store.snapshot().all::<Revocation>().count(), 1);
+    assert!(next().await.is_err() && gate.inspect(&first).await.is_err(), "all of the chain is void");
+    void(&other).await;
 }

@@ -44,7 +44,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
     }
     let revoked = call.cloud.store.transact(|snapshot| {
         let mut change = model::Change::new();
-        revoke::token(&mut change, snapshot, &principal, call.now);
+        revoke::token(&mut change, snapshot, &principal, call.now, call.cloud.gate.lifetime());
         Ok((change, ()))
     });
     revoked.await?;
