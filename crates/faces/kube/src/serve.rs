@@ -1,9 +1,10 @@
-//! The way in: gate, cluster, rights, then the verb. Bodies are read only after all three.
+//! The way in: gate, cluster, rights, then the verb. Bodies are read only after all three, and as a body comes as slowly as
+//! its sender likes, all three are gone through again when it is there.
 
 use axum::body::Body;
 use gate::audit::Actor;
 use http::{Method, Request, Response, StatusCode};
-use model::{Cluster, Time};
+use model::{Cluster, Revision, Time};
 
 use crate::authz::{self, Attributes, Subject};
 use crate::call::{Call, Form};
@@ -33,6 +34,7 @@ async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> 
     let below = uri.path().strip_prefix("/clusters/").ok_or_else(Failure::no_path)?;
     let (cluster_id, path) = below.split_once('/').unwrap_or((below, ""));
     let entrance = Entrance::of(request);
+    let since = kube.store.snapshot().revision();
     let Admitted { principal, who, cluster } = entrance.enter(kube, cluster_id).await?;
     let credential = format!("{}/{}", principal.user_id, principal.user_name);
     let holder = Holder { cluster: cluster.id.as_str().into(), credential: credential.into() };
@@ -48,7 +50,7 @@ async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> 
             let (cluster, who) = (&cluster, &who);
             let call = Call { kube, cluster, who, holder, path, verb, query, headers, form, now: Time::now() };
             permitted(&call)?;
-            resource(&call, request, entrance).await
+            resource(call, request, entrance, since).await
         }
     }
 }
@@ -101,20 +103,39 @@ fn permitted(call: &Call<'_>) -> Result<()> {
     authz::check(&call.kube.store.snapshot(), call.cluster, call.who, &what)
 }
 
-async fn resource(call: &Call<'_>, request: &mut Request<Body>, entrance: Entrance) -> Result<Response<Body>> {
+async fn resource(
+    call: Call<'_>,
+    request: &mut Request<Body>,
+    entrance: Entrance,
+    since: Revision,
+) -> Result<Response<Body>> {
     let method = request.method().clone();
     match (call.path.subresource, call.verb) {
-        ("exec" | "attach" | "portforward", "get" | "create") => return stream::upgrade(call, request).await,
-        ("log", "get") => return stream::log(call).await,
-        ("", "watch") if !call.kind().review => return watch::watch(call, entrance).await,
+        ("exec" | "attach" | "portforward", "get" | "create") => return stream::upgrade(&call, request).await,
+        ("log", "get") => return stream::log(&call).await,
+        ("", "watch") if !call.kind().review => return watch::watch(&call, entrance).await,
         _ => {}
     }
     let bytes = body::read(std::mem::take(request.body_mut())).await?;
-    if !is_large(call, &bytes) {
-        return act(call, &method, bytes).await;
+    let large = is_large(&call, &bytes);
+    let _held = match large {
+        true => Some(call.kube.pools.large.take(&call.holder, 1).await),
+        false => None,
+    };
+    if call.kube.store.snapshot().revision() == since {
+        return act_aside(&call, &method, bytes, large).await;
     }
-    let _held = call.kube.pools.large.take(&call.holder, 1).await;
-    aside(act(call, &method, bytes)).await
+    let Admitted { who, cluster, .. } = entrance.enter(call.kube, &call.cluster.id).await?;
+    let call = Call { who: &who, cluster: &cluster, ..call };
+    permitted(&call)?;
+    act_aside(&call, &method, bytes, large).await
+}
+
+async fn act_aside(call: &Call<'_>, method: &Method, bytes: bytes::Bytes, large: bool) -> Result<Response<Body>> {
+    match large {
+        true => aside(act(call, method, bytes)).await,
+        false => act(call, method, bytes).await,
+    }
 }
 
 /// What has more bytes, as a body or as the object that it is about, is worked on aside.

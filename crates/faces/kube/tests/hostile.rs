@@ -2,11 +2,13 @@
 
 mod common;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use common::World;
 use http::Method;
 use http_body_util::BodyExt;
+use model::{Actor, Assignment, Change, KubeObject};
 use serde_json::{Value, json};
+use tokio_stream::wrappers::ReceiverStream;
 use tower::ServiceExt;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -54,4 +56,27 @@ async fn watches_are_shared_by_clusters() {
     assert_eq!(refused, 429);
     open_ones.truncate(1999);
     assert_eq!(open(&world, &format!("{MAPS}?watch=true")).await.status(), 200, "given back");
+}
+
+#[tokio::test]
+async fn who_loses_a_role_while_a_body_comes_has_lost_it() {
+    let world = World::new().await;
+    let (sender, parts) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let mut request = world.request(Method::POST, MAPS, "application/json", &Value::Null);
+    *request.body_mut() = Body::from_stream(ReceiverStream::new(parts));
+    let answer = tokio::spawn(world.router.clone().oneshot(request));
+    // With room for one part at a time, the second is taken when the first was read.
+    for part in ["{\"metadata\": ", "{\"name\""] {
+        sender.send(Ok(Bytes::from(part))).await.unwrap();
+    }
+    let user = world.gate.inspect(&world.token).await.unwrap().user_id;
+    let mut change = Change::new();
+    for given in world.store.snapshot().all::<Assignment>().filter(|a| a.actor == Actor::User(user.clone())) {
+        change.delete(given);
+    }
+    world.store.commit(&change).await.unwrap();
+    sender.send(Ok(Bytes::from(": \"late\"}}"))).await.unwrap();
+    drop(sender);
+    assert_eq!(answer.await.unwrap().unwrap().status(), 401);
+    assert!(world.store.snapshot().all::<KubeObject>().all(|object| object.name != "late"));
 }
