@@ -239,9 +239,17 @@ async fn server_groups() {
     assert_eq!((status, &body["server_group"]["policy"]), (200, &json!("affinity")));
     let server = json!({"server": {"name": "s", "imageRef": rows.image, "flavorRef": rows.small},
         "os:scheduler_hints": {"group": id}});
-    let (_, _, made) = h.ok("POST", &format!("{V}/servers"), &h.demo, server).await;
+    let (_, _, made) = h.ok("POST", &format!("{V}/servers"), &h.demo, server.clone()).await;
     let (_, _, body) = h.ok("GET", &format!("{path}/{id}"), &h.demo, Value::Null).await;
     assert_eq!(body["server_group"]["members"], json!([made["server"]["id"]]));
+    // A limit of members is one of those that are asked for at once, too.
+    let quota = format!("{V}/os-quota-sets/{}", h.demo_project);
+    h.ok("PUT", &quota, &h.admin, json!({"quota_set": {"server_group_members": 2}})).await;
+    for (count, status) in [(2, 403), (1, 202)] {
+        let mut several = server.clone();
+        several["server"]["max_count"] = json!(count);
+        assert_eq!(h.call("POST", &format!("{V}/servers"), &h.demo, several).await.0, status, "{count}");
+    }
     for asked in [
         json!({"name": "g", "policies": []}),
         json!({"name": "g", "policies": ["love"]}),

@@ -46,6 +46,7 @@ async fn fit(call: &Call, asked: &Asked, reservation: &str) -> Result<Vec<Server
         let one = row(call, asked, reservation, 0, most)?;
         let count = fitting(&one.claims(), |pool| call.cloud.store.pool(pool), asked.least, most)?;
         check_size(&one, count)?;
+        asked.hints.check_room(&call.cloud.store.snapshot(), count)?;
         let servers: Vec<Server> =
             (0..count).map(|index| row(call, asked, reservation, index, count)).collect::<Result<_, _>>()?;
         let made = call

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use gate::{Ref, View};
-use model::{Fault, Server, ServerGroup};
+use model::{Fault, Server, ServerGroup, Snapshot};
 use serde_json::Value;
 
 use crate::compute::body::{Fields, bad, is_uuid};
@@ -65,12 +65,26 @@ fn group(view: &View<'_>, hints: &Fields<'_>) -> Result<Option<String>, Fault> {
     let Some(named) = hints.reference::<ServerGroup>("group")? else { return Ok(None) };
     let group = view.refer(&named).ok().filter(|group| view.owns(group.value));
     let group = group.ok_or_else(|| Fault::Invalid(format!("Instance group {} could not be found.", named.named())))?;
-    let limit = quotas::limit(view.snapshot, &group.project_id, "server_group_members");
-    let used = crate::compute::server_groups::members(view.snapshot, &group).len() as u64;
-    if limit.is_some_and(|limit| used >= limit) {
-        return Err(over("server_group_members", 1, model::Pool { used, limit }));
-    }
+    check_room(view.snapshot, group.value, 1)?;
     Ok(Some(group.id.clone()))
+}
+
+/// Refuses more members than a group may have.
+fn check_room(snapshot: &Snapshot, group: &ServerGroup, more: u32) -> Result<(), Fault> {
+    let limit = quotas::limit(snapshot, &group.project_id, "server_group_members");
+    let used = crate::compute::server_groups::members(snapshot, group).len() as u64;
+    match limit.is_some_and(|limit| used + u64::from(more) > limit) {
+        true => Err(over("server_group_members", more.into(), model::Pool { used, limit })),
+        false => Ok(()),
+    }
+}
+
+impl Hints {
+    /// Refuses so many servers if their group has no room for all of them, as Nova does.
+    pub fn check_room(&self, snapshot: &Snapshot, count: u32) -> Result<(), Fault> {
+        let group = self.group.as_ref().and_then(|id| snapshot.get::<ServerGroup>(id));
+        group.map_or(Ok(()), |group| check_room(snapshot, group.value, count))
+    }
 }
 
 /// The servers that a hint names: one id, or a list of them.
