@@ -138,14 +138,17 @@ impl Web {
         let host = &target.host;
         let found = timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), target.port))).await;
         let found = found.map_err(|_| slow("be found by its name"))?;
-        // What the resolver says besides is nobody's business.
-        let found: Vec<SocketAddr> = found.map_err(|_| format!("there is no address for {host}"))?.collect();
+        // What the resolver says besides is nobody's business, nor is whether a name is known inside.
+        let none = || format!("there is no address for {host} that may be reached");
+        let found: Vec<SocketAddr> = found.map_err(|_| none())?.collect();
         let single = |ip: IpAddr| Range { base: ip, prefix: if ip.is_ipv4() { 32 } else { 128 } };
         let own: Vec<Range> = public.iter().copied().chain((self.own)().into_iter().map(single)).collect();
-        let mut problem = format!("there is no address for {host}");
+        let mut problem = none();
         for address in found {
             if let Some(why) = self.reach.refuses(address.ip(), &own) {
-                problem = format!("{host} may not be reached: its address is {why}");
+                if host.parse::<IpAddr>().is_ok() {
+                    problem = format!("{host} may not be reached: its address is {why}");
+                }
                 continue;
             }
             match timeout(PATIENCE, TcpStream::connect(address)).await {
