@@ -116,6 +116,8 @@ async fn round(store: &Store, name: &str, planner: fn(&Snapshot, Time) -> Vec<Ch
     // On a thread of its own: at a thousand times the size a plan takes a while, and others share this one.
     let changes = match tokio::task::spawn_blocking(move || planner(&seen, now)).await {
         Ok(changes) => changes,
+        // The process ends.
+        Err(error) if error.is_cancelled() => return false,
         Err(error) => {
             tracing::error!(planner = name, %error, "a bug");
             return false;

@@ -42,6 +42,7 @@ pub async fn run(store: Store, blobs: Blobs, holds: impl Fn() -> bool) {
                 Ok(Ok((0, 0))) => {}
                 Ok(Ok((removed, aside))) => tracing::info!(removed, aside, "bytes of images that nobody needs"),
                 Ok(Err(e)) => tracing::warn!("bytes that nobody needs stay: {e}"),
+                Err(e) if e.is_cancelled() => {}
                 Err(e) => tracing::error!("{e}"),
             }
             EVERY
