@@ -90,6 +90,9 @@ async fn write(agent: &Agent) -> Result<u64, Fault> {
             value.status = HostStatus { reports, ..status.clone() };
             value.endpoint = agent.config().endpoint.clone();
             nodes(&mut change, snapshot, &value, &short, now);
+            for row in snapshot.all::<Host>().filter(|row| identity::is_mistaken(row, &value.name)) {
+                change.delete(row);
+            }
             change.update(host, value);
             Ok(change)
         })

@@ -115,8 +115,8 @@ fn agree(folder: &Identity, store: &Identity) -> Result<(), String> {
         ));
     }
     if folder.host != store.host {
-        let (old, new) = (&folder.host, &store.host);
-        return Err(format!("this folder is of the host {old}, not of {new}; start with --host-name {old}"));
+        let (words, old) = (of_another(&folder.host), &folder.host);
+        return Err(format!("{words}{}; start with --host-name {old}", store.host));
     }
     if folder.reports > store.reports {
         return Err(format!(
@@ -125,6 +125,17 @@ fn agree(folder: &Identity, store: &Identity) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// How the words begin that a folder of this host has for another name.
+fn of_another(host: &str) -> String {
+    format!("this folder is of the host {host}, not of ")
+}
+
+/// A host that never was: this host's folder under a name that it was started with by mistake.
+pub(crate) fn is_mistaken(row: &Host, host: &str) -> bool {
+    let asked = |words: &String| words.starts_with(&of_another(host));
+    row.name != host && row.status.heartbeat.is_none() && row.status.parts.iter().any(|(_, words)| asked(words))
 }
 
 /// The folder has something that somebody may want. What is not known counts as something.

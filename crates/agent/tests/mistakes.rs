@@ -85,6 +85,24 @@ async fn a_host_does_nothing_for_another_cloud_name_or_past() {
 }
 
 #[tokio::test]
+async fn a_mistaken_name_leaves_no_host_behind() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::default();
+    let own = store("one", "h", 0).await;
+    let right = agent(dir.path(), &machine, &own, "h");
+    round(&right).await;
+    let mut change = Change::new();
+    change.create(Host::new("mistaken", now())).create(Host::new("new", now()));
+    own.commit(&change).await.expect("the rows of hosts");
+    round(&agent(dir.path(), &machine, &own, "mistaken")).await;
+    assert!(parts(&own, "mistaken").contains("not of mistaken"));
+    let again = agent(dir.path(), &machine, &own, "h");
+    round(&again).await;
+    let names: Vec<String> = own.snapshot().all::<Host>().map(|host| host.name.clone()).collect();
+    assert_eq!(names, ["h", "new"], "another host that has not reported yet stays");
+}
+
+#[tokio::test]
 async fn a_person_may_go_on_with_an_older_store() {
     let dir = tempfile::tempdir().expect("a folder");
     let machine = Machine::default();
