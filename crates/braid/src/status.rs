@@ -61,7 +61,13 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
         return Ok(code);
     }
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    say(format_args!("braid {} at {} (pid {})", text(&status["version"]), text(&status["url"]), status["pid"]));
+    let simulated = if status["simulated"] == true { ", simulated" } else { "" };
+    say(format_args!(
+        "braid {} at {} (pid {}){simulated}",
+        text(&status["version"]),
+        text(&status["url"]),
+        status["pid"]
+    ));
     say(format_args!(
         "up for {} s, ready after {} ms, {} MiB of memory, revision {}",
         status["uptime_seconds"], status["ready_ms"], status["memory_mib"], status["revision"]
@@ -71,14 +77,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
     say(format_args!("disk: {}", well(&status["disk"]["problem"])));
     say(format_args!("addresses: {}", well(&status["addresses"]["problem"])));
     for host in status["hosts"].as_array().into_iter().flatten() {
-        say(format_args!(
-            "host {}: {} VMs ({}), {} pods, last seen {}",
-            text(&host["name"]),
-            host["vms"],
-            text(&host["accel"]),
-            host["pods"],
-            text(&host["heartbeat"])
-        ));
+        say(host_line(host));
         for part in host["parts"].as_array().into_iter().flatten() {
             let note = part["note"].as_str().filter(|note| !note.is_empty()).map(|note| format!(" ({note})"));
             say(format_args!("  {}: {}{}", text(&part["part"]), well(&part["problem"]), note.unwrap_or_default()));
@@ -88,6 +87,15 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
         status["counts"].as_object().into_iter().flatten().map(|(name, n)| format!("{n} {name}")).collect();
     say(counts.join(", "));
     Ok(code)
+}
+
+fn host_line(host: &Value) -> String {
+    let text = |field: &str| host[field].as_str().unwrap_or_default().to_owned();
+    let (name, vms, pods) = (text("name"), &host["vms"], &host["pods"]);
+    match host["heartbeat"].as_str() {
+        Some(heartbeat) => format!("host {name}: {vms} VMs ({}), {pods} pods, last seen {heartbeat}", text("accel")),
+        None => format!("host {name}: {vms} VMs, {pods} pods, has not reported yet"),
+    }
 }
 
 fn well(problem: &Value) -> &str {
@@ -118,4 +126,19 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Problem> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::host_line;
+
+    #[test]
+    fn hosts_are_lines_also_before_they_report() {
+        let host = json!({"name": "a", "vms": 1, "pods": 2, "accel": "tcg", "heartbeat": "2026-11-29T07:48:34Z"});
+        assert_eq!(host_line(&host), "host a: 1 VMs (tcg), 2 pods, last seen 2026-11-29T07:48:34Z");
+        let silent = json!({"name": "a", "vms": 0, "pods": 0, "accel": "", "heartbeat": null});
+        assert_eq!(host_line(&silent), "host a: 0 VMs, 0 pods, has not reported yet");
+    }
 }

@@ -259,7 +259,7 @@ impl TapSource for Host {
 #[async_trait]
 impl VmDriver for Host {
     async fn health(&self) -> Health {
-        health("vms")
+        health("VMs")
     }
 
     async fn list(&self) -> Result<Vec<SeenVm>> {
@@ -375,7 +375,7 @@ impl VmDriver for Host {
 #[async_trait]
 impl PodDriver for Host {
     async fn health(&self) -> Health {
-        health("containers")
+        health("pods")
     }
 
     async fn list(&self) -> Result<Vec<SeenPod>> {
