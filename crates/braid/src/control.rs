@@ -142,6 +142,7 @@ async fn status(State(about): State<Arc<About>>) -> Response {
             "url": format!("https://{}", about.authority),
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
+            "simulated": about.ours.is_none(),
             "uptime_seconds": about.started.elapsed().as_secs(),
             "ready_ms": about.ready_ms.get().map(|ms| *ms as u64),
             "memory_mib": resident_mib(),

@@ -46,6 +46,9 @@ pub struct Access {
     pub listen: Option<SocketAddr>,
     /// The id of the Kubernetes cluster of the project demo.
     pub cluster_id: String,
+    /// Whether the cloud's VMs, pods and networks are simulated; `None`: an older braid wrote this.
+    #[serde(default)]
+    pub simulated: Option<bool>,
 }
 
 impl Access {

@@ -47,7 +47,7 @@ pub struct UpArgs {
     #[command(flatten)]
     pub dir: DirArg,
     /// The address and port of the APIs; without it, those of the last start, or 127.0.0.1:8443
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
     pub listen: Option<SocketAddr>,
     /// Go to the background when ready
     #[arg(long)]
@@ -105,6 +105,12 @@ pub struct UpArgs {
     pub images: PathBuf,
 }
 
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "an IP address of this machine and a port, please: 127.0.0.1:8443, 0.0.0.0:8443, [::1]:8443".into()
+    })
+}
+
 fn parse_range(text: &str) -> Result<(Ipv4Addr, u8), String> {
     let (base, prefix) = text.split_once('/').ok_or("a range like 172.24.4.0/24, please")?;
     let base: Ipv4Addr = base.parse().map_err(|_| format!("{base} is not an IPv4 address"))?;
@@ -131,10 +137,11 @@ fn parse_host_name(text: &str) -> Result<String, String> {
 pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let dir = Dir::create(&args.dir.dir)?;
     if args.detach {
-        return detach::run(&dir);
+        return detach::run(&dir, &args);
     }
     let started = Instant::now();
     let lock = hold(&dir)?;
+    stays_what_it_is(&dir, args.sim)?;
     if !args.sim && !nix::unistd::geteuid().is_root() {
         let words = "VMs, pods and networks need root: sudo braid up. Without it there is `braid up --sim`";
         return Err(Problem::words(format!("{words}, which runs nothing for real")));
@@ -149,6 +156,21 @@ pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     work.shutdown_timeout(Duration::from_secs(2));
     drop(lock);
     result
+}
+
+/// A simulated host takes what rows say for done: real VMs would be forgotten by it, and simulated ones lost by a real one.
+fn stays_what_it_is(dir: &Dir, sim: bool) -> Result<(), Problem> {
+    let was = Access::read(dir).ok().and_then(|access| access.simulated).or(host::is_real(dir).then_some(false));
+    let (path, advice) = (dir.path().display(), "give the other cloud a folder of its own: --dir");
+    match was {
+        Some(true) if !sim => {
+            Err(Problem::words(format!("the cloud in {path} is simulated: start it with --sim, or {advice}")))
+        }
+        Some(false) if sim => Err(Problem::words(format!(
+            "the cloud in {path} has real VMs and pods: start it without --sim, or {advice}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Threads for tasks. Those of clients have their own: the planners and the agent compute and wait for disks for
@@ -233,7 +255,8 @@ async fn serve(
     let blobs = blob::Blobs::new(args.blobs.clone().unwrap_or_else(|| dir.join("blobs")));
     let name = args.host_name.clone().unwrap_or_else(host::name);
     host::register(&store, &name, &dir, now).await?;
-    Access { authority: authority.clone(), project: "demo".into(), listen: Some(address), cluster_id }.write(&dir)?;
+    let (project, simulated) = ("demo".to_owned(), Some(args.sim));
+    Access { authority: authority.clone(), project, listen: Some(address), cluster_id, simulated }.write(&dir)?;
 
     let asked = store.for_requests();
     let kube = face_kube::router(face_kube::Kube::new(asked.clone(), gate.clone()));

@@ -113,6 +113,27 @@ fn without_root_a_cloud_is_refused_in_words_and_a_simulated_one_comes_and_goes()
 }
 
 #[test]
+fn a_cloud_that_is_not_the_one_asked_for_is_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let cloud = dir.path().join("cloud");
+    let _ends = Ends(&cloud);
+    let up = braid(&[], &cloud, &[&SIM[..], &["--images", "/no/such/folder"]].concat());
+    let told = up.words.contains("no VM image tiny: ") && up.words.contains("no container image tiny: ");
+    assert!(up.status == 0 && told, "{}", up.words);
+    let again = braid(&[], &cloud, &SIM);
+    assert!(again.status == 0 && again.words.contains("is up already"), "{}", again.words);
+    let elsewhere = braid(&[], &cloud, &["up", "--sim", "--detach", "--listen", "127.0.0.1:1"]);
+    assert!(elsewhere.status == 1 && elsewhere.words.contains("not at 127.0.0.1:1"), "{}", elsewhere.words);
+    assert!(braid(&[], &cloud, &["status"]).words.contains(", simulated\n"));
+    assert_eq!(braid(&[], &cloud, &["down"]).status, 0);
+    let log = std::fs::read_to_string(cloud.join("braid.log")).unwrap();
+    assert!(!log.contains("ERROR"), "{log}");
+    let real = braid(&[], &cloud, &UP);
+    let words = "is simulated: start it with --sim";
+    assert!(real.status == 1 && real.words.contains(words), "{}", real.words);
+}
+
+#[test]
 fn what_cannot_run_is_said_at_once() {
     if !is_root() {
         return;

@@ -1,24 +1,28 @@
 //! `braid up --detach`: starts this program again in the background and returns when it is ready, or says why it is not.
 
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::UpArgs;
 use crate::paths::Dir;
 use crate::{Problem, client, say};
 
 /// The exit status of a cloud that is up but cannot run all that it should.
 const PARTLY: u8 = 3;
 
+/// What begins the lines of the log that are for whoever starts the cloud.
+const FOR_PEOPLE: [&str; 4] = ["braid is up", "first start: ", "no VM image ", "no container image "];
+
 /// How long a start may take: a slow disk, a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub fn run(dir: &Dir) -> Result<ExitCode, Problem> {
+pub fn run(dir: &Dir, args: &UpArgs) -> Result<ExitCode, Problem> {
     if let Some(status) = status(dir) {
-        say(format_args!("braid is up already at {}", status["url"].as_str().unwrap_or_default()));
-        return Ok(ExitCode::SUCCESS);
+        return is_as_asked(&status, args).map(|()| ExitCode::SUCCESS);
     }
     let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
     let log = super::log::open(dir)?;
@@ -35,18 +39,52 @@ pub fn run(dir: &Dir) -> Result<ExitCode, Problem> {
         Some(_) => {
             let text = std::fs::read_to_string(dir.log()).unwrap_or_default();
             let news = text.get(from as usize..).unwrap_or("");
-            for line in news.lines().filter(|l| l.starts_with("braid is up") || l.starts_with("first start")) {
-                say(line);
-            }
+            news.lines().filter(|line| FOR_PEOPLE.iter().any(|begin| line.starts_with(begin))).for_each(say);
             Ok(if tell_missing(dir) { ExitCode::from(PARTLY) } else { ExitCode::SUCCESS })
         }
         None => {
             let text = std::fs::read_to_string(dir.log()).unwrap_or_default();
             let news: Vec<&str> = text.get(from as usize..).unwrap_or("").lines().collect();
             let last = news[news.len().saturating_sub(12)..].join("\n  ");
-            Err(Problem::words(format!("the cloud did not start; its log {} ends:\n  {last}", dir.log().display())))
+            let log = dir.log();
+            Err(Problem::words(match last.is_empty() {
+                false => format!("the cloud did not start; its log {} ends:\n  {last}", log.display()),
+                true => format!("the cloud did not start, and its log {} says nothing{}", log.display(), room(dir)),
+            }))
         }
     }
+}
+
+/// Whether the cloud that runs in the folder is the one that was asked for: people who mistake a folder would go on in a
+/// cloud of somebody else.
+fn is_as_asked(status: &Value, args: &UpArgs) -> Result<(), Problem> {
+    let url = status["url"].as_str().unwrap_or_default();
+    let listens = |asked: &SocketAddr| {
+        let here = url.trim_start_matches("https://").parse::<SocketAddr>();
+        let same = |here: SocketAddr| here.ip() == asked.ip() || asked.ip().is_unspecified();
+        asked.port() == 0 || here.is_ok_and(|here| here.port() == asked.port() && same(here))
+    };
+    let simulated = status["simulated"] == true;
+    let other = match args.listen {
+        Some(asked) if !listens(&asked) => format!("not at {asked}"),
+        _ if args.sim && !simulated => "and not simulated".to_owned(),
+        _ => {
+            let rest = if has_options() { "; the options are for its next start, after `braid down`" } else { "" };
+            say(format_args!("braid is up already at {url}{rest}"));
+            return Ok(());
+        }
+    };
+    let dir = args.dir.dir.display();
+    Err(Problem::words(format!(
+        "the cloud in {dir} is up already at {url}, {other}: `braid down --dir {dir}` first, or choose another folder with --dir"
+    )))
+}
+
+/// Whether options were given that only a start reads.
+fn has_options() -> bool {
+    let known = ["--dir", "--detach", "--listen", "--sim"];
+    let name = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+    std::env::args().skip(2).any(|word| word.starts_with("--") && !known.contains(&name(&word).as_str()))
 }
 
 /// Says what the cloud cannot run on this machine; whether there is such a thing.
@@ -81,4 +119,10 @@ async fn wait(dir: &Dir, child: &mut Child) -> Result<Option<u64>, Problem> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(None)
+}
+
+/// What is left of the disk, if that may be why nothing was said.
+fn room(dir: &Dir) -> String {
+    let free = blob::room::room(dir.path()).map_or(u64::MAX, |room| room.disk.available);
+    if free < store::FULL { format!(": its disk has {} MiB left; make room", free >> 20) } else { String::new() }
 }

@@ -1,7 +1,7 @@
 //! The first images: brought in from files that the project's own scripts build, if they are there.
 //!
 //! A setting marks what was brought in once, so that an image which somebody deleted stays away. Files that are missing
-//! or spoilt do not keep a cloud from starting; the log says what to do.
+//! or spoilt do not keep a cloud from starting, and come at a later one; whoever starts it is told.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use model::{Change, DEFAULT_DOMAIN, Image, ImageStatus, Index, Project, Setting,
 use serde_json::json;
 use store::Store;
 
-use crate::Problem;
+use crate::{Problem, say};
 
 /// What the VM image is called, and the container image too.
 const NAME: &str = "tiny";
@@ -39,7 +39,10 @@ fn marked(snapshot: &Snapshot, mark: &str) -> bool {
 }
 
 fn missing(what: &str, images: &Path) {
-    tracing::info!("no {what} image at the first start: nothing in {}; images/build makes them", images.display());
+    say(format_args!(
+        "no {what} image {NAME}: there is none in {}; images/build makes it, and the next start brings it in",
+        images.display()
+    ));
 }
 
 async fn vm(store: &Store, blobs: &Blobs, images: &Path) -> Result<(), Problem> {
@@ -55,7 +58,7 @@ async fn vm(store: &Store, blobs: &Blobs, images: &Path) -> Result<(), Problem> 
     let (kernel, ramdisk, disk) = match taken {
         Ok(taken) => taken,
         Err(why) => {
-            tracing::warn!("the first VM image was not brought in: {why}");
+            say(format_args!("no VM image {NAME}: {why}"));
             return Ok(());
         }
     };
@@ -120,7 +123,7 @@ async fn container(store: &Store, registry: &Registry, images: &Path) -> Result<
         return Ok(());
     }
     if let Err(why) = face_registry::import(registry, &file, NAME, "latest").await {
-        tracing::warn!("the first container image was not brought in: {why}");
+        say(format_args!("no container image {NAME}: {why}"));
         return Ok(());
     }
     store
