@@ -31,7 +31,7 @@ pub struct EnvArgs {
     dir: DirArg,
     #[command(flatten)]
     who: WhoArg,
-    /// Log in to this project instead of demo
+    /// Log in to this project instead of demo, if the user has a role there
     #[arg(long)]
     project: Option<String>,
 }

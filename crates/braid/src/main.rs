@@ -70,7 +70,9 @@ says.")]
     /// Print shell exports that log in to the project demo, as a member or with --admin as the cloud's administrator
     #[command(after_help = "Examples:
   eval \"$(braid env)\" && openstack server list && kubectl get pods
-  eval \"$(braid env --admin)\" && openstack project create team")]
+  eval \"$(braid env --admin)\" && openstack project create team
+
+The user needs a role in the project: openstack role add --project team --user admin member")]
     Env(env::EnvArgs),
     /// Say how each part is
     Status(status::StatusArgs),
@@ -79,7 +81,7 @@ says.")]
   braid explain server vm1
   braid explain pod default/web")]
     Explain(status::ExplainArgs),
-    /// List what was put aside since nobody wanted it, or give it back
+    /// List what hosts put aside since it was in no row of the store, or give it back; what was deleted is not there
     #[command(after_help = "Examples:
   braid trash                            what was put aside, and since when
   braid trash restore 1795860000-vm-ID   give it back; a VM's id alone will do")]
