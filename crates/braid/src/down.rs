@@ -30,6 +30,9 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Problem> {
         return Ok(ExitCode::SUCCESS);
     }
     let dir = Dir::open(&args.dir.dir)?;
+    if args.purge {
+        dir.must_be_a_clouds()?;
+    }
     stop(&dir)?;
     if args.purge {
         // A simulated cloud, which any user may have, has made nothing outside its folder.
@@ -37,7 +40,7 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Problem> {
             let runtime = tokio::runtime::Runtime::new().map_err(Problem::io("starting"))?;
             runtime.block_on(purge(&dir))?;
         }
-        std::fs::remove_dir_all(dir.path()).map_err(Problem::io(format!("removing {}", dir.path().display())))?;
+        dir.remove()?;
         say(format_args!("removed everything in {}", dir.path().display()));
     }
     Ok(ExitCode::SUCCESS)

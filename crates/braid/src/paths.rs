@@ -62,6 +62,32 @@ impl Dir {
         Ok(names.find(|name| name != "lost+found"))
     }
 
+    /// Refuses a folder in which no cloud ever was: a mistyped `--dir` of a purge would remove what is somebody's.
+    pub fn must_be_a_clouds(&self) -> Result<(), Problem> {
+        if self.pid().is_file() {
+            return Ok(());
+        }
+        let (path, pid) = (self.0.display(), self.pid());
+        Err(Problem::words(format!(
+            "{path} is not a cloud's folder, there is no {}: nothing is removed",
+            pid.display()
+        )))
+    }
+
+    /// Removes the folder. What marks it as a cloud's goes last, so that what was interrupted can be done again.
+    pub fn remove(&self) -> Result<(), Problem> {
+        let all = || -> std::io::Result<()> {
+            for entry in std::fs::read_dir(&self.0)?.flatten().filter(|entry| entry.path() != self.pid()) {
+                match entry.file_type()?.is_dir() {
+                    true => std::fs::remove_dir_all(entry.path())?,
+                    false => std::fs::remove_file(entry.path())?,
+                }
+            }
+            std::fs::remove_dir_all(&self.0)
+        };
+        all().map_err(Problem::io(format!("removing {}", self.0.display())))
+    }
+
     /// The folder, which must exist.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let full = std::fs::canonicalize(path).map_err(Problem::io(format!(
@@ -212,5 +238,20 @@ mod tests {
         let new = root.path().join("a/b");
         Dir::create(&new).unwrap();
         assert_eq!(mode(&new), 0o700);
+    }
+
+    #[test]
+    fn only_a_clouds_folder_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::create(&root.path().join("some")).unwrap();
+        std::fs::create_dir(dir.join("precious")).unwrap();
+        let why = dir.must_be_a_clouds().unwrap_err().to_string();
+        assert!(why.contains("braid.pid: nothing is removed"), "{why}");
+        for name in ["braid.pid", "store.db", "precious/disk"] {
+            std::fs::write(dir.join(name), "1").unwrap();
+        }
+        dir.must_be_a_clouds().unwrap();
+        dir.remove().unwrap();
+        assert!(!dir.path().exists());
     }
 }

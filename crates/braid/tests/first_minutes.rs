@@ -120,6 +120,8 @@ fn a_cloud_that_is_not_the_one_asked_for_is_not_gone_on_with() {
     let up = braid(&[], &cloud, &[&SIM[..], &["--images", "/no/such/folder"]].concat());
     let told = up.words.contains("no VM image tiny: ") && up.words.contains("no container image tiny: ");
     assert!(up.status == 0 && told, "{}", up.words);
+    let purged = braid(&[], dir.path(), &["down", "--purge"]);
+    assert!(purged.status == 1 && purged.words.contains("nothing is removed"), "{}", purged.words);
     let again = braid(&[], &cloud, &SIM);
     assert!(again.status == 0 && again.words.contains("is up already"), "{}", again.words);
     let elsewhere = braid(&[], &cloud, &["up", "--sim", "--detach", "--listen", "127.0.0.1:1"]);
