@@ -52,7 +52,11 @@ fn stop(dir: &Dir) -> Result<(), Problem> {
     let mut asked = false;
     loop {
         let Some(pid) = holder(dir)? else {
-            say(if asked { "stopped; VMs and containers go on running" } else { "the cloud was not running" });
+            say(match asked {
+                true if up::host::is_real(dir) => "stopped; VMs and containers go on running",
+                true => "stopped",
+                false => "the cloud was not running",
+            });
             return Ok(());
         };
         let signal = if begun.elapsed() > PATIENCE { Signal::SIGKILL } else { Signal::SIGTERM };

@@ -139,10 +139,15 @@ impl Etcd {
     /// Connects, loads everything and follows from there.
     pub async fn open(url: &str, tls: Option<&EtcdTls>, feed: Feed) -> Result<Self, StoreFault> {
         let target = client::Target::parse(url).map_err(StoreFault::Broken)?;
-        let client = Client::connect(&target, tls).await?;
+        // Without the user and the password.
+        let at = |fault| match fault {
+            StoreFault::Broken(why) => StoreFault::Broken(format!("{why} (at {})", target.hosts.join(", "))),
+            other => other,
+        };
+        let client = Client::connect(&target, tls).await.map_err(at)?;
         let names = Names::new(&target.prefix);
         let shared = Arc::new(Shared { client, names, feed, pending: Pending::default(), leases: Default::default() });
-        shared.check_layout().await?;
+        shared.check_layout().await.map_err(at)?;
         let start = shared.load().await?;
         let follower = tokio::spawn(shared.clone().follow(start));
         let compactor = tokio::spawn(shared.clone().compact_regularly());

@@ -342,6 +342,15 @@ pub fn exactly(key: Vec<u8>) -> pb::RangeRequest {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn who_does_not_answer_is_named_without_the_password() {
+        for url in ["etcd://127.0.0.1:1", "etcd://u:secret@127.0.0.1:1"] {
+            let opened = crate::Store::open_etcd(url).await;
+            let why = opened.err().map(|fault| fault.to_string()).unwrap_or_default();
+            assert!(why.contains("(at 127.0.0.1:1)") && !why.contains("secret"), "{why}");
+        }
+    }
+
     #[test]
     fn addresses() {
         let target = |hosts: &[&str], user: Option<(&str, &str)>, prefix: &str| Target {
