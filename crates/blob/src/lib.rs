@@ -64,6 +64,11 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// The SHA-512 of bytes that are in memory, in hex.
+pub fn sha512(bytes: &[u8]) -> String {
+    hex(&Sha512::digest(bytes))
+}
+
 /// Half-written files older than this belong to nobody any more, and what was put aside is not missed.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// The row that needs a blob younger than this may be about to be written.
@@ -284,6 +289,11 @@ impl Writer {
     /// The SHA-256 of what was written, which would be the blob's name.
     pub fn sha256(&self) -> String {
         hex(&self.sha256.clone().finalize())
+    }
+
+    /// The SHA-512 of what was written.
+    pub fn sha512(&self) -> String {
+        hex(&self.sha512.clone().finalize())
     }
 
     /// Makes the blob durable under its name.

@@ -17,13 +17,21 @@ use crate::{Claim, Key, Kind, Realm, Resource, Time, quota};
 pub struct OciBlob {
     /// Empty: the cloud's own, readable by all.
     pub project_id: String,
-    /// `sha256:…`
+    /// What its project calls the bytes: `sha256:…` or `sha512:…`
     pub digest: String,
+    /// The SHA-256 of the bytes in hex, which names their file; nothing, where the digest says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     pub size: u64,
     pub created_at: Time,
 }
 
 impl OciBlob {
+    /// The name of the file that holds the bytes; empty, if the row names none.
+    pub fn file(&self) -> &str {
+        self.sha256.as_deref().or_else(|| self.digest.strip_prefix("sha256:")).unwrap_or_default()
+    }
+
     pub fn key_of(project_id: &str, digest: &str) -> Key {
         Key::new(Kind::OciBlob, Realm::project(project_id), digest)
     }
@@ -52,7 +60,7 @@ pub struct OciManifest {
     /// The project that owns the repository; empty: the cloud's own, readable by all.
     pub project_id: String,
     pub repository: String,
-    /// `sha256:…`
+    /// `sha256:…` or `sha512:…`
     pub digest: String,
     pub media_type: String,
     pub size: u64,

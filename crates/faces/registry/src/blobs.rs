@@ -9,30 +9,28 @@ use http::{Method, StatusCode, header};
 use model::{Change, Fault, Kind, OciBlob};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use crate::digest::algorithm;
 use crate::refusal::{Refusal, Result};
-use crate::{Call, DIGEST, Registry, empty, put, sha256_of};
+use crate::{Call, DIGEST, Registry, empty, put};
 
 impl Registry {
     pub(crate) async fn blob(&self, call: &Call, digest: &str) -> Result<Response> {
         let unknown = || Refusal::unknown("BLOB_UNKNOWN", digest);
-        if !digest.contains(':') {
-            return Err(Refusal::bad("DIGEST_INVALID", format!("{digest:?} is not a digest")));
-        }
-        let hex = sha256_of(digest).ok_or_else(unknown)?;
-        let has = self.has(&call.repository.project, digest);
+        algorithm(digest)?;
         match call.request.method {
             Method::DELETE => self.delete_blob(call, digest).await,
             Method::GET | Method::HEAD => {
-                let size = self.blobs.claim(hex).filter(|_| has).ok_or_else(unknown)?;
-                self.read_blob(call, digest, hex, size).await
+                let row = self.row(&call.repository.project, digest).ok_or_else(unknown)?;
+                let size = self.blobs.claim(row.file()).ok_or_else(unknown)?;
+                self.read_blob(call, digest, row.file(), size).await
             }
             _ => Err(call.unsupported()),
         }
     }
 
-    /// Whether a project has a blob.
-    pub(crate) fn has(&self, project: &str, digest: &str) -> bool {
-        self.store.snapshot().at::<OciBlob>(&OciBlob::key_of(project, digest)).is_some()
+    /// A blob that a project has.
+    pub(crate) fn row(&self, project: &str, digest: &str) -> Option<OciBlob> {
+        self.store.snapshot().at::<OciBlob>(&OciBlob::key_of(project, digest)).map(|row| row.value.clone())
     }
 
     async fn read_blob(&self, call: &Call, digest: &str, hex: &str, size: u64) -> Result<Response> {

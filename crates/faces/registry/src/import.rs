@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::manifests::{Content, MAX_MANIFEST, manifest};
 use crate::names::Repository;
-use crate::{Registry, sha256_of};
+use crate::Registry;
+use crate::digest::sha256_of;
 
 /// Whether the cloud's own repository has a tag.
 pub fn is_known(store: &store::Store, repository: &str, tag: &str) -> bool {
@@ -36,6 +37,7 @@ pub async fn import(registry: &Registry, file: &Path, repository: &str, tag: &st
         blobs.push(OciBlob {
             project_id: String::new(),
             digest: digest.clone(),
+            sha256: None,
             size,
             created_at: manifest.created_at,
         });

@@ -11,7 +11,8 @@ use serde_json::json;
 use store::Store;
 
 use crate::uploads::BYTES;
-use crate::{Registry, sha256_of};
+use crate::Registry;
+use crate::digest::sha256_of;
 
 /// A blob that no manifest names stays for so long: its manifest may be about to come.
 const YOUNG: SignedDuration = SignedDuration::from_hours(1);
@@ -100,7 +101,13 @@ fn adoption(registry: &Registry, snapshot: &Snapshot, project: &str) -> Change {
     let missing = named.into_iter().filter(|digest| snapshot.row(&OciBlob::key_of(project, digest)).is_none());
     let size = |digest: &str| sha256_of(digest).and_then(|hex| registry.blobs.size(hex)).unwrap_or(0);
     let blobs: Vec<OciBlob> = missing
-        .map(|digest| OciBlob { project_id: project.to_owned(), size: size(&digest), digest, created_at: Time::now() })
+        .map(|digest| OciBlob {
+            project_id: project.to_owned(),
+            size: size(&digest),
+            digest,
+            sha256: None,
+            created_at: Time::now(),
+        })
         .collect();
     if let Some(row) = snapshot.get::<Quota>(project) {
         let new = with_room(registry, row.value, &blobs);

@@ -2,7 +2,7 @@
 //! containerd speak to it. Its bytes are blobs beside the VM images'; its records are [`model::OciBlob`],
 //! [`model::OciManifest`] and [`model::OciTag`].
 //!
-//! * `names`: what a path asks for, and whose repository it is; `auth`: who asks, and the token endpoint
+//! * `names`: what a path asks for, and whose repository it is; `digest`: what bytes are called; `auth`: who asks, and the token endpoint
 //! * `blobs`, `uploads`, `manifests`, `lists`: the verbs; `import`: from a file, at the first start
 //! * `keep`: which blobs stay, and what older stores say of them
 //!
@@ -10,6 +10,7 @@
 
 mod auth;
 mod blobs;
+mod digest;
 mod import;
 mod keep;
 mod lists;
@@ -164,10 +165,4 @@ impl Registry {
             names::Verb::Referrers(digest) => self.referrers(&call, &digest),
         }
     }
-}
-
-/// The hex part of a digest that the registry can have.
-fn sha256_of(digest: &str) -> Option<&str> {
-    let hex = digest.strip_prefix("sha256:")?;
-    (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(hex)
 }

@@ -80,9 +80,7 @@ impl Registry {
         if !call.request.method.is_safe() {
             return Err(call.unsupported());
         }
-        if crate::sha256_of(digest).is_none() {
-            return Err(Refusal::bad("DIGEST_INVALID", format!("{digest:?} is no digest by SHA-256")));
-        }
+        crate::digest::algorithm(digest)?;
         let page = Page::of(&call.request.uri)?;
         let kind = call.query("artifactType").filter(|kind| !kind.is_empty());
         let snapshot = self.store.snapshot();

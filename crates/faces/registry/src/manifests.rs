@@ -8,9 +8,10 @@ use http::{Method, StatusCode, header};
 use model::{Change, Fault, Key, Kind, OciBlob, OciManifest, OciTag, Realm, Resource, Snapshot, Time};
 use serde_json::Value;
 
+use crate::digest::{Algorithm, algorithm, well_formed};
 use crate::names::Repository;
 use crate::refusal::{Refusal, Result};
-use crate::{Call, DIGEST, Registry, empty, put, sha256_of};
+use crate::{Call, DIGEST, Registry, empty, put};
 
 /// The largest manifest, as in other registries.
 pub const MAX_MANIFEST: u64 = 4 << 20;
@@ -85,10 +86,7 @@ impl Content {
 
 fn digest_of(descriptor: &Value) -> Result<String> {
     let digest = descriptor["digest"].as_str().unwrap_or_default();
-    let valid = digest.split_once(':').is_some_and(|(algorithm, hex)| {
-        !algorithm.is_empty() && hex.len() >= 32 && hex.len() <= 128 && hex.bytes().all(|b| b.is_ascii_alphanumeric())
-    });
-    if valid { Ok(digest.to_owned()) } else { Err(invalid(format!("{digest:?} is not a digest"))) }
+    if well_formed(digest) { Ok(digest.to_owned()) } else { Err(invalid(format!("{digest:?} is not a digest"))) }
 }
 
 fn annotations(value: &Value) -> Result<BTreeMap<String, String>> {
@@ -124,10 +122,11 @@ impl Registry {
         };
         let key = Key::new(Kind::OciManifest, call.realm(), format!("{name}@{digest}"));
         let manifest = snapshot.at::<OciManifest>(&key).ok_or_else(unknown)?;
-        let head = call.request.method == Method::HEAD;
-        let mut response = match (head, sha256_of(&digest)) {
-            (false, Some(hex)) => Response::new(Body::from(self.blobs.read(hex, MAX_MANIFEST)?)),
-            _ => empty(StatusCode::OK),
+        let mut response = if call.request.method == Method::HEAD {
+            empty(StatusCode::OK)
+        } else {
+            let bytes = self.row(&call.repository.project, &digest).ok_or_else(unknown)?;
+            Response::new(Body::from(self.blobs.read(bytes.file(), MAX_MANIFEST)?))
         };
         let headers = response.headers_mut();
         put(headers, header::CONTENT_TYPE, &manifest.media_type);
@@ -143,22 +142,30 @@ impl Registry {
         let value: Value = serde_json::from_slice(&bytes).map_err(|e| invalid(format!("not JSON: {e}")))?;
         let content = Content::read(&value, call.header(header::CONTENT_TYPE))?;
         let by_tag = !reference.contains(':');
-        if by_tag {
+        let algorithm = if by_tag {
             valid_tag(reference)?;
-        }
+            Algorithm::Sha256
+        } else {
+            algorithm(reference)?
+        };
         let parts = self.parts(&self.store.snapshot(), &call.repository, &content)?;
         let size = bytes.len() as u64;
         if size > self.room(&call.repository.project) {
             return Err(self.exceeded(&call.repository.project, size));
         }
-        let digest = format!("sha256:{}", blob::sha256(&bytes));
+        let digest = algorithm.of(&bytes);
         if !by_tag && reference != digest {
             return Err(Refusal::bad("DIGEST_INVALID", format!("the manifest's digest is {digest}")));
         }
-        self.blobs.put(&bytes)?;
+        let written = self.blobs.put(&bytes)?;
         let manifest = manifest(&call.repository, &digest, size, &content, parts);
-        let own =
-            OciBlob { project_id: call.repository.project.clone(), digest, size, created_at: manifest.created_at };
+        let own = OciBlob {
+            project_id: call.repository.project.clone(),
+            digest,
+            sha256: (algorithm != Algorithm::Sha256).then_some(written.sha256),
+            size,
+            created_at: manifest.created_at,
+        };
         let (digest, subject) = (own.digest.clone(), manifest.subject.clone());
         self.record(manifest, by_tag.then(|| reference.to_owned()), vec![own]).await?;
         let mut response = empty(StatusCode::CREATED);

@@ -14,9 +14,10 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use model::{Change, Fault, OciBlob, Resource, Time, quota};
 
+use crate::digest::{Algorithm, algorithm};
 use crate::names::may_read;
 use crate::refusal::{Refusal, Result};
-use crate::{Call, DIGEST, Registry, empty, put, sha256_of};
+use crate::{Call, DIGEST, Registry, empty, put};
 
 /// The largest blob.
 const MAX_BLOB: u64 = 64 << 30;
@@ -108,7 +109,11 @@ impl Registry {
             return Ok(created(call, &digest));
         }
         if let Some(digest) = call.query("digest") {
-            valid(&digest)?;
+            algorithm(&digest)?;
+        }
+        // All that the registry knows are computed anyhow.
+        if let Some(name) = call.query("digest-algorithm") {
+            Algorithm::named(&name)?;
         }
         let id = uuid::Uuid::new_v4().to_string();
         let writer = tokio::sync::Mutex::new(Some(self.blobs.writer(MAX_BLOB)?));
@@ -138,25 +143,22 @@ impl Registry {
     /// Gives the project a blob that it has already, or that stands in a repository which the caller may read. What may
     /// not be read is not there: the client uploads then, which shows that it has the bytes.
     async fn mount(&self, call: &Call, digest: &str) -> Result<bool> {
-        let Some(hex) = sha256_of(digest) else { return Ok(false) };
         let target = &call.repository.project;
-        if self.has(target, digest) {
+        if self.row(target, digest).is_some() {
             return Ok(true);
         }
         let Some(from) = call.query("from").and_then(|from| self.repository(&from, call.who.as_ref()).ok()) else {
             return Ok(false);
         };
         let readable = from.project.is_empty() || may_read(call.who.as_ref(), &from.project);
-        let source = OciBlob::key_of(&from.project, digest);
-        let size = self.store.snapshot().at::<OciBlob>(&source).map(|blob| blob.size);
-        let Some(size) = size.filter(|_| readable && self.blobs.claim(hex).is_some()) else { return Ok(false) };
-        self.keep(target, digest, size).await?;
+        let source = self.row(&from.project, digest).filter(|row| readable && self.blobs.claim(row.file()).is_some());
+        let Some(source) = source else { return Ok(false) };
+        self.keep(OciBlob { project_id: target.clone(), created_at: Time::now(), ..source }).await?;
         Ok(true)
     }
 
     /// Writes the row of a blob whose bytes are there.
-    async fn keep(&self, project: &str, digest: &str, size: u64) -> std::result::Result<(), Fault> {
-        let row = OciBlob { project_id: project.into(), digest: digest.into(), size, created_at: Time::now() };
+    async fn keep(&self, row: OciBlob) -> std::result::Result<(), Fault> {
         self.store
             .transact(|snapshot| {
                 let mut change = Change::new();
@@ -184,17 +186,26 @@ impl Registry {
 
     async fn finish(&self, call: &Call, body: Body, id: &str, shared: Arc<Shared>) -> Result<Response> {
         let digest = call.query("digest").unwrap_or_default();
-        let hex = valid(&digest)?.to_owned();
+        let algorithm = algorithm(&digest)?;
         let size = self.receive(call, body, id, &shared).await?;
         let taken = shared.writer.lock().await.take().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
-        let came = taken.sha256();
-        if came != hex {
+        let came = algorithm.written(&taken);
+        if came != digest {
             self.forget(id);
-            return Err(Refusal::bad("DIGEST_INVALID", format!("the digest of what came is sha256:{came}")));
+            return Err(Refusal::bad("DIGEST_INVALID", format!("the digest of what came is {came}")));
         }
         let written = tokio::task::spawn_blocking(move || taken.finish()).await;
         let kept = match written {
-            Ok(Ok(_)) => self.keep(&call.repository.project, &digest, size).await.map_err(Refusal::from),
+            Ok(Ok(written)) => {
+                let row = OciBlob {
+                    project_id: call.repository.project.clone(),
+                    sha256: (algorithm != Algorithm::Sha256).then_some(written.sha256),
+                    digest: digest.clone(),
+                    size,
+                    created_at: Time::now(),
+                };
+                self.keep(row).await.map_err(Refusal::from)
+            }
             Ok(Err(fault)) => Err(fault.into()),
             Err(e) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", e.to_string())),
         };
@@ -244,11 +255,6 @@ impl Registry {
         let (used, limit) = (pool.used, pool.limit.unwrap_or(u64::MAX));
         Fault::from(model::Refused::Exceeded { pool: name, asked, used, limit }).into()
     }
-}
-
-/// The hex of a digest that a client says its bytes will have.
-fn valid(digest: &str) -> Result<&str> {
-    sha256_of(digest).ok_or_else(|| Refusal::bad("DIGEST_INVALID", format!("{digest:?} is no digest by SHA-256")))
 }
 
 /// Refuses a chunk that does not begin where the upload ends; nothing of it is read. Where the upload ends is told, so

@@ -297,7 +297,8 @@ async fn blobs_that_no_manifest_names_go_after_a_while() {
     world.push(&world.demo, "demo/web", "v1", b"layer").await;
     let young = world.push_blob(&world.demo, "demo/web", b"young").await;
     let project = world.project("demo");
-    let old = OciBlob { project_id: project.clone(), digest: digest(b"old"), size: 3, created_at: Time::UNIX_EPOCH };
+    let (digest_of_old, created_at) = (digest(b"old"), Time::UNIX_EPOCH);
+    let old = OciBlob { project_id: project.clone(), digest: digest_of_old, sha256: None, size: 3, created_at };
     world.store.commit(&Change::from(old.clone())).await.unwrap();
     assert_eq!(face_registry::release(&world.store).await.unwrap(), 1);
     let snapshot = world.store.snapshot();

@@ -60,8 +60,9 @@ pub fn blobs_of(row: &Object) -> Vec<String> {
         }
         Object::Server(server) => server.rescue.as_ref().map_or_else(Vec::new, of_source),
         Object::Vm(vm) => vm.source.as_ref().map_or_else(Vec::new, of_source),
-        Object::OciBlob(blob) => blob.digest.strip_prefix("sha256:").map(str::to_owned).into_iter().collect(),
-        Object::OciManifest(manifest) => {
+        Object::OciBlob(blob) => vec![blob.file().to_owned()],
+        // Of old, what a manifest refers to was all that was known; since then its blobs are rows that name their files.
+        Object::OciManifest(manifest) if manifest.blobs.is_empty() => {
             let digests = std::iter::once(&manifest.digest).chain(&manifest.refers);
             digests.filter_map(|digest| digest.strip_prefix("sha256:").map(str::to_owned)).collect()
         }
