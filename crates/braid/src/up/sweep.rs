@@ -80,7 +80,7 @@ async fn deleted(watch: &mut Option<Watch>) -> Result<HashSet<String>, Fault> {
 mod tests {
     use std::time::Instant;
 
-    use model::{Change, Object, OciManifest};
+    use model::{Change, Object, OciBlob, OciManifest};
 
     use super::*;
 
@@ -91,6 +91,21 @@ mod tests {
             "created_at": "2030-01-01T00:00:00Z",
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn what_a_manifest_only_refers_to_it_does_not_keep() {
+        let (own, theirs) = ("a".repeat(64), "b".repeat(64));
+        let mut manifest = manifest(&own);
+        manifest.refers = vec![format!("sha256:{theirs}")];
+        assert_eq!(blobs_of(&Object::from(manifest.clone())), [own.clone(), theirs], "of old: nothing else is known");
+        manifest.blobs = vec![manifest.digest.clone()];
+        assert!(blobs_of(&Object::from(manifest)).is_empty(), "its blobs are rows, which name their files");
+        let blob: OciBlob = serde_json::from_value(serde_json::json!({
+            "project_id": "", "digest": "sha512:0", "sha256": own, "size": 1, "created_at": "2030-01-01T00:00:00Z",
+        }))
+        .unwrap();
+        assert_eq!(blobs_of(&Object::from(blob)), [own]);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::digest::algorithm;
 use crate::refusal::{Refusal, Result};
-use crate::{Call, DIGEST, Registry, empty, put};
+use crate::{Call, DIGEST, Registry, empty, number, put};
 
 impl Registry {
     pub(crate) async fn blob(&self, call: &Call, digest: &str) -> Result<Response> {
@@ -114,15 +114,17 @@ enum Part {
 }
 
 impl Part {
-    /// `bytes=a-b`, `bytes=a-` or `bytes=-n`; anything else is the whole, as HTTP has it.
+    /// `bytes=a-b`, `bytes=a-` or `bytes=-n`. One that ends before it begins is refused, as HTTP allows; anything else is the
+    /// whole.
     fn of(text: &str, size: u64) -> Self {
         let Some((first, last)) = text.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
             return Self::Whole;
         };
-        let bounds = match (first.parse::<u64>(), last.parse::<u64>()) {
-            (Ok(first), Ok(last)) if first <= last => Some((first, last.min(size.saturating_sub(1)))),
-            (Ok(first), _) if last.is_empty() => Some((first, size.saturating_sub(1))),
-            (_, Ok(last)) if first.is_empty() => {
+        let bounds = match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => Some((first, last.min(size.saturating_sub(1)))),
+            (Some(_), Some(_)) => return Self::Nothing,
+            (Some(first), None) if last.is_empty() => Some((first, size.saturating_sub(1))),
+            (None, Some(last)) if first.is_empty() => {
                 Some((size.saturating_sub(last), size.saturating_sub(1))).filter(|_| last > 0).or(Some((size, size)))
             }
             _ => None,
@@ -150,7 +152,11 @@ mod tests {
             ("bytes=100-", 100, Part::Nothing),
             ("bytes=-0", 100, Part::Nothing),
             ("bytes=0-0", 0, Part::Nothing),
-            ("bytes=9-0", 100, Part::Whole),
+            ("bytes=9-0", 100, Part::Nothing),
+            ("bytes=+9-10", 100, Part::Whole),
+            ("bytes=0-1,5-6", 100, Part::Whole),
+            ("bytes=0-99999999999999999999", 100, Part::Whole),
+            ("bytes=-", 100, Part::Whole),
             ("bytes=a-b", 100, Part::Whole),
             ("lines=0-9", 100, Part::Whole),
         ] {

@@ -6,10 +6,11 @@ use std::path::Path;
 use model::{Key, Kind, OciBlob, OciTag, Realm};
 use serde_json::Value;
 
-use crate::manifests::{Content, MAX_MANIFEST, manifest};
-use crate::names::Repository;
 use crate::Registry;
+use crate::content::Content;
 use crate::digest::sha256_of;
+use crate::manifests::{MAX_MANIFEST, manifest};
+use crate::names::Repository;
 
 /// Whether the cloud's own repository has a tag.
 pub fn is_known(store: &store::Store, repository: &str, tag: &str) -> bool {
@@ -25,9 +26,8 @@ pub async fn import(registry: &Registry, file: &Path, repository: &str, tag: &st
     let digest = descriptor["digest"].as_str().unwrap_or_default();
     let hex = sha256_of(digest).ok_or_else(|| bad("its index names no manifest".into()))?;
     let bytes = registry.blobs.read(hex, MAX_MANIFEST).map_err(|e| bad(e.to_string()))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("its manifest: {e}")))?;
     let media_type = descriptor["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json");
-    let content = Content::read(&value, Some(media_type)).map_err(|refusal| bad(refusal.message))?;
+    let content = Content::read(&bytes, Some(media_type)).map_err(|refusal| bad(refusal.message))?;
     let of = Repository { asked: repository.to_owned(), name: repository.to_owned(), project: String::new() };
     let manifest = manifest(&of, digest, bytes.len() as u64, &content, content.refers());
     let mut blobs = Vec::new();
@@ -42,7 +42,7 @@ pub async fn import(registry: &Registry, file: &Path, repository: &str, tag: &st
             created_at: manifest.created_at,
         });
     }
-    registry.record(manifest, Some(tag.to_owned()), blobs).await.map_err(|refusal| bad(refusal.message))
+    registry.record(manifest, &[tag.to_owned()], blobs).await.map_err(|refusal| bad(refusal.message))
 }
 
 /// Puts a layout's blobs into the store; its index.

@@ -10,9 +10,9 @@ use model::{
 use serde_json::json;
 use store::Store;
 
-use crate::uploads::BYTES;
 use crate::Registry;
 use crate::digest::sha256_of;
+use crate::uploads::BYTES;
 
 /// A blob that no manifest names stays for so long: its manifest may be about to come.
 const YOUNG: SignedDuration = SignedDuration::from_hours(1);
@@ -28,7 +28,9 @@ pub async fn release(store: &Store) -> Result<usize, Fault> {
         let snapshot = store.snapshot();
         let named: HashSet<(Realm, &str)> = snapshot
             .all::<OciManifest>()
-            .flat_map(|m| m.value.blobs.iter().map(move |digest| (m.value.realm(), digest.as_str())))
+            .flat_map(|m| {
+                m.value.blobs.iter().chain(&m.value.refers).map(move |digest| (m.value.realm(), digest.as_str()))
+            })
             .collect();
         let now = Time::now();
         let free = snapshot.all::<OciBlob>().filter(|blob| {

@@ -3,13 +3,14 @@
 //! [`model::OciManifest`] and [`model::OciTag`].
 //!
 //! * `names`: what a path asks for, and whose repository it is; `digest`: what bytes are called; `auth`: who asks, and the token endpoint
-//! * `blobs`, `uploads`, `manifests`, `lists`: the verbs; `import`: from a file, at the first start
+//! * `blobs`, `uploads`, `manifests`, `lists`: the verbs; `content`: what a manifest says; `import`: from a file, at the first start
 //! * `keep`: which blobs stay, and what older stores say of them
 //!
 //! That bytes are in the store opens them to nobody: every blob is looked up as a row of the repository's project.
 
 mod auth;
 mod blobs;
+mod content;
 mod digest;
 mod import;
 mod keep;
@@ -89,6 +90,17 @@ fn query(uri: &Uri, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
 }
 
+/// All values of a query, in their order.
+fn queries(uri: &Uri, name: &str) -> Vec<String> {
+    let query = uri.query().unwrap_or("");
+    form_urlencoded::parse(query.as_bytes()).filter(|(n, _)| n == name).map(|(_, value)| value.into_owned()).collect()
+}
+
+/// A number of digits alone: Rust would take a sign.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// A request to one repository, by somebody who may make it; without its body.
 struct Call {
     repository: Repository,
@@ -103,6 +115,10 @@ impl Call {
 
     fn query(&self, name: &str) -> Option<String> {
         query(&self.request.uri, name)
+    }
+
+    fn queries(&self, name: &str) -> Vec<String> {
+        queries(&self.request.uri, name)
     }
 
     fn header(&self, name: header::HeaderName) -> Option<&str> {
@@ -125,6 +141,8 @@ impl Registry {
         let mut response = served.unwrap_or_else(|refusal| refusal.response(host.as_deref()));
         let version = header::HeaderName::from_static("docker-distribution-api-version");
         put(response.headers_mut(), version, "registry/2.0");
+        // What people push is no page, whatever a browser makes of it.
+        put(response.headers_mut(), header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         if !method.is_safe() {
             let id = format!("req-{}", uuid::Uuid::new_v4());
             gate::audit::record(&actor, method.as_str(), &path, response.status().as_u16(), &id);

@@ -10,7 +10,7 @@ use model::{OciManifest, OciTag, Realm};
 use serde_json::{Value, json};
 
 use crate::refusal::{Refusal, Result};
-use crate::{Call, Registry, json, put, query};
+use crate::{Call, Registry, json, number, put, query};
 
 /// The longest page.
 const MOST: usize = 1000;
@@ -26,9 +26,9 @@ impl Page {
     fn of(uri: &Uri) -> Result<Self> {
         let most = match query(uri, "n") {
             None => MOST,
-            Some(text) => match text.parse::<usize>() {
-                Ok(n) => n.min(MOST),
-                Err(_) => {
+            Some(text) => match number(&text).and_then(|n| usize::try_from(n).ok()) {
+                Some(n) => n.min(MOST),
+                None => {
                     let message = format!("n is {text:?}, which is no number of entries");
                     return Err(Refusal::bad("PAGINATION_NUMBER_INVALID", message));
                 }

@@ -1,104 +1,22 @@
 //! Manifests and tags. A manifest is taken when the project has everything that it is made of.
 
-use std::collections::BTreeMap;
-
 use axum::body::Body;
 use axum::response::Response;
 use http::{Method, StatusCode, header};
-use model::{Change, Fault, Key, Kind, OciBlob, OciManifest, OciTag, Realm, Resource, Snapshot, Time};
-use serde_json::Value;
+use model::{Change, Fault, Key, Kind, OciBlob, OciManifest, OciTag, Resource, Snapshot, Time};
 
-use crate::digest::{Algorithm, algorithm, well_formed};
+use crate::content::Content;
+use crate::digest::{Algorithm, algorithm};
 use crate::names::Repository;
 use crate::refusal::{Refusal, Result};
 use crate::{Call, DIGEST, Registry, empty, put};
 
 /// The largest manifest, as in other registries.
 pub const MAX_MANIFEST: u64 = 4 << 20;
-/// What one manifest may be made of: rows name each of them.
-const MAX_PARTS: usize = 1024;
-/// Bytes of annotations that lists of referrers repeat.
-const MAX_ANNOTATIONS: usize = 16 << 10;
 /// Tags of one project.
 const MAX_TAGS: usize = 20_000;
-
-/// What a manifest says.
-#[derive(Debug, Default, PartialEq)]
-pub struct Content {
-    pub media_type: String,
-    /// Config and layers.
-    pub blobs: Vec<String>,
-    /// Layers that may be elsewhere.
-    pub foreign: Vec<String>,
-    pub children: Vec<String>,
-    pub subject: Option<String>,
-    pub artifact_type: Option<String>,
-    pub annotations: BTreeMap<String, String>,
-}
-
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::bad("MANIFEST_INVALID", message)
-}
-
-impl Content {
-    /// Of a manifest or index, OCI's or Docker's second; `told` is the request's content type.
-    pub fn read(value: &Value, told: Option<&str>) -> Result<Self> {
-        if value["schemaVersion"] != 2 {
-            return Err(invalid("schemaVersion must be 2"));
-        }
-        let told = told.map(|told| told.split(';').next().unwrap_or("").trim()).filter(|told| !told.is_empty());
-        let media_type = match (value["mediaType"].as_str(), told) {
-            (Some(own), Some(told)) if own != told => {
-                return Err(invalid(format!("its mediaType is {own}, its Content-Type {told}")));
-            }
-            (Some(media_type), _) | (None, Some(media_type)) => media_type,
-            (None, None) => return Err(invalid("neither it nor the request says what media type it has")),
-        };
-        let mut content = Self { media_type: media_type.to_owned(), ..Self::default() };
-        let single = |name: &str| value.get(name).filter(|v| !v.is_null());
-        let list = |name: &str| match value.get(name) {
-            None | Some(Value::Null) => Ok(&[][..]),
-            Some(Value::Array(list)) => Ok(list.as_slice()),
-            Some(_) => Err(invalid(format!("{name} is no list"))),
-        };
-        for part in single("config").into_iter().chain(list("layers")?).chain(list("blobs")?) {
-            let elsewhere = part["urls"].as_array().is_some_and(|urls| !urls.is_empty());
-            if elsewhere { &mut content.foreign } else { &mut content.blobs }.push(digest_of(part)?);
-        }
-        content.children = list("manifests")?.iter().map(digest_of).collect::<Result<_>>()?;
-        if content.blobs.len() + content.foreign.len() + content.children.len() > MAX_PARTS {
-            return Err(invalid(format!("it is made of more than {MAX_PARTS} parts")));
-        }
-        content.subject = single("subject").map(digest_of).transpose()?;
-        let kind = value["artifactType"].as_str().filter(|kind| !kind.is_empty());
-        content.artifact_type = kind.or(value["config"]["mediaType"].as_str()).map(str::to_owned);
-        if content.subject.is_some() {
-            content.annotations = annotations(&value["annotations"])?;
-        }
-        Ok(content)
-    }
-
-    /// Digests of all that it is made of.
-    pub fn refers(&self) -> Vec<String> {
-        self.blobs.iter().chain(&self.foreign).chain(&self.children).cloned().collect()
-    }
-}
-
-fn digest_of(descriptor: &Value) -> Result<String> {
-    let digest = descriptor["digest"].as_str().unwrap_or_default();
-    if well_formed(digest) { Ok(digest.to_owned()) } else { Err(invalid(format!("{digest:?} is not a digest"))) }
-}
-
-fn annotations(value: &Value) -> Result<BTreeMap<String, String>> {
-    let Some(all) = value.as_object() else { return Ok(BTreeMap::new()) };
-    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-    let all: Option<BTreeMap<String, String>> = all.iter().map(text).collect();
-    let all = all.ok_or_else(|| invalid("an annotation is no text"))?;
-    if all.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MAX_ANNOTATIONS {
-        return Err(invalid(format!("more than {MAX_ANNOTATIONS} bytes of annotations")));
-    }
-    Ok(all)
-}
+/// Tags that one request gives; the specification asks for ten.
+const MAX_TAGS_AT_ONCE: usize = 64;
 
 impl Registry {
     pub(crate) async fn manifest(&self, call: &Call, body: Body, reference: &str) -> Result<Response> {
@@ -139,15 +57,10 @@ impl Registry {
         let bytes = axum::body::to_bytes(body, MAX_MANIFEST as usize).await.map_err(|_| {
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", "a manifest of more than 4 MiB")
         })?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|e| invalid(format!("not JSON: {e}")))?;
-        let content = Content::read(&value, call.header(header::CONTENT_TYPE))?;
+        let content = Content::read(&bytes, call.header(header::CONTENT_TYPE))?;
         let by_tag = !reference.contains(':');
-        let algorithm = if by_tag {
-            valid_tag(reference)?;
-            Algorithm::Sha256
-        } else {
-            algorithm(reference)?
-        };
+        let algorithm = if by_tag { Algorithm::Sha256 } else { algorithm(reference)? };
+        let tags = tags_of(call, reference)?;
         let parts = self.parts(&self.store.snapshot(), &call.repository, &content)?;
         let size = bytes.len() as u64;
         if size > self.room(&call.repository.project) {
@@ -167,28 +80,28 @@ impl Registry {
             created_at: manifest.created_at,
         };
         let (digest, subject) = (own.digest.clone(), manifest.subject.clone());
-        self.record(manifest, by_tag.then(|| reference.to_owned()), vec![own]).await?;
+        self.record(manifest, &tags, vec![own]).await?;
         let mut response = empty(StatusCode::CREATED);
         let headers = response.headers_mut();
         put(headers, header::LOCATION, &format!("/v2/{}/manifests/{digest}", call.repository.asked));
         put(headers, DIGEST, &digest);
+        for tag in tags.iter().filter(|_| !by_tag) {
+            if let Ok(tag) = tag.parse() {
+                headers.append(header::HeaderName::from_static("oci-tag"), tag);
+            }
+        }
         if let Some(subject) = subject {
             put(headers, header::HeaderName::from_static("oci-subject"), &subject);
         }
         Ok(response)
     }
 
-    /// The blobs that a manifest is made of, all of which the project has.
+    /// The blobs that a manifest is made of, all of which the project has. An index may name manifests that are not in its
+    /// repository: that is how some of an image's platforms are kept under the digest of the whole. An image without its
+    /// layers is refused: whoever left one out because it was there a moment ago learns that it is gone.
     fn parts(&self, snapshot: &Snapshot, repository: &Repository, content: &Content) -> Result<Vec<String>> {
-        let project = &repository.project;
-        let has = |digest: &String| snapshot.at::<OciBlob>(&OciBlob::key_of(project, digest)).is_some();
-        let missing = content.blobs.iter().find(|digest| !has(digest)).or_else(|| {
-            content.children.iter().find(|digest| {
-                let key = Key::new(Kind::OciManifest, Realm::project(project), format!("{}@{digest}", repository.name));
-                snapshot.at::<OciManifest>(&key).is_none() && !has(digest)
-            })
-        });
-        if let Some(missing) = missing {
+        let has = |digest: &String| snapshot.at::<OciBlob>(&OciBlob::key_of(&repository.project, digest)).is_some();
+        if let Some(missing) = content.blobs.iter().find(|digest| !has(digest)) {
             return Err(Refusal::unknown("MANIFEST_BLOB_UNKNOWN", missing));
         }
         let present = content.foreign.iter().chain(&content.children).filter(|digest| has(digest));
@@ -196,7 +109,7 @@ impl Registry {
     }
 
     /// Writes the rows of a manifest and of blobs whose bytes are there.
-    pub(crate) async fn record(&self, manifest: OciManifest, tag: Option<String>, blobs: Vec<OciBlob>) -> Result<()> {
+    pub(crate) async fn record(&self, manifest: OciManifest, tags: &[String], blobs: Vec<OciBlob>) -> Result<()> {
         let written = self.store.transact(|snapshot| {
             let mut change = Change::new();
             for row in blobs.iter().filter(|row| snapshot.row(&row.key()).is_none()) {
@@ -205,7 +118,8 @@ impl Registry {
             if snapshot.row(&manifest.key()).is_none() {
                 change.create(manifest.clone());
             }
-            if let Some(tag) = &tag {
+            let mut new = 0;
+            for tag in tags {
                 let row = OciTag {
                     project_id: manifest.project_id.clone(),
                     repository: manifest.repository.clone(),
@@ -215,11 +129,14 @@ impl Registry {
                 };
                 match snapshot.at::<OciTag>(&row.key()) {
                     Some(old) => change.update(old, row),
-                    None if snapshot.within::<OciTag>(&row.realm()).count() >= MAX_TAGS => {
-                        return Err(Fault::Forbidden(format!("a project has at most {MAX_TAGS} tags")));
+                    None => {
+                        new += 1;
+                        change.create(row)
                     }
-                    None => change.create(row),
                 };
+            }
+            if new > 0 && snapshot.within::<OciTag>(&manifest.realm()).count() + new > MAX_TAGS {
+                return Err(Fault::Forbidden(format!("a project has at most {MAX_TAGS} tags")));
             }
             Ok((change, ()))
         });
@@ -277,6 +194,25 @@ pub fn manifest(of: &Repository, digest: &str, size: u64, content: &Content, mut
     }
 }
 
+/// The tags that a request gives its manifest: the one that it names it by, or those of its query beside a digest.
+fn tags_of(call: &Call, reference: &str) -> Result<Vec<String>> {
+    let mut tags = call.queries("tag");
+    if !reference.contains(':') {
+        if !tags.is_empty() {
+            return Err(Refusal::bad("UNSUPPORTED", "more tags are given beside a digest, not beside a tag"));
+        }
+        tags.push(reference.to_owned());
+    }
+    if tags.len() > MAX_TAGS_AT_ONCE {
+        let message = format!("more than {MAX_TAGS_AT_ONCE} tags at once");
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "TAG_INVALID", message));
+    }
+    tags.iter().try_for_each(|tag| valid_tag(tag))?;
+    tags.sort_unstable();
+    tags.dedup();
+    Ok(tags)
+}
+
 fn valid_tag(tag: &str) -> Result<()> {
     let first = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
@@ -284,51 +220,4 @@ fn valid_tag(tag: &str) -> Result<()> {
         return Ok(());
     }
     Err(Refusal::bad("TAG_INVALID", format!("'{tag}' is not a tag")))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
-
-    #[test]
-    fn what_a_manifest_is_made_of() {
-        let layer = json!({"digest": A, "mediaType": "application/vnd.oci.image.layer.v1.tar+zstd"});
-        let elsewhere = json!({"digest": A.replace('a', "b"), "urls": ["https://example.org"]});
-        let config = json!({"digest": A.replace('a', "c"), "mediaType": "application/vnd.oci.empty.v1+json"});
-        let value = json!({"schemaVersion": 2, "config": config, "layers": [layer, elsewhere],
-            "subject": {"digest": A.replace('a', "d")}, "annotations": {"k": "v"}});
-        let content = Content::read(&value, Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8")).unwrap();
-        assert_eq!(content.media_type, OCI);
-        assert_eq!(content.blobs, [A.replace('a', "c"), A.to_owned()]);
-        assert_eq!(content.foreign, [A.replace('a', "b")]);
-        assert_eq!(content.subject, Some(A.replace('a', "d")));
-        assert_eq!(content.artifact_type.as_deref(), Some("application/vnd.oci.empty.v1+json"));
-        assert_eq!(content.annotations["k"], "v");
-    }
-
-    #[test]
-    fn what_is_none() {
-        for (value, told) in [
-            (json!({}), Some(OCI)),
-            (json!({"schemaVersion": 1}), Some(OCI)),
-            (json!({"schemaVersion": 2}), None),
-            (json!({"schemaVersion": 2, "mediaType": "other"}), Some(OCI)),
-            (json!({"schemaVersion": 2, "layers": [{"digest": "sha256:1"}]}), Some(OCI)),
-            (json!({"schemaVersion": 2, "layers": {}}), Some(OCI)),
-            (json!({"schemaVersion": 2, "config": "x"}), Some(OCI)),
-            (json!({"schemaVersion": 2, "layers": vec![json!({"digest": A}); MAX_PARTS + 1]}), Some(OCI)),
-            (
-                json!({"schemaVersion": 2, "subject": {"digest": A}, "annotations": {"k": "v".repeat(MAX_ANNOTATIONS)}}),
-                Some(OCI),
-            ),
-        ] {
-            let refusal = Content::read(&value, told).unwrap_err();
-            assert_eq!((refusal.status.as_u16(), refusal.code), (400, "MANIFEST_INVALID"), "{value}");
-        }
-    }
 }

@@ -251,11 +251,16 @@ async fn an_index_names_manifests_of_its_repository() {
     assert_eq!(world.put(&world.demo, "demo/web/manifests/all", media, index(&child)).await.status, status(201));
     let got = world.get(&world.demo, "demo/web/manifests/all").await;
     assert_eq!((got.header("content-type"), got.text()), (media.to_owned(), index(&child)));
-    let missing = index(&digest(b"none"));
-    assert_eq!(world.put(&world.demo, "demo/web/manifests/x", media, missing).await.code(), "MANIFEST_BLOB_UNKNOWN");
+    // Those that are not there are not there, whoever else may have them.
     let elsewhere = world.push(&world.other, "other/web", "amd64", b"of another").await;
-    let foreign = index(&elsewhere);
-    assert_eq!(world.put(&world.demo, "demo/web/manifests/x", media, foreign).await.code(), "MANIFEST_BLOB_UNKNOWN");
+    for (tag, missing) in [("none", &digest(b"none")), ("theirs", &elsewhere)] {
+        let put = world.put(&world.demo, &format!("demo/web/manifests/{tag}"), media, index(missing)).await;
+        assert_eq!(put.status, status(201), "some of an image's platforms: {}", put.text());
+        let got = world.get(&world.demo, &format!("demo/web/manifests/{missing}")).await;
+        assert_eq!((got.status, got.code()), (status(404), "MANIFEST_UNKNOWN".to_owned()));
+        let got = world.get(&world.demo, &format!("demo/web/blobs/{missing}")).await;
+        assert_eq!((got.status, got.code()), (status(404), "BLOB_UNKNOWN".to_owned()));
+    }
     let wrong = format!("demo/web/manifests/{}", digest(b"none"));
     assert_eq!(world.put(&world.demo, &wrong, media, index(&child)).await.code(), "DIGEST_INVALID");
 }
@@ -299,11 +304,18 @@ async fn blobs_that_no_manifest_names_go_after_a_while() {
     let project = world.project("demo");
     let (digest_of_old, created_at) = (digest(b"old"), Time::UNIX_EPOCH);
     let old = OciBlob { project_id: project.clone(), digest: digest_of_old, sha256: None, size: 3, created_at };
-    world.store.commit(&Change::from(old.clone())).await.unwrap();
+    // An index named this one before it came.
+    let late = OciBlob { digest: digest(b"late"), ..old.clone() };
+    let media = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": media, "manifests": [{"digest": late.digest}]}).to_string();
+    assert_eq!(world.put(&world.demo, "demo/web/manifests/all", media, index).await.status, status(201));
+    let mut change = Change::from(old.clone());
+    change.create(late.clone());
+    world.store.commit(&change).await.unwrap();
     assert_eq!(face_registry::release(&world.store).await.unwrap(), 1);
     let snapshot = world.store.snapshot();
     assert!(snapshot.row(&old.key()).is_none());
-    for kept in [&young, &digest(b"layer")] {
+    for kept in [&young, &digest(b"layer"), &late.digest] {
         assert!(snapshot.row(&OciBlob::key_of(&project, kept)).is_some());
     }
 }

@@ -63,3 +63,74 @@ async fn bytes_are_called_by_sha512_as_well() {
     let needed: Vec<String> = snapshot.all::<OciBlob>().map(|blob| blob.file().to_owned()).collect();
     assert!([hex(b"layer"), hex(text.as_bytes())].iter().all(|name| needed.contains(name)), "{needed:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_come_beside_a_digest() {
+    let world = World::new().await;
+    let demo = world.demo.clone();
+    let manifest =
+        |text: &str| json!({"schemaVersion": 2, "mediaType": MANIFEST, "annotations": {"k": text}}).to_string();
+    for (text, name) in [("a", digest(manifest("a").as_bytes())), ("b", sha512(manifest("b").as_bytes()))] {
+        let path = format!("demo/web/manifests/{name}?tag={text}-1&tag={text}-2&tag={text}-1&tag=latest");
+        let put = world.put(&demo, &path, MANIFEST, manifest(text)).await;
+        let given: Vec<_> = put.headers.get_all("oci-tag").iter().map(|tag| tag.to_str().unwrap().to_owned()).collect();
+        assert_eq!((put.status, given), (status(201), vec![format!("{text}-1"), format!("{text}-2"), "latest".into()]));
+        assert_eq!(put.header("location"), format!("/v2/demo/web/manifests/{name}"));
+        for tag in [&format!("{text}-1"), &format!("{text}-2"), "latest"] {
+            let got = world.get(&demo, &format!("demo/web/manifests/{tag}")).await;
+            assert_eq!((got.text(), got.header("docker-content-digest")), (manifest(text), name.clone()));
+        }
+    }
+    let name = digest(manifest("c").as_bytes());
+    let many: String = (0..65).map(|n| format!("&tag=t{n}")).collect();
+    for (path, code) in [
+        (format!("{name}?tag=-bad"), 400),
+        (format!("{name}?tag="), 400),
+        (format!("{name}?tag=good&tag={}", "x".repeat(129)), 400),
+        (format!("{name}?{many}"), 414),
+        ("named?tag=other".to_owned(), 400),
+    ] {
+        let put = world.put(&demo, &format!("demo/web/manifests/{path}"), MANIFEST, manifest("c")).await;
+        assert_eq!(put.status, status(code), "{path}: {}", put.text());
+    }
+    assert_eq!(
+        world.get(&demo, "demo/web/tags/list").await.json()["tags"],
+        json!(["a-1", "a-2", "b-1", "b-2", "latest"])
+    );
+    assert_eq!(
+        world.get(&demo, &format!("demo/web/manifests/{name}")).await.status,
+        status(404),
+        "nothing of it is left"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_a_blob() {
+    let world = World::new().await;
+    let blob = format!("demo/web/blobs/{}", world.push_blob(&world.demo, "demo/web", b"0123456789").await);
+    for (range, code, text, content_range) in [
+        ("bytes=2-4", 206, "234", "bytes 2-4/10"),
+        ("bytes=8-99", 206, "89", "bytes 8-9/10"),
+        ("bytes=-3", 206, "789", "bytes 7-9/10"),
+        ("bytes=4-2", 416, "", "bytes */10"),
+        ("bytes=10-", 416, "", "bytes */10"),
+        ("bytes=0-1,4-5", 200, "0123456789", ""),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let got = world.ask_with(method, &blob, &world.bearer(&world.demo), &[("range", range)], "").await;
+            assert_eq!((got.status, got.header("content-range").as_str()), (status(code), content_range), "{range}");
+            if code != 416 {
+                assert_eq!(got.header("content-length"), text.len().to_string());
+                assert_eq!(got.text(), if method == "GET" { text } else { "" });
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_blob_is_a_blob() {
+    let world = World::new().await;
+    let digest = world.push_blob(&world.demo, "demo/web", b"").await;
+    let got = world.get(&world.demo, &format!("demo/web/blobs/{digest}")).await;
+    assert_eq!((got.status, got.header("content-length"), got.text()), (status(200), "0".into(), String::new()));
+}
