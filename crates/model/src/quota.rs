@@ -67,6 +67,8 @@ pub const LIMITED: &[Limited] = &[
     // What a project's repositories hold: MiB (as Glance's image_size_total) and blobs.
     Limited { name: "registry_size_total", service: Service::Network, scale: 1 << 20, default: Some(51200) },
     network("registry_blobs", 20_000),
+    // What the rows of its manifests name, since all rows are in the memory of every process.
+    network("registry_references", 200_000),
     // What a project's images hold: MiB, by the name that Glance has for it.
     Limited { name: "image_size_total", service: Service::Network, scale: 1 << 20, default: Some(102_400) },
     network("image_count_total", 1000),

@@ -82,6 +82,17 @@ pub struct OciManifest {
     pub created_at: Time,
 }
 
+impl OciManifest {
+    /// Bytes of annotations that count as much as the digest of a part.
+    const ANNOTATION: usize = 128;
+
+    /// How much the row names: itself, each part, and its annotations by their length.
+    fn references(&self) -> u64 {
+        let annotations = self.annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        (1 + self.refers.len() + annotations.div_ceil(Self::ANNOTATION)) as u64
+    }
+}
+
 impl Resource for OciManifest {
     kind!(OciManifest);
     fn realm(&self) -> Realm {
@@ -91,7 +102,8 @@ impl Resource for OciManifest {
         format!("{}@{}", self.repository, self.digest)
     }
     fn claims(&self) -> Vec<Claim> {
-        self.blobs.iter().map(|digest| Claim::Needs(OciBlob::key_of(&self.project_id, digest))).collect()
+        let needs = self.blobs.iter().map(|digest| Claim::Needs(OciBlob::key_of(&self.project_id, digest)));
+        needs.chain(quota::uses(&self.project_id, "registry_references", self.references())).collect()
     }
     fn shared(&self) -> bool {
         self.project_id.is_empty()

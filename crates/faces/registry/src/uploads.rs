@@ -13,11 +13,12 @@ use blob::Writer;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use model::{Change, Fault, OciBlob, Resource, Time, quota};
+use tokio::sync::watch;
 
 use crate::digest::{Algorithm, algorithm};
 use crate::names::may_read;
 use crate::refusal::{Refusal, Result};
-use crate::{Call, DIGEST, Registry, empty, put};
+use crate::{Call, DIGEST, Registry, empty, number, put};
 
 /// The largest blob.
 const MAX_BLOB: u64 = 64 << 30;
@@ -25,7 +26,7 @@ const MAX_BLOB: u64 = 64 << 30;
 const EACH: usize = 32;
 /// An upload to which nothing was added for this long is forgotten.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// A client that sends nothing for this long has gone.
+/// A client that sends nothing for this long has gone; its upload, if none of its requests is under way, makes room for another.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The resource that limits a project's bytes.
 pub const BYTES: &str = "registry_size_total";
@@ -45,6 +46,8 @@ struct Shared {
     /// Empty once finished.
     writer: tokio::sync::Mutex<Option<Writer>>,
     size: AtomicU64,
+    /// Whether it was given up. Its bytes count for nobody then: whoever still adds to it is stopped.
+    gone: watch::Sender<bool>,
 }
 
 impl Uploads {
@@ -56,6 +59,38 @@ impl Uploads {
     fn pending(&self, project: &str) -> u64 {
         let all = self.all();
         all.values().filter(|u| u.project == project).map(|u| u.shared.size.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Forgets an upload, and stops whoever adds to it.
+    fn forget(&self, id: &str) {
+        if let Some(upload) = self.all().remove(id) {
+            upload.shared.gone.send_replace(true);
+        }
+    }
+
+    /// Adds an upload to those of its project; whether there was a place. One that its client has left gives up its own.
+    fn admit(&self, id: &str, upload: Upload, now: Instant) -> bool {
+        let idle = |of: &Upload| now.saturating_duration_since(of.news);
+        let mut all = self.all();
+        all.retain(|_, of| idle(of) < PATIENCE);
+        if all.values().filter(|of| of.project == upload.project).count() >= EACH {
+            let left = all.iter().filter(|(_, of)| {
+                of.project == upload.project && idle(of) >= SILENCE && of.shared.writer.try_lock().is_ok()
+            });
+            let Some(left) = left.max_by_key(|(_, of)| idle(of)).map(|(id, _)| id.clone()) else { return false };
+            all.remove(&left);
+        }
+        all.insert(id.to_owned(), upload);
+        true
+    }
+}
+
+/// Forgets an upload of which its client knows nothing, however its one request ends.
+struct Forgotten<'a>(&'a Uploads, &'a str);
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.0.forget(self.1);
     }
 }
 
@@ -71,7 +106,7 @@ impl Chunk {
     fn read(text: &str) -> Option<Self> {
         let text = text.strip_prefix("bytes ").unwrap_or(text);
         let (first, last) = text.split('/').next()?.split_once('-')?;
-        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        let (first, last) = (number(first)?, number(last)?);
         (first <= last && last < MAX_BLOB).then_some(Self { first, last })
     }
 }
@@ -95,7 +130,7 @@ impl Registry {
             }
             (Method::DELETE, false) => {
                 self.known(call, id)?;
-                self.forget(id);
+                self.uploads.forget(id);
                 Ok(empty(StatusCode::NO_CONTENT))
             }
             _ => Err(call.unsupported()),
@@ -117,24 +152,21 @@ impl Registry {
         }
         let id = uuid::Uuid::new_v4().to_string();
         let writer = tokio::sync::Mutex::new(Some(self.blobs.writer(MAX_BLOB)?));
-        let shared = Arc::new(Shared { writer, size: AtomicU64::default() });
-        {
-            let project = &call.repository.project;
-            let mut all = self.uploads.all();
-            all.retain(|_, upload| upload.news.elapsed() < PATIENCE);
-            if all.values().filter(|upload| upload.project == *project).count() >= EACH {
-                let message = format!("{EACH} uploads to the project's repositories are under way");
-                return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message));
-            }
-            let upload = Upload {
-                repository: call.repository.name.clone(),
-                project: project.clone(),
-                shared: shared.clone(),
-                news: Instant::now(),
-            };
-            all.insert(id.clone(), upload);
+        let shared = Arc::new(Shared { writer, size: AtomicU64::default(), gone: watch::Sender::new(false) });
+        let upload = Upload {
+            repository: call.repository.name.clone(),
+            project: call.repository.project.clone(),
+            shared: shared.clone(),
+            news: Instant::now(),
+        };
+        if !self.uploads.admit(&id, upload, Instant::now()) {
+            let message = format!("{EACH} uploads to the project's repositories are under way");
+            let mut refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message);
+            put(&mut refusal.headers, header::RETRY_AFTER, &SILENCE.as_secs().to_string());
+            return Err(refusal);
         }
         if call.query("digest").is_some() {
+            let _forgotten = Forgotten(&self.uploads, &id);
             return self.finish(call, body, &id, shared).await;
         }
         Ok(progress(call, &id, 0, StatusCode::ACCEPTED))
@@ -180,10 +212,6 @@ impl Registry {
         upload.map(|upload| upload.shared.clone()).ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))
     }
 
-    fn forget(&self, id: &str) {
-        self.uploads.all().remove(id);
-    }
-
     async fn finish(&self, call: &Call, body: Body, id: &str, shared: Arc<Shared>) -> Result<Response> {
         let digest = call.query("digest").unwrap_or_default();
         let algorithm = algorithm(&digest)?;
@@ -191,7 +219,7 @@ impl Registry {
         let taken = shared.writer.lock().await.take().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
         let came = algorithm.written(&taken);
         if came != digest {
-            self.forget(id);
+            self.uploads.forget(id);
             return Err(Refusal::bad("DIGEST_INVALID", format!("the digest of what came is {came}")));
         }
         let written = tokio::task::spawn_blocking(move || taken.finish()).await;
@@ -209,7 +237,7 @@ impl Registry {
             Ok(Err(fault)) => Err(fault.into()),
             Err(e) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", e.to_string())),
         };
-        self.forget(id);
+        self.uploads.forget(id);
         kept.map(|()| created(call, &digest))
     }
 
@@ -217,24 +245,38 @@ impl Registry {
     async fn receive(&self, call: &Call, mut body: Body, id: &str, shared: &Shared) -> Result<u64> {
         let busy = || Refusal::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", "another request adds to this upload");
         let silent = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", "nothing came for a minute");
+        let unknown = || Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id);
         let mut slot = tokio::time::timeout(SILENCE, shared.writer.lock()).await.map_err(|_| busy())?;
-        let writer = slot.as_mut().ok_or_else(|| Refusal::unknown("BLOB_UPLOAD_UNKNOWN", id))?;
-        in_order(call, id, writer.size())?;
+        let writer = slot.as_mut().ok_or_else(unknown)?;
+        let chunk = in_order(call, id, writer.size())?;
         let project = &call.repository.project;
         let room = self.room(project);
-        while let Some(frame) = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| silent())? {
+        let mut gone = shared.gone.subscribe();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = async { _ = gone.wait_for(|gone| *gone).await } => return Err(unknown()),
+                frame = tokio::time::timeout(SILENCE, body.frame()) => frame.map_err(|_| silent())?,
+            };
+            let Some(frame) = frame else { break };
             let frame = frame.map_err(|e| Refusal::bad("BLOB_UPLOAD_INVALID", e.to_string()))?;
             let Some(data) = frame.data_ref() else { continue };
+            if chunk.is_some_and(|chunk| writer.size() + data.len() as u64 > chunk.last + 1) {
+                return Err(Refusal::bad("SIZE_INVALID", "more came than the chunk's range says"));
+            }
             shared.size.store(writer.size() + data.len() as u64, Ordering::Relaxed);
             if self.uploads.pending(project) > room {
                 let asked = shared.size.load(Ordering::Relaxed);
-                self.forget(id);
+                self.uploads.forget(id);
                 return Err(self.exceeded(project, asked));
             }
             tokio::task::block_in_place(|| writer.write(data))?;
             if let Some(upload) = self.uploads.all().get_mut(id) {
                 upload.news = Instant::now();
             }
+        }
+        if chunk.is_some_and(|chunk| writer.size() != chunk.last + 1) {
+            return Err(Refusal::bad("SIZE_INVALID", "less came than the chunk's range says"));
         }
         Ok(writer.size())
     }
@@ -257,10 +299,10 @@ impl Registry {
     }
 }
 
-/// Refuses a chunk that does not begin where the upload ends; nothing of it is read. Where the upload ends is told, so
-/// that a client whose answer was lost can go on there.
-fn in_order(call: &Call, id: &str, size: u64) -> Result<()> {
-    let Some(text) = call.header(header::CONTENT_RANGE) else { return Ok(()) };
+/// The chunk that a request says it brings. One that does not begin where the upload ends is refused; nothing of it is read.
+/// Where the upload ends is told, so that a client whose answer was lost can go on there.
+fn in_order(call: &Call, id: &str, size: u64) -> Result<Option<Chunk>> {
+    let Some(text) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
     let chunk = Chunk::read(text)
         .ok_or_else(|| Refusal::bad("BLOB_UPLOAD_INVALID", format!("{text:?} says not where the chunk belongs")))?;
     if chunk.first != size {
@@ -274,7 +316,7 @@ fn in_order(call: &Call, id: &str, size: u64) -> Result<()> {
         Some(length) if length != chunk.last - chunk.first + 1 => {
             Err(Refusal::bad("SIZE_INVALID", format!("the chunk {text} has {length} bytes")))
         }
-        _ => Ok(()),
+        _ => Ok(Some(chunk)),
     }
 }
 
@@ -298,6 +340,33 @@ fn created(call: &Call, digest: &str) -> Response {
 mod tests {
     use super::*;
 
+    fn upload(project: &str) -> Upload {
+        let writer = tokio::sync::Mutex::new(None);
+        let shared = Arc::new(Shared { writer, size: AtomicU64::default(), gone: watch::Sender::new(false) });
+        Upload { repository: "r".into(), project: project.into(), shared, news: Instant::now() }
+    }
+
+    #[test]
+    fn an_upload_that_its_client_left_makes_room() {
+        let uploads = Uploads::default();
+        let busy = upload("demo");
+        let shared = busy.shared.clone();
+        assert!(uploads.admit("busy", busy, Instant::now()));
+        let _adds = shared.writer.try_lock().unwrap();
+        for n in 1..EACH {
+            assert!(uploads.admit(&format!("{n}"), upload("demo"), Instant::now()));
+        }
+        assert!(!uploads.admit("more", upload("demo"), Instant::now()), "all are new");
+        assert!(uploads.admit("theirs", upload("other"), Instant::now()), "another's share");
+        let later = Instant::now() + SILENCE;
+        assert!(uploads.admit("more", upload("demo"), later));
+        assert_eq!(uploads.all().values().filter(|of| of.project == "demo").count(), EACH);
+        assert!(
+            ["busy", "more", "theirs"].iter().all(|id| uploads.all().contains_key(*id)),
+            "one to which somebody adds stays"
+        );
+    }
+
     #[test]
     fn chunks() {
         for (text, chunk) in [
@@ -306,6 +375,9 @@ mod tests {
             ("6-5", None),
             ("-5", None),
             ("a-b", None),
+            ("+0-5", None),
+            ("0-+5", None),
+            ("-", None),
             ("0-18446744073709551615", None),
         ] {
             assert_eq!(Chunk::read(text).map(|c| (c.first, c.last)), chunk, "{text}");

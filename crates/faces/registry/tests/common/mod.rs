@@ -1,4 +1,5 @@
 //! A registry in memory with two projects, and ways to ask it.
+#![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -178,12 +179,17 @@ impl World {
     }
 
     pub async fn ask_with(&self, method: &str, path: &str, auth: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.send(method, path, auth, headers, Body::from(body.to_owned())).await
+    }
+
+    /// A request whose body comes as it comes.
+    pub async fn send(&self, method: &str, path: &str, auth: &str, headers: &[(&str, &str)], body: Body) -> Answer {
         let mut request =
             Request::builder().method(method).uri(format!("/v2/{path}")).header("host", "cloud.example:8443");
         for (name, value) in headers.iter().chain(&[("authorization", auth)]).filter(|(_, value)| !value.is_empty()) {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }
