@@ -11,7 +11,7 @@ use crate::kube::{claims, sign};
 use crate::token::{self, unauthorized};
 use crate::{Asked, Client, DomainRef, Gate, Identity, NamedRef, Principal, Proof, RoleRef, Scope, Wish, roles};
 
-/// For whom tokens of pods' images are; nobody else takes them.
+/// For whom the registry's own tokens are; nobody else takes them.
 const AUDIENCE: &str = "registry";
 
 impl Gate {
@@ -41,7 +41,18 @@ impl Gate {
         Ok((token, who.expires_at))
     }
 
-    /// The principal of a registry's token that is spent on a request: an OpenStack token, or one of [`Gate::pull_token`].
+    /// What a client of the registry gets for a token of [`Gate::basic`], to show with its requests: it opens the registry and
+    /// nothing else, and ends with that token. Clients write down what they send, and proxies see it.
+    pub fn registry_token(&self, token: &str) -> Result<String, Fault> {
+        // What is the registry's own has a dot.
+        if token.contains('.') {
+            return Ok(token.to_owned());
+        }
+        token::wrap(&self.store.snapshot(), AUDIENCE, token, Time::now())
+    }
+
+    /// The principal of a registry's token that is spent on a request: one of [`Gate::registry_token`] or
+    /// [`Gate::pull_token`], or an OpenStack token.
     pub async fn registry(&self, token: &str, asked: &Asked<'_>) -> Result<Principal, Fault> {
         let who = self.inspect_pull(token).await?;
         self.spend(&who, asked)?;
@@ -55,10 +66,11 @@ impl Gate {
     }
 
     async fn inspect_pull(&self, token: &str) -> Result<Principal, Fault> {
-        if token.split('.').count() != 3 {
-            return self.inspect(token).await;
-        }
         let snapshot = self.store.snapshot();
+        if token.split('.').count() != 3 {
+            let within = token::unwrap(&snapshot, AUDIENCE, token);
+            return self.inspect(within.as_deref().unwrap_or(token)).await;
+        }
         let claims = claims(&snapshot, token)?;
         let end = claims["exp"].as_i64().and_then(|s| Time::from_second(s).ok()).ok_or_else(unauthorized)?;
         let project = claims["project"].as_str().filter(|_| claims["aud"] == AUDIENCE).ok_or_else(unauthorized)?;

@@ -36,10 +36,25 @@ pub fn open(snapshot: &Snapshot, token: &str) -> Option<Payload> {
 
 /// The token of a payload.
 pub fn seal(snapshot: &Snapshot, payload: &Payload) -> Result<String, Fault> {
+    sealed(snapshot, payload.issued_at, &payload.encode())
+}
+
+fn sealed(snapshot: &Snapshot, issued_at: Time, message: &[u8]) -> Result<String, Fault> {
     let keys = keys(snapshot);
     let newest = keys.first().ok_or_else(|| Fault::Unavailable("There is no key to make tokens with.".into()))?;
-    let seconds = u64::try_from(payload.issued_at.as_second()).unwrap_or(0);
-    Ok(newest.seal(seconds, &payload.encode()))
+    Ok(newest.seal(u64::try_from(issued_at.as_second()).unwrap_or(0), message))
+}
+
+/// A token for one audience, within which another lies that opens everywhere. It is no payload, so it opens nowhere else.
+pub fn wrap(snapshot: &Snapshot, audience: &str, token: &str, now: Time) -> Result<String, Fault> {
+    Ok(format!("{audience}.{}", sealed(snapshot, now, format!("{audience} {token}").as_bytes())?))
+}
+
+/// The token within one for an audience.
+pub fn unwrap(snapshot: &Snapshot, audience: &str, text: &str) -> Option<String> {
+    let message = fernet::open(&keys(snapshot), text.strip_prefix(audience)?.strip_prefix('.')?)?;
+    let message = String::from_utf8(message).ok()?;
+    message.strip_prefix(audience)?.strip_prefix(' ').map(str::to_owned)
 }
 
 /// Who a payload stands for now, or why for nobody any more.

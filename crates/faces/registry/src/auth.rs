@@ -83,7 +83,7 @@ impl Registry {
             None => (ANONYMOUS.to_owned(), ANONYMOUS_SECONDS),
             Some((user, password)) => {
                 let (token, end) = self.gate.basic(&user, &password, client).await?;
-                (token, end.as_second() - now.as_second())
+                (self.gate.registry_token(&token)?, end.as_second() - now.as_second())
             }
         };
         let answer =

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{MANIFEST, World, digest, hex};
+use gate::Asked;
 use http::StatusCode;
 use model::{Change, OciBlob, OciManifest, OciTag, Resource, Time};
 use serde_json::json;
@@ -341,6 +342,22 @@ async fn robots_and_hosts_log_in() {
     }
     let token = common::basic("token", &world.demo);
     assert_eq!(world.ask("GET", "", &token, "", "").await.status, status(200), "a Keystone token as the password");
+
+    // What clients get for either opens the registry and nothing else, however it is cut.
+    for basic in [token, common::basic(&id, &secret)] {
+        let given = world.ask("GET", "token?service=braid", &basic, "", "").await.json();
+        let given = given["token"].as_str().unwrap();
+        assert_eq!(world.get(given, "demo/web/manifests/v1").await.status, status(200));
+        let again = common::basic("token", given);
+        assert_eq!(world.ask("GET", "demo/web/manifests/v1", &again, "", "").await.status, status(200));
+        let asked = Asked { service: "compute", method: "GET", path: "/v2.1/servers" };
+        for token in [given, given.split_once('.').unwrap().1] {
+            assert!(world.gate.token(token, &asked).await.is_err(), "of a service's");
+            assert!(world.gate.inspect_bearer(token, "").await.is_err(), "of a cluster's");
+        }
+        let other = format!("other.{}", given.split_once('.').unwrap().1);
+        assert_eq!(world.get(&other, "demo/web/manifests/v1").await.status, status(401));
+    }
 
     // Access rules hold here too.
     let rule = json!({"id": "r", "service": "registry", "method": "GET", "path": "/v2/demo/web/manifests/*"});
