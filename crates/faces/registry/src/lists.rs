@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use axum::response::Response;
 use gate::Principal;
 use http::{Uri, header};
-use model::{OciManifest, OciTag, Realm};
+use model::{OciManifest, OciTag, Project, Realm, Snapshot};
 use serde_json::{Value, json};
 
 use crate::refusal::{Refusal, Result};
@@ -68,7 +68,8 @@ impl Registry {
         }
         let snapshot = self.store.snapshot();
         let prefix = format!("{}:", call.repository.name);
-        let tags = snapshot.names::<OciTag>(&call.realm(), &prefix, None).map(|t| t.tag.clone());
+        let after = page.last.as_ref().map(|last| format!("{prefix}{last}"));
+        let tags = snapshot.names::<OciTag>(&call.realm(), &prefix, after.as_deref()).map(|t| t.tag.clone());
         let (tags, next) = page.cut(tags);
         let mut response = json(&json!({"name": call.repository.asked, "tags": tags}), "application/json");
         page.link(&mut response, &format!("/v2/{}/tags/list", call.repository.asked), None, next);
@@ -107,25 +108,37 @@ impl Registry {
     pub(crate) fn catalog(&self, uri: &Uri, who: Option<&Principal>) -> Result<Response> {
         let page = Page::of(uri)?;
         let snapshot = self.store.snapshot();
-        let mut seen = BTreeSet::new();
-        let mut add = |manifest: &OciManifest| {
-            seen.insert((manifest.repository.clone(), manifest.project_id.clone()));
-        };
-        if who.is_some_and(Principal::is_admin) {
-            snapshot.all::<OciManifest>().for_each(|m| add(m.value));
+        let projects: Vec<String> = if who.is_some_and(Principal::is_admin) {
+            snapshot.all::<Project>().map(|project| project.id.clone()).collect()
         } else {
-            snapshot.within::<OciManifest>(&Realm::Cloud).for_each(|m| add(m.value));
             let own = who.filter(|who| who.is_reader()).and_then(Principal::project_id);
-            own.into_iter()
-                .flat_map(|id| snapshot.within::<OciManifest>(&Realm::project(id)))
-                .for_each(|m| add(m.value));
-        }
-        let names: BTreeSet<String> = seen.iter().map(|(name, project)| self.shown(name, project)).collect();
+            own.map(str::to_owned).into_iter().collect()
+        };
+        // The cloud's own are no project's.
+        let owners = std::iter::once(String::new()).chain(projects);
+        let names: BTreeSet<String> = owners
+            .flat_map(|owner| {
+                let all = repositories(&snapshot, &owner);
+                all.map(|name| self.shown(&name, &owner)).collect::<Vec<_>>()
+            })
+            .collect();
         let (names, next) = page.cut(names.into_iter());
         let mut response = json(&json!({"repositories": names}), "application/json");
         page.link(&mut response, "/v2/_catalog", None, next);
         Ok(response)
     }
+}
+
+/// The repositories of a project, each found by one look: not all of their manifests are gone through.
+fn repositories<'a>(snapshot: &'a Snapshot, project: &str) -> impl Iterator<Item = String> + use<'a> {
+    let realm = Realm::project(project);
+    let mut after: Option<String> = None;
+    std::iter::from_fn(move || {
+        let name = snapshot.names::<OciManifest>(&realm, "", after.as_deref()).next()?.repository.clone();
+        // Behind all of its digests.
+        after = Some(format!("{name}@~"));
+        Some(name)
+    })
 }
 
 fn descriptor(manifest: &OciManifest) -> Value {

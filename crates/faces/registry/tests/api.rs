@@ -164,6 +164,23 @@ async fn repositories_are_their_projects_whatever_it_is_called() {
     assert_eq!(catalog["repositories"], json!(["v2ray/other", "v2ray/web"]));
     assert_eq!(world.get(&world.other, "_catalog").await.json()["repositories"], json!([]));
     assert_eq!(world.get(&world.demo, "v2ray/NO/tags/list").await.code(), "NAME_INVALID");
+    // Names of which one begins like another; an administrator sees all.
+    for name in ["web/a", "web-a", "web.a", "web0"] {
+        world.push(&world.demo, &format!("v2ray/{name}"), "v1", b"layer").await;
+        world.push(&world.demo, &format!("v2ray/{name}"), "v2", b"other").await;
+    }
+    world.push(&world.other, "other/web", "v1", b"layer").await;
+    world.push(&world.admin, "tiny", "v1", b"layer").await;
+    let own = ["tiny", "v2ray/other", "v2ray/web", "v2ray/web-a", "v2ray/web.a", "v2ray/web/a", "v2ray/web0"];
+    assert_eq!(world.get(&world.demo, "_catalog").await.json()["repositories"], json!(own));
+    assert_eq!(world.get(&world.other, "_catalog").await.json()["repositories"], json!(["other/web", "tiny"]));
+    let all = world.get(&world.admin, "_catalog").await.json();
+    let mut expected = own.to_vec();
+    expected.insert(0, "other/web");
+    assert_eq!(all["repositories"], json!(expected));
+    let page = world.get(&world.admin, "_catalog?n=2&last=tiny").await;
+    assert_eq!(page.json()["repositories"], json!(["v2ray/other", "v2ray/web"]));
+    assert_eq!(page.header("link"), "</v2/_catalog?n=2&last=v2ray%2Fweb>; rel=\"next\"");
 }
 
 #[tokio::test(flavor = "multi_thread")]
