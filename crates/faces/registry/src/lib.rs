@@ -2,8 +2,10 @@
 //! containerd speak to it. Its bytes are blobs beside the VM images'; its records are [`model::OciBlob`],
 //! [`model::OciManifest`] and [`model::OciTag`].
 //!
-//! * `names`: what a path asks for, and whose repository it is; `digest`: what bytes are called; `auth`: who asks, and the token endpoint
-//! * `blobs`, `uploads`, `manifests`, `lists`: the verbs; `content`: what a manifest says; `import`: from a file, at the first start
+//! * `names`: what a path asks for, and whose repository it is; `digest`: what bytes are called
+//! * `auth`: who asks, and the token endpoint
+//! * `blobs`, `uploads`, `manifests`, `lists`: the verbs; `content`: what a manifest says
+//! * `import`: from a file, at the first start
 //! * `keep`: which blobs stay, and what older stores say of them
 //!
 //! That bytes are in the store opens them to nobody: every blob is looked up as a row of the repository's project.

@@ -50,6 +50,13 @@ struct Shared {
     gone: watch::Sender<bool>,
 }
 
+impl Drop for Upload {
+    /// What is no upload any more counts for nobody, so nobody adds to it.
+    fn drop(&mut self) {
+        self.shared.gone.send_replace(true);
+    }
+}
+
 impl Uploads {
     fn all(&self) -> MutexGuard<'_, HashMap<String, Upload>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,9 +70,8 @@ impl Uploads {
 
     /// Forgets an upload, and stops whoever adds to it.
     fn forget(&self, id: &str) {
-        if let Some(upload) = self.all().remove(id) {
-            upload.shared.gone.send_replace(true);
-        }
+        // With what is dropped here it is given up.
+        drop(self.all().remove(id));
     }
 
     /// Adds an upload to those of its project; whether there was a place. One that its client has left gives up its own.
@@ -353,13 +359,18 @@ mod tests {
         let shared = busy.shared.clone();
         assert!(uploads.admit("busy", busy, Instant::now()));
         let _adds = shared.writer.try_lock().unwrap();
-        for n in 1..EACH {
+        let idle = upload("demo");
+        let oldest = idle.shared.clone();
+        assert!(uploads.admit("idle", idle, Instant::now()));
+        for n in 2..EACH {
             assert!(uploads.admit(&format!("{n}"), upload("demo"), Instant::now()));
         }
         assert!(!uploads.admit("more", upload("demo"), Instant::now()), "all are new");
         assert!(uploads.admit("theirs", upload("other"), Instant::now()), "another's share");
         let later = Instant::now() + SILENCE;
+        assert!(!*oldest.gone.borrow());
         assert!(uploads.admit("more", upload("demo"), later));
+        assert!(*oldest.gone.borrow() && !*shared.gone.borrow(), "who comes to it now is stopped");
         assert_eq!(uploads.all().values().filter(|of| of.project == "demo").count(), EACH);
         assert!(
             ["busy", "more", "theirs"].iter().all(|id| uploads.all().contains_key(*id)),
