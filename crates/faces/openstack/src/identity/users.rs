@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use gate::{Proof, Wish, revoke};
 use model::{
-    AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Keypair, Options, Project,
-    Snapshot, User, option,
+    AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Keypair, Options,
+    Project, Snapshot, User, option,
 };
 use serde_json::{Value, json};
 
