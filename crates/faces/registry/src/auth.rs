@@ -12,7 +12,7 @@ use model::Time;
 use serde_json::json;
 
 use crate::refusal::{Refusal, Result};
-use crate::{Registry, json};
+use crate::{Call, Registry, json};
 
 /// The token of nobody.
 const ANONYMOUS: &str = "anonymous";
@@ -49,9 +49,13 @@ fn authorization(headers: &HeaderMap) -> Result<Option<(String, String)>> {
     Ok(Some((scheme.to_ascii_lowercase(), rest.trim().to_owned())))
 }
 
+fn asked(request: &Parts) -> Asked<'_> {
+    Asked { service: "registry", method: request.method.as_str(), path: request.uri.path() }
+}
+
 impl Registry {
-    /// Who asks; nobody, without a credential. A bad credential is refused even where none is needed.
-    pub(crate) async fn who(&self, request: &Parts) -> Result<Option<Principal>> {
+    /// Who asks, and by which token; nobody, without a credential. A bad credential is refused even where none is needed.
+    pub(crate) async fn who(&self, request: &Parts) -> Result<Option<(String, Principal)>> {
         let token = match authorization(&request.headers)? {
             None => return Ok(None),
             Some((scheme, token)) if scheme == "bearer" && token == ANONYMOUS => return Ok(None),
@@ -62,8 +66,15 @@ impl Registry {
             },
             Some(_) => return Err(Refusal::bad_credential()),
         };
-        let asked = Asked { service: "registry", method: request.method.as_str(), path: request.uri.path() };
-        Ok(Some(self.gate.registry(&token, &asked).await?))
+        let who = self.gate.registry(&token, &asked(request)).await?;
+        Ok(Some((token, who)))
+    }
+
+    /// Refuses who has lost since the request began what they had then: a body comes as slowly as its sender likes.
+    pub(crate) async fn still(&self, call: &Call) -> Result<()> {
+        let Some(token) = &call.token else { return Ok(()) };
+        let who = self.gate.registry(token, &asked(&call.request)).await?;
+        self.permit(&call.repository, Some(&who), true)
     }
 
     /// `/v2/token`: by GET with Basic, or by POST with a form, as OAuth 2 has it.

@@ -107,6 +107,8 @@ fn number(text: &str) -> Option<u64> {
 struct Call {
     repository: Repository,
     who: Option<Principal>,
+    /// By which it is known who asks.
+    token: Option<String>,
     request: Parts,
 }
 
@@ -158,7 +160,7 @@ impl Registry {
         if matches!(route, Some(Route::Token)) {
             return self.token(&request, body).await;
         }
-        let who = self.who(&request).await?;
+        let (token, who) = self.who(&request).await?.unzip();
         *actor = Actor::of(who.as_ref());
         let Some(route) = route else {
             return Err(match who {
@@ -176,7 +178,7 @@ impl Registry {
         let write = !matches!(request.method, Method::GET | Method::HEAD);
         let repository = self.repository(&name, who.as_ref())?;
         self.permit(&repository, who.as_ref(), write)?;
-        let call = Call { repository, who, request };
+        let call = Call { repository, who, token, request };
         match verb {
             names::Verb::Manifest(reference) => self.manifest(&call, body, &reference).await,
             names::Verb::Upload(id) => self.upload(&call, body, &id).await,

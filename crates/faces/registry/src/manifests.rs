@@ -15,6 +15,8 @@ use crate::{Call, DIGEST, Registry, empty, put};
 pub const MAX_MANIFEST: u64 = 4 << 20;
 /// Tags of one project.
 const MAX_TAGS: usize = 20_000;
+/// Tags that go in one commit with their manifest.
+const TAGS_IN_A_COMMIT: usize = 1000;
 /// Tags that one request gives; the specification asks for ten.
 const MAX_TAGS_AT_ONCE: usize = 64;
 
@@ -57,6 +59,7 @@ impl Registry {
         let bytes = axum::body::to_bytes(body, MAX_MANIFEST as usize).await.map_err(|_| {
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", "a manifest of more than 4 MiB")
         })?;
+        self.still(call).await?;
         let content = Content::read(&bytes, call.header(header::CONTENT_TYPE))?;
         let by_tag = !reference.contains(':');
         let algorithm = if by_tag { Algorithm::Sha256 } else { algorithm(reference)? };
@@ -148,6 +151,18 @@ impl Registry {
     }
 
     async fn delete_manifest(&self, call: &Call, reference: &str) -> Result<Response> {
+        loop {
+            match self.delete_some(call, reference).await {
+                Ok(true) => return Ok(empty(StatusCode::ACCEPTED)),
+                Ok(false) => {}
+                Err(Fault::NotFound { .. }) => return Err(Refusal::unknown("MANIFEST_UNKNOWN", reference)),
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+
+    /// Deletes a tag, or a manifest with its tags, or of more tags than one commit takes some; whether that was all.
+    async fn delete_some(&self, call: &Call, reference: &str) -> std::result::Result<bool, Fault> {
         let (realm, name) = (call.realm(), &call.repository.name);
         let deleted = self.store.transact(|snapshot| {
             let mut change = Change::new();
@@ -157,20 +172,20 @@ impl Registry {
                 change.delete(row);
             } else if let Some(row) = snapshot.at::<OciManifest>(&manifest) {
                 let tags = snapshot.names::<OciTag>(&realm, &format!("{name}:"), None);
-                for tag in tags.filter(|t| t.digest == row.digest) {
+                let mut tags = tags.filter(|t| t.digest == row.digest);
+                for tag in tags.by_ref().take(TAGS_IN_A_COMMIT) {
                     change.delete(tag);
+                }
+                if tags.next().is_some() {
+                    return Ok((change, false));
                 }
                 change.delete(row);
             } else {
                 return Err(Fault::not_found(Kind::OciManifest, reference));
             }
-            Ok((change, ()))
+            Ok((change, true))
         });
-        match deleted.await {
-            Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
-            Err(Fault::NotFound { .. }) => Err(Refusal::unknown("MANIFEST_UNKNOWN", reference)),
-            Err(other) => Err(other.into()),
-        }
+        deleted.await
     }
 }
 

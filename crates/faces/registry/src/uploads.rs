@@ -228,6 +228,10 @@ impl Registry {
             self.uploads.forget(id);
             return Err(Refusal::bad("DIGEST_INVALID", format!("the digest of what came is {came}")));
         }
+        if let Err(lost) = self.still(call).await {
+            self.uploads.forget(id);
+            return Err(lost);
+        }
         let written = tokio::task::spawn_blocking(move || taken.finish()).await;
         let kept = match written {
             Ok(Ok(written)) => {

@@ -8,6 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use common::{MANIFEST, World, digest};
 use http::StatusCode;
+use model::{Actor, Assignment, Change, OciBlob, OciManifest, OciTag};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -180,4 +181,71 @@ async fn odd_pages_and_names() {
         let got = world.post(&world.demo, &format!("{name}/blobs/uploads/"), "").await;
         assert_eq!((got.status, got.code()), (status(400), "NAME_INVALID".to_owned()), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_loses_a_role_while_a_body_comes_has_lost_it() {
+    let world = World::new().await;
+    let bearer = world.bearer(&world.demo);
+    let user = world.gate.inspect(&world.demo).await.unwrap().user_id;
+    let path = format!("demo/web/blobs/uploads/?digest={}", digest(b"hello"));
+    let (blob, blob_body) = body();
+    let (manifest, manifest_body) = body();
+    let pushes = async {
+        let headers = [("content-type", MANIFEST)];
+        tokio::join!(
+            world.send("POST", &path, &bearer, &[], blob_body),
+            world.send("PUT", "demo/web/manifests/late", &bearer, &headers, manifest_body)
+        )
+    };
+    let loses = async {
+        // With room for one part at a time, the second is taken when the first was read.
+        for part in [b"he" as &[u8], b"l"] {
+            blob.send(part).await.unwrap();
+        }
+        for part in [b"{\"schemaVersion\"" as &[u8], b": "] {
+            manifest.send(part).await.unwrap();
+        }
+        let mut change = Change::new();
+        for given in world.store.snapshot().all::<Assignment>().filter(|a| a.actor == Actor::User(user.clone())) {
+            change.delete(given);
+        }
+        world.store.commit(&change).await.unwrap();
+        blob.send(b"lo").await.unwrap();
+        manifest.send(b"2}").await.unwrap();
+        drop((blob, manifest));
+    };
+    let ((blob, manifest), ()) =
+        tokio::time::timeout(LONG, async { tokio::join!(pushes, loses) }).await.expect("both are answered");
+    assert_eq!((blob.status, manifest.status), (status(401), status(401)));
+    let snapshot = world.store.snapshot();
+    assert_eq!(snapshot.all::<OciBlob>().count() + snapshot.all::<OciManifest>().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_with_more_tags_than_a_commit_takes_goes() {
+    let world = World::new().await;
+    let index = json!({"schemaVersion": 2, "manifests": []}).to_string();
+    let media = "application/vnd.oci.image.index.v1+json";
+    let at = format!("demo/web/manifests/{}", digest(index.as_bytes()));
+    assert_eq!(world.put(&world.demo, &at, media, index).await.status, status(201));
+    let snapshot = world.store.snapshot();
+    let manifest = snapshot.all::<OciManifest>().next().unwrap().value.clone();
+    let tags: Vec<String> = (0..5000).map(|n| format!("t{n}")).collect();
+    for some in tags.chunks(1000) {
+        let mut change = Change::new();
+        for tag in some {
+            change.create(OciTag {
+                project_id: manifest.project_id.clone(),
+                repository: manifest.repository.clone(),
+                tag: tag.clone(),
+                digest: manifest.digest.clone(),
+                updated_at: manifest.created_at,
+            });
+        }
+        world.store.commit(&change).await.unwrap();
+    }
+    assert_eq!(world.delete(&world.demo, &at).await.status, status(202));
+    let snapshot = world.store.snapshot();
+    assert_eq!(snapshot.all::<OciTag>().count() + snapshot.all::<OciManifest>().count(), 0);
 }
