@@ -110,7 +110,7 @@ pub fn run(args: &EnvArgs) -> Result<ExitCode, Problem> {
 }
 
 /// As one word for a shell.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/:._-@".contains(c)) {
         text.to_owned()
     } else {

@@ -32,6 +32,7 @@ impl Dir {
     /// The folder, made if it does not exist, with mode 0700 whoever made it: every tenant's disks and secrets are in it. A
     /// folder that others use too is refused, since they would be locked out.
     pub fn create(path: &Path) -> Result<Self, Problem> {
+        fits(path)?;
         let make = || std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         make().map_err(Problem::io(format!("making {}", path.display())))?;
         let dir = Self::open(path)?;
@@ -186,6 +187,24 @@ impl Dir {
     }
 }
 
+/// The longest path of a folder, in bytes: the container driver gives containerd's socket in it a path of so many.
+const LONGEST: usize = 98 - "/cri/containerd.sock".len();
+
+/// Refuses a path that something in the cloud could not take: pods would wait for ever in a cloud that says that it is up.
+fn fits(path: &Path) -> Result<(), Problem> {
+    let full = std::path::absolute(path).map_err(Problem::io(format!("looking for {}", path.display())))?;
+    if full.join("braid.pid").exists() {
+        return Ok(());
+    }
+    let why = match full.to_str() {
+        None => "it is not UTF-8".to_owned(),
+        Some(text) if text.contains(',') => "runc takes no path with a comma".to_owned(),
+        Some(text) if text.len() > LONGEST => format!("sockets in it need one of at most {LONGEST} bytes"),
+        Some(_) => return Ok(()),
+    };
+    Err(Problem::words(format!("a cloud cannot live in {}: {why}; choose another folder with --dir", full.display())))
+}
+
 /// Writes a file that only its owner can read, at once or not at all.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Problem> {
     let part = path.with_extension("part");
@@ -238,6 +257,19 @@ mod tests {
         let new = root.path().join("a/b");
         Dir::create(&new).unwrap();
         assert_eq!(mode(&new), 0o700);
+    }
+
+    #[test]
+    fn paths_that_pods_could_not_be_in_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let long = "l".repeat(LONGEST - root.path().as_os_str().len());
+        for (name, words) in [("a,b", "a comma"), (long.as_str(), "at most 78 bytes")] {
+            let why = Dir::create(&root.path().join(name)).unwrap_err().to_string();
+            assert!(why.contains(words), "{why}");
+            assert!(!root.path().join(name).exists());
+        }
+        Dir::create(&root.path().join(&long[1..])).unwrap();
+        Dir::create(&root.path().join("a b=c")).unwrap();
     }
 
     #[test]

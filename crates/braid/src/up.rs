@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::bootstrap::{self, Ranges};
 use crate::control::{self, About};
-use crate::env::Access;
+use crate::env::{Access, quoted};
 use crate::listen::{self, Faces};
 use crate::paths::{Dir, Who, read_text, write_private};
 use crate::{DirArg, Problem, imports, ranges, say, streams, tls};
@@ -310,7 +310,7 @@ async fn serve(
     let _ = about.ready_ms.set(ms);
     say(format_args!(
         "braid is up at https://{authority} after {ms} ms; log in with: eval \"$(braid env --dir {})\"",
-        dir.path().display()
+        quoted(&dir.path().to_string_lossy())
     ));
     if fresh {
         // Never in what may be a log.

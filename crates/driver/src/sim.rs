@@ -458,6 +458,10 @@ impl PodDriver for Host {
         Err(DriverFault::Refused(format!("nothing runs in the simulated container {container_id}")))
     }
 
+    fn exec_program(&self, container_id: &str, _: &[String], _: bool) -> Result<Vec<String>> {
+        Err(DriverFault::Refused(format!("nothing runs in the simulated container {container_id}")))
+    }
+
     async fn stream(&self, _: &StreamRequest) -> Result<String> {
         Err(DriverFault::Refused("a simulated host has no streams".into()))
     }

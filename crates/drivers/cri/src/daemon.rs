@@ -30,8 +30,8 @@ use crate::client::Client;
 use crate::process::{self, Process};
 use crate::{Config, Registry, failed, pause};
 
-/// Unix sockets have short names; containerd appends `.ttrpc` to its own.
-const LONGEST_SOCKET: usize = 100;
+/// containerd takes paths of at most 104 bytes for its sockets, and appends `.ttrpc` to the path of this one for another.
+const LONGEST_SOCKET: usize = 104 - ".ttrpc".len();
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// After a failed start the next attempt waits that long.
 const START_PAUSE: Duration = Duration::from_secs(2);
