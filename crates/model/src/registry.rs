@@ -22,6 +22,9 @@ pub struct OciBlob {
     /// The SHA-256 of the bytes in hex, which names their file; nothing, where the digest says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The repository through which it came, which is known as long as this is here; it opens in all of the project's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     pub size: u64,
     pub created_at: Time,
 }

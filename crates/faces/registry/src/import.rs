@@ -38,6 +38,7 @@ pub async fn import(registry: &Registry, file: &Path, repository: &str, tag: &st
             project_id: String::new(),
             digest: digest.clone(),
             sha256: None,
+            repository: Some(repository.to_owned()),
             size,
             created_at: manifest.created_at,
         });

@@ -108,6 +108,7 @@ fn adoption(registry: &Registry, snapshot: &Snapshot, project: &str) -> Change {
             size: size(&digest),
             digest,
             sha256: None,
+            repository: None,
             created_at: Time::now(),
         })
         .collect();

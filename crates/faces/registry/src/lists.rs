@@ -63,7 +63,7 @@ impl Registry {
             return Err(call.unsupported());
         }
         let page = Page::of(&call.request.uri)?;
-        if !self.has_manifests(&call.repository) {
+        if !self.has_manifests(&call.repository) && !self.has_blobs(&call.repository) {
             return Err(Refusal::unknown("NAME_UNKNOWN", &call.repository.asked));
         }
         let snapshot = self.store.snapshot();

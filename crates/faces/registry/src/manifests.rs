@@ -79,6 +79,7 @@ impl Registry {
             project_id: call.repository.project.clone(),
             digest,
             sha256: (algorithm != Algorithm::Sha256).then_some(written.sha256),
+            repository: Some(call.repository.name.clone()),
             size,
             created_at: manifest.created_at,
         };

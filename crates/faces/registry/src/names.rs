@@ -7,7 +7,7 @@
 
 use gate::Principal;
 use http::StatusCode;
-use model::{Index, OciManifest, Project, Realm, Snapshot};
+use model::{Index, OciBlob, OciManifest, Project, Realm, Snapshot};
 
 use crate::Registry;
 use crate::refusal::{Refusal, Result};
@@ -106,6 +106,14 @@ impl Registry {
         let prefix = format!("{}@", repository.name);
         let realm = Realm::project(&repository.project);
         self.store.snapshot().names::<OciManifest>(&realm, &prefix, None).next().is_some()
+    }
+
+    /// Whether something is there yet that came through a repository: it may have been emptied a moment ago.
+    pub(crate) fn has_blobs(&self, repository: &Repository) -> bool {
+        let snapshot = self.store.snapshot();
+        snapshot
+            .within::<OciBlob>(&Realm::project(&repository.project))
+            .any(|blob| blob.repository.as_ref() == Some(&repository.name))
     }
 
     /// What somebody would call a repository that they see.

@@ -191,7 +191,8 @@ impl Registry {
         let readable = from.project.is_empty() || may_read(call.who.as_ref(), &from.project);
         let source = self.row(&from.project, digest).filter(|row| readable && self.blobs.claim(row.file()).is_some());
         let Some(source) = source else { return Ok(false) };
-        self.keep(OciBlob { project_id: target.clone(), created_at: Time::now(), ..source }).await?;
+        let repository = Some(call.repository.name.clone());
+        self.keep(OciBlob { project_id: target.clone(), repository, created_at: Time::now(), ..source }).await?;
         Ok(true)
     }
 
@@ -238,6 +239,7 @@ impl Registry {
                 let row = OciBlob {
                     project_id: call.repository.project.clone(),
                     sha256: (algorithm != Algorithm::Sha256).then_some(written.sha256),
+                    repository: Some(call.repository.name.clone()),
                     digest: digest.clone(),
                     size,
                     created_at: Time::now(),

@@ -208,6 +208,10 @@ async fn lists_come_in_order_and_by_pages() {
     );
     assert_eq!(world.delete(&world.demo, &format!("demo/web/manifests/{digest}")).await.status, status(202));
     assert_eq!(world.get(&world.demo, "demo/web/manifests/b").await.code(), "MANIFEST_UNKNOWN");
+    // Nothing is tagged in it any more, but what came through it is there.
+    let emptied = world.get(&world.demo, "demo/web/tags/list").await;
+    assert_eq!((emptied.status, emptied.json()["tags"].clone()), (status(200), json!([])));
+    assert_eq!(world.get(&world.demo, "_catalog").await.json()["repositories"], json!([]));
     assert_eq!(
         world.delete(&world.demo, &format!("demo/web/blobs/{}", common::digest(b"layer"))).await.status,
         status(202)
@@ -321,18 +325,24 @@ async fn blobs_that_no_manifest_names_go_after_a_while() {
     let young = world.push_blob(&world.demo, "demo/web", b"young").await;
     let project = world.project("demo");
     let (digest_of_old, created_at) = (digest(b"old"), Time::UNIX_EPOCH);
-    let old = OciBlob { project_id: project.clone(), digest: digest_of_old, sha256: None, size: 3, created_at };
+    let repository = Some(format!("{project}/old"));
+    let old =
+        OciBlob { project_id: project.clone(), digest: digest_of_old, sha256: None, repository, size: 3, created_at };
     // An index named this one before it came.
-    let late = OciBlob { digest: digest(b"late"), ..old.clone() };
+    let late = OciBlob { digest: digest(b"late"), repository: None, ..old.clone() };
     let media = "application/vnd.oci.image.index.v1+json";
     let index = json!({"schemaVersion": 2, "mediaType": media, "manifests": [{"digest": late.digest}]}).to_string();
     assert_eq!(world.put(&world.demo, "demo/web/manifests/all", media, index).await.status, status(201));
     let mut change = Change::from(old.clone());
     change.create(late.clone());
     world.store.commit(&change).await.unwrap();
+    let other = world.get(&world.other, "demo/old/tags/list").await;
+    assert_eq!(other.code(), "NAME_UNKNOWN", "nobody else's");
+    assert_eq!(world.get(&world.demo, "demo/old/tags/list").await.status, status(200));
     assert_eq!(face_registry::release(&world.store).await.unwrap(), 1);
     let snapshot = world.store.snapshot();
     assert!(snapshot.row(&old.key()).is_none());
+    assert_eq!(world.get(&world.demo, "demo/old/tags/list").await.code(), "NAME_UNKNOWN");
     for kept in [&young, &digest(b"layer"), &late.digest] {
         assert!(snapshot.row(&OciBlob::key_of(&project, kept)).is_some());
     }
