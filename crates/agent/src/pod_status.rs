@@ -185,7 +185,7 @@ impl Look<'_> {
         json!({
             "name": name,
             "image": newest.map_or(container.image.as_deref().unwrap_or(""), |c| c.image.as_str()),
-            "imageID": newest.map_or("", |c| c.image_ref.as_str()),
+            "imageID": newest.map_or(String::new(), |c| image_id(&c.image, &c.image_ref)),
             "containerID": newest.map_or(String::new(), |c| format!("containerd://{}", c.id)),
             "restartCount": newest.map_or(0, |c| c.attempt),
             "ready": ready, "started": started, "state": state, "lastState": last,
@@ -218,5 +218,28 @@ impl Look<'_> {
             body["message"] = json!(message);
         }
         json!({"terminated": body})
+    }
+}
+
+/// What a container runs, by the name under which its pod asked for it. The runtime keeps the same bytes once and names
+/// whoever brought them first, which may be another project's repository.
+fn image_id(image: &str, image_ref: &str) -> String {
+    let Some((_, digest)) = image_ref.rsplit_once('@') else { return image_ref.to_owned() };
+    let name = image.split('@').next().unwrap_or_default();
+    let tag = name.rfind(':').filter(|at| !name[*at..].contains('/'));
+    format!("{}@{digest}", &name[..tag.unwrap_or(name.len())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image_id;
+
+    #[test]
+    fn an_image_is_named_as_its_pod_named_it() {
+        let theirs = "127.0.0.1:8443/other/secret@sha256:ab";
+        assert_eq!(image_id("127.0.0.1:8443/mine/app:1", theirs), "127.0.0.1:8443/mine/app@sha256:ab");
+        assert_eq!(image_id("127.0.0.1:8443/mine/app", theirs), "127.0.0.1:8443/mine/app@sha256:ab");
+        assert_eq!(image_id("localhost/app:1@sha256:ab", theirs), "localhost/app@sha256:ab");
+        assert_eq!(image_id("app", "sha256:ab"), "sha256:ab");
     }
 }

@@ -120,7 +120,7 @@ async fn pods_and_vms_are_no_faster_than_their_limits() {
     assert!((40..SENT / 2).contains(&carried(&pod_b, &pod_a, "10.1.0.5", false).0));
     lab.apply(&free).await;
     assert_eq!(carried(&pod_b, &pod_a, "10.1.0.5", true).0, SENT, "the limit is gone");
-    let left = format!("{}{}", tc(&namespace, "qdisc show"), text(&inside(&namespace, "ip -o link")));
+    let left = format!("{}{:?}", tc(&namespace, "qdisc show"), devices(&namespace));
     assert!(!left.contains("tbf") && !left.contains("ingress") && !left.contains("ifb"), "{left}");
 }
 

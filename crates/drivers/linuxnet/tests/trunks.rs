@@ -208,15 +208,12 @@ async fn state(lab: &Lab, wanted: &HostNetwork) -> String {
 }
 
 fn left(namespace: &str) -> Vec<String> {
-    let links = text(&inside(namespace, "ip -o link"));
-    let names = links.lines().filter_map(|line| line.split(": ").nth(1)?.split('@').next());
-    names.filter(|name| name.starts_with("sp")).map(str::to_owned).collect()
+    devices(namespace).into_iter().filter(|name| name.starts_with("sp")).collect()
 }
 
 fn programs(namespace: &str) -> String {
-    let names = text(&inside(namespace, "ip -o link | cut -d: -f2 | cut -d@ -f1"));
-    let show = |name: &str| text(&inside(namespace, &format!("tc filter show dev {name} ingress")));
-    names.split_whitespace().map(show).collect()
+    let show = |name: &String| text(&inside(namespace, &format!("tc filter show dev {name} ingress")));
+    devices(namespace).iter().map(show).collect()
 }
 
 /// A VM on network 1 whose subports are on network 2, in another domain, and on network 3, in its own; and a pod on each.

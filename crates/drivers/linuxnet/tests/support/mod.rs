@@ -138,6 +138,13 @@ pub fn inside(netns: &str, command: &str) -> Output {
     Command::new("nsenter").arg(format!("--net=/var/run/netns/{netns}")).args(["sh", "-c", command]).output().unwrap()
 }
 
+/// The devices of a namespace, from the kernel: `ip` looks at every named namespace of the host meanwhile, and complains
+/// of those of other tests that come or go.
+pub fn devices(netns: &str) -> Vec<String> {
+    let table = text(&inside(netns, "cat /proc/net/dev"));
+    table.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
+}
+
 pub fn spawn_inside(netns: &str, arguments: &[&str]) -> Guarded {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/var/run/netns/{netns}")).args(arguments);

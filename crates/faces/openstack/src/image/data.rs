@@ -110,7 +110,7 @@ pub fn check_format(image: &Image, found: &Found) -> Result<(), Fault> {
     }
     let said = |format: &Option<String>| format.clone().unwrap_or_default();
     if !found.is_of(&said(&image.disk_format), &said(&image.container_format)) {
-        let (is, said) = (found.format.unwrap_or("something else"), said(&image.disk_format));
+        let (is, said) = (found.format.unwrap_or("of no known format"), said(&image.disk_format));
         return Err(Fault::MediaType(format!("Image content is {is}, which is not its disk_format {said}")));
     }
     Ok(())
