@@ -1,37 +1,19 @@
-//! The loop around the planners: a commit wakes it, it plans from a snapshot, commits each change by itself, and plans
-//! again until nothing is left to do. A refused change is not an error: the next snapshot shows why, and the planner
-//! thinks again. Of several processes on one store one plans; the others wait to take over.
+//! The loop around the planners: commits touch items of the [`Agenda`], what is due is planned from a snapshot, each change is
+//! committed by itself, and so on until nothing is due. A refused change is not an error: the next snapshot shows why, and
+//! its items are planned again. Of several processes on one store one plans; the others wait to take over.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use model::{Change, Event, Fault, Kind, KubeObject, Resource, Row, Snapshot, Time};
-use store::{Concern, Interest, Store, StoreFault};
-
-/// Planners look again after this long although nothing changed: time itself is an input of some.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+use model::{Change, Event, Fault, Snapshot, Time};
+use plan::{Agenda, PLANNERS, Plan, Seen, Step};
+use store::{Concern, Interest, Store, StoreFault, Watch};
 
 /// How many changes are committed at once.
 const AT_ONCE: usize = 128;
-
-/// A planner: its name for the log, and the pure function.
-type Planner = (&'static str, fn(&Snapshot, Time) -> Vec<Change>);
-
-/// All planners, in the order in which a new thing passes them.
-const PLANNERS: &[Planner] = &[
-    ("namespace", plan::kube::namespace::plan),
-    ("deployment", plan::kube::deployment::plan),
-    ("replicaset", plan::kube::replicaset::plan),
-    ("taint", plan::kube::taint::plan),
-    ("server", plan::server::plan),
-    ("schedule", plan::schedule::plan),
-    ("port", plan::port::plan),
-    ("endpointslice", plan::kube::endpointslice::plan),
-    ("garbage", plan::kube::garbage::plan),
-    ("event", plan::kube::event::plan),
-];
 
 /// The role that the planning process has.
 const ROLE: &str = "planner";
@@ -66,83 +48,132 @@ pub async fn run(store: Store, here: Arc<AtomicBool>) {
     }
 }
 
-/// Plans for ever.
+/// Plans for ever; from the beginning when commits were missed.
 async fn plan(store: &Store) {
-    let mut watch = None;
     loop {
-        let snapshot = store.snapshot();
-        let revision = snapshot.revision();
-        if watch.is_none() {
-            watch = store.watch_part(revision, NEWS).ok();
+        match store.watch_part(store.snapshot().revision(), NEWS) {
+            Ok(mut watch) => {
+                let mut desk = Desk { store, agenda: Agenda::new(&store.snapshot()) };
+                let Err(fault) = desk.work(&mut watch).await;
+                tracing::info!("the planners begin anew: {fault}");
+            }
+            Err(fault) => tracing::warn!("the planners cannot follow the store: {fault}"),
         }
-        let mut moved = false;
-        for (name, plan) in PLANNERS {
-            // Each sees what the ones before it did in this round.
-            moved |= round(store, name, *plan).await;
-        }
-        if moved {
-            continue;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-            result = news(&mut watch) => if result.is_err() { watch = None },
-        }
+        tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
 /// What some planner reads.
 const NEWS: Interest = Interest::Concern(Concern { name: "planners", rule: read_by_planners });
 
-/// Waits for a commit that some planner reads.
-async fn news(watch: &mut Option<store::Watch>) -> Result<(), Fault> {
-    let Some(watch) = watch else { return std::future::pending().await };
-    watch.next().await.map(drop)
-}
-
-/// Kubernetes' plain data is read by no planner, unless it goes: then others may go with it.
 fn read_by_planners(event: &Event) -> bool {
-    const PLAIN: [&str; 4] = ["/configmaps/", "/secrets/", "/events/", "coordination.k8s.io/leases/"];
-    let plain = event.key.kind == Kind::KubeObject && PLAIN.iter().any(|part| event.key.name.starts_with(part));
-    let stays = |row: &Row| KubeObject::of(&row.object).is_some_and(|object| !object.deleting());
-    !(plain && event.after.as_ref().is_some_and(|row| stays(row)))
+    PLANNERS.iter().any(|planner| planner.reads(event))
 }
 
-/// Plans once and commits; whether anything was committed. Changes of one plan do not build on each other, so that many
-/// share one sync of the disk.
-async fn round(store: &Store, name: &str, planner: fn(&Snapshot, Time) -> Vec<Change>) -> bool {
-    let snapshot = store.snapshot();
-    let mut moved = false;
-    let (seen, now) = (snapshot.clone(), Time::now());
-    // On a thread of its own: at a thousand times the size a plan takes a while, and others share this one.
-    let changes = match tokio::task::spawn_blocking(move || planner(&seen, now)).await {
-        Ok(changes) => changes,
-        // The process ends.
-        Err(error) if error.is_cancelled() => return false,
-        Err(error) => {
-            tracing::error!(planner = name, %error, "a bug");
-            return false;
-        }
-    };
-    for some in changes.chunks(AT_ONCE) {
-        let results = join_all(some.iter().map(|change| store.commit(change))).await;
-        for (change, result) in some.iter().zip(results) {
-            match result {
-                Ok(_) => moved = true,
-                Err(StoreFault::Refused(refused)) => {
-                    tracing::debug!(planner = name, "refused: {refused}");
-                    for said in plan::kube::refused::refused(&snapshot, change, &refused, Time::now()) {
-                        // If all are refused too, somebody else was faster, and it is planned again.
-                        if store.commit(&said).await.is_ok() {
-                            break;
-                        }
-                    }
-                }
-                Err(e) => {
-                    tracing::warn!(planner = name, "{e}");
-                    return moved;
-                }
+struct Desk<'a> {
+    store: &'a Store,
+    agenda: Agenda,
+}
+
+impl Desk<'_> {
+    /// Ends when the watch does.
+    async fn work(&mut self, watch: &mut Watch) -> Result<std::convert::Infallible, Fault> {
+        loop {
+            let mut busy = false;
+            for planner in 0..PLANNERS.len() {
+                // Each sees what the ones before it did in this round.
+                self.follow(watch)?;
+                busy |= self.round(planner).await;
+            }
+            if busy {
+                continue;
+            }
+            let next = self.agenda.next().map(|at| at.duration_since(Time::now()));
+            let rest = next.map_or(Duration::MAX, |rest| rest.try_into().unwrap_or_default());
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                result = watch.changed() => result?,
             }
         }
     }
-    moved
+
+    /// Notes what the newest commits touch.
+    fn follow(&mut self, watch: &mut Watch) -> Result<(), Fault> {
+        while let Some(commit) = watch.next_now()? {
+            let rows = self.store.snapshot();
+            commit.events.iter().for_each(|event| self.agenda.touch(&rows, event, Time::now()));
+        }
+        Ok(())
+    }
+
+    /// Plans what is due of one planner and commits it; whether anything was due.
+    async fn round(&mut self, planner: usize) -> bool {
+        let mut parts = vec![self.agenda.take(planner, Time::now())];
+        let mut busy = false;
+        while let Some(items) = parts.pop().filter(|items| !items.is_empty()) {
+            busy = true;
+            let book = self.store.book();
+            let rows = book.snapshot.clone();
+            // On a thread of its own: others share this one.
+            let planned = tokio::task::spawn_blocking(move || {
+                let seen = Seen { rows: &book.snapshot, ledger: &book.ledger };
+                let plan = catch_unwind(AssertUnwindSafe(|| (PLANNERS[planner].plan)(&seen, &items, Time::now())));
+                (items, plan)
+            });
+            match planned.await {
+                Ok((_, Ok(plan))) => self.carry_out(planner, &rows, plan).await,
+                // What cannot be planned keeps nothing else from being planned.
+                Ok((mut items, Err(_))) if items.len() > 1 => {
+                    parts.push(items.split_off(items.len() / 2));
+                    parts.push(items);
+                }
+                Ok((items, Err(_))) => {
+                    tracing::error!(planner = PLANNERS[planner].name, "a bug: {items:?} cannot be planned");
+                    self.agenda.put_back(planner, &items, Time::now());
+                }
+                // The process ends.
+                Err(_) => return false,
+            }
+        }
+        busy
+    }
+
+    /// Commits the steps of a plan. They do not build on each other, so that many share one sync of the disk.
+    async fn carry_out(&mut self, planner: usize, rows: &Snapshot, plan: Plan) {
+        let name = PLANNERS[planner].name;
+        self.agenda.planned(planner, &plan);
+        let mut parts = plan.steps.chunks(AT_ONCE);
+        for some in parts.by_ref() {
+            let mut broken = false;
+            let results = join_all(some.iter().map(|step| self.store.commit(&step.change))).await;
+            for (step, result) in some.iter().zip(results) {
+                match result {
+                    Ok(_) => self.agenda.committed(planner, &step.items),
+                    Err(StoreFault::Refused(refused)) => {
+                        tracing::debug!(planner = name, "refused: {refused}");
+                        let comes_back = self.agenda.refused(planner, &step.items, &refused, Time::now());
+                        self.tell(plan::refused(rows, step, &refused, comes_back, Time::now())).await;
+                    }
+                    Err(fault) => {
+                        tracing::warn!(planner = name, "{fault}");
+                        self.agenda.put_back(planner, &step.items, Time::now());
+                        broken |= !matches!(fault, StoreFault::TooLarge(_));
+                    }
+                }
+            }
+            if broken {
+                break;
+            }
+        }
+        parts.flatten().for_each(|step| self.agenda.put_back(planner, &step.items, Time::now()));
+    }
+
+    /// Says why something was refused. If all that could be said is refused too, somebody else was faster.
+    async fn tell(&self, ways: Vec<Change>) {
+        for said in ways {
+            if self.store.commit(&said).await.is_ok() {
+                return;
+            }
+        }
+    }
 }

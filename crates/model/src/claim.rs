@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, Object};
+use crate::{Key, Object, Snapshot};
 
 /// The most that one row may use of one pool: 2^53, which every JSON reader keeps exact.
 pub const MOST: u64 = 1 << 53;
@@ -194,6 +194,18 @@ impl Pool {
 }
 
 impl Ledger {
+    /// The claims of these rows.
+    pub fn of(rows: &Snapshot) -> Self {
+        let mut ledger = Self::default();
+        for row in rows.rows() {
+            let mut delta = Delta::default();
+            delta.replace(&row.key, None, Some(&row.object));
+            delta.settle();
+            ledger.apply(&delta);
+        }
+        ledger
+    }
+
     /// Checks a delta against the ledger. `exists` answers whether a row exists after the change.
     pub fn check(&self, delta: &Delta, exists: impl Fn(&Key) -> bool) -> Result<(), Refused> {
         if let Some((name, holder)) = &delta.clash {

@@ -97,6 +97,15 @@ impl KubeObject {
         }
     }
 
+    /// Whether a pod says anything of where other pods shall be.
+    fn cares(&self) -> bool {
+        let spec = &self.body["spec"];
+        let affinity = &spec["affinity"];
+        affinity["podAffinity"].is_object()
+            || affinity["podAntiAffinity"].is_object()
+            || spec["topologySpreadConstraints"].as_array().is_some_and(|all| !all.is_empty())
+    }
+
     /// Uids of the owners.
     pub fn owners(&self) -> impl Iterator<Item = &str> {
         self.body["metadata"]["ownerReferences"].as_array().into_iter().flatten().filter_map(|o| o["uid"].as_str())
@@ -157,6 +166,9 @@ impl Resource for KubeObject {
         if (self.is_pod() || self.is("apps", "replicasets")) && self.controller().is_none() {
             let kin = Self::kin(&self.cluster_id, &self.group, &self.resource, &self.namespace);
             index.push((Index::Uncontrolled, kin));
+        }
+        if self.is_pod() && self.cares() {
+            index.push((Index::Caring, self.cluster_id.clone()));
         }
         if self.is_pod()
             && let Some(host) = self.body["spec"]["nodeName"].as_str()

@@ -48,6 +48,8 @@ pub enum Index {
     /// Of Kubernetes' objects those that the garbage collector may have to remove: they have owners, or are being deleted.
     /// All under one value, the empty one.
     Collectable,
+    /// Pods that say where other pods shall be, by their cluster.
+    Caring,
     /// Of Kubernetes' objects those that no controller has, by [`crate::KubeObject::kin`]: one may adopt them.
     Uncontrolled,
 }

@@ -84,7 +84,8 @@ impl Trunk {
         }
     }
 
-    fn ports(&self) -> impl Iterator<Item = &Key> {
+    /// Keys of its ports, the parent last.
+    pub fn ports(&self) -> impl Iterator<Item = &Key> {
         self.sub_ports.iter().map(|sub| &sub.port).chain([&self.port])
     }
 }

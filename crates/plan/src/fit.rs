@@ -29,6 +29,12 @@ pub fn of_cluster(snapshot: &Snapshot, cluster: &str) -> BTreeMap<String, Node> 
         .collect()
 }
 
+/// One node of a cluster.
+pub fn of_host(snapshot: &Snapshot, cluster: &str, host: &str) -> Node {
+    let node = snapshot.at::<KubeObject>(&KubeObject::key_of(cluster, "", "nodes", "", host));
+    node.map_or_else(|| Node::bare(host), |node| Node::read(node.value))
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or("").to_owned()
 }

@@ -1,9 +1,30 @@
-//! Planners: pure functions from a snapshot to changes. They know no store, clock or network; a loop commits each change
-//! and plans again when one is refused.
+//! Planners: pure functions from what is there to changes. They know no store, clock or network; a loop keeps an [`Agenda`]
+//! of what is to be planned, commits each change and plans again when one is refused.
 
+mod agenda;
 mod fit;
 pub mod hostnet;
 pub mod kube;
+mod planner;
 pub mod port;
+mod refused;
 pub mod schedule;
 pub mod server;
+
+pub use agenda::Agenda;
+pub use planner::{Plan, Planner, Rows, Seen, Step, Touched};
+pub use refused::refused;
+
+/// All planners, in the order in which a new thing passes them.
+pub const PLANNERS: &[Planner] = &[
+    kube::namespace::PLANNER,
+    kube::deployment::PLANNER,
+    kube::replicaset::PLANNER,
+    kube::taint::PLANNER,
+    server::PLANNER,
+    schedule::PLANNER,
+    port::PLANNER,
+    kube::endpointslice::PLANNER,
+    kube::garbage::PLANNER,
+    kube::event::PLANNER,
+];

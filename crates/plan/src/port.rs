@@ -6,70 +6,147 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use model::kube_event::{self, News};
 use model::{
-    Change, Cluster, Entry, FixedIp, FloatingIp, Holder, Index, Key, KubeObject, Network, NicRequest, Port,
-    PortForwarding, PortStatus, Quota, RbacAction, RbacPolicy, Realm, SecurityGroup, Server, Snapshot, Subnet, Time,
-    Trunk, Vm, addresses_in_use, default_security_group, derived_id, next_address, quota,
+    Change, Cluster, Entry, Event, FixedIp, FloatingIp, Holder, Index, Key, Kind, KubeObject, Network, NicRequest,
+    Port, PortForwarding, PortStatus, Quota, RbacAction, RbacPolicy, Realm, SecurityGroup, Server, Snapshot, Subnet,
+    Time, Trunk, Vm, addresses_in_use, default_security_group, derived_id, next_address, quota,
 };
+
+use crate::kube::keys;
+use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Step, Touched, objects, values};
 
 /// The id of a pod's port.
 pub fn pod_port_id(uid: &str) -> String {
     derived_id(&["pod-port", uid])
 }
 
-/// Ports that shall be made, bound, moved or removed.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let mut round = Round { snapshot, now, used: HashMap::new(), macs: HashMap::new(), room: HashMap::new() };
-    let mut changes = Vec::new();
-    let mut groupless = BTreeMap::new();
-    for server in snapshot.all::<Server>().filter(|server| !server.deleting) {
-        match round.server(server) {
-            Ok(change) => changes.extend(change),
-            Err(Trouble::NoDefaultGroup) => {
-                groupless.insert(server.project_id.clone(), ());
+/// Ports that shall be made, bound, moved or removed. Items are servers, pods and ports.
+pub const PLANNER: Planner = Planner {
+    name: "port",
+    reads: &[
+        Rows::Of(Kind::Server),
+        Rows::Of(Kind::Vm),
+        PODS,
+        Rows::Of(Kind::Port),
+        Rows::Of(Kind::Trunk),
+        Rows::Of(Kind::Network),
+        Rows::Of(Kind::Subnet),
+        Rows::Of(Kind::SecurityGroup),
+        Rows::Of(Kind::RbacPolicy),
+        Rows::Of(Kind::Quota),
+    ],
+    writes: &[
+        Rows::Of(Kind::Server),
+        Rows::Of(Kind::Port),
+        Rows::Of(Kind::PortForwarding),
+        Rows::Of(Kind::FloatingIp),
+        Rows::Of(Kind::SecurityGroup),
+        Rows::Of(Kind::SecurityGroupRule),
+        EVENTS,
+    ],
+    at_once: 512,
+    items,
+    touched,
+    plan,
+};
+
+fn items(rows: &Snapshot) -> Vec<Key> {
+    let servers = rows.all::<Server>().map(|server| server.row.key.clone());
+    let ports = rows.all::<Port>().map(|port| port.row.key.clone());
+    servers.chain(keys(rows, "", "pods")).chain(ports).collect()
+}
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    let port = |id: &str| rows.get::<Port>(id).map(|port| port.row.key.clone());
+    match event.key.kind {
+        Kind::Server | Kind::Vm => {
+            let vms = values::<Vm>(event).map(|vm| vm.server_id.as_str());
+            for id in values::<Server>(event).map(|server| server.id.as_str()).chain(vms) {
+                let Some(server) = rows.get::<Server>(id) else { continue };
+                touched.item(server.row.key.clone());
+                touched.items(Port::of_server(rows, &server).map(|port| port.row.key.clone()));
             }
-            Err(Trouble::Problem(text)) => {
-                if server.problem.as_deref() != Some(&text) {
-                    let mut change = Change::new();
-                    change.edit(server, |s| s.problem = Some(text));
-                    changes.push(change);
+            // The ports of a server that is gone are found by what it was.
+            for server in values::<Server>(event).filter(|_| event.after.is_none()) {
+                touched.items(Port::of_server(rows, server).map(|port| port.row.key.clone()));
+            }
+        }
+        Kind::KubeObject => {
+            touched.item(event.key.clone());
+            touched.items(objects(event).filter_map(|pod| port(&pod_port_id(pod.uid()))));
+        }
+        Kind::Port => {
+            touched.item(event.key.clone());
+            for holder in values::<Port>(event).filter_map(|port| port.holder.as_ref()) {
+                if let Holder::Server(key) | Holder::Pod { key, .. } = holder {
+                    touched.item(key.clone());
                 }
+            }
+            let trunks = values::<Port>(event).flat_map(|port| rows.find::<Trunk>(Index::Owner, &port.id));
+            let subports = trunks.flat_map(|trunk| trunk.value.ports().filter_map(|key| port(&key.name)));
+            touched.items(subports.collect::<Vec<_>>());
+            let mut held = values::<Port>(event).map(|port| (&port.holder, &port.fixed_ips));
+            let (before, after) = (held.next(), held.next());
+            if after.is_none() || before != after {
+                touched.waiting();
+            }
+        }
+        Kind::Trunk => {
+            let ports = values::<Trunk>(event).flat_map(|trunk| trunk.ports()).filter_map(|key| port(&key.name));
+            touched.items(ports.collect::<Vec<_>>());
+        }
+        _ => touched.waiting(),
+    }
+}
+
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let snapshot = seen.rows;
+    let mut round = Round { snapshot, now, used: HashMap::new(), macs: HashMap::new(), room: HashMap::new() };
+    let mut plan = Plan::default();
+    // Projects without a default group, each with those that need it.
+    let mut groupless: BTreeMap<String, Vec<Key>> = BTreeMap::new();
+    for server in items.iter().filter_map(|key| snapshot.at::<Server>(key)).filter(|server| !server.deleting) {
+        let key = &server.row.key;
+        match round.server(server) {
+            Ok(change) => plan.step(key, change.unwrap_or_default()),
+            Err(Trouble::NoDefaultGroup) => groupless.entry(server.project_id.clone()).or_default().push(key.clone()),
+            Err(Trouble::Problem(text)) => {
+                plan.waits(key);
+                let mut change = Change::new();
+                if server.problem.as_deref() != Some(&text) {
+                    change.edit(server, |s| s.problem = Some(text));
+                }
+                plan.step(key, change);
             }
         }
     }
-    for (cluster, pod) in pods(snapshot) {
+    for pod in items.iter().filter_map(|key| snapshot.at::<KubeObject>(key)) {
+        let Some(cluster) = snapshot.get::<Cluster>(&pod.cluster_id) else { continue };
+        let key = &pod.row.key;
         match round.pod(cluster, pod) {
-            Ok(change) => changes.extend(change),
-            Err(Trouble::NoDefaultGroup) => {
-                groupless.insert(cluster.value.project_id.clone(), ());
-            }
+            Ok(change) => plan.step(key, change.unwrap_or_default()),
+            Err(Trouble::NoDefaultGroup) => groupless.entry(cluster.project_id.clone()).or_default().push(key.clone()),
             Err(Trouble::Problem(why)) => {
+                plan.waits(key);
                 let mut change = Change::new();
                 let news = News::new("port-controller", "FailedCreatePort", format!("The pod gets no port: {why}"));
                 kube_event::tell(&mut change, snapshot, pod.value, &[news.warning()], now);
-                changes.extend((!change.is_empty()).then_some(change));
+                plan.step(key, change);
             }
         }
     }
-    for project in groupless.keys() {
-        let (group, rules) = default_security_group(project, now);
+    for (project, items) in groupless {
+        let (group, rules) = default_security_group(&project, now);
         let mut change = Change::from(group);
         for rule in rules {
             change.create(rule);
         }
-        changes.push(change);
+        plan.waiting.extend(items.iter().cloned());
+        plan.steps.push(Step { items, change });
     }
-    for port in snapshot.all::<Port>() {
-        changes.extend(tend(snapshot, port, now));
+    for port in items.iter().filter_map(|key| snapshot.at::<Port>(key)) {
+        plan.step(&port.row.key, tend(snapshot, port, now).unwrap_or_default());
     }
-    changes
-}
-
-/// Every pod with its cluster.
-pub(crate) fn pods(snapshot: &Snapshot) -> impl Iterator<Item = (Entry<'_, Cluster>, Entry<'_, KubeObject>)> {
-    snapshot.all::<Cluster>().flat_map(move |cluster| {
-        let realm = Realm::cluster(&cluster.id);
-        snapshot.names(&realm, "/pods/", None).map(move |pod| (cluster, pod))
-    })
+    plan
 }
 
 /// Whether a pod shall have a port now: it has a host, an end not yet reached, and a network of its own.
@@ -226,9 +303,12 @@ impl Round<'_> {
             (true, []) => vec![self.default_group(project)?],
             (true, groups) => groups.to_vec(),
         };
-        self.take_quota(project)?;
+        if self.room(project).is_some_and(|left| *left == 0) {
+            return problem("Maximum number of ports exceeded".into());
+        }
         let mac = self.mac(network, &id);
         let fixed_ips = self.addresses(network, asked, holder.device_owner(), &mac)?;
+        self.room(project).into_iter().for_each(|left| *left -= 1);
         Ok(Port {
             project_id: project.to_owned(),
             mac,
@@ -247,22 +327,15 @@ impl Round<'_> {
         groups.find(|group| group.name == "default").map(|group| group.id.clone()).ok_or(Trouble::NoDefaultGroup)
     }
 
-    /// Counts a port against the project's limit. The commit decides; this is for the words.
-    fn take_quota(&mut self, project: &str) -> Result<(), Trouble> {
+    /// How many ports a project may still have, if that is limited. The commit decides; this is for the words.
+    fn room(&mut self, project: &str) -> Option<&mut u64> {
         let snapshot = self.snapshot;
-        let room = self.room.entry(project.to_owned()).or_insert_with(|| {
+        let left = self.room.entry(project.to_owned()).or_insert_with(|| {
             let limit = snapshot.get::<Quota>(project).and_then(|q| q.limit(quota::limited("port")?))?;
             let used = snapshot.within::<Port>(&Realm::project(project)).count() as u64;
             Some(limit.saturating_sub(used))
         });
-        match room {
-            Some(0) => problem("Maximum number of ports exceeded".into()),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        left.as_mut()
     }
 
     fn mac(&mut self, network: &str, id: &str) -> String {

@@ -4,18 +4,23 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use jiff::SignedDuration;
 use model::{
-    Aggregate, Aggregates, Change, Entry, Host, Index, Realm, Server, ServerGroup, Snapshot, Time, Vm, VmPhase,
-    pod_demand,
+    Aggregate, Aggregates, Change, Entry, Event, Host, Index, Key, Kind, KubeObject, Realm, Server, ServerGroup,
+    Snapshot, Time, Vm, VmPhase,
 };
+
+use crate::kube;
+use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects, values};
 
 mod affinity;
 mod neighbours;
 mod pods;
+mod rooms;
 mod spread;
 
-/// How long after its last report a host still counts as there.
-const FRESH_SECONDS: i64 = 60;
+use rooms::Rooms;
+
 /// How long a VM may wait for room before its server is told that there is none.
 const PATIENCE_SECONDS: i64 = 10;
 
@@ -140,69 +145,6 @@ impl Unfit {
     }
 }
 
-/// A host and what is still free on it.
-struct Room<'a> {
-    host: &'a Host,
-    aggregates: &'a Aggregates<'a>,
-    fresh: bool,
-    cpu_milli: u64,
-    memory_mib: u64,
-    disk_mib: u64,
-}
-
-impl Room<'_> {
-    fn take(&mut self, cpu_milli: u64, memory_mib: u64, disk_mib: u64) {
-        self.cpu_milli = self.cpu_milli.saturating_sub(cpu_milli);
-        self.memory_mib = self.memory_mib.saturating_sub(memory_mib);
-        self.disk_mib = self.disk_mib.saturating_sub(disk_mib);
-    }
-
-    fn unfit(&self, demand: &Demand) -> Option<Unfit> {
-        let has = |name: &String| self.host.traits.contains(name);
-        let aggregate = |(key, value): &&(String, String)| !self.aggregates.has(&self.host.name, key, value);
-        let group_full = demand.group.as_ref().is_some_and(|group| group.forbids(&self.host.name));
-        if demand.host.as_ref().is_some_and(|asked| *asked != self.host.name) {
-            Some(Unfit::NotAsked)
-        } else if !self.aggregates.admits(&self.host.name, &demand.project) {
-            Some(Unfit::Reserved)
-        } else if demand.zone.as_ref().is_some_and(|zone| zone != self.aggregates.zone(&self.host.name)) {
-            Some(Unfit::Zone)
-        } else if let Some((key, _)) = demand.aggregates.iter().find(aggregate) {
-            Some(Unfit::Aggregate(key.clone()))
-        } else if !self.host.enabled {
-            Some(Unfit::Disabled)
-        } else if !self.fresh {
-            Some(Unfit::Silent)
-        } else if let Some(name) = demand.traits.iter().find(|t| !has(t)) {
-            Some(Unfit::Trait(name.clone()))
-        } else if let Some(name) = demand.forbidden_traits.iter().find(|t| has(t)) {
-            Some(Unfit::Trait(name.clone()))
-        } else if group_full {
-            Some(Unfit::Group)
-        } else if demand.prefer.as_ref() != Some(&self.host.name) && demand.neighbours.forbid(&self.host.name) {
-            Some(Unfit::Neighbours)
-        } else if demand.cpu_milli > self.cpu_milli {
-            Some(Unfit::Cpu { asked: demand.cpu_milli, free: self.cpu_milli })
-        } else if demand.memory_mib > self.memory_mib {
-            Some(Unfit::Memory { asked: demand.memory_mib, free: self.memory_mib })
-        } else if demand.disk_mib > self.disk_mib {
-            Some(Unfit::Disk { asked: demand.disk_mib, free: self.disk_mib })
-        } else {
-            None
-        }
-    }
-
-    /// The larger the better, in thousandths: how much stays free of what would be scarcest, then preferences.
-    fn weight(&self, demand: &Demand) -> i64 {
-        let part = |free: u64, asked: u64, all: u64| (free.saturating_sub(asked) * 1000).checked_div(all).unwrap_or(0);
-        let cpu = part(self.cpu_milli, demand.cpu_milli, self.host.cpu_milli);
-        let memory = part(self.memory_mib, demand.memory_mib, self.host.memory_mib);
-        let preferred = if demand.prefer.as_deref() == Some(&*self.host.name) { 100_000 } else { 0 };
-        let company = demand.group.as_ref().map_or(0, |group| group.weight(&self.host.name));
-        cpu.min(memory) as i64 + preferred + company
-    }
-}
-
 impl Neighbours {
     fn forbid(&self, host: &str) -> bool {
         self.near.as_ref().is_some_and(|near| !near.contains(host)) || self.away.contains(host)
@@ -229,56 +171,106 @@ impl Group {
     }
 }
 
-/// Where VMs and pods without a host shall go.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let aggregates = Aggregates::of(snapshot);
-    let mut rooms = rooms(snapshot, &aggregates, now);
-    let mut changes = vms(snapshot, now, &mut rooms);
-    changes.extend(pods::plan(snapshot, now, &mut rooms));
-    changes
+/// Where VMs and pods without a host shall go. An item is one of these.
+pub const PLANNER: Planner = Planner {
+    name: "schedule",
+    reads: &[
+        Rows::Of(Kind::Vm),
+        Rows::Of(Kind::Server),
+        Rows::Of(Kind::ServerGroup),
+        Rows::Of(Kind::Aggregate),
+        Rows::Of(Kind::Host),
+        PODS,
+        Rows::Objects("", "nodes"),
+        Rows::Objects("", "namespaces"),
+    ],
+    writes: &[Rows::Of(Kind::Vm), Rows::Of(Kind::Server), Rows::Of(Kind::Setting), PODS, EVENTS],
+    at_once: 8192,
+    items,
+    touched,
+    plan,
+};
+
+fn items(rows: &Snapshot) -> Vec<Key> {
+    let vms = rows.all::<Vm>().filter(|vm| waits(vm.value)).map(|vm| vm.row.key.clone());
+    let pods = kube::all(rows, "", "pods").filter(|pod| pods::waits(pod.value)).map(|pod| pod.row.key.clone());
+    vms.chain(pods).collect()
 }
 
-/// Every host with what is free on it, by name.
-fn rooms<'a>(snapshot: &'a Snapshot, aggregates: &'a Aggregates<'a>, now: Time) -> BTreeMap<String, Room<'a>> {
-    let mut rooms: BTreeMap<String, Room<'a>> = snapshot
-        .all::<Host>()
-        .map(|host| {
-            let age = host.status.heartbeat.map(|beat| now.as_second() - beat.as_second());
-            let host = host.value;
-            let room = Room {
-                host,
-                aggregates,
-                fresh: age.is_some_and(|age| age <= FRESH_SECONDS),
-                cpu_milli: host.cpu_milli,
-                memory_mib: host.memory_mib,
-                disk_mib: mib(host.disk_gib),
+/// A VM that is to get a host.
+fn waits(vm: &Vm) -> bool {
+    vm.host.is_none() && !vm.deleting
+}
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    let vms = |server: &str| {
+        let vms = rows.find::<Vm>(Index::Owner, server).filter(|vm| waits(vm.value));
+        vms.map(|vm| vm.row.key.clone()).collect::<Vec<_>>()
+    };
+    match event.key.kind {
+        Kind::Server => values::<Server>(event).for_each(|server| touched.items(vms(&server.id))),
+        Kind::Vm => {
+            values::<Vm>(event).for_each(|vm| touched.items(vms(&vm.server_id)));
+            if changed::<Vm, _>(event, |vm| (vm.host.clone(), vm.cpu_milli, vm.memory_mib, vm.disk_gib)) {
+                touched.waiting();
+            }
+        }
+        Kind::Host if !rooms::changed(event) => {}
+        Kind::KubeObject => {
+            if objects(event).any(|object| object.is_pod() && pods::waits(object)) {
+                touched.item(event.key.clone());
+            }
+            // What others may have waited for: not what a host says of how it is.
+            let heard = |object: &KubeObject| {
+                let (meta, spec) = (&object.body["metadata"], &object.body["spec"]);
+                let ends = object.is_pod() && object.pod_finished();
+                (
+                    meta["labels"].clone(),
+                    spec["nodeName"].clone(),
+                    spec["taints"].clone(),
+                    spec["unschedulable"].clone(),
+                    ends,
+                )
             };
-            (host.name.clone(), room)
-        })
-        .collect();
-    for vm in snapshot.all::<Vm>() {
-        if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
-            room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
+            if changed::<KubeObject, _>(event, heard) {
+                touched.waiting();
+            }
         }
+        _ => touched.waiting(),
     }
-    for (_, pod) in crate::port::pods(snapshot).filter(|(_, pod)| !pod.pod_finished()) {
-        if let Some(room) = pod.body["spec"]["nodeName"].as_str().and_then(|host| rooms.get_mut(host)) {
-            let demand = pod_demand(&pod.body);
-            room.take(demand.cpu_milli, demand.memory_mib, demand.disk_mib);
-        }
-    }
-    rooms
+}
+
+/// Whether an event changed what is read of a row; it did if the row came or went.
+fn changed<T: model::Resource, R: PartialEq>(event: &Event, read: impl Fn(&T) -> R) -> bool {
+    let mut values = values::<T>(event).map(read);
+    let (one, other) = (values.next(), values.next());
+    other.is_none() || one != other
+}
+
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let aggregates = Aggregates::of(seen.rows);
+    let mut rooms = Rooms::of(seen, &aggregates, now);
+    let mut plan = Plan::default();
+    vms(&mut plan, seen.rows, items, now, &mut rooms);
+    pods::plan(&mut plan, seen.rows, items, now, &mut rooms);
+    plan
 }
 
 /// What was thought of a host: its weight, or why it will not do.
 type Verdict<'a> = (&'a Host, Result<i64, Unfit>);
 
-/// The best host, and the verdict on each that was looked at.
-fn choose<'a>(rooms: &BTreeMap<String, Room<'a>>, demand: &Demand) -> (Option<&'a Host>, Vec<Verdict<'a>>) {
-    let looked: Vec<_> = rooms
-        .values()
-        .map(|room| (room.host, room.unfit(demand).map_or_else(|| Ok(room.weight(demand)), Err)))
-        .collect();
+/// The best of the hosts that were looked at, and the verdict on each.
+fn choose<'a>(rooms: &Rooms<'a>, id: &str, demand: &Demand) -> (Option<&'a Host>, Vec<Verdict<'a>>) {
+    let mut enough = rooms::ENOUGH;
+    let mut looked: Vec<Verdict<'a>> = Vec::new();
+    for room in rooms.from(id) {
+        let verdict = room.unfit(demand).map_or_else(|| Ok(room.weight(demand)), Err);
+        enough -= usize::from(verdict.is_ok());
+        looked.push((room.host, verdict));
+        if enough == 0 {
+            break;
+        }
+    }
     let mut best: Option<(&Host, i64)> = None;
     for (host, verdict) in &looked {
         if let Ok(weight) = verdict
@@ -299,12 +291,13 @@ struct Placed {
     host: String,
 }
 
-fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
-    let mut waiting: Vec<Entry<'_, Vm>> = snapshot.all::<Vm>().filter(|vm| vm.host.is_none() && !vm.deleting).collect();
+fn vms(plan: &mut Plan, snapshot: &Snapshot, items: &[Key], now: Time, rooms: &mut Rooms<'_>) {
+    let waiting = items.iter().filter_map(|key| snapshot.at::<Vm>(key)).filter(|vm| waits(vm.value));
+    let mut waiting: Vec<Entry<'_, Vm>> = waiting.collect();
     waiting.sort_by_key(|vm| vm.row.created);
     let mut placed: Vec<Placed> = Vec::new();
-    let mut changes = Vec::new();
     for vm in waiting {
+        let key = &vm.row.key;
         let Some(server) = snapshot.get::<Server>(&vm.server_id).filter(|server| !server.deleting) else { continue };
         if server.incarnation != vm.incarnation {
             continue;
@@ -317,18 +310,14 @@ fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -
         if !others.iter().all(|other| other.deleting && other.status.phase == VmPhase::Gone) {
             continue;
         }
-        for other in &others {
-            give_back(rooms, other);
-        }
+        others.iter().for_each(|other| rooms.give_back(other));
         let demand = vm_demand(snapshot, &vm, &server, &others, &placed);
-        let (best, looked) = choose(rooms, &demand);
-        let lines: Vec<String> = looked.iter().map(|(host, verdict)| line(host, verdict)).collect();
+        let (best, looked) = choose(rooms, &vm.server_id, &demand);
+        let lines = lines(&looked);
         let mut change = Change::new();
         match best {
             Some(host) => {
-                if let Some(room) = rooms.get_mut(&host.name) {
-                    room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
-                }
+                rooms.take(&host.name, vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
                 placed.push(Placed {
                     server: server.id.clone(),
                     group: server.server_group_id.clone(),
@@ -347,31 +336,32 @@ fn vms(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -
                 }
             }
             None => {
-                for other in &others {
-                    take_again(rooms, other);
+                for other in others.iter().filter_map(|other| Some((other.host.as_ref()?, other))) {
+                    rooms.take(other.0, other.1.cpu_milli, other.1.memory_mib, mib(other.1.disk_gib));
                 }
                 refuse(&mut change, vm, server, lines, now);
+                plan.waits(key);
+                if let Some(at) = patience(vm.value).filter(|at| *at > now) {
+                    plan.again(key, at);
+                }
             }
         }
-        if !change.is_empty() {
-            changes.push(change);
-        }
-    }
-    changes
-}
-
-fn give_back(rooms: &mut BTreeMap<String, Room<'_>>, vm: &Vm) {
-    if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
-        room.cpu_milli += vm.cpu_milli;
-        room.memory_mib += vm.memory_mib;
-        room.disk_mib += mib(vm.disk_gib);
+        plan.step(key, change);
     }
 }
 
-fn take_again(rooms: &mut BTreeMap<String, Room<'_>>, vm: &Vm) {
-    if let Some(room) = vm.host.as_ref().and_then(|host| rooms.get_mut(host)) {
-        room.take(vm.cpu_milli, vm.memory_mib, mib(vm.disk_gib));
+/// So many hosts are told one by one of what was thought of them.
+const TOLD: usize = 100;
+
+fn lines(looked: &[Verdict<'_>]) -> Vec<String> {
+    let mut lines: Vec<String> = looked.iter().take(TOLD).map(|(host, verdict)| line(host, verdict)).collect();
+    let mut rest: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, verdict) in looked.iter().skip(TOLD) {
+        let why = verdict.as_ref().map_or_else(Unfit::kube, |_| "fit".into());
+        *rest.entry(why).or_default() += 1;
     }
+    lines.extend(rest.into_iter().map(|(why, count)| format!("{count} more: {why}")));
+    lines
 }
 
 fn line(host: &Host, verdict: &Result<i64, Unfit>) -> String {
@@ -381,9 +371,14 @@ fn line(host: &Host, verdict: &Result<i64, Unfit>) -> String {
     }
 }
 
+/// From when on a server is told that there is no room.
+fn patience(vm: &Vm) -> Option<Time> {
+    vm.created_at.checked_add(SignedDuration::from_secs(PATIENCE_SECONDS)).ok()
+}
+
 /// Says that no host will do, where that is news; a server is told only when waiting did not help.
 fn refuse(change: &mut Change, vm: Entry<'_, Vm>, server: Entry<'_, Server>, lines: Vec<String>, now: Time) {
-    if now.as_second() - vm.created_at.as_second() >= PATIENCE_SECONDS {
+    if patience(vm.value).is_some_and(|at| now >= at) {
         let why = if lines.is_empty() { "there is no host".to_owned() } else { lines.join("; ") };
         let text = format!("No valid host was found. {why}");
         if server.problem.as_deref() != Some(&text) {

@@ -4,20 +4,63 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Change, Entry, Image, ImageStatus, Index, Port, Realm, Server, ServerAction, ServerUsage, Snapshot, Source, Time,
-    Vm, VmPhase, VmStatus,
+    Change, Entry, Event, Holder, Image, ImageStatus, Index, Key, Kind, Port, Realm, Server, ServerAction, ServerUsage,
+    Snapshot, Source, Time, Vm, VmPhase, VmStatus,
 };
 
+use crate::planner::{Plan, Planner, Rows, Seen, Touched, values};
+
 /// Incarnations that shall be made or go away, and servers of which nothing is left.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let mut changes = Vec::new();
+pub const PLANNER: Planner = Planner {
+    name: "server",
+    reads: &[
+        Rows::Of(Kind::Server),
+        Rows::Of(Kind::Vm),
+        Rows::Of(Kind::Port),
+        Rows::Of(Kind::Image),
+        Rows::Of(Kind::ServerAction),
+    ],
+    writes: &[
+        Rows::Of(Kind::Server),
+        Rows::Of(Kind::Vm),
+        Rows::Of(Kind::Image),
+        Rows::Of(Kind::ServerAction),
+        Rows::Of(Kind::ServerUsage),
+    ],
+    at_once: 256,
+    items: |rows| rows.all::<Server>().map(|server| server.row.key.clone()).collect(),
+    touched,
+    plan,
+};
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    let mut server = |id: &str| touched.items(rows.get::<Server>(id).map(|server| server.row.key.clone()));
+    for named in values::<Server>(event) {
+        server(&named.id);
+        // Whom it names may wait for it to be the last that does.
+        named.neighbours().for_each(|id| server(id));
+    }
+    values::<Vm>(event).for_each(|vm| server(&vm.server_id));
+    values::<ServerAction>(event).for_each(|action| server(&action.server_id));
+    values::<Image>(event).filter_map(|image| image.source.as_ref()).for_each(|source| server(&source.server_id));
+    for port in values::<Port>(event) {
+        if let Some(Holder::Server(key)) = &port.holder {
+            touched.item(key.clone());
+        }
+    }
+}
+
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let mut plan = Plan::default();
     let mut ending = BTreeSet::new();
-    for server in snapshot.all::<Server>() {
-        changes.extend(step(snapshot, server, now));
+    for server in items.iter().filter_map(|key| seen.rows.at::<Server>(key)) {
+        plan.step(&server.row.key, step(seen.rows, server, now).unwrap_or_default());
         ending.extend(server.deleting.then_some(server.value.project_id.as_str()));
     }
-    changes.extend(forget(snapshot, &ending, now));
-    changes
+    if let Some(first) = items.first() {
+        plan.step(first, forget(seen.rows, &ending, now).unwrap_or_default());
+    }
+    plan
 }
 
 /// What usage reports know goes again: what is too old, and what is too much for one of the projects to whose records more

@@ -1,6 +1,7 @@
 //! Kubernetes' controllers: what they take over, what they let go, and in which order they act.
 
 use model::*;
+use plan::Planner;
 use serde_json::{Value, json};
 
 fn now() -> Time {
@@ -9,13 +10,11 @@ fn now() -> Time {
 
 struct World(Snapshot);
 
-type Plan = fn(&Snapshot, Time) -> Vec<Change>;
-
-const DEPLOYMENT: Plan = plan::kube::deployment::plan;
-const REPLICASET: Plan = plan::kube::replicaset::plan;
-const SLICES: Plan = plan::kube::endpointslice::plan;
-const GARBAGE: Plan = plan::kube::garbage::plan;
-const NAMESPACE: Plan = plan::kube::namespace::plan;
+const DEPLOYMENT: &Planner = &plan::kube::deployment::PLANNER;
+const REPLICASET: &Planner = &plan::kube::replicaset::PLANNER;
+const SLICES: &Planner = &plan::kube::endpointslice::PLANNER;
+const GARBAGE: &Planner = &plan::kube::garbage::PLANNER;
+const NAMESPACE: &Planner = &plan::kube::namespace::PLANNER;
 
 impl World {
     fn new() -> Self {
@@ -69,11 +68,11 @@ impl World {
     }
 
     /// Plans and commits until nothing is left to do.
-    fn settle(&mut self, plans: &[Plan]) {
+    fn settle(&mut self, planners: &[&Planner]) {
         for _ in 0..50 {
             let mut moved = false;
-            for plan in plans {
-                for change in plan(&self.0, now()) {
+            for planner in planners {
+                for change in planner.scan(&self.0, now()) {
                     moved = true;
                     if self.0.prepare(&change).is_ok() {
                         self.0.apply(self.0.revision() + 1, &change.writes);
@@ -289,7 +288,7 @@ fn a_stuck_roll_out_is_scaled_in_proportion() {
     let mut world = stuck();
     assert_eq!(sizes(&world), [5, 8]);
     world.edit("apps", "deployments", "web", |d| d["spec"]["replicas"] = json!(30));
-    let change = &DEPLOYMENT(&world.0, now())[0];
+    let change = &DEPLOYMENT.scan(&world.0, now())[0];
     world.commit(change);
     assert_eq!(sizes(&world), [13, 20]);
 }
@@ -307,13 +306,13 @@ fn a_roll_out_says_how_it_goes() {
     assert_eq!(reason, "ReplicaSetUpdated");
     assert!(message.starts_with("ReplicaSet \"web-") && message.ends_with("\" is progressing."), "{message}");
     let later = Time::from_second(now().as_second() + 700).unwrap();
-    for change in DEPLOYMENT(&world.0, later) {
+    for change in DEPLOYMENT.scan(&world.0, later) {
         world.commit(&change);
     }
     let (reason, message) = condition(&world);
     assert_eq!(reason, "ProgressDeadlineExceeded");
     assert!(message.ends_with("\" has timed out progressing."), "{message}");
-    assert_eq!(DEPLOYMENT(&world.0, later), [], "it says so once");
+    assert_eq!(DEPLOYMENT.scan(&world.0, later), [], "it says so once");
     world.edit("apps", "deployments", "web", |d| d["spec"]["paused"] = json!(true));
     world.settle(&[DEPLOYMENT]);
     assert_eq!(condition(&world).0, "DeploymentPaused");
@@ -366,7 +365,7 @@ fn the_least_useful_pods_go_first() {
 
 #[test]
 fn taints_push_pods_off_their_node() {
-    const TAINT: Plan = plan::kube::taint::plan;
+    const TAINT: &Planner = &plan::kube::taint::PLANNER;
     let mut world = World::new();
     world.put("", "nodes", "h", json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}));
     let pod = |tolerations: Value| json!({"spec": {"nodeName": "h", "tolerations": tolerations}});
@@ -384,10 +383,10 @@ fn taints_push_pods_off_their_node() {
     assert_eq!(gone(&world), ["plain"]);
     assert_eq!(world.all("", "events")[0].body["reason"], "TaintManagerEviction");
     let at = |seconds: i64| Time::from_second(now().as_second() + seconds).unwrap();
-    assert_eq!(TAINT(&world.0, at(59)), []);
-    for change in TAINT(&world.0, at(60)) {
+    assert_eq!(TAINT.scan(&world.0, at(59)), []);
+    for change in TAINT.scan(&world.0, at(60)) {
         world.commit(&change);
     }
     assert_eq!(gone(&world), ["patient", "plain"]);
-    assert_eq!(TAINT(&world.0, at(1_000_000)), []);
+    assert_eq!(TAINT.scan(&world.0, at(1_000_000)), []);
 }

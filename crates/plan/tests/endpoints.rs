@@ -34,7 +34,7 @@ fn the_api_answers_at_its_services_address() {
     apply(&mut snapshot, &service("kubernetes", spec).into());
     let named = json!({"type": "ExternalName", "externalName": "db.example.org", "selector": {"app": "x"}});
     apply(&mut snapshot, &service("elsewhere", named).into());
-    let changes = plan::kube::endpointslice::plan(&snapshot, now());
+    let changes = plan::kube::endpointslice::PLANNER.scan(&snapshot, now());
     assert_eq!(changes.len(), 1, "a name elsewhere has no endpoints");
     apply(&mut snapshot, &changes[0]);
     let key = KubeObject::key_of("c", "discovery.k8s.io", "endpointslices", "default", "kubernetes");
@@ -42,12 +42,12 @@ fn the_api_answers_at_its_services_address() {
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["10.96.0.1"]));
     assert_eq!(slice["ports"], json!([{"name": "https", "port": 443, "protocol": "TCP"}]));
     assert_eq!(slice["addressType"], "IPv4");
-    assert_eq!(plan::kube::endpointslice::plan(&snapshot, now()), []);
+    assert_eq!(plan::kube::endpointslice::PLANNER.scan(&snapshot, now()), []);
     // What somebody wrote into it does not stay.
     let mut change = Change::new();
     change.edit(snapshot.at::<KubeObject>(&key).unwrap(), |s| s.body["endpoints"] = json!([]));
     apply(&mut snapshot, &change);
-    let changes = plan::kube::endpointslice::plan(&snapshot, now());
+    let changes = plan::kube::endpointslice::PLANNER.scan(&snapshot, now());
     apply(&mut snapshot, &changes[0]);
     assert_eq!(snapshot.at::<KubeObject>(&key).unwrap().body["endpoints"], slice["endpoints"]);
 }

@@ -54,7 +54,7 @@ impl World {
 
     fn settle(&mut self) {
         for _ in 0..50 {
-            let changes = plan::schedule::plan(&self.snapshot, now());
+            let changes = plan::schedule::PLANNER.scan(&self.snapshot, now());
             if changes.is_empty() {
                 return;
             }
@@ -131,7 +131,7 @@ fn pods_planned_before_a_reservation_stay_where_they_are() {
         let mut w = World::new(&[("a", ""), ("b", "")]);
         w.pod("p0", "web", spec.clone());
         w.pod("p1", "web", spec.clone());
-        let planned = plan::schedule::plan(&w.snapshot, now());
+        let planned = plan::schedule::PLANNER.scan(&w.snapshot, now());
         let mut reserve = Change::from(aggregate("1", &["a", "b"], &[("filter_tenant_id", "x")]));
         Aggregate::changed(&w.snapshot, &mut reserve);
         w.commit(&reserve).unwrap();
@@ -370,13 +370,13 @@ fn spreading_over_zones() {
 fn plain_pods_are_placed_one_by_one() {
     let mut w = World::new(TWO);
     (0..100).for_each(|i| w.pod(&format!("p{i}"), "p", json!({})));
-    let changes = plan::schedule::plan(&w.snapshot, now());
+    let changes = plan::schedule::PLANNER.scan(&w.snapshot, now());
     assert_eq!(changes.len(), 100);
     w.settle();
     assert_eq!(w.snapshot.all::<Setting>().count(), 0);
     // Of many that must be told apart each change takes some.
     (0..100).for_each(|i| w.pod(&format!("q{i}"), "q", must("podAntiAffinity", term("nobody", HOSTNAME))));
-    let changes = plan::schedule::plan(&w.snapshot, now());
+    let changes = plan::schedule::PLANNER.scan(&w.snapshot, now());
     assert_eq!(changes.len(), 1);
     w.settle();
     assert_eq!(w.spread("q").values().sum::<usize>(), 100);
@@ -396,7 +396,7 @@ fn plans_from_old_snapshots_exclude_each_other() {
             w.pod("older", "x", older.clone());
             let before = w.snapshot.clone();
             w.pod("newer", "x", newer.clone());
-            let [old, new] = [&before, &w.snapshot].map(|snapshot| plan::schedule::plan(snapshot, now()));
+            let [old, new] = [&before, &w.snapshot].map(|snapshot| plan::schedule::PLANNER.scan(snapshot, now()));
             let of = |changes: Vec<Change>, name: &str| {
                 let places = |write: &Write| match write {
                     Write::Update { object: Object::KubeObject(o), .. } => {
@@ -444,7 +444,7 @@ fn nobody_meets_whom_it_must_not() {
                 }
                 4..6 => {
                     let old = history.len() - 1 - chance.usize(0..history.len().min(6));
-                    underway.extend(plan::schedule::plan(&history[old], now()));
+                    underway.extend(plan::schedule::PLANNER.scan(&history[old], now()));
                 }
                 _ if !underway.is_empty() => {
                     let change = underway.swap_remove(chance.usize(0..underway.len()));

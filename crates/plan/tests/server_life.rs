@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use model::*;
+use plan::Planner;
 use serde_json::json;
 
-type Planner = fn(&Snapshot, Time) -> Vec<Change>;
-const PLANNERS: [Planner; 3] = [plan::port::plan, plan::server::plan, plan::schedule::plan];
+const PLANNERS: [&Planner; 3] = [&plan::port::PLANNER, &plan::server::PLANNER, &plan::schedule::PLANNER];
 
 /// A store of the test's own: a snapshot and the ledger of its claims.
 #[derive(Default)]
@@ -50,11 +50,11 @@ impl World {
             let mut busy = false;
             for planner in PLANNERS {
                 let stale = self.snapshot.clone();
-                for change in planner(&stale, self.now()) {
+                for change in planner.scan(&stale, self.now()) {
                     busy |= self.commit(&change).is_ok();
                 }
                 let rows = self.snapshot.len();
-                for change in planner(&stale, self.now()) {
+                for change in planner.scan(&stale, self.now()) {
                     assert!(self.commit(&change).is_err(), "a stale plan was accepted twice: {change:?}");
                 }
                 assert_eq!(rows, self.snapshot.len());
@@ -453,7 +453,7 @@ fn a_server_that_waited_gets_no_port_on_what_is_shared_no_more() {
 
     // Planned while it is shared, written when that has been taken back.
     w.add(on("late", false));
-    let stale = plan::port::plan(&w.snapshot, now);
+    let stale = plan::port::PLANNER.scan(&w.snapshot, now);
     w.edit::<RbacPolicy>("shared", |policy| policy.closing = true);
     assert!(stale.iter().all(|change| w.commit(change).is_err()));
     w.settle();
@@ -618,14 +618,14 @@ fn a_placement_planned_before_a_reservation_is_stale_after_it() {
         let mut w = world(&[("two", 8000)]);
         w.add(server("s", w.now()));
         while w.vm("s.0").is_none() {
-            for change in plan::port::plan(&w.snapshot, w.now()) {
+            for change in plan::port::PLANNER.scan(&w.snapshot, w.now()) {
                 w.commit(&change).unwrap();
             }
-            for change in plan::server::plan(&w.snapshot, w.now()) {
+            for change in plan::server::PLANNER.scan(&w.snapshot, w.now()) {
                 w.commit(&change).unwrap();
             }
         }
-        let planned = plan::schedule::plan(&w.snapshot, w.now());
+        let planned = plan::schedule::PLANNER.scan(&w.snapshot, w.now());
         assert!(planned.len() == 1 && planned[0].writes.iter().any(|w| w.key().kind == Kind::Vm), "{planned:?}");
         let mut reserve = Change::from(change.clone());
         Aggregate::changed(&w.snapshot, &mut reserve);

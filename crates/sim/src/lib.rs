@@ -12,7 +12,7 @@ mod world;
 
 use std::cell::Cell;
 
-use model::{Snapshot, Time};
+use model::Time;
 
 pub use mutation::Mutation;
 pub use world::{Report, World};
@@ -20,7 +20,11 @@ pub use world::{Report, World};
 /// Steps of one run, before everything is healed.
 const STEPS: u32 = 250;
 /// Rounds within which a healed cloud must have settled.
-const SETTLE: u32 = 60;
+const SETTLE: u32 = 80;
+/// So many rounds without a change are rest, each of so many seconds: within them what was refused is tried again, and
+/// who waits for room has lost patience.
+const REST: u32 = 3;
+const REST_SECONDS: i64 = 5;
 
 thread_local! {
     /// Seconds since the beginning of the simulated time.
@@ -58,13 +62,14 @@ async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
         check::always(&mut world).map_err(|e| format!("after step {step} ({what}): {e}"))?;
     }
     world.heal();
-    let mut last = 0;
+    let (mut last, mut rest) = (0, 0);
     for round in 0.. {
+        pass(if rest == 0 { 1 } else { REST_SECONDS });
         world.calm_round().await;
         // Heartbeats go on for ever; what counts is whether anything else moves.
-        pass(1);
         let revision = world.revision_without_heartbeats();
-        if revision == last {
+        rest = if revision == last { rest + 1 } else { 0 };
+        if rest == REST {
             break;
         }
         last = revision;
@@ -74,23 +79,8 @@ async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
     }
     check::always(&mut world)?;
     check::settled(&world)?;
+    world.audit().await?;
     let store = world.store.clone();
     world.follower.check(&store)?;
     Ok(world.report())
 }
-
-pub(crate) type Planner = fn(&Snapshot, Time) -> Vec<model::Change>;
-
-/// All planners, as `braid` has them.
-pub(crate) const PLANNERS: &[Planner] = &[
-    plan::kube::namespace::plan,
-    plan::kube::deployment::plan,
-    plan::kube::replicaset::plan,
-    plan::kube::taint::plan,
-    plan::server::plan,
-    plan::schedule::plan,
-    plan::port::plan,
-    plan::kube::endpointslice::plan,
-    plan::kube::garbage::plan,
-    plan::kube::event::plan,
-];

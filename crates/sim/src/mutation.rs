@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use model::{Change, Delta, Entry, Kind, Object, Revision, Server, Snapshot, Vm, VmPhase, Write};
+use model::{Change, Delta, Entry, Event, Kind, Object, Revision, Server, Snapshot, Vm, VmPhase, Write};
 use store::{Backend, Book, Feed, Fence, Proposal, Store, StoreFault};
 
 /// One thing that Braid relies on, taken away.
@@ -55,6 +55,8 @@ pub enum Mutation {
     Rules,
     /// A new incarnation of a server gets a host while the old one is still there.
     TwoIncarnations,
+    /// The planning process does not hear of what goes.
+    Deaf,
 }
 
 impl Mutation {
@@ -90,6 +92,11 @@ impl Mutation {
             let is_pod = |write: &Write| matches!(write, Write::Create(Object::KubeObject(object)) if object.is_pod());
             change.writes.retain(|write| !is_pod(write));
         }
+    }
+
+    /// Whether the planning process hears of an event.
+    pub fn hears(self, event: &Event) -> bool {
+        self != Self::Deaf || event.after.is_some()
     }
 
     /// The rows as the scheduler believes that they are.

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agent::{Agent, Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
-    Change, Cluster, Domain, Host, HostStatus, Index, KubeObject, Network, NicRequest, Project, Quota, Server, Setting,
-    Snapshot, Subnet, Vm, VmPhase,
+    Change, Cluster, Domain, Host, HostStatus, Index, Key, KubeObject, Ledger, Network, NicRequest, Project, Quota,
+    Refused, Resource, Server, Setting, Snapshot, Subnet, Vm, VmPhase, Write,
 };
+use plan::{Agenda, PLANNERS, Plan, Seen, Step};
 use serde_json::json;
-use store::{Store, StoreFault};
+use store::{Store, StoreFault, Watch};
 
 use crate::client::{Follower, flavor};
 use crate::late::Late;
 use crate::mutation::{self, Mutation};
-use crate::{PLANNERS, Planner, now};
+use crate::now;
 
 pub(crate) const PROJECT: &str = "project-1";
 pub(crate) const NETWORK: &str = "11111111-1111-4111-8111-111111111111";
@@ -48,6 +49,9 @@ pub struct World {
     pub(crate) follower: Follower,
     /// How many pods each ReplicaSet had after the last step.
     pub(crate) pod_counts: BTreeMap<String, usize>,
+    /// What the planning process has still to plan, and what it has heard of.
+    agenda: Agenda,
+    news: Watch,
     /// Older snapshots that a planner may still look at.
     old: Vec<Snapshot>,
     serial: u32,
@@ -87,8 +91,11 @@ impl World {
         let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store, folder.path(), mutation));
         let agents = agents.collect();
         let (servers, pods) = Default::default();
+        let (agenda, news) = begin(&store)?;
         Ok(Self {
             store,
+            agenda,
+            news,
             machines,
             agents,
             chance,
@@ -257,54 +264,129 @@ impl World {
         "scale deployment"
     }
 
-    /// A planner plans, from a snapshot that may be old, and may be stopped half-way; every other time in two processes
-    /// at once.
+    /// A planner plans: what is due, or from the beginning and from a snapshot that may be old, and may be stopped half-way;
+    /// every other time in two processes at once.
     async fn plan(&mut self) -> &'static str {
         let planner = match self.chance.u8(0..4) {
-            0 => plan::schedule::plan,
-            _ => PLANNERS[self.chance.usize(0..PLANNERS.len())],
+            0 => SCHEDULE,
+            _ => self.chance.usize(0..PLANNERS.len()),
         };
+        if self.chance.bool() {
+            self.plan_due(planner).await;
+            return "plan what is due";
+        }
         let processes = self.chance.usize(1..3);
         let mut changes = Vec::new();
         for _ in 0..processes {
             let snapshot = self.some_snapshot();
-            let mut planned = self.planned(planner, &snapshot);
+            let ledger = Ledger::of(&snapshot);
+            let items = (PLANNERS[planner].items)(&snapshot);
+            let mut planned = self.planned(planner, &snapshot, &ledger, &items).steps;
             if self.chance.u8(0..10) == 0 {
                 planned.truncate(self.chance.usize(0..=planned.len()));
             }
             changes.extend(planned);
         }
-        for change in changes {
-            self.commit_planned(change).await;
+        for step in changes {
+            self.commit_planned(&step).await;
         }
         "plan"
     }
 
-    /// What a planner wants, seen from a snapshot.
-    fn planned(&mut self, planner: Planner, snapshot: &Snapshot) -> Vec<Change> {
-        let Some(mutation) = self.mutation else { return planner(snapshot, now()) };
-        let mut planned = match std::ptr::fn_addr_eq(planner, plan::schedule::plan as Planner) {
-            true => planner(&mutation.believed(snapshot.clone()), now()),
-            false => planner(snapshot, now()),
+    /// The planning process plans what is due.
+    async fn plan_due(&mut self, planner: usize) {
+        self.hear();
+        let items = self.agenda.take(planner, now());
+        let book = self.store.book();
+        let plan = self.planned(planner, &book.snapshot, &book.ledger, &items);
+        self.agenda.planned(planner, &plan);
+        for step in plan.steps {
+            match self.commit_planned(&step).await {
+                None => self.agenda.committed(planner, &step.items),
+                Some(refused) => {
+                    let comes_back = self.agenda.refused(planner, &step.items, &refused, now());
+                    self.tell(&book.snapshot, &step, &refused, comes_back).await;
+                }
+            }
+        }
+    }
+
+    /// Notes what the newest commits touch; begins anew when some were missed.
+    fn hear(&mut self) {
+        loop {
+            match self.news.next_now() {
+                Ok(Some(commit)) => {
+                    let rows = self.store.snapshot();
+                    let mutation = self.mutation;
+                    let heard = commit.events.iter().filter(|event| mutation.is_none_or(|m| m.hears(event)));
+                    heard.for_each(|event| self.agenda.touch(&rows, event, now()));
+                }
+                Ok(None) => return,
+                Err(_) => match begin(&self.store) {
+                    Ok((agenda, news)) => (self.agenda, self.news) = (agenda, news),
+                    Err(why) => return self.wrong.push(why),
+                },
+            }
+        }
+    }
+
+    /// Nothing is left to do for any item that nothing touched: what the full scan finds, the store refuses, or it is that
+    /// somebody still waits, which is told again from time to time.
+    pub async fn audit(&mut self) -> Result<(), String> {
+        for planner in PLANNERS {
+            let book = self.store.book();
+            let seen = Seen { rows: &book.snapshot, ledger: &book.ledger };
+            let told_again = |write: &Write| {
+                let event = |object| KubeObject::of(object).is_some_and(|object| object.is("", "events"));
+                matches!(write, Write::Update { object, .. } if event(object))
+            };
+            for mut step in planner.audit(&seen, now()).steps {
+                step.change.writes.retain(|write| !told_again(write));
+                if !step.change.is_empty() && self.store.commit(&step.change).await.is_ok() {
+                    let what = step.change.writes.iter().map(|write| write.key().to_string()).collect::<Vec<_>>();
+                    return Err(format!("nobody touched {:?}, for which {} writes {what:?}", step.items, planner.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a planner wants for some items.
+    fn planned(&mut self, planner: usize, rows: &Snapshot, ledger: &Ledger, items: &[Key]) -> Plan {
+        let (at, planner) = (planner, &PLANNERS[planner]);
+        let plan = |rows: &Snapshot| (planner.plan)(&Seen { rows, ledger }, items, now());
+        let mut planned = match self.mutation {
+            Some(mutation) if at == SCHEDULE => plan(&mutation.believed(rows.clone())),
+            _ => plan(rows),
         };
-        planned.iter_mut().for_each(|change| mutation.planned(change));
+        if let Some(key) = planned.steps.iter().find_map(|step| planner.undeclared(&step.change)) {
+            self.wrong.push(format!("{} does not say that it writes {key}", planner.name));
+        }
+        let Some(mutation) = self.mutation else { return planned };
+        planned.steps.iter_mut().for_each(|step| mutation.planned(&mut step.change));
         if mutation == Mutation::LostPods && self.chance.u8(0..50) == 0 {
-            let pod = snapshot.all::<KubeObject>().find(|object| object.is_pod() && object.controller().is_none());
-            let mut change = Change::new();
-            planned.extend(pod.map(|pod| std::mem::take(change.delete(pod))));
+            let pod = rows.all::<KubeObject>().find(|object| object.is_pod() && object.controller().is_none());
+            let lost = |pod| Step { items: Vec::new(), change: std::mem::take(Change::new().delete(pod)) };
+            planned.steps.extend(pod.map(lost));
         }
         planned
     }
 
-    /// Commits what a planner wants; what is refused is told, as `braid` does it.
-    async fn commit_planned(&mut self, change: Change) {
-        let snapshot = self.store.snapshot();
+    /// Commits what a planner wants, or says why it was refused.
+    async fn commit_planned(&mut self, step: &Step) -> Option<Refused> {
         let done = match self.mutation {
-            Some(Mutation::DerivedIds) => self.store.commit(&mutation::rename(&change, &mut self.chance)).await,
-            _ => self.store.commit(&change).await,
+            Some(Mutation::DerivedIds) => self.store.commit(&mutation::rename(&step.change, &mut self.chance)).await,
+            _ => self.store.commit(&step.change).await,
         };
-        let Err(StoreFault::Refused(refused)) = done else { return };
-        for said in plan::kube::refused::refused(&snapshot, &change, &refused, now()) {
+        match done {
+            Err(StoreFault::Refused(refused)) => Some(refused),
+            _ => None,
+        }
+    }
+
+    /// Tells why something was refused, as `braid` does it.
+    async fn tell(&self, rows: &Snapshot, step: &Step, refused: &Refused, comes_back: bool) {
+        for said in plan::refused(rows, step, refused, comes_back, now()) {
             if self.store.commit(&said).await.is_ok() {
                 break;
             }
@@ -386,11 +468,8 @@ impl World {
 
     /// Every planner and every agent once, from fresh snapshots.
     pub async fn calm_round(&mut self) {
-        for planner in PLANNERS {
-            let snapshot = self.store.snapshot();
-            for change in self.planned(*planner, &snapshot) {
-                self.commit_planned(change).await;
-            }
+        for planner in 0..PLANNERS.len() {
+            self.plan_due(planner).await;
         }
         for agent in self.agents.clone() {
             // A person looks in.
@@ -422,6 +501,16 @@ impl World {
         let acts = self.machines.iter().map(|(_, m)| m.acts()).sum();
         Report { acts, revision: self.store.snapshot().revision(), ..self.report.clone() }
     }
+}
+
+/// The scheduler among the planners.
+const SCHEDULE: usize = 5;
+
+/// A planning process begins: everything is due, and what happens from now on is heard.
+fn begin(store: &Store) -> Result<(Agenda, Watch), String> {
+    let rows = store.snapshot();
+    let news = store.watch(rows.revision()).map_err(|why| format!("no watch: {why}"))?;
+    Ok((Agenda::new(&rows), news))
 }
 
 fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: Option<Mutation>) -> Agent {

@@ -50,4 +50,5 @@ mutations! {
     reboots: Reboots,
     rules: Rules,
     two_incarnations: TwoIncarnations,
+    deaf: Deaf,
 }

@@ -1,13 +1,15 @@
 //! Deployments: a ReplicaSet for each template that they had, and pods moved from the old to the new ones without
 //! falling below what must be available.
 
+use jiff::SignedDuration;
 use model::kube_event::{self, News};
-use model::{Change, Entry, KubeObject, Resource, Snapshot, Time, Write};
+use model::{Change, Entry, Event, Key, KubeObject, Resource, Snapshot, Time, Write};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
 use super::replicaset::FAILURE;
-use super::{New, all, condition, controlled, map, number, seconds, set_status, since, suffix};
+use super::{New, condition, controlled, controller, keys, map, number, seconds, selecting, set_status, since, suffix};
+use crate::planner::{EVENTS, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// Which change of the template a ReplicaSet belongs to, counted up.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -20,10 +22,43 @@ const MOST: &str = "deployment.kubernetes.io/max-replicas";
 /// As whom it speaks in events.
 const CONTROLLER: &str = "deployment-controller";
 
+const DEPLOYMENTS: Rows = Rows::Objects("apps", "deployments");
+const SETS: Rows = Rows::Objects("apps", "replicasets");
+
 /// Makes and scales ReplicaSets, and counts their pods into each Deployment's status.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let deployments = all(snapshot, "apps", "deployments").filter(|d| !d.deleting());
-    deployments.map(|deployment| one(snapshot, deployment, now)).filter(|change| !change.is_empty()).collect()
+pub const PLANNER: Planner = Planner {
+    name: "deployment",
+    reads: &[DEPLOYMENTS, SETS],
+    writes: &[DEPLOYMENTS, SETS, EVENTS],
+    at_once: 64,
+    items: |rows| keys(rows, "apps", "deployments"),
+    touched,
+    plan,
+};
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    for object in objects(event) {
+        if object.is("apps", "deployments") {
+            touched.item(event.key.clone());
+        } else if object.controller().is_none() {
+            touched.items(selecting(rows, object, "apps", "deployments"));
+        } else {
+            touched.items(controller(object, "Deployment", "apps", "deployments"));
+        }
+    }
+}
+
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let mut plan = Plan::default();
+    let deployments = items.iter().filter_map(|key| seen.rows.at::<KubeObject>(key));
+    for deployment in deployments.filter(|deployment| !deployment.deleting()) {
+        let key = &deployment.row.key;
+        plan.step(key, one(seen.rows, deployment, now));
+        if let Some(deadline) = deadline(deployment.value).filter(|deadline| *deadline > now) {
+            plan.again(key, deadline);
+        }
+    }
+    plan
 }
 
 fn one(snapshot: &Snapshot, deployment: Entry<'_, KubeObject>, now: Time) -> Change {
@@ -528,11 +563,15 @@ fn make_condition(
     })
 }
 
-/// Nothing has moved for longer than the Deployment allows.
-fn overdue(deployment: &KubeObject, now: Time) -> bool {
+/// From when on nothing will have moved for longer than the Deployment allows.
+fn deadline(deployment: &KubeObject) -> Option<Time> {
     let deadline = number(&deployment.body["spec"]["progressDeadlineSeconds"], 600);
     let last = condition(&deployment.body["status"], "Progressing");
-    let last = last.filter(|c| c["reason"] != "NewReplicaSetAvailable");
-    let last = last.and_then(|c| c["lastUpdateTime"].as_str()?.parse::<Time>().ok());
-    last.is_some_and(|last| now.duration_since(last).as_secs() > deadline)
+    let last = last.filter(|c| c["reason"] != "NewReplicaSetAvailable")?;
+    let last = last["lastUpdateTime"].as_str()?.parse::<Time>().ok()?;
+    last.checked_add(SignedDuration::from_secs(deadline.saturating_add(1))).ok()
+}
+
+fn overdue(deployment: &KubeObject, now: Time) -> bool {
+    deadline(deployment).is_some_and(|deadline| now >= deadline)
 }

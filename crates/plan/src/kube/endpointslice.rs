@@ -2,30 +2,65 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use model::{Change, Entry, KubeObject, Snapshot, Time};
+use model::{Change, Entry, Event, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use crate::hostnet::{cluster_ips, is_api};
 
-use super::{New, all, controlled, holds, matches, seconds, suffix};
+use super::{New, controlled, controller, holds, keys, matches, seconds, suffix};
+use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// The most endpoints of one slice, as in Kubernetes.
 const MOST: usize = 1000;
 
+const SERVICES: Rows = Rows::Objects("", "services");
+const SLICES: Rows = Rows::Objects("discovery.k8s.io", "endpointslices");
+
 /// Keeps the slices of every Service that has a selector.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for service in all(snapshot, "", "services").filter(|s| !s.deleting()) {
-        let spec = &service.body["spec"];
-        let selects = spec["selector"].as_object().is_some_and(|s| !s.is_empty()) && spec["type"] != "ExternalName";
-        if is_api(service.value) {
-            changes.push(api(snapshot, service, now));
-        } else if selects {
-            changes.push(one(snapshot, service, now));
+pub const PLANNER: Planner = Planner {
+    name: "endpointslice",
+    reads: &[SERVICES, SLICES, PODS],
+    writes: &[SLICES, EVENTS],
+    at_once: 64,
+    items: |rows| keys(rows, "", "services"),
+    touched,
+    plan,
+};
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    for object in objects(event) {
+        if object.is("", "services") {
+            touched.item(event.key.clone());
+        } else if object.is_pod() {
+            let prefix = KubeObject::prefix("", "services", &object.namespace);
+            let services = rows.names::<KubeObject>(&event.key.realm, &prefix, None);
+            let selects = |service: &Entry<'_, KubeObject>| {
+                selector(service.value).is_some_and(|selector| matches(&selector, &object.body["metadata"]["labels"]))
+            };
+            touched.items(services.filter(selects).map(|service| service.row.key.clone()));
+        } else {
+            touched.items(controller(object, "Service", "", "services"));
         }
     }
-    changes.retain(|change| !change.is_empty());
-    changes
+}
+
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let mut plan = Plan::default();
+    for service in items.iter().filter_map(|key| seen.rows.at::<KubeObject>(key)).filter(|s| !s.deleting()) {
+        if is_api(service.value) {
+            plan.step(&service.row.key, api(seen.rows, service, now));
+        } else if let Some(selector) = selector(service.value) {
+            plan.step(&service.row.key, one(seen.rows, service, &selector, now));
+        }
+    }
+    plan
+}
+
+/// Which pods a Service means; `None`: it leaves that to somebody else.
+fn selector(service: &KubeObject) -> Option<Value> {
+    let spec = &service.body["spec"];
+    let selects = spec["selector"].as_object().is_some_and(|s| !s.is_empty()) && spec["type"] != "ExternalName";
+    selects.then(|| json!({"matchLabels": spec["selector"]}))
 }
 
 /// The slice of the cluster's own API. No pods stand behind it: it answers at the service's address itself.
@@ -78,13 +113,12 @@ fn slice(service: &KubeObject, name: String, snapshot: &Snapshot, body: Value, n
     new.object(body, now)
 }
 
-fn one(snapshot: &Snapshot, service: Entry<'_, KubeObject>, now: Time) -> Change {
-    let selector = json!({"matchLabels": service.body["spec"]["selector"]});
+fn one(snapshot: &Snapshot, service: Entry<'_, KubeObject>, selector: &Value, now: Time) -> Change {
     let prefix = KubeObject::prefix("", "pods", &service.namespace);
     let realm = service.row.key.realm.clone();
     let pods: Vec<_> = snapshot
         .names::<KubeObject>(&realm, &prefix, None)
-        .filter(|pod| !pod.pod_finished() && matches(&selector, &pod.body["metadata"]["labels"]))
+        .filter(|pod| !pod.pod_finished() && matches(selector, &pod.body["metadata"]["labels"]))
         .filter(|pod| pod.body["status"]["podIP"].is_string())
         .collect();
     let mut slices: BTreeMap<String, VecDeque<Entry<'_, KubeObject>>> = BTreeMap::new();

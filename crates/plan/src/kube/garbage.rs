@@ -1,29 +1,55 @@
 //! What lost its owners goes, and the finalizers that deletions leave behind are worked off: `foregroundDeletion` waits
 //! for the dependents, `orphan` lets them go.
 
-use model::{Change, Entry, Index, KubeObject, Realm, Snapshot, Time};
+use model::{Change, Entry, Event, Index, Key, KubeObject, Realm, Resource, Snapshot, Time};
 use serde_json::Value;
 
 use super::delete;
+use crate::planner::{Plan, Planner, Rows, Seen, Touched, objects};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
 /// Deletes orphans and finishes deletions.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for object in snapshot.find::<KubeObject>(Index::Collectable, "") {
-        let mut change = Change::new();
-        if object.deleting() {
-            finish(&mut change, snapshot, object, now);
-        } else {
-            sort_out(&mut change, snapshot, object, now);
+pub const PLANNER: Planner = Planner {
+    name: "garbage",
+    reads: &[Rows::AllObjects],
+    writes: &[Rows::AllObjects],
+    at_once: 256,
+    items: |rows| rows.find::<KubeObject>(Index::Collectable, "").map(|object| object.row.key.clone()).collect(),
+    touched,
+    plan,
+};
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    let goes = event.after.as_ref().and_then(|row| KubeObject::of(&row.object)).is_none_or(KubeObject::deleting);
+    for object in objects(event) {
+        if object.deleting() || object.owners().next().is_some() {
+            touched.item(event.key.clone());
         }
-        if !change.is_empty() {
-            changes.push(change);
+        if goes {
+            touched.items(rows.find::<KubeObject>(Index::Owner, object.uid()).map(|o| o.row.key.clone()));
+        }
+        // An owner may have waited for this one to go.
+        for uid in object.owners() {
+            let owners = rows.find::<KubeObject>(Index::Name, uid).filter(|owner| owner.deleting());
+            touched.items(owners.map(|owner| owner.row.key.clone()));
         }
     }
-    changes
+}
+
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let mut plan = Plan::default();
+    for object in items.iter().filter_map(|key| seen.rows.at::<KubeObject>(key)) {
+        let mut change = Change::new();
+        if object.deleting() {
+            finish(&mut change, seen.rows, object, now);
+        } else {
+            sort_out(&mut change, seen.rows, object, now);
+        }
+        plan.step(&object.row.key, change);
+    }
+    plan
 }
 
 fn same_cluster(a: &KubeObject, b: &KubeObject) -> bool {

@@ -8,14 +8,14 @@ pub mod endpointslice;
 pub mod event;
 pub mod garbage;
 pub mod namespace;
-pub mod refused;
+pub(crate) mod refused;
 pub mod replicaset;
 mod selector;
 pub mod taint;
 
 use std::collections::BTreeMap;
 
-use model::{Change, Cluster, Entry, Index, KubeObject, Realm, Snapshot, Time};
+use model::{Change, Cluster, Entry, Index, Key, KubeObject, Realm, Snapshot, Time};
 use serde_json::{Value, json};
 
 pub(crate) use model::seconds;
@@ -30,6 +30,28 @@ pub(crate) fn all<'a>(
     let prefix = KubeObject::prefix(group, resource, "");
     let realms = snapshot.all::<Cluster>().map(|cluster| Realm::cluster(&cluster.id));
     realms.flat_map(move |realm| snapshot.names(&realm, &prefix, None))
+}
+
+/// The keys of all objects of a resource, in all clusters.
+pub(crate) fn keys(snapshot: &Snapshot, group: &str, resource: &str) -> Vec<Key> {
+    all(snapshot, group, resource).map(|object| object.row.key.clone()).collect()
+}
+
+/// The key that an object's controller has, if it is of this sort.
+pub(crate) fn controller(object: &KubeObject, kind: &str, group: &str, resource: &str) -> Option<Key> {
+    let reference = object.controller().filter(|reference| reference["kind"] == kind)?;
+    Some(KubeObject::key_of(&object.cluster_id, group, resource, &object.namespace, reference["name"].as_str()?))
+}
+
+/// Objects of a resource, in the namespace of this one, whose selector selects it.
+pub(crate) fn selecting(snapshot: &Snapshot, object: &KubeObject, group: &str, resource: &str) -> Vec<Key> {
+    let prefix = KubeObject::prefix(group, resource, &object.namespace);
+    let others = snapshot.names::<KubeObject>(&Realm::cluster(&object.cluster_id), &prefix, None);
+    let selects = |o: &Entry<'_, KubeObject>| {
+        let selector = &o.body["spec"]["selector"];
+        selector.is_object() && matches(selector, &object.body["metadata"]["labels"])
+    };
+    others.filter(selects).map(|o| o.row.key.clone()).collect()
 }
 
 /// Objects that this one controls.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use model::{Change, Entry, KubeObject, Setting, Snapshot, Time};
+use model::{Change, Entry, Event, Key, Kind, KubeObject, Setting, Snapshot, Time};
 use serde_json::{Value, json};
 
-use super::{all, delete, seconds, set_status, since};
+use super::{delete, keys, seconds, set_status, since};
+use crate::planner::{Plan, Planner, Rows, Seen, Touched, objects};
 
 /// The setting that holds the certificate of the cloud's authority.
 const CA: &str = "certificate-authority";
@@ -13,18 +14,51 @@ const CA: &str = "certificate-authority";
 /// The most objects that one commit removes.
 const BATCH: usize = 200;
 
+/// What every namespace has.
+const ACCOUNT: &str = "default";
+const ROOT_CERTIFICATE: &str = "kube-root-ca.crt";
+
 /// Fills new namespaces and empties dying ones.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    let spaces = all(snapshot, "", "namespaces");
-    spaces
-        .map(|space| if space.deleting() { empty(snapshot, space, now) } else { fill(snapshot, space, now) })
-        .filter(|change| !change.is_empty())
-        .collect()
+pub const PLANNER: Planner = Planner {
+    name: "namespace",
+    reads: &[Rows::AllObjects, Rows::Of(Kind::Setting)],
+    writes: &[Rows::AllObjects],
+    at_once: 64,
+    items: |rows| keys(rows, "", "namespaces"),
+    touched,
+    plan,
+};
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    if event.key.kind == Kind::Setting && *event.key.name == *CA {
+        touched.all();
+    }
+    for object in objects(event) {
+        if object.is("", "namespaces") {
+            touched.item(event.key.clone());
+        } else if !object.namespace.is_empty() {
+            let space = KubeObject::key_of(&object.cluster_id, "", "namespaces", "", &object.namespace);
+            let filling = (object.is("", "serviceaccounts") && object.name == ACCOUNT)
+                || (object.is("", "configmaps") && object.name == ROOT_CERTIFICATE);
+            if filling || rows.at::<KubeObject>(&space).is_some_and(|space| space.deleting()) {
+                touched.item(space);
+            }
+        }
+    }
+}
+
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let mut plan = Plan::default();
+    for space in items.iter().filter_map(|key| seen.rows.at::<KubeObject>(key)) {
+        let change = if space.deleting() { empty(seen.rows, space, now) } else { fill(seen.rows, space, now) };
+        plan.step(&space.row.key, change);
+    }
+    plan
 }
 
 fn fill(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change {
     let mut change = Change::new();
-    let key = KubeObject::key_of(&space.cluster_id, "", "serviceaccounts", &space.name, "default");
+    let key = KubeObject::key_of(&space.cluster_id, "", "serviceaccounts", &space.name, ACCOUNT);
     if snapshot.row(&key).is_none() {
         let uid = model::derived_id(&["service-account", space.uid(), &snapshot.revision().to_string()]);
         change.create(KubeObject {
@@ -33,11 +67,11 @@ fn fill(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change 
             group: String::new(),
             resource: "serviceaccounts".into(),
             namespace: space.name.clone(),
-            name: "default".into(),
+            name: ACCOUNT.into(),
             body: json!({
                 "apiVersion": "v1", "kind": "ServiceAccount",
                 "metadata": {
-                    "name": "default", "namespace": space.name, "uid": uid, "creationTimestamp": seconds(now),
+                    "name": ACCOUNT, "namespace": space.name, "uid": uid, "creationTimestamp": seconds(now),
                 },
             }),
         });
@@ -50,7 +84,7 @@ fn fill(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change 
 
 /// Every namespace has the authority's certificate, for pods that talk to the API.
 fn root_certificate(change: &mut Change, snapshot: &Snapshot, space: Entry<'_, KubeObject>, ca: &Value, now: Time) {
-    let name = "kube-root-ca.crt";
+    let name = ROOT_CERTIFICATE;
     let key = KubeObject::key_of(&space.cluster_id, "", "configmaps", &space.name, name);
     let data = json!({"ca.crt": ca});
     match snapshot.at::<KubeObject>(&key) {
@@ -81,8 +115,7 @@ fn root_certificate(change: &mut Change, snapshot: &Snapshot, space: Entry<'_, K
 
 fn empty(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change {
     let mut change = Change::new();
-    let inside: Vec<_> =
-        snapshot.within::<KubeObject>(&space.row.key.realm).filter(|object| object.namespace == space.name).collect();
+    let inside = inside(snapshot, space);
     for object in inside.iter().filter(|o| !o.deleting()).take(BATCH) {
         delete(&mut change, *object, now);
     }
@@ -95,6 +128,19 @@ fn empty(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change
         change.delete(space);
     }
     change
+}
+
+/// What is in a namespace, without a look at what is in others.
+fn inside<'s>(snapshot: &'s Snapshot, space: Entry<'_, KubeObject>) -> Vec<Entry<'s, KubeObject>> {
+    let realm = &space.row.key.realm;
+    let (mut found, mut after) = (Vec::new(), String::new());
+    while let Some(next) = snapshot.names::<KubeObject>(realm, "", Some(&after)).next() {
+        let prefix = KubeObject::prefix(&next.group, &next.resource, &space.name);
+        found.extend(snapshot.names::<KubeObject>(realm, &prefix, None));
+        // Behind all objects of this resource.
+        after = format!("{}{}", KubeObject::prefix(&next.group, &next.resource, ""), char::MAX);
+    }
+    found
 }
 
 /// Says on a dying namespace what it waits for.

@@ -3,12 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use model::kube_event::{self, News};
-use model::{Change, Entry, Index, KubeObject, Snapshot, Time};
+use model::{Change, Entry, Event, Index, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
-use super::{New, all, condition, controlled, delete, holds, number, seconds, set_status, suffix};
+use super::{
+    New, condition, controlled, controller, delete, holds, keys, number, seconds, selecting, set_status, suffix,
+};
+use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// As whom it speaks in events.
 const CONTROLLER: &str = "replicaset-controller";
@@ -18,23 +22,58 @@ pub(crate) const FAILURE: &str = "ReplicaFailure";
 /// The most pods that one commit makes or removes.
 const BATCH: usize = 100;
 
+const SETS: Rows = Rows::Objects("apps", "replicasets");
+const ACCOUNTS: Rows = Rows::Objects("", "serviceaccounts");
+
 /// Makes and removes pods, and counts them into each ReplicaSet's status.
-pub fn plan(snapshot: &Snapshot, now: Time) -> Vec<Change> {
-    all(snapshot, "apps", "replicasets").flat_map(|set| one(snapshot, set, now)).collect()
+pub const PLANNER: Planner = Planner {
+    name: "replicaset",
+    reads: &[SETS, PODS, ACCOUNTS],
+    writes: &[SETS, PODS, EVENTS],
+    at_once: 64,
+    items: |rows| keys(rows, "apps", "replicasets"),
+    touched,
+    plan,
+};
+
+fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    for object in objects(event) {
+        if object.is("apps", "replicasets") {
+            touched.item(event.key.clone());
+        } else if object.is("", "serviceaccounts") {
+            touched.waiting();
+        } else if object.controller().is_none() {
+            touched.items(selecting(rows, object, "apps", "replicasets"));
+        } else {
+            touched.items(controller(object, "ReplicaSet", "apps", "replicasets"));
+        }
+    }
 }
 
-fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change> {
+fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let mut plan = Plan::default();
+    for set in items.iter().filter_map(|key| seen.rows.at::<KubeObject>(key)) {
+        one(&mut plan, seen.rows, set, now);
+    }
+    plan
+}
+
+fn one(plan: &mut Plan, snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) {
+    let key = &set.row.key;
     if let Some(change) = adopt(snapshot, set, "", "pods") {
-        return vec![change];
+        return plan.step(key, change);
     }
     let pods: Vec<_> =
         controlled(snapshot, set.value, "", "pods").filter(|pod| !pod.deleting() && !pod.pod_finished()).collect();
     let wanted = number(&set.body["spec"]["replicas"], 1).max(0) as usize;
     let status = status(set.value, &pods, now);
+    let settle = number(&set.body["spec"]["minReadySeconds"], 0);
+    let settled = pods.iter().filter_map(|pod| settled(pod.value, settle)).filter(|at| *at > now).min();
+    settled.into_iter().for_each(|at| plan.again(key, at));
     if set.deleting() || pods.len() == wanted {
         let mut change = Change::new();
         set_status(&mut change, set, status);
-        return vec![change].into_iter().filter(|c| !c.is_empty()).collect();
+        return plan.step(key, change);
     }
     if pods.len() > wanted {
         let mut change = Change::new();
@@ -44,11 +83,11 @@ fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change
         let gone: Vec<&str> = gone.iter().map(|pod| pod.value.name.as_str()).collect();
         kube_event::tell(&mut change, snapshot, set.value, &told("SuccessfulDelete", "Deleted pod", &gone), now);
         claim(&mut change, set, status);
-        return vec![change];
+        return plan.step(key, change);
     }
     // If the batch is refused, because a quota has room for fewer, one at a time goes as far as it can.
     let missing = (wanted - pods.len()).min(BATCH);
-    let make = |count: usize| {
+    for count in if missing == 1 { vec![1] } else { vec![missing, 1] } {
         let mut change = Change::new();
         match new_pods(snapshot, set.value, count, now) {
             Ok(pods) => {
@@ -65,12 +104,14 @@ fn one(snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Time) -> Vec<Change
                 }
                 claim(&mut change, set, status.clone());
             }
-            Err(why) => failed(&mut change, snapshot, set, &why, now),
+            Err(why) => {
+                plan.waits(key);
+                failed(&mut change, snapshot, set, &why, now);
+                return plan.step(key, change);
+            }
         }
-        change
-    };
-    let changes = if missing == 1 { vec![make(1)] } else { vec![make(missing), make(1)] };
-    changes.into_iter().filter(|change| !change.is_empty()).collect()
+        plan.step(key, change);
+    }
 }
 
 /// So many pods by name; more are told as one.
@@ -144,10 +185,12 @@ pub(crate) fn available(pod: &KubeObject, settle: i64, now: Time) -> bool {
     if !holds(pod, "Ready") {
         return false;
     }
-    if settle == 0 {
-        return true;
-    }
-    ready_since(pod).is_some_and(|since| now.duration_since(since).as_secs() >= settle)
+    settle == 0 || settled(pod, settle).is_some_and(|at| now >= at)
+}
+
+/// From when on a pod that is ready will have been so for long enough.
+fn settled(pod: &KubeObject, settle: i64) -> Option<Time> {
+    ready_since(pod)?.checked_add(SignedDuration::from_secs(settle)).ok()
 }
 
 fn ready_since(pod: &KubeObject) -> Option<Time> {
@@ -299,7 +342,7 @@ mod tests {
 
     #[test]
     fn pods_are_as_the_api_lets_them_in_and_are_told() {
-        let changes = plan(&with_set(json!({"name": "c"})), Time::UNIX_EPOCH);
+        let changes = PLANNER.scan(&with_set(json!({"name": "c"})), Time::UNIX_EPOCH);
         let pods = created(&changes[0], "pods");
         assert_eq!(pods.len(), 7);
         assert_eq!(pods[0].body["spec"]["serviceAccountName"], "default");
@@ -312,7 +355,7 @@ mod tests {
     #[test]
     fn what_no_pod_may_have_is_said_on_the_set() {
         let snapshot = with_set(json!({"name": "c", "securityContext": {"privileged": true}}));
-        let changes = plan(&snapshot, Time::UNIX_EPOCH);
+        let changes = PLANNER.scan(&snapshot, Time::UNIX_EPOCH);
         let events = created(&changes[0], "events");
         let message = events[0].body["message"].as_str().unwrap_or("");
         assert!(message.starts_with("Error creating: pods \"web-\" is forbidden: violates PodSecurity"), "{message}");
@@ -328,7 +371,7 @@ mod tests {
     fn a_quotas_refusal_is_said_once() {
         use crate::kube::refused::refused;
         let mut snapshot = with_set(json!({"name": "c"}));
-        let changes = plan(&snapshot, Time::UNIX_EPOCH);
+        let changes = PLANNER.scan(&snapshot, Time::UNIX_EPOCH);
         let refusal = model::Refused::Exceeded { pool: "quota/p/cores".into(), asked: 100, used: 1000, limit: 1000 };
         assert_eq!(refused(&snapshot, &changes[0], &refusal, Time::UNIX_EPOCH), [], "a smaller one is to be tried");
         let said = refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH);
@@ -337,7 +380,7 @@ mod tests {
         assert!(events[0].body["message"].as_str().is_some_and(|m| m.contains(words)), "{}", events[0].body);
         assert!(created(&said[1], "events").is_empty() && !said[1].is_empty(), "without room for an event");
         snapshot.apply(2, &said[0].writes);
-        let changes = plan(&snapshot, Time::UNIX_EPOCH);
+        let changes = PLANNER.scan(&snapshot, Time::UNIX_EPOCH);
         assert_eq!(refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH), [], "nothing new to say");
     }
 }

@@ -5,49 +5,43 @@
 //! for each cluster, which also writes the cluster's [`Setting`] of placements; every other placement demands that this is as
 //! it was. Of two plans from one snapshot one is refused then, unless neither has such pods.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use model::kube_event::{self, News};
-use model::{Aggregate, Change, Entry, Expect, KubeObject, PodDemand, Resource, Setting, Snapshot, Time, pod_demand};
+use model::{
+    Aggregate, Change, Entry, Expect, Index, Key, KubeObject, PodDemand, Resource, Setting, Snapshot, Time, pod_demand,
+};
 use serde_json::{Value, json};
 
 use super::affinity::{self, Affinity, Said};
 use super::neighbours::Neighbours;
+use super::rooms::{self, Rooms};
 use super::spread::{self, Spread};
-use super::{Demand, Room, Unfit};
+use super::{Demand, Unfit};
 use crate::fit::{self, Node};
+use crate::planner::{Plan, Step};
 
 /// The most placements of one change.
 const TOGETHER: usize = 64;
+/// The most pods that are looked at in one plan; they are the first in turn.
+const AT_ONCE: usize = 1024;
 /// What being liked most weighs: twice the room that is free, as kube-scheduler weighs it.
 const LIKED: i64 = 2000;
 
 /// Where the pods shall go.
-pub fn plan(snapshot: &Snapshot, now: Time, rooms: &mut BTreeMap<String, Room<'_>>) -> Vec<Change> {
-    let mut waiting: Vec<Entry<'_, KubeObject>> = Vec::new();
-    // Clusters in which pods care about other pods.
-    let mut caring: HashSet<&str> = HashSet::new();
-    for (_, pod) in crate::port::pods(snapshot) {
-        if waits_for_host(&pod) {
-            waiting.push(pod);
-        }
-        if cares(pod.value) && !pod.pod_finished() {
-            caring.insert(&pod.value.cluster_id);
-        }
-    }
-    let waiting = in_turn(waiting);
+pub fn plan(plan: &mut Plan, snapshot: &Snapshot, items: &[Key], now: Time, rooms: &mut Rooms<'_>) {
+    let waiting = items.iter().filter_map(|key| snapshot.at::<KubeObject>(key)).filter(|pod| waits(pod.value));
+    let mut waiting = in_turn(waiting.collect());
+    plan.left.extend(waiting.drain(AT_ONCE.min(waiting.len())..).map(|pod| pod.row.key.clone()));
     let mut clusters: BTreeMap<&str, Placing<'_>> = BTreeMap::new();
-    let mut changes = Vec::new();
     for pod in &waiting {
         let id: &str = &pod.value.cluster_id;
-        let placing = clusters
-            .entry(id)
-            .or_insert_with(|| Placing::of(snapshot, id, rooms, caring.contains(id).then_some(&waiting[..])));
-        let change = placing.pod(snapshot, *pod, now, rooms);
-        changes.extend(change.filter(|change| !change.is_empty()));
+        let placing = clusters.entry(id).or_insert_with(|| Placing::of(snapshot, id, rooms, &waiting));
+        placing.pod(plan, *pod, now, rooms);
     }
-    changes.extend(clusters.into_values().filter_map(Placing::together));
-    changes
+    for placing in clusters.into_values() {
+        placing.together(plan);
+    }
 }
 
 /// Of each cluster the more important first, then the older; the clusters take turns: what is important to one tenant keeps
@@ -66,13 +60,11 @@ fn in_turn(mut waiting: Vec<Entry<'_, KubeObject>>) -> Vec<Entry<'_, KubeObject>
     turns.into_iter().map(|(_, _, pod)| pod).collect()
 }
 
-/// Whether a pod says anything of where other pods are.
-fn cares(pod: &KubeObject) -> bool {
-    affinity::asked(pod) || spread::asked(pod)
-}
-
 /// The pods of one cluster while they are placed.
 struct Placing<'a> {
+    snapshot: &'a Snapshot,
+    cluster: &'a str,
+    /// Those that were looked at; all, where pods care about others.
     nodes: BTreeMap<String, Node>,
     /// Where pods care about others.
     company: Option<Company<'a>>,
@@ -85,57 +77,50 @@ struct Company<'a> {
     said: Said,
     /// What must be placed in one change.
     together: Change,
-    count: usize,
+    items: Vec<Key>,
     /// Who could have been placed so and was not.
     left: Vec<Entry<'a, KubeObject>>,
 }
 
 impl<'a> Placing<'a> {
-    fn of(
-        snapshot: &'a Snapshot,
-        cluster: &str,
-        rooms: &BTreeMap<String, Room<'_>>,
-        waiting: Option<&[Entry<'a, KubeObject>]>,
-    ) -> Self {
-        let mut known = fit::of_cluster(snapshot, cluster);
-        let nodes = rooms.keys().map(|name| (name.clone(), known.remove(name).unwrap_or_else(|| Node::bare(name))));
-        let nodes = nodes.collect();
-        let company = waiting.map(|waiting| {
+    fn of(snapshot: &'a Snapshot, cluster: &'a str, rooms: &Rooms<'_>, waiting: &[Entry<'a, KubeObject>]) -> Self {
+        let mut caring = snapshot.find::<KubeObject>(Index::Caring, cluster);
+        let company = caring.any(|pod| !pod.pod_finished()).then(|| {
             let neighbours = Neighbours::of(snapshot, cluster);
             let of_cluster = waiting.iter().map(|pod| pod.value).filter(|pod| pod.cluster_id == cluster);
             let said = Said::of(&neighbours, of_cluster);
-            Company { neighbours, said, together: Change::new(), count: 0, left: Vec::new() }
+            Company { neighbours, said, together: Change::new(), items: Vec::new(), left: Vec::new() }
         });
+        let mut nodes = BTreeMap::new();
+        if company.is_some() {
+            let mut known = fit::of_cluster(snapshot, cluster);
+            let node = |name: &String| (name.clone(), known.remove(name).unwrap_or_else(|| Node::bare(name)));
+            nodes = rooms.names().map(node).collect();
+        }
         let name = format!("pod-placements/{cluster}");
-        Self { nodes, company, placements: snapshot.get::<Setting>(&name), name }
+        Self { snapshot, cluster, nodes, company, placements: snapshot.get::<Setting>(&name), name }
     }
 
     /// Places one pod, or says why not.
-    fn pod(
-        &mut self,
-        snapshot: &Snapshot,
-        pod: Entry<'a, KubeObject>,
-        now: Time,
-        rooms: &mut BTreeMap<String, Room<'_>>,
-    ) -> Option<Change> {
+    fn pod(&mut self, plan: &mut Plan, pod: Entry<'a, KubeObject>, now: Time, rooms: &mut Rooms<'_>) {
+        let key = &pod.row.key;
         let bound = self.company.as_ref().is_some_and(|company| company.binds(pod.value));
-        if let Some(company) = self.company.as_mut().filter(|company| bound && company.count >= TOGETHER) {
-            // In the next round, which follows at once.
+        if let Some(company) = self.company.as_mut().filter(|company| bound && company.items.len() >= TOGETHER) {
             company.left.push(pod);
-            return None;
+            plan.left.push(key.clone());
+            return;
         }
         let demand = pod_demand(&pod.body);
         let mut body = pod.body.clone();
         match self.choose(pod.value, demand, rooms) {
             Ok(host) => {
-                if let Some(room) = rooms.get_mut(&host) {
-                    room.take(demand.cpu_milli, demand.memory_mib, demand.disk_mib);
-                }
+                rooms.take(&host, demand.cpu_milli, demand.memory_mib, demand.disk_mib);
                 body["spec"]["nodeName"] = json!(host);
                 set_scheduled(&mut body, None, now);
                 let message = format!("Successfully assigned {}/{} to {host}", pod.namespace, pod.name);
                 let news = News::new("default-scheduler", "Scheduled", message);
-                self.placed(snapshot, pod, body, &host, &news, bound, now)
+                let change = told(self.snapshot, pod, body, &news, now);
+                self.placed(plan, pod, change, &host, bound);
             }
             Err(why) => {
                 if let Some(company) = self.company.as_mut().filter(|_| bound) {
@@ -143,52 +128,39 @@ impl<'a> Placing<'a> {
                 }
                 set_scheduled(&mut body, Some(&why), now);
                 let news = News::new("default-scheduler", "FailedScheduling", why).warning();
-                (body != pod.body).then(|| told(snapshot, pod, body, &news, now))
+                plan.waits(key);
+                if body != pod.body {
+                    plan.step(key, told(self.snapshot, pod, body, &news, now));
+                }
             }
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all that a placement is")]
-    fn placed(
-        &mut self,
-        snapshot: &Snapshot,
-        pod: Entry<'a, KubeObject>,
-        body: Value,
-        host: &str,
-        news: &News,
-        bound: bool,
-        now: Time,
-    ) -> Option<Change> {
+    /// Adds the change that gives a pod its host to those that must come together, or to the plan.
+    fn placed(&mut self, plan: &mut Plan, pod: Entry<'a, KubeObject>, mut change: Change, host: &str, bound: bool) {
         if let Some(company) = &mut self.company {
             company.neighbours.place(pod.value, host);
             company.said.place(pod.value, host, &company.neighbours);
         }
-        let mut change = told(snapshot, pod, body, news, now);
-        let aggregates = Aggregate::unchanged(snapshot);
+        let aggregates = Aggregate::unchanged(self.snapshot);
         match self.company.as_mut().filter(|_| bound) {
             Some(company) => {
                 company.together.writes.append(&mut change.writes);
-                if company.count == 0 {
+                if company.items.is_empty() {
                     company.together.expects.push(aggregates);
                 }
-                company.count += 1;
-                None
+                company.items.push(pod.row.key.clone());
             }
             None => {
                 let revision = self.placements.map(|setting| setting.row.modified);
                 change.expects.extend([Expect { key: placements(&self.name, 0).key(), revision }, aggregates]);
-                Some(change)
+                plan.step(&pod.row.key, change);
             }
         }
     }
 
     /// The best host, or why there is none.
-    fn choose(
-        &mut self,
-        pod: &KubeObject,
-        asked: PodDemand,
-        rooms: &BTreeMap<String, Room<'_>>,
-    ) -> Result<String, String> {
+    fn choose(&mut self, pod: &KubeObject, asked: PodDemand, rooms: &Rooms<'_>) -> Result<String, String> {
         let demand = Demand {
             cpu_milli: asked.cpu_milli,
             memory_mib: asked.memory_mib,
@@ -200,9 +172,12 @@ impl<'a> Placing<'a> {
             let spread = Spread::of(pod, &self.nodes, &mut company.neighbours);
             (spread, Affinity::of(pod, &self.nodes, &mut company.neighbours, &company.said))
         });
+        if self.company.is_none() {
+            return self.choose_alone(pod, &demand, rooms);
+        }
         let mut fit: Vec<(&str, i64, &Node)> = Vec::new();
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        for room in rooms.values() {
+        for room in rooms.from(pod.uid()) {
             let Some(node) = self.nodes.get(&room.host.name) else { continue };
             let company =
                 || rules.as_ref().and_then(|(spread, near)| spread.refuses(node).or_else(|| near.refuses(node)));
@@ -225,9 +200,37 @@ impl<'a> Placing<'a> {
         best.map(|(host, ..)| (*host).to_owned()).ok_or_else(|| unschedulable(&reasons, rooms.len()))
     }
 
-    /// The change of those that must be placed together.
-    fn together(self) -> Option<Change> {
-        let company = self.company.filter(|company| company.count > 0)?;
+    /// The same where no pod of the cluster cares about others: only some hosts are looked at.
+    fn choose_alone(&mut self, pod: &KubeObject, demand: &Demand, rooms: &Rooms<'_>) -> Result<String, String> {
+        let mut best: Option<(&str, i64)> = None;
+        let mut enough = rooms::ENOUGH;
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+        for room in rooms.from(pod.uid()) {
+            let name = &room.host.name;
+            if !self.nodes.contains_key(name) {
+                self.nodes.insert(name.clone(), fit::of_host(self.snapshot, self.cluster, name));
+            }
+            let Some(node) = self.nodes.get(name) else { continue };
+            match node.refuses(&pod.body).map(Unfit::Node).or_else(|| room.unfit(demand)) {
+                Some(why) => *reasons.entry(why.kube()).or_default() += 1,
+                None => {
+                    let weight = room.weight(demand) + node.preference(&pod.body);
+                    if best.is_none_or(|(_, most)| weight > most) {
+                        best = Some((name, weight));
+                    }
+                    enough -= 1;
+                    if enough == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        best.map(|(host, _)| host.to_owned()).ok_or_else(|| unschedulable(&reasons, rooms.len()))
+    }
+
+    /// Adds the change of those that must be placed together.
+    fn together(self, plan: &mut Plan) {
+        let Some(company) = self.company.filter(|company| !company.items.is_empty()) else { return };
         let mut change = company.together;
         match self.placements {
             Some(setting) => change.edit(setting, |s| s.value = json!(s.value.as_u64().unwrap_or(0) + 1)),
@@ -237,7 +240,7 @@ impl<'a> Placing<'a> {
         company.left.into_iter().for_each(|pod| {
             change.expect(pod);
         });
-        Some(change)
+        plan.steps.push(Step { items: company.items, change });
     }
 }
 
@@ -270,7 +273,8 @@ fn prefer(fit: &mut [(&str, i64, &Node)], thought: impl Fn(&Node) -> Option<i64>
     }
 }
 
-fn waits_for_host(pod: &KubeObject) -> bool {
+/// A pod that is to get a host.
+pub fn waits(pod: &KubeObject) -> bool {
     let spec = &pod.body["spec"];
     let scheduler = spec["schedulerName"].as_str().unwrap_or("default-scheduler");
     spec["nodeName"].as_str().is_none_or(str::is_empty)

@@ -8,11 +8,6 @@ use serde_json::Value;
 use super::neighbours::{Neighbours, Sort, list, with_own_labels};
 use crate::fit::Node;
 
-/// Whether a pod has any.
-pub fn asked(pod: &KubeObject) -> bool {
-    list(constraints(pod)).next().is_some()
-}
-
 /// Whether the pod has constraints that must hold.
 pub fn required(pod: &KubeObject) -> bool {
     list(constraints(pod)).any(is_hard)

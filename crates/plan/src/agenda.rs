@@ -1,0 +1,157 @@
+//! Which items of which planner are to be planned, and when: what events touched, what asked to be planned at a moment, what
+//! waits for others, what was refused. It is remembered by the process that plans and by no row: another one that takes over
+//! begins with everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use model::{Event, Key, Refused, Snapshot, Time};
+
+use crate::PLANNERS;
+use crate::planner::{Plan, Touched};
+
+/// A refusal is tried again after so long, if nothing touches the item before.
+const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// So many that wait are planned anew at once when something comes that they may wait for; more of them once in a while.
+const FEW: usize = 64;
+const A_WHILE: SignedDuration = SignedDuration::from_secs(1);
+
+/// What is to be planned.
+#[derive(Default)]
+pub struct Agenda {
+    /// In the order of [`PLANNERS`].
+    pending: Vec<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    due: BTreeSet<Key>,
+    later: BTreeMap<Key, Time>,
+    moments: BTreeSet<(Time, Key)>,
+    waiting: BTreeSet<Key>,
+    /// Why the last change for an item was refused.
+    refused: BTreeMap<Key, Refused>,
+    /// What waits shall be planned, not before this moment.
+    stirred: Option<Time>,
+    /// When it was last.
+    last_stirred: Option<Time>,
+}
+
+impl Agenda {
+    /// Everything is due.
+    pub fn new(rows: &Snapshot) -> Self {
+        let pending = PLANNERS
+            .iter()
+            .map(|planner| Pending { due: (planner.items)(rows).into_iter().collect(), ..Pending::default() })
+            .collect();
+        Self { pending }
+    }
+
+    /// Notes what an event touches. The rows are those after the event, or newer.
+    pub fn touch(&mut self, rows: &Snapshot, event: &Event, now: Time) {
+        for (planner, pending) in PLANNERS.iter().zip(&mut self.pending).filter(|(planner, _)| planner.reads(event)) {
+            let mut touched = Touched::default();
+            (planner.touched)(rows, event, &mut touched);
+            pending.due.append(&mut touched.items);
+            if touched.all {
+                pending.due.extend((planner.items)(rows));
+            }
+            if touched.waiting && pending.stirred.is_none() {
+                let rest = pending.last_stirred.filter(|_| pending.waiting.len() > FEW);
+                pending.stirred = Some(rest.map_or(now, |last| after(last, A_WHILE)));
+            }
+        }
+    }
+
+    /// Takes the items of a planner that are due, as many as it plans at once.
+    pub fn take(&mut self, planner: usize, now: Time) -> Vec<Key> {
+        let Some(pending) = self.pending.get_mut(planner) else { return Vec::new() };
+        while let Some((at, _)) = pending.moments.first()
+            && *at <= now
+        {
+            let Some((_, key)) = pending.moments.pop_first() else { break };
+            pending.later.remove(&key);
+            pending.due.insert(key);
+        }
+        if pending.stirred.is_some_and(|at| at <= now) {
+            pending.due.append(&mut pending.waiting);
+            (pending.stirred, pending.last_stirred) = (None, Some(now));
+        }
+        let mut taken = Vec::new();
+        while taken.len() < PLANNERS[planner].at_once
+            && let Some(key) = pending.due.pop_first()
+        {
+            pending.forget(&key);
+            pending.waiting.remove(&key);
+            taken.push(key);
+        }
+        taken
+    }
+
+    /// Notes what a plan says of its items' future.
+    pub fn planned(&mut self, planner: usize, plan: &Plan) {
+        let Some(pending) = self.pending.get_mut(planner) else { return };
+        plan.again.iter().for_each(|(at, key)| pending.later(key, *at));
+        pending.waiting.extend(plan.waiting.iter().cloned());
+        pending.due.extend(plan.left.iter().cloned());
+    }
+
+    /// Items whose change was refused are planned again: at once if they were planned from old rows, else in a while.
+    /// Whether the refusal comes back: it is the same as the last time, from newer rows.
+    pub fn refused(&mut self, planner: usize, items: &[Key], refused: &Refused, now: Time) -> bool {
+        let Some(pending) = self.pending.get_mut(planner) else { return false };
+        if matches!(refused, Refused::Stale(_)) {
+            pending.due.extend(items.iter().cloned());
+            return false;
+        }
+        items.iter().for_each(|key| pending.later(key, after(now, TRY_AGAIN)));
+        let Some(first) = items.first() else { return false };
+        pending.refused.insert(first.clone(), refused.clone()).as_ref() == Some(refused)
+    }
+
+    /// What was refused of these items before is forgotten.
+    pub fn committed(&mut self, planner: usize, items: &[Key]) {
+        if let Some(pending) = self.pending.get_mut(planner) {
+            items.iter().for_each(|key| _ = pending.refused.remove(key));
+        }
+    }
+
+    /// Items that could not be looked at are due in a while.
+    pub fn put_back(&mut self, planner: usize, items: &[Key], now: Time) {
+        if let Some(pending) = self.pending.get_mut(planner) {
+            items.iter().for_each(|key| pending.later(key, after(now, A_WHILE)));
+        }
+    }
+
+    /// When the next item is due; `None`: not before something happens.
+    pub fn next(&self) -> Option<Time> {
+        let due = |pending: &Pending| match pending.due.is_empty() {
+            false => Some(Time::UNIX_EPOCH),
+            true => pending.moments.first().map(|(at, _)| *at).into_iter().chain(pending.stirred).min(),
+        };
+        self.pending.iter().filter_map(due).min()
+    }
+}
+
+impl Pending {
+    /// The earlier of two moments counts.
+    fn later(&mut self, key: &Key, at: Time) {
+        if self.later.get(key).is_some_and(|before| *before <= at) {
+            return;
+        }
+        self.forget(key);
+        self.later.insert(key.clone(), at);
+        self.moments.insert((at, key.clone()));
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(at) = self.later.remove(key) {
+            self.moments.remove(&(at, key.clone()));
+        }
+    }
+}
+
+/// A while after a moment; for ever, if that is beyond all calendars.
+fn after(moment: Time, span: SignedDuration) -> Time {
+    moment.checked_add(span).unwrap_or(Time::MAX)
+}

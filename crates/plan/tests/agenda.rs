@@ -1,0 +1,152 @@
+//! What is due, when: the agenda, and how much of a cloud one event touches.
+
+use std::collections::BTreeSet;
+
+use model::*;
+use plan::{Agenda, PLANNERS, Plan, Seen};
+use serde_json::{Value, json};
+
+fn at(seconds: i64) -> Time {
+    Time::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn object(group: &str, resource: &str, name: &str, mut body: Value) -> KubeObject {
+    body["metadata"]["name"] = json!(name);
+    body["metadata"]["uid"] = json!(format!("{resource}/{name}"));
+    let namespace = if resource == "namespaces" { "" } else { "n" };
+    KubeObject {
+        cluster_id: "c".into(),
+        project_id: "p".into(),
+        group: group.into(),
+        resource: resource.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        body,
+    }
+}
+
+/// A cluster with so many ReplicaSets that each have their pod.
+fn cloud(sets: usize) -> Snapshot {
+    let mut change = Change::new();
+    change.create(Cluster::new("c", &Network::new("net", "p", 1, at(0)), at(0)));
+    change.create(object("", "namespaces", "n", json!({})));
+    change.create(object("", "serviceaccounts", "default", json!({})));
+    for n in 0..sets {
+        let template = json!({"metadata": {"labels": {"set": n.to_string()}}, "spec": {"containers": [{"name": "c"}]}});
+        let spec = json!({"replicas": 1, "selector": {"matchLabels": {"set": n.to_string()}}, "template": template});
+        change.create(object("apps", "replicasets", &format!("set-{n}"), json!({"kind": "ReplicaSet", "spec": spec})));
+        change.create(pod(n));
+    }
+    let mut rows = Snapshot::default();
+    rows.apply(1, &change.writes);
+    rows
+}
+
+fn pod(n: usize) -> KubeObject {
+    let owner = json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("set-{n}"), "uid": format!("replicasets/set-{n}"),
+        "controller": true,
+    });
+    let body = json!({
+        "kind": "Pod", "metadata": {"labels": {"set": n.to_string()}, "ownerReferences": [owner]},
+        "spec": {"containers": [{"name": "c"}]},
+    });
+    object("", "pods", &format!("pod-{n}"), body)
+}
+
+fn number(name: &str) -> usize {
+    PLANNERS.iter().position(|planner| planner.name == name).unwrap()
+}
+
+/// Everything was planned.
+fn idle(rows: &Snapshot) -> Agenda {
+    let mut agenda = Agenda::new(rows);
+    (0..PLANNERS.len()).for_each(|planner| while !agenda.take(planner, at(0)).is_empty() {});
+    agenda
+}
+
+fn taken(agenda: &mut Agenda, now: Time) -> Vec<(&'static str, Vec<Key>)> {
+    let all = (0..PLANNERS.len()).map(|n| (PLANNERS[n].name, agenda.take(n, now)));
+    all.filter(|(_, items)| !items.is_empty()).collect()
+}
+
+#[test]
+fn planners_have_names_of_their_own_and_what_they_write_is_read() {
+    let names: BTreeSet<_> = PLANNERS.iter().map(|planner| planner.name).collect();
+    assert_eq!(names.len(), PLANNERS.len());
+    for planner in PLANNERS {
+        assert!(planner.at_once > 0 && !planner.reads.is_empty() && !planner.writes.is_empty(), "{}", planner.name);
+    }
+}
+
+#[test]
+fn what_an_event_touches_does_not_grow_with_the_cloud() {
+    for sets in [3, 300] {
+        let mut rows = cloud(sets);
+        let mut agenda = idle(&rows);
+        let mut change = Change::new();
+        change.delete(rows.at::<KubeObject>(&pod(1).key()).unwrap());
+        let commit = rows.apply(2, &change.writes);
+        commit.events.iter().for_each(|event| agenda.touch(&rows, event, at(1)));
+        let taken = taken(&mut agenda, at(1));
+        let named: Vec<_> = taken.iter().map(|(planner, items)| (*planner, items.len())).collect();
+        // A pod that is gone is still looked at by those of whom it was an item.
+        assert_eq!(named, [("replicaset", 1), ("schedule", 1), ("port", 1), ("garbage", 1)], "of {sets}");
+        let set = &taken[0].1;
+        let ledger = Ledger::of(&rows);
+        let plan = (PLANNERS[number("replicaset")].plan)(&Seen { rows: &rows, ledger: &ledger }, set, at(1));
+        assert_eq!(plan.steps.len(), 1, "the one pod that is missing");
+    }
+}
+
+#[test]
+fn refusals_are_tried_again_and_told_when_they_come_back() {
+    let rows = cloud(2);
+    let mut agenda = idle(&rows);
+    let (planner, item) = (number("port"), pod(0).key());
+    let refusal = |used| Refused::Exceeded { pool: "quota/p/port".into(), asked: 1, used, limit: 1 };
+    assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(1), at(0)));
+    assert_eq!(agenda.take(planner, at(1)), []);
+    assert_eq!(agenda.take(planner, at(5)), std::slice::from_ref(&item));
+    assert!(agenda.refused(planner, std::slice::from_ref(&item), &refusal(1), at(5)), "the same again");
+    assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(2), at(6)), "another");
+    agenda.committed(planner, std::slice::from_ref(&item));
+    assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(2), at(7)), "it went well in between");
+    // Who planned from old rows plans again at once.
+    assert!(!agenda.refused(planner, std::slice::from_ref(&item), &Refused::Stale(item.clone()), at(7)));
+    assert_eq!(agenda.take(planner, at(7)), [item]);
+}
+
+#[test]
+fn what_waits_is_planned_when_something_comes_but_not_each_time_if_it_is_much() {
+    let mut rows = cloud(200);
+    let planner = number("schedule");
+    let mut agenda = idle(&rows);
+    let all: Vec<Key> = (0..200).map(|n| pod(n).key()).collect();
+    let mut comes = |agenda: &mut Agenda, revision: u64, now: Time| {
+        let host = Host::new(&format!("host-{revision}"), now);
+        let commit = rows.apply(revision, &[Write::Create(host.into())]);
+        commit.events.iter().for_each(|event| agenda.touch(&rows, event, now));
+        let taken = agenda.take(planner, now);
+        agenda.planned(planner, &Plan { waiting: taken.clone(), ..Plan::default() });
+        taken.len()
+    };
+    agenda.planned(planner, &Plan { waiting: all, ..Plan::default() });
+    assert_eq!(comes(&mut agenda, 2, at(10)), 200);
+    assert_eq!(comes(&mut agenda, 3, at(10)), 0, "so soon after");
+    assert_eq!(agenda.next(), Some(at(11)));
+    assert_eq!(agenda.take(planner, at(11)).len(), 200);
+}
+
+#[test]
+fn of_two_moments_the_earlier_counts_and_what_was_planned_has_none() {
+    let rows = cloud(1);
+    let mut agenda = idle(&rows);
+    let (planner, item) = (number("deployment"), pod(0).key());
+    for seconds in [60, 30, 90] {
+        agenda.planned(planner, &Plan { again: vec![(at(seconds), item.clone())], ..Plan::default() });
+    }
+    assert_eq!(agenda.next(), Some(at(30)));
+    assert_eq!(taken(&mut agenda, at(30)), [("deployment", vec![item])]);
+    assert_eq!(agenda.next(), None);
+}
