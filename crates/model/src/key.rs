@@ -65,16 +65,22 @@ impl fmt::Display for Key {
     }
 }
 
-/// The text is not the key of any row.
+/// The text is not the key of any row that this release could have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("'{0}' is not a row's key (realm/kind/name)")]
-pub struct BadKey(pub String);
+pub enum BadKey {
+    #[error("'{0}' is not a row's key (realm/kind/name)")]
+    Text(String),
+    /// A newer release has such rows.
+    #[error("'{0}' is a row of a kind that this release does not know")]
+    UnknownKind(String),
+}
 
 impl FromStr for Key {
     type Err = BadKey;
 
     fn from_str(text: &str) -> Result<Self, BadKey> {
-        let bad = || BadKey(text.chars().take(200).collect());
+        let short = || text.chars().take(200).collect();
+        let bad = || BadKey::Text(short());
         let mut parts = text.splitn(3, '/');
         let (realm, kind, name) = match (parts.next(), parts.next(), parts.next()) {
             (Some(r), Some(k), Some(n)) if !n.is_empty() => (r, k, n),
@@ -86,7 +92,7 @@ impl FromStr for Key {
             Some(("cluster", id)) if !id.is_empty() => Realm::Cluster(id.into()),
             _ => return Err(bad()),
         };
-        let kind = Kind::parse(kind).ok_or_else(bad)?;
+        let kind = Kind::parse(kind).ok_or_else(|| BadKey::UnknownKind(short()))?;
         Ok(Self::new(kind, realm, name))
     }
 }
@@ -120,8 +126,10 @@ mod tests {
 
     #[test]
     fn strangers_are_refused() {
-        for text in ["", "cloud", "cloud/host", "cloud/host/", "moon/host/a", "project:/server/a", "cloud/nonsense/a"] {
-            assert!(text.parse::<Key>().is_err(), "{text}");
+        for text in ["", "cloud", "cloud/host", "cloud/host/", "moon/host/a", "project:/server/a", "moon/nonsense/a"] {
+            assert_eq!(text.parse::<Key>(), Err(BadKey::Text(text.into())));
         }
+        let newer = "cloud/nonsense/a";
+        assert_eq!(newer.parse::<Key>(), Err(BadKey::UnknownKind(newer.into())));
     }
 }

@@ -10,8 +10,7 @@ use std::error::Error;
 use std::net::Ipv4Addr;
 
 use model::{
-    Change, Cluster, Committed, Domain, Host, HostStatus, KubeObject, Network, Project, Quota, Subnet, Time,
-    Write,
+    Change, Cluster, Committed, Domain, Host, HostStatus, KubeObject, Network, Project, Quota, Subnet, Time, Write,
 };
 use plan::{Agenda, PLANNERS, Seen};
 use serde_json::{Value, json};

@@ -130,6 +130,11 @@ pub trait Backend: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Why commits of those who can wait are refused at this moment, whatever is in them; see [`crate::Store::for_requests`].
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Counts of what was done so far, for metrics: name and value.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()

@@ -9,7 +9,7 @@
 //! * [`Backend`], [`Proposal`], [`Fence`] (`backend`): what a backend implements, and the limits of a change
 //! * [`Feed`] (`feed`, `history`): the process's memory, which a backend fills
 //! * [`Book`] (`book`): rows and the claims that follow from them, at one revision
-//! * `memory`, `sqlite`, `etcd`: the three backends; [`suite`]: what each of them must pass
+//! * `memory`, `sqlite`, `etcd`: the three backends; [`suite`]: what each of them must pass; `newer`: rows of later releases
 
 mod backend;
 mod book;
@@ -18,6 +18,7 @@ mod feed;
 mod history;
 mod lead;
 mod memory;
+mod newer;
 mod sqlite;
 mod store;
 pub mod suite;

@@ -45,6 +45,7 @@ enum Ask {
 
 /// A store in an SQLite database.
 pub struct Sqlite {
+    path: PathBuf,
     asks: mpsc::Sender<Ask>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     counters: Arc<Counters>,
@@ -63,7 +64,7 @@ impl Sqlite {
         let (asks, queue) = mpsc::channel(QUEUE);
         let (ready, opened) = oneshot::channel();
         let counters = Arc::new(Counters::default());
-        let (path, counts) = (path.to_owned(), counters.clone());
+        let (path, own, counts) = (path.to_owned(), path.to_owned(), counters.clone());
         let run = move || match Writer::open(path, feed, counts, spare) {
             Ok(mut writer) => {
                 _ = ready.send(Ok(()));
@@ -76,7 +77,7 @@ impl Sqlite {
             .spawn(run)
             .map_err(|e| StoreFault::Broken(format!("no thread for the store: {e}")))?;
         opened.await.map_err(|_| gone())?.map_err(StoreFault::Broken)?;
-        Ok(Self { asks, thread: Mutex::new(Some(thread)), counters })
+        Ok(Self { path: own, asks, thread: Mutex::new(Some(thread)), counters })
     }
 }
 
@@ -111,6 +112,10 @@ impl Backend for Sqlite {
             // It has nothing left to do but to return.
             _ = thread.join();
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        reserve::full(&self.path)
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -105,8 +105,13 @@ impl Store {
         done
     }
 
-    /// Why commits fail at the moment, in words; nothing if the last one did not fail for the backend's sake.
+    /// Why commits fail at the moment, in words; nothing if none would be refused, and the last one did not fail, for the
+    /// backend's sake.
     pub fn trouble(&self) -> Option<String> {
+        self.backend.trouble().or_else(|| self.last_trouble())
+    }
+
+    fn last_trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Key, Object, Revision, Row, Write};
+use model::{Object, Revision, Row, Write};
 use tokio::time::sleep;
 
 use super::Shared;
 use super::client::pb::{self, event::EventType};
-use crate::{Book, StoreFault, Weighed};
+use crate::{Book, StoreFault, Weighed, newer};
 
 /// How many keys are read at once while loading.
 const PAGE: i64 = 100;
@@ -41,7 +41,9 @@ impl Shared {
         let at = self.each(self.names.data(), at, |kv| {
             if kv.key == self.names.head() {
                 newest = kv.mod_revision as Revision;
-            } else if let Some(key) = self.names.row_of(&kv.key) {
+            } else if let Some(key) = self.names.row_of(&kv.key)
+                && newer::known(key)?.is_some()
+            {
                 let object = decode(key, &kv.value)?;
                 let (created, modified) = (kv.create_revision as Revision, kv.mod_revision as Revision);
                 rows.push(Row { key: object.key(), object, created, modified });
@@ -130,11 +132,13 @@ impl Shared {
         let mut events = VecDeque::from(events);
         let revision_of = |event: &pb::Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision as Revision);
         while let Some(revision) = events.front().map(&revision_of) {
-            let mut writes = Vec::new();
+            let (mut writes, mut is_commit) = (Vec::new(), false);
             while let Some(event) = events.pop_front_if(|event| revision_of(event) == revision) {
+                is_commit |= event.kv.as_ref().is_some_and(|kv| kv.key == self.names.head());
                 writes.extend(self.write(event, revision)?);
             }
-            if revision > book.revision() && !writes.is_empty() {
+            // One whose rows are all unknown here is a commit, too: others wait for its revision.
+            if revision > book.revision() && is_commit {
                 commits.push(Weighed::new(Arc::new(book.follow(revision, &writes)), &[]));
             }
             *at = (*at).max(revision);
@@ -152,8 +156,8 @@ impl Shared {
             return Ok(None);
         }
         let Some(text) = self.names.row_of(&kv.key) else { return Ok(None) };
+        let Some(key) = newer::known(text)? else { return Ok(None) };
         if kind == EventType::Delete {
-            let key: Key = text.parse().map_err(|e: model::BadKey| e.to_string())?;
             return Ok(Some(Write::Delete { key, expected: 0 }));
         }
         let object = decode(text, &kv.value)?;

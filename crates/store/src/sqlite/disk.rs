@@ -16,7 +16,7 @@ use std::time::Duration;
 use model::{Committed, Key, Object, Revision, Row, Write};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
-use crate::{Book, MAX_WRITES, Proposal};
+use crate::{Book, MAX_WRITES, Proposal, newer};
 
 /// Says that a database is Braid's: "brai".
 const APPLICATION: i32 = 0x6272_6169;
@@ -190,7 +190,8 @@ impl Disk {
     pub fn load(&self) -> Result<Loaded, Trouble> {
         let mut query = self.sql.prepare("SELECT key, object, created, modified FROM row")?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        let rows: Vec<Row> = rows.map(|row| decode(row?)).collect::<Result<_, Trouble>>()?;
+        let rows = rows.map(|row| decode(row?)).filter_map(Result::transpose);
+        let rows: Vec<Row> = rows.collect::<Result<_, Trouble>>()?;
         let oldest: Option<i64> = self.sql.query_row("SELECT min(id) FROM log", [], |row| row.get(0))?;
         let complete_after = oldest.map_or(0, |id| (id / PLACES) as Revision - 1);
         let mut book = Book::load(rows, complete_after);
@@ -212,11 +213,13 @@ impl Disk {
                 commits.push(Arc::new(book.follow(revision, &std::mem::take(&mut writes))));
             }
             revision = next;
-            writes.push(read(book, &line.get::<_, String>(1)?, line.get(2)?)?);
+            writes.extend(read(book, &line.get::<_, String>(1)?, line.get(2)?)?);
         }
         if !writes.is_empty() {
             commits.push(Arc::new(book.follow(revision, &writes)));
         }
+        // The last commits may have been of rows that are unknown here.
+        book.snapshot.set_revision(revision);
         Ok(commits)
     }
 }
@@ -295,27 +298,27 @@ fn text(value: rusqlite::types::ValueRef<'_>) -> Result<&str, Trouble> {
     value.as_str().map_err(|e| Trouble::Content(e.to_string()))
 }
 
-/// A line of the log as the write that it was, on top of the book.
-fn read(book: &Book, key: &str, object: Option<String>) -> Result<Write, Trouble> {
-    let key = parse(key)?;
+/// A line of the log as the write that it was, on top of the book; `None`: of a row that is unknown here.
+fn read(book: &Book, key: &str, object: Option<String>) -> Result<Option<Write>, Trouble> {
+    let Some(key) = parse(key)? else { return Ok(None) };
     let before = book.snapshot.row(&key).map(|row| row.modified);
     match (object, before) {
-        (None, Some(expected)) => Ok(Write::Delete { key, expected }),
+        (None, Some(expected)) => Ok(Some(Write::Delete { key, expected })),
         (None, None) => Err(Trouble::Content(format!("the log deletes {key}, which is not there"))),
         (Some(object), before) => {
             let object = content(&key, &object)?;
-            Ok(match before {
+            Ok(Some(match before {
                 None => Write::Create(object),
                 Some(expected) => Write::Update { object, expected },
-            })
+            }))
         }
     }
 }
 
-fn decode((key, object, created, modified): (String, String, i64, i64)) -> Result<Row, Trouble> {
-    let key = parse(&key)?;
+fn decode((key, object, created, modified): (String, String, i64, i64)) -> Result<Option<Row>, Trouble> {
+    let Some(key) = parse(&key)? else { return Ok(None) };
     let object = content(&key, &object)?;
-    Ok(Row { key, object, created: created as Revision, modified: modified as Revision })
+    Ok(Some(Row { key, object, created: created as Revision, modified: modified as Revision }))
 }
 
 fn content(key: &Key, object: &str) -> Result<Object, Trouble> {
@@ -329,6 +332,6 @@ fn content(key: &Key, object: &str) -> Result<Object, Trouble> {
     }
 }
 
-fn parse(key: &str) -> Result<Key, Trouble> {
-    key.parse().map_err(|e: model::BadKey| Trouble::Content(e.to_string()))
+fn parse(key: &str) -> Result<Option<Key>, Trouble> {
+    newer::known(key).map_err(Trouble::Content)
 }

@@ -20,18 +20,19 @@ type Asked = (Proposal, oneshot::Sender<Result<model::Revision, StoreFault>>);
 
 /// Sends away those of a group who have to wait, if the disk is nearly full.
 pub fn admit(path: &Path, book: &Book, group: Vec<Asked>) -> Vec<Asked> {
-    let (wait, go): (Vec<Asked>, Vec<Asked>) = match free(path) {
-        Some(free) if free < FULL => group.into_iter().partition(|(one, _)| one.can_wait && !takes_little(one, book)),
-        _ => return group,
-    };
-    let text = format!("the disk of {} is full: what is left is kept for deletions; make room", path.display());
+    let Some(text) = full(path) else { return group };
+    let (wait, go): (Vec<Asked>, Vec<Asked>) =
+        group.into_iter().partition(|(one, _)| one.can_wait && !takes_little(one, book));
     wait.into_iter().for_each(|(_, reply)| _ = reply.send(Err(StoreFault::Broken(text.clone()))));
     go
 }
 
-fn free(path: &Path) -> Option<u64> {
+/// Why those who can wait are sent away at this moment.
+pub fn full(path: &Path) -> Option<String> {
     let fs = nix::sys::statvfs::statvfs(path).ok()?;
-    Some(fs.blocks_available().saturating_mul(fs.fragment_size()))
+    let free = fs.blocks_available().saturating_mul(fs.fragment_size());
+    let text = || format!("the disk of {} is full: what is left is kept for deletions; make room", path.display());
+    (free < FULL).then(text)
 }
 
 fn takes_little(proposal: &Proposal, book: &Book) -> bool {

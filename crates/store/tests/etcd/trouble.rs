@@ -163,3 +163,33 @@ async fn tls() {
     let plain = server.url().replace("etcds://", "etcd://");
     assert!(Store::open_etcd_tls(&plain, &certificates.client(true)).await.is_err(), "TLS that would not be used");
 }
+
+/// Another process of a newer release commits a row of a kind that is unknown here: it is left alone, and all goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_newer_release_are_carried() {
+    let server = Server::start(&[]).await;
+    let url = format!("etcd://127.0.0.1:{}/test", server.port());
+    let store = Store::open_etcd(&url).await.unwrap();
+    store.commit(&setting("a", 1)).await.unwrap();
+    // As a commit of its own, by etcd's JSON.
+    let script = r#"
+        b() { printf %s "$1" | base64 -w0; }
+        put() { printf '{"requestPut":{"key":"%s","value":"%s"}}' "$(b "$1")" "$(b "$2")"; }
+        row=$(put /test/data/row/cloud/novelty/n '{"kind":"novelty","row":{"name":"n"}}')
+        curl -sS --fail -d "{\"success\":[$row,$(put /test/data/head somebody)]}" "http://127.0.0.1:$1/v3/kv/txn""#;
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", script, "sh", &server.port().to_string()]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // Who reads sees all that was committed before, and who follows goes on.
+    timeout(SOON, store.fresh()).await.unwrap().unwrap();
+    timeout(SOON, store.commit(&setting("b", 2))).await.unwrap().unwrap();
+    assert_eq!(store.snapshot().len(), 2);
+    // So does who begins, and nothing is lost.
+    let other = Store::open_etcd(&url).await.unwrap();
+    assert_eq!(other.snapshot().len(), 2);
+    let script = r#"curl -sS --fail -d "{\"key\":\"$(printf %s /test/data/row/cloud/novelty/n | base64 -w0)\"}" \
+        "http://127.0.0.1:$1/v3/kv/range""#;
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", script, "sh", &server.port().to_string()]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(r#""count":"1""#), "{output:?}");
+}
