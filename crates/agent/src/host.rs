@@ -1,6 +1,8 @@
-//! What the agent says of its host: the Host row, and a Node in each Kubernetes cluster.
+//! What the agent says of its host: the Host row, and a Node in each Kubernetes cluster. It is committed when there is news;
+//! that the host lives is said without a commit.
 
 use std::net::{IpAddr, UdpSocket};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use driver::Health;
@@ -13,8 +15,11 @@ use serde_json::{Value, json};
 use crate::pressure::{CONDITIONS, Resource};
 use crate::{Agent, identity};
 
-/// How often the agent reports that it lives.
+/// How often the agent says that it lives, and looks for what is new to report.
 pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
+
+/// Conditions of nodes say anew that they still hold after so many seconds, as kubelet's do.
+const SAID_ANEW_SECONDS: i64 = 300;
 
 /// A driver has so long to say how it is.
 const HEALTH_LIMIT: Duration = Duration::from_secs(6);
@@ -27,8 +32,10 @@ pub async fn report(agent: &Agent) -> Result<(), Fault> {
     if agent.holds() {
         return hold(agent).await;
     }
-    let reports = write(agent).await?;
-    identity::reported(agent, reports).map_err(|e| Fault::Unavailable(format!("noting the report: {e}")))
+    if let Some(reports) = write(agent).await? {
+        identity::reported(agent, reports).map_err(|e| Fault::Unavailable(format!("noting the report: {e}")))?;
+    }
+    Ok(agent.store().beat(&agent.config().host, agent.now()).await?)
 }
 
 /// Without a heartbeat, so that nothing new is placed here.
@@ -54,7 +61,9 @@ fn questions(agent: &Agent) -> Vec<(String, String)> {
 /// The part of a host that waits for a person.
 const ASKS: &str = "asks";
 
-async fn write(agent: &Agent) -> Result<u64, Fault> {
+/// Commits what is new, if anything is; how often the host has reported then. After the agent has committed anything else it
+/// reports in any case: by the number of reports a host knows a store that is older than what was done here.
+async fn write(agent: &Agent) -> Result<Option<u64>, Fault> {
     let drivers = agent.drivers();
     let (vm, pod, net) = tokio::join!(
         answered("VMs", drivers.vm.health()),
@@ -65,6 +74,7 @@ async fn write(agent: &Agent) -> Result<u64, Fault> {
     let parts = [&vm, &pod, &net].map(|h| (h.part.clone(), h.problem.clone()));
     let status = HostStatus {
         heartbeat: Some(now),
+        silent: false,
         reports: 0,
         parts: parts.into_iter().chain(questions(agent)).collect(),
         notes: [&vm, &pod, &net]
@@ -79,25 +89,34 @@ async fn write(agent: &Agent) -> Result<u64, Fault> {
         hypervisor_version: vm.version,
         container_runtime: pod.version,
     };
-    let mut reports = 0;
+    let mut reports = None;
+    let wrote = agent.inner.wrote.swap(false, Ordering::Relaxed);
     let short = agent.inner.pressure.short_of(now);
-    agent
-        .write(|snapshot| {
-            let mut change = Change::new();
-            let Some(host) = snapshot.get::<Host>(&agent.config().host) else { return Ok(change) };
-            let mut value = host.value.clone();
-            reports = value.status.reports + 1;
-            value.status = HostStatus { reports, ..status.clone() };
-            value.endpoint = agent.config().endpoint.clone();
-            nodes(&mut change, snapshot, &value, &short, now);
-            for row in snapshot.all::<Host>().filter(|row| identity::is_mistaken(row, &value.name)) {
-                change.delete(row);
-            }
+    let report = |snapshot: &Snapshot| {
+        reports = None;
+        let mut change = Change::new();
+        let Some(host) = snapshot.get::<Host>(&agent.config().host) else { return Ok((change, ())) };
+        let before = host.value;
+        let mut value = Host { endpoint: agent.config().endpoint.clone(), ..before.clone() };
+        value.status =
+            HostStatus { heartbeat: before.status.heartbeat, reports: before.status.reports, ..status.clone() };
+        nodes(&mut change, snapshot, &value, &short, now);
+        for row in snapshot.all::<Host>().filter(|row| identity::is_mistaken(row, &value.name)) {
+            change.delete(row);
+        }
+        if value != *before || !change.is_empty() || wrote || before.status.heartbeat.is_none() {
+            value.status.heartbeat = Some(now);
+            value.status.reports += 1;
+            reports = Some(value.status.reports);
             change.update(host, value);
-            Ok(change)
-        })
-        .await?;
-    Ok(reports)
+        }
+        Ok((change, ()))
+    };
+    let done = agent.store().transact(report).await;
+    if done.is_err() && wrote {
+        agent.inner.wrote.store(true, Ordering::Relaxed);
+    }
+    done.map(|()| reports)
 }
 
 /// What a driver says of itself, or that it does not say anything: the host reports in any case.
@@ -115,6 +134,7 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, short: &[Resourc
     for cluster in snapshot.all::<Cluster>() {
         let key = KubeObject::key_of(&cluster.id, "", "nodes", "", &host.name);
         match snapshot.at::<KubeObject>(&key) {
+            Some(node) if is_as_it_was(node.value, host, zone, short, now) => {}
             Some(node) => {
                 let mut body = node.body.clone();
                 body["status"] = node_status(host, &node.body["status"], short, now);
@@ -150,6 +170,31 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, short: &[Resourc
             }
         }
     }
+}
+
+/// Whether a node says what it has to say, but for the moment in which it was last said.
+fn is_as_it_was(node: &KubeObject, host: &Host, zone: &str, short: &[Resource], now: Time) -> bool {
+    let beats = |status: &Value| -> Vec<Value> {
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        conditions.map(|condition| condition["lastHeartbeatTime"].clone()).collect()
+    };
+    let before = &node.body["status"];
+    let mut status = node_status(host, before, short, now);
+    let said = beats(before);
+    let recent = |beat: &Value| {
+        let last = beat.as_str().and_then(|beat| beat.parse::<Time>().ok());
+        last.is_some_and(|last| now.as_second() - last.as_second() < SAID_ANEW_SECONDS)
+    };
+    if said.is_empty() || !said.iter().all(recent) {
+        return false;
+    }
+    for (condition, beat) in status["conditions"].as_array_mut().into_iter().flatten().zip(said) {
+        condition["lastHeartbeatTime"] = beat;
+    }
+    let labels = &node.body["metadata"]["labels"];
+    status == *before
+        && with_taints(&node.body["spec"], short, now) == node.body["spec"]
+        && (!labels.is_object() || labels[ZONE_LABEL] == zone)
 }
 
 /// What a host is short of keeps pods away from its nodes.

@@ -121,6 +121,8 @@ pub(crate) struct Inner {
     said: Mutex<HashMap<String, String>>,
     /// A part of the host broke or came back: report that now, not in a while.
     news: AtomicBool,
+    /// Something was committed since the last report that was.
+    wrote: AtomicBool,
 }
 
 /// What the drivers had when they were last looked at, by id, as digests.
@@ -158,6 +160,7 @@ impl Agent {
             pressure: pressure::Pressure::default(),
             said: Mutex::default(),
             news: AtomicBool::new(false),
+            wrote: AtomicBool::new(true),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -368,7 +371,14 @@ impl Agent {
     /// Commits a status, planned from fresh rows; no commit if the plan is empty.
     pub(crate) async fn write(&self, plan: impl FnMut(&Snapshot) -> Result<Change, Fault>) -> Result<(), Fault> {
         let mut plan = plan;
-        self.store().transact(|snapshot| Ok((plan(snapshot)?, ()))).await
+        let planned = |snapshot: &Snapshot| {
+            let change = plan(snapshot)?;
+            let some = !change.is_empty();
+            Ok((change, some))
+        };
+        let wrote = self.store().transact(planned).await?;
+        self.inner.wrote.fetch_or(wrote, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The network as it was last made.

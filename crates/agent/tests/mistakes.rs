@@ -58,6 +58,31 @@ fn parts(store: &Store, host: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_host_that_is_well_and_idle_costs_no_commit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::default();
+    machine.lasting();
+    let store = store("one", "h", 0).await;
+    let agent = agent(dir.path(), &machine, &store, "h");
+    round(&agent).await;
+    let host = || store.snapshot().get::<Host>("h").expect("a host").value.clone();
+    let told = store.snapshot().revision();
+    assert_eq!((host().is_up(), host().status.reports), (true, 1));
+    for _ in 0..3 {
+        store.beat("h", Time::UNIX_EPOCH).await.expect("a beat");
+        round(&agent).await;
+        assert_eq!(store.last_beat("h"), Some(now()), "it says that it lives");
+    }
+    assert_eq!(store.snapshot().revision(), told);
+    // It was away for the others: it says that it is back.
+    let mut change = Change::new();
+    change.edit(store.snapshot().get::<Host>("h").expect("a host"), |host| host.status.silent = true);
+    store.commit(&change).await.expect("the change");
+    round(&agent).await;
+    assert_eq!((host().is_up(), host().status.reports), (true, 2));
+}
+
+#[tokio::test]
 async fn a_host_does_nothing_for_another_cloud_name_or_past() {
     let dir = tempfile::tempdir().expect("a folder");
     let machine = Machine::default();
@@ -70,7 +95,7 @@ async fn a_host_does_nothing_for_another_cloud_name_or_past() {
     for (other, host, words) in [
         (store("two", "h", 9).await, "h", "the store is of the cloud two"),
         (store("one", "i", 9).await, "i", "start with --host-name h"),
-        (store("one", "h", 1).await, "h", "the store is older than this host: it knows 1 of 2 reports"),
+        (store("one", "h", 0).await, "h", "the store is older than this host: it knows 0 of 1 reports"),
     ] {
         let agent = agent(dir.path(), &machine, &other, host);
         round(&agent).await;

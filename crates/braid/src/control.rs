@@ -108,7 +108,8 @@ async fn status(State(about): State<Arc<About>>) -> Response {
     let hosts: Vec<Value> = snapshot
         .all::<Host>()
         .map(|host| {
-            let silent = std::iter::once(("agent".to_owned(), silence(host.value, now)));
+            let heard = about.store.last_beat(&host.name).max(host.status.heartbeat);
+            let silent = std::iter::once(("agent".to_owned(), silence(host.value, heard, now)));
             let parts: Vec<Value> = silent
                 .chain(host.status.parts.iter().cloned())
                 .map(|(part, problem)| {
@@ -117,7 +118,7 @@ async fn status(State(about): State<Arc<About>>) -> Response {
                 })
                 .collect();
             json!({
-                "name": host.name, "heartbeat": host.status.heartbeat, "accel": host.status.accel, "parts": parts,
+                "name": host.name, "heartbeat": heard, "accel": host.status.accel, "parts": parts,
                 "vms": snapshot.find::<Vm>(Index::Host, &host.name).count(),
                 "pods": snapshot.find::<KubeObject>(Index::Host, &host.name).filter(|o| o.is_pod()).count(),
             })
@@ -162,11 +163,11 @@ async fn status(State(about): State<Arc<About>>) -> Response {
     )
 }
 
-/// What is wrong with a host that should have reported by now, in words.
-fn silence(host: &Host, now: Time) -> String {
-    match host.status.heartbeat {
-        Some(last) if now.duration_since(last) > agent::host::REPORT_EVERY * 3 => {
-            format!("last reported {} s ago; what is said of this host is as old", now.duration_since(last).as_secs())
+/// What is wrong with a host of which nothing is heard, in words.
+fn silence(host: &Host, heard: Option<Time>, now: Time) -> String {
+    match heard {
+        Some(last) if !host.is_up() || now.as_second() - last.as_second() > Host::SILENCE_SECONDS => {
+            format!("last heard {} s ago; what is said of this host is as old", now.duration_since(last).as_secs())
         }
         _ => String::new(),
     }

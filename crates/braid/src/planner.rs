@@ -32,6 +32,7 @@ pub async fn run(store: Store, here: Arc<AtomicBool>) {
                 tracing::info!("the planners run here");
                 tokio::select! {
                     () = plan(lead.store()) => {}
+                    () = listen(lead.store()) => {}
                     () = lead.lost() => {}
                 }
                 here.store(false, Ordering::Relaxed);
@@ -43,6 +44,22 @@ pub async fn run(store: Store, here: Arc<AtomicBool>) {
                     said = text;
                 }
                 tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// How often the planning process looks which hosts have fallen silent.
+const LISTEN: Duration = Duration::from_secs(5);
+
+/// Commits for ever which hosts have fallen silent.
+async fn listen(store: &Store) {
+    let since = Time::now();
+    loop {
+        tokio::time::sleep(LISTEN).await;
+        for change in plan::silent(&store.snapshot(), &store.beats(), since, Time::now()) {
+            if let Err(fault) = store.commit(&change).await {
+                tracing::debug!("a host fell silent: {fault}");
             }
         }
     }

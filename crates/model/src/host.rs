@@ -35,8 +35,11 @@ pub struct Host {
 /// What the agent last said about itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostStatus {
-    /// When the agent last reported; `None` before it did for the first time.
+    /// When the agent last wrote this; `None` before it did for the first time. That it lives it says without a commit.
     pub heartbeat: Option<Time>,
+    /// Nothing was heard of it since, for so long that it counts as away.
+    #[serde(default)]
+    pub silent: bool,
     /// How often it has reported. The host knows that number too: a store with a lower one is an older store put back.
     #[serde(default)]
     pub reports: u64,
@@ -77,6 +80,14 @@ impl Host {
             status: HostStatus::default(),
             created_at: now,
         }
+    }
+
+    /// How long after its last sign of life a host still counts as there, in seconds.
+    pub const SILENCE_SECONDS: i64 = 35;
+
+    /// Its agent has reported, and is heard.
+    pub fn is_up(&self) -> bool {
+        self.status.heartbeat.is_some() && !self.status.silent
     }
 
     /// The address under which the host is known: Kubernetes' InternalIP.

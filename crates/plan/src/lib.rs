@@ -10,10 +10,12 @@ pub mod port;
 mod refused;
 pub mod schedule;
 pub mod server;
+mod silence;
 
 pub use agenda::Agenda;
 pub use planner::{Plan, Planner, Rows, Seen, Step, Touched};
 pub use refused::refused;
+pub use silence::silent;
 
 /// All planners, in the order in which a new thing passes them.
 pub const PLANNERS: &[Planner] = &[

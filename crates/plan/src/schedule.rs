@@ -249,7 +249,7 @@ fn changed<T: model::Resource, R: PartialEq>(event: &Event, read: impl Fn(&T) ->
 
 fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
     let aggregates = Aggregates::of(seen.rows);
-    let mut rooms = Rooms::of(seen, &aggregates, now);
+    let mut rooms = Rooms::of(seen, &aggregates);
     let mut plan = Plan::default();
     vms(&mut plan, seen.rows, items, now, &mut rooms);
     pods::plan(&mut plan, seen.rows, items, now, &mut rooms);

@@ -548,7 +548,7 @@ fn subports_are_where_their_parent_is_and_keep_it() {
 fn silent_and_disabled_hosts_get_nothing() {
     let mut w = world(&[("one", 4000), ("two", 4000)]);
     w.edit::<Host>("one", |h| h.enabled = false);
-    w.now += 61;
+    w.edit::<Host>("two", |h| h.status.silent = true);
     w.add(server("s", w.now()));
     w.settle();
     let lines = w.vm("s.0").unwrap().decision;
@@ -660,11 +660,6 @@ fn hints_put_servers_near_and_away_from_others() {
     // Nothing is left to be near to.
     w.edit::<Server>("near", |s| s.deleting = true);
     w.add(Server { same_host: Some(vec![]), ..server("late", now) });
-    w.now += 60;
-    for host in ["a", "b"] {
-        let now = w.now();
-        w.edit::<Host>(host, |h| h.status.heartbeat = Some(now));
-    }
     w.settle();
     w.now += 60;
     w.settle();

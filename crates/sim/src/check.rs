@@ -184,6 +184,9 @@ pub fn settled(world: &World) -> Result<(), String> {
     if servers != world.servers {
         return Err(format!("servers accepted {:?}, servers there {servers:?}", world.servers));
     }
+    if let Some(host) = snapshot.all::<Host>().find(|host| !host.is_up()) {
+        return Err(format!("{} counts as away, and its agent works", host.name));
+    }
     pods(world, &snapshot)?;
     workloads(&snapshot)?;
     reboots(&snapshot)?;

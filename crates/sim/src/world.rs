@@ -8,7 +8,7 @@ use agent::{Agent, Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
     Change, Cluster, Domain, Host, HostStatus, Index, Key, KubeObject, Ledger, Network, NicRequest, Project, Quota,
-    Refused, Resource, Server, Setting, Snapshot, Subnet, Vm, VmPhase, Write,
+    Refused, Resource, Server, Setting, Snapshot, Subnet, Time, Vm, VmPhase, Write,
 };
 use plan::{Agenda, PLANNERS, Plan, Seen, Step};
 use serde_json::json;
@@ -52,6 +52,8 @@ pub struct World {
     /// What the planning process has still to plan, and what it has heard of.
     agenda: Agenda,
     news: Watch,
+    /// When it began.
+    began: Time,
     /// Older snapshots that a planner may still look at.
     old: Vec<Snapshot>,
     serial: u32,
@@ -96,6 +98,7 @@ impl World {
             store,
             agenda,
             news,
+            began: now(),
             machines,
             agents,
             chance,
@@ -295,6 +298,9 @@ impl World {
 
     /// The planning process plans what is due.
     async fn plan_due(&mut self, planner: usize) {
+        for change in plan::silent(&self.store.snapshot(), &self.store.beats(), self.began, now()) {
+            self.commit(&change).await;
+        }
         self.hear();
         let items = self.agenda.take(planner, now());
         let book = self.store.book();

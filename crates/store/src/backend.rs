@@ -130,6 +130,13 @@ pub trait Backend: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Tells the other processes on the store that something lives, at no cost of a write to a disk. What others tell goes
+    /// into the feed.
+    async fn beat(&self, name: &str) -> Result<(), StoreFault> {
+        _ = name;
+        Ok(())
+    }
+
     /// Why commits of those who can wait are refused at this moment, whatever is in them; see [`crate::Store::for_requests`].
     fn trouble(&self) -> Option<String> {
         None

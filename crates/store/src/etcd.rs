@@ -19,7 +19,7 @@ mod follow;
 mod lease;
 mod txn;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,6 +77,8 @@ struct Shared {
     pending: Pending,
     /// The leases that keep this process's roles, to be given up at its end.
     leases: Mutex<BTreeSet<i64>>,
+    /// The leases of signs of life, by name.
+    lives: Mutex<BTreeMap<String, i64>>,
 }
 
 /// Commits whose answer is awaited, by id: a lost answer is found in the watch.
@@ -146,14 +148,23 @@ impl Etcd {
         };
         let client = Client::connect(&target, tls).await.map_err(at)?;
         let names = Names::new(&target.prefix);
-        let shared = Arc::new(Shared { client, names, feed, pending: Pending::default(), leases: Default::default() });
+        let shared = Arc::new(Shared {
+            client,
+            names,
+            feed,
+            pending: Pending::default(),
+            leases: Default::default(),
+            lives: Default::default(),
+        });
         shared.check_layout().await.map_err(at)?;
         let start = shared.load().await?;
+        shared.hear().await?;
         let follower = tokio::spawn(shared.clone().follow(start));
         let compactor = tokio::spawn(shared.clone().compact_regularly());
+        let listener = tokio::spawn(shared.clone().listen());
         Ok(Self {
             shared,
-            tasks: Mutex::new(vec![follower, compactor]),
+            tasks: Mutex::new(vec![follower, compactor, listener]),
             turnstile: Default::default(),
             conflicts: Default::default(),
             commits: Default::default(),
@@ -273,6 +284,10 @@ impl Backend for Etcd {
 
     async fn lead(&self, role: &str) -> Result<Fence, StoreFault> {
         lease::lead(&self.shared, role).await
+    }
+
+    async fn beat(&self, name: &str) -> Result<(), StoreFault> {
+        self.shared.beat(name).await
     }
 
     async fn close(&self) {

@@ -1,9 +1,10 @@
 //! The process's memory: the book as of the last commit that was fed, and the history for watches. Backends fill it,
 //! in commit order, from whatever thread they like; readers hold its lock only to copy a few pointers.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use model::{Committed, Fault, Pool, Revision, Snapshot};
+use model::{Committed, Fault, Pool, Revision, Snapshot, Time};
 use tokio::sync::watch;
 
 use crate::history::{History, Interest, Weighed};
@@ -11,7 +12,7 @@ use crate::{Book, StoreFault};
 
 /// The memory of one opened store; clones are the same memory.
 #[derive(Clone)]
-pub struct Feed(Arc<RwLock<Memory>>);
+pub struct Feed(Arc<RwLock<Memory>>, Arc<Mutex<BTreeMap<String, Time>>>);
 
 struct Memory {
     book: Book,
@@ -24,7 +25,7 @@ impl Default for Feed {
     fn default() -> Self {
         let (revision, _) = watch::channel(0);
         let memory = Memory { book: Book::default(), history: History::new(0, Vec::new()), closed: false, revision };
-        Self(Arc::new(RwLock::new(memory)))
+        Self(Arc::new(RwLock::new(memory)), Arc::default())
     }
 }
 
@@ -60,6 +61,16 @@ impl Feed {
         let mut memory = self.write();
         let revision = revision.min(memory.book.revision());
         memory.history.forget(revision);
+    }
+
+    /// Notes a sign of life.
+    pub fn beat(&self, name: &str, at: Time) {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), at);
+    }
+
+    /// The last signs of life that this process knows of.
+    pub fn beats(&self) -> BTreeMap<String, Time> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn book(&self) -> Book {

@@ -1,9 +1,10 @@
 //! The front of the store, the same over every backend.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::{Change, Fault, Pool, Refused, Revision, Snapshot};
+use model::{Change, Fault, Pool, Refused, Revision, Snapshot, Time};
 
 use crate::memory::Memory;
 use crate::{Backend, EtcdTls, Feed, Fence, Interest, Leadership, Proposal, StoreFault, Watch, etcd, sqlite};
@@ -152,6 +153,24 @@ impl Store {
     /// The use and limit of a claim pool, see [`model::Claim`].
     pub fn pool(&self, name: &str) -> Pool {
         self.feed.pool(name)
+    }
+
+    /// A sign of life, of a host: no commit, and forgotten with the processes that heard it. It is heard by every process
+    /// on the store.
+    pub async fn beat(&self, name: &str, at: Time) -> Result<(), StoreFault> {
+        self.feed.open()?;
+        self.feed.beat(name, at);
+        self.backend.beat(name).await
+    }
+
+    /// The last sign of life that this process has heard.
+    pub fn last_beat(&self, name: &str) -> Option<Time> {
+        self.feed.beats().get(name).copied()
+    }
+
+    /// The last sign of life of each.
+    pub fn beats(&self) -> BTreeMap<String, Time> {
+        self.feed.beats()
     }
 
     /// Rows and claims together, at one revision.

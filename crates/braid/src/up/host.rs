@@ -39,9 +39,6 @@ pub fn all_addresses() -> Vec<IpAddr> {
     all.filter_map(|a| a.address).filter_map(ip).collect()
 }
 
-/// A host whose process has said nothing for so long has none.
-const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
-
 /// Makes the Host row at the first start. Two processes must not serve one host: they would undo each other's work.
 pub async fn register(store: &Store, name: &str, dir: &Dir, now: Time) -> Result<(), Problem> {
     let endpoint = format!("unix:{}", dir.host_socket().display());
@@ -51,7 +48,7 @@ pub async fn register(store: &Store, name: &str, dir: &Dir, now: Time) -> Result
         None => Ok((Change::from(measured.clone()), None)),
     });
     match before.await? {
-        Some(host) if host.endpoint != endpoint && is_served(&host, now).await => Err(Problem::words(format!(
+        Some(host) if host.endpoint != endpoint && is_served(store, &host).await => Err(Problem::words(format!(
             "the host {name} is served by another process, at {}; --host-name gives this one a name of its own",
             host.endpoint
         ))),
@@ -59,11 +56,11 @@ pub async fn register(store: &Store, name: &str, dir: &Dir, now: Time) -> Result
     }
 }
 
-/// Whether a process still serves a host: one on this machine would answer, one elsewhere would have reported.
-async fn is_served(host: &Host, now: Time) -> bool {
+/// Whether a process still serves a host: one on this machine would answer, one elsewhere would be heard.
+async fn is_served(store: &Store, host: &Host) -> bool {
     match host.endpoint.strip_prefix("unix:").filter(|path| Path::new(path).exists()) {
         Some(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
-        None => host.status.heartbeat.is_some_and(|heartbeat| now.duration_since(heartbeat) < SILENCE),
+        None => store.last_beat(&host.name).is_some(),
     }
 }
 

@@ -2,13 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use model::{Aggregates, Event, Host, Time, Vm};
+use model::{Aggregates, Event, Host, Vm};
 
 use super::{Demand, Unfit, mib};
-use crate::planner::{Seen, values};
-
-/// How long after its last report a host still counts as there.
-const FRESH_SECONDS: i64 = 60;
+use crate::planner::Seen;
 
 /// When so many hosts would do, the best of these is taken: with thousands of hosts the rest would hardly be better.
 pub const ENOUGH: usize = 128;
@@ -17,7 +14,6 @@ pub const ENOUGH: usize = 128;
 pub struct Room<'a> {
     pub host: &'a Host,
     aggregates: &'a Aggregates<'a>,
-    fresh: bool,
     cpu_milli: u64,
     memory_mib: u64,
     disk_mib: u64,
@@ -44,7 +40,7 @@ impl Room<'_> {
             Some(Unfit::Aggregate(key.clone()))
         } else if !self.host.enabled {
             Some(Unfit::Disabled)
-        } else if !self.fresh {
+        } else if !self.host.is_up() {
             Some(Unfit::Silent)
         } else if let Some(name) = demand.traits.iter().find(|t| !has(t)) {
             Some(Unfit::Trait(name.clone()))
@@ -80,14 +76,13 @@ impl Room<'_> {
 pub struct Rooms<'a>(Vec<Room<'a>>);
 
 impl<'a> Rooms<'a> {
-    pub fn of(seen: &Seen<'a>, aggregates: &'a Aggregates<'a>, now: Time) -> Self {
+    pub fn of(seen: &Seen<'a>, aggregates: &'a Aggregates<'a>) -> Self {
         let room = |host: &'a Host| {
             let free =
                 |resource: &str, all: u64| all.saturating_sub(seen.ledger.pool(&Host::pool(&host.name, resource)).used);
             Room {
                 host,
                 aggregates,
-                fresh: fresh(host, now),
                 cpu_milli: free("cpu", host.cpu_milli),
                 memory_mib: free("memory", host.memory_mib),
                 disk_mib: free("disk", mib(host.disk_gib)),
@@ -138,15 +133,9 @@ impl<'a> Rooms<'a> {
     }
 }
 
-fn fresh(host: &Host, now: Time) -> bool {
-    host.status.heartbeat.is_some_and(|beat| now.as_second() - beat.as_second() <= FRESH_SECONDS)
-}
-
-/// Whether an event says more of a host than that it still lives.
+/// Whether an event says more of a host than how it is.
 pub fn changed(event: &Event) -> bool {
-    let mut values = values::<Host>(event);
-    let (Some(before), Some(after)) = (values.next(), values.next()) else { return true };
-    let back = |beat: Time| !fresh(before, beat);
-    let room = |host: &Host| (host.cpu_milli, host.memory_mib, host.disk_gib, host.enabled, host.traits.clone());
-    room(before) != room(after) || after.status.heartbeat.is_some_and(back)
+    let read =
+        |host: &Host| (host.cpu_milli, host.memory_mib, host.disk_gib, host.enabled, host.is_up(), host.traits.clone());
+    super::changed::<Host, _>(event, read)
 }

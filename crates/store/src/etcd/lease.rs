@@ -1,7 +1,10 @@
 //! Leadership on etcd: a key that exists as long as its lease is kept alive. Whoever creates it leads; the revision of its
 //! creation is compared in every commit of the leader, so that one who slept through the loss cannot write.
+//!
+//! Signs of life are such keys as well: to keep a lease alive writes nothing to etcd's log, and every process sees which keys
+//! there are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +38,51 @@ pub async fn lead(shared: &Arc<Shared>, role: &str) -> Result<Fence, StoreFault>
             }
         }
         sleep(LOOK).await;
+    }
+}
+
+/// How long a sign of life is heard.
+const LIFE_SECONDS: i64 = 15;
+/// How often a process looks who lives.
+const LISTEN: Duration = Duration::from_secs(3);
+
+impl Shared {
+    /// Gives a sign of life.
+    pub async fn beat(&self, name: &str) -> Result<(), StoreFault> {
+        let known = self.lives().get(name).copied();
+        if let Some(lease) = known
+            && self.client.keep_alive(lease).await?
+        {
+            return Ok(());
+        }
+        let lease = self.client.grant(LIFE_SECONDS).await?;
+        let put = txn::put_with_lease(self.names.life(name), lease);
+        self.client.txn(put).await?;
+        self.lives().insert(name.to_owned(), lease);
+        Ok(())
+    }
+
+    /// Notes who lives now.
+    pub async fn hear(&self) -> Result<(), StoreFault> {
+        let note = |kv: &super::client::pb::KeyValue| {
+            self.names.life_of(&kv.key).into_iter().for_each(|name| self.feed.beat(name, model::Time::now()));
+            Ok(())
+        };
+        self.each(self.names.lives(), 0, note).await.map(drop)
+    }
+
+    /// Notes it for ever.
+    pub async fn listen(self: Arc<Self>) {
+        loop {
+            sleep(LISTEN).await;
+            if let Err(fault) = self.hear().await {
+                tracing::debug!("listening for signs of life: {fault}");
+            }
+        }
+    }
+
+    fn lives(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,7 @@
 //!   a namespace or on a network would then compete for one key. A row can be deleted when the range of its needers is
 //!   empty, and etcd compares ranges.
 //! * `lease/ROLE`: the leader of a role, see `lease`
+//! * `life/NAME`: something lives that has said so lately
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,6 +75,19 @@ impl Names {
     /// All that need a key.
     fn needers(&self, needed: &Key) -> (Vec<u8>, Vec<u8>) {
         (self.at(&format!("claim/need/{needed}\0")), self.at(&format!("claim/need/{needed}\u{1}")))
+    }
+
+    pub fn life(&self, name: &str) -> Vec<u8> {
+        self.at(&format!("life/{name}"))
+    }
+
+    /// All signs of life.
+    pub fn lives(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.at("life/"), self.at("life0"))
+    }
+
+    pub fn life_of<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+        std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?.strip_prefix("life/")
     }
 
     pub fn lease(&self, role: &str) -> Vec<u8> {
@@ -227,6 +241,12 @@ pub fn claims(names: &Names, book: &Book) -> BTreeMap<Vec<u8>, Vec<u8>> {
 pub fn put_if_absent(key: Vec<u8>, value: Vec<u8>, lease: i64) -> TxnRequest {
     let put = PutRequest { key: key.clone(), value, lease };
     TxnRequest { compare: vec![absent(key)], success: vec![RequestOp { request: Some(Request::RequestPut(put)) }] }
+}
+
+/// A key that exists as long as its lease.
+pub fn put_with_lease(key: Vec<u8>, lease: i64) -> TxnRequest {
+    let put = PutRequest { key, value: Vec::new(), lease };
+    TxnRequest { compare: Vec::new(), success: vec![RequestOp { request: Some(Request::RequestPut(put)) }] }
 }
 
 fn put(key: Vec<u8>, value: Vec<u8>) -> RequestOp {

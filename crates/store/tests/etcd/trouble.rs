@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Change, Fault, Setting};
+use model::{Change, Fault, Setting, Time};
 use store::{EtcdTls, Store, StoreFault};
 use tokio::time::timeout;
 
@@ -192,4 +192,41 @@ async fn rows_of_a_newer_release_are_carried() {
     let mut shell = std::process::Command::new("sh");
     let output = shell.args(["-c", script, "sh", &server.port().to_string()]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains(r#""count":"1""#), "{output:?}");
+}
+
+/// Signs of life reach every process, write nothing after the first, and end with the process that gave them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signs_of_life() {
+    let server = Server::start(&[]).await;
+    let url = format!("etcd://127.0.0.1:{}/test", server.port());
+    let (one, two) = (Store::open_etcd(&url).await.unwrap(), Store::open_etcd(&url).await.unwrap());
+    one.beat("h", Time::now()).await.unwrap();
+    let heard = async |store: &Store| {
+        while store.last_beat("h").is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(SOON, heard(&two)).await.expect("the other process hears it");
+    let revision = async || {
+        let mut curl = std::process::Command::new("curl");
+        let url = format!("http://127.0.0.1:{}/v3/kv/range", server.port());
+        let output = curl.args(["-sS", "--fail", "-d", r#"{"key":"YQ=="}"#, &url]).output().unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["header"]["revision"].clone()
+    };
+    let before = revision().await;
+    for _ in 0..5 {
+        one.beat("h", Time::now()).await.unwrap();
+    }
+    assert_eq!(revision().await, before);
+    // Who begins knows at once who lives.
+    assert!(Store::open_etcd(&url).await.unwrap().last_beat("h").is_some());
+    one.close().await;
+    drop(one);
+    let gone = async {
+        while Store::open_etcd(&url).await.unwrap().last_beat("h").is_some() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    timeout(SOON, gone).await.expect("nothing is heard of who is gone");
 }

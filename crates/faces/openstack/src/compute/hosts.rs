@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
-use model::{Aggregate, Aggregates, Change, Entry, Fault, Host, Index, Pool, Server, Snapshot, Vm, derived_id};
+use model::{Aggregate, Aggregates, Change, Entry, Fault, Host, Index, Pool, Server, Snapshot, Time, Vm, derived_id};
 use serde_json::{Value, json};
 
 use super::body::Fields;
@@ -12,12 +12,9 @@ use super::wire::{list, page, time_micro};
 use super::{ZONE, number_of};
 use crate::call::{Call, Reply};
 
-/// How long after its last report a host still counts as up; Nova's `service_down_time`.
-const FRESH_SECONDS: i64 = 60;
-
-/// Whether the host reported lately.
-pub fn is_up(call: &Call, host: &Host) -> bool {
-    host.status.heartbeat.is_some_and(|beat| call.now.as_second() - beat.as_second() <= FRESH_SECONDS)
+/// When the host was last heard.
+fn heard(call: &Call, host: &Host) -> Option<Time> {
+    call.cloud.store.last_beat(&host.name).max(host.status.heartbeat)
 }
 
 fn room(call: &Call, host: &Host, resource: &str) -> Pool {
@@ -52,7 +49,7 @@ fn brief(call: &Call, host: &Host) -> Value {
     json!({
         "id": host_id(call, host),
         "hypervisor_hostname": host.name,
-        "state": if is_up(call, host) { "up" } else { "down" },
+        "state": if host.is_up() { "up" } else { "down" },
         "status": if host.enabled { "enabled" } else { "disabled" },
     })
 }
@@ -140,7 +137,7 @@ async fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) ->
 
 /// Fills in what only the host knows, where it is shown. Of one that does not answer it stays null, as in Nova.
 async fn add_uptime(call: &Call, host: &Host, out: &mut Value) {
-    if out.get("uptime").is_some() && is_up(call, host) {
+    if out.get("uptime").is_some() && host.is_up() {
         out["uptime"] = json!(uptime(call, host).await.ok());
     }
 }
@@ -244,8 +241,8 @@ fn service(call: &Call, host: &Host) -> Value {
         "host": host.name,
         "zone": Aggregate::zone_of(&call.snapshot, &host.name),
         "status": if host.enabled { "enabled" } else { "disabled" },
-        "state": if is_up(call, host) { "up" } else { "down" },
-        "updated_at": host.status.heartbeat.map(time_micro),
+        "state": if host.is_up() { "up" } else { "down" },
+        "updated_at": heard(call, host).map(time_micro),
         "disabled_reason": host.disabled_reason,
     });
     if call.version >= (2, 11) {
@@ -378,7 +375,7 @@ pub fn is_zone(snapshot: &Snapshot, zone: &str) -> bool {
 fn show_zones(call: &Call, hosts: impl Fn(&Host) -> Option<Value>) -> Reply {
     let aggregates = Aggregates::of(&call.snapshot);
     let zones = zones(call, &aggregates).into_iter().map(|(zone, members)| {
-        let available = members.iter().any(|host| host.enabled && is_up(call, host));
+        let available = members.iter().any(|host| host.enabled && host.is_up());
         let shown = members.iter().filter_map(|host| Some((host.name.clone(), hosts(host)?)));
         let shown: serde_json::Map<String, Value> = shown.collect();
         let shown = if shown.is_empty() { Value::Null } else { Value::Object(shown) };
@@ -396,8 +393,8 @@ pub async fn zone_index(call: Call) -> Result<Reply, Fault> {
 pub async fn zone_detail(call: Call) -> Result<Reply, Fault> {
     let shown = |host: &Host| {
         let state = json!({
-            "available": is_up(&call, host), "active": host.enabled,
-            "updated_at": host.status.heartbeat.map(time_micro),
+            "available": host.is_up(), "active": host.enabled,
+            "updated_at": heard(&call, host).map(time_micro),
         });
         Some(json!({"nova-compute": state}))
     };

@@ -323,9 +323,6 @@ pub async fn show_extension(call: Call) -> Result<Reply, Fault> {
     .await
 }
 
-/// After so many seconds without a word an agent counts as down.
-const AGENT_DOWN_TIME: i64 = 75;
-
 const AGENT: &[Attr] = &[
     shown("agent_type"),
     shown("binary"),
@@ -337,7 +334,6 @@ const AGENT: &[Attr] = &[
 ];
 
 fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
-    let alive = host.status.heartbeat.is_some_and(|at| ask.now.as_second() - at.as_second() <= AGENT_DOWN_TIME);
     let parts: Map<String, Value> =
         host.status.parts.iter().map(|(part, problem)| (part.clone(), json!(problem))).collect();
     let value = json!({
@@ -346,8 +342,8 @@ fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
         "binary": "braid",
         "host": host.name,
         "admin_state_up": host.enabled,
-        "alive": alive,
-        "heartbeat_timestamp": host.status.heartbeat.map(model::seconds),
+        "alive": host.is_up(),
+        "heartbeat_timestamp": ask.store.last_beat(&host.name).max(host.status.heartbeat).map(model::seconds),
         "created_at": model::seconds(host.created_at),
         "configurations": {"parts": parts},
     });

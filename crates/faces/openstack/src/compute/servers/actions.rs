@@ -7,7 +7,7 @@ use super::{Subject, When, act, console, remake, rescue, shelve, snapshot, updat
 use crate::call::{Call, Reply};
 use crate::compute::body::{Fields, bad};
 use crate::compute::fault::{missing, not_built};
-use crate::compute::{consoles, floating_ips, hosts, security_groups};
+use crate::compute::{consoles, floating_ips, security_groups};
 
 /// Actions that ended with a version: their last one.
 const ENDED: &[(&str, (u16, u16))] = &[
@@ -150,7 +150,7 @@ fn evacuate(call: &Call) -> Result<Reply, Fault> {
     let view = call.view()?;
     let server = super::find(&view, call.param("id"))?;
     let host = super::status::host(&call.snapshot, &server).and_then(|name| call.snapshot.get::<Host>(name));
-    match host.filter(|host| hosts::is_up(call, host.value)) {
+    match host.filter(|host| host.is_up()) {
         Some(host) => Err(Fault::Invalid(format!("Compute service of {} is still in use.", host.name))),
         None => Err(not_built("The action 'evacuate'")),
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha224};
 use super::status::{self, State};
 use crate::call::Call;
 use crate::compute::wire::{bookmark, links, time, time_micro};
-use crate::compute::{flavors, hosts, security_groups};
+use crate::compute::{flavors, security_groups};
 
 /// Which of a server's fields an answer has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn extended(
         }
         if call.version >= (2, 16) {
             let row = host.and_then(|host| snapshot.get::<model::Host>(host));
-            let status = row.map_or("", |row| match (row.enabled, hosts::is_up(call, &row)) {
+            let status = row.map_or("", |row| match (row.enabled, row.is_up()) {
                 (false, _) => "MAINTENANCE",
                 (true, true) => "UP",
                 (true, false) => "DOWN",
