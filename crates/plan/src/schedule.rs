@@ -248,12 +248,20 @@ fn changed<T: model::Resource, R: PartialEq>(event: &Event, read: impl Fn(&T) ->
 }
 
 fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
+    let (vms, pods) = (waiting(seen.rows, items, waits), waiting(seen.rows, items, pods::waits));
+    let mut plan = Plan::default();
+    if vms.is_empty() && pods.is_empty() {
+        return plan;
+    }
     let aggregates = Aggregates::of(seen.rows);
     let mut rooms = Rooms::of(seen, &aggregates);
-    let mut plan = Plan::default();
-    vms(&mut plan, seen.rows, items, now, &mut rooms);
-    pods::plan(&mut plan, seen.rows, items, now, &mut rooms);
+    place_vms(&mut plan, seen.rows, vms, now, &mut rooms);
+    pods::plan(&mut plan, seen.rows, pods, now, &mut rooms);
     plan
+}
+
+fn waiting<'s, T: model::Resource>(rows: &'s Snapshot, items: &[Key], waits: fn(&T) -> bool) -> Vec<Entry<'s, T>> {
+    items.iter().filter_map(|key| rows.at::<T>(key)).filter(|entry| waits(entry.value)).collect()
 }
 
 /// What was thought of a host: its weight, or why it will not do.
@@ -291,9 +299,7 @@ struct Placed {
     host: String,
 }
 
-fn vms(plan: &mut Plan, snapshot: &Snapshot, items: &[Key], now: Time, rooms: &mut Rooms<'_>) {
-    let waiting = items.iter().filter_map(|key| snapshot.at::<Vm>(key)).filter(|vm| waits(vm.value));
-    let mut waiting: Vec<Entry<'_, Vm>> = waiting.collect();
+fn place_vms(plan: &mut Plan, snapshot: &Snapshot, mut waiting: Vec<Entry<'_, Vm>>, now: Time, rooms: &mut Rooms<'_>) {
     waiting.sort_by_key(|vm| vm.row.created);
     let mut placed: Vec<Placed> = Vec::new();
     for vm in waiting {

@@ -29,9 +29,14 @@ const AT_ONCE: usize = 1024;
 const LIKED: i64 = 2000;
 
 /// Where the pods shall go.
-pub fn plan(plan: &mut Plan, snapshot: &Snapshot, items: &[Key], now: Time, rooms: &mut Rooms<'_>) {
-    let waiting = items.iter().filter_map(|key| snapshot.at::<KubeObject>(key)).filter(|pod| waits(pod.value));
-    let mut waiting = in_turn(waiting.collect());
+pub fn plan(
+    plan: &mut Plan,
+    snapshot: &Snapshot,
+    waiting: Vec<Entry<'_, KubeObject>>,
+    now: Time,
+    rooms: &mut Rooms<'_>,
+) {
+    let mut waiting = in_turn(waiting);
     plan.left.extend(waiting.drain(AT_ONCE.min(waiting.len())..).map(|pod| pod.row.key.clone()));
     let mut clusters: BTreeMap<&str, Placing<'_>> = BTreeMap::new();
     for pod in &waiting {
