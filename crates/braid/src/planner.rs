@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use model::{Change, Event, Fault, Snapshot, Time};
-use plan::{Agenda, PLANNERS, Plan, Seen, Step};
+use plan::{Agenda, PLANNERS, Plan, Seen};
 use store::{Concern, Interest, Store, StoreFault, Watch};
 
 /// How many changes are committed at once.

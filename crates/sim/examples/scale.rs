@@ -136,9 +136,9 @@ fn first_rows(hosts: usize, clusters: usize) -> Vec<Write> {
         let mut quota = Quota::new(&project);
         model::quota::LIMITED.iter().for_each(|limited| _ = quota.limits.insert(limited.name.into(), None));
         change.create(quota);
-        let network = Network::new(&format!("net-{n}"), &project, n as u32 + 1, now);
-        let cluster = Cluster::new(&cluster(n), &network, now);
-        let subnet = Subnet::new(&format!("subnet-{n}"), &network, (Ipv4Addr::new(10, 0, 0, 0).into(), 8), now);
+        let network = Network::new(format!("net-{n}"), &project, n as u32 + 1, now);
+        let cluster = Cluster::new(cluster(n), &network, now);
+        let subnet = Subnet::new(format!("subnet-{n}"), &network, (Ipv4Addr::new(10, 0, 0, 0).into(), 8), now);
         change.create(network);
         change.create(subnet);
         change.create(cluster);
