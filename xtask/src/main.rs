@@ -1,6 +1,9 @@
 //! What is checked of the source itself, as tests (`cargo test -p xtask`), and nothing that a person would type: those
 //! names are in the Makefile.
 
+#[cfg(test)]
+mod circles;
+
 fn main() {}
 
 #[cfg(test)]
@@ -39,7 +42,7 @@ mod tests {
         ("plan", &["tokio", "rand", "fastrand", "hyper", "axum", "store", "driver"]),
     ];
 
-    fn root() -> PathBuf {
+    pub fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
     }
 
@@ -127,6 +130,15 @@ mod tests {
                 next += 1;
             }
         }
+    }
+
+    /// The folders of the workspace's crates.
+    pub fn crates() -> Vec<PathBuf> {
+        let metadata = metadata();
+        let members = metadata["workspace_members"].as_array().expect("members");
+        let packages = metadata["packages"].as_array().expect("packages").iter();
+        let manifests = packages.filter(|p| members.contains(&p["id"])).filter_map(|p| p["manifest_path"].as_str());
+        manifests.filter_map(|m| Path::new(m).parent()).map(Path::to_owned).collect()
     }
 
     fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
