@@ -6,7 +6,8 @@ use driver::DriverFault;
 use model::Port;
 use model::wanted::Generation;
 
-use crate::{Agent, net, pod};
+use crate::pod::find::by_uid;
+use crate::{Agent, net};
 
 /// An address for the CNI result: `10.0.0.5/24` and the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Plugged {
 /// Plugs the port of the pod with this uid into its namespace.
 pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver::Result<Plugged> {
     let snapshot = agent.store().fresh().await.map_err(|e| DriverFault::NotReady(e.to_string()))?;
-    let row = pod::by_uid(&snapshot, uid).ok_or_else(|| DriverFault::Refused(format!("there is no pod {uid}")))?;
+    let row = by_uid(&snapshot, uid).ok_or_else(|| DriverFault::Refused(format!("there is no pod {uid}")))?;
     let port = Port::of_pod(&snapshot, uid)
         .ok_or_else(|| DriverFault::NotReady(format!("pod {}/{} has no port yet", row.namespace, row.name)))?;
     agent.drivers().net.plug(&port.id, netns, ifname, Generation::of(&snapshot)).await?;

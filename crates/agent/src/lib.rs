@@ -13,28 +13,14 @@ pub mod cni;
 pub mod host;
 mod identity;
 pub mod image;
+mod log;
 pub mod metadata;
 pub mod net;
 pub mod pod;
-mod pod_ask;
-mod pod_env;
-mod pod_files;
-mod pod_handler;
-mod pod_news;
-pub mod pod_parts;
-mod pod_probe;
-mod pod_start;
-mod pod_status;
-mod pod_stop;
-mod pod_storage;
-mod pod_volumes;
-mod pod_wanted;
 mod pressure;
 mod prune;
-mod pull_backoff;
 mod restore;
 pub mod streams;
-mod termination;
 pub mod trash;
 pub mod vm;
 mod work;
@@ -114,8 +100,8 @@ pub(crate) struct Inner {
     network: Mutex<Applied>,
     standing: identity::Standing,
     pruning: prune::Pruning,
-    probes: pod_probe::Probes,
-    pulls: pull_backoff::PullBackoff,
+    probes: pod::probe::Probes,
+    pulls: pod::pull_backoff::PullBackoff,
     pressure: pressure::Pressure,
     /// What went wrong last with each thing, so that it is logged once.
     said: Mutex<HashMap<String, String>>,
@@ -155,8 +141,8 @@ impl Agent {
             network: Mutex::default(),
             standing: identity::Standing::default(),
             pruning: prune::Pruning::default(),
-            probes: pod_probe::Probes::default(),
-            pulls: pull_backoff::PullBackoff::default(),
+            probes: pod::probe::Probes::default(),
+            pulls: pod::pull_backoff::PullBackoff::default(),
             pressure: pressure::Pressure::default(),
             said: Mutex::default(),
             news: AtomicBool::new(false),
@@ -273,7 +259,7 @@ impl Agent {
         let snapshot = self.store().snapshot();
         let pods = pod::all_seen(self).await;
         prune::judge(self, Sort::Pod, pod::unwanted(self, &snapshot, &pods).collect());
-        self.inner.pruning.keep(|uid| pods.contains_key(uid) || pod::row(self, &snapshot, uid).is_some());
+        self.inner.pruning.keep(|uid| pods.contains_key(uid) || pod::find::row(self, &snapshot, uid).is_some());
         self.note_look(|seen| std::mem::replace(&mut seen.pods, pods.clone()) != pods);
         Ok(Left::Settled)
     }

@@ -1,30 +1,44 @@
-//! Pods of this host, one step at a time: what is still to be started (`pod_start`) or ended (`pod_stop`), and in the end
-//! the status and events in one commit. Nothing is remembered between steps; restarts are counted by the containers that
-//! the runtime has.
+//! Pods of this host, one step at a time: what is still to be started (`start`) or ended (`stop`), and in the end the
+//! status and events in one commit. Nothing is remembered between steps; restarts are counted by the containers that the
+//! runtime has.
+//!
+//! * `find`, `context`: at the bottom, used by all others; they use none
+//! * `wanted`, of `env`, `volumes` (of `files` and `parts`) and `termination`: instructions for the runtime
+//! * `handler` (by `ask`): what probes and hooks do; `probe`: when
+//! * `status`, `news`: what is told; `storage`: how much of the disk is taken
 
-use std::collections::{BTreeMap, HashMap};
+mod ask;
+mod context;
+mod env;
+mod files;
+pub(crate) mod find;
+mod handler;
+pub(crate) mod news;
+pub mod parts;
+pub(crate) mod probe;
+pub(crate) mod pull_backoff;
+mod start;
+mod status;
+mod stop;
+pub(crate) mod storage;
+mod termination;
+pub(crate) mod volumes;
+mod wanted;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
-use driver::{ContainerState, SeenContainer, SeenPod};
+use driver::{ContainerState, SeenPod};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use model::wanted::Generation;
-use model::{Change, Entry, Fault, Index, KubeObject, Port, Snapshot, Time, kube_event};
+use model::{Change, Entry, Fault, KubeObject, Port, Snapshot, Time, kube_event};
 
-use crate::pod_news::{Said, Waiting};
 use crate::prune::{self, Thing};
 use crate::trash::Sort;
 use crate::work::{Left, Look, look};
-use crate::{Agent, fault, pod_start, pod_status, pod_stop, pod_storage, pod_volumes};
-
-/// Pods with one uid of the snapshot: found by host.
-pub(crate) fn of_host<'a>(snapshot: &'a Snapshot, host: &str) -> impl Iterator<Item = Entry<'a, KubeObject>> {
-    snapshot.find::<KubeObject>(Index::Host, host).filter(|object| object.is_pod())
-}
-
-/// The pod with this uid.
-pub(crate) fn by_uid<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, KubeObject>> {
-    snapshot.find::<KubeObject>(Index::Name, uid).find(|object| object.is_pod())
-}
+use crate::{Agent, fault};
+use find::{by_uid, host_address, of_host, row, seen};
+use news::{Said, Waiting, news};
 
 /// How all pods look that the driver has.
 pub async fn all_seen(agent: &Agent) -> HashMap<String, Look> {
@@ -58,11 +72,6 @@ pub(crate) fn unwanted<'a>(
     uids.map(|uid| (Sort::Pod, uid.clone()))
 }
 
-/// The row by which this host has a pod.
-pub(crate) fn row<'a>(agent: &Agent, snapshot: &'a Snapshot, uid: &str) -> Option<Entry<'a, KubeObject>> {
-    by_uid(snapshot, uid).filter(|pod| pod.body["spec"]["nodeName"].as_str() == Some(agent.config().host.as_str()))
-}
-
 /// A pod that nobody wants. One whose row this agent has seen was deleted at once, by force; of another its volumes are put
 /// aside.
 async fn unwanted_step(agent: &Agent, uid: &str, at: Generation) -> Result<Left, Fault> {
@@ -77,12 +86,12 @@ async fn unwanted_step(agent: &Agent, uid: &str, at: Generation) -> Result<Left,
     let removed = agent.drivers().pod.remove(uid, Duration::ZERO, at).await.map_err(fault);
     match place {
         Some(place) => {
-            let something = removed.and_then(|()| pod_volumes::put_aside(agent, uid, &place.content()));
+            let something = removed.and_then(|()| volumes::put_aside(agent, uid, &place.content()));
             prune::placed(agent, &place, something)?;
         }
         None => {
             removed?;
-            pod_volumes::remove(agent, uid).await?;
+            volumes::remove(agent, uid).await?;
         }
     }
     agent.inner.pruning.forget(uid);
@@ -109,18 +118,18 @@ pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
         let port = Port::of_pod(&snapshot, uid);
         if let Some(seen) = seen(agent, uid).await?.filter(runs) {
             agent.inner.probes.forget(uid);
-            let grace = pod_start::grace(&pod);
-            said.news = pod_stop::all(agent, &pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
+            let grace = start::grace(&pod);
+            said.news = stop::all(agent, &pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
         }
     } else if let Some((reason, words)) = doomed(agent, row.value, &pod).await? {
-        said.tell(crate::pod_news::news(agent, reason, words.clone()).warning());
+        said.tell(news(agent, reason, words.clone()).warning());
         said.failed = Some((reason, words));
         if reason == EVICTED {
             // On a full disk that cannot be written down before there is room.
             let told = report(agent, uid, &pod, said).await;
             return clear(agent, uid, Generation::of(&snapshot)).await.and(told.map(|()| Left::Unsettled));
         }
-    } else if let Err(why) = pod_start::run(agent, &snapshot, row, &pod, &mut said).await {
+    } else if let Err(why) = start::run(agent, &snapshot, row, &pod, &mut said).await {
         let reason = match &why {
             Fault::Invalid(_) => "CreateContainerConfigError",
             _ => "ContainerCreating",
@@ -158,7 +167,7 @@ const EVICTED: &str = "Evicted";
 async fn clear(agent: &Agent, uid: &str, at: Generation) -> Result<Left, Fault> {
     agent.inner.probes.forget(uid);
     agent.drivers().pod.remove(uid, Duration::ZERO, at).await.map_err(fault)?;
-    pod_volumes::remove(agent, uid).await.map(|()| Left::Settled)
+    volumes::remove(agent, uid).await.map(|()| Left::Settled)
 }
 
 /// Why the pod has to end as a whole, if it has: it has been active for longer, or has taken more, than it may.
@@ -174,7 +183,7 @@ async fn doomed(agent: &Agent, row: &KubeObject, pod: &Pod) -> Result<Option<(&'
     if let Some(words) = agent.inner.pressure.verdict(row.uid()) {
         return Ok(Some((EVICTED, words)));
     }
-    Ok(pod_storage::overfull(agent, row.uid(), pod).await?.map(|words| (EVICTED, words)))
+    Ok(storage::overfull(agent, row.uid(), pod).await?.map(|words| (EVICTED, words)))
 }
 
 /// Stops and removes a pod that is being deleted, then its row.
@@ -186,13 +195,13 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
     if let Some(seen) = seen(agent, &uid).await?.filter(runs) {
         let port = Port::of_pod(snapshot, &uid);
         news = tokio::select! {
-            stopped = pod_stop::all(agent, pod, port.map(|p| p.value), &seen, grace) => stopped.map_err(fault)?,
+            stopped = stop::all(agent, pod, port.map(|p| p.value), &seen, grace) => stopped.map_err(fault)?,
             // Somebody wants it gone sooner, or has taken its row: the next step knows how.
             () = hurried(agent, &uid, grace) => return Err(Fault::Unavailable("it has to end sooner".into())),
         };
     }
     agent.drivers().pod.remove(&uid, grace, Generation::of(snapshot)).await.map_err(fault)?;
-    pod_volumes::remove(agent, &uid).await?;
+    volumes::remove(agent, &uid).await?;
     agent.inner.pruning.forget(&uid);
     agent
         .write(|snapshot| {
@@ -207,16 +216,6 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
             Ok(change)
         })
         .await
-}
-
-/// The pod as the runtime has it.
-pub(crate) async fn seen(agent: &Agent, uid: &str) -> Result<Option<SeenPod>, Fault> {
-    agent.drivers().pod.look(uid).await.map_err(fault)
-}
-
-/// The newest attempt of a container.
-pub(crate) fn newest<'a>(seen: Option<&'a SeenPod>, name: &str) -> Option<&'a SeenContainer> {
-    seen?.containers.iter().filter(|c| c.name == name).max_by_key(|c| c.attempt)
 }
 
 /// Writes the status as a fresh look shows it, and what there is to tell. Without a look, a pod that has been started is
@@ -235,7 +234,7 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
             let mut change = Change::new();
             let Some(row) = by_uid(snapshot, uid).filter(|row| !row.deleting()) else { return Ok(change) };
             let port = Port::of_pod(snapshot, uid);
-            let look = pod_status::Look {
+            let look = status::Look {
                 agent,
                 pod,
                 seen: seen.as_ref(),
@@ -255,24 +254,7 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
         .await
 }
 
-/// The address of a host, as pods are told.
-pub(crate) fn host_address(snapshot: &Snapshot, host: &str) -> Option<String> {
-    snapshot.get::<model::Host>(host)?.address().map(|ip| ip.to_string())
-}
-
 /// By its status no such container was ever made.
 fn never_ran(container: &ContainerStatus) -> bool {
     container.container_id.as_deref().is_none_or(str::is_empty)
-}
-
-/// Names of a pod's containers by kind, for callers that look one up.
-pub(crate) fn container_ids(seen: &SeenPod) -> BTreeMap<String, String> {
-    let mut newest: BTreeMap<String, &SeenContainer> = BTreeMap::new();
-    for container in &seen.containers {
-        let slot = newest.entry(container.name.clone()).or_insert(container);
-        if container.attempt > slot.attempt {
-            *slot = container;
-        }
-    }
-    newest.into_iter().map(|(name, c)| (name, c.id.clone())).collect()
 }

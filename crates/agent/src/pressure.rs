@@ -16,10 +16,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use model::wanted::Generation;
 use model::{Fault, KubeObject, Time};
 
-use crate::pod_news::together;
-use crate::pod_storage::quantity;
+use crate::Agent;
+use crate::pod::find;
+use crate::pod::news::together;
+use crate::pod::storage::{self, quantity};
 use crate::work::Left;
-use crate::{Agent, pod, pod_storage};
 
 /// As kubelets' default.
 const MEMORY: u64 = 100 << 20;
@@ -130,7 +131,7 @@ pub async fn step(agent: &Agent) -> Result<Left, Fault> {
     let snapshot = agent.store().snapshot();
     for (resource, margin) in &short {
         let mut takers = Vec::new();
-        for row in pod::of_host(&snapshot, &agent.config().host).filter(|row| !row.pod_finished()) {
+        for row in find::of_host(&snapshot, &agent.config().host).filter(|row| !row.pod_finished()) {
             takers.extend(taker(agent, row.value, *resource).await);
         }
         if let Some(taker) = choose(takers, resource.worthwhile(*margin)) {
@@ -147,8 +148,8 @@ pub async fn step(agent: &Agent) -> Result<Left, Fault> {
 /// Whether a victim has left. One that is being deleted takes its time in its own step, so it is ended from here.
 async fn is_gone(agent: &Agent, uid: &str) -> Result<bool, Fault> {
     let snapshot = agent.store().snapshot();
-    let row = pod::row(agent, &snapshot, uid).filter(|row| !row.pod_finished());
-    if pod::seen(agent, uid).await?.is_none() {
+    let row = find::row(agent, &snapshot, uid).filter(|row| !row.pod_finished());
+    if find::seen(agent, uid).await?.is_none() {
         return Ok(row.is_none());
     }
     if row.is_some_and(|row| row.deleting()) {
@@ -187,13 +188,13 @@ struct Taker {
 
 async fn taker(agent: &Agent, row: &KubeObject, resource: Resource) -> Option<Taker> {
     let pod: Pod = serde_json::from_value(row.body.clone()).ok()?;
-    let seen = pod::seen(agent, row.uid()).await.ok()??;
+    let seen = find::seen(agent, row.uid()).await.ok()??;
     let used = agent.drivers().pod.used(row.uid()).await.ok()?;
     let own = match resource {
         Resource::Memory => 0,
-        _ => resource.of(&pod_storage::folder_of(agent, row.uid()).await),
+        _ => resource.of(&storage::folder_of(agent, row.uid()).await),
     };
-    let by_container = pod_storage::by_container(&seen, &used, |used| resource.of(used), resource == Resource::Disk);
+    let by_container = storage::by_container(&seen, &used, |used| resource.of(used), resource == Resource::Disk);
     Some(Taker::of(row, &pod, resource, by_container, own))
 }
 

@@ -5,9 +5,10 @@ use std::io;
 use model::wanted::Generation;
 use model::{Fault, Snapshot, Vm};
 
+use crate::pod::{find, volumes};
 use crate::trash::{Entry, Sort, Trash};
 use crate::work::Left;
-use crate::{Agent, Drivers, fault, identity, pod, pod_volumes, vm};
+use crate::{Agent, Drivers, fault, identity, vm};
 
 impl Agent {
     /// Why the host does nothing, or not all, until a person confirms it.
@@ -75,18 +76,18 @@ pub(crate) async fn tidy(agent: &Agent) -> Result<Left, Fault> {
 fn is_wanted(agent: &Agent, snapshot: &Snapshot, sort: Sort, id: &str) -> bool {
     match sort {
         Sort::Vm => vm::row(agent, snapshot, id).is_some_and(|vm: model::Entry<'_, Vm>| !vm.deleting),
-        Sort::Pod => pod::row(agent, snapshot, id).is_some_and(|pod| !pod.deleting()),
+        Sort::Pod => find::row(agent, snapshot, id).is_some_and(|pod| !pod.deleting()),
     }
 }
 
 /// The volumes of a pod, unless it runs with others.
 async fn give_pod(agent: &Agent, uid: &str, entry: &Entry) -> Result<(), Fault> {
-    if pod::seen(agent, uid).await?.is_some() {
+    if find::seen(agent, uid).await?.is_some() {
         let path = entry.content();
         let text = format!("pod {uid} runs with other volumes by now; the old ones are in {}", path.display());
         return Err(Fault::conflict(text));
     }
-    pod_volumes::give_back(agent, uid, &entry.content()).await
+    volumes::give_back(agent, uid, &entry.content()).await
 }
 
 fn destroy(entry: &Entry) -> Result<(), Fault> {

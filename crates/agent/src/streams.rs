@@ -4,30 +4,32 @@
 
 mod about;
 mod attach;
+mod channels;
 mod exec;
 mod forward;
 #[doc(hidden)]
 pub mod hostile;
 mod logs;
 mod remote;
+mod reply;
 mod spdy;
 mod upgrade;
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
 
 use axum::Router;
 use axum::extract::{Path as Part, RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use driver::StreamRequest;
 use http::StatusCode;
 use model::Port;
 
-pub(crate) use logs::last_lines;
-
-use crate::{Agent, pod};
+use crate::Agent;
+use crate::log::tail;
+use crate::pod::find::newest;
+use channels::Request;
+use reply::{Reply, missing, pairs, seen};
 use upgrade::Upgrade;
 
 /// The most of a console that is given at once.
@@ -44,17 +46,6 @@ pub fn router(agent: Agent) -> Router {
         .route("/attach/{uid}/{container}", get(attach_to))
         .route("/portforward/{uid}", get(forward_ports))
         .with_state(agent)
-}
-
-type Reply = Result<Response, (StatusCode, String)>;
-
-fn missing(text: impl Into<String>) -> (StatusCode, String) {
-    (StatusCode::NOT_FOUND, text.into())
-}
-
-/// Decoded pairs of a query string; names may repeat.
-fn pairs(query: Option<String>) -> Vec<(String, String)> {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
 /// The end of a VM's console: all, or the last `length` lines.
@@ -77,25 +68,11 @@ async fn console(State(agent): State<Agent>, Part(vm): Part<String>, RawQuery(qu
     Ok(text.into_response())
 }
 
-fn tail(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
-    let size = file.metadata()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(most)))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// A pod as the runtime has it.
-async fn seen(agent: &Agent, uid: &str) -> Result<driver::SeenPod, (StatusCode, String)> {
-    let seen = pod::seen(agent, uid).await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
-    seen.ok_or_else(|| missing(format!("pod {uid} is not on this host")))
-}
-
 /// The runtime's id of a running container.
 async fn container_id(agent: &Agent, uid: &str, container: &str) -> Result<String, (StatusCode, String)> {
-    let ids = pod::container_ids(&seen(agent, uid).await?);
-    ids.get(container).cloned().ok_or_else(|| missing(format!("container not found ({container:?})")))
+    let seen = seen(agent, uid).await?;
+    let newest = newest(Some(&seen), container).map(|newest| newest.id.clone());
+    newest.ok_or_else(|| missing(format!("container not found ({container:?})")))
 }
 
 async fn exec_in(
@@ -117,9 +94,9 @@ async fn exec_in(
 }
 
 /// Which streams a query asks for.
-fn streams_of(query: &[(String, String)]) -> exec::Request {
+fn streams_of(query: &[(String, String)]) -> Request {
     let flag = |name: &str| query.iter().any(|(n, v)| n == name && (v == "true" || v == "1"));
-    exec::Request { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") }
+    Request { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") }
 }
 
 async fn attach_to(
@@ -129,7 +106,7 @@ async fn attach_to(
     upgrade: Upgrade,
 ) -> Reply {
     let request = streams_of(&pairs(query));
-    let exec::Request { stdin, stdout, stderr, tty } = request;
+    let Request { stdin, stdout, stderr, tty } = request;
     let container_id = container_id(&agent, &uid, &container).await?;
     let unavailable = |e: String| (StatusCode::SERVICE_UNAVAILABLE, e);
     // The runtime takes a session without input for one whose input has ended: each has one, used or not.

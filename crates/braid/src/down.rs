@@ -94,7 +94,7 @@ async fn purge(dir: &Dir) -> Result<(), Problem> {
     say("removing containers");
     up::host::cri(dir, "127.0.0.1:1", None).purge().await.map_err(words)?;
     let parts = dir.join("pods");
-    agent::pod_parts::release(&parts).map_err(Problem::io(format!("unmounting what is in {}", parts.display())))?;
+    agent::pod::parts::release(&parts).map_err(Problem::io(format!("unmounting what is in {}", parts.display())))?;
     say("removing networks");
     let none = agent::metadata::Answers::new(store::Store::memory());
     let net = driver_linuxnet::LinuxNet::new(driver_linuxnet::Config {

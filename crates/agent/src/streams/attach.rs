@@ -11,8 +11,7 @@ use tokio_tungstenite::tungstenite::Message as Far;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::exec::{CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT};
-use super::upgrade::{In, Out};
+use super::channels::{CLOSE, ERROR, In, Out, RESIZE, STDERR, STDIN, STDOUT};
 
 type Runtime = WebSocketStream<MaybeTlsStream<TcpStream>>;
 

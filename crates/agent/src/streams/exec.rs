@@ -1,5 +1,4 @@
-//! A command's standard streams, in Kubernetes' channel protocol (v4 and v5): the first byte of a
-//! message is the channel; 3 ends with a Status. See k8s.io/apimachinery's `remotecommand` constants.
+//! A command's standard streams, as channels to and from the client.
 
 use std::process::{ExitStatus, Stdio};
 
@@ -12,23 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use super::upgrade::{In, Out};
-
-pub const STDIN: u8 = 0;
-pub const STDOUT: u8 = 1;
-pub const STDERR: u8 = 2;
-pub const ERROR: u8 = 3;
-pub const RESIZE: u8 = 4;
-pub const CLOSE: u8 = 255;
-
-/// Which streams the client wants.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    pub stdin: bool,
-    pub stdout: bool,
-    pub stderr: bool,
-    pub tty: bool,
-}
+use super::channels::{CLOSE, ERROR, In, Out, RESIZE, Request, STDERR, STDIN, STDOUT};
 
 /// Runs a program with the client's channels as its standard streams, until it ends or the client goes.
 pub async fn serve(mut sink: Out, stream: In, program: Vec<String>, request: Request) {

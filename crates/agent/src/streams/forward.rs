@@ -11,8 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::channels::write_pieces;
 use super::spdy::{self, Frame, Headers, Reader, Writer};
-use super::upgrade::write_pieces;
+
 use crate::Agent;
 
 /// Streams of one client at a time; two make a connection.

@@ -1,5 +1,4 @@
-//! Logs of containers, from the files that the runtime writes: `TIME STREAM TAG TEXT`, where the tag `P` is a part of a
-//! line and `F` its end. See the kubelet's CRI log format.
+//! Logs of containers for the faces, from the files that the runtime writes, with what clients can ask of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +13,10 @@ use model::Time;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 
-use super::{Reply, pairs, seen};
-use crate::{Agent, pod};
+use super::reply::{Reply, pairs, seen};
+use crate::Agent;
+use crate::log::Line;
+use crate::pod::find;
 
 /// What of a log is wanted.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +62,7 @@ pub async fn serve(
     RawQuery(query): RawQuery,
 ) -> Reply {
     let options = Options::parse(&pairs(query), agent.now()).map_err(|e| (StatusCode::BAD_REQUEST, e))?;
-    let seen = pod::seen(&agent, &uid).await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+    let seen = find::seen(&agent, &uid).await.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
     let mut attempts: Vec<_> =
         seen.into_iter().flat_map(|seen| seen.containers).filter(|c| c.name == container).collect();
     attempts.sort_by_key(|c| std::cmp::Reverse(c.attempt));
@@ -80,7 +81,7 @@ pub async fn serve(
 /// Why a container has no log, in the kubelet's words.
 fn no_log(agent: &Agent, uid: &str, container: &str, previous: bool) -> String {
     let snapshot = agent.store().snapshot();
-    let Some(row) = pod::by_uid(&snapshot, uid) else { return format!("pod {uid} is not on this host") };
+    let Some(row) = find::by_uid(&snapshot, uid) else { return format!("pod {uid} is not on this host") };
     let name = &row.name;
     if previous {
         return format!("previous terminated container {container:?} in pod {name:?} not found");
@@ -161,32 +162,21 @@ async fn give(send: &mpsc::Sender<Bytes>, mut text: Vec<u8>, left: &mut usize) -
     (text.is_empty() || send.send(text.into()).await.is_ok()) && *left > 0
 }
 
-/// The end of a log: so many lines and bytes at most.
-pub fn last_lines(path: &std::path::Path, lines: usize, bytes: usize) -> Vec<u8> {
-    let Ok(log) = super::tail(path, (bytes * 4) as u64) else { return Vec::new() };
-    let options = Options::default();
-    let all: Vec<Vec<u8>> = log.split_inclusive(|b| *b == b'\n').filter_map(|line| render(line, &options)).collect();
-    let text = all[all.len().saturating_sub(lines)..].concat();
-    text[text.len().saturating_sub(bytes)..].to_vec()
-}
-
 /// A line as the client shall see it, or nothing if it is too old.
 fn render(line: &[u8], options: &Options) -> Option<Vec<u8>> {
-    let mut parts = line.splitn(4, |b| *b == b' ');
-    let (time, _stream, tag, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let line = Line::parse(line)?;
     if let Some(since) = options.since {
-        let when: Time = std::str::from_utf8(time).ok()?.parse().ok()?;
+        let when: Time = std::str::from_utf8(line.time).ok()?.parse().ok()?;
         if when < since {
             return None;
         }
     }
-    let mut out = Vec::with_capacity(line.len());
+    let mut out = Vec::with_capacity(line.time.len() + 1 + line.text.len());
     if options.timestamps {
-        out.extend_from_slice(time);
+        out.extend_from_slice(line.time);
         out.push(b' ');
     }
-    let part = tag.split(|b| *b == b':').next() == Some(b"P");
-    out.extend_from_slice(if part { text.strip_suffix(b"\n").unwrap_or(text) } else { text });
+    out.extend_from_slice(line.text);
     Some(out)
 }
 
@@ -195,12 +185,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_parts() {
-        let options = Options::default();
-        assert_eq!(render(b"2026-01-01T00:00:00Z stdout F hello\n", &options).as_deref(), Some(&b"hello\n"[..]));
-        assert_eq!(render(b"2026-01-01T00:00:00Z stdout P hel\n", &options).as_deref(), Some(&b"hel"[..]));
-        assert_eq!(render(b"nonsense\n", &options), None);
-        let since = Options { since: "2026-01-02T00:00:00Z".parse().ok(), ..Options::default() };
-        assert_eq!(render(b"2026-01-01T00:00:00Z stdout F old\n", &since), None);
+    fn what_is_asked_for_is_shown() {
+        let line = b"2026-01-01T00:00:00Z stdout F hello\n";
+        let shown = |options: Options| render(line, &options).map(|text| String::from_utf8(text).expect("text"));
+        assert_eq!(shown(Options::default()).as_deref(), Some("hello\n"));
+        let timestamps = Options { timestamps: true, ..Options::default() };
+        assert_eq!(shown(timestamps).as_deref(), Some("2026-01-01T00:00:00Z hello\n"));
+        let since = |since: &str| Options { since: since.parse().ok(), ..Options::default() };
+        assert_eq!(shown(since("2026-01-01T00:00:00Z")).as_deref(), Some("hello\n"));
+        assert_eq!(shown(since("2026-01-02T00:00:00Z")), None);
     }
 }

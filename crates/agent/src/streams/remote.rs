@@ -8,9 +8,10 @@ use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-use super::exec::{CLOSE, ERROR, RESIZE, Request, STDERR, STDIN, STDOUT};
+use super::channels::{
+    CLOSE, ERROR, In, Out, RESIZE, Request, STDERR, STDIN, STDOUT, pieces, queue, queued, write_pieces,
+};
 use super::spdy::{self, Frame, Headers, Reader, Writer};
-use super::upgrade::{In, Out, pieces, queue, queued, write_pieces};
 
 /// How long a client may take to open its streams.
 const OPENING: Duration = Duration::from_secs(30);

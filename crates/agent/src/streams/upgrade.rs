@@ -9,40 +9,20 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::ready;
-use futures_util::{Sink, SinkExt, Stream, StreamExt, sink, stream};
+use futures_util::{SinkExt, Stream, StreamExt};
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::{Reply, exec, remote};
+use super::channels::{Gone, In, Out, Request, pieces, write_pieces};
+use super::remote;
+use super::reply::Reply;
 
 const SPDY: &str = "SPDY/3.1";
 const PROTOCOLS: HeaderName = HeaderName::from_static("x-stream-protocol-version");
-
-/// The client is gone.
-#[derive(Debug)]
-pub struct Gone;
-
-/// Messages to the client, and from it until it goes.
-pub type Out = Pin<Box<dyn Sink<Message, Error = Gone> + Send>>;
-pub type In = Pin<Box<dyn Stream<Item = Message> + Send>>;
-
-/// A sink that fills a queue.
-pub fn queue<T: Send + 'static>(send: mpsc::Sender<T>) -> Pin<Box<dyn Sink<T, Error = Gone> + Send>> {
-    Box::pin(sink::unfold(send, |send, message| async move {
-        send.send(message).await.map_err(|_| Gone)?;
-        Ok(send)
-    }))
-}
-
-/// What a queue gives, as a stream.
-pub fn queued<T: Send + 'static>(receive: mpsc::Receiver<T>) -> Pin<Box<dyn Stream<Item = T> + Send>> {
-    Box::pin(stream::unfold(receive, |mut receive| async move { Some((receive.recv().await?, receive)) }))
-}
 
 /// A request that wants the connection.
 pub enum Upgrade {
@@ -69,7 +49,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 
 impl Upgrade {
     /// Hands over the channels of exec or attach.
-    pub fn channels<F, Fut>(self, request: exec::Request, serve: F) -> Reply
+    pub fn channels<F, Fut>(self, request: Request, serve: F) -> Reply
     where
         F: FnOnce(Out, In) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -133,30 +113,6 @@ impl Upgrade {
             }),
         }
     }
-}
-
-/// What is read, piece by piece, until it ends.
-pub fn pieces<R: tokio::io::AsyncRead + Send + Unpin + 'static>(read: R) -> Pin<Box<dyn Stream<Item = Bytes> + Send>> {
-    Box::pin(stream::unfold(read, |mut read| async move {
-        let mut piece = vec![0; 32 << 10];
-        let length = read.read(&mut piece).await.ok().filter(|n| *n > 0)?;
-        piece.truncate(length);
-        Some((Bytes::from(piece), read))
-    }))
-}
-
-/// Writes what comes, piece by piece, and that it has ended.
-pub async fn write_pieces<B, W>(receive: &mut mpsc::Receiver<B>, write: &mut W)
-where
-    B: AsRef<[u8]>,
-    W: tokio::io::AsyncWrite + Unpin,
-{
-    while let Some(bytes) = receive.recv().await {
-        if write.write_all(bytes.as_ref()).await.is_err() {
-            return;
-        }
-    }
-    let _ = write.shutdown().await;
 }
 
 fn of_socket(socket: WebSocket) -> (Out, In) {

@@ -10,10 +10,10 @@ use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use model::kube_event::News;
 use model::{Entry, KubeObject, Port};
 
+use super::find::newest;
+use super::handler::{Handler, place};
+use super::news::{news, part, together};
 use crate::Agent;
-use crate::pod::newest;
-use crate::pod_handler::{Handler, place};
-use crate::pod_news::{news, part, together};
 use crate::work::{Look, look};
 
 /// What the probes of one container say.
@@ -181,7 +181,7 @@ impl Work {
         self.change(|v| v.news.push(news(agent, "Killing", words).about(self.part.clone())));
         let grace = probe.termination_grace_period_seconds.unwrap_or(self.grace);
         let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-        crate::pod_stop::container(&self.handler, grace).await.unwrap_or_else(|e| {
+        super::stop::container(&self.handler, grace).await.unwrap_or_else(|e| {
             tracing::warn!("stopping container {name}: {e}");
         });
         agent.wake();

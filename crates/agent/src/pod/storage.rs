@@ -10,9 +10,10 @@ use driver::{SeenPod, Used};
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use model::Fault;
 
-use crate::pod_news::{sidecar, together};
-use crate::pod_volumes::{folder, in_memory};
-use crate::{Agent, pod};
+use super::find::seen;
+use super::news::{sidecar, together};
+use super::volumes::{folder, in_memory};
+use crate::Agent;
 
 /// The most files of a volume that are counted.
 const COUNTED: usize = 100_000;
@@ -31,7 +32,7 @@ pub async fn overfull(agent: &Agent, uid: &str, pod: &Pod) -> Result<Option<Stri
     if !limited {
         return Ok(None);
     }
-    let Some(seen) = pod::seen(agent, uid).await? else { return Ok(None) };
+    let Some(seen) = seen(agent, uid).await? else { return Ok(None) };
     // What cannot be measured now is measured by the next step: the pod is not held up.
     let layers = agent.drivers().pod.used(uid).await.unwrap_or_else(|why| {
         tracing::debug!("pod {uid}: {why}");

@@ -1,38 +1,17 @@
 //! From a pod's spec to plain instructions for the container driver.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext, VolumeMount};
 use model::wanted::{Generation, WantedContainer, WantedPod};
-use model::{Cluster, Entry, Fault, KubeObject, PodDemand, Port, Snapshot};
-
+use model::{Cluster, Fault, PodDemand};
 use serde_json::Value;
 
-use crate::{Agent, pod_env, pod_parts, pod_volumes, termination};
-
-/// All that instructions are made from.
-pub struct Context<'a> {
-    pub agent: &'a Agent,
-    pub snapshot: &'a Snapshot,
-    pub row: Entry<'a, KubeObject>,
-    pub pod: &'a Pod,
-    pub port: Option<&'a Port>,
-    /// Where each volume lies on this host.
-    pub volumes: &'a BTreeMap<String, PathBuf>,
-}
+use super::context::Context;
+use super::{env, parts, termination, volumes};
 
 impl Context<'_> {
-    fn spec(&self) -> Result<&PodSpec, Fault> {
-        self.pod.spec.as_ref().ok_or_else(|| Fault::invalid("the pod has no spec"))
-    }
-
-    /// The pod's first address.
-    pub fn address(&self) -> Option<String> {
-        Some(self.port?.fixed_ips.first()?.ip.to_string())
-    }
-
     /// The pod without containers: [`Context::container`] adds each when its turn comes.
     pub fn pod(&self) -> Result<WantedPod, Fault> {
         let spec = self.spec()?;
@@ -117,7 +96,7 @@ impl Context<'_> {
         let container = all.find(|c| c.name == name).ok_or_else(|| Fault::invalid(format!("no container {name}")))?;
         let env = self.environment(container)?;
         let expanded = |list: &Option<Vec<String>>| -> Vec<String> {
-            list.iter().flatten().map(|text| pod_env::expand(text, &env)).collect()
+            list.iter().flatten().map(|text| env::expand(text, &env)).collect()
         };
         let amount = |limits: bool, name: &str| -> Option<&str> {
             let resources = container.resources.as_ref()?;
@@ -162,7 +141,7 @@ impl Context<'_> {
     }
 
     fn environment(&self, container: &Container) -> Result<Vec<(String, String)>, Fault> {
-        let mut env = pod_env::of(self, container)?;
+        let mut env = env::of(self, container)?;
         if !env.iter().any(|(name, _)| name == "HOSTNAME") {
             env.insert(0, ("HOSTNAME".into(), self.row.name.clone()));
         }
@@ -186,7 +165,7 @@ impl Context<'_> {
     fn pull_credentials(&self, spec: &PodSpec, image: &str) -> Result<Option<(String, String)>, Fault> {
         for secret in spec.image_pull_secrets.iter().flatten() {
             // One that is missing is no reason not to try, as in Kubernetes.
-            let Some(data) = pod_env::data(self, "secrets", &secret.name, true)? else { continue };
+            let Some(data) = env::data(self, "secrets", &secret.name, true)? else { continue };
             let config = data.into_iter().find(|(key, _)| key == ".dockerconfigjson" || key == ".dockercfg");
             let Some((_, config)) = config else { continue };
             if let Some(found) = registry_login(&config, image) {
@@ -227,7 +206,7 @@ impl Context<'_> {
             ))
         })?;
         let sub = match &mount.sub_path_expr {
-            Some(expression) => pod_env::expand(expression, env),
+            Some(expression) => env::expand(expression, env),
             None => mount.sub_path.clone().unwrap_or_default(),
         };
         if sub.starts_with('/') || sub.split('/').any(|part| part == "..") {
@@ -240,8 +219,8 @@ impl Context<'_> {
             (true, _) => volume.clone(),
             (false, false) => volume.join(&sub),
             (false, true) => {
-                let parts = pod_volumes::folder(self.agent, self.row.uid()).join("parts").join(&container.name);
-                pod_parts::hold(volume, &sub, &parts.join(number.to_string()))?
+                let parts = volumes::folder(self.agent, self.row.uid()).join("parts").join(&container.name);
+                parts::hold(volume, &sub, &parts.join(number.to_string()))?
             }
         };
         Ok((path, mount.mount_path.clone(), mount.read_only.unwrap_or(false) || !own))

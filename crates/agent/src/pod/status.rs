@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use model::{Port, Time, seconds};
 use serde_json::{Map, Value, json};
 
-use crate::pod::newest;
-use crate::pod_news::{Said, Waiting, sidecar};
-use crate::pod_probe::Results;
-use crate::{Agent, termination};
+use super::find::newest;
+use super::news::{Said, Waiting, sidecar};
+use super::probe::Results;
+use super::termination;
+use crate::Agent;
 
 /// All that a status is made from.
 pub struct Look<'a> {

@@ -5,10 +5,12 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use model::wanted::{WantedContainer, WantedPod};
 use model::{Aggregates, Entry, Fault, KubeObject, Port, Snapshot, Time};
 
-use crate::pod::{newest, seen};
-use crate::pod_handler::{Handler, place};
-use crate::pod_news::{Said, Waiting, news, part, sidecar};
-use crate::{Agent, fault, pod_stop, pod_volumes, pod_wanted};
+use super::context::Context;
+use super::find::{newest, seen};
+use super::handler::{Handler, place};
+use super::news::{Said, Waiting, news, part, sidecar};
+use super::{stop, volumes};
+use crate::{Agent, fault};
 
 /// How long the hook `postStart` may take.
 const HOOK_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
@@ -40,10 +42,10 @@ pub async fn run(
     if !here(&port.id) {
         return Err(Fault::Unavailable("waits for its network".into()));
     }
-    let volumes = pod_volumes::ensure(agent, snapshot, row, pod).await.inspect_err(|why| {
+    let volumes = volumes::ensure(agent, snapshot, row, pod).await.inspect_err(|why| {
         said.tell(news(agent, "FailedMount", format!("MountVolume.SetUp failed: {why}")).warning());
     })?;
-    let context = pod_wanted::Context { agent, snapshot, row, pod, port: Some(port.value), volumes: &volumes };
+    let context = Context { agent, snapshot, row, pod, port: Some(port.value), volumes: &volumes };
     let mut start = Start { wanted: context.pod()?, seen: seen(agent, row.uid()).await?, context, said };
     if !start.seen.as_ref().is_some_and(|pod| pod.ready) {
         agent.drivers().pod.ensure_sandbox(&start.wanted).await.map_err(fault).inspect_err(|why| {
@@ -67,7 +69,7 @@ pub async fn run(
 }
 
 struct Start<'a> {
-    context: pod_wanted::Context<'a>,
+    context: Context<'a>,
     wanted: WantedPod,
     seen: Option<SeenPod>,
     said: &'a mut Said,
@@ -202,7 +204,7 @@ impl Start<'_> {
         if let Err(why) = handler.hook(&hook, HOOK_LIMIT).await {
             let told = news(agent, "FailedPostStartHook", format!("PostStartHook failed: {why}")).warning();
             self.said.tell(told.about(part.to_owned()));
-            let _ = pod_stop::container(&handler, grace(self.context.pod)).await;
+            let _ = stop::container(&handler, grace(self.context.pod)).await;
             return Err(failed("PostStartHookError", &why));
         }
         Ok(())

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{Container, GRPCAction, HTTPGetAction, Lifecycle
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::Port;
 
+use super::ask::{self, Outcome};
 use crate::Agent;
-use crate::pod_ask::{self, Outcome};
 
 /// The most of a command's output that is told.
 const TOLD: usize = 512;
@@ -102,14 +102,14 @@ impl Handler {
     async fn http(&self, get: &HTTPGetAction) -> Outcome {
         let (stream, host) = (self.dial(&get.port).await?, self.host());
         match get.scheme.as_deref() {
-            Some("HTTPS") => pod_ask::http(pod_ask::tls(stream).await?, get, &host).await,
-            _ => pod_ask::http(stream, get, &host).await,
+            Some("HTTPS") => ask::http(ask::tls(stream).await?, get, &host).await,
+            _ => ask::http(stream, get, &host).await,
         }
     }
 
     async fn grpc(&self, grpc: &GRPCAction) -> Outcome {
         let stream = self.dial(&IntOrString::Int(grpc.port)).await?;
-        pod_ask::grpc(stream, &format!("{}:{}", self.host(), grpc.port), grpc.service.as_deref().unwrap_or("")).await
+        ask::grpc(stream, &format!("{}:{}", self.host(), grpc.port), grpc.service.as_deref().unwrap_or("")).await
     }
 
     /// The pod's address as it stands in a URL.

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVarSource, ResourceFieldSelector}
 use model::{Fault, KubeObject, Snapshot};
 use serde_json::Value;
 
-use crate::pod_wanted::Context;
+use super::context::Context;
 
 /// The environment of a container, in order; later names win.
 pub fn of(context: &Context<'_>, container: &Container) -> Result<Vec<(String, String)>, Fault> {
@@ -169,7 +169,7 @@ pub fn field(context: &Context<'_>, path: &str) -> Result<String, Fault> {
         "spec.nodeName" => context.agent.config().host.clone(),
         "spec.serviceAccountName" => context.row.body["spec"]["serviceAccountName"].as_str().unwrap_or("").to_owned(),
         "status.hostIP" | "status.hostIPs" => {
-            crate::pod::host_address(context.snapshot, &context.agent.config().host).unwrap_or_default()
+            super::find::host_address(context.snapshot, &context.agent.config().host).unwrap_or_default()
         }
         "status.podIP" => context.address().unwrap_or_default(),
         "status.podIPs" => context.address().unwrap_or_default(),

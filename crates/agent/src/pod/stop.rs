@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use model::Port;
 use model::kube_event::News;
 
+use super::handler::{Handler, place};
+use super::news::{news, part, sidecar};
 use crate::Agent;
-use crate::pod_handler::{Handler, place};
-use crate::pod_news::{news, part, sidecar};
 
 /// What a container gets after its hook has used all its time.
 const LAST: Duration = Duration::from_secs(2);

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 use model::{Entry, Fault, KubeObject, Snapshot};
 
-use crate::pod_files::{self, File};
-use crate::pod_wanted::Context;
-use crate::{Agent, pod_env, pod_parts};
+use super::context::Context;
+use super::files::{self, File};
+use super::{env, parts};
+use crate::Agent;
 
 /// Where all is that the host keeps for a pod.
 pub(crate) fn folder(agent: &Agent, uid: &str) -> PathBuf {
@@ -38,11 +39,11 @@ pub async fn ensure(
         };
         match files(&context, volume).map_err(wrong)? {
             // It is the pod's from the first moment on: never touched again, for its names may lead anywhere then.
-            None if path.exists() && (in_memory(pod, volume).is_none() || pod_parts::is_mounted(&path)) => {}
+            None if path.exists() && (in_memory(pod, volume).is_none() || parts::is_mounted(&path)) => {}
             None => {
                 make_folder(&path, 0o777)?;
                 if let Some(size) = in_memory(pod, volume) {
-                    pod_parts::memory(&path, size)?;
+                    parts::memory(&path, size)?;
                 }
                 if let Some(group) = group {
                     chown(&path, None, Some(group)).map_err(|e| failed("giving to the group", &path, &e))?;
@@ -50,7 +51,7 @@ pub async fn ensure(
                 }
             }
             Some(files) => {
-                pod_files::write(&path, &files, group)?;
+                files::write(&path, &files, group)?;
             }
         }
         volumes.insert(volume.name.clone(), path);
@@ -77,7 +78,7 @@ pub(crate) fn in_memory(pod: &Pod, volume: &Volume) -> Option<u64> {
 /// Puts all volumes of a pod aside but those in memory; whether there were any.
 pub fn put_aside(agent: &Agent, uid: &str, to: &Path) -> Result<bool, Fault> {
     let path = folder(agent, uid);
-    pod_parts::release(&path).map_err(|e| failed("releasing", &path, &e))?;
+    parts::release(&path).map_err(|e| failed("releasing", &path, &e))?;
     match std::fs::rename(&path, to) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
         other => other.map(|()| true).map_err(|e| failed("putting aside", &path, &e)),
@@ -98,7 +99,7 @@ pub async fn give_back(agent: &Agent, uid: &str, from: &Path) -> Result<(), Faul
 /// Removes all volumes of a pod.
 pub async fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
     let path = folder(agent, uid);
-    pod_parts::release(&path).map_err(|e| failed("releasing", &path, &e))?;
+    parts::release(&path).map_err(|e| failed("releasing", &path, &e))?;
     let all = path.clone();
     match driver::on_a_thread(move || std::fs::remove_dir_all(all)).await {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", &path, &e)),
@@ -155,8 +156,8 @@ fn downward(
 ) -> Result<Vec<File>, Fault> {
     let file = |item: &DownwardAPIVolumeFile| {
         let content = match (&item.field_ref, &item.resource_field_ref) {
-            (Some(field), _) => pod_env::field(context, &field.field_path)?,
-            (None, Some(resource)) => pod_env::resource(context, resource, None)?,
+            (Some(field), _) => env::field(context, &field.field_path)?,
+            (None, Some(resource)) => env::resource(context, resource, None)?,
             (None, None) => return Err(Fault::invalid(format!("the file {} comes from nowhere", item.path))),
         };
         Ok(File { path: item.path.clone(), content: content.into_bytes(), mode: mode(item.mode.or(default_mode)) })
@@ -203,7 +204,7 @@ fn keyed(
     items: &Option<Vec<KeyToPath>>,
     default_mode: Option<i32>,
 ) -> Result<Vec<File>, Fault> {
-    let Some(data) = pod_env::data(context, resource, name, optional)? else { return Ok(Vec::new()) };
+    let Some(data) = env::data(context, resource, name, optional)? else { return Ok(Vec::new()) };
     let Some(items) = items else {
         let all = data.into_iter().map(|(path, content)| File { path, content, mode: mode(default_mode) });
         return Ok(all.collect());

@@ -9,8 +9,9 @@ use driver::SeenContainer;
 use k8s_openapi::api::core::v1::Container;
 use model::Fault;
 
-use crate::streams::last_lines;
-use crate::{Agent, pod_volumes};
+use super::volumes;
+use crate::Agent;
+use crate::log::last_lines;
 
 /// The most of a message, and of a log that stands for one, as in Kubernetes.
 const MOST: u64 = 4096;
@@ -18,7 +19,7 @@ const LOG_LINES: usize = 80;
 const LOG_BYTES: usize = 2048;
 
 fn file(agent: &Agent, uid: &str, container: &str, attempt: u32) -> PathBuf {
-    pod_volumes::folder(agent, uid).join("ends").join(format!("{container}.{attempt}"))
+    volumes::folder(agent, uid).join("ends").join(format!("{container}.{attempt}"))
 }
 
 /// Makes the file in which a container can say why it ended.
