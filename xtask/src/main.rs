@@ -25,7 +25,8 @@ mod tests {
         ("agent", 2),
         ("driver-qemu", 2),
         ("driver-cri", 2),
-        ("driver-linuxnet", 2),
+        ("netserve", 2),
+        ("driver-linuxnet", 3),
         ("face-openstack", 3),
         ("face-kube", 3),
         ("face-registry", 3),
@@ -106,7 +107,7 @@ mod tests {
             for dependency in deps.iter().map(|d| names[d].as_str()) {
                 let banned = dependency.starts_with("face-")
                     || dependency.starts_with("driver")
-                    || ["plan", "agent"].contains(&dependency);
+                    || ["plan", "agent", "netserve"].contains(&dependency);
                 assert!(!banned, "{name} depends on {dependency}");
             }
         }

@@ -8,6 +8,7 @@
 //! before anything was done, when the thing was changed by a newer one ([`generation`]). The exceptions name what is never
 //! given twice: a container by the runtime's id.
 
+pub mod address;
 pub mod cgroup;
 pub mod generation;
 pub mod process;

@@ -1,7 +1,7 @@
 //! Readers of packets, files and sockets.
 
 pub fn dns(input: &[u8]) -> Result<(), String> {
-    driver_linuxnet::hostile::dns(input);
+    netserve::hostile::dns(input);
     Ok(())
 }
 
@@ -22,7 +22,7 @@ pub fn dns_seeds() -> Vec<Vec<u8>> {
 }
 
 pub fn dhcp(input: &[u8]) -> Result<(), String> {
-    driver_linuxnet::hostile::dhcp(input);
+    netserve::hostile::dhcp(input);
     Ok(())
 }
 
@@ -44,7 +44,7 @@ pub fn dhcp_seeds() -> Vec<Vec<u8>> {
 }
 
 pub fn dhcp6(input: &[u8]) -> Result<(), String> {
-    driver_linuxnet::hostile::dhcp6(input);
+    netserve::hostile::dhcp6(input);
     Ok(())
 }
 
@@ -157,7 +157,7 @@ pub fn forward_seeds() -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use driver_linuxnet::hostile;
+    use netserve::hostile;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use crate::address::Mac;
+use driver::address::Mac;
 
 const ETHERTYPE: u16 = 0x0806;
 

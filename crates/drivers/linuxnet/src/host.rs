@@ -8,12 +8,12 @@ use std::sync::{Arc, PoisonError};
 use model::hostnet::{Domain, External, HostNetwork, Uplink};
 use tokio::sync::Mutex;
 
-use crate::address::Mac;
 use crate::netlink::{Link, Netlink};
 use crate::netns::Netns;
 use crate::nft::{self, Netfilter};
 use crate::space::{Handles, set};
 use crate::{names, rules};
+use driver::address::Mac;
 
 /// The rules as they were applied.
 struct InForce {

@@ -1,26 +1,17 @@
 //! The network of a Linux host: makes [`HostNetwork`] true with namespaces, bridges, veths, taps, VXLAN and nftables.
 //!
 //! A domain is one network namespace ([`space`], made by [`making`]); in it are its networks' bridges, its gateways, its rules ([`rules`]) and
-//! its servers for DHCP, DNS and metadata ([`servers`]). The host's own namespace has a bridge for each external network
+//! its servers for DHCP, DNS and metadata ([`netserve`]). The host's own namespace has a bridge for each external network
 //! ([`host`]). All that is on the host is found again by its name, so a new process takes over from one that was killed
 //! without a packet lost.
 //!
 //! Refused: Open vSwitch and OVN (a second database and daemons for what the kernel does), flow rules per packet in user
 //! space, and an agent's own record of what it made (it would differ from the kernel's one day).
 
-mod address;
-mod api;
 mod arp;
 mod bpf;
-mod dhcp;
-mod dhcp6;
-mod dns;
-mod facts;
 mod host;
-#[doc(hidden)]
-pub mod hostile;
 mod making;
-mod metadata;
 mod missing;
 mod names;
 mod netlink;
@@ -28,12 +19,8 @@ mod netns;
 mod nft;
 mod plug;
 mod ports;
-mod ra;
 mod rules;
-mod sample;
-mod servers;
 mod shaping;
-mod sockets;
 mod space;
 mod tap;
 mod trunks;
@@ -50,6 +37,7 @@ use driver::generation::Generations;
 use driver::{ClusterApi, DriverFault, Health, Metadata, NetDriver, Result, SeenNetwork, TapSource};
 use model::hostnet::{HostNetwork, Plug};
 use model::wanted::{Generation, Nic};
+use netserve::Answers;
 use tokio::net::TcpSocket;
 
 use making::{Making, Place, View};
@@ -82,13 +70,6 @@ pub struct LinuxNet {
     making: tokio::sync::Mutex<Making>,
     view: Arc<View>,
     trunks: trunks::Turn,
-}
-
-/// Those who answer guests.
-#[derive(Clone)]
-struct Answers {
-    metadata: Arc<dyn Metadata>,
-    api: Option<Arc<dyn ClusterApi>>,
 }
 
 fn fault(what: &str, error: &io::Error) -> DriverFault {

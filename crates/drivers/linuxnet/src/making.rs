@@ -15,14 +15,15 @@ use driver::generation::Generations;
 use driver::{DriverFault, Result, SeenNetwork, SeenWire};
 use model::hostnet::{Bridge, Domain, HostNetwork, Plug, Wire};
 use model::wanted::Generation;
+use netserve::Answers;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::host::Host;
 use crate::netlink::Link;
-use crate::space::{Handles, Space};
+use crate::space::{Handles, Move, Moving, Space};
 use crate::trunks::{self, Joined};
-use crate::{Answers, LinuxNet, fault, names, netns};
+use crate::{LinuxNet, fault, names, netns};
 
 /// Domains that are worked on at a time.
 const AT_ONCE: usize = 4;
@@ -32,16 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const OUTSIDE: &str = "";
 /// How what the problems of trunks are filed under begins: no namespace's name has a blank.
 const TRUNK: &str = "trunk ";
-
-/// A device that is in another namespace than it belongs to.
-pub struct Move {
-    from: Arc<Handles>,
-    index: u32,
-    to: String,
-}
-
-/// Devices to be moved, by their names.
-pub type Moving = BTreeMap<String, Move>;
 
 /// What is open. Held over a pass, which is never long.
 #[derive(Default)]

@@ -20,8 +20,8 @@ use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
 
-use crate::address::{Mac, base};
 use crate::netns::Netns;
+use driver::address::{Mac, base};
 
 pub use tc::{Bucket, Entry, Shaped};
 
@@ -333,7 +333,7 @@ fn read_route(message: &RouteMessage, ipv6: bool) -> Option<Route> {
         RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
         _ => None,
     };
-    let (mut destination, mut gateway) = (crate::address::ip(0, ipv6), None);
+    let (mut destination, mut gateway) = (driver::address::ip(0, ipv6), None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(found) => destination = address(found)?,

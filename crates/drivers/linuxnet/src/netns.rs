@@ -62,6 +62,12 @@ impl Netns {
     }
 }
 
+impl netserve::Namespace for Netns {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        Netns::run(self, work).await
+    }
+}
+
 async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use model::hostnet::{Bridge, Wire};
 
-use crate::address::{Mac, base, ip, number, parse_cidr, range};
 use crate::names;
 use crate::netlink::{Netlink, Route};
 use crate::netns::Netns;
 use crate::space::{Handles, set};
+use driver::address::{Mac, base, ip, number, parse_cidr, range};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_millis(2);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use model::hostnet::{Domain, Wire};
 
-use crate::address::{Mac, Range, merge, number, parse_cidr, range};
 use crate::names;
+use driver::address::{Mac, Range, merge, number, parse_cidr, range};
 
 /// A port with its number in the rules.
 pub struct Guard<'a> {

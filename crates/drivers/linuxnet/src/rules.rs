@@ -29,20 +29,11 @@ mod groups;
 mod host;
 mod limits;
 mod translation;
+mod words;
 
 use model::hostnet::Domain;
 
 pub use host::host;
-
-/// IPv4 and IPv6, by the answer to "is it IPv6?".
-const FAMILIES: [bool; 2] = [false, true];
-
-/// Without these a link has no IPv6. Who may say them is the bridge family's business.
-const NEIGHBOURS: &str = "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, \
-    mld-listener-report, mld-listener-done, mld2-listener-report } accept";
-
-/// Errors about flows that were let through, such as a packet that is too big.
-const ERRORS: &str = "meta l4proto { icmp, ipv6-icmp } ct state related accept";
 
 /// The whole rule set of a domain's namespace.
 pub fn domain(domain: &Domain) -> String {
@@ -66,33 +57,4 @@ pub fn domain(domain: &Domain) -> String {
     bridge::chains(&mut out, domain, &guards);
     line!(out, "}}");
     out
-}
-
-/// The word for a family in matches of its header.
-fn family(ipv6: bool) -> &'static str {
-    if ipv6 { "ip6" } else { "ip" }
-}
-
-/// The word for a family in `meta nfproto`.
-fn nfproto(ipv6: bool) -> &'static str {
-    if ipv6 { "ipv6" } else { "ipv4" }
-}
-
-fn protocol_name(protocol: u8) -> String {
-    match protocol {
-        1 => "icmp".into(),
-        6 => "tcp".into(),
-        17 => "udp".into(),
-        33 => "dccp".into(),
-        58 => "ipv6-icmp".into(),
-        132 => "sctp".into(),
-        136 => "udplite".into(),
-        other => other.to_string(),
-    }
-}
-
-/// A set or a map as nft writes it; `None` if there is nothing in it, which nft would refuse.
-fn set(elements: impl IntoIterator<Item = String>) -> Option<String> {
-    let elements: Vec<String> = elements.into_iter().collect();
-    (!elements.is_empty()).then(|| format!("{{ {} }}", elements.join(", ")))
 }

@@ -9,17 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::hostnet::{Bridge, Domain, Plug, Uplink, Wire};
+use netserve::{Answers, Device, METADATA, Servers};
 use tokio::task::JoinHandle;
 
-use crate::address::{Mac, parse_cidr};
 use crate::host::Host;
-use crate::making::Moving;
-use crate::metadata::ADDRESS;
 use crate::netlink::{Link, Netlink, Remote, Route};
 use crate::netns::{self, Netns};
 use crate::nft::{self, Netfilter};
-use crate::servers::Servers;
-use crate::{Answers, names, rules};
+use crate::{names, rules};
+use driver::address::{Mac, parse_cidr};
 
 /// For how long after a change flows with an old translation are looked for; later ones at the next pass.
 const FORGET_SECONDS: u32 = 15;
@@ -51,6 +49,16 @@ pub struct Handles {
     pub netns: Netns,
     pub netlink: Netlink,
 }
+
+/// A device that is in another namespace than it belongs to.
+pub struct Move {
+    pub from: Arc<Handles>,
+    pub index: u32,
+    pub to: String,
+}
+
+/// Devices to be moved, by their names.
+pub type Moving = BTreeMap<String, Move>;
 
 /// A domain's namespace with all that is open to it.
 pub struct Space {
@@ -183,7 +191,12 @@ impl Space {
         if changed {
             links = self.netlink.links().await?;
         }
-        self.servers.ensure(domain, &self.handles.netns, &links).await?;
+        let device = |bridge: &Bridge| {
+            let name = names::bridge(&bridge.network_id);
+            let index = links.iter().find(|link| link.name == name)?.index;
+            Some(Device { name, index })
+        };
+        self.servers.ensure(domain, &self.handles.netns, device).await?;
         // A kernel that cannot limit keeps nobody else's network from being made.
         shaped.map(|()| links)
     }
@@ -343,7 +356,7 @@ impl Space {
             wanted.extend(floating.map(|outer| (index, outer, if outer.is_ipv6() { 128 } else { 32 })));
         }
         if domain.metadata {
-            wanted.extend(index("lo").map(|index| (index, ADDRESS, 32)));
+            wanted.extend(index("lo").map(|index| (index, METADATA.into(), 32)));
         }
         let whole = |address: IpAddr| if address.is_ipv6() { 128 } else { 32 };
         let apis = domain.apis.iter().map(|api| api.address);
@@ -386,14 +399,14 @@ impl Space {
         let mut wanted: BTreeMap<(IpAddr, u8), IpAddr> = BTreeMap::new();
         let gateways = domain.uplinks.iter().filter_map(|uplink| uplink.gateway);
         for gateway in gateways {
-            let all = crate::address::ip(0, gateway.is_ipv6());
+            let all = driver::address::ip(0, gateway.is_ipv6());
             wanted.entry((all, 0)).or_insert(gateway);
         }
         for (cidr, hop) in &domain.routes {
             if let Some((address, prefix)) = parse_cidr(cidr)
                 && address.is_ipv6() == hop.is_ipv6()
             {
-                wanted.insert((crate::address::base(address, prefix), prefix), *hop);
+                wanted.insert((driver::address::base(address, prefix), prefix), *hop);
             }
         }
         let wanted: BTreeSet<Route> =

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::hostnet::{Bridge, Domain, Wire};
 
 use super::groups::FROM;
-use super::set;
-use crate::address::{Mac, Range, merge, number, parse_cidr, range, show_all};
+use super::words::{set, show_all};
 use crate::names;
 use crate::ports::Guard;
+use driver::address::{Mac, Range, merge, number, parse_cidr, range};
 
 pub fn chains(out: &mut String, domain: &Domain, guards: &[Guard]) {
     let mut entries = Vec::new();
@@ -60,7 +60,7 @@ fn metadata(out: &mut String, guards: &[Guard]) {
         v4.map(|address| format!("\"{}\" . {address}", guard.wire.device))
     });
     let from = set(own).map(|own| format!(" iifname . ip saddr != {own}")).unwrap_or_default();
-    line!(out, "ip daddr {}{from} drop", crate::metadata::ADDRESS);
+    line!(out, "ip daddr {}{from} drop", netserve::METADATA);
 }
 
 /// A port's own addresses, and nothing that only the network itself may say.

@@ -7,7 +7,7 @@ use model::hostnet::Domain;
 
 use super::groups::{Side, by_mark, dispatch, marked};
 use super::translation::by_address;
-use super::{ERRORS, FAMILIES, NEIGHBOURS, family, nfproto, protocol_name, set};
+use super::words::{ERRORS, FAMILIES, NEIGHBOURS, family, nfproto, protocol_name, set};
 use crate::names;
 use crate::nft::STALE;
 use crate::ports::Guard;

@@ -6,9 +6,9 @@ use std::fmt::Write;
 use model::Direction;
 use model::hostnet::{Domain, Rule};
 
-use super::{FAMILIES, family, nfproto, protocol_name, set};
-use crate::address::{Range, merge, parse_cidr, range, show, show_all};
+use super::words::{FAMILIES, family, nfproto, protocol_name, set, show, show_all};
 use crate::ports::{Guard, Span, spans};
+use driver::address::{Range, merge, parse_cidr, range};
 
 /// Marks below are numbers of ports that a packet goes to; from here on, of ports that it comes from.
 pub const FROM: usize = 0x1_0000;

@@ -2,9 +2,9 @@
 
 use model::hostnet::External;
 
-use super::{ERRORS, NEIGHBOURS, family, set};
-use crate::address::{range, show};
+use super::words::{ERRORS, NEIGHBOURS, family, set, show};
 use crate::names;
+use driver::address::range;
 
 /// What leaves the external networks is masqueraded, and of the host itself guests reach nothing but an echo and the TCP
 /// ports that it offers.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use model::hostnet::{Domain, Qos, RateLimit, Uplink};
 
-use super::{FAMILIES, family, set};
+use super::words::{FAMILIES, family, set};
 use crate::names;
 
 /// A kernel may join segments to as much before they come by here: a smaller burst would drop them all.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use model::hostnet::{Domain, Forward, Service, Uplink};
 
-use super::{FAMILIES, family, protocol_name, set};
+use super::words::{FAMILIES, family, protocol_name, set};
 use crate::names;
 
 pub fn chains(out: &mut String, domain: &Domain) {

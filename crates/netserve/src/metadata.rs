@@ -1,5 +1,5 @@
-//! The guests' metadata service: HTTP at 169.254.169.254 in the namespace. Who asks is told by the source address: the
-//! bridge lets a port ask with no address but one of its own (`rules/bridge.rs`). What is answered, the agent decides.
+//! The guests' metadata service: HTTP at 169.254.169.254 in the namespace. Who asks is told by the source address: whoever
+//! makes the network must let a port ask with no address but one of its own. What is answered, the agent decides.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +21,7 @@ use crate::facts::Current;
 use crate::sockets::connections;
 
 /// Where guests look for it, at port 80.
-pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const CONNECTIONS: usize = 64;
 const LONGEST: Duration = Duration::from_secs(60);
 

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use driver::address::Mac;
 use model::hostnet::{Bridge, Domain, Wire};
-
-use crate::address::Mac;
 
 /// A domain, ready to be asked.
 #[derive(Default)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use driver::address::Mac;
 use model::hostnet::{Bridge, Domain, Plug, Scope, Wire, Zone};
 
-use crate::address::Mac;
 use crate::facts::Facts;
 
 pub const NETWORK: &str = "n";

@@ -1,6 +1,5 @@
 //! Addresses as numbers: CIDRs, ranges of them and MACs, parsed once so that no text of a row reaches a command.
 
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// First and last address of a range, as numbers.
@@ -90,21 +89,6 @@ pub fn merge(mut ranges: Vec<Range>) -> Vec<Range> {
     merged
 }
 
-/// A range as nft writes it.
-pub fn show((first, last): Range, ipv6: bool) -> String {
-    if first == last { ip(first, ipv6).to_string() } else { format!("{}-{}", ip(first, ipv6), ip(last, ipv6)) }
-}
-
-/// Ranges as the elements of an nft set.
-pub fn show_all(ranges: &[Range], ipv6: bool) -> String {
-    let mut text = String::new();
-    for range in ranges {
-        let comma = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{comma}{}", show(*range, ipv6));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +107,8 @@ mod tests {
         let all = range("0.0.0.0".parse().unwrap(), 0);
         assert_eq!(all, (0, u32::MAX.into()));
         assert_eq!(range("::".parse().unwrap(), 0), (0, u128::MAX));
-        assert_eq!(show(range("10.0.0.9".parse().unwrap(), 24), false), "10.0.0.0-10.0.0.255");
+        let [first, last] = ["10.0.0.0", "10.0.0.255"].map(|ip| number(ip.parse().unwrap()));
+        assert_eq!(range("10.0.0.9".parse().unwrap(), 24), (first, last));
         assert_eq!(base("10.0.0.9".parse().unwrap(), 24).to_string(), "10.0.0.0");
     }
 

@@ -12,11 +12,11 @@ use dhcproto::v6::{
     DhcpOption, DhcpOptions, Encodable, Encoder, IAAddr, IANA, Message, MessageType, OptionCode, Status, StatusCode,
     UnknownOption,
 };
+use driver::address::{Mac, number, range};
 use model::dhcp_option;
 use model::hostnet::{Bridge, Scope, Wire};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, setsockopt, socket, sockopt};
 
-use crate::address::{Mac, number, range};
 use crate::facts::{Current, Facts};
 use crate::ra::name_servers;
 use crate::sockets::packets;

@@ -7,12 +7,12 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
+use driver::address::{Mac, base};
 use model::hostnet::{Bridge, Scope};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
-use crate::address::{Mac, base};
 use crate::facts::{Current, Facts};
 
 /// How often everybody is told, asked or not.

@@ -8,19 +8,19 @@ use dhcproto::Name;
 use dhcproto::v4::{
     Decodable, Decoder, DhcpOption, Encodable, Encoder, Message, MessageType, Opcode, OptionCode, UnknownOption,
 };
+use driver::address::{Mac, number, parse_cidr, range};
 use model::dhcp_option;
 use model::hostnet::{Bridge, Scope, Wire};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use std::os::fd::AsRawFd;
 
-use crate::address::{Mac, number, parse_cidr, range};
 use crate::facts::{Current, Facts};
+use crate::metadata;
 use crate::sockets::packets;
 
 const LEASE_SECONDS: u32 = 86_400;
 /// Clients may take no less for granted (RFC 1542).
 const SHORTEST: usize = 300;
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 // Packets between two namespaces of one kernel have no checksum yet when a client reads them raw, and some clients drop
 // them for it. None at all is allowed, and is accepted by all.
@@ -204,7 +204,7 @@ fn describe(message: &mut Message, facts: &Facts, wire: &Wire, scope: &Scope, se
         }
     }
     if domain.metadata {
-        routes.push((METADATA, 32, server));
+        routes.push((metadata::ADDRESS, 32, server));
     }
     // A client that reads these does not read the router option.
     routes.extend(gateway.map(|gateway| (Ipv4Addr::UNSPECIFIED, 0, gateway)));
