@@ -383,7 +383,11 @@ fn no_circle_of_more_than_three_files() {
                 Some((file, size)) if size > files.len() => {
                     wrong.push(format!("the circle of {file} is of {} files now: say so in KNOWN", files.len()));
                 }
-                _ => wrong.push(format!("{} files in a circle:\n  {}", files.len(), lines.join("\n  "))),
+                grown => {
+                    let before = grown.map(|(file, size)| format!(", that of {file} of {size} before"));
+                    let before = before.unwrap_or_default();
+                    wrong.push(format!("{} files in a circle{before}:\n  {}", files.len(), lines.join("\n  ")));
+                }
             }
         }
     }

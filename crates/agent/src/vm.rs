@@ -87,8 +87,7 @@ async fn put_aside(agent: &Agent, id: &str, at: Generation) -> Result<Left, Faul
 /// `first`: its server has not run yet.
 async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm, first: bool) -> Result<VmStatus, Fault> {
     let drivers = agent.drivers();
-    let taps: &dyn driver::TapSource = &NetTaps(agent.clone());
-    Ok(match drivers.vm.ensure(wanted, taps).await {
+    Ok(match drivers.vm.ensure(wanted, &*drivers.net).await {
         Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, rescued, made, .. }) => {
             let (made, since) = (made || vm.status.made, vm.status.since);
             VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, made, failures: 0, since }
@@ -123,15 +122,6 @@ fn waiting_phase(status: &VmStatus) -> VmPhase {
     match status.phase {
         VmPhase::Unknown | VmPhase::Gone => VmPhase::Starting,
         other => other,
-    }
-}
-
-struct NetTaps(Agent);
-
-#[async_trait::async_trait]
-impl driver::TapSource for NetTaps {
-    async fn open_tap(&self, nic: &Nic) -> driver::Result<std::os::fd::OwnedFd> {
-        self.0.drivers().net.open_tap(nic).await
     }
 }
 

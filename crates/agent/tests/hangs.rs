@@ -1,6 +1,5 @@
 //! A driver that hangs and a step that panics stop one thing, not the host.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -9,7 +8,9 @@ use std::time::{Duration, Instant};
 use agent::{Agent, Config, Drivers};
 use async_trait::async_trait;
 use driver::sim::Host as Machine;
-use driver::{ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, StreamRequest, TapSource};
+use driver::{
+    Attach, Attachment, ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, StreamRequest,
+};
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod};
 use model::{Change, Host, Setting, Time};
@@ -64,9 +65,9 @@ struct Panics {
 }
 
 #[async_trait]
-impl TapSource for Panics {
-    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd> {
-        Machine::default().open_tap(nic).await
+impl Attach for Panics {
+    async fn attach(&self, nic: &Nic) -> Result<Attachment> {
+        Machine::default().attach(nic).await
     }
 }
 

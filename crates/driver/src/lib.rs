@@ -16,6 +16,7 @@ pub mod sim;
 pub mod suite;
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,11 +81,33 @@ pub struct SeenVm {
     pub pid: Option<u32>,
 }
 
-/// Opens the tap of a VM's interface, in the namespace where it belongs.
+/// What a VM's interface is attached to its port by.
+#[derive(Debug)]
+pub enum Attachment {
+    /// A tap, open.
+    Tap(OwnedFd),
+    /// The socket of a switch in user space, which reads the VM's memory.
+    VhostUser(PathBuf),
+    /// A PCI function of the host that the VM has to itself, by its address: `0000:3b:02.1`.
+    Pci(String),
+}
+
+impl Display for Attachment {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Attachment::Tap(_) => out.write_str("a tap"),
+            Attachment::VhostUser(socket) => write!(out, "the vhost-user socket {}", socket.display()),
+            Attachment::Pci(address) => write!(out, "the PCI function {address}"),
+        }
+    }
+}
+
+/// Attaches VMs' interfaces to their ports.
 #[async_trait]
-pub trait TapSource: Send + Sync {
-    /// The tap's file descriptor, ready to be handed to QEMU. `NotReady` until the namespace exists.
-    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd>;
+pub trait Attach: Send + Sync {
+    /// The attachment, ready to be handed to a VM; it may end when it is dropped. `NotReady` until the port's network is
+    /// there. Which kinds there are is the network's business; a [`VmDriver`] refuses those that it cannot take.
+    async fn attach(&self, nic: &Nic) -> Result<Attachment>;
 }
 
 /// Runs VMs.
@@ -94,7 +117,7 @@ pub trait VmDriver: Send + Sync {
     /// Everything that the driver has on this host, wanted or not, from a fresh look.
     async fn list(&self) -> Result<Vec<SeenVm>>;
     /// Brings a VM one step nearer to what is wanted and says where it stands. Starting is not waited for.
-    async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm>;
+    async fn ensure(&self, vm: &WantedVm, ports: &dyn Attach) -> Result<SeenVm>;
     /// Stops a VM at once and removes all of it, disks too (unless `keep_disks`). Returns when nothing runs any more.
     async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()>;
     /// Stops a VM at once and moves all of it into the folder `to`, which must not exist and be on the same file system.
@@ -248,7 +271,7 @@ pub struct SeenNetwork {
 
 /// Makes the host's network.
 #[async_trait]
-pub trait NetDriver: TapSource {
+pub trait NetDriver: Attach {
     async fn health(&self) -> Health;
     /// Makes the host's network what is wanted, removes what is not, and says which ports are plugged. Flows that
     /// were let in by a rule that is gone are cut. Cheap when nothing changed since the last call. What takes long goes on

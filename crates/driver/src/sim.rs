@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +13,8 @@ use model::wanted::{Generation, Nic, WantedPod, WantedVm};
 use model::{Time, VmPhase, VmUsage};
 
 use crate::{
-    ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer, SeenNetwork, SeenPod,
-    SeenVm, SeenWire, StreamRequest, TapSource, VmDriver,
+    Attach, Attachment, ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer,
+    SeenNetwork, SeenPod, SeenVm, SeenWire, StreamRequest, VmDriver,
 };
 
 /// When an act fails.
@@ -250,8 +249,8 @@ fn health(part: &str) -> Health {
 }
 
 #[async_trait]
-impl TapSource for Host {
-    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd> {
+impl Attach for Host {
+    async fn attach(&self, nic: &Nic) -> Result<Attachment> {
         Err(DriverFault::Unavailable(format!("the simulated port {} has no device", nic.port_id)))
     }
 }
@@ -266,7 +265,7 @@ impl VmDriver for Host {
         self.act("list VMs", |inside| inside.vms.values().filter(|vm| inside.shows(&vm.id)).cloned().collect())
     }
 
-    async fn ensure(&self, vm: &WantedVm, _: &dyn TapSource) -> Result<SeenVm> {
+    async fn ensure(&self, vm: &WantedVm, _: &dyn Attach) -> Result<SeenVm> {
         let lost = |inside: &Inside| {
             let made = vm.disks.iter().any(|disk| disk.made);
             inside.lasting && made && !inside.disks.contains(&vm.id)

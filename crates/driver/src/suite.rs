@@ -11,10 +11,10 @@ use model::VmPhase;
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, WantedPod, WantedVm};
 
-use crate::{ContainerState, DriverFault, NetDriver, PodDriver, Result, SeenVm, TapSource, VmDriver};
+use crate::{Attach, ContainerState, DriverFault, NetDriver, PodDriver, Result, SeenVm, VmDriver};
 
 /// A host with VMs.
-pub trait VmBench: TapSource {
+pub trait VmBench: Attach {
     /// Another driver of the same host, as after a crash of the process.
     fn driver(&self) -> Box<dyn VmDriver>;
     /// A VM without interfaces that can be made here.

@@ -1,13 +1,12 @@
 //! The simulated host passes what real drivers must.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use async_trait::async_trait;
 use driver::sim::Host;
 use driver::suite::{self, NetBench, PodBench, VmBench};
-use driver::{NetDriver, PodDriver, Result, TapSource, VmDriver};
+use driver::{Attach, Attachment, NetDriver, PodDriver, Result, VmDriver};
 use model::hostnet::{Bridge, Domain, HostNetwork, Plug, Wire, Zone};
 use model::wanted::{Boot, Disk, Generation, Nic, WantedContainer, WantedPod, WantedVm};
 
@@ -20,9 +19,9 @@ impl Bench {
 }
 
 #[async_trait]
-impl TapSource for Bench {
-    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd> {
-        self.0.open_tap(nic).await
+impl Attach for Bench {
+    async fn attach(&self, nic: &Nic) -> Result<Attachment> {
+        self.0.attach(nic).await
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::sim::Host;
 use driver::{
-    ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm, StreamRequest, TapSource, Used,
-    VmDriver,
+    Attach, Attachment, ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm, StreamRequest,
+    Used, VmDriver,
 };
 use model::VmUsage;
 use model::hostnet::HostNetwork;
@@ -100,9 +99,9 @@ impl Late {
 }
 
 #[async_trait]
-impl TapSource for Late {
-    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd> {
-        self.host.open_tap(nic).await
+impl Attach for Late {
+    async fn attach(&self, nic: &Nic) -> Result<Attachment> {
+        self.host.attach(nic).await
     }
 }
 
@@ -114,13 +113,13 @@ impl VmDriver for Late {
     async fn list(&self) -> Result<Vec<SeenVm>> {
         VmDriver::list(&self.host).await
     }
-    async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm> {
+    async fn ensure(&self, vm: &WantedVm, ports: &dyn Attach) -> Result<SeenVm> {
         let mut vm = vm.clone();
         if self.mutation == Some(Mutation::Reboots) {
             (vm.soft_reboots, vm.hard_reboots) = (0, 0);
         }
         self.note(Order::EnsureVm(Box::new(vm.clone())));
-        self.host.ensure(&vm, taps).await
+        self.host.ensure(&vm, ports).await
     }
     async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()> {
         self.note(Order::RemoveVm(id.to_owned(), keep_disks, at));

@@ -27,14 +27,13 @@ mod trunks;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::generation::Generations;
-use driver::{ClusterApi, DriverFault, Health, Metadata, NetDriver, Result, SeenNetwork, TapSource};
+use driver::{Attach, Attachment, ClusterApi, DriverFault, Health, Metadata, NetDriver, Result, SeenNetwork};
 use model::hostnet::{HostNetwork, Plug};
 use model::wanted::{Generation, Nic};
 use netserve::Answers;
@@ -133,8 +132,9 @@ impl LinuxNet {
 }
 
 #[async_trait]
-impl TapSource for LinuxNet {
-    async fn open_tap(&self, nic: &Nic) -> Result<OwnedFd> {
+impl Attach for LinuxNet {
+    /// By a tap: bridges have nothing else for VMs.
+    async fn attach(&self, nic: &Nic) -> Result<Attachment> {
         let place = self.view.find(&nic.port_id).ok_or_else(|| not_ready(&nic.port_id))?;
         let (space, wire) = (&place.handles, &place.wire);
         if wire.plug != Plug::Tap {
@@ -161,7 +161,7 @@ impl TapSource for LinuxNet {
         joined.await.map_err(|error| fault(&format!("the tap {} cannot be joined", wire.device), &error))?;
         self.join_trunk(&place).await;
         // Dropped, the tap is gone.
-        if self.view.plugged(&place) { Ok(fd) } else { Err(not_ready(&nic.port_id)) }
+        if self.view.plugged(&place) { Ok(Attachment::Tap(fd)) } else { Err(not_ready(&nic.port_id)) }
     }
 }
 

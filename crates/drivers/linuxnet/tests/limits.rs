@@ -3,7 +3,7 @@
 
 mod support;
 
-use driver::{NetDriver, TapSource};
+use driver::{Attach, NetDriver};
 use model::Direction;
 use model::hostnet::{HostNetwork, Plug, Qos, RateLimit, Wire};
 use model::wanted::Nic;
@@ -138,7 +138,7 @@ async fn a_device_that_comes_is_limited_at_once() {
     lab.plug(&a).await;
     let (port_id, device) = (b.port_id.clone(), b.device.clone());
     let nic = Nic { port_id, mac: b.mac.clone(), mtu: b.mtu, device, namespace: namespace.clone() };
-    let _tap = lab.net.open_tap(&nic).await.unwrap();
+    let _tap = lab.net.attach(&nic).await.unwrap();
     for wire in [&a, &b] {
         let turn = format!("ifb{}", &wire.port_id[..11]);
         assert!(bucket(&namespace, &wire.device).unwrap().0.contains("rate 8Kbit burst 50000b"), "{}", wire.device);

@@ -3,9 +3,8 @@
 mod support;
 
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 
-use driver::{DriverFault, NetDriver, TapSource};
+use driver::{Attach, Attachment, DriverFault, NetDriver};
 use model::Direction;
 use model::hostnet::{Plug, Rule, Service, Wire};
 use model::wanted::Nic;
@@ -314,10 +313,11 @@ async fn taps_are_opened_moved_and_adopted() {
         device: b.device.clone(),
         namespace: String::new(),
     };
-    assert!(matches!(lab.net.open_tap(&nic).await, Err(DriverFault::NotReady(_))));
+    assert!(matches!(lab.net.attach(&nic).await, Err(DriverFault::NotReady(_))));
     lab.apply(&apart).await;
-    let tap: OwnedFd = lab.net.open_tap(&nic).await.unwrap();
-    assert!(matches!(lab.net.open_tap(&nic).await, Err(DriverFault::NotReady(_))), "held by another");
+    let attachment = lab.net.attach(&nic).await.unwrap();
+    let Attachment::Tap(tap) = attachment else { panic!("{attachment} instead of a tap") };
+    assert!(matches!(lab.net.attach(&nic).await, Err(DriverFault::NotReady(_))), "held by another");
     let pod = lab.plug(&a).await;
     assert_eq!(lab.apply(&apart).await, 2);
     // A router joins the networks: both are one domain now, and the devices that are in use follow.

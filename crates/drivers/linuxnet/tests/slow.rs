@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use driver::{NetDriver, TapSource};
+use driver::{Attach, NetDriver};
 use model::hostnet::Plug;
 use model::wanted::Nic;
 
@@ -56,9 +56,9 @@ fn rules_that_hang_hold_up_one_domain() {
             assert_eq!(seen.late.len(), 1, "{pass} pass: {:?}", seen.late);
             assert!(seen.late[0].contains(&domain(1, vec![]).namespace(&lab.prefix)), "{:?}", seen.late);
         }
-        let _other = lab.net.open_tap(&nic(&other)).await.expect("a new port of another domain is plugged");
-        let _first = lab.net.open_tap(&nic(&first)).await.expect("so is one of the same whose rules are in force");
-        let refused = lab.net.open_tap(&nic(&late)).await;
+        let _other = lab.net.attach(&nic(&other)).await.expect("a new port of another domain is plugged");
+        let _first = lab.net.attach(&nic(&first)).await.expect("so is one of the same whose rules are in force");
+        let refused = lab.net.attach(&nic(&late)).await;
         assert!(refused.is_err(), "no port is plugged before its rules are in force");
         let active = |seen: &driver::SeenNetwork, id: &str| seen.wires.iter().any(|w| w.port_id == id && w.active);
         let seen = lab.net.apply(&wanted, NOW).await.unwrap();
@@ -75,7 +75,7 @@ fn rules_that_hang_hold_up_one_domain() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         };
         assert!(active(&seen, &first.port_id) && active(&seen, &other.port_id), "{seen:?}");
-        let _late = lab.net.open_tap(&nic(&late)).await.expect("its rules are in force now");
+        let _late = lab.net.attach(&nic(&late)).await.expect("its rules are in force now");
         assert_eq!(lab.net.health().await.problem, "");
     });
 }

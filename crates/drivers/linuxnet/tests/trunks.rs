@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use driver::{NetDriver, SeenWire, TapSource};
+use driver::{Attach, Attachment, NetDriver, SeenWire};
 use model::Direction;
 use model::hostnet::{HostNetwork, Plug, Qos, RateLimit, Rule, Wire};
 use model::wanted::Nic;
@@ -140,7 +140,9 @@ impl Guest {
             device: wire.device.clone(),
             namespace: wanted.domains[at].namespace(&lab.prefix),
         };
-        let file = std::fs::File::from(lab.net.open_tap(&nic).await.unwrap());
+        let attachment = lab.net.attach(&nic).await.unwrap();
+        let Attachment::Tap(tap) = attachment else { panic!("{attachment} instead of a tap") };
+        let file = std::fs::File::from(tap);
         let (mut tap, (sender, frames)) = (file.try_clone().unwrap(), mpsc::channel());
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];

@@ -1,8 +1,9 @@
 //! A machine in QEMU's words: what Nova's `hw_*` properties ask for, device by device. What fits together was decided by
 //! whoever made the [`Machine`]; here nothing is left out.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use driver::{Attachment, DriverFault};
 use model::machine::{Bus, Firmware, InputBus, Machine, NicModel, ScsiModel, Video, Watchdog};
 use model::wanted::{Nic, WantedVm};
 
@@ -149,6 +150,18 @@ fn disk_device(machine: &Machine, disk: &Ready, bus: Bus, place: usize, order: u
         Bus::Sata => format!("ide-{sort},bus=sata.{place}"),
     };
     format!("{device},drive={drive},id=blk-{id},serial={id}{boots}")
+}
+
+/// What an interface is attached by. Others than taps are refused: vhost-user needs the guest's memory shared with another
+/// program, a PCI function needs VFIO and memory that is locked, and neither is arranged.
+pub fn tap(nic: &Nic, attachment: Attachment) -> driver::Result<OwnedFd> {
+    match attachment {
+        Attachment::Tap(tap) => Ok(tap),
+        Attachment::VhostUser(_) | Attachment::Pci(_) => Err(DriverFault::Refused(format!(
+            "the port {} is attached by {attachment}; QEMU takes taps only",
+            nic.port_id
+        ))),
+    }
 }
 
 /// The network interfaces, each with its tap.

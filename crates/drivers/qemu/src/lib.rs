@@ -55,7 +55,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::generation::{Generations, Pass};
-use driver::{DriverFault, Health, Result, SeenVm, TapSource, VmDriver, cgroup, process};
+use driver::{Attach, DriverFault, Health, Result, SeenVm, VmDriver, cgroup, process};
 use futures_util::future::join_all;
 use model::VmUsage;
 use model::wanted::{Generation, WantedVm};
@@ -204,13 +204,13 @@ impl VmDriver for Qemu {
         Ok(join_all(ids.map(async |id| self.look(&id).await)).await)
     }
 
-    async fn ensure(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm> {
+    async fn ensure(&self, vm: &WantedVm, ports: &dyn Attach) -> Result<SeenVm> {
         disk::check_name(&vm.id, "a VM")?;
         let step = self.step(&vm.id);
         let _alone = step.lock().await;
         let _pass = self.pass(&vm.id, vm.generation)?;
         trim_console(&self.console_log(&vm.id));
-        self.bring_nearer(vm, taps).await
+        self.bring_nearer(vm, ports).await
     }
 
     async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use driver::cgroup::{self, Limits};
-use driver::{DriverFault, Result, SeenVm, TapSource};
+use driver::{Attach, DriverFault, Result, SeenVm};
 use model::VmPhase;
 use model::wanted::WantedVm;
 
@@ -103,7 +103,7 @@ impl Qemu {
         format!("QEMU was killed or died: {}", launch::last_words(&self.vm_dir(id)))
     }
 
-    pub(crate) async fn bring_nearer(&self, vm: &WantedVm, taps: &dyn TapSource) -> Result<SeenVm> {
+    pub(crate) async fn bring_nearer(&self, vm: &WantedVm, ports: &dyn Attach) -> Result<SeenVm> {
         let dir = self.vm_dir(&vm.id);
         fs::create_dir_all(&dir).map_err(|e| failed(format!("cannot create {}", dir.display()), e))?;
         let before = State::load(&dir);
@@ -126,7 +126,7 @@ impl Qemu {
             }
         };
         if start {
-            let outcome = self.start(vm, taps, &mut state).await;
+            let outcome = self.start(vm, ports, &mut state).await;
             self.keep(&dir, &before, &state)?;
             outcome?;
         } else {
@@ -263,7 +263,7 @@ impl Qemu {
         Ok(())
     }
 
-    async fn start(&self, vm: &WantedVm, taps: &dyn TapSource, state: &mut State) -> Result<()> {
+    async fn start(&self, vm: &WantedVm, ports: &dyn Attach, state: &mut State) -> Result<()> {
         let (binary, found) = self.qemu().await?;
         let dir = self.vm_dir(&vm.id);
         user::clean(&dir).map_err(|e| failed(format!("cannot clean {}", dir.display()), e))?;
@@ -285,9 +285,9 @@ impl Qemu {
             let name = firmware::variables_of(&vm.machine, vm.rescue);
             firmware::variables(&dir, name, files, taken.as_deref(), vm.machine.stateless || vm.rescue)?;
         }
-        let mut fds = Vec::new();
+        let mut taps = Vec::new();
         for nic in &vm.nics {
-            fds.push(taps.open_tap(nic).await?);
+            taps.push(hardware::tap(nic, ports.attach(nic).await?)?);
         }
         let user = self.users.of(&vm.id).map_err(|e| failed("cannot choose a user".to_owned(), e))?;
         let user = user.filter(|_| found.serves_users());
@@ -305,7 +305,7 @@ impl Qemu {
         let suspended = state.suspended;
         let memory = suspended.then_some(suspend::MEMORY);
         let (accel, firmware) = (found.accel, firmware.as_ref());
-        let plan = Plan { binary, accel, dir: &dir, vm, disks: &disks, firmware, memory, taps: &fds, kvm, user };
+        let plan = Plan { binary, accel, dir: &dir, vm, disks: &disks, firmware, memory, taps: &taps, kvm, user };
         let (soft_reboots, hard_reboots) = (vm.soft_reboots, vm.hard_reboots);
         let boot = this_boot();
         let rescue = vm.rescue;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use driver::suite::{self, VmBench};
-use driver::{DriverFault, SeenVm, TapSource, VmDriver};
+use driver::{Attach, Attachment, DriverFault, SeenVm, VmDriver};
 use driver_qemu::{Config, Qemu};
 use model::VmPhase;
 use model::machine::{Firmware, Machine, TpmModel};
@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 struct NoTaps;
 
 #[async_trait]
-impl TapSource for NoTaps {
-    async fn open_tap(&self, nic: &Nic) -> driver::Result<OwnedFd> {
+impl Attach for NoTaps {
+    async fn attach(&self, nic: &Nic) -> driver::Result<Attachment> {
         Err(DriverFault::NotReady(format!("there is no tap {}", nic.device)))
     }
 }
@@ -153,9 +153,9 @@ impl Drop for Bench {
 struct Common(Bench, bool);
 
 #[async_trait]
-impl TapSource for Common {
-    async fn open_tap(&self, nic: &Nic) -> driver::Result<OwnedFd> {
-        NoTaps.open_tap(nic).await
+impl Attach for Common {
+    async fn attach(&self, nic: &Nic) -> driver::Result<Attachment> {
+        NoTaps.attach(nic).await
     }
 }
 
@@ -535,9 +535,9 @@ async fn a_guest_that_stopped_stays_so_until_it_is_started() {
 struct Tap;
 
 #[async_trait]
-impl TapSource for Tap {
+impl Attach for Tap {
     #[allow(unsafe_code)]
-    async fn open_tap(&self, _: &Nic) -> driver::Result<OwnedFd> {
+    async fn attach(&self, _: &Nic) -> driver::Result<Attachment> {
         let open = || {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a namespace");
             let tun = std::fs::File::options().read(true).write(true).open("/dev/net/tun").expect("/dev/net/tun");
@@ -549,7 +549,7 @@ impl TapSource for Tap {
             }
             OwnedFd::from(tun)
         };
-        Ok(std::thread::spawn(open).join().expect("a tap"))
+        Ok(Attachment::Tap(std::thread::spawn(open).join().expect("a tap")))
     }
 }
 

@@ -191,3 +191,17 @@ fn a_tpm_is_a_socket_beside_qemu() {
         }
     }
 }
+
+#[test]
+fn interfaces_are_attached_by_taps_alone() {
+    let nic = Nic { port_id: "p1".to_owned(), ..vm(Machine::default()).nics[0].clone() };
+    assert!(tap(&nic, Attachment::Tap(std::fs::File::open("/dev/null").unwrap().into())).is_ok());
+    let refused = |attachment| match tap(&nic, attachment) {
+        Err(DriverFault::Refused(words)) => words,
+        other => panic!("{other:?}"),
+    };
+    let words = refused(Attachment::VhostUser("/run/vhu1".into()));
+    assert_eq!(words, "the port p1 is attached by the vhost-user socket /run/vhu1; QEMU takes taps only");
+    let words = refused(Attachment::Pci("0000:3b:02.1".to_owned()));
+    assert_eq!(words, "the port p1 is attached by the PCI function 0000:3b:02.1; QEMU takes taps only");
+}
