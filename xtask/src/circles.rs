@@ -24,7 +24,6 @@ use syn::visit::{self, Visit};
 
 /// Circles that are still there: a file that stands in one, and of how many files it is. A number may only fall.
 const KNOWN: &[(&str, usize)] = &[
-    ("crates/drivers/qemu/src/launch.rs", 5),
     ("crates/faces/kube/src/registry.rs", 23),
     ("crates/faces/openstack/src/call.rs", 5),
     ("crates/faces/openstack/src/compute/mod.rs", 19),

@@ -142,7 +142,7 @@ pub async fn convert(from: &Path, format: &str, to: &Path, user: Option<User>, l
     let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
     command.args(["convert", "-q", "-f", format, "-O", "qcow2"]).arg(name(from)).arg(name(to));
     // In the directory first, whose parents are closed to the user.
-    crate::launch::detach(command.as_std_mut(), Vec::new(), user);
+    crate::detach::detach(command.as_std_mut(), Vec::new(), user);
     run(command, "copy a disk", limit).await
 }
 

@@ -31,6 +31,7 @@
 mod accel;
 mod aside;
 mod copy;
+mod detach;
 mod disk;
 mod firmware;
 mod hardware;

@@ -15,8 +15,8 @@ use driver::{DriverFault, Result, process};
 use model::machine::TpmModel;
 use model::wanted::WantedVm;
 
+use crate::detach::detach;
 use crate::failed;
-use crate::launch::detach;
 use crate::process::Process;
 use crate::user::{self, User};
 
