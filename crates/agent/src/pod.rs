@@ -1,8 +1,9 @@
-//! Pods of this host, one step at a time: what is still to be started (`start`) or ended (`stop`), and in the end the
+//! Pods of this host, one step at a time: what is still to be started or ended, and in the end the
 //! status and events in one commit. Nothing is remembered between steps; restarts are counted by the containers that the
 //! runtime has.
 //!
 //! * `find`, `context`: at the bottom, used by all others; they use none
+//! * `start` (by `pull_backoff`), `stop`: what is begun and ended
 //! * `wanted`, of `env`, `volumes` (of `files` and `parts`) and `termination`: instructions for the runtime
 //! * `handler` (by `ask`): what probes and hooks do; `probe`: when
 //! * `status`, `news`: what is told; `storage`: how much of the disk is taken
