@@ -4,8 +4,9 @@ use gate::{Identity, Principal};
 use model::{Cluster, KubeObject, Realm, Snapshot};
 use serde_json::{Value, json};
 
-use crate::fault::{Failure, Result, qualified};
+use crate::fault::{Failure, Result};
 use crate::kinds::items;
+use crate::names::qualified;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 

@@ -9,7 +9,7 @@ use crate::authz::{self, Attributes, Subject};
 use crate::body::{self, Shown};
 use crate::fault::{Failure, Result};
 use crate::kinds::event;
-use crate::registry::Kind;
+use crate::registry::{Kind, Kinds};
 use crate::request::{Query, ResourcePath};
 use crate::shares::Holder;
 use crate::{Kube, table};
@@ -58,6 +58,8 @@ pub struct Call<'a> {
     pub who: &'a Subject,
     /// Whose shares the request takes: the credential's own, whomever it acts as.
     pub holder: Holder,
+    /// The cluster's, when the request came.
+    pub kinds: Kinds,
     pub path: ResourcePath<'a>,
     pub verb: &'static str,
     pub query: Query,
@@ -67,8 +69,8 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub fn kind(&self) -> &'static Kind {
-        self.path.kind
+    pub fn kind(&self) -> &Kind {
+        &self.path.kind
     }
 
     pub fn agent(&self) -> &str {
@@ -120,7 +122,7 @@ pub fn find<'s>(
     namespace: &str,
     name: &str,
 ) -> Option<model::Entry<'s, KubeObject>> {
-    snapshot.at(&KubeObject::key_of(&cluster.id, kind.stored.0, kind.stored.1, namespace, name))
+    snapshot.at(&KubeObject::key_of(&cluster.id, &kind.stored.0, &kind.stored.1, namespace, name))
 }
 
 /// A revision as clients write it.

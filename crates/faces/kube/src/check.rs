@@ -4,7 +4,7 @@
 use model::quantity::Quantity;
 use serde_json::Value;
 
-use crate::types::{Type, TypeId, Types};
+use crate::types::{Shape, Type, TypeId, Types};
 
 /// How many levels a body may have.
 pub const MAX_DEPTH: usize = 100;
@@ -36,9 +36,9 @@ pub struct Findings {
 }
 
 /// Checks a value against its type and puts it right.
-pub fn check(types: &Types, id: TypeId, value: &mut Value) -> Findings {
-    let mut walk = Walk { types, owner: "", path: Vec::new(), findings: Findings::default() };
-    walk.value(id, value, 0);
+pub fn check(shape: &Shape, value: &mut Value) -> Findings {
+    let mut walk = Walk { types: &shape.types, owner: "", path: Vec::new(), findings: Findings::default() };
+    walk.value(shape.root, value, 0);
     walk.findings
 }
 
@@ -234,12 +234,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::types::types;
 
     #[test]
     fn values_have_one_form() {
         let put_right = |definition: &str, mut value: Value| {
-            let findings = check(types(), types().named(definition).unwrap(), &mut value);
+            let findings = check(&crate::registry::shape_of(definition), &mut value);
             assert_eq!(findings.wrong, None);
             value
         };

@@ -5,7 +5,8 @@ use http::{HeaderMap, Response, header};
 use serde_json::{Value, json};
 
 use crate::body;
-use crate::registry::{KINDS, Kind, groups};
+use crate::names::group_version;
+use crate::registry::{Kind, Kinds};
 
 /// The version of Kubernetes whose types are served.
 pub const VERSION: (&str, &str) = ("1", "35");
@@ -45,13 +46,11 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// `/api` and `/apis`.
-pub fn root(headers: &HeaderMap, core: bool) -> Response<Body> {
+pub fn root(kinds: &Kinds, headers: &HeaderMap, core: bool) -> Response<Body> {
+    let groups = kinds.groups();
+    let groups = groups.iter().filter(|(group, _)| group.is_empty() == core);
     if let Some(version) = aggregated(headers) {
-        let items: Vec<Value> = groups()
-            .into_iter()
-            .filter(|(group, _)| group.is_empty() == core)
-            .map(|(g, v)| aggregated_group(g, v))
-            .collect();
+        let items: Vec<Value> = groups.map(|(group, versions)| aggregated_group(kinds, group, versions)).collect();
         let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items});
         let media_type = match version {
             "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
@@ -64,42 +63,44 @@ pub fn root(headers: &HeaderMap, core: bool) -> Response<Body> {
     if core {
         return body::json(200, &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}));
     }
-    let groups: Vec<Value> =
-        groups().into_iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group_value(g, v)).collect();
+    let groups: Vec<Value> = groups.map(|(group, versions)| group_value(group, versions)).collect();
     body::json(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
 }
 
-fn group_value(group: &str, version: &str) -> Value {
-    let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    json!({"name": group, "versions": [version], "preferredVersion": version})
+/// A group's versions; the first is the preferred one.
+fn group_value(group: &str, versions: &[&str]) -> Value {
+    let of = |version: &&str| json!({"groupVersion": group_version(group, version), "version": version});
+    let versions: Vec<Value> = versions.iter().map(of).collect();
+    json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
 
 /// `/apis/{group}`.
-pub fn group(name: &str) -> Option<Response<Body>> {
-    let (group, version) = groups().into_iter().find(|(g, _)| *g == name && !g.is_empty())?;
-    let mut value = group_value(group, version);
+pub fn group(kinds: &Kinds, name: &str) -> Option<Response<Body>> {
+    let groups = kinds.groups();
+    let (group, versions) = groups.iter().find(|(group, _)| *group == name && !group.is_empty())?;
+    let mut value = group_value(group, versions);
     value["kind"] = "APIGroup".into();
     value["apiVersion"] = "v1".into();
     Some(body::json(200, &value))
 }
 
-fn kinds_of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().filter(move |k| k.group == group && k.version == version)
+/// Sets what is left out where there is none.
+fn add_words(value: &mut Value, kind: &Kind) {
+    for (field, words) in [("shortNames", &kind.short), ("categories", &kind.categories)] {
+        if !words.is_empty() {
+            value[field] = json!(words);
+        }
+    }
 }
 
 /// `/api/v1` and `/apis/{group}/{version}`.
-pub fn resources(group: &str, version: &str) -> Option<Response<Body>> {
+pub fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Response<Body>> {
     let mut resources = Vec::new();
-    for kind in kinds_of(group, version) {
+    for kind in kinds.of_version(group, version) {
         let mut value = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind, "verbs": kind.verbs()
         });
-        if !kind.short.is_empty() {
-            value["shortNames"] = json!(kind.short);
-        }
-        if !kind.categories.is_empty() {
-            value["categories"] = json!(kind.categories);
-        }
+        add_words(&mut value, kind);
         resources.push(value);
         for (name, group, version, of, verbs) in subresources(kind) {
             let mut value = json!({
@@ -115,53 +116,54 @@ pub fn resources(group: &str, version: &str) -> Option<Response<Body>> {
     if resources.is_empty() {
         return None;
     }
-    let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Some(body::json(
         200,
-        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": resources}),
+        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version), "resources": resources}),
     ))
 }
 
-type Sub = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
+type Sub<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [&'a str]);
 
 /// Subresources with group, version and kind of what they take, `status` included.
-fn subresources(kind: &'static Kind) -> Vec<Sub> {
-    let mut all: Vec<Sub> = kind.subresources.iter().map(|s| (s.name, s.group, s.version, s.kind, s.verbs)).collect();
+fn subresources(kind: &Kind) -> Vec<Sub<'_>> {
+    let mut all: Vec<Sub<'_>> =
+        kind.subresources.iter().map(|s| (s.name, s.group, s.version, s.kind, s.verbs)).collect();
     if kind.status {
-        all.push(("status", kind.group, kind.version, kind.kind, &["get", "patch", "update"]));
+        all.push(("status", &kind.group, &kind.version, &kind.kind, &["get", "patch", "update"]));
     }
     all
 }
 
-fn aggregated_group(group: &str, version: &str) -> Value {
-    let resources: Vec<Value> = kinds_of(group, version)
-        .map(|kind| {
-            let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
-            let mut value = json!({
-                "resource": kind.plural, "singularResource": kind.singular, "scope": scope, "verbs": kind.verbs(),
-                "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind}
-            });
-            if !kind.short.is_empty() {
-                value["shortNames"] = json!(kind.short);
-            }
-            if !kind.categories.is_empty() {
-                value["categories"] = json!(kind.categories);
-            }
-            let subs: Vec<Value> = subresources(kind)
-                .into_iter()
-                .map(|(name, group, version, of, verbs)| {
-                    json!({"subresource": name, "verbs": verbs, "responseKind": {"group": group, "version": version, "kind": of}})
-                })
-                .collect();
-            if !subs.is_empty() {
-                value["subresources"] = subs.into();
-            }
-            value
+fn aggregated_group(kinds: &Kinds, group: &str, versions: &[&str]) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|version| {
+            let resources: Vec<Value> = kinds.of_version(group, version).map(|kind| aggregated_kind(kind)).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
         })
         .collect();
-    let mut value = json!({"metadata": {"creationTimestamp": null}, "versions": [{"version": version, "resources": resources, "freshness": "Current"}]});
+    let mut value = json!({"metadata": {"creationTimestamp": null}, "versions": versions});
     if !group.is_empty() {
         value["metadata"]["name"] = group.into();
+    }
+    value
+}
+
+fn aggregated_kind(kind: &Kind) -> Value {
+    let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
+    let mut value = json!({
+        "resource": kind.plural, "singularResource": kind.singular, "scope": scope, "verbs": kind.verbs(),
+        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    });
+    add_words(&mut value, kind);
+    let subs: Vec<Value> = subresources(kind)
+        .into_iter()
+        .map(|(name, group, version, of, verbs)| {
+            json!({"subresource": name, "verbs": verbs, "responseKind": {"group": group, "version": version, "kind": of}})
+        })
+        .collect();
+    if !subs.is_empty() {
+        value["subresources"] = subs.into();
     }
     value
 }

@@ -6,7 +6,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use model::Fault;
 use serde_json::{Value, json};
 
-use crate::registry::Kind;
+use crate::denied::{Cause, Denied};
+use crate::names::Names;
 
 /// A failed request, as `Status` tells it. Boxed: it is the rare case, and errors travel through many frames.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,23 +21,18 @@ struct Status {
     details: Value,
 }
 
-/// The rest of this face's results.
+/// What this face's own functions give.
 pub type Result<T> = std::result::Result<T, Failure>;
-
-/// The name of a resource with its group, as messages have it: `deployments.apps`.
-pub fn qualified(group: &str, resource: &str) -> String {
-    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
-}
 
 impl Failure {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Status { code, reason, message: message.into(), details: Value::Null }))
     }
 
-    fn of(kind: &Kind, name: &str, code: u16, reason: &'static str, message: String) -> Self {
+    fn of(kind: &Names, name: &str, code: u16, reason: &'static str, message: String) -> Self {
         let mut details = json!({"name": name, "kind": kind.plural});
         if !kind.group.is_empty() {
-            details["group"] = kind.group.into();
+            details["group"] = kind.group.as_str().into();
         }
         Self(Box::new(Status { code, reason, message, details }))
     }
@@ -56,21 +52,21 @@ impl Failure {
         failure
     }
 
-    pub fn not_found(kind: &Kind, name: &str) -> Self {
+    pub fn not_found(kind: &Names, name: &str) -> Self {
         Self::of(kind, name, 404, "NotFound", format!("{} \"{name}\" not found", kind.qualified()))
     }
 
-    pub fn exists(kind: &Kind, name: &str) -> Self {
+    pub fn exists(kind: &Names, name: &str) -> Self {
         Self::of(kind, name, 409, "AlreadyExists", format!("{} \"{name}\" already exists", kind.qualified()))
     }
 
-    pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+    pub fn conflict(kind: &Names, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
         Self::of(kind, name, 409, "Conflict", message)
     }
 
     /// The object was written since the client read it.
-    pub fn modified(kind: &Kind, name: &str) -> Self {
+    pub fn modified(kind: &Names, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(kind, name, why)
     }
@@ -92,7 +88,7 @@ impl Failure {
         failure
     }
 
-    pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
+    pub fn forbidden(kind: &Names, name: &str, why: &str) -> Self {
         let message = if name.is_empty() {
             format!("{} is forbidden: {why}", kind.qualified())
         } else {
@@ -141,19 +137,27 @@ impl Failure {
     }
 
     /// The object breaks rules of its kind; each cause has reason, message and field.
-    pub fn invalid(kind: &Kind, name: &str, causes: Vec<Cause>) -> Self {
+    pub fn invalid(kind: &Names, name: &str, causes: Vec<Cause>) -> Self {
         let all: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let list = if all.len() == 1 { all.concat() } else { format!("[{}]", all.join(", ")) };
-        let qualified =
-            if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
+        let qualified = if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
         let message = format!("{qualified} \"{name}\" is invalid: {list}");
         let causes: Vec<Value> =
             causes.into_iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();
         let mut details = json!({"name": name, "kind": kind.kind, "causes": causes});
         if !kind.group.is_empty() {
-            details["group"] = kind.group.into();
+            details["group"] = kind.group.as_str().into();
         }
         Self(Box::new(Status { code: 422, reason: "Invalid", message, details }))
+    }
+
+    /// What a kind's own rules refuse.
+    pub fn of_kind(kind: &Names, name: &str, denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden(why) => Self::forbidden(kind, name, &why),
+            Denied::Invalid(causes) => Self::invalid(kind, name, causes),
+            Denied::Exhausted(why) => Self::new(500, "InternalError", why),
+        }
     }
 
     /// Replaces the details.
@@ -201,14 +205,6 @@ impl Failure {
         }
         response
     }
-}
-
-/// One rule that an object breaks.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cause {
-    pub reason: &'static str,
-    pub message: String,
-    pub field: String,
 }
 
 impl From<Fault> for Failure {

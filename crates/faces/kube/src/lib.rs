@@ -1,9 +1,11 @@
 //! The Kubernetes face: `/clusters/{id}` is a complete Kubernetes API of its own over the rows of one logical cluster.
-//! The verbs are generic; a kind adds its strategy (`kinds`) and one line in `registry`.
+//! The verbs are generic; a kind adds its strategy (`kinds`) and one entry in `registry`. Which kinds there are is asked of
+//! [`registry::Kinds`], of one cluster at one moment.
 //!
 //! * `serve`: the way in: gate, cluster, rights, verb; [`endpoints`] is every route, for tests that walk them
-//! * `request`: what a URL asks for; `call`: a request that passed the gate; `body`, `fault`: what goes over the wire
-//! * `registry`, `kinds`: the kinds; `types`, `annotations`, `check`, `validate`: their shapes and rules
+//! * `request`: what a URL asks for; `call`: a request that passed the gate; `body`: what goes over the wire
+//! * `names`, `denied`, `fault`: how kinds are called and what is refused; `registry`, `kinds`: the kinds; `types`,
+//!   `annotations`, `check`, `validate`: their shapes and rules
 //! * `verbs`, `patch`, `watch`, `table`, `selectors`: what is done with objects
 //! * `discovery`, `openapi`: what the API says about itself; `reviews`, `authz`: who may what
 //! * `stream`: logs, exec, attach, port-forward; `protobuf`: bodies of typed Go clients
@@ -16,11 +18,13 @@ mod authz;
 mod body;
 mod call;
 mod check;
+mod denied;
 mod discovery;
 mod entrance;
 mod fault;
 mod kinds;
 mod meta;
+mod names;
 mod openapi;
 mod openapi_v2;
 mod pages;

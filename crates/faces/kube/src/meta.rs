@@ -28,9 +28,15 @@ pub fn stamp(moment: Time) -> String {
 
 /// The metadata of an object, made if it is not there.
 pub fn of(object: &mut Value) -> &mut Map<String, Value> {
-    match crate::kinds::object(object, "metadata") {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(Map::new());
+    }
+    match &mut object["metadata"] {
         Value::Object(map) => map,
-        _ => unreachable!("`object` makes an object"),
+        _ => unreachable!("it was made one"),
     }
 }
 

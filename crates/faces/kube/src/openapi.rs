@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -17,71 +17,85 @@ use crate::annotations::{self, ListType};
 use crate::body;
 use crate::fault::{Failure, Result};
 use crate::openapi_v2;
-use crate::registry::{KINDS, Kind, groups};
+use crate::registry::{Kind, Kinds};
 use crate::types::definitions;
 
-/// Compressed documents, by path.
-static DOCUMENTS: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Default::default);
+/// Documents that were made, compressed, by path.
+#[derive(Default)]
+pub struct Documents(Mutex<HashMap<String, Bytes>>);
+
+/// Those of the kinds that every cluster has: they change only with the program.
+static BUILT_IN: LazyLock<Documents> = LazyLock::new(Documents::default);
 
 fn path_of(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// `/openapi/v3`. Documents change only with the program, so its version is their hash.
-pub fn index(base: &str) -> Response<Body> {
-    let paths: Map<String, Value> = groups()
-        .into_iter()
-        .map(|(group, version)| {
+/// `/openapi/v3`. A document's version is a hash of what it is made of.
+pub fn index(kinds: &Kinds, base: &str) -> Response<Body> {
+    let mut paths = Map::new();
+    for (group, versions) in kinds.groups() {
+        for version in versions {
             let path = path_of(group, version);
-            let url = format!("{base}/openapi/v3/{path}?hash={}", hash());
-            (path, json!({"serverRelativeURL": url}))
-        })
-        .collect();
+            let url = format!("{base}/openapi/v3/{path}?hash={}", hash(kinds.of_version(group, version)));
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+    }
     body::json(200, &json!({"paths": paths}))
 }
 
-fn hash() -> String {
-    let names: String = KINDS.iter().map(|k| format!("{}/{};", k.qualified(), k.version)).collect();
+fn hash<'a>(kinds: impl Iterator<Item = &'a Arc<Kind>>) -> String {
+    let names: String = kinds.map(|k| format!("{}/{};", k.qualified(), k.version)).collect();
     let text = format!("{} {names}", env!("CARGO_PKG_VERSION"));
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string().to_uppercase()
 }
 
 /// `/openapi/v3/api/v1` and `/openapi/v3/apis/{group}/{version}`.
-pub fn document(headers: &HeaderMap, group: &str, version: &str) -> Result<Response<Body>> {
-    if !groups().contains(&(group, version)) {
+pub fn document(kinds: &Kinds, headers: &HeaderMap, group: &str, version: &str) -> Result<Response<Body>> {
+    let all: Vec<&Kind> = kinds.of_version(group, version).map(|kind| &**kind).collect();
+    if all.is_empty() {
         return Err(Failure::no_path());
     }
-    let document = || build(&|kind| kind.group == group && kind.version == version).to_string().into_bytes();
-    kept(headers, &path_of(group, version), "application/json", document)
+    let of = Of { documents: &BUILT_IN, hash: hash(kinds.of_version(group, version)) };
+    kept(&of, headers, &path_of(group, version), "application/json", || build(&all).to_string().into_bytes())
 }
 
 /// `/openapi/v2`, in the form that is asked for.
-pub fn whole(headers: &HeaderMap) -> Result<Response<Body>> {
+pub fn whole(kinds: &Kinds, headers: &HeaderMap) -> Result<Response<Body>> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let of = Of { documents: &BUILT_IN, hash: hash(kinds.iter()) };
+    let document = || openapi_v2::of(&everything(kinds));
     if accept.contains("com.github.proto-openapi.spec.v2") {
-        return kept(headers, "v2.pb", openapi_v2::PROTOBUF, || openapi_v2::protobuf(&openapi_v2::of(&everything())));
+        return kept(&of, headers, "v2.pb", openapi_v2::PROTOBUF, || openapi_v2::protobuf(&document()));
     }
-    kept(headers, "v2", "application/json", || openapi_v2::of(&everything()).to_string().into_bytes())
+    kept(&of, headers, "v2", "application/json", || document().to_string().into_bytes())
 }
 
 /// All groups in one document.
-pub fn everything() -> Value {
-    build(&|_| true)
+pub fn everything(kinds: &Kinds) -> Value {
+    build(&kinds.iter().map(|kind| &**kind).collect::<Vec<_>>())
+}
+
+/// Where a document is kept, and its version.
+struct Of<'a> {
+    documents: &'a Documents,
+    hash: String,
 }
 
 /// A document that is made when it is first asked for.
 fn kept(
+    of: &Of<'_>,
     headers: &HeaderMap,
     name: &str,
     media_type: &'static str,
     make: impl FnOnce() -> Vec<u8>,
 ) -> Result<Response<Body>> {
-    let known = DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+    let known = of.documents.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
     let packed = match known {
         Some(packed) => packed,
         None => {
             let packed = pack(&make()).map_err(broken)?;
-            DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), packed.clone());
+            of.documents.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), packed.clone());
             packed
         }
     };
@@ -97,7 +111,7 @@ fn kept(
     };
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", hash())) {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", of.hash)) {
         headers.insert(header::ETAG, tag);
     }
     Ok(response)
@@ -114,21 +128,20 @@ fn pack(document: &[u8]) -> std::io::Result<Bytes> {
     Ok(writer.finish()?.into())
 }
 
-fn build(of: &dyn Fn(&Kind) -> bool) -> Value {
-    let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| of(kind)).collect();
+fn build(kinds: &[&Kind]) -> Value {
     let mut schemas = definitions(kinds.iter().flat_map(|k| k.schemas()));
     for (name, schema) in &mut schemas {
         let short = name.rsplit('.').next().unwrap_or(name).to_owned();
         annotate(schema, &short);
     }
-    for kind in &kinds {
+    for kind in kinds {
         if let Some(schema) = schemas.get_mut(&kind.definition) {
             schema["x-kubernetes-group-version-kind"] =
                 json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
         }
     }
     let mut paths = Map::new();
-    for kind in &kinds {
+    for kind in kinds {
         add_paths(&mut paths, kind);
     }
     json!({
@@ -190,7 +203,7 @@ fn wrap_reference(schema: &mut Value) {
 }
 
 fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
-    let root = format!("/{}", path_of(kind.group, kind.version));
+    let root = format!("/{}", path_of(&kind.group, &kind.version));
     let place = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{root}{place}/{}", kind.plural);
     let schema = json!({"$ref": format!("#/components/schemas/{}", kind.definition)});

@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 use crate::check::MAX_DEPTH;
 use crate::fault::{Failure, Result};
-use crate::types::{Type, TypeId, Types, types};
+use crate::registry::types;
+use crate::types::{Type, TypeId, Types};
 
 /// What typed Go clients send for built-in kinds.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

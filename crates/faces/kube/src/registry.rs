@@ -1,7 +1,9 @@
-//! Every kind that this API serves: one line each, the rest is generic. What Kubernetes' own type says (group, version,
-//! kind, plural, scope, schema) comes from k8s-openapi; what only the kind knows is its [`Strategy`].
+//! What a kind is, and the kinds that every cluster has: one entry each, the rest is generic. What Kubernetes' own type says
+//! (group, version, kind, plural, scope, schema) comes from k8s-openapi; what only the kind knows is its [`Strategy`]. Kinds
+//! that a cluster defines for itself are made from its rows (`custom`); which there are, [`Kinds`] says of one cluster at one
+//! moment. A global list was refused: a kind of one cluster must not be there in another.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::authentication::v1 as authn;
 use k8s_openapi::api::authorization::v1 as authz;
@@ -10,30 +12,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use schemars::{JsonSchema, SchemaGenerator};
 
-use crate::fault::qualified;
-use crate::kinds::{self, Strategy};
+use crate::kinds::{self, Column, Strategy};
+use crate::names::Names;
+use crate::types::{self, Schema, Shape, Types};
 
-/// Adds a type and all that it reaches to a generator.
-pub type Schema = fn(&mut SchemaGenerator);
-
-/// A kind of object.
+/// A kind of object, in one version.
 pub struct Kind {
-    /// Empty for the core group.
-    pub group: &'static str,
-    pub version: &'static str,
-    pub kind: &'static str,
-    pub plural: &'static str,
-    pub singular: String,
-    pub short: &'static [&'static str],
-    pub categories: &'static [&'static str],
-    pub namespaced: bool,
+    pub names: Names,
     /// The name of its schema's definition.
     pub definition: String,
-    schema: Schema,
+    pub shape: Shape,
+    schema: Option<Schema>,
     /// Types that only subresources take, and the schema of each.
     extra: &'static [Schema],
     /// Group and plural under which rows are stored: another kind's where two APIs show the same objects.
-    pub stored: (&'static str, &'static str),
+    pub stored: (String, String),
     /// Subresources: name, group, version and kind of what they take, verbs.
     pub subresources: &'static [Subresource],
     /// `status` is a subresource: what is written beside it leaves `status` alone, and the reverse.
@@ -42,10 +35,20 @@ pub struct Kind {
     pub generation: bool,
     /// Never stored: creating one is asking a question.
     pub review: bool,
-    pub strategy: &'static dyn Strategy,
+    pub columns: Vec<Column>,
+    pub strategy: Arc<dyn Strategy>,
+}
+
+/// Everything that is said of a kind is said of its names first.
+impl std::ops::Deref for Kind {
+    type Target = Names;
+    fn deref(&self) -> &Names {
+        &self.names
+    }
 }
 
 /// A subresource that is not `status`.
+#[derive(Debug)]
 pub struct Subresource {
     pub name: &'static str,
     pub group: &'static str,
@@ -69,40 +72,47 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) {
 }
 
 impl Kind {
-    fn of<T: Resource<Scope: Scope> + JsonSchema>(strategy: &'static dyn Strategy) -> Self {
-        Self {
-            group: T::GROUP,
-            version: T::VERSION,
-            kind: T::KIND,
-            plural: T::URL_PATH_SEGMENT,
+    fn of<T: Resource<Scope: Scope> + JsonSchema>(strategy: impl Strategy + 'static) -> Self {
+        let names = Names {
+            group: T::GROUP.to_owned(),
+            version: T::VERSION.to_owned(),
+            kind: T::KIND.to_owned(),
+            list: format!("{}List", T::KIND),
+            plural: T::URL_PATH_SEGMENT.to_owned(),
             singular: T::KIND.to_lowercase(),
-            short: &[],
-            categories: &[],
             namespaced: <T::Scope as Scope>::NAMESPACED,
+            ..Names::default()
+        };
+        Self {
+            names,
             definition: T::schema_name().into_owned(),
-            schema: schema::<T>,
+            shape: Shape::default(),
+            schema: Some(schema::<T>),
             extra: &[],
-            stored: (T::GROUP, T::URL_PATH_SEGMENT),
+            stored: (T::GROUP.to_owned(), T::URL_PATH_SEGMENT.to_owned()),
             subresources: &[],
             status: false,
             generation: false,
             review: false,
-            strategy,
+            columns: strategy.columns(),
+            strategy: Arc::new(strategy),
         }
     }
 
     /// A kind that is asked, not stored.
     fn review<T: Resource<Scope: Scope> + JsonSchema>() -> Self {
-        Self { review: true, ..Self::of::<T>(&kinds::Plain) }
+        Self { review: true, ..Self::of::<T>(kinds::Plain) }
     }
 
-    fn short(self, short: &'static [&'static str]) -> Self {
-        Self { short, ..self }
+    fn short(mut self, short: &str) -> Self {
+        self.names.short = vec![short.to_owned()];
+        self
     }
 
     /// Part of `kubectl get all`.
-    fn all(self) -> Self {
-        Self { categories: &["all"], ..self }
+    fn all(mut self) -> Self {
+        self.names.categories = vec!["all".to_owned()];
+        self
     }
 
     fn status(self) -> Self {
@@ -117,26 +127,21 @@ impl Kind {
         Self { subresources, extra, ..self }
     }
 
-    /// The schema of the kind and those of what its subresources take.
+    /// Shows the rows of another group's objects.
+    fn stored(self, group: &str, plural: &str) -> Self {
+        Self { stored: (group.to_owned(), plural.to_owned()), ..self }
+    }
+
+    /// The schema of the kind, if it is one of Kubernetes' own, and those of what its subresources take.
     pub fn schemas(&self) -> impl Iterator<Item = Schema> + use<> {
-        std::iter::once(self.schema).chain(self.extra.iter().copied())
-    }
-
-    /// `deployments.apps`.
-    pub fn qualified(&self) -> String {
-        qualified(self.group, self.plural)
-    }
-
-    /// `apps/v1`.
-    pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        self.schema.into_iter().chain(self.extra.iter().copied())
     }
 
     /// The verbs that discovery shows.
     pub fn verbs(&self) -> &'static [&'static str] {
         if self.review {
             &["create"]
-        } else if self.plural == "namespaces" {
+        } else if !self.strategy.deletes_collections() {
             &["create", "delete", "get", "list", "patch", "update", "watch"]
         } else {
             &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -175,34 +180,32 @@ const POD: &[Subresource] = &[
     sub("log", "", "v1", "Pod", &["get"]),
     sub("portforward", "", "v1", "PodPortForwardOptions", STREAM),
 ];
-const SCALE: &[Subresource] = &[sub("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"])];
+pub const SCALE: &[Subresource] = &[sub("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"])];
 
-/// Every kind, in the order of discovery.
-pub static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+/// Every kind of Kubernetes' own, in the order of discovery.
+fn listed() -> Vec<Kind> {
     vec![
-        Kind::of::<core::v1::ConfigMap>(&kinds::configmap::ConfigMap).short(&["cm"]),
-        Kind::of::<core::v1::Event>(&kinds::event::Event).short(&["ev"]),
-        Kind::of::<core::v1::Namespace>(&kinds::namespace::Namespace).short(&["ns"]).status().with(FINALIZE, &[]),
-        Kind::of::<core::v1::Node>(&kinds::node::Node).short(&["no"]).status(),
-        Kind::of::<core::v1::Pod>(&kinds::pod::Pod)
-            .short(&["po"])
+        Kind::of::<core::v1::ConfigMap>(kinds::configmap::ConfigMap).short("cm"),
+        Kind::of::<core::v1::Event>(kinds::event::Event).short("ev"),
+        Kind::of::<core::v1::Namespace>(kinds::namespace::Namespace).short("ns").status().with(FINALIZE, &[]),
+        Kind::of::<core::v1::Node>(kinds::node::Node).short("no").status(),
+        Kind::of::<core::v1::Pod>(kinds::pod::Pod)
+            .short("po")
             .all()
             .status()
             .generation()
             .with(POD, &[schema::<core::v1::Binding>, schema::<policy::v1::Eviction>, schema::<DeleteOptions>]),
-        Kind::of::<core::v1::Secret>(&kinds::secret::Secret),
-        Kind::of::<core::v1::ServiceAccount>(&kinds::Plain)
-            .short(&["sa"])
-            .with(TOKEN, &[schema::<authn::TokenRequest>]),
-        Kind::of::<core::v1::Service>(&kinds::service::Service).short(&["svc"]).all().status(),
-        Kind::of::<apps::v1::Deployment>(&kinds::deployment::Deployment)
-            .short(&["deploy"])
+        Kind::of::<core::v1::Secret>(kinds::secret::Secret),
+        Kind::of::<core::v1::ServiceAccount>(kinds::Plain).short("sa").with(TOKEN, &[schema::<authn::TokenRequest>]),
+        Kind::of::<core::v1::Service>(kinds::service::Service).short("svc").all().status(),
+        Kind::of::<apps::v1::Deployment>(kinds::deployment::Deployment)
+            .short("deploy")
             .all()
             .status()
             .generation()
             .with(SCALE, &[schema::<autoscaling::v1::Scale>]),
-        Kind::of::<apps::v1::ReplicaSet>(&kinds::replicaset::ReplicaSet)
-            .short(&["rs"])
+        Kind::of::<apps::v1::ReplicaSet>(kinds::replicaset::ReplicaSet)
+            .short("rs")
             .all()
             .status()
             .generation()
@@ -213,33 +216,80 @@ pub static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
         Kind::review::<authz::SelfSubjectAccessReview>(),
         Kind::review::<authz::SelfSubjectRulesReview>(),
         Kind::review::<authz::SubjectAccessReview>(),
-        Kind::of::<coordination::v1::Lease>(&kinds::lease::Lease),
-        Kind::of::<discovery::v1::EndpointSlice>(&kinds::endpointslice::EndpointSlice),
-        Kind { stored: ("", "events"), ..Kind::of::<events::v1::Event>(&kinds::event::NewEvent).short(&["ev"]) },
-        Kind::of::<rbac::v1::ClusterRole>(&kinds::role::Role),
-        Kind::of::<rbac::v1::ClusterRoleBinding>(&kinds::role::Binding),
-        Kind::of::<rbac::v1::Role>(&kinds::role::Role),
-        Kind::of::<rbac::v1::RoleBinding>(&kinds::role::Binding),
+        Kind::of::<coordination::v1::Lease>(kinds::lease::Lease),
+        Kind::of::<discovery::v1::EndpointSlice>(kinds::endpointslice::EndpointSlice),
+        Kind::of::<events::v1::Event>(kinds::event::NewEvent).short("ev").stored("", "events"),
+        Kind::of::<rbac::v1::ClusterRole>(kinds::role::Role),
+        Kind::of::<rbac::v1::ClusterRoleBinding>(kinds::role::Binding),
+        Kind::of::<rbac::v1::Role>(kinds::role::Role),
+        Kind::of::<rbac::v1::RoleBinding>(kinds::role::Binding),
     ]
+}
+
+struct BuiltIn {
+    types: Arc<Types>,
+    kinds: Vec<Arc<Kind>>,
+}
+
+static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
+    let mut kinds = listed();
+    let types = Arc::new(Types::of(&types::definitions(kinds.iter().flat_map(|k| k.schemas()))));
+    for kind in &mut kinds {
+        kind.shape = Shape::new(types.clone(), types.named(&kind.definition));
+    }
+    BuiltIn { types, kinds: kinds.into_iter().map(Arc::new).collect() }
 });
 
-/// The kind served under this group, version and plural.
-pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
+/// The graph of the built-in kinds and of what their subresources take; made at the first use.
+pub fn types() -> &'static Arc<Types> {
+    &BUILT_IN.types
 }
 
-/// The kind in which rows of this group and plural are stored.
-pub fn stored(group: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|k| k.stored == (group, plural) && k.group == group)
+/// The shape of one of Kubernetes' own types, by its definition: `io.k8s.api.core.v1.Pod`.
+pub fn shape_of(definition: &str) -> Shape {
+    Shape::new(types().clone(), types().named(definition))
 }
 
-/// Every group with its version, in the order of discovery; the core group first, as the empty text.
-pub fn groups() -> Vec<(&'static str, &'static str)> {
-    let mut groups = Vec::new();
-    for kind in KINDS.iter() {
-        if !groups.contains(&(kind.group, kind.version)) {
-            groups.push((kind.group, kind.version));
-        }
+/// The kinds of a cluster at one moment: those that every cluster has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kinds;
+
+impl Kinds {
+    /// Those that every cluster has.
+    pub fn built_in() -> Self {
+        Self
     }
-    groups
+
+    /// In the order of discovery.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        BUILT_IN.kinds.iter()
+    }
+
+    /// The kind served under this group, version and plural.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
+    }
+
+    /// The kind in which rows of this group and plural are stored.
+    pub fn stored(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.iter().find(|k| k.stored.0 == group && k.stored.1 == plural && k.group == group)
+    }
+
+    /// Every group with its versions, in the order of discovery; the core group first, as the empty text.
+    pub fn groups(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+        for kind in self.iter() {
+            match groups.iter_mut().find(|(group, _)| *group == kind.group) {
+                Some((_, versions)) if versions.contains(&kind.version.as_str()) => {}
+                Some((_, versions)) => versions.push(&kind.version),
+                None => groups.push((&kind.group, vec![&kind.version])),
+            }
+        }
+        groups
+    }
+
+    /// The kinds of one group in one version.
+    pub fn of_version<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Kind>> {
+        self.iter().filter(move |k| k.group == group && k.version == version)
+    }
 }

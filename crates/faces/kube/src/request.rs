@@ -3,7 +3,9 @@
 use http::Method;
 
 use crate::fault::{Failure, Result};
-use crate::registry::{self, Kind};
+use std::sync::Arc;
+
+use crate::registry::{Kind, Kinds};
 
 /// What a path below `/clusters/{id}` names.
 #[derive(Debug, PartialEq)]
@@ -16,7 +18,7 @@ pub enum Target<'a> {
 /// A path to objects.
 #[derive(Debug)]
 pub struct ResourcePath<'a> {
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     /// Empty: of all namespaces, or the kind has none.
     pub namespace: &'a str,
     /// Empty: the collection.
@@ -29,14 +31,14 @@ pub struct ResourcePath<'a> {
 
 impl PartialEq for ResourcePath<'_> {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.kind, other.kind)
+        Arc::ptr_eq(&self.kind, &other.kind)
             && (self.namespace, self.name, self.subresource, self.watch)
                 == (other.namespace, other.name, other.subresource, other.watch)
     }
 }
 
-/// Reads a path. `None` if it leads nowhere.
-pub fn target(path: &str) -> Option<Target<'_>> {
+/// Reads a path in a cluster with these kinds. `None` if it leads nowhere.
+pub fn target<'p>(kinds: &Kinds, path: &'p str) -> Option<Target<'p>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|p| !p.is_empty()).collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
@@ -58,7 +60,7 @@ pub fn target(path: &str) -> Option<Target<'_>> {
         [plural, name, subresource] => (*plural, *name, *subresource),
         _ => return None,
     };
-    let kind = registry::find(group, version, plural)?;
+    let kind = kinds.find(group, version, plural)?.clone();
     // Objects with a namespace have their names within it; those without are not looked for in one.
     let place_fits = if kind.namespaced { !namespace.is_empty() || name.is_empty() } else { namespace.is_empty() };
     let subresource_fits =
@@ -202,9 +204,9 @@ pub fn verb(method: &Method, path: &ResourcePath<'_>, query: &Query) -> Option<&
 mod tests {
     use super::*;
 
-    fn path(text: &str) -> Option<(&'static str, &str, &str, &str)> {
-        match target(text)? {
-            Target::Resource(p) => Some((p.kind.plural, p.namespace, p.name, p.subresource)),
+    fn path(text: &str) -> Option<(String, &str, &str, &str)> {
+        match target(&Kinds::built_in(), text)? {
+            Target::Resource(p) => Some((p.kind.plural.clone(), p.namespace, p.name, p.subresource)),
             Target::Document(_) => None,
         }
     }
@@ -220,7 +222,8 @@ mod tests {
             ("/apis/apps/v1/namespaces/a/deployments/b/scale", ("deployments", "a", "b", "scale")),
             ("/api/v1/watch/namespaces/a/pods", ("pods", "a", "", "")),
         ] {
-            assert_eq!(path(text), Some(expected), "{text}");
+            let (plural, namespace, name, subresource) = expected;
+            assert_eq!(path(text), Some((plural.to_owned(), namespace, name, subresource)), "{text}");
         }
         for text in [
             "/api/v1/pods/b",
@@ -231,7 +234,7 @@ mod tests {
         ] {
             assert_eq!(path(text), None, "{text}");
         }
-        assert_eq!(target("/apis/apps/v1"), Some(Target::Document(vec!["apis", "apps", "v1"])));
+        assert_eq!(target(&Kinds::built_in(), "/apis/apps/v1"), Some(Target::Document(vec!["apis", "apps", "v1"])));
     }
 
     #[test]

@@ -13,15 +13,15 @@ use crate::fault::{Failure, Result};
 use crate::kinds::items;
 use crate::meta;
 use crate::request::WriteOptions;
-use crate::verbs::decode;
+use crate::verbs::{Expected, decode};
 
 /// `POST` of a review.
 pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = WriteOptions::read(&call.query, call.agent())?;
-    let decoded = decode(call.kind(), &call.headers, &bytes, options.validation)?;
+    let decoded = decode(&Expected::of(call.kind()), &call.headers, &bytes, options.validation)?;
     let mut review = decoded.object;
     let snapshot = call.kube.store.fresh().await?;
-    let status = match call.kind().plural {
+    let status = match call.kind().plural.as_str() {
         "selfsubjectreviews" => json!({"userInfo": user_info(call.who)}),
         "selfsubjectaccessreviews" => verdict(call, &snapshot, call.who, &review["spec"])?,
         "subjectaccessreviews" | "localsubjectaccessreviews" => {

@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use crate::kinds::service;
 use crate::meta;
-use crate::registry::{self, Kind};
+use crate::registry::{Kind, Kinds};
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// The rows that a new cluster begins with: namespaces with their default service accounts, the service `kubernetes`,
 /// and the cluster roles that people bind. To be created with the Cluster row, in one commit.
 pub fn cluster_rows(cluster: &Cluster, now: Time) -> Vec<KubeObject> {
-    let mut rows = Vec::new();
+    let (kinds, mut rows) = (Kinds::built_in(), Vec::new());
     let mut add = |group, version, plural, namespace: &str, name: &str, rest: Value| {
-        if let Some(kind) = registry::find(group, version, plural) {
+        if let Some(kind) = kinds.find(group, version, plural) {
             rows.push(row(cluster, kind, namespace, name, rest, now));
         }
     };
@@ -56,31 +56,22 @@ pub fn cluster_rows(cluster: &Cluster, now: Time) -> Vec<KubeObject> {
     rows
 }
 
-/// The service account as which a namespace's pods run that name none.
-pub fn default_account(cluster: &Cluster, namespace: &str, now: Time) -> Option<KubeObject> {
-    let kind = registry::find("", "v1", "serviceaccounts")?;
-    let mut account = row(cluster, kind, namespace, "default", json!({}), now);
-    // A namespace made again is another one, and so is its account.
-    meta::of(&mut account.body).insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
-    Some(account)
-}
-
 fn row(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str, mut body: Value, now: Time) -> KubeObject {
-    body["kind"] = kind.kind.into();
+    body["kind"] = kind.kind.as_str().into();
     body["apiVersion"] = kind.api_version().into();
     let meta = meta::of(&mut body);
     meta.insert("name".to_owned(), name.into());
     if !namespace.is_empty() {
         meta.insert("namespace".to_owned(), namespace.into());
     }
-    let uid = model::derived_id(&[&cluster.id, kind.group, kind.plural, namespace, name]);
+    let uid = model::derived_id(&[&cluster.id, &kind.group, &kind.plural, namespace, name]);
     meta.insert("uid".to_owned(), uid.into());
     meta.insert("creationTimestamp".to_owned(), meta::stamp(now).into());
     KubeObject {
         cluster_id: cluster.id.clone(),
         project_id: cluster.project_id.clone(),
-        group: kind.group.to_owned(),
-        resource: kind.plural.to_owned(),
+        group: kind.group.clone(),
+        resource: kind.plural.clone(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         body,

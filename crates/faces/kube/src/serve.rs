@@ -10,7 +10,7 @@ use crate::authz::{self, Attributes, Subject};
 use crate::call::{Call, Form};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
-use crate::registry::{KINDS, Kind};
+use crate::registry::{Kind, Kinds};
 use crate::request::{Query, Target, target, verb};
 use crate::shares::Holder;
 use crate::verbs::{create, delete, get, pod, scale, token, update};
@@ -41,14 +41,15 @@ async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> 
     *actor = Actor::of(Some(&principal)).in_the_name_of(&who.user);
     let query = Query::parse(uri.query().unwrap_or(""))?;
     let path = crate::request::decode(&path.replace('+', "%2B"))?;
-    match target(&path).ok_or_else(Failure::no_path)? {
-        Target::Document(parts) => document(kube, request, &cluster, &who, &parts),
+    let kinds = Kinds::built_in();
+    match target(&kinds, &path).ok_or_else(Failure::no_path)? {
+        Target::Document(parts) => document(kube, request, &cluster, &kinds, &who, &parts),
         Target::Resource(path) => {
             let verb = verb(request.method(), &path, &query).ok_or_else(Failure::method_not_allowed)?;
             let form = if path.subresource == "log" { Form::Object } else { Form::of(request.headers())? };
             let headers = request.headers().clone();
             let (cluster, who) = (&cluster, &who);
-            let call = Call { kube, cluster, who, holder, path, verb, query, headers, form, now: Time::now() };
+            let call = Call { kube, cluster, who, holder, kinds, path, verb, query, headers, form, now: Time::now() };
             permitted(&call)?;
             resource(call, request, entrance, since).await
         }
@@ -59,6 +60,7 @@ fn document(
     kube: &Kube,
     request: &Request<Body>,
     cluster: &Cluster,
+    kinds: &Kinds,
     who: &Subject,
     parts: &[&str],
 ) -> Result<Response<Body>> {
@@ -73,31 +75,29 @@ fn document(
     match parts {
         ["version"] => Ok(discovery::version()),
         ["healthz" | "livez" | "readyz", ..] => Ok(body::bytes_reply(200, "text/plain; charset=utf-8", "ok".into())),
-        ["api"] => Ok(discovery::root(headers, true)),
-        ["apis"] => Ok(discovery::root(headers, false)),
-        ["api", version] => discovery::resources("", version).ok_or_else(Failure::no_path),
-        ["apis", group] => discovery::group(group).ok_or_else(Failure::no_path),
-        ["apis", group, version] => discovery::resources(group, version).ok_or_else(Failure::no_path),
-        ["openapi", "v2"] => openapi::whole(headers),
-        ["openapi", "v3"] => Ok(openapi::index(&format!("/clusters/{}", cluster.id))),
-        ["openapi", "v3", "api", version] => openapi::document(headers, "", version),
-        ["openapi", "v3", "apis", group, version] => openapi::document(headers, group, version),
+        ["api"] => Ok(discovery::root(kinds, headers, true)),
+        ["apis"] => Ok(discovery::root(kinds, headers, false)),
+        ["api", version] => discovery::resources(kinds, "", version).ok_or_else(Failure::no_path),
+        ["apis", group] => discovery::group(kinds, group).ok_or_else(Failure::no_path),
+        ["apis", group, version] => discovery::resources(kinds, group, version).ok_or_else(Failure::no_path),
+        ["openapi", "v2"] => openapi::whole(kinds, headers),
+        ["openapi", "v3"] => Ok(openapi::index(kinds, &format!("/clusters/{}", cluster.id))),
+        ["openapi", "v3", "api", version] => openapi::document(kinds, headers, "", version),
+        ["openapi", "v3", "apis", group, version] => openapi::document(kinds, headers, group, version),
         _ => Err(Failure::no_path()),
     }
 }
 
 fn permitted(call: &Call<'_>) -> Result<()> {
     let kind = call.kind();
-    let name = if kind.plural == "namespaces" && call.path.name.is_empty() { "" } else { call.path.name };
-    // What happens to a namespace happens in it: a role in the namespace may grant it.
-    let namespace = if kind.plural == "namespaces" { call.path.name } else { call.path.namespace };
+    let namespace = if kind.strategy.is_place() { call.path.name } else { call.path.namespace };
     let what = Attributes {
         verb: call.verb,
-        group: kind.group,
-        resource: kind.plural,
+        group: &kind.group,
+        resource: &kind.plural,
         subresource: call.path.subresource,
         namespace,
-        name,
+        name: call.path.name,
         path: "",
     };
     authz::check(&call.kube.store.snapshot(), call.cluster, call.who, &what)
@@ -168,7 +168,7 @@ async fn act(call: &Call<'_>, method: &Method, bytes: bytes::Bytes) -> Result<Re
         ("", "create") if kind.namespaced && call.path.namespace.is_empty() => Err(Failure::method_not_allowed()),
         ("", "create") => create::create(call, bytes).await,
         ("", "list") => get::list(call).await,
-        ("", "deletecollection") if kind.plural == "namespaces" => Err(Failure::method_not_allowed()),
+        ("", "deletecollection") if !kind.strategy.deletes_collections() => Err(Failure::method_not_allowed()),
         ("", "deletecollection") => delete::delete_collection(call, bytes).await,
         ("", "delete") => delete::delete(call, bytes).await,
         ("" | "status", "get") => get::get(call).await,
@@ -199,7 +199,7 @@ pub fn endpoints() -> Vec<(Method, String)> {
     .into_iter()
     .map(|path| (Method::GET, path.to_owned()))
     .collect();
-    for kind in KINDS.iter() {
+    for kind in Kinds::built_in().iter() {
         of_kind(kind, &mut all);
     }
     all
@@ -216,7 +216,7 @@ fn of_kind(kind: &Kind, all: &mut Vec<(Method, String)>) {
     }
     all.push((Method::GET, collection.clone()));
     all.push((Method::GET, format!("{collection}?watch=true")));
-    if kind.plural != "namespaces" {
+    if kind.strategy.deletes_collections() {
         all.push((Method::DELETE, collection.clone()));
     }
     let object = format!("{collection}/x");

@@ -81,7 +81,7 @@ pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Res
         &snapshot,
         &Attributes {
             verb: "create",
-            resource: call.kind().plural,
+            resource: &call.kind().plural,
             subresource: call.path.subresource,
             namespace: call.path.namespace,
             name: call.path.name,

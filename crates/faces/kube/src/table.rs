@@ -53,10 +53,9 @@ pub fn columns(columns: &[Column]) -> Value {
     let all: Vec<Value> = columns
         .iter()
         .map(|c| {
-            let format = if c.name == "Name" { "name" } else { "" };
             json!({
-                "name": c.name, "type": c.kind, "format": format,
-                "description": c.description, "priority": i32::from(c.wide)
+                "name": c.name, "type": c.kind, "format": c.format,
+                "description": c.description, "priority": c.priority
             })
         })
         .collect();
@@ -67,15 +66,28 @@ pub fn columns(columns: &[Column]) -> Value {
 pub struct TableRow<'a> {
     pub object: &'a KubeObject,
     pub revision: Revision,
-    pub strategy: &'static dyn crate::kinds::Strategy,
+    pub columns: &'a [Column],
     pub include: Include,
     pub now: Time,
+}
+
+/// The cells of one object, one for each column.
+struct Cells<'a> {
+    columns: &'a [Column],
+    object: &'a Value,
+    now: Time,
+}
+
+impl Serialize for Cells<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.columns.iter().map(|column| column.cell.of(self.object, self.now)))
+    }
 }
 
 impl Serialize for TableRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("cells", &self.strategy.cells(&self.object.body, self.now))?;
+        map.serialize_entry("cells", &Cells { columns: self.columns, object: &self.object.body, now: self.now })?;
         match self.include {
             Include::Nothing => {}
             Include::Metadata => map.serialize_entry("object", &partial(&self.object.body, self.revision))?,
@@ -94,9 +106,9 @@ pub struct OneRow<'a> {
 }
 
 /// A table of one object.
-pub fn of_one<'a>(call: &Call<'_>, object: &'a KubeObject, revision: Revision, columns: bool) -> OneRow<'a> {
-    let strategy = call.kind().strategy;
-    OneRow { row: TableRow { object, revision, strategy, include: Include::of(call), now: call.now }, columns }
+pub fn of_one<'a>(call: &'a Call<'_>, object: &'a KubeObject, revision: Revision, columns: bool) -> OneRow<'a> {
+    let row = TableRow { object, revision, columns: &call.kind().columns, include: Include::of(call), now: call.now };
+    OneRow { row, columns }
 }
 
 impl<'a> OneRow<'a> {
@@ -123,7 +135,7 @@ impl Serialize for OneRow<'_> {
         map.serialize_entry("kind", "Table")?;
         map.serialize_entry("apiVersion", "meta.k8s.io/v1")?;
         map.serialize_entry("metadata", &json!({"resourceVersion": self.row.revision.to_string()}))?;
-        let names = if self.columns { columns(self.row.strategy.columns()) } else { json!([]) };
+        let names = if self.columns { columns(self.row.columns) } else { json!([]) };
         map.serialize_entry("columnDefinitions", &names)?;
         map.serialize_entry("rows", &Rows(std::slice::from_ref(&self.row)))?;
         map.end()

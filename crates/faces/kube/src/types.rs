@@ -1,15 +1,18 @@
-//! The shape of every kind, as a compact graph made once from k8s-openapi's schemas: what decoding checks, and by what
+//! The shape of every kind, as a compact graph: made once from k8s-openapi's schemas for the built-in ones, what decoding checks, and by what
 //! patches and field ownership merge. Decoding into k8s-openapi's Rust types was refused: it says neither which field was
 //! unknown nor where a wrong value stood, costs a round trip, and cannot serve custom resources later.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
+use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use crate::annotations::{self, ListRule};
-use crate::registry::{KINDS, Schema};
+use crate::annotations::{self, ListType};
+
+/// Adds a type and all that it reaches to a generator.
+pub type Schema = fn(&mut SchemaGenerator);
 
 /// A node of the graph.
 pub type TypeId = u32;
@@ -32,13 +35,25 @@ pub enum Type {
     Bool,
     List {
         item: TypeId,
-        rule: ListRule,
+        list: ListType,
+        /// What tells the items of a list of type map apart.
+        keys: Box<[ListKey]>,
+        /// Strategic merge patch merges the list, by this key of its items; by the empty one whole values.
+        merge: Option<&'static str>,
     },
     Map {
         value: TypeId,
         atomic: bool,
     },
     Struct(Struct),
+}
+
+/// A field that tells the items of a list apart.
+#[derive(Clone, Debug)]
+pub struct ListKey {
+    pub name: Box<str>,
+    /// What it is where an item does not say.
+    pub default: Option<Value>,
 }
 
 /// A struct with named fields.
@@ -57,17 +72,25 @@ impl Struct {
     }
 }
 
-/// The graph of all registered kinds.
+/// A graph of types.
+#[derive(Default)]
 pub struct Types {
     nodes: Vec<Type>,
     names: HashMap<String, TypeId>,
 }
 
-static TYPES: LazyLock<Types> = LazyLock::new(|| Types::of(&definitions(KINDS.iter().flat_map(|k| k.schemas()))));
+/// The shape of a kind: its place in a graph.
+#[derive(Clone, Default)]
+pub struct Shape {
+    pub types: Arc<Types>,
+    pub root: TypeId,
+}
 
-/// The graph of all registered kinds; made at the first use.
-pub fn types() -> &'static Types {
-    &TYPES
+impl Shape {
+    /// What is not in the graph may be whatever JSON.
+    pub fn new(types: Arc<Types>, root: Option<TypeId>) -> Self {
+        Self { types, root: root.unwrap_or(TypeId::MAX) }
+    }
 }
 
 /// The schema definitions that these schemas reach, by name.
@@ -80,8 +103,8 @@ pub fn definitions(schemas: impl Iterator<Item = Schema>) -> Map<String, Value> 
 }
 
 impl Types {
-    fn of(definitions: &Map<String, Value>) -> Self {
-        let mut types = Self { nodes: Vec::new(), names: HashMap::new() };
+    pub fn of(definitions: &Map<String, Value>) -> Self {
+        let mut types = Self::default();
         for name in definitions.keys() {
             types.definition(name, definitions);
         }
@@ -143,7 +166,13 @@ impl Types {
             Some("boolean") => Type::Bool,
             Some("array") => {
                 let item = self.reference(&schema["items"], definition, field, definitions);
-                Type::List { item, rule: annotations::list(owner, field) }
+                let rule = annotations::list(owner, field);
+                let key = |name: &&str| ListKey {
+                    name: (*name).into(),
+                    default: annotations::key_default(name).map(Value::from),
+                };
+                let keys = rule.keys.iter().map(key).collect();
+                Type::List { item, list: rule.list, keys, merge: rule.merge.then_some(rule.merge_key) }
             }
             Some("object") if schema["properties"].is_object() => {
                 let mut fields = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fault::Cause;
+use crate::denied::Cause;
 
 /// What is wrong with one object, field by field.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use futures_util::stream;
 use http::Response;
 use model::{Committed, Fault, Kind as RowKind, KubeObject, Realm, Resource, Revision, Row, Time};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{Interest, Watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
@@ -38,7 +38,7 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 struct Stream {
     kube: Kube,
     entrance: Entrance,
-    kind: &'static Kind,
+    kind: Arc<Kind>,
     cluster_id: String,
     namespace: String,
     name: String,
@@ -101,7 +101,7 @@ pub async fn watch(call: &Call<'_>, entrance: Entrance) -> Result<Response<Body>
     let state = Stream {
         kube: call.kube.clone(),
         entrance,
-        kind: call.kind(),
+        kind: call.path.kind.clone(),
         cluster_id: call.cluster.id.clone(),
         namespace: call.path.namespace.to_owned(),
         name: call.path.name.to_owned(),
@@ -362,12 +362,13 @@ impl Stream {
     /// Makes an event ready; how many bytes it has.
     fn event(&mut self, r#type: &str, object: &KubeObject, revision: Revision) -> usize {
         let bytes = match self.form {
-            Form::Object => line(r#type, &Shown { body: &view(self.kind, &object.body), revision }),
+            Form::Object => line(r#type, &Shown { body: &view(&self.kind, &object.body), revision }),
             Form::Metadata => line(r#type, &table::partial(&object.body, revision)),
             Form::Table => {
-                let strategy = self.kind.strategy;
-                let row = TableRow { object, revision, strategy, include: self.include, now: Time::now() };
-                line(r#type, &OneRow::new(row, !std::mem::replace(&mut self.told, true)))
+                let told = std::mem::replace(&mut self.told, true);
+                let columns = &self.kind.columns;
+                let row = TableRow { object, revision, columns, include: self.include, now: Time::now() };
+                line(r#type, &OneRow::new(row, !told))
             }
         };
         let length = bytes.len();
@@ -382,8 +383,8 @@ impl Stream {
         }
         let object = match self.form {
             Form::Table => {
-                let columns: Value =
-                    table::columns(if self.told { &[] as &[Column] } else { self.kind.strategy.columns() });
+                let columns: &[Column] = if self.told { &[] } else { &self.kind.columns };
+                let columns = table::columns(columns);
                 self.told = true;
                 let row = json!({"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}});
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
@@ -404,8 +405,8 @@ impl Stream {
         };
         let what = Attributes {
             verb: "watch",
-            group: self.kind.group,
-            resource: self.kind.plural,
+            group: &self.kind.group,
+            resource: &self.kind.plural,
             namespace: &self.namespace,
             name: &self.name,
             ..Attributes::default()

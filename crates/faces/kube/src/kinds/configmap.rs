@@ -1,9 +1,8 @@
 //! ConfigMaps.
 
-use model::Time;
 use serde_json::Value;
 
-use super::{Column, Strategy, age, count, name, size};
+use super::{Column, Strategy, age_column, count, name_column, size};
 use crate::validate::Errors;
 
 /// The most bytes that a ConfigMap or Secret may hold.
@@ -26,13 +25,9 @@ impl Strategy for ConfigMap {
         immutable(new, old, &["data", "binaryData"], errors);
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[super::NAME, count("Data"), super::AGE];
-        COLUMNS
-    }
-
-    fn cells(&self, map: &Value, now: Time) -> Vec<Value> {
-        vec![name(map), (size(&map["data"]) + size(&map["binaryData"])).into(), age(map, now)]
+    fn columns(&self) -> Vec<Column> {
+        let data = count("Data", |map, _| (size(&map["data"]) + size(&map["binaryData"])).into());
+        vec![name_column(), data, age_column()]
     }
 }
 

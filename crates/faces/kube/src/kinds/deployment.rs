@@ -1,13 +1,12 @@
 //! Deployments.
 
-use model::Time;
 use serde_json::{Value, json};
 
 use super::pod_validation::{self, default_template};
 use super::{
-    Column, Context, Strategy, age, column, containers_and_images, count, default, name, object, selector, wide,
+    Column, Context, Result, Strategy, age_column, column, containers, count, default, images, name_column, object,
+    selector, wide,
 };
-use crate::fault::Result;
 use crate::validate::{self, Errors};
 
 pub struct Deployment;
@@ -72,33 +71,19 @@ impl Strategy for Deployment {
         errors.immutable("spec.selector", &new["spec"]["selector"], &old["spec"]["selector"]);
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            super::NAME,
-            column("Ready"),
-            count("Up-to-date"),
-            count("Available"),
-            super::AGE,
-            wide("Containers"),
-            wide("Images"),
-            wide("Selector"),
-        ];
-        COLUMNS
-    }
-
-    fn cells(&self, deployment: &Value, now: Time) -> Vec<Value> {
-        let (spec, status) = (&deployment["spec"], &deployment["status"]);
-        let of = |value: &Value| value.as_i64().unwrap_or(0);
-        let (containers, images) = containers_and_images(&spec["template"]["spec"]);
+    fn columns(&self) -> Vec<Column> {
         vec![
-            name(deployment),
-            format!("{}/{}", of(&status["readyReplicas"]), of(&spec["replicas"])).into(),
-            of(&status["updatedReplicas"]).into(),
-            of(&status["availableReplicas"]).into(),
-            age(deployment, now),
-            containers.into(),
-            images.into(),
-            selector(&spec["selector"]).into(),
+            name_column(),
+            column("Ready", |deployment, _| {
+                let of = |value: &Value| value.as_i64().unwrap_or(0);
+                format!("{}/{}", of(&deployment["status"]["readyReplicas"]), of(&deployment["spec"]["replicas"])).into()
+            }),
+            count("Up-to-date", |deployment, _| deployment["status"]["updatedReplicas"].as_i64().unwrap_or(0).into()),
+            count("Available", |deployment, _| deployment["status"]["availableReplicas"].as_i64().unwrap_or(0).into()),
+            age_column(),
+            wide("Containers", |deployment, _| containers(&deployment["spec"]["template"]["spec"]).into()),
+            wide("Images", |deployment, _| images(&deployment["spec"]["template"]["spec"]).into()),
+            wide("Selector", |deployment, _| selector(&deployment["spec"]["selector"]).into()),
         ]
     }
 }

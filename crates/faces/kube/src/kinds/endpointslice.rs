@@ -1,9 +1,8 @@
 //! EndpointSlices.
 
-use model::Time;
 use serde_json::Value;
 
-use super::{Column, Strategy, age, column, default, items, items_mut, name};
+use super::{Column, Strategy, age_column, column, default, items, items_mut, name_column};
 use crate::validate::Errors;
 
 pub struct EndpointSlice;
@@ -50,21 +49,19 @@ impl Strategy for EndpointSlice {
         errors.immutable("addressType", &new["addressType"], &old["addressType"]);
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] =
-            &[super::NAME, column("AddressType"), column("Ports"), column("Endpoints"), super::AGE];
-        COLUMNS
-    }
-
-    fn cells(&self, slice: &Value, now: Time) -> Vec<Value> {
-        let ports = items(slice, "ports").map(|p| p["port"].as_i64().map_or("*".to_owned(), |p| p.to_string()));
-        let addresses = items(slice, "endpoints").flat_map(|e| items(e, "addresses")).filter_map(Value::as_str);
+    fn columns(&self) -> Vec<Column> {
         vec![
-            name(slice),
-            slice["addressType"].clone(),
-            first_three(ports.collect(), "<unset>").into(),
-            first_three(addresses.map(str::to_owned).collect(), "<unset>").into(),
-            age(slice, now),
+            name_column(),
+            column("AddressType", |slice, _| slice["addressType"].clone()),
+            column("Ports", |slice, _| {
+                let ports = items(slice, "ports").map(|p| p["port"].as_i64().map_or("*".to_owned(), |p| p.to_string()));
+                first_three(ports.collect(), "<unset>").into()
+            }),
+            column("Endpoints", |slice, _| {
+                let all = items(slice, "endpoints").flat_map(|e| items(e, "addresses")).filter_map(Value::as_str);
+                first_three(all.map(str::to_owned).collect(), "<unset>").into()
+            }),
+            age_column(),
         ]
     }
 }

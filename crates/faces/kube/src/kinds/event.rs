@@ -1,6 +1,5 @@
 //! Events: one set of objects under two groups. They are stored in the core group's form; `events.k8s.io` is a view.
 
-use model::Time;
 use serde_json::{Map, Value};
 
 use super::{Column, Strategy, column, count, since, wide};
@@ -62,7 +61,7 @@ impl Strategy for Event {
         }
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &[
             "involvedObject.kind",
             "involvedObject.namespace",
@@ -78,12 +77,8 @@ impl Strategy for Event {
         ]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        COLUMNS
-    }
-
-    fn cells(&self, event: &Value, now: Time) -> Vec<Value> {
-        cells(event, now)
+    fn columns(&self) -> Vec<Column> {
+        columns()
     }
 }
 
@@ -96,54 +91,55 @@ impl Strategy for NewEvent {
         Event.validate(event, errors);
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         Event.selectable()
     }
 
-    fn columns(&self) -> &'static [Column] {
-        COLUMNS
-    }
-
-    fn cells(&self, event: &Value, now: Time) -> Vec<Value> {
-        cells(event, now)
+    fn columns(&self) -> Vec<Column> {
+        columns()
     }
 }
 
-const COLUMNS: &[Column] = &[
-    column("Last Seen"),
-    column("Type"),
-    column("Reason"),
-    column("Object"),
-    wide("Subobject"),
-    wide("Source"),
-    column("Message"),
-    wide("First Seen"),
-    Column { wide: true, ..count("Count") },
-    wide("Name"),
-];
+fn columns() -> Vec<Column> {
+    vec![
+        column("Last Seen", |event, now| since(last(event), now).into()),
+        column("Type", |event, _| text(&event["type"]).into()),
+        column("Reason", |event, _| text(&event["reason"]).into()),
+        column("Object", |event, _| {
+            let involved = &event["involvedObject"];
+            format!("{}/{}", text(&involved["kind"]).to_lowercase(), text(&involved["name"])).into()
+        }),
+        wide("Subobject", |event, _| text(&event["involvedObject"]["fieldPath"]).into()),
+        wide("Source", |event, _| source(event).into()),
+        column("Message", |event, _| text(&event["message"]).trim().into()),
+        wide("First Seen", |event, now| since(first(event), now).into()),
+        Column {
+            priority: 1,
+            ..count("Count", |event, _| {
+                event["series"]["count"].as_i64().or(event["count"].as_i64()).unwrap_or(1).into()
+            })
+        },
+        wide("Name", |event, _| event["metadata"]["name"].clone()),
+    ]
+}
 
-fn cells(event: &Value, now: Time) -> Vec<Value> {
-    let involved = &event["involvedObject"];
-    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-    let first = if event["firstTimestamp"].is_string() { &event["firstTimestamp"] } else { &event["eventTime"] };
-    let last =
-        [&event["series"]["lastObservedTime"], &event["lastTimestamp"], first].into_iter().find(|t| t.is_string());
-    let source = match (event["source"]["component"].as_str(), event["source"]["host"].as_str()) {
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("")
+}
+
+fn first(event: &Value) -> &Value {
+    if event["firstTimestamp"].is_string() { &event["firstTimestamp"] } else { &event["eventTime"] }
+}
+
+fn last(event: &Value) -> &Value {
+    let all = [&event["series"]["lastObservedTime"], &event["lastTimestamp"], first(event)];
+    all.into_iter().find(|t| t.is_string()).unwrap_or(&Value::Null)
+}
+
+fn source(event: &Value) -> String {
+    match (event["source"]["component"].as_str(), event["source"]["host"].as_str()) {
         (Some(component), Some(host)) if !host.is_empty() => format!("{component}, {host}"),
         (Some(component), _) => component.to_owned(),
-        _ => text(&event["reportingComponent"]),
-    };
-    let number = event["series"]["count"].as_i64().or(event["count"].as_i64()).unwrap_or(1);
-    vec![
-        since(last.unwrap_or(&Value::Null), now).into(),
-        text(&event["type"]).into(),
-        text(&event["reason"]).into(),
-        format!("{}/{}", text(&involved["kind"]).to_lowercase(), text(&involved["name"])).into(),
-        text(&involved["fieldPath"]).into(),
-        source.into(),
-        text(&event["message"]).trim().to_owned().into(),
-        since(first, now).into(),
-        number.into(),
-        event["metadata"]["name"].clone(),
-    ]
+        _ => text(&event["reportingComponent"]).to_owned(),
+    }
 }

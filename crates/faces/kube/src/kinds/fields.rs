@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::types::{Type, TypeId, types};
+use crate::types::{Shape, Type, TypeId, Types};
 use crate::validate::Errors;
 
 /// The fields of one struct of the API.
@@ -320,15 +320,17 @@ fn row(of: &str) -> Option<&'static Fields> {
     TABLE.iter().find(|fields| fields.of == of)
 }
 
-/// Refuses what the table refuses in a value of the type with this definition: `io.k8s.api.core.v1.PodSpec`.
-pub fn check(definition: &str, value: &Value, at: &str, errors: &mut Errors) {
-    if let Some(id) = types().named(definition) {
-        walk(id, value, at, errors);
+/// Refuses what the table refuses in the specification of an object.
+pub fn check(shape: &Shape, object: &Value, errors: &mut Errors) {
+    if let Type::Struct(structure) = shape.types.get(shape.root)
+        && let Some(spec) = structure.fields.get("spec")
+    {
+        walk(&shape.types, *spec, &object["spec"], "spec", errors);
     }
 }
 
-fn walk(id: TypeId, value: &Value, at: &str, errors: &mut Errors) {
-    match types().get(id) {
+fn walk(types: &Types, id: TypeId, value: &Value, at: &str, errors: &mut Errors) {
+    match types.get(id) {
         Type::Struct(structure) => {
             let Some(row) = row(structure.name()) else { return };
             for (name, value) in value.as_object().into_iter().flatten() {
@@ -337,7 +339,7 @@ fn walk(id: TypeId, value: &Value, at: &str, errors: &mut Errors) {
                     Some((_, harmless, why)) => refuse(value, harmless, why, &at, errors),
                     None => {
                         if let Some(field) = structure.fields.get(name.as_str()) {
-                            walk(*field, value, &at, errors);
+                            walk(types, *field, value, &at, errors);
                         }
                     }
                 }
@@ -345,7 +347,7 @@ fn walk(id: TypeId, value: &Value, at: &str, errors: &mut Errors) {
         }
         Type::List { item, .. } => {
             for (i, value) in value.as_array().into_iter().flatten().enumerate() {
-                walk(*item, value, &format!("{at}[{i}]"), errors);
+                walk(types, *item, value, &format!("{at}[{i}]"), errors);
             }
         }
         _ => {}
@@ -366,6 +368,7 @@ fn refuse(value: &Value, harmless: &[&str], why: &str, at: &str, errors: &mut Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::types;
     use std::collections::BTreeSet;
 
     const ROOTS: &[&str] = &[

@@ -1,9 +1,8 @@
 //! Leases.
 
-use model::Time;
 use serde_json::Value;
 
-use super::{Column, Strategy, age, column, name};
+use super::{Column, Strategy, age_column, column, name_column};
 use crate::validate::Errors;
 
 pub struct Lease;
@@ -19,12 +18,8 @@ impl Strategy for Lease {
         }
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[super::NAME, column("Holder"), super::AGE];
-        COLUMNS
-    }
-
-    fn cells(&self, lease: &Value, now: Time) -> Vec<Value> {
-        vec![name(lease), lease["spec"]["holderIdentity"].as_str().unwrap_or("").into(), age(lease, now)]
+    fn columns(&self) -> Vec<Column> {
+        let holder = column("Holder", |lease, _| lease["spec"]["holderIdentity"].as_str().unwrap_or("").into());
+        vec![name_column(), holder, age_column()]
     }
 }

@@ -1,4 +1,5 @@
-//! What each kind adds to the generic verbs: defaults, validation, what an update may change, and its columns.
+//! What each kind adds to the generic verbs: defaults, validation, what an update may change, its columns, what is special
+//! about its creation and deletion.
 
 pub mod configmap;
 pub mod deployment;
@@ -17,10 +18,12 @@ pub mod secret;
 pub mod service;
 pub mod template;
 
-use model::{Cluster, Snapshot, Time};
+use std::borrow::Cow;
+
+use model::{Cluster, KubeObject, Snapshot, Time};
 use serde_json::{Map, Value};
 
-use crate::fault::Result;
+use crate::denied::Denied;
 use crate::validate::{Errors, NameRule};
 
 /// What a strategy may look at when an object is created or updated.
@@ -29,35 +32,69 @@ pub struct Context<'a> {
     pub cluster: &'a Cluster,
 }
 
-/// A column of `kubectl get`.
-#[derive(Clone, Copy, Debug)]
+/// What a strategy's own rules give.
+pub type Result<T> = std::result::Result<T, Denied>;
+
+/// A column of `kubectl get`: how it is called, and what stands in it.
+#[derive(Clone, Debug)]
 pub struct Column {
-    pub name: &'static str,
-    pub kind: &'static str,
-    /// Shown by `-o wide` only.
-    pub wide: bool,
-    pub description: &'static str,
+    pub name: Cow<'static, str>,
+    pub kind: Cow<'static, str>,
+    pub format: Cow<'static, str>,
+    pub description: Cow<'static, str>,
+    /// Shown by `-o wide` only, if it is not 0.
+    pub priority: i32,
+    pub cell: Cell,
+}
+
+/// What stands in a column.
+#[derive(Clone, Debug)]
+pub enum Cell {
+    Of(fn(&Value, Time) -> Value),
+}
+
+impl Cell {
+    pub fn of(&self, object: &Value, now: Time) -> Value {
+        match self {
+            Self::Of(make) => make(object, now),
+        }
+    }
 }
 
 /// A column that is always shown.
-pub const fn column(name: &'static str) -> Column {
-    Column { name, kind: "string", wide: false, description: "" }
+pub fn column(name: &'static str, cell: fn(&Value, Time) -> Value) -> Column {
+    Column {
+        name: name.into(),
+        kind: "string".into(),
+        format: "".into(),
+        description: "".into(),
+        priority: 0,
+        cell: Cell::Of(cell),
+    }
 }
 
 /// A column of whole numbers.
-pub const fn count(name: &'static str) -> Column {
-    Column { name, kind: "integer", wide: false, description: "" }
+pub fn count(name: &'static str, cell: fn(&Value, Time) -> Value) -> Column {
+    Column { kind: "integer".into(), ..column(name, cell) }
 }
 
 /// A column that `-o wide` shows.
-pub const fn wide(name: &'static str) -> Column {
-    Column { name, kind: "string", wide: true, description: "" }
+pub fn wide(name: &'static str, cell: fn(&Value, Time) -> Value) -> Column {
+    Column { priority: 1, ..column(name, cell) }
 }
 
-pub const NAME: Column =
-    Column { name: "Name", kind: "string", wide: false, description: "Name must be unique within a namespace." };
-pub const AGE: Column =
-    Column { name: "Age", kind: "string", wide: false, description: "Time since the object was created." };
+/// The column that every kind has first.
+pub fn name_column() -> Column {
+    Column {
+        format: "name".into(),
+        description: "Name must be unique within a namespace.".into(),
+        ..column("Name", |object, _| name(object))
+    }
+}
+
+pub fn age_column() -> Column {
+    Column { description: "Time since the object was created.".into(), ..column("Age", age) }
+}
 
 /// What only the kind knows. Everything has a default: a kind with nothing of its own is [`Plain`].
 pub trait Strategy: Sync + Send {
@@ -91,18 +128,51 @@ pub trait Strategy: Sync + Send {
     }
 
     /// Field selectors beside `metadata.name` and `metadata.namespace`.
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &[]
     }
 
-    /// The columns of a table.
-    fn columns(&self) -> &'static [Column] {
-        &[NAME, AGE]
+    /// The columns of a table; asked for once, when the kind is made.
+    fn columns(&self) -> Vec<Column> {
+        vec![name_column(), age_column()]
     }
 
-    /// The cells of one object, one for each column.
-    fn cells(&self, object: &Value, now: Time) -> Vec<Value> {
-        vec![name(object), age(object, now)]
+    /// Whether an object is a place for others: what happens to it happens in it, and a role in it may grant that.
+    fn is_place(&self) -> bool {
+        false
+    }
+
+    /// Whether all objects may be deleted at once.
+    fn deletes_collections(&self) -> bool {
+        true
+    }
+
+    /// Whether whoever deletes an object is shown it, though it is gone.
+    fn shows_deleted(&self) -> bool {
+        false
+    }
+
+    /// Why an object may not be deleted at all.
+    fn keeps(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// How many seconds an object stays when it is deleted, of so many that were asked for.
+    fn grace(&self, _object: &KubeObject, _asked: Option<i64>) -> i64 {
+        0
+    }
+
+    /// Whether something beside its finalizers holds an object that is being deleted.
+    fn held(&self, _body: &Value) -> bool {
+        false
+    }
+
+    /// What an object says of itself while it is being deleted.
+    fn marked(&self, _body: &mut Value) {}
+
+    /// What is made with an object, in the same commit.
+    fn made_with(&self, _object: &KubeObject, _cluster: &Cluster, _now: Time) -> Vec<KubeObject> {
+        Vec::new()
     }
 }
 
@@ -233,13 +303,19 @@ pub fn template_warnings(template: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Names and images of a template's containers, each as one text.
-pub fn containers_and_images(pod_spec: &Value) -> (String, String) {
-    let of = |field: &str| {
-        let all: Vec<&str> = items(pod_spec, "containers").filter_map(|c| c[field].as_str()).collect();
-        all.join(",")
-    };
-    (of("name"), of("image"))
+/// The names of a template's containers as one text.
+pub fn containers(pod_spec: &Value) -> String {
+    joined(pod_spec, "name")
+}
+
+/// The images of a template's containers as one text.
+pub fn images(pod_spec: &Value) -> String {
+    joined(pod_spec, "image")
+}
+
+fn joined(pod_spec: &Value, field: &str) -> String {
+    let all: Vec<&str> = items(pod_spec, "containers").filter_map(|c| c[field].as_str()).collect();
+    all.join(",")
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Namespaces. A deleted one stays, terminating, until `spec.finalizers` is empty; what is in it is removed by a planner.
 
-use model::Time;
+use model::{Cluster, KubeObject, Time};
 use serde_json::{Value, json};
 
-use super::{Column, Context, Strategy, age, column, name, object};
-use crate::fault::Result;
+use super::{Column, Context, Result, Strategy, age_column, column, items, name_column, object};
 use crate::validate::NameRule;
 
 pub struct Namespace;
@@ -32,16 +31,57 @@ impl Strategy for Namespace {
         Ok(())
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &["status.phase"]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[super::NAME, column("Status"), super::AGE];
-        COLUMNS
+    fn columns(&self) -> Vec<Column> {
+        vec![name_column(), column("Status", |namespace, _| namespace["status"]["phase"].clone()), age_column()]
     }
 
-    fn cells(&self, namespace: &Value, now: Time) -> Vec<Value> {
-        vec![name(namespace), namespace["status"]["phase"].clone(), age(namespace, now)]
+    fn is_place(&self) -> bool {
+        true
+    }
+
+    fn deletes_collections(&self) -> bool {
+        false
+    }
+
+    fn keeps(&self, name: &str) -> Option<&'static str> {
+        IMMORTAL.contains(&name).then_some("this namespace may not be deleted")
+    }
+
+    fn held(&self, body: &Value) -> bool {
+        items(&body["spec"], "finalizers").len() > 0
+    }
+
+    fn marked(&self, body: &mut Value) {
+        body["status"]["phase"] = "Terminating".into();
+    }
+
+    /// Pods run as the account from the first moment on.
+    fn made_with(&self, namespace: &KubeObject, cluster: &Cluster, now: Time) -> Vec<KubeObject> {
+        vec![default_account(cluster, &namespace.name, now)]
+    }
+}
+
+/// Namespaces that a cluster cannot do without.
+const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
+
+/// The service account as which a namespace's pods run that name none. Each has an id of its own: a namespace that is made
+/// again is another one, and so is its account.
+pub fn default_account(cluster: &Cluster, namespace: &str, now: Time) -> KubeObject {
+    let meta = json!({
+        "name": "default", "namespace": namespace, "uid": uuid::Uuid::new_v4().to_string(),
+        "creationTimestamp": crate::meta::stamp(now)
+    });
+    KubeObject {
+        cluster_id: cluster.id.clone(),
+        project_id: cluster.project_id.clone(),
+        group: String::new(),
+        resource: "serviceaccounts".to_owned(),
+        namespace: namespace.to_owned(),
+        name: "default".to_owned(),
+        body: json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": meta}),
     }
 }

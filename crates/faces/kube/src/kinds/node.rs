@@ -1,9 +1,8 @@
 //! Nodes.
 
-use model::Time;
 use serde_json::Value;
 
-use super::{Column, Strategy, age, column, items, name, wide};
+use super::{Column, Strategy, age_column, column, items, name_column, wide};
 use crate::validate::Errors;
 
 pub struct Node;
@@ -28,49 +27,33 @@ impl Strategy for Node {
         }
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &["spec.unschedulable"]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            super::NAME,
-            column("Status"),
-            column("Roles"),
-            super::AGE,
-            column("Version"),
-            wide("Internal-IP"),
-            wide("External-IP"),
-            wide("OS-Image"),
-            wide("Kernel-Version"),
-            wide("Container-Runtime"),
-        ];
-        COLUMNS
-    }
-
-    fn cells(&self, node: &Value, now: Time) -> Vec<Value> {
-        let info = &node["status"]["nodeInfo"];
-        let text = |value: &Value, none: &str| value.as_str().filter(|t| !t.is_empty()).unwrap_or(none).to_owned();
-        let address = |kind: &str| {
-            items(&node["status"], "addresses")
-                .find(|a| a["type"] == kind)
-                .and_then(|a| a["address"].as_str())
-                .unwrap_or("<none>")
-                .to_owned()
-        };
+    fn columns(&self) -> Vec<Column> {
         vec![
-            name(node),
-            status(node).into(),
-            roles(node).into(),
-            age(node, now),
-            text(&info["kubeletVersion"], "").into(),
-            address("InternalIP").into(),
-            address("ExternalIP").into(),
-            text(&info["osImage"], "<unknown>").into(),
-            text(&info["kernelVersion"], "<unknown>").into(),
-            text(&info["containerRuntimeVersion"], "<unknown>").into(),
+            name_column(),
+            column("Status", |node, _| status(node).into()),
+            column("Roles", |node, _| roles(node).into()),
+            age_column(),
+            column("Version", |node, _| info(node, "kubeletVersion", "")),
+            wide("Internal-IP", |node, _| address(node, "InternalIP")),
+            wide("External-IP", |node, _| address(node, "ExternalIP")),
+            wide("OS-Image", |node, _| info(node, "osImage", "<unknown>")),
+            wide("Kernel-Version", |node, _| info(node, "kernelVersion", "<unknown>")),
+            wide("Container-Runtime", |node, _| info(node, "containerRuntimeVersion", "<unknown>")),
         ]
     }
+}
+
+fn info(node: &Value, field: &str, none: &str) -> Value {
+    node["status"]["nodeInfo"][field].as_str().filter(|t| !t.is_empty()).unwrap_or(none).into()
+}
+
+fn address(node: &Value, kind: &str) -> Value {
+    let address = items(&node["status"], "addresses").find(|a| a["type"] == kind);
+    address.and_then(|a| a["address"].as_str()).unwrap_or("<none>").into()
 }
 
 fn status(node: &Value) -> String {

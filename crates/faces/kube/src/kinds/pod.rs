@@ -6,9 +6,10 @@ use model::{Aggregates, Cluster, KubeObject, Snapshot, Time};
 use serde_json::Value;
 
 use super::{
-    Column, Context, Strategy, age, column, default, duration, items, name, object, pod_validation, template, wide,
+    Column, Context, Result, Strategy, age_column, column, default, duration, items, name_column, object,
+    pod_validation, template, wide,
 };
-use crate::fault::{Failure, Result};
+use crate::denied::Denied;
 use crate::validate::Errors;
 
 pub struct Pod;
@@ -22,19 +23,13 @@ impl Strategy for Pod {
 
     fn create(&self, pod: &mut Value, context: &Context<'_>) -> Result<()> {
         if let Some(host) = pod["spec"]["nodeName"].as_str().filter(|host| !host.is_empty()) {
-            check_node(context.snapshot, context.cluster, crate::meta::text(pod, "name"), host)?;
+            check_node(context.snapshot, context.cluster, host)?;
         }
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("");
         let key =
             KubeObject::key_of(&context.cluster.id, "", "serviceaccounts", namespace, model::pod::account_name(pod));
         let account = context.snapshot.at::<KubeObject>(&key).map(|row| &row.value.body);
-        model::pod::admit(pod, account, &crate::meta::suffix()).map_err(|why| {
-            let name = pod["metadata"]["name"].as_str().unwrap_or("");
-            match crate::registry::find("", "v1", "pods") {
-                Some(kind) => Failure::forbidden(kind, name, &why),
-                None => Failure::no_path(),
-            }
-        })
+        model::pod::admit(pod, account, &crate::meta::suffix()).map_err(Denied::Forbidden)
     }
 
     fn update(&self, new: &mut Value, old: &Value, _: &Context<'_>) -> Result<()> {
@@ -55,7 +50,7 @@ impl Strategy for Pod {
         pod_validation::update(new, old, errors);
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &[
             "spec.nodeName",
             "spec.restartPolicy",
@@ -68,63 +63,61 @@ impl Strategy for Pod {
         ]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            super::NAME,
-            column("Ready"),
-            column("Status"),
-            column("Restarts"),
-            super::AGE,
-            wide("IP"),
-            wide("Node"),
-            wide("Nominated Node"),
-            wide("Readiness Gates"),
-        ];
-        COLUMNS
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            name_column(),
+            column("Ready", |pod, _| {
+                let total = items(&pod["spec"], "containers").count();
+                let statuses = items(&pod["status"], "containerStatuses");
+                let ready = statuses.filter(|c| c["ready"] == true && c["state"]["running"].is_object()).count();
+                format!("{ready}/{total}").into()
+            }),
+            column("Status", |pod, _| reason(pod).into()),
+            column("Restarts", |pod, now| restarts(&pod["status"], now).into()),
+            age_column(),
+            wide("IP", |pod, _| text(&pod["status"]["podIP"])),
+            wide("Node", |pod, _| text(&pod["spec"]["nodeName"])),
+            wide("Nominated Node", |pod, _| text(&pod["status"]["nominatedNodeName"])),
+            wide("Readiness Gates", |pod, _| gates(pod)),
+        ]
     }
 
-    fn cells(&self, pod: &Value, now: Time) -> Vec<Value> {
-        let (spec, status) = (&pod["spec"], &pod["status"]);
-        let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).unwrap_or("<none>").to_owned();
-        let total = items(spec, "containers").count();
-        let ready = items(status, "containerStatuses")
-            .filter(|c| c["ready"] == true && c["state"]["running"].is_object())
-            .count();
-        let gates = items(spec, "readinessGates");
-        let gates = match gates.len() {
-            0 => "<none>".to_owned(),
-            n => {
-                let met = gates
-                    .filter(|gate| {
-                        items(status, "conditions").any(|c| c["type"] == gate["conditionType"] && c["status"] == "True")
-                    })
-                    .count();
-                format!("{met}/{n}")
-            }
-        };
-        vec![
-            name(pod),
-            format!("{ready}/{total}").into(),
-            reason(pod).into(),
-            restarts(status, now).into(),
-            age(pod, now),
-            text(&status["podIP"]).into(),
-            text(&spec["nodeName"]).into(),
-            text(&status["nominatedNodeName"]).into(),
-            gates.into(),
-        ]
+    fn shows_deleted(&self) -> bool {
+        true
+    }
+
+    /// Only what runs on a host keeps running.
+    fn grace(&self, pod: &KubeObject, asked: Option<i64>) -> i64 {
+        let spec = &pod.body["spec"];
+        if spec["nodeName"].as_str().is_none_or(str::is_empty) || pod.pod_finished() {
+            return 0;
+        }
+        asked.or(spec["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30).clamp(0, i64::from(i32::MAX))
     }
 }
 
-/// Refuses a node that is not for the cluster's project.
-pub fn check_node(snapshot: &Snapshot, cluster: &Cluster, pod: &str, host: &str) -> Result<()> {
-    match (Aggregates::of(snapshot).admits(host, &cluster.project_id), crate::registry::find("", "v1", "pods")) {
-        (false, Some(kind)) => {
-            let why = format!("the node {host} is not for this project: hosts are reserved");
-            Err(Failure::forbidden(kind, pod, &why))
-        }
-        _ => Ok(()),
+fn text(value: &Value) -> Value {
+    value.as_str().filter(|t| !t.is_empty()).unwrap_or("<none>").into()
+}
+
+/// How many readiness gates are met, of how many.
+fn gates(pod: &Value) -> Value {
+    let gates = items(&pod["spec"], "readinessGates");
+    let total = gates.len();
+    if total == 0 {
+        return "<none>".into();
     }
+    let conditions = || items(&pod["status"], "conditions");
+    let met = |gate: &&Value| conditions().any(|c| c["type"] == gate["conditionType"] && c["status"] == "True");
+    format!("{}/{total}", gates.filter(met).count()).into()
+}
+
+/// Refuses a node that is not for the cluster's project.
+pub fn check_node(snapshot: &Snapshot, cluster: &Cluster, host: &str) -> Result<()> {
+    if Aggregates::of(snapshot).admits(host, &cluster.project_id) {
+        return Ok(());
+    }
+    Err(Denied::Forbidden(format!("the node {host} is not for this project: hosts are reserved")))
 }
 
 /// The word in the column STATUS, by kubectl's own rules.

@@ -4,13 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{fields, items, items_mut, placement_validation, template};
+use super::{items, items_mut, placement_validation, template};
 use crate::patch::places::Name;
 use crate::validate::{self, Errors, NameRule, is_label, name_problem};
 
 /// A pod's specification, at `at`.
 pub fn spec(spec: &Value, at: &str, errors: &mut Errors) {
-    fields::check("io.k8s.api.core.v1.PodSpec", spec, at, errors);
     if items(spec, "containers").len() == 0 {
         errors.required(format!("{at}.containers"), "");
     }

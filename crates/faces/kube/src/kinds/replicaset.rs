@@ -1,12 +1,13 @@
 //! ReplicaSets.
 
-use model::Time;
 use serde_json::{Value, json};
 
 use super::deployment::workload_selector;
 use super::pod_validation::default_template;
-use super::{Column, Context, Strategy, age, containers_and_images, count, default, name, object, selector, wide};
-use crate::fault::Result;
+use super::{
+    Column, Context, Result, Strategy, age_column, containers, count, default, images, name_column, object, selector,
+    wide,
+};
 use crate::validate::Errors;
 
 pub struct ReplicaSet;
@@ -39,37 +40,20 @@ impl Strategy for ReplicaSet {
         errors.immutable("spec.selector", &new["spec"]["selector"], &old["spec"]["selector"]);
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &["status.replicas"]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            super::NAME,
-            count("Desired"),
-            count("Current"),
-            count("Ready"),
-            super::AGE,
-            wide("Containers"),
-            wide("Images"),
-            wide("Selector"),
-        ];
-        COLUMNS
-    }
-
-    fn cells(&self, set: &Value, now: Time) -> Vec<Value> {
-        let (spec, status) = (&set["spec"], &set["status"]);
-        let of = |value: &Value| Value::from(value.as_i64().unwrap_or(0));
-        let (containers, images) = containers_and_images(&spec["template"]["spec"]);
+    fn columns(&self) -> Vec<Column> {
         vec![
-            name(set),
-            of(&spec["replicas"]),
-            of(&status["replicas"]),
-            of(&status["readyReplicas"]),
-            age(set, now),
-            containers.into(),
-            images.into(),
-            selector(&spec["selector"]).into(),
+            name_column(),
+            count("Desired", |set, _| set["spec"]["replicas"].as_i64().unwrap_or(0).into()),
+            count("Current", |set, _| set["status"]["replicas"].as_i64().unwrap_or(0).into()),
+            count("Ready", |set, _| set["status"]["readyReplicas"].as_i64().unwrap_or(0).into()),
+            age_column(),
+            wide("Containers", |set, _| containers(&set["spec"]["template"]["spec"]).into()),
+            wide("Images", |set, _| images(&set["spec"]["template"]["spec"]).into()),
+            wide("Selector", |set, _| selector(&set["spec"]["selector"]).into()),
         ]
     }
 }

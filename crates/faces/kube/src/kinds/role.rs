@@ -1,9 +1,8 @@
 //! Roles and role bindings, of namespaces and of the cluster. Whether their author may grant so much is for `authz`.
 
-use model::Time;
 use serde_json::Value;
 
-use super::{Column, Strategy, age, column, default, items, items_mut, name, wide};
+use super::{Column, Strategy, age_column, column, default, items, items_mut, name_column, wide};
 use crate::validate::{Errors, NameRule};
 
 pub struct Role;
@@ -38,13 +37,9 @@ impl Strategy for Role {
         }
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[super::NAME, Column { kind: "date", ..column("Created At") }];
-        COLUMNS
-    }
-
-    fn cells(&self, role: &Value, _now: Time) -> Vec<Value> {
-        vec![name(role), role["metadata"]["creationTimestamp"].clone()]
+    fn columns(&self) -> Vec<Column> {
+        let created = column("Created At", |role, _| role["metadata"]["creationTimestamp"].clone());
+        vec![name_column(), Column { kind: "date".into(), ..created }]
     }
 }
 
@@ -95,31 +90,29 @@ impl Strategy for Binding {
         }
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] =
-            &[super::NAME, column("Role"), super::AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];
-        COLUMNS
-    }
-
-    fn cells(&self, binding: &Value, now: Time) -> Vec<Value> {
-        let role = &binding["roleRef"];
-        let of = |kind: &str| {
-            let all: Vec<String> = items(binding, "subjects")
-                .filter(|s| s["kind"] == kind)
-                .map(|s| match s["namespace"].as_str() {
-                    Some(namespace) => format!("{namespace}/{}", s["name"].as_str().unwrap_or("")),
-                    None => s["name"].as_str().unwrap_or("").to_owned(),
-                })
-                .collect();
-            Value::from(all.join(", "))
-        };
+    fn columns(&self) -> Vec<Column> {
         vec![
-            name(binding),
-            format!("{}/{}", role["kind"].as_str().unwrap_or(""), role["name"].as_str().unwrap_or("")).into(),
-            age(binding, now),
-            of("User"),
-            of("Group"),
-            of("ServiceAccount"),
+            name_column(),
+            column("Role", |binding, _| {
+                let role = &binding["roleRef"];
+                format!("{}/{}", role["kind"].as_str().unwrap_or(""), role["name"].as_str().unwrap_or("")).into()
+            }),
+            age_column(),
+            wide("Users", |binding, _| subjects(binding, "User")),
+            wide("Groups", |binding, _| subjects(binding, "Group")),
+            wide("ServiceAccounts", |binding, _| subjects(binding, "ServiceAccount")),
         ]
     }
+}
+
+/// The subjects of one kind, as one text.
+fn subjects(binding: &Value, kind: &str) -> Value {
+    let all: Vec<String> = items(binding, "subjects")
+        .filter(|s| s["kind"] == kind)
+        .map(|s| match s["namespace"].as_str() {
+            Some(namespace) => format!("{namespace}/{}", s["name"].as_str().unwrap_or("")),
+            None => s["name"].as_str().unwrap_or("").to_owned(),
+        })
+        .collect();
+    all.join(", ").into()
 }

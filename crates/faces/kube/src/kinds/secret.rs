@@ -2,10 +2,9 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use model::Time;
 use serde_json::{Map, Value};
 
-use super::{Column, Strategy, age, column, configmap, count, default, name, size};
+use super::{Column, Strategy, age_column, column, configmap, count, default, name_column, size};
 use crate::validate::Errors;
 
 pub struct Secret;
@@ -45,16 +44,12 @@ impl Strategy for Secret {
         configmap::immutable(new, old, &["data"], errors);
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &["type"]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[super::NAME, column("Type"), count("Data"), super::AGE];
-        COLUMNS
-    }
-
-    fn cells(&self, secret: &Value, now: Time) -> Vec<Value> {
-        vec![name(secret), secret["type"].clone(), size(&secret["data"]).into(), age(secret, now)]
+    fn columns(&self) -> Vec<Column> {
+        let data = count("Data", |secret, _| size(&secret["data"]).into());
+        vec![name_column(), column("Type", |secret, _| secret["type"].clone()), data, age_column()]
     }
 }

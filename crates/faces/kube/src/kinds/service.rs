@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use model::{Cluster, KubeObject, Realm, Snapshot, Time};
+use model::{Cluster, KubeObject, Realm, Snapshot};
 use serde_json::{Value, json};
 
-use super::{Column, Context, Strategy, age, column, default, items, items_mut, name, object, pairs, size, wide};
-use crate::fault::{Failure, Result};
+use super::{
+    Column, Context, Result, Strategy, age_column, column, default, items, items_mut, name_column, object, pairs, size,
+    wide,
+};
+use crate::denied::Denied;
 use crate::validate::{self, Errors, NameRule, name_problem};
 
 pub struct Service;
@@ -68,7 +71,6 @@ impl Strategy for Service {
 
     fn validate(&self, service: &Value, errors: &mut Errors) {
         let spec = &service["spec"];
-        super::fields::check("io.k8s.api.core.v1.ServiceSpec", spec, "spec", errors);
         errors.one_of("spec.type", &spec["type"], &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
         if let Some(kind @ ("LoadBalancer" | "NodePort")) = spec["type"].as_str()
             && spec["clusterIP"] == "None"
@@ -110,33 +112,21 @@ impl Strategy for Service {
         }
     }
 
-    fn selectable(&self) -> &'static [&'static str] {
+    fn selectable(&self) -> &[&str] {
         &["spec.clusterIP", "spec.type"]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            super::NAME,
-            column("Type"),
-            column("Cluster-IP"),
-            column("External-IP"),
-            column("Port(s)"),
-            super::AGE,
-            wide("Selector"),
-        ];
-        COLUMNS
-    }
-
-    fn cells(&self, service: &Value, now: Time) -> Vec<Value> {
-        let spec = &service["spec"];
+    fn columns(&self) -> Vec<Column> {
         vec![
-            name(service),
-            spec["type"].clone(),
-            spec["clusterIP"].as_str().filter(|a| !a.is_empty()).unwrap_or("<none>").into(),
-            external(service).into(),
-            port_list(spec).into(),
-            age(service, now),
-            pairs(&spec["selector"]).into(),
+            name_column(),
+            column("Type", |service, _| service["spec"]["type"].clone()),
+            column("Cluster-IP", |service, _| {
+                service["spec"]["clusterIP"].as_str().filter(|a| !a.is_empty()).unwrap_or("<none>").into()
+            }),
+            column("External-IP", |service, _| external(service).into()),
+            column("Port(s)", |service, _| port_list(&service["spec"]).into()),
+            age_column(),
+            wide("Selector", |service, _| pairs(&service["spec"]["selector"]).into()),
         ]
     }
 }
@@ -160,15 +150,12 @@ fn addresses(service: &mut Value, context: &Context<'_>) -> Result<()> {
     let address = match asked.as_str() {
         "None" => "None".to_owned(),
         "" => free(context.cluster, &taken)
-            .ok_or_else(|| Failure::new(500, "InternalError", "failed to allocate a serviceIP: range is full"))?,
+            .ok_or_else(|| Denied::Exhausted("failed to allocate a serviceIP: range is full".to_owned()))?,
         asked => {
             let invalid = |detail: &str| {
                 let mut errors = Errors::default();
                 errors.invalid("spec.clusterIPs", &json!([asked]), detail);
-                let name = service["metadata"]["name"].as_str().unwrap_or("");
-                crate::registry::find("", "v1", "services")
-                    .map(|kind| Failure::invalid(kind, name, errors.into_causes()))
-                    .unwrap_or_else(Failure::no_path)
+                Denied::Invalid(errors.into_causes())
             };
             let Ok(ip) = asked.parse::<IpAddr>() else {
                 return Err(invalid("must be empty, 'None', or a valid IP address"));

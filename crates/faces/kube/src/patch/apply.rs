@@ -10,7 +10,7 @@ use super::places::{Name, Places};
 use crate::annotations::ListType;
 use crate::fault::{Failure, Result};
 use crate::meta;
-use crate::types::{TypeId, Types};
+use crate::types::{ListKey, Shape, TypeId, Types};
 
 /// How many managers that update (rather than apply) are told apart; older ones become one.
 const MAX_UPDATERS: usize = 10;
@@ -111,7 +111,8 @@ fn write(object: &mut Value, owners: Vec<Owned>) {
 }
 
 /// Notes in `new` what the manager changed against `old` by an ordinary write. Other managers lose what was changed.
-pub fn track(types: &Types, id: TypeId, old: Option<&Value>, new: &mut Value, manager: &Manager, now: Time) {
+pub fn track(shape: &Shape, old: Option<&Value>, new: &mut Value, manager: &Manager, now: Time) {
+    let (types, id) = (&*shape.types, shape.root);
     let mut owners = old.map(read).unwrap_or_default();
     if old.is_some() && new["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty) {
         owners.clear();
@@ -177,8 +178,7 @@ pub type Ignored = &'static [&'static [&'static str]];
 /// Applies a configuration to an object (`None`: there is none yet). The result carries its new owners.
 #[allow(clippy::too_many_arguments)]
 pub fn apply(
-    types: &Types,
-    id: TypeId,
+    shape: &Shape,
     live: Option<&Value>,
     config: &Value,
     manager: &Manager,
@@ -186,6 +186,7 @@ pub fn apply(
     force: bool,
     now: Time,
 ) -> Result<Value> {
+    let (types, id) = (&*shape.types, shape.root);
     unambiguous(types, id, config, "")?;
     let mut owners = live.map(read).unwrap_or_default();
     let mut wanted = fields::of(types, id, config);
@@ -256,7 +257,7 @@ fn unambiguous(types: &Types, id: TypeId, value: &Value, at: &str) -> Result<()>
                 let Some(name) = fields::item_name(value, list, keys) else {
                     let message = format!(
                         "failed to create typed patch object: {at}: element 0: associative list with keys has an element that omits key field {:?} (and doesn't have default value)",
-                        keys.iter().find(|k| value.get(**k).is_none()).unwrap_or(&"")
+                        keys.iter().find(|k| value.get(&*k.name).is_none()).map_or("", |k| &*k.name)
                     );
                     return Err(Failure::new(500, "InternalError", message));
                 };
@@ -302,7 +303,14 @@ fn merge(types: &Types, id: TypeId, object: &mut Value, config: &Value) {
 
 /// Items that both have are merged, in the configuration's order but in the places that the object gives them; new ones
 /// come last.
-fn merge_items(types: &Types, item: TypeId, list: ListType, keys: &[&str], target: &mut Vec<Value>, items: &[Value]) {
+fn merge_items(
+    types: &Types,
+    item: TypeId,
+    list: ListType,
+    keys: &[ListKey],
+    target: &mut Vec<Value>,
+    items: &[Value],
+) {
     let name = |value: &Value| fields::item_name(value, list, keys).map(Name::from);
     let mut places = Places::default();
     for (i, value) in target.iter().enumerate() {
@@ -355,18 +363,17 @@ fn keep(types: &Types, id: TypeId, value: &mut Value, key: &str, last: &Fields, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::types;
 
     fn manager(name: &str, apply: bool) -> Manager {
         Manager { name: name.into(), apply, api_version: "v1".into(), subresource: String::new() }
     }
 
-    fn id() -> TypeId {
-        types().named("io.k8s.api.core.v1.Pod").unwrap()
+    fn shape() -> Shape {
+        crate::registry::shape_of("io.k8s.api.core.v1.Pod")
     }
 
     fn applied(live: Option<&Value>, config: Value, who: &str, force: bool) -> Result<Value> {
-        apply(types(), id(), live, &config, &manager(who, true), &[], force, Time::UNIX_EPOCH)
+        apply(&shape(), live, &config, &manager(who, true), &[], force, Time::UNIX_EPOCH)
     }
 
     fn pod(labels: Value, containers: Value) -> Value {
@@ -416,7 +423,7 @@ mod tests {
         let first = applied(None, pod(json!({"a": "1"}), json!([{"name": "x", "image": "i"}])), "ann", false).unwrap();
         let mut edited = first.clone();
         edited["spec"]["containers"][0]["image"] = "j".into();
-        track(types(), id(), Some(&first), &mut edited, &manager("edit", false), Time::UNIX_EPOCH);
+        track(&shape(), Some(&first), &mut edited, &manager("edit", false), Time::UNIX_EPOCH);
         let entries = edited["metadata"]["managedFields"].as_array().unwrap();
         assert_eq!(entries.len(), 2);
         assert_eq!(

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::places::work;
-use crate::annotations::{self, ListType};
-use crate::types::{Type, TypeId, Types};
+use crate::annotations::ListType;
+use crate::types::{ListKey, Type, TypeId, Types};
 
 /// A set of paths, as a tree; a child is never empty. The names of children are those of `FieldsV1`: `f:name`, `k:{"name":"a"}`, `v:"x"`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,7 +175,7 @@ pub enum Topology<'a> {
     /// Field by field; `struct_` says that the fields' names are fixed.
     Fields { struct_: bool },
     /// Item by item.
-    Items { item: TypeId, list: ListType, keys: &'a [&'static str] },
+    Items { item: TypeId, list: ListType, keys: &'a [ListKey] },
 }
 
 /// How the parts of a value of a type are owned.
@@ -183,8 +183,8 @@ pub fn topology(types: &Types, id: TypeId) -> Topology<'_> {
     match types.get(id) {
         Type::Struct(s) if !s.atomic => Topology::Fields { struct_: true },
         Type::Map { atomic: false, .. } => Topology::Fields { struct_: false },
-        Type::List { item, rule } if rule.list != ListType::Atomic => {
-            Topology::Items { item: *item, list: rule.list, keys: rule.keys }
+        Type::List { item, list, keys, .. } if *list != ListType::Atomic => {
+            Topology::Items { item: *item, list: *list, keys }
         }
         _ => Topology::Atomic,
     }
@@ -200,16 +200,14 @@ pub fn child(types: &Types, id: TypeId, name: &str) -> TypeId {
 }
 
 /// The name of a list's item in a set, if the item has its keys.
-pub fn item_name(item: &Value, list: ListType, keys: &[&str]) -> Option<String> {
+pub fn item_name(item: &Value, list: ListType, keys: &[ListKey]) -> Option<String> {
     if list == ListType::Set {
         return Some(format!("v:{item}"));
     }
     let mut key = Map::new();
-    for name in keys {
-        match item.get(*name) {
-            Some(value) => key.insert((*name).to_owned(), value.clone()),
-            None => key.insert((*name).to_owned(), annotations::key_default(name)?.into()),
-        };
+    for ListKey { name, default } in keys {
+        let value = item.get(&**name).or(default.as_ref())?;
+        key.insert(name.to_string(), value.clone());
     }
     Some(format!("k:{}", Value::Object(key)))
 }
@@ -356,7 +354,7 @@ fn map(value: Option<&Value>) -> Option<&Map<String, Value>> {
     value.and_then(Value::as_object)
 }
 
-fn by_name<'a>(list: Option<&'a Value>, kind: ListType, keys: &[&str]) -> BTreeMap<String, &'a Value> {
+fn by_name<'a>(list: Option<&'a Value>, kind: ListType, keys: &[ListKey]) -> BTreeMap<String, &'a Value> {
     let items = list.and_then(Value::as_array).into_iter().flatten();
     items.filter_map(|item| Some((item_name(item, kind, keys)?, item))).collect()
 }

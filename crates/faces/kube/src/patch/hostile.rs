@@ -7,13 +7,14 @@ use super::apply::{self, Manager};
 use super::places::work;
 use super::strategic;
 use crate::body::MAX_BODY;
-use crate::types::{TypeId, types};
+use crate::registry::shape_of;
+use crate::types::Shape;
 
 /// Steps for each item that was sent or is there.
 const STEPS_EACH: usize = 24;
 
-fn pod() -> TypeId {
-    types().named("io.k8s.api.core.v1.Pod").unwrap()
+fn pod() -> Shape {
+    shape_of("io.k8s.api.core.v1.Pod")
 }
 
 fn bounded(what: &str, items: usize, act: impl FnOnce()) {
@@ -42,7 +43,7 @@ fn strategic_merge() {
     let object = || json!({"metadata": {"ownerReferences": items(there, owner)}});
     let patch = |change: Value| {
         let mut object = object();
-        strategic::patch(types(), pod(), &mut object, change).unwrap();
+        strategic::patch(&pod(), &mut object, change).unwrap();
     };
     let merged = json!({"metadata": {"ownerReferences": items(sent, owner)}});
     bounded("merge", sent + there, || patch(merged));
@@ -59,7 +60,7 @@ fn strategic_merge_of_plain_values() {
     let there = sent / 2;
     let patch = |change: Value| {
         let mut object = json!({"metadata": {"finalizers": items(there, name)}});
-        strategic::patch(types(), pod(), &mut object, change).unwrap();
+        strategic::patch(&pod(), &mut object, change).unwrap();
     };
     let more = json!({"metadata": {"finalizers": items(sent, name)}});
     bounded("merge", sent + there, || patch(more));
@@ -80,7 +81,7 @@ fn container(i: usize) -> Value {
 }
 
 fn applied(live: Option<&Value>, config: &Value, who: &str) -> Value {
-    apply::apply(types(), pod(), live, config, &manager(who, true), &[], true, Time::UNIX_EPOCH).unwrap()
+    apply::apply(&pod(), live, config, &manager(who, true), &[], true, Time::UNIX_EPOCH).unwrap()
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn many_owners_of_fields() {
     let mut edited = config.clone();
     edited["metadata"]["managedFields"] = live["metadata"]["managedFields"].clone();
     bounded("update", owners + count, || {
-        apply::track(types(), pod(), Some(&live), &mut edited, &manager("bob", false), Time::UNIX_EPOCH);
+        apply::track(&pod(), Some(&live), &mut edited, &manager("bob", false), Time::UNIX_EPOCH);
     });
 }
 
@@ -122,7 +123,7 @@ fn conflicts_are_told_in_few_words() {
     let live = applied(None, &with(vec![container("a")]), "ann");
     let config = with(vec![container("b")]);
     let who = manager("bob", true);
-    let refused = apply::apply(types(), pod(), Some(&live), &config, &who, &[], false, Time::UNIX_EPOCH).unwrap_err();
+    let refused = apply::apply(&pod(), Some(&live), &config, &who, &[], false, Time::UNIX_EPOCH).unwrap_err();
     let length = refused.message().len();
     assert!(length < 200_000, "{length} bytes");
 }

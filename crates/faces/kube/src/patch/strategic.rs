@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::places::{Name, Places};
 use crate::annotations;
 use crate::fault::{Failure, Result};
-use crate::types::{Type, TypeId, Types};
+use crate::types::{Shape, Type, TypeId, Types};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -15,7 +15,7 @@ const ORDER: &str = "$setElementOrder/";
 const DELETE: &str = "$deleteFromPrimitiveList/";
 
 /// Applies a strategic merge patch to an object of a type.
-pub fn patch(types: &Types, id: TypeId, object: &mut Value, patch: Value) -> Result<()> {
+pub fn patch(shape: &Shape, object: &mut Value, patch: Value) -> Result<()> {
     let Value::Object(patch) = patch else {
         return Err(Failure::bad_request("the patch is not an object"));
     };
@@ -23,7 +23,7 @@ pub fn patch(types: &Types, id: TypeId, object: &mut Value, patch: Value) -> Res
         *object = Value::Object(Map::new());
     }
     if let Value::Object(target) = object {
-        struct_(types, id, target, patch)?;
+        struct_(&shape.types, shape.root, target, patch)?;
     }
     Ok(())
 }
@@ -107,12 +107,12 @@ fn field(types: &Types, id: Option<TypeId>, target: &mut Value, patch: Value) ->
             Ok(())
         }
         Value::Array(patch) => match node {
-            Type::List { item, rule } if rule.merge => {
+            Type::List { item, merge: Some(key), .. } => {
                 if !target.is_array() {
                     *target = Value::Array(Vec::new());
                 }
                 let Value::Array(target) = target else { return Ok(()) };
-                match rule.merge_key {
+                match *key {
                     "" => primitives(target, patch),
                     key => objects(types, *item, key, target, patch)?,
                 }
@@ -220,12 +220,10 @@ fn without_directives(map: Map<String, Value>) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::types;
     use serde_json::json;
 
     fn patched(kind: &str, mut object: Value, change: Value) -> Value {
-        let id = types().named(kind).unwrap();
-        patch(types(), id, &mut object, change).unwrap();
+        patch(&crate::registry::shape_of(kind), &mut object, change).unwrap();
         object
     }
 

@@ -11,10 +11,10 @@ use crate::authz;
 use crate::call::{Call, store_form};
 use crate::check::MAX_OBJECT;
 use crate::fault::{Failure, Result};
-use crate::kinds::{Context, items};
+use crate::kinds::{Context, fields, items};
 use crate::meta;
 use crate::patch::apply::{self, Manager};
-use crate::types::types;
+use crate::registry::Kind;
 use crate::validate::{self, Errors, name_problem};
 
 /// How the owners of fields are written.
@@ -41,9 +41,9 @@ impl Call<'_> {
 /// A new object, from a body that has the shape of its kind.
 pub fn new_object(call: &Call<'_>, snapshot: &Snapshot, mut object: Value, owners: &Owners<'_>) -> Result<KubeObject> {
     let kind = call.kind();
-    let strategy = kind.strategy;
+    let strategy = kind.strategy.as_ref();
     let (namespace, name) = identity(call, &mut object)?;
-    namespace_lives(snapshot, call.cluster, kind, &namespace, &name)?;
+    namespace_lives(call, snapshot, &namespace, &name)?;
     let meta = meta::of(&mut object);
     for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"] {
         meta.remove(field);
@@ -63,7 +63,8 @@ pub fn new_object(call: &Call<'_>, snapshot: &Snapshot, mut object: Value, owner
         fields.remove("status");
     }
     strategy.default(&mut object);
-    strategy.create(&mut object, &Context { snapshot, cluster: call.cluster })?;
+    let context = Context { snapshot, cluster: call.cluster };
+    strategy.create(&mut object, &context).map_err(|denied| Failure::of_kind(kind, &name, denied))?;
     validate(call, &object, None, &name)?;
     if let Owners::Track(manager) = owners {
         track(call, None, &mut object, manager);
@@ -71,8 +72,8 @@ pub fn new_object(call: &Call<'_>, snapshot: &Snapshot, mut object: Value, owner
     let object = KubeObject {
         cluster_id: call.cluster.id.clone(),
         project_id: call.cluster.project_id.clone(),
-        group: kind.stored.0.to_owned(),
-        resource: kind.stored.1.to_owned(),
+        group: kind.stored.0.clone(),
+        resource: kind.stored.1.clone(),
         namespace,
         name,
         body: object,
@@ -137,6 +138,7 @@ fn validate(call: &Call<'_>, new: &Value, old: Option<&Value>, name: &str) -> Re
         errors.invalid("metadata.name", &name.into(), problem);
     }
     validate::metadata(&new["metadata"], "metadata", &mut errors);
+    fields::check(&kind.shape, new, &mut errors);
     kind.strategy.validate(new, &mut errors);
     if let Some(old) = old {
         kind.strategy.validate_update(new, old, &mut errors);
@@ -145,12 +147,10 @@ fn validate(call: &Call<'_>, new: &Value, old: Option<&Value>, name: &str) -> Re
 }
 
 fn track(call: &Call<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
-    let types = types();
     // Events keep the owners of the form in which they are stored.
-    let kind = crate::registry::stored(call.kind().stored.0, call.kind().stored.1).unwrap_or(call.kind());
-    if let Some(id) = types.named(&kind.definition) {
-        apply::track(types, id, old, new, &call.manager(manager, false), call.now);
-    }
+    let (group, plural) = &call.kind().stored;
+    let shape = &call.kinds.stored(group, plural).map_or(call.kind(), |kind| kind.as_ref()).shape;
+    apply::track(shape, old, new, &call.manager(manager, false), call.now);
 }
 
 /// What an update does to the row.
@@ -192,7 +192,9 @@ pub fn changed_object(
                 keep(&mut new, old, "status");
             }
             kind.strategy.default(&mut new);
-            kind.strategy.update(&mut new, old, &Context { snapshot, cluster: call.cluster })?;
+            let context = Context { snapshot, cluster: call.cluster };
+            let denied = |denied| Failure::of_kind(kind, &entry.value.name, denied);
+            kind.strategy.update(&mut new, old, &context).map_err(denied)?;
             if kind.generation && new["spec"] != old["spec"] {
                 let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                 meta::of(&mut new).insert("generation".to_owned(), generation.into());
@@ -218,7 +220,7 @@ pub fn changed_object(
         authz::may_give(snapshot, call.cluster, call.who, &object)?;
     }
     let object = Arc::new(object);
-    Ok(if released(&object) { Updated::Gone(object) } else { Updated::Changed(object) })
+    Ok(if released(kind, &object) { Updated::Gone(object) } else { Updated::Changed(object) })
 }
 
 /// The row without its body.
@@ -235,12 +237,12 @@ pub fn shell(object: &KubeObject) -> KubeObject {
 }
 
 /// Whether an object that is being deleted is held by nothing: finalizers, a namespace's own, a pod's grace.
-pub fn released(object: &KubeObject) -> bool {
+pub fn released(kind: &Kind, object: &KubeObject) -> bool {
     let meta = &object.body["metadata"];
     object.deleting()
         && items(meta, "finalizers").len() == 0
         && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-        && !(object.is("", "namespaces") && items(&object.body["spec"], "finalizers").len() > 0)
+        && !kind.strategy.held(&object.body)
 }
 
 fn same_object(call: &Call<'_>, entry: Entry<'_, KubeObject>, new: &Value) -> Result<()> {

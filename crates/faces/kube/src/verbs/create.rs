@@ -8,7 +8,7 @@ use http::Response;
 use model::{Change, KubeObject, Object, Write};
 
 use super::admit::{Owners, new_object};
-use super::{Written, commit, decode};
+use super::{Expected, Written, commit, decode};
 use crate::body;
 use crate::call::Call;
 use crate::fault::Result;
@@ -20,7 +20,7 @@ const NAMES: u32 = 8;
 /// `POST` to a collection.
 pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = WriteOptions::read(&call.query, call.agent())?;
-    let decoded = decode(call.kind(), &call.headers, &bytes, options.validation)?;
+    let decoded = decode(&Expected::of(call.kind()), &call.headers, &bytes, options.validation)?;
     let generated = crate::meta::text(&decoded.object, "name").is_empty();
     let mut tries = 0;
     let written = loop {
@@ -41,20 +41,16 @@ async fn insert(call: &Call<'_>, options: &WriteOptions, object: &serde_json::Va
     let name = crate::meta::text(object, "name").to_owned();
     let plan = |snapshot: &model::Snapshot| {
         let object = Arc::new(new_object(call, snapshot, object.clone(), &Owners::Track(&options.manager))?);
-        let mut change = creation(object.clone());
-        if object.is("", "namespaces") {
-            // Pods run as it from the first moment on.
-            change.writes.extend(
-                crate::rows::default_account(call.cluster, &object.name, call.now).map(|a| Write::Create(a.into())),
-            );
-        }
-        Ok((change, object))
+        Ok((creation(call, object.clone()), object))
     };
-    let (revision, object) = commit(call.kube, call.kind(), &name, options.dry_run, plan).await?;
+    let (revision, object) = commit(call, &name, options.dry_run, plan).await?;
     Ok(Written { object, revision })
 }
 
-/// The change that makes an object.
-pub fn creation(object: Arc<KubeObject>) -> Change {
-    Change { writes: vec![Write::Create(Object::KubeObject(object))], expects: Vec::new() }
+/// The change that makes an object, with what is made with it.
+pub fn creation(call: &Call<'_>, object: Arc<KubeObject>) -> Change {
+    let beside = call.kind().strategy.made_with(&object, call.cluster, call.now);
+    let mut change = Change { writes: vec![Write::Create(Object::KubeObject(object))], expects: Vec::new() };
+    change.writes.extend(beside.into_iter().map(|object| Write::Create(object.into())));
+    change
 }

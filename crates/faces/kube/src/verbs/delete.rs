@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::admit::{released, shell};
 use super::update::replacement;
-use super::{commit, decode_as};
+use super::{Expected, commit, decode};
 use crate::body::{self, Shown};
 use crate::call::{Call, view};
 use crate::fault::{Failure, Result};
@@ -21,9 +21,6 @@ use crate::request::FieldValidation;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
-
-/// Namespaces that a cluster cannot do without.
-const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
 /// Options of a deletion, from the body and the query.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +89,8 @@ fn decoded(call: &Call<'_>, bytes: &Bytes) -> Result<Value> {
     };
     let version = value["apiVersion"].as_str().unwrap_or("v1").to_owned();
     let text = Bytes::from(value.to_string());
-    Ok(decode_as(&version, "DeleteOptions", definition, &http::HeaderMap::new(), &text, FieldValidation::Warn)?.object)
+    let expected = Expected::named(&version, "DeleteOptions", definition);
+    Ok(decode(&expected, &http::HeaderMap::new(), &text, FieldValidation::Warn)?.object)
 }
 
 /// What a deletion did.
@@ -107,7 +105,7 @@ pub struct Deleted {
 pub async fn delete(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = DeleteOptions::read(call, &bytes)?;
     let deleted = remove(call, call.path.name, &options).await?;
-    if !deleted.gone || call.kind().plural == "pods" {
+    if !deleted.gone || call.kind().strategy.shows_deleted() {
         return Ok(call.show(200, &deleted.object, deleted.revision));
     }
     Ok(body::json(200, &success(call.kind(), &deleted.object)))
@@ -116,7 +114,7 @@ pub async fn delete(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
 fn success(kind: &Kind, object: &KubeObject) -> Value {
     let mut details = json!({"name": object.name, "kind": kind.plural, "uid": object.uid()});
     if !kind.group.is_empty() {
-        details["group"] = kind.group.into();
+        details["group"] = kind.group.as_str().into();
     }
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }
@@ -124,8 +122,8 @@ fn success(kind: &Kind, object: &KubeObject) -> Value {
 /// Deletes one object of the call's kind and namespace.
 pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted> {
     let kind = call.kind();
-    if kind.plural == "namespaces" && IMMORTAL.contains(&name) {
-        return Err(Failure::forbidden(kind, name, "this namespace may not be deleted"));
+    if let Some(why) = kind.strategy.keeps(name) {
+        return Err(Failure::forbidden(kind, name, why));
     }
     let plan = |snapshot: &Snapshot| {
         let entry = crate::call::find(snapshot, call.cluster, kind, call.path.namespace, name)
@@ -140,7 +138,7 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Res
             Mark::Already => (Arc::new(entry.value.clone()), false),
             Mark::Marked(object) => {
                 let object = Arc::new(object);
-                if released(&object) {
+                if released(kind, &object) {
                     change.delete(entry);
                     (object, true)
                 } else {
@@ -151,7 +149,7 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Res
         };
         Ok((change, (object, gone, entry.row.modified)))
     };
-    let (revision, (object, gone, before)) = commit(call.kube, kind, name, options.dry_run, plan).await?;
+    let (revision, (object, gone, before)) = commit(call, name, options.dry_run, plan).await?;
     Ok(Deleted { object, gone, revision: if revision > 0 { revision } else { before } })
 }
 
@@ -185,7 +183,7 @@ enum Mark {
 
 fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, now: Time) -> Mark {
     let meta = &object.body["metadata"];
-    let grace = grace(object, options);
+    let grace = kind.strategy.grace(object, options.grace);
     let mut finalizers: Vec<Value> = items(meta, "finalizers").cloned().collect();
     match options.propagation.as_deref() {
         Some("Foreground") => {
@@ -203,9 +201,7 @@ fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, now: Time) 
         Some(_) => finalizers.retain(|f| f != ORPHAN && f != FOREGROUND),
         None => {}
     }
-    let holds =
-        finalizers.len() + items(&object.body["spec"], "finalizers").len() * usize::from(kind.plural == "namespaces");
-    if holds == 0 && grace == 0 {
+    if finalizers.is_empty() && grace == 0 && !kind.strategy.held(&object.body) {
         return Mark::Gone;
     }
     let same_holders = items(meta, "finalizers").eq(finalizers.iter());
@@ -226,19 +222,8 @@ fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, now: Time) 
     } else {
         meta.insert("finalizers".to_owned(), finalizers.into());
     }
-    if kind.plural == "namespaces" {
-        body["status"]["phase"] = "Terminating".into();
-    }
+    kind.strategy.marked(&mut body);
     Mark::Marked(KubeObject { body, ..shell(object) })
-}
-
-/// How many seconds an object keeps running: only pods do, and only on a host.
-fn grace(object: &KubeObject, options: &DeleteOptions) -> i64 {
-    let spec = &object.body["spec"];
-    if !object.is_pod() || spec["nodeName"].as_str().is_none_or(str::is_empty) || object.pod_finished() {
-        return 0;
-    }
-    options.grace.or(spec["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30).clamp(0, i64::from(i32::MAX))
 }
 
 /// `DELETE` of a collection.
@@ -262,7 +247,7 @@ pub async fn delete_collection(call: &Call<'_>, bytes: Bytes) -> Result<Response
     Ok(body::json(
         200,
         &json!({
-            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+            "kind": kind.list, "apiVersion": kind.api_version(),
             "metadata": {"resourceVersion": call.kube.store.snapshot().revision().to_string()}, "items": shown
         }),
     ))

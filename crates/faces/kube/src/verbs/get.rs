@@ -32,9 +32,13 @@ pub struct Selection {
 
 impl Selection {
     pub fn read(call: &Call<'_>) -> Result<Self> {
-        let (group, plural) = call.kind().stored;
+        let (group, plural) = &call.kind().stored;
         let labels = LabelSelector::parse(call.query.get("labelSelector").unwrap_or(""))?;
-        let fields = FieldSelector::parse(call.kind(), call.query.get("fieldSelector").unwrap_or(""))?;
+        let fields = FieldSelector::parse(
+            call.kind().namespaced,
+            call.kind().strategy.selectable(),
+            call.query.get("fieldSelector").unwrap_or(""),
+        )?;
         let name = (!call.path.name.is_empty()).then(|| call.path.name.to_owned());
         Ok(Self { labels, fields, prefix: KubeObject::prefix(group, plural, call.path.namespace), name })
     }
@@ -182,17 +186,14 @@ const LOOK: usize = 1024;
 
 async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Result<Vec<u8>> {
     let kind = call.kind();
-    let strategy = kind.strategy;
     let mut out = Vec::with_capacity(256 + page.len() * 512);
     let (head, tail) = match call.form {
-        Form::Object => {
-            (json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta}), "items")
-        }
+        Form::Object => (json!({"kind": kind.list, "apiVersion": kind.api_version(), "metadata": meta}), "items"),
         Form::Metadata => {
             (json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}), "items")
         }
         Form::Table => {
-            let columns = table::columns(strategy.columns());
+            let columns = table::columns(&kind.columns);
             (
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": columns}),
                 "rows",
@@ -224,7 +225,7 @@ async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) 
             }
             Form::Metadata => serde_json::to_writer(&mut out, &table::partial(&entry.value.body, revision)),
             Form::Table => {
-                let row = TableRow { object: entry.value, revision, strategy, include, now: call.now };
+                let row = TableRow { object: entry.value, revision, columns: &kind.columns, include, now: call.now };
                 serde_json::to_writer(&mut out, &row)
             }
         }

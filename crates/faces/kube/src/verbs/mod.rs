@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use model::{Change, Cluster, KubeObject, Refused, Revision, Snapshot, quota};
+use model::{Change, KubeObject, Refused, Revision, Snapshot, quota};
 use serde_json::Value;
 use store::StoreFault;
 
-use crate::Kube;
 use crate::body;
+use crate::call::Call;
 use crate::check;
 use crate::fault::{Failure, Result};
-use crate::registry::{self, Kind};
+use crate::registry::{Kind, shape_of};
 use crate::request::FieldValidation;
-use crate::types::types;
+use crate::types::Shape;
 
 /// How often a write is planned again when others get in between.
 const ATTEMPTS: u32 = 64;
@@ -38,19 +38,18 @@ pub struct Written {
 /// somebody whom the snapshot did not show yet. A dry run stops before the commit. The revision is that of the commit,
 /// or of the snapshot if there was nothing to commit.
 pub async fn commit<T>(
-    kube: &Kube,
-    kind: &Kind,
+    call: &Call<'_>,
     name: &str,
     dry_run: bool,
     mut plan: impl FnMut(&Snapshot) -> Result<(Change, T)>,
 ) -> Result<(Revision, T)> {
-    let mut last = None;
+    let (kube, mut last) = (call.kube, None);
     for _ in 0..ATTEMPTS {
         let snapshot = kube.store.snapshot();
         let (change, result) = plan(&snapshot)?;
         if dry_run || change.is_empty() {
             if dry_run && let Err(refused) = snapshot.prepare(&change) {
-                return Err(refusal(kind, name, refused));
+                return Err(refusal(call, name, refused));
             }
             return Ok((0, result));
         }
@@ -59,18 +58,19 @@ pub async fn commit<T>(
             Err(StoreFault::Refused(refused)) => {
                 let seen = snapshot.revision() == kube.store.snapshot().revision();
                 if !matches!(refused, Refused::Stale(_)) && (seen || last.as_ref() == Some(&refused)) {
-                    return Err(refusal(kind, name, refused));
+                    return Err(refusal(call, name, refused));
                 }
                 last = Some(refused);
             }
             Err(broken) => return Err(model::Fault::from(broken).into()),
         }
     }
-    Err(last.map_or_else(|| Failure::too_many("the store is too busy"), |refused| refusal(kind, name, refused)))
+    Err(last.map_or_else(|| Failure::too_many("the store is too busy"), |refused| refusal(call, name, refused)))
 }
 
 /// A refused commit in Kubernetes' words.
-fn refusal(kind: &Kind, name: &str, refused: Refused) -> Failure {
+fn refusal(call: &Call<'_>, name: &str, refused: Refused) -> Failure {
+    let kind = call.kind();
     match refused {
         Refused::Stale(_) => Failure::modified(kind, name),
         Refused::Taken { name: taken, holder } if taken == holder.to_string() => Failure::exists(kind, name),
@@ -86,7 +86,7 @@ fn refusal(kind: &Kind, name: &str, refused: Refused) -> Failure {
             let mut parts = key.name.split('/');
             let (group, plural) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
             let missing = key.name.rsplit('/').next().unwrap_or("");
-            match registry::stored(group, plural) {
+            match call.kinds.stored(group, plural) {
                 Some(kind) => Failure::not_found(kind, missing),
                 None => Failure::conflict(kind, name, &format!("{} {} does not exist", key.kind.as_str(), key.name)),
             }
@@ -101,16 +101,30 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
-/// Reads the body of a write as a kind.
-pub fn decode(kind: &Kind, headers: &HeaderMap, bytes: &Bytes, validation: FieldValidation) -> Result<Decoded> {
-    decode_as(&kind.api_version(), kind.kind, &kind.definition, headers, bytes, validation)
+/// The type that a body is read as.
+pub struct Expected<'a> {
+    api_version: String,
+    kind: &'a str,
+    definition: &'a str,
+    shape: Shape,
 }
 
-/// Reads a body as a type that is known by its definition.
-pub fn decode_as(
-    api_version: &str,
-    kind: &str,
-    definition: &str,
+impl<'a> Expected<'a> {
+    /// A kind's own objects.
+    pub fn of(kind: &'a Kind) -> Self {
+        let (api_version, shape) = (kind.api_version(), kind.shape.clone());
+        Self { api_version, kind: &kind.kind, definition: &kind.definition, shape }
+    }
+
+    /// One of Kubernetes' own types, by its definition.
+    pub fn named(api_version: &str, kind: &'a str, definition: &'a str) -> Self {
+        Self { api_version: api_version.to_owned(), kind, definition, shape: shape_of(definition) }
+    }
+}
+
+/// Reads the body of a write.
+pub fn decode(
+    expected: &Expected<'_>,
     headers: &HeaderMap,
     bytes: &Bytes,
     validation: FieldValidation,
@@ -118,7 +132,7 @@ pub fn decode_as(
     let parsed = match body::media_type(headers) {
         "application/json" | "" => body::parse(bytes)?,
         crate::protobuf::MEDIA_TYPE => {
-            body::Parsed { value: crate::protobuf::decode(bytes, definition)?, duplicates: Vec::new() }
+            body::Parsed { value: crate::protobuf::decode(bytes, expected.definition)?, duplicates: Vec::new() }
         }
         other => {
             let message = format!(
@@ -131,38 +145,31 @@ pub fn decode_as(
     if !object.is_object() {
         return Err(Failure::bad_request("the object provided is unrecognized: it is not a JSON object"));
     }
-    for (field, expected) in [("apiVersion", api_version), ("kind", kind)] {
+    for (field, wanted) in [("apiVersion", expected.api_version.as_str()), ("kind", expected.kind)] {
         match object[field].as_str() {
-            None | Some("") => object[field] = expected.into(),
-            Some(found) if found == expected => {}
+            None | Some("") => object[field] = wanted.into(),
+            Some(found) if found == wanted => {}
             Some(found) => {
                 let what = if field == "kind" { "kind" } else { "API version" };
-                let message =
-                    format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
+                let message = format!("the {what} in the data ({found}) does not match the expected {what} ({wanted})");
                 return Err(Failure::bad_request(message));
             }
         }
     }
-    let warnings = conform(api_version, kind, definition, &mut object, &parsed.duplicates, validation)?;
+    let warnings = conform(expected, &mut object, &parsed.duplicates, validation)?;
     Ok(Decoded { object, warnings })
 }
 
 /// Checks the shape of an object; returns what to warn of.
 pub fn conform(
-    api_version: &str,
-    kind: &str,
-    definition: &str,
+    expected: &Expected<'_>,
     object: &mut Value,
     duplicates: &[String],
     validation: FieldValidation,
 ) -> Result<Vec<String>> {
-    let types = types();
-    let id = types.named(definition).ok_or_else(|| {
-        tracing::error!(definition, "a kind's schema is missing");
-        Failure::new(500, "InternalError", "Internal error occurred")
-    })?;
-    let found = check::check(types, id, object);
-    let version = api_version.rsplit('/').next().unwrap_or(api_version);
+    let found = check::check(&expected.shape, object);
+    let kind = expected.kind;
+    let version = expected.api_version.rsplit('/').next().unwrap_or(&expected.api_version);
     let unusable = |why: &str| {
         Failure::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
     };
@@ -181,12 +188,12 @@ pub fn conform(
 }
 
 /// The namespace of a new object must exist and must not be going away.
-pub fn namespace_lives(snapshot: &Snapshot, cluster: &Cluster, kind: &Kind, namespace: &str, name: &str) -> Result<()> {
+pub fn namespace_lives(call: &Call<'_>, snapshot: &Snapshot, namespace: &str, name: &str) -> Result<()> {
     if namespace.is_empty() {
         return Ok(());
     }
-    let namespaces = registry::stored("", "namespaces").ok_or_else(Failure::no_path)?;
-    let Some(row) = crate::call::find(snapshot, cluster, namespaces, "", namespace) else {
+    let (kind, namespaces) = (call.kind(), call.kinds.stored("", "namespaces").ok_or_else(Failure::no_path)?);
+    let Some(row) = crate::call::find(snapshot, call.cluster, namespaces, "", namespace) else {
         return Err(Failure::not_found(namespaces, namespace));
     };
     if row.deleting() {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::admit::shell;
 use super::delete::{DeleteOptions, remove};
 use super::update::replacement;
-use super::{commit, decode_as};
+use super::{Expected, commit, decode};
 use crate::body;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
@@ -27,8 +27,8 @@ fn created() -> Response<Body> {
 /// `POST pods/{name}/binding`: the pod belongs to a node from now on.
 pub async fn bind(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = WriteOptions::read(&call.query, call.agent())?;
-    let definition = "io.k8s.api.core.v1.Binding";
-    let binding = decode_as("v1", "Binding", definition, &call.headers, &bytes, options.validation)?.object;
+    let expected = Expected::named("v1", "Binding", "io.k8s.api.core.v1.Binding");
+    let binding = decode(&expected, &call.headers, &bytes, options.validation)?.object;
     let node = binding["target"]["name"]
         .as_str()
         .filter(|n| !n.is_empty())
@@ -54,14 +54,14 @@ pub async fn bind(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
         if items(&entry.value.body["spec"], "schedulingGates").len() > 0 {
             return Err(refuse(&format!("pod {name} has non-empty .spec.schedulingGates")));
         }
-        check_node(snapshot, call.cluster, name, node)?;
+        check_node(snapshot, call.cluster, node).map_err(|denied| Failure::of_kind(call.kind(), name, denied))?;
         let mut body = entry.value.body.clone();
         body["spec"]["nodeName"] = node.into();
         scheduled(&mut body["status"], &meta::stamp(call.now));
         let object = Arc::new(KubeObject { body, ..shell(entry.value) });
         Ok((Change { writes: vec![replacement(entry, object)], expects: Vec::new() }, ()))
     };
-    commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
+    commit(call, call.path.name, options.dry_run, plan).await?;
     Ok(created())
 }
 
@@ -75,8 +75,8 @@ fn scheduled(status: &mut Value, now: &str) {
 /// `POST pods/{name}/eviction`: a deletion that asks politely. There are no disruption budgets to ask yet.
 pub async fn evict(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let write = WriteOptions::read(&call.query, call.agent())?;
-    let definition = "io.k8s.api.policy.v1.Eviction";
-    let eviction = decode_as("policy/v1", "Eviction", definition, &call.headers, &bytes, write.validation)?.object;
+    let expected = Expected::named("policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction");
+    let eviction = decode(&expected, &call.headers, &bytes, write.validation)?.object;
     let mut options = DeleteOptions::default();
     options.merge(&eviction["deleteOptions"])?;
     options.dry_run |= write.dry_run;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::admit::{Owners, changed_object};
 use super::update::outcome;
-use super::{commit, conform, decode_as};
+use super::{Expected, commit, conform, decode};
 use crate::body;
 use crate::call::{Call, editable};
 use crate::fault::{Failure, Result};
@@ -18,8 +18,11 @@ use crate::kinds::selector;
 use crate::patch::{json as json_patch, merge};
 use crate::request::WriteOptions;
 
-const DEFINITION: &str = "io.k8s.api.autoscaling.v1.Scale";
 const VERSION: &str = "autoscaling/v1";
+
+fn expected() -> Expected<'static> {
+    Expected::named(VERSION, "Scale", "io.k8s.api.autoscaling.v1.Scale")
+}
 
 fn scale_of(object: &KubeObject, revision: u64) -> Value {
     let (meta, spec, status) = (&object.body["metadata"], &object.body["spec"], &object.body["status"]);
@@ -67,7 +70,7 @@ pub async fn scale(call: &Call<'_>, method: &Method, bytes: Bytes) -> Result<Res
         Ok(outcome(entry, updated))
     };
     let (revision, (object, before)): (u64, (Arc<KubeObject>, u64)) =
-        commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
+        commit(call, call.path.name, options.dry_run, plan).await?;
     Ok(body::json(200, &scale_of(&object, if revision > 0 { revision } else { before })))
 }
 
@@ -79,7 +82,7 @@ fn wanted(
     options: &WriteOptions,
 ) -> Result<Value> {
     if *method == Method::PUT {
-        return Ok(decode_as(VERSION, "Scale", DEFINITION, &call.headers, bytes, options.validation)?.object);
+        return Ok(decode(&expected(), &call.headers, bytes, options.validation)?.object);
     }
     let mut scale = scale_of(entry.value, entry.row.modified);
     let patch = body::parse(bytes)?.value;
@@ -92,6 +95,6 @@ fn wanted(
             return Err(Failure::new(415, "UnsupportedMediaType", message));
         }
     }
-    conform(VERSION, "Scale", DEFINITION, &mut scale, &[], options.validation)?;
+    conform(&expected(), &mut scale, &[], options.validation)?;
     Ok(scale)
 }

@@ -6,10 +6,11 @@ use http::Response;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::decode_as;
+use super::{Expected, decode};
 use crate::body;
 use crate::call::Call;
-use crate::fault::{Cause, Failure, Result};
+use crate::denied::Cause;
+use crate::fault::{Failure, Result};
 use crate::kinds::items;
 use crate::meta;
 use crate::request::WriteOptions;
@@ -21,8 +22,9 @@ const LONGEST: i64 = 86_400;
 /// `POST serviceaccounts/{name}/token`.
 pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = WriteOptions::read(&call.query, call.agent())?;
-    let (version, definition) = ("authentication.k8s.io/v1", "io.k8s.api.authentication.v1.TokenRequest");
-    let mut request = decode_as(version, "TokenRequest", definition, &call.headers, &bytes, options.validation)?.object;
+    let definition = "io.k8s.api.authentication.v1.TokenRequest";
+    let expected = Expected::named("authentication.k8s.io/v1", "TokenRequest", definition);
+    let mut request = decode(&expected, &call.headers, &bytes, options.validation)?.object;
     let snapshot = call.snapshot().await?;
     let entry = call.row(&snapshot)?;
     let refuse = |field: &str, message: String| {

@@ -10,25 +10,24 @@ use serde_json::Value;
 
 use super::admit::{Owners, Updated, changed_object, new_object};
 use super::create::creation;
-use super::{commit, conform, decode};
+use super::{Expected, commit, conform, decode};
 use crate::authz::Attributes;
 use crate::body;
 use crate::call::{Call, editable, find, view};
 use crate::fault::{Failure, Result};
 use crate::patch::{apply, json, merge, strategic};
 use crate::request::WriteOptions;
-use crate::types::types;
 
 /// `PUT` of an object, its status or a namespace's finalizers.
 pub async fn update(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = WriteOptions::read(&call.query, call.agent())?;
-    let decoded = decode(call.kind(), &call.headers, &bytes, options.validation)?;
+    let decoded = decode(&Expected::of(call.kind()), &call.headers, &bytes, options.validation)?;
     let plan = |snapshot: &Snapshot| {
         let entry = call.row(snapshot)?;
         let updated = changed_object(call, snapshot, entry, decoded.object.clone(), &Owners::Track(&options.manager))?;
         Ok(outcome(entry, updated))
     };
-    let (revision, (object, before)) = commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
+    let (revision, (object, before)) = commit(call, call.path.name, options.dry_run, plan).await?;
     let mut response = call.show(200, &object, if revision > 0 { revision } else { before });
     body::warn(&mut response, &decoded.warnings);
     body::warn(&mut response, &news(call, &object));
@@ -84,8 +83,7 @@ pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
         // What the configuration says that the kind does not know is told once, not at every attempt.
         let mut config = config.clone();
         let kind = call.kind();
-        warnings =
-            conform(&kind.api_version(), kind.kind, &kind.definition, &mut config, &duplicates, options.validation)?;
+        warnings = conform(&Expected::of(kind), &mut config, &duplicates, options.validation)?;
     } else if options.force {
         let message =
             "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch";
@@ -110,11 +108,11 @@ pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
                 }
                 created = true;
                 let object = Arc::new(applied_anew(call, snapshot, config, &options)?);
-                Ok((creation(object.clone()), (object, 0)))
+                Ok((creation(call, object.clone()), (object, 0)))
             }
         }
     };
-    let (revision, (object, before)) = commit(call.kube, call.kind(), call.path.name, options.dry_run, plan).await?;
+    let (revision, (object, before)) = commit(call, call.path.name, options.dry_run, plan).await?;
     let mut response =
         call.show(if created { 201 } else { 200 }, &object, if revision > 0 { revision } else { before });
     body::warn(&mut response, &warnings);
@@ -157,17 +155,16 @@ fn patched<'a>(
     options: &'a WriteOptions,
 ) -> Result<Patched<'a>> {
     let kind = call.kind();
-    let (types, version) = (types(), kind.api_version());
-    let id = types.named(&kind.definition).ok_or_else(Failure::no_path)?;
     if let Patch::Apply(config) = patch {
         let live = view(kind, &entry.value.body);
         let mut config = config.clone();
-        conform(&version, kind.kind, &kind.definition, &mut config, duplicates, options.validation)?;
+        conform(&Expected::of(kind), &mut config, duplicates, options.validation)?;
         sent_for(call, &config)?;
         let revision = crate::meta::text(&config, "resourceVersion").to_owned();
         crate::meta::of(&mut config).remove("managedFields");
         let manager = call.manager(&options.manager, true);
-        let mut new = apply::apply(types, id, Some(&live), &config, &manager, ignored(call), options.force, call.now)?;
+        let mut new =
+            apply::apply(&kind.shape, Some(&live), &config, &manager, ignored(call), options.force, call.now)?;
         if !revision.is_empty() {
             crate::meta::of(&mut new).insert("resourceVersion".to_owned(), revision.into());
         }
@@ -177,20 +174,20 @@ fn patched<'a>(
     match patch {
         Patch::Json(patch) => json::patch(&mut new, patch.clone())?,
         Patch::Merge(patch) => merge::patch(&mut new, patch.clone()),
-        Patch::Strategic(patch) => strategic::patch(types, id, &mut new, patch.clone())?,
+        Patch::Strategic(patch) => strategic::patch(&kind.shape, &mut new, patch.clone())?,
         Patch::Apply(_) => {}
     }
     if !new.is_object() {
         return Err(Failure::bad_request("the patch does not leave an object"));
     }
-    let strange = conform(&version, kind.kind, &kind.definition, &mut new, duplicates, options.validation)?;
+    let strange = conform(&Expected::of(kind), &mut new, duplicates, options.validation)?;
     Ok((new, Owners::Track(&options.manager), strange))
 }
 
 /// The configuration must be about the object that the URL names.
 fn sent_for(call: &Call<'_>, config: &Value) -> Result<()> {
     let kind = call.kind();
-    for (field, expected) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_owned())] {
+    for (field, expected) in [("apiVersion", kind.api_version()), ("kind", kind.kind.clone())] {
         if config[field].as_str() != Some(expected.as_str()) {
             let message = format!("invalid object type: {field} must be {expected:?}, not {}", config[field]);
             return Err(Failure::bad_request(message));
@@ -224,17 +221,15 @@ fn applied_anew(call: &Call<'_>, snapshot: &Snapshot, config: &Value, options: &
         snapshot,
         &Attributes {
             verb: "create",
-            group: kind.group,
-            resource: kind.plural,
+            group: &kind.group,
+            resource: &kind.plural,
             namespace: call.path.namespace,
             name: call.path.name,
             ..Attributes::default()
         },
     )?;
-    let types = types();
-    let id = types.named(&kind.definition).ok_or_else(Failure::no_path)?;
     let mut config = config.clone();
-    conform(&kind.api_version(), kind.kind, &kind.definition, &mut config, &[], options.validation)?;
+    conform(&Expected::of(kind), &mut config, &[], options.validation)?;
     sent_for(call, &config)?;
     if !crate::meta::text(&config, "uid").is_empty() {
         return Err(Failure::conflict(
@@ -244,6 +239,6 @@ fn applied_anew(call: &Call<'_>, snapshot: &Snapshot, config: &Value, options: &
         ));
     }
     let manager = call.manager(&options.manager, true);
-    let object = apply::apply(types, id, None, &config, &manager, ignored(call), options.force, call.now)?;
+    let object = apply::apply(&kind.shape, None, &config, &manager, ignored(call), options.force, call.now)?;
     new_object(call, snapshot, object, &Owners::Applied)
 }
