@@ -74,6 +74,30 @@ impl KubeObject {
         [uses("kube_objects", 1), uses("kube_megabytes", kilobytes)].into_iter().flatten().collect()
     }
 
+    /// The definition that makes the kind of an object of a cluster's own, which cannot go while there are objects.
+    pub fn definition(&self) -> Option<Key> {
+        let name = || format!("{}.{}", self.resource, self.group);
+        (!is_kubernetes_group(&self.group))
+            .then(|| Self::key_of(&self.cluster_id, "apiextensions.k8s.io", "customresourcedefinitions", "", &name()))
+    }
+
+    /// An object of a cluster's own kind needs the kind's definition; a definition claims the kind's names.
+    fn claim_kind(&self, claims: &mut Vec<Claim>) {
+        claims.extend(self.definition().map(Claim::Needs));
+        if !self.is("apiextensions.k8s.io", "customresourcedefinitions") {
+            return;
+        }
+        let (group, names) = (&self.body["spec"]["group"], &self.body["spec"]["names"]);
+        let mut claim = |what: &str, name: &Value| {
+            if let (Some(group), Some(name)) = (group.as_str(), name.as_str()) {
+                claims.push(Claim::Unique(format!("kube-{what}/{}/{group}/{name}", self.cluster_id)));
+            }
+        };
+        let short = names["shortNames"].as_array().into_iter().flatten();
+        [&names["kind"], &names["listKind"]].into_iter().for_each(|name| claim("kind", name));
+        [&names["plural"], &names["singular"]].into_iter().chain(short).for_each(|name| claim("resource", name));
+    }
+
     /// The owner that controls the object.
     pub fn controller(&self) -> Option<&Value> {
         self.body["metadata"]["ownerReferences"].as_array()?.iter().find(|owner| owner["controller"] == true)
@@ -112,6 +136,39 @@ impl KubeObject {
     }
 }
 
+/// Groups of Kubernetes' own: kinds in others are defined by clusters.
+const KUBERNETES: &[&str] = &[
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
+/// Whether a group is one of Kubernetes' own.
+pub fn is_kubernetes_group(group: &str) -> bool {
+    KUBERNETES.contains(&group)
+}
+
 /// How many bytes of a status are free.
 const FREE_STATUS: usize = 16 << 10;
 
@@ -141,6 +198,7 @@ impl Resource for KubeObject {
             claims.push(Claim::Needs(Self::key_of(&self.cluster_id, "", "namespaces", "", &self.namespace)));
         }
         claims.extend(self.kept());
+        self.claim_kind(&mut claims);
         if self.is_pod() && !self.pod_finished() {
             let demand = pod_demand(&self.body);
             claims.extend(quota::uses(&self.project_id, "cores", demand.cpu_milli));

@@ -1,5 +1,8 @@
 //! A request that passed the gate, and the form in which it wants its answer.
 
+use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use axum::body::Body;
 use http::{HeaderMap, Response, header};
 use model::{Cluster, KubeObject, Realm, Revision, Row, Snapshot, Time};
@@ -7,11 +10,12 @@ use serde_json::Value;
 
 use crate::authz::{self, Attributes, Subject};
 use crate::body::{self, Shown};
+use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
-use crate::kinds::event;
-use crate::registry::{Kind, Kinds};
+use crate::known::Kinds;
+use crate::registry::Kind;
 use crate::request::{Query, ResourcePath};
-use crate::shares::Holder;
+use crate::shares::{Held, Holder};
 use crate::{Kube, table};
 
 /// In which form objects are shown.
@@ -66,6 +70,12 @@ pub struct Call<'a> {
     pub headers: HeaderMap,
     pub form: Form,
     pub now: Time,
+    /// How it came in, to be gone through again when it had to wait.
+    pub entrance: &'a Entrance,
+    /// The share of a large request, while it is worked on.
+    pub large: Mutex<Option<Held>>,
+    /// What the client is to be told although all went well.
+    pub told: Mutex<Vec<String>>,
 }
 
 impl Call<'_> {
@@ -101,6 +111,46 @@ impl Call<'_> {
         authz::check(snapshot, self.cluster, self.who, what)
     }
 
+    /// Whether what the call is about is allowed to whoever makes it.
+    pub fn permitted(&self, cluster: &Cluster, who: &Subject) -> Result<()> {
+        let kind = self.kind();
+        let namespace = if kind.strategy.is_place() { self.path.name } else { self.path.namespace };
+        let what = Attributes {
+            verb: self.verb,
+            group: &kind.group,
+            resource: &kind.plural,
+            subresource: self.path.subresource,
+            namespace,
+            name: self.path.name,
+            path: "",
+        };
+        authz::check(&self.kube.store.snapshot(), cluster, who, &what)
+    }
+
+    /// The same, of somebody who may have lost what they had when they came.
+    pub async fn still_permitted(&self) -> Result<()> {
+        let Admitted { who, cluster, .. } = self.entrance.enter(self.kube, &self.cluster.id).await?;
+        self.permitted(&cluster, &who)
+    }
+
+    /// Waits for others, without the share of a large request: it is for those who work.
+    pub async fn waiting<T>(&self, others: impl Future<Output = T>) -> T {
+        let held = locked(&self.large).take();
+        let is_large = held.is_some();
+        drop(held);
+        let answer = others.await;
+        if is_large {
+            let held = self.kube.pools.large.take(&self.holder, 1).await;
+            *locked(&self.large) = held;
+        }
+        answer
+    }
+
+    /// Warnings for the client.
+    pub fn tell(&self, warnings: Vec<String>) {
+        locked(&self.told).extend(warnings);
+    }
+
     /// One object as a reply.
     pub fn show(&self, status: u16, object: &KubeObject, revision: Revision) -> Response<Body> {
         match self.form {
@@ -112,6 +162,10 @@ impl Call<'_> {
             Form::Metadata => body::json(status, &table::partial(&object.body, revision)),
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The object of a kind with this name.
@@ -130,14 +184,9 @@ pub fn revision(text: &str) -> Result<Revision> {
     text.parse().map_err(|_| Failure::bad_request(format!("Invalid value: {text:?}: invalid resource version")))
 }
 
-/// A stored body as a kind shows it: events have two forms.
-pub fn view<'a>(kind: &Kind, body: &'a Value) -> std::borrow::Cow<'a, Value> {
-    if kind.group == kind.stored.0 {
-        return std::borrow::Cow::Borrowed(body);
-    }
-    let mut shown = body.clone();
-    event::convert(&mut shown, false);
-    std::borrow::Cow::Owned(shown)
+/// A stored body as a kind shows it: events have two forms, and custom kinds versions.
+pub fn view<'a>(kind: &Kind, body: &'a Value) -> Cow<'a, Value> {
+    kind.strategy.shown(body).map_or(Cow::Borrowed(body), Cow::Owned)
 }
 
 /// A body as a kind shows it, with its revision, to be changed.
@@ -145,11 +194,4 @@ pub fn editable(kind: &Kind, row: &Row, object: &KubeObject) -> Value {
     let mut body = view(kind, &object.body).into_owned();
     crate::meta::of(&mut body).insert("resourceVersion".to_owned(), row.modified.to_string().into());
     body
-}
-
-/// A body as it is stored.
-pub fn store_form(kind: &Kind, body: &mut Value) {
-    if kind.group != kind.stored.0 {
-        event::convert(body, true);
-    }
 }

@@ -4,6 +4,7 @@
 use model::quantity::Quantity;
 use serde_json::Value;
 
+use crate::custom::{METADATA, shape::prune};
 use crate::types::{Shape, Type, TypeId, Types};
 
 /// How many levels a body may have.
@@ -35,8 +36,22 @@ pub struct Findings {
     pub wrong: Option<String>,
 }
 
-/// Checks a value against its type and puts it right.
+/// Checks a value against its type and puts it right. Of a custom kind what its schema does not have is dropped, and the
+/// rest said by its rules later: they have words of their own.
 pub fn check(shape: &Shape, value: &mut Value) -> Findings {
+    let Some(schema) = &shape.schema else { return walk(shape, value) };
+    let mut unknown = prune(schema, value);
+    let meta = Shape::new(shape.types.clone(), shape.types.named(METADATA));
+    let mut findings = match value.get_mut("metadata") {
+        Some(value) => walk(&meta, value),
+        None => Findings::default(),
+    };
+    unknown.extend(findings.unknown.iter().map(|path| format!("metadata.{path}")));
+    findings.unknown = unknown;
+    findings
+}
+
+fn walk(shape: &Shape, value: &mut Value) -> Findings {
     let mut walk = Walk { types: &shape.types, owner: "", path: Vec::new(), findings: Findings::default() };
     walk.value(shape.root, value, 0);
     walk.findings
@@ -61,7 +76,7 @@ impl<'a> Walk<'a> {
             return;
         }
         match self.types.get(id) {
-            Type::Any => {}
+            Type::Any | Type::Open => {}
             Type::String => self.expect(value.is_string(), value, "string"),
             Type::Bool => self.expect(value.is_boolean(), value, "bool"),
             Type::Number => self.expect(value.is_number(), value, "float64"),

@@ -1,11 +1,13 @@
 //! The Kubernetes face: `/clusters/{id}` is a complete Kubernetes API of its own over the rows of one logical cluster.
 //! The verbs are generic; a kind adds its strategy (`kinds`) and one entry in `registry`. Which kinds there are is asked of
-//! [`registry::Kinds`], of one cluster at one moment.
+//! [`known::Kinds`], of one cluster at one moment.
 //!
 //! * `serve`: the way in: gate, cluster, rights, verb; [`endpoints`] is every route, for tests that walk them
 //! * `request`: what a URL asks for; `call`: a request that passed the gate; `body`: what goes over the wire
-//! * `names`, `denied`, `fault`: how kinds are called and what is refused; `registry`, `kinds`: the kinds; `types`,
+//! * `names`, `denied`, `fault`: how kinds are called and what is refused; `registry`, `kinds`: the kinds that all
+//!   clusters have; `custom`: those that clusters define; `known`: both; `types`,
 //!   `annotations`, `check`, `validate`: their shapes and rules
+//! * `admission`: who is asked between a write's draft and its commit
 //! * `verbs`, `patch`, `watch`, `table`, `selectors`: what is done with objects
 //! * `discovery`, `openapi`: what the API says about itself; `reviews`, `authz`: who may what
 //! * `stream`: logs, exec, attach, port-forward; `protobuf`: bodies of typed Go clients
@@ -13,16 +15,19 @@
 //!
 //! Must never know the OpenStack face, planners, drivers or the agent: they meet in the store alone.
 
+mod admission;
 mod annotations;
 mod authz;
 mod body;
 mod call;
 mod check;
+mod custom;
 mod denied;
 mod discovery;
 mod entrance;
 mod fault;
 mod kinds;
+mod known;
 mod meta;
 mod names;
 mod openapi;
@@ -50,13 +55,15 @@ use std::time::Duration;
 
 use gate::Gate;
 use http::Method;
-use model::{Revision, Snapshot};
+use model::{Cluster, Revision, Snapshot};
 use store::Store;
 
 use crate::fault::{Failure, Result};
+use crate::known::{Kinds, Known};
 use crate::pages::Pages;
 use crate::shares::Shares;
 
+pub use crate::admission::hooks::{Hook, Hooks};
 pub use crate::renew::renew;
 pub use crate::rows::cluster_rows;
 
@@ -66,6 +73,8 @@ pub struct Kube {
     store: Store,
     gate: Arc<Gate>,
     pools: Arc<Pools>,
+    /// None: webhooks that a cluster asks fail.
+    hooks: Option<Arc<dyn Hooks>>,
 }
 
 /// The certificate, in DER, whose key a client has shown to hold, put by the listener into the request's extensions. What
@@ -75,7 +84,17 @@ pub struct ClientCertificate(pub Arc<[u8]>);
 
 impl Kube {
     pub fn new(store: Store, gate: Arc<Gate>) -> Self {
-        Self { store, gate, pools: Arc::default() }
+        Self { store, gate, pools: Arc::default(), hooks: None }
+    }
+
+    /// Calls webhooks by this.
+    pub fn with_hooks(self, hooks: Arc<dyn Hooks>) -> Self {
+        Self { hooks: Some(hooks), ..self }
+    }
+
+    /// The kinds that a cluster has now.
+    pub(crate) fn kinds(&self, cluster: &Cluster) -> Kinds {
+        self.pools.kinds.of(&self.store.snapshot(), &cluster.id)
     }
 
     /// A snapshot at a revision or later; waits a little for one that is not there yet.
@@ -108,18 +127,31 @@ const READY_KIB: [usize; 3] = [8 << 10, 32 << 10, 256 << 10];
 /// How many large requests of one credential, of a cluster and of all are worked on at once.
 const LARGE: [usize; 3] = [1, 2, 8];
 
+/// How many webhooks are asked at once for one credential, for a cluster and for all.
+const HOOKS: [usize; 3] = [16, 32, 128];
+
 /// What requests share.
 struct Pools {
+    kinds: Known,
     pages: Pages,
     watches: Shares,
     ready: Shares,
     large: Shares,
+    hooks: Shares,
 }
 
 impl Default for Pools {
     fn default() -> Self {
         let shares = |[each, cluster, total]: [usize; 3]| Shares::new(each, cluster, total);
-        Self { pages: Pages::default(), watches: shares(WATCHES), ready: shares(READY_KIB), large: shares(LARGE) }
+        let (kinds, pages) = (Known::default(), Pages::default());
+        Self {
+            kinds,
+            pages,
+            watches: shares(WATCHES),
+            ready: shares(READY_KIB),
+            large: shares(LARGE),
+            hooks: shares(HOOKS),
+        }
     }
 }
 

@@ -15,13 +15,15 @@ use serde_json::{Map, Value, json};
 
 use crate::annotations::{self, ListType};
 use crate::body;
+use crate::custom;
 use crate::fault::{Failure, Result};
+use crate::known::Kinds;
 use crate::openapi_v2;
-use crate::registry::{Kind, Kinds};
+use crate::registry::Kind;
 use crate::types::definitions;
 
 /// Documents that were made, compressed, by path.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Documents(Mutex<HashMap<String, Bytes>>);
 
 /// Those of the kinds that every cluster has: they change only with the program.
@@ -45,7 +47,8 @@ pub fn index(kinds: &Kinds, base: &str) -> Response<Body> {
 }
 
 fn hash<'a>(kinds: impl Iterator<Item = &'a Arc<Kind>>) -> String {
-    let names: String = kinds.map(|k| format!("{}/{};", k.qualified(), k.version)).collect();
+    let edition = |kind: &Kind| kind.origin.as_ref().map_or(0, |origin| origin.row.modified);
+    let names: String = kinds.map(|k| format!("{}/{} {};", k.qualified(), k.version, edition(k))).collect();
     let text = format!("{} {names}", env!("CARGO_PKG_VERSION"));
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string().to_uppercase()
 }
@@ -56,14 +59,15 @@ pub fn document(kinds: &Kinds, headers: &HeaderMap, group: &str, version: &str) 
     if all.is_empty() {
         return Err(Failure::no_path());
     }
-    let of = Of { documents: &BUILT_IN, hash: hash(kinds.of_version(group, version)) };
+    let documents = kinds.documents().filter(|_| all.iter().any(|kind| kind.origin.is_some())).unwrap_or(&BUILT_IN);
+    let of = Of { documents, hash: hash(kinds.of_version(group, version)) };
     kept(&of, headers, &path_of(group, version), "application/json", || build(&all).to_string().into_bytes())
 }
 
 /// `/openapi/v2`, in the form that is asked for.
 pub fn whole(kinds: &Kinds, headers: &HeaderMap) -> Result<Response<Body>> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let of = Of { documents: &BUILT_IN, hash: hash(kinds.iter()) };
+    let of = Of { documents: kinds.documents().unwrap_or(&BUILT_IN), hash: hash(kinds.iter()) };
     let document = || openapi_v2::of(&everything(kinds));
     if accept.contains("com.github.proto-openapi.spec.v2") {
         return kept(&of, headers, "v2.pb", openapi_v2::PROTOBUF, || openapi_v2::protobuf(&document()));
@@ -135,6 +139,9 @@ fn build(kinds: &[&Kind]) -> Value {
         annotate(schema, &short);
     }
     for kind in kinds {
+        if let Some(origin) = &kind.origin {
+            schemas.insert(kind.definition.clone(), custom::document(origin));
+        }
         if let Some(schema) = schemas.get_mut(&kind.definition) {
             schema["x-kubernetes-group-version-kind"] =
                 json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
@@ -240,13 +247,22 @@ fn operation(kind: &Kind, action: &str, parameters: &[&str], schema: &Value) -> 
         "post" | "put" => json!({"application/json": {"schema": schema}}),
         "patch" => {
             let any = json!({"schema": {"type": "object"}});
-            json!({
-                "application/apply-patch+yaml": any, "application/json-patch+json": any,
-                "application/merge-patch+json": any, "application/strategic-merge-patch+json": any
-            })
+            patches(kind).iter().map(|media_type| ((*media_type).to_owned(), any.clone())).collect()
         }
         _ => return operation,
     };
     operation["requestBody"] = json!({"content": content});
     operation
+}
+
+/// The media types of patches. A schema of a cluster's own does not say how lists merge strategically: kubectl does it by
+/// these, and by the other ways it works everywhere.
+pub fn patches(kind: &Kind) -> &'static [&'static str] {
+    const ALL: &[&str] = &[
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/apply-patch+yaml",
+        "application/strategic-merge-patch+json",
+    ];
+    if kind.origin.is_some() { &ALL[..3] } else { ALL }
 }

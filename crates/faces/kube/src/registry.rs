@@ -1,20 +1,23 @@
 //! What a kind is, and the kinds that every cluster has: one entry each, the rest is generic. What Kubernetes' own type says
 //! (group, version, kind, plural, scope, schema) comes from k8s-openapi; what only the kind knows is its [`Strategy`]. Kinds
-//! that a cluster defines for itself are made from its rows (`custom`); which there are, [`Kinds`] says of one cluster at one
+//! that a cluster defines for itself are made from its rows (`custom`); which there are, `known` says of one cluster at one
 //! moment. A global list was refused: a kind of one cluster must not be there in another.
 
 use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::authentication::v1 as authn;
 use k8s_openapi::api::authorization::v1 as authz;
-use k8s_openapi::api::{apps, autoscaling, coordination, core, discovery, events, policy, rbac};
+use k8s_openapi::api::{admissionregistration, apps, autoscaling, coordination, core, discovery, events, policy, rbac};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, Resource};
+use model::Row;
 use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::Value;
 
 use crate::kinds::{self, Column, Strategy};
 use crate::names::Names;
-use crate::types::{self, Schema, Shape, Types};
+use crate::types::{self, AddType, Shape, Types};
 
 /// A kind of object, in one version.
 pub struct Kind {
@@ -22,19 +25,24 @@ pub struct Kind {
     /// The name of its schema's definition.
     pub definition: String,
     pub shape: Shape,
-    schema: Option<Schema>,
+    /// Its own type's, or that of what a custom kind has in common with all.
+    pub schema: AddType,
     /// Types that only subresources take, and the schema of each.
-    extra: &'static [Schema],
-    /// Group and plural under which rows are stored: another kind's where two APIs show the same objects.
-    pub stored: (String, String),
+    pub extra: &'static [AddType],
+    /// Group, plural and version in which rows are stored: another kind's where two APIs show the same objects.
+    pub stored: (String, String, String),
     /// Subresources: name, group, version and kind of what they take, verbs.
     pub subresources: &'static [Subresource],
+    /// Where `scale` finds what it shows.
+    pub scale: ScalePaths,
     /// `status` is a subresource: what is written beside it leaves `status` alone, and the reverse.
     pub status: bool,
     /// `metadata.generation` counts the changes of the specification.
     pub generation: bool,
     /// Never stored: creating one is asking a question.
     pub review: bool,
+    /// The definition that makes it, of a kind of a cluster's own.
+    pub origin: Option<Origin>,
     pub columns: Vec<Column>,
     pub strategy: Arc<dyn Strategy>,
 }
@@ -44,6 +52,41 @@ impl std::ops::Deref for Kind {
     type Target = Names;
     fn deref(&self) -> &Names {
         &self.names
+    }
+}
+
+/// The row of a CustomResourceDefinition, and which of its versions.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub row: Arc<Row>,
+    pub version: usize,
+}
+
+/// Where the subresource `scale` finds what it shows.
+#[derive(Clone, Debug)]
+pub struct ScalePaths {
+    pub wanted: Vec<String>,
+    pub there: Vec<String>,
+    /// A selector as an object, or as text.
+    pub selector: Vec<String>,
+}
+
+impl Default for ScalePaths {
+    fn default() -> Self {
+        let path = |group: &str, field: &str| vec![group.to_owned(), field.to_owned()];
+        Self { wanted: path("spec", "replicas"), there: path("status", "replicas"), selector: path("spec", "selector") }
+    }
+}
+
+impl ScalePaths {
+    /// Those that a definition names.
+    pub fn read(scale: &Value) -> Self {
+        let path = |field: &str| -> Vec<String> {
+            let text = scale[field].as_str().unwrap_or("");
+            text.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        };
+        let (wanted, there) = (path("specReplicasPath"), path("statusReplicasPath"));
+        Self { wanted, there, selector: path("labelSelectorPath") }
     }
 }
 
@@ -72,6 +115,26 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) {
 }
 
 impl Kind {
+    /// A kind that has no name yet.
+    pub fn with_schema(schema: AddType, strategy: impl Strategy + 'static) -> Self {
+        Self {
+            names: Names::default(),
+            definition: String::new(),
+            shape: Shape::default(),
+            schema,
+            extra: &[],
+            stored: Default::default(),
+            subresources: &[],
+            scale: ScalePaths::default(),
+            status: false,
+            generation: false,
+            review: false,
+            origin: None,
+            columns: strategy.columns(),
+            strategy: Arc::new(strategy),
+        }
+    }
+
     fn of<T: Resource<Scope: Scope> + JsonSchema>(strategy: impl Strategy + 'static) -> Self {
         let names = Names {
             group: T::GROUP.to_owned(),
@@ -86,16 +149,8 @@ impl Kind {
         Self {
             names,
             definition: T::schema_name().into_owned(),
-            shape: Shape::default(),
-            schema: Some(schema::<T>),
-            extra: &[],
-            stored: (T::GROUP.to_owned(), T::URL_PATH_SEGMENT.to_owned()),
-            subresources: &[],
-            status: false,
-            generation: false,
-            review: false,
-            columns: strategy.columns(),
-            strategy: Arc::new(strategy),
+            stored: (T::GROUP.to_owned(), T::URL_PATH_SEGMENT.to_owned(), T::VERSION.to_owned()),
+            ..Self::with_schema(schema::<T>, strategy)
         }
     }
 
@@ -106,6 +161,11 @@ impl Kind {
 
     fn short(mut self, short: &str) -> Self {
         self.names.short = vec![short.to_owned()];
+        self
+    }
+
+    fn also(mut self, short: &str) -> Self {
+        self.names.short.push(short.to_owned());
         self
     }
 
@@ -123,18 +183,18 @@ impl Kind {
         Self { generation: true, ..self }
     }
 
-    fn with(self, subresources: &'static [Subresource], extra: &'static [Schema]) -> Self {
+    fn with(self, subresources: &'static [Subresource], extra: &'static [AddType]) -> Self {
         Self { subresources, extra, ..self }
     }
 
     /// Shows the rows of another group's objects.
-    fn stored(self, group: &str, plural: &str) -> Self {
-        Self { stored: (group.to_owned(), plural.to_owned()), ..self }
+    fn stored(self, group: &str, plural: &str, version: &str) -> Self {
+        Self { stored: (group.to_owned(), plural.to_owned(), version.to_owned()), ..self }
     }
 
-    /// The schema of the kind, if it is one of Kubernetes' own, and those of what its subresources take.
-    pub fn schemas(&self) -> impl Iterator<Item = Schema> + use<> {
-        self.schema.into_iter().chain(self.extra.iter().copied())
+    /// The schema of the kind and those of what its subresources take.
+    pub fn schemas(&self) -> impl Iterator<Item = AddType> + use<> {
+        std::iter::once(self.schema).chain(self.extra.iter().copied())
     }
 
     /// The verbs that discovery shows.
@@ -210,6 +270,15 @@ fn listed() -> Vec<Kind> {
             .status()
             .generation()
             .with(SCALE, &[]),
+        Kind::of::<admissionregistration::v1::ValidatingWebhookConfiguration>(
+            kinds::webhook::ValidatingWebhookConfiguration,
+        )
+        .generation(),
+        Kind::of::<extensions::CustomResourceDefinition>(kinds::crd::CustomResourceDefinition)
+            .short("crd")
+            .also("crds")
+            .status()
+            .generation(),
         Kind::review::<authn::TokenReview>(),
         Kind::review::<authn::SelfSubjectReview>(),
         Kind::review::<authz::LocalSubjectAccessReview>(),
@@ -218,7 +287,7 @@ fn listed() -> Vec<Kind> {
         Kind::review::<authz::SubjectAccessReview>(),
         Kind::of::<coordination::v1::Lease>(kinds::lease::Lease),
         Kind::of::<discovery::v1::EndpointSlice>(kinds::endpointslice::EndpointSlice),
-        Kind::of::<events::v1::Event>(kinds::event::NewEvent).short("ev").stored("", "events"),
+        Kind::of::<events::v1::Event>(kinds::event::NewEvent).short("ev").stored("", "events", "v1"),
         Kind::of::<rbac::v1::ClusterRole>(kinds::role::Role),
         Kind::of::<rbac::v1::ClusterRoleBinding>(kinds::role::Binding),
         Kind::of::<rbac::v1::Role>(kinds::role::Role),
@@ -250,46 +319,7 @@ pub fn shape_of(definition: &str) -> Shape {
     Shape::new(types().clone(), types().named(definition))
 }
 
-/// The kinds of a cluster at one moment: those that every cluster has.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Kinds;
-
-impl Kinds {
-    /// Those that every cluster has.
-    pub fn built_in() -> Self {
-        Self
-    }
-
-    /// In the order of discovery.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
-        BUILT_IN.kinds.iter()
-    }
-
-    /// The kind served under this group, version and plural.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
-    }
-
-    /// The kind in which rows of this group and plural are stored.
-    pub fn stored(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.iter().find(|k| k.stored.0 == group && k.stored.1 == plural && k.group == group)
-    }
-
-    /// Every group with its versions, in the order of discovery; the core group first, as the empty text.
-    pub fn groups(&self) -> Vec<(&str, Vec<&str>)> {
-        let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-        for kind in self.iter() {
-            match groups.iter_mut().find(|(group, _)| *group == kind.group) {
-                Some((_, versions)) if versions.contains(&kind.version.as_str()) => {}
-                Some((_, versions)) => versions.push(&kind.version),
-                None => groups.push((&kind.group, vec![&kind.version])),
-            }
-        }
-        groups
-    }
-
-    /// The kinds of one group in one version.
-    pub fn of_version<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Kind>> {
-        self.iter().filter(move |k| k.group == group && k.version == version)
-    }
+/// Every kind that all clusters have, in the order of discovery.
+pub fn built_in() -> &'static [Arc<Kind>] {
+    &BUILT_IN.kinds
 }

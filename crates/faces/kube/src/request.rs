@@ -5,7 +5,8 @@ use http::Method;
 use crate::fault::{Failure, Result};
 use std::sync::Arc;
 
-use crate::registry::{Kind, Kinds};
+use crate::known::Kinds;
+use crate::registry::Kind;
 
 /// What a path below `/clusters/{id}` names.
 #[derive(Debug, PartialEq)]
@@ -97,6 +98,11 @@ impl Query {
     /// The first value of a parameter; an empty one counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// Every value of a parameter.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect()
     }
 
     pub fn flag(&self, name: &str) -> bool {

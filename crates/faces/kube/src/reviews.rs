@@ -6,6 +6,7 @@ use http::Response;
 use model::Snapshot;
 use serde_json::{Value, json};
 
+use crate::admission::{self, Review};
 use crate::authz::{self, Attributes, Grant, Subject};
 use crate::body;
 use crate::call::Call;
@@ -21,6 +22,7 @@ pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let decoded = decode(&Expected::of(call.kind()), &call.headers, &bytes, options.validation)?;
     let mut review = decoded.object;
     let snapshot = call.kube.store.fresh().await?;
+    admission::admit(call, &snapshot, &Review::question(call, &review), options.dry_run).await?;
     let status = match call.kind().plural.as_str() {
         "selfsubjectreviews" => json!({"userInfo": user_info(call.who)}),
         "selfsubjectaccessreviews" => verdict(call, &snapshot, call.who, &review["spec"])?,

@@ -6,8 +6,9 @@ use model::{Cluster, KubeObject, Time};
 use serde_json::{Value, json};
 
 use crate::kinds::service;
+use crate::known::Kinds;
 use crate::meta;
-use crate::registry::{Kind, Kinds};
+use crate::registry::Kind;
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 

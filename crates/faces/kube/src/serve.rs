@@ -1,6 +1,8 @@
 //! The way in: gate, cluster, rights, then the verb. Bodies are read only after all three, and as a body comes as slowly as
 //! its sender likes, all three are gone through again when it is there.
 
+use std::sync::PoisonError;
+
 use axum::body::Body;
 use gate::audit::Actor;
 use http::{Method, Request, Response, StatusCode};
@@ -10,8 +12,9 @@ use crate::authz::{self, Attributes, Subject};
 use crate::call::{Call, Form};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
-use crate::registry::{Kind, Kinds};
-use crate::request::{Query, Target, target, verb};
+use crate::known::Kinds;
+use crate::registry::Kind;
+use crate::request::{Query, ResourcePath, Target, target, verb};
 use crate::shares::Holder;
 use crate::verbs::{create, delete, get, pod, scale, token, update};
 use crate::{Kube, body, check, discovery, openapi, reviews, stream, watch};
@@ -41,7 +44,7 @@ async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> 
     *actor = Actor::of(Some(&principal)).in_the_name_of(&who.user);
     let query = Query::parse(uri.query().unwrap_or(""))?;
     let path = crate::request::decode(&path.replace('+', "%2B"))?;
-    let kinds = Kinds::built_in();
+    let kinds = kube.kinds(&cluster);
     match target(&kinds, &path).ok_or_else(Failure::no_path)? {
         Target::Document(parts) => document(kube, request, &cluster, &kinds, &who, &parts),
         Target::Resource(path) => {
@@ -49,9 +52,26 @@ async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> 
             let form = if path.subresource == "log" { Form::Object } else { Form::of(request.headers())? };
             let headers = request.headers().clone();
             let (cluster, who) = (&cluster, &who);
-            let call = Call { kube, cluster, who, holder, kinds, path, verb, query, headers, form, now: Time::now() };
-            permitted(&call)?;
-            resource(call, request, entrance, since).await
+            let (entrance, now) = (&entrance, Time::now());
+            let (large, told) = Default::default();
+            let call = Call {
+                kube,
+                cluster,
+                who,
+                holder,
+                kinds,
+                path,
+                verb,
+                query,
+                headers,
+                form,
+                now,
+                entrance,
+                large,
+                told,
+            };
+            call.permitted(cluster, who)?;
+            resource(call, request, since).await
         }
     }
 }
@@ -88,54 +108,42 @@ fn document(
     }
 }
 
-fn permitted(call: &Call<'_>) -> Result<()> {
-    let kind = call.kind();
-    let namespace = if kind.strategy.is_place() { call.path.name } else { call.path.namespace };
-    let what = Attributes {
-        verb: call.verb,
-        group: &kind.group,
-        resource: &kind.plural,
-        subresource: call.path.subresource,
-        namespace,
-        name: call.path.name,
-        path: "",
-    };
-    authz::check(&call.kube.store.snapshot(), call.cluster, call.who, &what)
-}
-
-async fn resource(
-    call: Call<'_>,
-    request: &mut Request<Body>,
-    entrance: Entrance,
-    since: Revision,
-) -> Result<Response<Body>> {
+async fn resource(call: Call<'_>, request: &mut Request<Body>, since: Revision) -> Result<Response<Body>> {
     let method = request.method().clone();
     match (call.path.subresource, call.verb) {
         ("exec" | "attach" | "portforward", "get" | "create") => return stream::upgrade(&call, request).await,
         ("log", "get") => return stream::log(&call).await,
-        ("", "watch") if !call.kind().review => return watch::watch(&call, entrance).await,
+        ("", "watch") if !call.kind().review => return watch::watch(&call).await,
         _ => {}
     }
     let bytes = body::read(std::mem::take(request.body_mut())).await?;
     let large = is_large(&call, &bytes);
-    let _held = match large {
-        true => Some(call.kube.pools.large.take(&call.holder, 1).await),
-        false => None,
-    };
+    if large {
+        let held = call.kube.pools.large.take(&call.holder, 1).await;
+        *call.large.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
     if call.kube.store.snapshot().revision() == since {
         return act_aside(&call, &method, bytes, large).await;
     }
-    let Admitted { who, cluster, .. } = entrance.enter(call.kube, &call.cluster.id).await?;
-    let call = Call { who: &who, cluster: &cluster, ..call };
-    permitted(&call)?;
+    let kube = call.kube;
+    let Admitted { who, cluster, .. } = call.entrance.enter(kube, &call.cluster.id).await?;
+    // A kind of the cluster's own may be another one now, or gone.
+    let kinds = kube.kinds(&cluster);
+    let names = &call.path.kind.names;
+    let kind = kinds.find(&names.group, &names.version, &names.plural).ok_or_else(Failure::no_path)?.clone();
+    let call = Call { who: &who, cluster: &cluster, kinds, path: ResourcePath { kind, ..call.path }, ..call };
+    call.permitted(&cluster, &who)?;
     act_aside(&call, &method, bytes, large).await
 }
 
 async fn act_aside(call: &Call<'_>, method: &Method, bytes: bytes::Bytes, large: bool) -> Result<Response<Body>> {
-    match large {
+    let mut response = match large {
         true => aside(act(call, method, bytes)).await,
         false => act(call, method, bytes).await,
-    }
+    }?;
+    let told = std::mem::take(&mut *call.told.lock().unwrap_or_else(PoisonError::into_inner));
+    body::warn(&mut response, &told);
+    Ok(response)
 }
 
 /// What has more bytes, as a body or as the object that it is about, is worked on aside.

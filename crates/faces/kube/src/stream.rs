@@ -9,9 +9,11 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use model::{Host, KubeObject, Snapshot};
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::admission::{self, Review};
 use crate::authz::Attributes;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
@@ -70,6 +72,30 @@ fn reason(status: StatusCode) -> &'static str {
     }
 }
 
+/// The kind of what is asked of a stream.
+fn options_kind(call: &Call<'_>) -> &'static str {
+    call.kind().subresource(call.path.subresource).map_or("", |sub| sub.kind)
+}
+
+/// What is asked of a stream, as an object.
+fn options(call: &Call<'_>) -> Value {
+    let mut options = json!({"kind": options_kind(call), "apiVersion": "v1"});
+    for flag in ["stdin", "stdout", "stderr", "tty"] {
+        if call.query.get(flag).is_some() {
+            options[flag] = call.query.flag(flag).into();
+        }
+    }
+    if let Some(container) = call.query.get("container") {
+        options["container"] = container.into();
+    }
+    for (field, list) in [("command", call.query.all("command")), ("ports", call.query.all("ports"))] {
+        if !list.is_empty() {
+            options[field] = list.into();
+        }
+    }
+    options
+}
+
 /// `GET` or `POST` of `pods/{name}/exec`, `attach` and `portforward`, upgraded to a WebSocket or SPDY.
 pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Response<Body>> {
     if !["websocket", "SPDY/3.1"].iter().any(|protocol| header_is(request.headers(), "upgrade", protocol)) {
@@ -88,6 +114,10 @@ pub async fn upgrade(call: &Call<'_>, request: &mut Request<Body>) -> Result<Res
             ..Attributes::default()
         },
     )?;
+    let review = Review::of(call, "CONNECT", ("", "v1", options_kind(call)), options(call), Value::Null);
+    if admission::admit(call, &snapshot, &review, false).await? {
+        call.still_permitted().await?;
+    }
     let entry = call.row(&snapshot)?;
     let uid = entry.value.uid();
     let query = request.uri().query().unwrap_or("").to_owned();

@@ -10,15 +10,16 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use crate::annotations::{self, ListType};
+use crate::custom::schema::Schema;
 
 /// Adds a type and all that it reaches to a generator.
-pub type Schema = fn(&mut SchemaGenerator);
+pub type AddType = fn(&mut SchemaGenerator);
 
 /// A node of the graph.
 pub type TypeId = u32;
 
 /// What a value may be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Type {
     /// Whatever JSON.
     Any,
@@ -46,6 +47,8 @@ pub enum Type {
         atomic: bool,
     },
     Struct(Struct),
+    /// Whatever JSON, whose objects merge field by field.
+    Open,
 }
 
 /// A field that tells the items of a list apart.
@@ -57,7 +60,7 @@ pub struct ListKey {
 }
 
 /// A struct with named fields.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Struct {
     /// The name of its definition: `io.k8s.api.core.v1.PodSpec`.
     pub definition: Arc<str>,
@@ -73,28 +76,29 @@ impl Struct {
 }
 
 /// A graph of types.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Types {
     nodes: Vec<Type>,
     names: HashMap<String, TypeId>,
 }
 
-/// The shape of a kind: its place in a graph.
-#[derive(Clone, Default)]
+/// The shape of a kind: its place in a graph, and the schema of a kind that a cluster defines for itself.
+#[derive(Clone, Debug, Default)]
 pub struct Shape {
     pub types: Arc<Types>,
     pub root: TypeId,
+    pub schema: Option<Arc<Schema>>,
 }
 
 impl Shape {
     /// What is not in the graph may be whatever JSON.
     pub fn new(types: Arc<Types>, root: Option<TypeId>) -> Self {
-        Self { types, root: root.unwrap_or(TypeId::MAX) }
+        Self { types, root: root.unwrap_or(TypeId::MAX), schema: None }
     }
 }
 
 /// The schema definitions that these schemas reach, by name.
-pub fn definitions(schemas: impl Iterator<Item = Schema>) -> Map<String, Value> {
+pub fn definitions(schemas: impl Iterator<Item = AddType>) -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
     for schema in schemas {
         schema(&mut generator);
@@ -121,7 +125,7 @@ impl Types {
         self.names.get(definition).copied()
     }
 
-    fn push(&mut self, node: Type) -> TypeId {
+    pub fn push(&mut self, node: Type) -> TypeId {
         self.nodes.push(node);
         (self.nodes.len() - 1) as TypeId
     }

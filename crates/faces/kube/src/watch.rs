@@ -67,7 +67,7 @@ struct Stream {
 }
 
 /// A watch of a collection or an object.
-pub async fn watch(call: &Call<'_>, entrance: Entrance) -> Result<Response<Body>> {
+pub async fn watch(call: &Call<'_>) -> Result<Response<Body>> {
     let selection = Selection::read(call)?;
     let seat = call
         .kube
@@ -100,7 +100,7 @@ pub async fn watch(call: &Call<'_>, entrance: Entrance) -> Result<Response<Body>
     };
     let state = Stream {
         kube: call.kube.clone(),
-        entrance,
+        entrance: call.entrance.clone(),
         kind: call.path.kind.clone(),
         cluster_id: call.cluster.id.clone(),
         namespace: call.path.namespace.to_owned(),
@@ -399,10 +399,16 @@ impl Stream {
     }
 
     /// Whether the credential is good, whoever came in may still speak in that name, and that one still watch; what was revoked ends within a tick.
-    async fn still_allowed(&self) -> bool {
+    async fn still_allowed(&mut self) -> bool {
         let Ok(Admitted { who, cluster, .. }) = self.entrance.enter(&self.kube, &self.cluster_id).await else {
             return false;
         };
+        // A kind of the cluster's own may be another one now, or gone.
+        let kinds = self.kube.kinds(&cluster);
+        match kinds.find(&self.kind.group, &self.kind.version, &self.kind.plural) {
+            Some(kind) => self.kind = kind.clone(),
+            None => return false,
+        }
         let what = Attributes {
             verb: "watch",
             group: &self.kind.group,

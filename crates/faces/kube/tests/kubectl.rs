@@ -201,6 +201,69 @@ async fn kubectl_works_unmodified() {
     assert!(k.run("get all").await.contains("service/kubernetes"));
 }
 
+const GADGETS: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: gadgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: gadgets, kind: Gadget, shortNames: [gd], categories: [all]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}, scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}}
+    additionalPrinterColumns: [{name: Color, type: string, jsonPath: .spec.color}]
+    schema:
+      openAPIV3Schema:
+        type: object
+        description: What the workshop makes.
+        properties:
+          spec:
+            type: object
+            required: [color]
+            properties:
+              color: {type: string, description: How it is painted., enum: [red, green]}
+              replicas: {type: integer, minimum: 0, default: 1}
+          status: {type: object, properties: {replicas: {type: integer}}}
+"#;
+
+const GADGET: &str = "apiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: g}\nspec: {color: red}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_are_defined_used_and_removed() {
+    let Some(k) = Referee::new().await else { return };
+    k.with("apply -f -", GADGETS).await;
+    k.run("wait --for=condition=Established crd/gadgets.example.com --timeout=60s").await;
+    assert!(k.with("apply -f -", GADGETS).await.contains("unchanged"));
+    assert!(k.run("api-resources --api-group=example.com").await.contains("gadgets"));
+    assert!(k.with("apply -f -", GADGET).await.contains("gadget.example.com/g created"));
+    let text = k.run("get gd").await;
+    assert!(text.contains("COLOR") && text.contains("red"), "{text}");
+    assert!(k.run("get all").await.contains("gadget.example.com/g"));
+    let text = k.run("explain gadget.spec").await;
+    assert!(text.contains("How it is painted.") && text.contains("red, green"), "{text}");
+    k.run("scale gadget g --replicas=3").await;
+    assert_eq!(k.run("get gadget g -o jsonpath={.spec.replicas}").await, "3");
+    let text = k.fails("apply -f -", &GADGET.replace("red", "blue")).await;
+    assert!(text.contains("Unsupported value: \"blue\""), "{text}");
+    let text = k.fails("apply -f -", &GADGET.replace("color:", "colour: red, color:")).await;
+    assert!(text.contains("unknown field \"spec.colour\""), "{text}");
+    k.with("apply --server-side --force-conflicts -f -", &GADGET.replace("red", "green")).await;
+    k.run(r#"patch gadget g --type=merge -p {"spec":{"color":"red"}}"#).await;
+    k.run("create serviceaccount robot").await;
+    assert!(k.fails("auth can-i list gadgets --as=system:serviceaccount:default:robot", "").await.contains("no"));
+    k.run("create role painter --verb=get,list --resource=gadgets.example.com").await;
+    k.run("create rolebinding painters --role=painter --serviceaccount=default:robot").await;
+    assert!(k.run("get gadgets --as=system:serviceaccount:default:robot").await.contains("red"));
+    assert!(k.fails("delete gadget g --as=system:serviceaccount:default:robot", "").await.contains("forbidden"));
+    k.run("delete crd gadgets.example.com").await;
+    let text = k.fails("get gadgets.example.com", "").await;
+    assert!(text.contains("doesn't have a resource type") || text.contains("could not find"), "{text}");
+    assert!(!k.run("get all").await.contains("gadget"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_watches_and_waits() {
     let Some(k) = Referee::new().await else { return };

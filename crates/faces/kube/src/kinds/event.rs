@@ -21,8 +21,23 @@ const RENAMED: &[(&str, &str)] = &[
     ("reportingComponent", "reportingController"),
 ];
 
+/// Fields that events are selected by.
+const SELECTABLE: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+
 /// An event in the new form as the core form, or the other way round.
-pub fn convert(event: &mut Value, to_core: bool) {
+fn convert(event: &mut Value, to_core: bool) {
     let Some(map) = event.as_object_mut() else { return };
     for (core, new) in RENAMED {
         let (from, to) = if to_core { (new, core) } else { (core, new) };
@@ -61,20 +76,8 @@ impl Strategy for Event {
         }
     }
 
-    fn selectable(&self) -> &[&str] {
-        &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ]
+    fn selectable(&self) -> Vec<&str> {
+        SELECTABLE.to_vec()
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -91,8 +94,18 @@ impl Strategy for NewEvent {
         Event.validate(event, errors);
     }
 
-    fn selectable(&self) -> &[&str] {
-        Event.selectable()
+    fn selectable(&self) -> Vec<&str> {
+        SELECTABLE.to_vec()
+    }
+
+    fn shown(&self, body: &Value) -> Option<Value> {
+        let mut shown = body.clone();
+        convert(&mut shown, false);
+        Some(shown)
+    }
+
+    fn store(&self, body: &mut Value) {
+        convert(body, true);
     }
 
     fn columns(&self) -> Vec<Column> {

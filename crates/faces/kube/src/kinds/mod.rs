@@ -2,6 +2,7 @@
 //! about its creation and deletion.
 
 pub mod configmap;
+pub mod crd;
 pub mod deployment;
 pub mod endpointslice;
 pub mod event;
@@ -17,12 +18,14 @@ pub mod role;
 pub mod secret;
 pub mod service;
 pub mod template;
+pub mod webhook;
 
 use std::borrow::Cow;
 
 use model::{Cluster, KubeObject, Snapshot, Time};
 use serde_json::{Map, Value};
 
+use crate::custom::path::Path;
 use crate::denied::Denied;
 use crate::validate::{Errors, NameRule};
 
@@ -51,12 +54,18 @@ pub struct Column {
 #[derive(Clone, Debug)]
 pub enum Cell {
     Of(fn(&Value, Time) -> Value),
+    /// What stands at a path.
+    At(Path),
+    /// How long ago the moment was that stands at a path.
+    Since(Path),
 }
 
 impl Cell {
     pub fn of(&self, object: &Value, now: Time) -> Value {
         match self {
             Self::Of(make) => make(object, now),
+            Self::At(path) => path.first(object).cloned().unwrap_or_default(),
+            Self::Since(path) => path.first(object).map_or(Value::Null, |moment| since(moment, now).into()),
         }
     }
 }
@@ -122,14 +131,30 @@ pub trait Strategy: Sync + Send {
     /// The rules that an update keeps beside.
     fn validate_update(&self, _new: &Value, _old: &Value, _errors: &mut Errors) {}
 
+    /// The rules that an object keeps whose status is written.
+    fn validate_status(&self, _object: &Value, _errors: &mut Errors) {}
+
+    /// Whether an update asks for something else: its generation counts up.
+    fn is_another(&self, new: &Value, old: &Value) -> bool {
+        new["spec"] != old["spec"]
+    }
+
+    /// A stored body as this kind shows it, if that is another one.
+    fn shown(&self, _body: &Value) -> Option<Value> {
+        None
+    }
+
+    /// Makes a body what is stored.
+    fn store(&self, _body: &mut Value) {}
+
     /// What the author of an object should know although it is accepted.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
     }
 
     /// Field selectors beside `metadata.name` and `metadata.namespace`.
-    fn selectable(&self) -> &[&str] {
-        &[]
+    fn selectable(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// The columns of a table; asked for once, when the kind is made.
@@ -170,6 +195,11 @@ pub trait Strategy: Sync + Send {
     /// What an object says of itself while it is being deleted.
     fn marked(&self, _body: &mut Value) {}
 
+    /// The group and plural of the objects that go with an object.
+    fn contents(&self, _object: &KubeObject) -> Option<(String, String)> {
+        None
+    }
+
     /// What is made with an object, in the same commit.
     fn made_with(&self, _object: &KubeObject, _cluster: &Cluster, _now: Time) -> Vec<KubeObject> {
         Vec::new()
@@ -197,6 +227,14 @@ pub fn object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Value {
     }
     if !parent[field].is_object() {
         parent[field] = Value::Object(Map::new());
+    }
+    &mut parent[field]
+}
+
+/// The field of an object, which is made one if it is not.
+pub fn entry<'a>(parent: &'a mut Value, field: &str) -> &'a mut Value {
+    if !parent.is_object() {
+        *parent = Value::Object(Map::new());
     }
     &mut parent[field]
 }

@@ -31,8 +31,8 @@ impl Strategy for Namespace {
         Ok(())
     }
 
-    fn selectable(&self) -> &[&str] {
-        &["status.phase"]
+    fn selectable(&self) -> Vec<&str> {
+        vec!["status.phase"]
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -27,8 +27,8 @@ impl Strategy for Node {
         }
     }
 
-    fn selectable(&self) -> &[&str] {
-        &["spec.unschedulable"]
+    fn selectable(&self) -> Vec<&str> {
+        vec!["spec.unschedulable"]
     }
 
     fn columns(&self) -> Vec<Column> {

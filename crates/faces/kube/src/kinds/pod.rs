@@ -50,8 +50,8 @@ impl Strategy for Pod {
         pod_validation::update(new, old, errors);
     }
 
-    fn selectable(&self) -> &[&str] {
-        &[
+    fn selectable(&self) -> Vec<&str> {
+        vec![
             "spec.nodeName",
             "spec.restartPolicy",
             "spec.schedulerName",

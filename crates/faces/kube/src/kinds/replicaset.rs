@@ -40,8 +40,8 @@ impl Strategy for ReplicaSet {
         errors.immutable("spec.selector", &new["spec"]["selector"], &old["spec"]["selector"]);
     }
 
-    fn selectable(&self) -> &[&str] {
-        &["status.replicas"]
+    fn selectable(&self) -> Vec<&str> {
+        vec!["status.replicas"]
     }
 
     fn columns(&self) -> Vec<Column> {

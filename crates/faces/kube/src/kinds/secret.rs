@@ -44,8 +44,8 @@ impl Strategy for Secret {
         configmap::immutable(new, old, &["data"], errors);
     }
 
-    fn selectable(&self) -> &[&str] {
-        &["type"]
+    fn selectable(&self) -> Vec<&str> {
+        vec!["type"]
     }
 
     fn columns(&self) -> Vec<Column> {

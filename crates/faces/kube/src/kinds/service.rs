@@ -112,8 +112,8 @@ impl Strategy for Service {
         }
     }
 
-    fn selectable(&self) -> &[&str] {
-        &["spec.clusterIP", "spec.type"]
+    fn selectable(&self) -> Vec<&str> {
+        vec!["spec.clusterIP", "spec.type"]
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -182,7 +182,7 @@ pub enum Topology<'a> {
 pub fn topology(types: &Types, id: TypeId) -> Topology<'_> {
     match types.get(id) {
         Type::Struct(s) if !s.atomic => Topology::Fields { struct_: true },
-        Type::Map { atomic: false, .. } => Topology::Fields { struct_: false },
+        Type::Map { atomic: false, .. } | Type::Open => Topology::Fields { struct_: false },
         Type::List { item, list, keys, .. } if *list != ListType::Atomic => {
             Topology::Items { item: *item, list: *list, keys }
         }
@@ -195,6 +195,7 @@ pub fn child(types: &Types, id: TypeId, name: &str) -> TypeId {
     match types.get(id) {
         Type::Struct(s) => s.fields.get(name).copied().unwrap_or(TypeId::MAX),
         Type::Map { value, .. } => *value,
+        Type::Open => id,
         _ => TypeId::MAX,
     }
 }

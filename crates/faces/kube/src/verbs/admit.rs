@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::namespace_lives;
 use crate::authz;
-use crate::call::{Call, store_form};
+use crate::call::Call;
 use crate::check::MAX_OBJECT;
 use crate::fault::{Failure, Result};
 use crate::kinds::{Context, fields, items};
@@ -56,7 +56,7 @@ pub fn new_object(call: &Call<'_>, snapshot: &Snapshot, mut object: Value, owner
     if kind.generation {
         meta.insert("generation".to_owned(), 1.into());
     }
-    store_form(kind, &mut object);
+    strategy.store(&mut object);
     if kind.status
         && let Value::Object(fields) = &mut object
     {
@@ -148,7 +148,7 @@ fn validate(call: &Call<'_>, new: &Value, old: Option<&Value>, name: &str) -> Re
 
 fn track(call: &Call<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
     // Events keep the owners of the form in which they are stored.
-    let (group, plural) = &call.kind().stored;
+    let (group, plural, _) = &call.kind().stored;
     let shape = &call.kinds.stored(group, plural).map_or(call.kind(), |kind| kind.as_ref()).shape;
     apply::track(shape, old, new, &call.manager(manager, false), call.now);
 }
@@ -172,17 +172,19 @@ pub fn changed_object(
 ) -> Result<Updated> {
     let kind = call.kind();
     let old = &entry.value.body;
-    store_form(kind, &mut new);
+    kind.strategy.store(&mut new);
     same_object(call, entry, &new)?;
     match call.path.subresource {
         "status" => {
             status_only(&mut new, old);
             if json_size(&new) > MAX_OBJECT {
-                return Err(Failure::new(
-                    413,
-                    "RequestEntityTooLarge",
-                    "Request entity too large: the status is too long",
-                ));
+                let message = "Request entity too large: the status is too long";
+                return Err(Failure::new(413, "RequestEntityTooLarge", message));
+            }
+            let mut errors = Errors::default();
+            kind.strategy.validate_status(&new, &mut errors);
+            if !errors.is_empty() {
+                return Err(Failure::invalid(kind, &entry.value.name, errors.into_causes()));
             }
         }
         "finalize" => finalizers_only(&mut new, old),
@@ -195,7 +197,7 @@ pub fn changed_object(
             let context = Context { snapshot, cluster: call.cluster };
             let denied = |denied| Failure::of_kind(kind, &entry.value.name, denied);
             kind.strategy.update(&mut new, old, &context).map_err(denied)?;
-            if kind.generation && new["spec"] != old["spec"] {
+            if kind.generation && kind.strategy.is_another(&new, old) {
                 let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                 meta::of(&mut new).insert("generation".to_owned(), generation.into());
             }

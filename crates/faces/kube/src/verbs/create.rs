@@ -8,7 +8,8 @@ use http::Response;
 use model::{Change, KubeObject, Object, Write};
 
 use super::admit::{Owners, new_object};
-use super::{Expected, Written, commit, decode};
+use super::{Draft, Expected, Written, commit, contents, decode};
+use crate::admission::Review;
 use crate::body;
 use crate::call::Call;
 use crate::fault::Result;
@@ -41,7 +42,8 @@ async fn insert(call: &Call<'_>, options: &WriteOptions, object: &serde_json::Va
     let name = crate::meta::text(object, "name").to_owned();
     let plan = |snapshot: &model::Snapshot| {
         let object = Arc::new(new_object(call, snapshot, object.clone(), &Owners::Track(&options.manager))?);
-        Ok((creation(call, object.clone()), object))
+        let change = creation(call, object.clone());
+        Ok(Draft::new(call, snapshot, change, object.clone(), || Review::change(call, None, Some(&object))))
     };
     let (revision, object) = commit(call, &name, options.dry_run, plan).await?;
     Ok(Written { object, revision })
@@ -52,5 +54,6 @@ pub fn creation(call: &Call<'_>, object: Arc<KubeObject>) -> Change {
     let beside = call.kind().strategy.made_with(&object, call.cluster, call.now);
     let mut change = Change { writes: vec![Write::Create(Object::KubeObject(object))], expects: Vec::new() };
     change.writes.extend(beside.into_iter().map(|object| Write::Create(object.into())));
+    contents::as_defined(call, &mut change);
     change
 }

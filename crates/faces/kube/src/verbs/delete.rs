@@ -9,8 +9,10 @@ use model::{Change, Entry, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::admit::{released, shell};
+use super::contents::{self, CLEANUP};
 use super::update::replacement;
-use super::{Expected, commit, decode};
+use super::{Draft, Expected, commit, decode};
+use crate::admission::Review;
 use crate::body::{self, Shown};
 use crate::call::{Call, view};
 use crate::fault::{Failure, Result};
@@ -130,16 +132,17 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Res
             .ok_or_else(|| Failure::not_found(kind, name))?;
         preconditions(kind, entry, options)?;
         let mut change = Change::new();
-        let (object, gone) = match marked(kind, entry.value, options, call.now) {
+        let stays = contents::remove(call, snapshot, entry.value, &mut change);
+        let (object, gone) = match marked(kind, entry.value, options, stays, call.now) {
             Mark::Gone => {
-                change.delete(entry);
+                contents::gone(call, snapshot, entry, &mut change);
                 (Arc::new(entry.value.clone()), true)
             }
             Mark::Already => (Arc::new(entry.value.clone()), false),
             Mark::Marked(object) => {
                 let object = Arc::new(object);
                 if released(kind, &object) {
-                    change.delete(entry);
+                    contents::gone(call, snapshot, entry, &mut change);
                     (object, true)
                 } else {
                     change.writes.push(replacement(entry, object.clone()));
@@ -147,7 +150,8 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Res
                 }
             }
         };
-        Ok((change, (object, gone, entry.row.modified)))
+        let review = || Review::change(call, Some(entry.value), None);
+        Ok(Draft::new(call, snapshot, change, (object, gone, entry.row.modified), review))
     };
     let (revision, (object, gone, before)) = commit(call, name, options.dry_run, plan).await?;
     Ok(Deleted { object, gone, revision: if revision > 0 { revision } else { before } })
@@ -181,7 +185,8 @@ enum Mark {
     Marked(KubeObject),
 }
 
-fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, now: Time) -> Mark {
+/// What becomes of an object; `stays` says that something that goes with it is held.
+fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, stays: bool, now: Time) -> Mark {
     let meta = &object.body["metadata"];
     let grace = kind.strategy.grace(object, options.grace);
     let mut finalizers: Vec<Value> = items(meta, "finalizers").cloned().collect();
@@ -200,6 +205,10 @@ fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, now: Time) 
         }
         Some(_) => finalizers.retain(|f| f != ORPHAN && f != FOREGROUND),
         None => {}
+    }
+    finalizers.retain(|f| f != CLEANUP);
+    if stays {
+        finalizers.push(CLEANUP.into());
     }
     if finalizers.is_empty() && grace == 0 && !kind.strategy.held(&object.body) {
         return Mark::Gone;

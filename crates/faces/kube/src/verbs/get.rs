@@ -32,11 +32,11 @@ pub struct Selection {
 
 impl Selection {
     pub fn read(call: &Call<'_>) -> Result<Self> {
-        let (group, plural) = &call.kind().stored;
+        let (group, plural, _) = &call.kind().stored;
         let labels = LabelSelector::parse(call.query.get("labelSelector").unwrap_or(""))?;
         let fields = FieldSelector::parse(
             call.kind().namespaced,
-            call.kind().strategy.selectable(),
+            &call.kind().strategy.selectable(),
             call.query.get("fieldSelector").unwrap_or(""),
         )?;
         let name = (!call.path.name.is_empty()).then(|| call.path.name.to_owned());

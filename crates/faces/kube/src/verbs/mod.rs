@@ -1,6 +1,7 @@
 //! The generic verbs, one file each; what all writes share is here and in `admit`.
 
 pub mod admit;
+mod contents;
 pub mod create;
 pub mod delete;
 pub mod get;
@@ -17,6 +18,7 @@ use model::{Change, KubeObject, Refused, Revision, Snapshot, quota};
 use serde_json::Value;
 use store::StoreFault;
 
+use crate::admission::{self, Review};
 use crate::body;
 use crate::call::Call;
 use crate::check;
@@ -34,19 +36,52 @@ pub struct Written {
     pub revision: Revision,
 }
 
-/// Plans a write from a snapshot and commits it; plans again when a row changed meanwhile, or when a claim was lost to
-/// somebody whom the snapshot did not show yet. A dry run stops before the commit. The revision is that of the commit,
-/// or of the snapshot if there was nothing to commit.
+/// A write that is planned: what changes, what is told of it, and what is shown to those whom the cluster asks.
+pub struct Draft<T> {
+    change: Change,
+    result: T,
+    review: Option<Review>,
+}
+
+impl<T> Draft<T> {
+    pub fn new(
+        call: &Call<'_>,
+        snapshot: &Snapshot,
+        change: Change,
+        result: T,
+        review: impl FnOnce() -> Review,
+    ) -> Self {
+        let asks = !change.is_empty() && admission::is_asked(call, snapshot);
+        Self { change, result, review: asks.then(review) }
+    }
+}
+
+/// How often a write is shown again because it had to be drafted again.
+const ROUNDS: u32 = 4;
+
+/// Drafts a write from a snapshot, has it admitted, and commits it; drafts it again when a row changed meanwhile, or when a
+/// claim was lost to somebody whom the snapshot did not show yet. What was admitted is committed, or nothing. A dry run stops
+/// before the commit. The revision is that of the commit, or 0 if there was nothing to commit.
 pub async fn commit<T>(
     call: &Call<'_>,
     name: &str,
     dry_run: bool,
-    mut plan: impl FnMut(&Snapshot) -> Result<(Change, T)>,
+    mut plan: impl FnMut(&Snapshot) -> Result<Draft<T>>,
 ) -> Result<(Revision, T)> {
-    let (kube, mut last) = (call.kube, None);
+    let (kube, mut last, mut admitted, mut rounds) = (call.kube, None, None, 0);
     for _ in 0..ATTEMPTS {
         let snapshot = kube.store.snapshot();
-        let (change, result) = plan(&snapshot)?;
+        let Draft { change, result, review } = plan(&snapshot)?;
+        if let Some(review) = review.filter(|review| admitted.as_ref() != Some(review)) {
+            rounds += 1;
+            if rounds > ROUNDS {
+                return Err(Failure::modified(call.kind(), name));
+            }
+            if admission::admit(call, &snapshot, &review, dry_run).await? {
+                call.still_permitted().await?;
+            }
+            admitted = Some(review);
+        }
         if dry_run || change.is_empty() {
             if dry_run && let Err(refused) = snapshot.prepare(&change) {
                 return Err(refusal(call, name, refused));
@@ -131,7 +166,7 @@ pub fn decode(
 ) -> Result<Decoded> {
     let parsed = match body::media_type(headers) {
         "application/json" | "" => body::parse(bytes)?,
-        crate::protobuf::MEDIA_TYPE => {
+        crate::protobuf::MEDIA_TYPE if crate::protobuf::knows(expected.definition) => {
             body::Parsed { value: crate::protobuf::decode(bytes, expected.definition)?, duplicates: Vec::new() }
         }
         other => {

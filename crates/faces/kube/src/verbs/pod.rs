@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::admit::shell;
 use super::delete::{DeleteOptions, remove};
 use super::update::replacement;
-use super::{Expected, commit, decode};
+use super::{Draft, Expected, commit, decode};
+use crate::admission::{self, Review};
 use crate::body;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
@@ -59,7 +60,9 @@ pub async fn bind(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
         body["spec"]["nodeName"] = node.into();
         scheduled(&mut body["status"], &meta::stamp(call.now));
         let object = Arc::new(KubeObject { body, ..shell(entry.value) });
-        Ok((Change { writes: vec![replacement(entry, object)], expects: Vec::new() }, ()))
+        let change = Change { writes: vec![replacement(entry, object)], expects: Vec::new() };
+        let review = || Review::of(call, "CREATE", ("", "v1", "Binding"), binding.clone(), Value::Null);
+        Ok(Draft::new(call, snapshot, change, (), review))
     };
     commit(call, call.path.name, options.dry_run, plan).await?;
     Ok(created())
@@ -80,6 +83,8 @@ pub async fn evict(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let mut options = DeleteOptions::default();
     options.merge(&eviction["deleteOptions"])?;
     options.dry_run |= write.dry_run;
+    let review = Review::of(call, "CREATE", ("policy", "v1", "Eviction"), eviction, Value::Null);
+    admission::admit(call, &call.kube.store.snapshot(), &review, options.dry_run).await?;
     remove(call, call.path.name, &options).await?;
     Ok(created())
 }

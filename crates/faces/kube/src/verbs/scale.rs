@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 use super::admit::{Owners, changed_object};
 use super::update::outcome;
 use super::{Expected, commit, conform, decode};
+use crate::admission::Review;
 use crate::body;
 use crate::call::{Call, editable};
 use crate::fault::{Failure, Result};
 use crate::kinds::selector;
 use crate::patch::{json as json_patch, merge};
+use crate::registry::Kind;
 use crate::request::WriteOptions;
 
 const VERSION: &str = "autoscaling/v1";
@@ -24,11 +26,17 @@ fn expected() -> Expected<'static> {
     Expected::named(VERSION, "Scale", "io.k8s.api.autoscaling.v1.Scale")
 }
 
-fn scale_of(object: &KubeObject, revision: u64) -> Value {
-    let (meta, spec, status) = (&object.body["metadata"], &object.body["spec"], &object.body["status"]);
-    let labels = match selector(&spec["selector"]) {
-        none if none == "<none>" => String::new(),
-        labels => labels,
+fn at<'a>(object: &'a Value, path: &[String]) -> &'a Value {
+    path.iter().fold(object, |value, name| &value[name.as_str()])
+}
+
+fn scale_of(kind: &Kind, object: &KubeObject, revision: u64) -> Value {
+    let (meta, paths) = (&object.body["metadata"], &kind.scale);
+    let labels = match at(&object.body, &paths.selector) {
+        _ if paths.selector.is_empty() => String::new(),
+        Value::String(text) => text.clone(),
+        object if object.is_object() => selector(object).replace("<none>", ""),
+        _ => String::new(),
     };
     json!({
         "kind": "Scale", "apiVersion": VERSION,
@@ -36,8 +44,8 @@ fn scale_of(object: &KubeObject, revision: u64) -> Value {
             "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
             "resourceVersion": revision.to_string(), "creationTimestamp": meta["creationTimestamp"]
         },
-        "spec": {"replicas": spec["replicas"].as_i64().unwrap_or(0)},
-        "status": {"replicas": status["replicas"].as_i64().unwrap_or(0), "selector": labels}
+        "spec": {"replicas": at(&object.body, &paths.wanted).as_i64().unwrap_or(0)},
+        "status": {"replicas": at(&object.body, &paths.there).as_i64().unwrap_or(0), "selector": labels}
     })
 }
 
@@ -46,7 +54,7 @@ pub async fn scale(call: &Call<'_>, method: &Method, bytes: Bytes) -> Result<Res
     if *method == Method::GET {
         let snapshot = call.snapshot().await?;
         let entry = call.row(&snapshot)?;
-        return Ok(body::json(200, &scale_of(entry.value, entry.row.modified)));
+        return Ok(body::json(200, &scale_of(call.kind(), entry.value, entry.row.modified)));
     }
     let options = WriteOptions::read(&call.query, call.agent())?;
     let plan = |snapshot: &Snapshot| {
@@ -65,13 +73,20 @@ pub async fn scale(call: &Call<'_>, method: &Method, bytes: Bytes) -> Result<Res
             return Err(Failure::new(422, "Invalid", message));
         }
         let mut new = editable(call.kind(), entry.row, entry.value);
-        new["spec"]["replicas"] = replicas.clone();
+        let place = call.kind().scale.wanted.iter().fold(&mut new, |value, name| crate::kinds::entry(value, name));
+        *place = replicas.clone();
         let updated = changed_object(call, snapshot, entry, new, &Owners::Track(&options.manager))?;
-        Ok(outcome(entry, updated))
+        let mut draft = outcome(call, snapshot, entry, updated);
+        if let Some(review) = &mut draft.review {
+            let new = scale_of(call.kind(), &draft.result.0, entry.row.modified);
+            let old = scale_of(call.kind(), entry.value, entry.row.modified);
+            *review = Review::of(call, "UPDATE", ("autoscaling", "v1", "Scale"), new, old);
+        }
+        Ok(draft)
     };
     let (revision, (object, before)): (u64, (Arc<KubeObject>, u64)) =
         commit(call, call.path.name, options.dry_run, plan).await?;
-    Ok(body::json(200, &scale_of(&object, if revision > 0 { revision } else { before })))
+    Ok(body::json(200, &scale_of(call.kind(), &object, if revision > 0 { revision } else { before })))
 }
 
 fn wanted(
@@ -84,7 +99,7 @@ fn wanted(
     if *method == Method::PUT {
         return Ok(decode(&expected(), &call.headers, bytes, options.validation)?.object);
     }
-    let mut scale = scale_of(entry.value, entry.row.modified);
+    let mut scale = scale_of(call.kind(), entry.value, entry.row.modified);
     let patch = body::parse(bytes)?.value;
     match body::media_type(&call.headers) {
         "application/json-patch+json" => json_patch::patch(&mut scale, patch)?,

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{Expected, decode};
+use crate::admission::{self, Review};
 use crate::body;
 use crate::call::Call;
 use crate::denied::Cause;
@@ -43,6 +44,11 @@ pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     if request["spec"]["boundObjectRef"].is_object() {
         let message = "Invalid value: tokens cannot be bound to an object but the service account".to_owned();
         return Err(refuse("spec.boundObjectRef", message));
+    }
+    let asked = ("authentication.k8s.io", "v1", "TokenRequest");
+    let review = Review::of(call, "CREATE", asked, request.clone(), serde_json::Value::Null);
+    if admission::admit(call, &snapshot, &review, options.dry_run).await? {
+        call.still_permitted().await?;
     }
     let end = call.now.checked_add(SignedDuration::from_secs(seconds.min(LONGEST))).unwrap_or(call.now);
     let token = call.kube.gate.service_account_token(

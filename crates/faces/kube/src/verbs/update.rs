@@ -10,11 +10,13 @@ use serde_json::Value;
 
 use super::admit::{Owners, Updated, changed_object, new_object};
 use super::create::creation;
-use super::{Expected, commit, conform, decode};
+use super::{Draft, Expected, commit, conform, contents, decode};
+use crate::admission::Review;
 use crate::authz::Attributes;
 use crate::body;
 use crate::call::{Call, editable, find, view};
 use crate::fault::{Failure, Result};
+use crate::openapi::patches;
 use crate::patch::{apply, json, merge, strategic};
 use crate::request::WriteOptions;
 
@@ -25,7 +27,7 @@ pub async fn update(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let plan = |snapshot: &Snapshot| {
         let entry = call.row(snapshot)?;
         let updated = changed_object(call, snapshot, entry, decoded.object.clone(), &Owners::Track(&options.manager))?;
-        Ok(outcome(entry, updated))
+        Ok(outcome(call, snapshot, entry, updated))
     };
     let (revision, (object, before)) = commit(call, call.path.name, options.dry_run, plan).await?;
     let mut response = call.show(200, &object, if revision > 0 { revision } else { before });
@@ -39,21 +41,28 @@ fn news(call: &Call<'_>, object: &KubeObject) -> Vec<String> {
     if call.path.subresource.is_empty() { call.kind().strategy.warnings(&object.body) } else { Vec::new() }
 }
 
-/// The change that an update makes, the object to show and the revision that it has if nothing is committed.
-pub fn outcome(entry: Entry<'_, KubeObject>, updated: Updated) -> (Change, (Arc<KubeObject>, u64)) {
+/// The write that an update makes, the object to show and the revision that it has if nothing is committed.
+pub fn outcome(
+    call: &Call<'_>,
+    snapshot: &Snapshot,
+    entry: Entry<'_, KubeObject>,
+    updated: Updated,
+) -> Draft<(Arc<KubeObject>, u64)> {
     let mut change = Change::new();
     let object = match updated {
         Updated::Same => Arc::new(entry.value.clone()),
         Updated::Changed(object) => {
             change.writes.push(replacement(entry, object.clone()));
+            contents::as_defined(call, &mut change);
             object
         }
         Updated::Gone(object) => {
-            change.delete(entry);
+            contents::gone(call, snapshot, entry, &mut change);
             object
         }
     };
-    (change, (object, entry.row.modified))
+    let review = || Review::change(call, Some(entry.value), Some(&object));
+    Draft::new(call, snapshot, change, (object.clone(), entry.row.modified), review)
 }
 
 /// The write that replaces a row.
@@ -99,7 +108,7 @@ pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
                     warnings = strange;
                 }
                 let updated = changed_object(call, snapshot, entry, new, &owners)?;
-                Ok(outcome(entry, updated))
+                Ok(outcome(call, snapshot, entry, updated))
             }
             None => {
                 let Patch::Apply(config) = &patch else { return Err(Failure::not_found(call.kind(), call.path.name)) };
@@ -108,7 +117,9 @@ pub async fn patch(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
                 }
                 created = true;
                 let object = Arc::new(applied_anew(call, snapshot, config, &options)?);
-                Ok((creation(call, object.clone()), (object, 0)))
+                let change = creation(call, object.clone());
+                let review = || Review::change(call, None, Some(&object));
+                Ok(Draft::new(call, snapshot, change, (object.clone(), 0), review))
             }
         }
     };
@@ -127,7 +138,9 @@ fn read(call: &Call<'_>, bytes: &Bytes) -> Result<(Patch, Vec<String>)> {
     Ok(match media_type {
         "application/json-patch+json" => (Patch::Json(parse()?.value), Vec::new()),
         "application/merge-patch+json" => (Patch::Merge(parse()?.value), Vec::new()),
-        "application/strategic-merge-patch+json" => (Patch::Strategic(parse()?.value), Vec::new()),
+        "application/strategic-merge-patch+json" if call.kind().origin.is_none() => {
+            (Patch::Strategic(parse()?.value), Vec::new())
+        }
         "application/apply-patch+yaml" => {
             let parsed = parse()?;
             if !parsed.value.is_object() {
@@ -136,8 +149,9 @@ fn read(call: &Call<'_>, bytes: &Bytes) -> Result<(Patch, Vec<String>)> {
             (Patch::Apply(parsed.value), parsed.duplicates)
         }
         other => {
+            let known = patches(call.kind()).join(", ");
             let message = format!(
-                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml (not {other:?})"
+                "the body of the request was in an unknown format - accepted media types include: {known} (not {other:?})"
             );
             return Err(Failure::new(415, "UnsupportedMediaType", message));
         }

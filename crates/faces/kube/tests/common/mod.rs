@@ -26,6 +26,11 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(|kube| kube).await
+    }
+
+    /// A world whose face is finished by `finish`.
+    pub async fn with(finish: impl FnOnce(Kube) -> Kube) -> Self {
         let store = Store::memory();
         let gate = Arc::new(Gate::with_cost(store.clone(), 4));
         gate.bootstrap("a", "d").await.unwrap();
@@ -41,7 +46,7 @@ impl World {
         store.commit(&change).await.unwrap();
         let token = login(&gate, "demo", "d", "demo").await;
         let stranger = login(&gate, "admin", "a", "admin").await;
-        let router = router(Kube::new(store.clone(), gate.clone()));
+        let router = router(finish(Kube::new(store.clone(), gate.clone())));
         Self { store, gate, router, cluster, token, stranger }
     }
 

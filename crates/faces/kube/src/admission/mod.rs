@@ -1,0 +1,222 @@
+//! Admission: what is about to be written is shown to those whom the cluster asks first, between its draft and its commit.
+//! Nothing is held meanwhile, neither a lock nor a share: they may take as long as they may. When the row has moved when they
+//! are done, the write is drafted again, and shown again if it is another one; whoever lost their rights meanwhile has lost
+//! them. What is refused: asking before the draft (defaults would not be seen), and asking again and again when others are
+//! faster.
+
+pub mod hooks;
+mod matching;
+
+use model::{KubeObject, Snapshot};
+use serde_json::{Value, json};
+
+use crate::authz::Subject;
+use crate::call::Call;
+use crate::fault::{Failure, Result};
+use crate::kinds::items;
+use crate::registry::Kind;
+use matching::{Asked, Place};
+
+/// What is about to happen, as those who are asked see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Review {
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
+    pub operation: &'static str,
+    pub subresource: &'static str,
+    pub name: String,
+    pub namespace: String,
+    /// Group, version and kind of what is shown, where it is not the resource itself.
+    pub of: Option<(&'static str, &'static str, &'static str)>,
+    pub object: Value,
+    pub old: Value,
+}
+
+impl Review {
+    /// Something else than a change of an object: what is sent to a subresource.
+    pub fn of(
+        call: &Call<'_>,
+        operation: &'static str,
+        of: (&'static str, &'static str, &'static str),
+        object: Value,
+        old: Value,
+    ) -> Self {
+        let subresource = call.path.kind.subresource(call.path.subresource).map_or("", |sub| sub.name);
+        let (name, namespace) = (call.path.name.to_owned(), call.path.namespace.to_owned());
+        Self { operation, subresource, name, namespace, of: Some(of), object, old }
+    }
+
+    /// What is created and not kept: a question.
+    pub fn question(call: &Call<'_>, object: &Value) -> Self {
+        let (name, namespace) = (String::new(), call.path.namespace.to_owned());
+        let (object, old) = (object.clone(), Value::Null);
+        Self { operation: "CREATE", subresource: "", name, namespace, of: None, object, old }
+    }
+
+    /// A change of an object by the call's own resource.
+    pub fn change(call: &Call<'_>, old: Option<&KubeObject>, new: Option<&KubeObject>) -> Self {
+        let operation = match (old, new) {
+            (None, _) => "CREATE",
+            (Some(_), Some(_)) => "UPDATE",
+            (Some(_), None) => "DELETE",
+        };
+        let subresource = match (operation, call.path.subresource) {
+            ("UPDATE", "status") => "status",
+            ("UPDATE", "finalize") => "finalize",
+            _ => "",
+        };
+        let body = |object: Option<&KubeObject>| object.map_or(Value::Null, |object| object.body.clone());
+        let one = new.or(old);
+        Self {
+            operation,
+            subresource,
+            name: one.map_or(String::new(), |object| object.name.clone()),
+            namespace: one.map_or(String::new(), |object| object.namespace.clone()),
+            of: None,
+            object: body(new),
+            old: body(old),
+        }
+    }
+}
+
+/// Whether the cluster asks anybody before it does this.
+pub fn is_asked(call: &Call<'_>, snapshot: &Snapshot) -> bool {
+    // Those who ask are never asked about: who made a mistake can take it back.
+    call.kind().group != matching::GROUP && matching::configurations(call, snapshot).next().is_some()
+}
+
+/// Asks everybody whom the cluster asks, at once. Their warnings go to the call; whether anybody was asked.
+pub async fn admit(call: &Call<'_>, snapshot: &Snapshot, review: &Review, dry_run: bool) -> Result<bool> {
+    if !is_asked(call, snapshot) {
+        return Ok(false);
+    }
+    let asked = matching::asked(call, snapshot, review);
+    if asked.is_empty() {
+        return Ok(false);
+    }
+    if asked.len() > MOST {
+        let message = format!("{} webhooks are to be asked, and {MOST} may be: make fewer", asked.len());
+        return Err(Failure::new(500, "InternalError", message));
+    }
+    let verdicts = asked.iter().map(|one| verdict(call, one, review, dry_run));
+    // Everybody is heard, and of several refusals the first is told.
+    let verdicts = call.waiting(futures_util::future::join_all(verdicts)).await;
+    let mut refused = None;
+    for (asked, verdict) in asked.iter().zip(verdicts) {
+        match verdict {
+            Ok(warnings) => call.tell(warnings),
+            Err(Refusal::Denied(failure)) => refused = refused.or(Some(failure)),
+            Err(Refusal::Failed(why)) if asked.hook["failurePolicy"] == "Ignore" => {
+                tracing::info!(webhook = asked.name(), "a webhook failed and is ignored: {why}");
+            }
+            Err(Refusal::Failed(why)) => {
+                let message = format!("failed calling webhook {:?}: failed to call webhook: {why}", asked.name());
+                refused = refused.or(Some(Failure::new(500, "InternalError", message)));
+            }
+        }
+    }
+    refused.map_or(Ok(true), Err)
+}
+
+/// The most webhooks that one write is shown to.
+const MOST: usize = 16;
+
+enum Refusal {
+    Denied(Failure),
+    /// It did not answer as it should.
+    Failed(String),
+}
+
+/// The most warnings of one webhook.
+const MAX_WARNINGS: usize = 16;
+
+async fn verdict(
+    call: &Call<'_>,
+    asked: &Asked<'_>,
+    review: &Review,
+    dry_run: bool,
+) -> std::result::Result<Vec<String>, Refusal> {
+    let uid = uuid::Uuid::new_v4().to_string();
+    let request = request(call, &asked.place, review, &uid, dry_run);
+    let body = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request});
+    let _held = call.kube.pools.hooks.take(&call.holder, 1).await;
+    let answer = hooks::ask(&call.kube.hooks, asked.hook, &body).await.map_err(Refusal::Failed)?;
+    if answer["kind"] != "AdmissionReview" || answer["apiVersion"] != "admission.k8s.io/v1" {
+        return Err(Refusal::Failed("the answer is no AdmissionReview of admission.k8s.io/v1".to_owned()));
+    }
+    let response = &answer["response"];
+    if response["uid"] != uid.as_str() {
+        return Err(Refusal::Failed("the answer is for another request: response.uid differs".to_owned()));
+    }
+    match response["allowed"].as_bool() {
+        Some(true) => {
+            let warnings = items(response, "warnings").take(MAX_WARNINGS);
+            Ok(warnings.filter_map(|text| text.as_str().map(str::to_owned)).collect())
+        }
+        Some(false) => Err(Refusal::Denied(denied(asked.name(), &response["status"]))),
+        None => Err(Refusal::Failed("the answer does not say whether it is allowed".to_owned())),
+    }
+}
+
+/// The most characters of a webhook's words.
+const MAX_WORDS: usize = 4096;
+
+fn denied(webhook: &str, status: &Value) -> Failure {
+    let words = |field: &str| status[field].as_str().filter(|text| !text.is_empty());
+    let message = match words("message").or(words("reason")) {
+        Some(why) => format!("denied the request: {}", why.chars().take(MAX_WORDS).collect::<String>()),
+        None => "denied the request without explanation".to_owned(),
+    };
+    let code = status["code"].as_u64().filter(|code| (400..600).contains(code)).unwrap_or(403) as u16;
+    let reason = match code {
+        400 => "BadRequest",
+        409 => "Conflict",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        500.. => "InternalError",
+        _ => "Forbidden",
+    };
+    Failure::new(code, reason, format!("admission webhook {webhook:?} {message}"))
+}
+
+fn request(call: &Call<'_>, place: &Place<'_>, review: &Review, uid: &str, dry_run: bool) -> Value {
+    let own = call.kind();
+    let gvk = |kind: &Kind| match review.of {
+        Some((group, version, kind)) => json!({"group": group, "version": version, "kind": kind}),
+        None => json!({"group": kind.group, "version": kind.version, "kind": kind.kind}),
+    };
+    let gvr = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
+    // As it will be when it is read: in the version that the rule is about.
+    let shown = |body: &Value| match review.of {
+        None if body.is_object() => place.kind.strategy.shown(body).unwrap_or_else(|| body.clone()),
+        _ => body.clone(),
+    };
+    let options = match review.operation {
+        "CREATE" => "CreateOptions",
+        "UPDATE" => "UpdateOptions",
+        _ => "DeleteOptions",
+    };
+    let mut request = json!({
+        "uid": uid, "kind": gvk(place.kind), "resource": gvr(place.kind), "requestKind": gvk(own),
+        "requestResource": gvr(own), "operation": review.operation, "userInfo": user_info(call.who),
+        "object": shown(&review.object), "oldObject": shown(&review.old), "dryRun": dry_run,
+        "options": {"kind": options, "apiVersion": "meta.k8s.io/v1"},
+    });
+    if review.operation == "CONNECT" {
+        request["options"] = Value::Null;
+    }
+    for (field, text) in [
+        ("name", review.name.as_str()),
+        ("namespace", &review.namespace),
+        ("subResource", review.subresource),
+        ("requestSubResource", review.subresource),
+    ] {
+        if !text.is_empty() {
+            request[field] = text.into();
+        }
+    }
+    request
+}
+
+fn user_info(who: &Subject) -> Value {
+    json!({"username": who.user, "uid": who.uid, "groups": who.groups})
+}

@@ -1,0 +1,151 @@
+//! The JSONPath of columns and of subresources' fields: members, indices, all items, and items of which a field has a value.
+//! What else JSONPath has is refused when the kind is defined, not shown as an empty column.
+
+use serde_json::Value;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Member(String),
+    Index(i64),
+    All,
+    /// Items whose field is this text or truth: `[?(@.type=="Ready")]`.
+    Where(Vec<String>, String),
+}
+
+/// A path into an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path(Vec<Step>);
+
+/// How many steps a path has at most.
+const MAX_STEPS: usize = 32;
+
+impl Path {
+    /// Reads `.status.conditions[?(@.type=="Ready")].status`. `None` if it is not one of these.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut rest, mut steps) = (text.trim(), Vec::new());
+        rest = rest.strip_prefix('$').unwrap_or(rest);
+        while !rest.is_empty() && steps.len() <= MAX_STEPS {
+            let (step, left) = match rest.strip_prefix('.') {
+                Some(name) => member(name)?,
+                None => bracket(rest.strip_prefix('[')?)?,
+            };
+            steps.push(step);
+            rest = left;
+        }
+        (!steps.is_empty() && steps.len() <= MAX_STEPS).then_some(Self(steps))
+    }
+
+    /// Members alone, as the paths of `scale` and of field selectors are.
+    pub fn members(&self) -> Option<Vec<&str>> {
+        let name = |step: &'_ Step| matches!(step, Step::Member(_));
+        self.0.iter().all(name).then(|| {
+            let names = self.0.iter().filter_map(|step| match step {
+                Step::Member(name) => Some(name.as_str()),
+                _ => None,
+            });
+            names.collect()
+        })
+    }
+
+    /// The first value at the path.
+    pub fn first<'v>(&self, object: &'v Value) -> Option<&'v Value> {
+        let mut found = vec![object];
+        for step in &self.0 {
+            found = found.into_iter().flat_map(|value| step.below(value)).collect();
+        }
+        found.into_iter().next()
+    }
+}
+
+impl Step {
+    fn below<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+        let items = || value.as_array().map_or(&[][..], Vec::as_slice);
+        match self {
+            Self::Member(name) => value.get(name).into_iter().collect(),
+            Self::Index(i) => {
+                let place = if *i < 0 { items().len() as i64 + i } else { *i };
+                usize::try_from(place).ok().and_then(|i| items().get(i)).into_iter().collect()
+            }
+            Self::All => match value {
+                Value::Object(fields) => fields.values().collect(),
+                _ => items().iter().collect(),
+            },
+            Self::Where(field, wanted) => {
+                let fits = |item: &&Value| {
+                    let found = field.iter().fold(*item, |value, name| &value[name.as_str()]);
+                    match found {
+                        Value::String(text) => text == wanted,
+                        Value::Bool(yes) => wanted == if *yes { "true" } else { "false" },
+                        _ => false,
+                    }
+                };
+                items().iter().filter(fits).collect()
+            }
+        }
+    }
+}
+
+/// The name behind a dot; a backslash before a dot makes it a part of the name.
+fn member(text: &str) -> Option<(Step, &str)> {
+    let (mut name, mut escaped) = (String::new(), false);
+    for (i, c) in text.char_indices() {
+        match c {
+            _ if escaped => {
+                name.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '.' | '[' => return (!name.is_empty()).then(|| (Step::Member(name.clone()), &text[i..])),
+            c if c.is_alphanumeric() || "-_/".contains(c) => name.push(c),
+            _ => return None,
+        }
+    }
+    (!name.is_empty() && !escaped).then_some((Step::Member(name), ""))
+}
+
+/// What stands behind an opening bracket.
+fn bracket(text: &str) -> Option<(Step, &str)> {
+    if let Some(rest) = text.strip_prefix("?(@.") {
+        let (test, left) = rest.split_once(")]")?;
+        let (field, wanted) = test.split_once("==")?;
+        let field = field.trim().split('.').map(str::to_owned).collect();
+        return Some((Step::Where(field, wanted.trim().trim_matches(['"', '\'']).to_owned()), left));
+    }
+    for quote in ['\'', '"'] {
+        if let Some(rest) = text.strip_prefix(quote) {
+            let (name, left) = rest.split_once(quote)?;
+            return Some((Step::Member(name.to_owned()), left.strip_prefix(']')?));
+        }
+    }
+    let (index, left) = text.split_once(']')?;
+    match index {
+        "*" => Some((Step::All, left)),
+        number => Some((Step::Index(number.parse().ok()?), left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn paths_lead_to_values() {
+        let object = json!({"spec": {"a": [{"b": 1}, {"b": 2}], "x.y": "dotted"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        for (path, found) in [
+            (".spec.a[0].b", json!(1)),
+            (".spec.a[-1].b", json!(2)),
+            (".spec.a[*].b", json!(1)),
+            (r".spec.x\.y", json!("dotted")),
+            (".spec['x.y']", json!("dotted")),
+            (r#".status.conditions[?(@.type=="Ready")].status"#, json!("True")),
+        ] {
+            assert_eq!(Path::parse(path).unwrap().first(&object), Some(&found), "{path}");
+        }
+        assert_eq!(Path::parse(".spec.none").unwrap().first(&object), None);
+        for path in ["", "spec", ".spec[", ".spec..a", "..a", ".a[?(@.b>1)]", ".a b"] {
+            assert_eq!(Path::parse(path), None, "{path}");
+        }
+    }
+}
