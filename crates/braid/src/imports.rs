@@ -136,7 +136,7 @@ async fn import(store: &Store, blobs: &Blobs, web: &Web, (image_id, task_id): &I
 }
 
 /// Addresses of external networks: they lead to the cloud's servers and pods.
-fn public_ranges(snapshot: &Snapshot) -> Vec<Range> {
+pub fn public_ranges(snapshot: &Snapshot) -> Vec<Range> {
     let external = |subnet: &Subnet| snapshot.get::<Network>(&subnet.network_id).is_some_and(|one| one.external);
     let all = snapshot.all::<Subnet>().filter(|subnet| external(subnet));
     all.filter_map(|subnet| Range::parse(&subnet.cidr())).collect()

@@ -7,6 +7,7 @@ mod control;
 mod door;
 mod down;
 mod env;
+mod hooks;
 mod imports;
 mod listen;
 mod paths;

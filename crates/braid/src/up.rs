@@ -259,7 +259,10 @@ async fn serve(
     Access { authority: authority.clone(), project, listen: Some(address), cluster_id, simulated }.write(&dir)?;
 
     let asked = store.for_requests();
-    let kube = face_kube::router(face_kube::Kube::new(asked.clone(), gate.clone()));
+    let reach = Arc::new(reach(&args));
+    let web = imports::Web::new(reach.clone(), host::all_addresses);
+    let hooks = Arc::new(crate::hooks::WebHooks { web: web.clone(), store: store.clone() });
+    let kube = face_kube::router(face_kube::Kube::new(asked.clone(), gate.clone()).with_hooks(hooks));
     let door = crate::door::Door::new(dir.clone(), store.clone(), kube.clone());
     let made = host::drivers(&args, &dir, &store, &authority, Arc::new(door), &gate)?;
     let agent = Agent::new(
@@ -281,7 +284,6 @@ async fn serve(
     let _ = about.agent.set(agent.clone());
     let registry = face_registry::Registry::new(asked.clone(), blobs.clone(), gate.clone());
     face_registry::adopt(&registry).await?;
-    let reach = Arc::new(reach(&args));
     let faces = Faces {
         openstack: face_openstack::router(face_openstack::Cloud {
             store: asked.clone(),
@@ -291,7 +293,7 @@ async fn serve(
             region: "RegionOne".into(),
             streams: Arc::new(streams::Streams),
             uploads: Default::default(),
-            reach: reach.clone(),
+            reach,
         }),
         kube,
         registry: face_registry::router(registry.clone()),
@@ -299,7 +301,7 @@ async fn serve(
     clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(log::keep_short(dir.log()));
     tokio::spawn(crate::planner::run(asked, plans_here));
-    tokio::spawn(imports::run(store.clone(), blobs.clone(), imports::Web::new(reach, host::all_addresses)));
+    tokio::spawn(imports::run(store.clone(), blobs.clone(), web));
     let holding = agent.clone();
     tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));
     tokio::spawn(agent.run());
@@ -329,7 +331,7 @@ async fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where images may be imported from.
+/// Where images may be imported from, and webhooks be.
 fn reach(args: &UpArgs) -> Reach {
     let usual = Reach::default();
     let ports = if args.import_port.is_empty() { usual.ports } else { args.import_port.clone() };

@@ -171,6 +171,57 @@ async fn who_cannot_show_a_certificate_is_not_asked() {
     refused(fetched(&web, &uri, dir.path(), 9).await, "certificate");
 }
 
+/// A webhook that answers in TLS, by a certificate of its own; and the certificate.
+async fn webhook(text: String) -> (u16, String) {
+    crate::tls::install_provider();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key).unwrap());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, text) = (tokio_rustls::TlsAcceptor::from(config.clone()), text.clone());
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    answer(stream, &text).await;
+                }
+            });
+        }
+    });
+    (port, made.cert.pem())
+}
+
+#[tokio::test]
+async fn webhooks_are_reached_as_images_are() {
+    let (port, authority) = webhook(ok("yes")).await;
+    let (elsewhere, other) = webhook(redirect("https://example.com/")).await;
+    let url = format!("https://localhost:{port}/check");
+    let may = |allowed: &str| {
+        let allowed = Range::parse(allowed).into_iter().collect();
+        Web::new(Arc::new(Reach { ports: vec![port, elsewhere], allowed }), Vec::new)
+    };
+    let post = async |web: &Web, url: &str, authority: Option<&str>, most: usize| {
+        web.post(url, authority.map(str::as_bytes), "{}".into(), most, &[]).await
+    };
+    let web = may("127.0.0.0/8");
+    assert_eq!(post(&web, &url, Some(&authority), 10).await.unwrap(), "yes");
+    let refused = |result: Result<bytes::Bytes, String>, words: &str| {
+        let why = result.expect_err("it was asked");
+        assert!(why.contains(words), "{why}");
+    };
+    refused(post(&web, &url, Some(&authority), 2).await, "cannot be read");
+    refused(post(&web, &url, Some(&other), 10).await, "certificate");
+    refused(post(&web, &url, None, 10).await, "certificate");
+    refused(post(&web, &url, Some("nothing"), 10).await, "no certificates");
+    refused(post(&web, &url.replace("https", "http"), Some(&authority), 10).await, "not encrypted");
+    refused(post(&web, &format!("https://localhost:{elsewhere}/"), Some(&other), 10).await, "302");
+    refused(post(&may("10.0.0.0/8"), &url, Some(&authority), 10).await, "no address for localhost that may be reached");
+    let address = url.replace("localhost", "127.0.0.1");
+    refused(post(&may("10.0.0.0/8"), &address, Some(&authority), 10).await, "its address is loopback");
+}
+
 /// An image that waits for what lies at a URI.
 fn waiting(id: &str, format: &str, uri: &str, place: u32) -> Change {
     let now = Time::now();

@@ -2,6 +2,8 @@
 //! connection goes to the address that was judged ([`model::reach`]); a redirect is judged like the URI that was asked for.
 //! A sender who is silent or slow is left, and so is one who sends more than the project may keep.
 //!
+//! What clusters' webhooks are asked goes the same way ([`Web::post`]).
+//!
 //! Refused: a client library that looks up and connects by itself; proxies from the environment, which would do both
 //! elsewhere; encodings of content, whose size is not that of the bytes that are kept.
 
@@ -11,9 +13,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use blob::{Blobs, Digest};
+use bytes::Bytes;
 use face_openstack::image::data::receive;
 use face_openstack::image::inspect::Found;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header, request};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use model::reach::{Range, Reach, Target};
@@ -91,7 +95,7 @@ impl Web {
     async fn open(&self, uri: &str, public: &[Range]) -> Result<Response<Incoming>, String> {
         let mut target = self.reach.target(uri)?;
         for _ in 0..=REDIRECTS {
-            let answer = self.ask(&target, public).await?;
+            let answer = self.ask(&target, public, None, get(&target)?).await?;
             match answer.status() {
                 StatusCode::OK => return plain(answer),
                 StatusCode::MOVED_PERMANENTLY
@@ -121,16 +125,49 @@ impl Web {
         }
     }
 
-    async fn ask(&self, target: &Target, public: &[Range]) -> Result<Response<Incoming>, String> {
+    /// The answer to a body that is sent to a URL, which must be encrypted: at most `most` bytes of it. Its server's certificate
+    /// is from those authorities (in PEM), or from one that everybody trusts. Redirects are not followed: whoever named the URL
+    /// can name the other one.
+    pub async fn post(
+        &self,
+        url: &str,
+        authorities: Option<&[u8]>,
+        body: Bytes,
+        most: usize,
+        public: &[Range],
+    ) -> Result<Bytes, String> {
+        let target = self.reach.target(url)?;
+        if !target.tls {
+            return Err("it is not encrypted".into());
+        }
+        let request = of(&target, Request::post(&target.path), "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .map_err(|e| format!("{} cannot be sent to: {e}", target.path))?;
+        let answer = plain(self.ask(&target, public, authorities, request).await?)?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("the server answers {}", answer.status()));
+        }
+        let read = Limited::new(answer.into_body(), most).collect().await;
+        Ok(read.map_err(|e| format!("its answer cannot be read: {e}"))?.to_bytes())
+    }
+
+    async fn ask(
+        &self,
+        target: &Target,
+        public: &[Range],
+        authorities: Option<&[u8]>,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, String> {
         let stream = self.connect(target, public).await?;
         if !target.tls {
-            return request(TokioIo::new(stream), target).await;
+            return send(TokioIo::new(stream), target, request).await;
         }
         let name = ServerName::try_from(target.host.clone()).map_err(|_| format!("{} is not a name", target.host))?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls()?));
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls(authorities)?));
         let stream = timeout(PATIENCE, connector.connect(name, stream)).await;
         let stream = stream.map_err(|_| slow("agree on keys"))?.map_err(|e| format!("{}: {e}", target.host))?;
-        request(TokioIo::new(stream), target).await
+        send(TokioIo::new(stream), target, request).await
     }
 
     /// A connection to one of the addresses that the host has and that may be reached.
@@ -160,13 +197,19 @@ impl Web {
         Err(problem)
     }
 
-    fn tls(&self) -> Result<ClientConfig, String> {
+    fn tls(&self, authorities: Option<&[u8]>) -> Result<ClientConfig, String> {
         let mut roots = RootCertStore::empty();
-        let read = CertificateDer::pem_file_iter(&self.authorities);
-        let all = read.map_err(|e| format!("no server can be trusted: {}: {e}", self.authorities))?;
-        roots.add_parsable_certificates(all.flatten());
+        let none = |why: &str| format!("no server can be trusted: {why}");
+        match authorities {
+            Some(pem) => _ = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).flatten()),
+            None => {
+                let read = CertificateDer::pem_file_iter(&self.authorities);
+                let all = read.map_err(|e| none(&format!("{}: {e}", self.authorities)))?;
+                roots.add_parsable_certificates(all.flatten());
+            }
+        }
         if roots.is_empty() {
-            return Err(format!("no server can be trusted: {} has no certificates", self.authorities));
+            return Err(none("there are no certificates of authorities"));
         }
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -186,17 +229,24 @@ fn plain(answer: Response<Incoming>) -> Result<Response<Incoming>, String> {
     }
 }
 
-async fn request<S>(stream: S, target: &Target) -> Result<Response<Incoming>, String>
+/// What every request says.
+fn of(target: &Target, request: request::Builder, accept: &'static str) -> request::Builder {
+    request
+        .header(header::HOST, target.authority())
+        .header(header::USER_AGENT, concat!("braid/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, accept)
+        .header(header::ACCEPT_ENCODING, "identity")
+}
+
+fn get(target: &Target) -> Result<Request<Body>, String> {
+    let request = of(target, Request::get(&target.path), "*/*").body(Body::empty());
+    request.map_err(|e| format!("{} cannot be asked for: {e}", target.path))
+}
+
+async fn send<S>(stream: S, target: &Target, request: Request<Body>) -> Result<Response<Incoming>, String>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let request = Request::get(&target.path)
-        .header(header::HOST, target.authority())
-        .header(header::USER_AGENT, concat!("braid/", env!("CARGO_PKG_VERSION")))
-        .header(header::ACCEPT, "*/*")
-        .header(header::ACCEPT_ENCODING, "identity")
-        .body(Body::empty())
-        .map_err(|e| format!("{} cannot be asked for: {e}", target.path))?;
     let asked = async {
         let broken = |e: hyper::Error| format!("{}: {e}", target.host);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
