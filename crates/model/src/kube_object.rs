@@ -360,6 +360,31 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_a_clusters_own_need_their_definition_and_claim_names() {
+        let object = |group: &str, resource: &str, body: Value| KubeObject {
+            cluster_id: "c".into(),
+            project_id: "p".into(),
+            group: group.into(),
+            resource: resource.into(),
+            namespace: String::new(),
+            name: "a".into(),
+            body,
+        };
+        let definition =
+            KubeObject::key_of("c", "apiextensions.k8s.io", "customresourcedefinitions", "", "gs.example.com");
+        assert!(object("example.com", "gs", json!({})).claims().contains(&Claim::Needs(definition)));
+        assert_eq!(object("apps", "deployments", json!({})).definition(), None);
+        let names = json!({"kind": "G", "listKind": "GList", "plural": "gs", "singular": "g", "shortNames": ["x"]});
+        let body = json!({"spec": {"group": "example.com", "names": names}});
+        let claims = object("apiextensions.k8s.io", "customresourcedefinitions", body).claims().into_iter();
+        let taken: Vec<String> =
+            claims.filter_map(|c| if let Claim::Unique(name) = c { Some(name) } else { None }).collect();
+        let all = ["kind/c/example.com/G", "kind/c/example.com/GList", "resource/c/example.com/gs"];
+        let all = all.into_iter().chain(["resource/c/example.com/g", "resource/c/example.com/x"]);
+        assert_eq!(taken, all.map(|name| format!("kube-{name}")).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_pod_takes_the_larger_of_sum_and_init() {
         let pod = json!({"spec": {
             "containers": [{"resources": {"requests": {"cpu": "200m"}}}, {}],

@@ -1,5 +1,7 @@
 //! What a principal may do in a cluster: project roles are one source of grants, RBAC objects the other.
 
+use std::sync::LazyLock;
+
 use gate::{Identity, Principal};
 use model::{Cluster, KubeObject, Realm, Snapshot};
 use serde_json::{Value, json};
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 use crate::fault::{Failure, Result};
 use crate::kinds::items;
 use crate::names::qualified;
+use crate::rows;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -78,23 +81,13 @@ impl Subject {
 }
 
 /// What the role `view` lets one read; neither secrets nor who may what.
-const VIEWED: &[(&str, &str)] = &[
-    ("", "configmaps"),
-    ("", "events"),
-    ("", "namespaces"),
-    ("", "pods"),
-    ("", "serviceaccounts"),
-    ("", "services"),
-    ("apps", "deployments"),
-    ("apps", "replicasets"),
-    ("discovery.k8s.io", "endpointslices"),
-    ("events.k8s.io", "events"),
-];
+static VIEW: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let [view, ..] = rows::given();
+    view
+});
 
 fn viewed(what: &Attributes<'_>) -> bool {
-    matches!(what.verb, "get" | "list" | "watch")
-        && matches!(what.subresource, "" | "log" | "status" | "scale")
-        && VIEWED.contains(&(what.group, what.resource))
+    VIEW.iter().any(|rule| permits(rule, what))
 }
 
 /// What everybody with a valid credential may: look around and ask about themselves.

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::kinds::{self, Column, Strategy};
 use crate::names::Names;
 use crate::types::{self, AddType, Shape, Types};
+use Given::{Admin, Edit, Nobody, Read, View};
 
 /// A kind of object, in one version.
 pub struct Kind {
@@ -43,6 +44,7 @@ pub struct Kind {
     pub review: bool,
     /// The definition that makes it, of a kind of a cluster's own.
     pub origin: Option<Origin>,
+    pub given: Given,
     pub columns: Vec<Column>,
     pub strategy: Arc<dyn Strategy>,
 }
@@ -98,6 +100,23 @@ pub struct Subresource {
     pub version: &'static str,
     pub kind: &'static str,
     pub verbs: &'static [&'static str],
+    pub given: Given,
+}
+
+/// Which of the cluster roles that Kubernetes documents for people (`view`, `edit`, `admin`, each with what the one before
+/// gives) reads and writes a kind. `cluster-admin` gives everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Read by `view`, written by `edit`.
+    View,
+    /// Read by `view`, written by none of them.
+    Read,
+    /// Read and written by `edit`: what is secret.
+    Edit,
+    /// Read and written by `admin`: who may what.
+    Admin,
+    /// By none of them, and why.
+    Nobody(&'static str),
 }
 
 trait Scope {
@@ -130,6 +149,7 @@ impl Kind {
             generation: false,
             review: false,
             origin: None,
+            given: Nobody("which role gives it, its definition does not say"),
             columns: strategy.columns(),
             strategy: Arc::new(strategy),
         }
@@ -156,7 +176,7 @@ impl Kind {
 
     /// A kind that is asked, not stored.
     fn review<T: Resource<Scope: Scope> + JsonSchema>() -> Self {
-        Self { review: true, ..Self::of::<T>(kinds::Plain) }
+        Self { review: true, ..Self::of::<T>(kinds::Plain) }.given(Nobody(ASKED))
     }
 
     fn short(mut self, short: &str) -> Self {
@@ -173,6 +193,10 @@ impl Kind {
     fn all(mut self) -> Self {
         self.names.categories = vec!["all".to_owned()];
         self
+    }
+
+    fn given(self, given: Given) -> Self {
+        Self { given, ..self }
     }
 
     fn status(self) -> Self {
@@ -225,47 +249,65 @@ const fn sub(
     version: &'static str,
     kind: &'static str,
     verbs: &'static [&'static str],
+    given: Given,
 ) -> Subresource {
-    Subresource { name, group, version, kind, verbs }
+    Subresource { name, group, version, kind, verbs, given }
 }
 
+const ASKED: &str = "everybody asks about themselves, administrators about others";
+const WHOLE: &str = "is of the whole cluster";
+
 const STREAM: &[&str] = &["create", "get"];
-const FINALIZE: &[Subresource] = &[sub("finalize", "", "v1", "Namespace", &["update"])];
-const TOKEN: &[Subresource] = &[sub("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"])];
+const FINALIZE: &[Subresource] =
+    &[sub("finalize", "", "v1", "Namespace", &["update"], Nobody("for who empties namespaces"))];
+const TOKEN: &[Subresource] = &[sub("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"], Edit)];
 const POD: &[Subresource] = &[
-    sub("attach", "", "v1", "PodAttachOptions", STREAM),
-    sub("binding", "", "v1", "Binding", &["create"]),
-    sub("eviction", "policy", "v1", "Eviction", &["create"]),
-    sub("exec", "", "v1", "PodExecOptions", STREAM),
-    sub("log", "", "v1", "Pod", &["get"]),
-    sub("portforward", "", "v1", "PodPortForwardOptions", STREAM),
+    sub("attach", "", "v1", "PodAttachOptions", STREAM, Edit),
+    sub("binding", "", "v1", "Binding", &["create"], Nobody("for schedulers")),
+    sub("eviction", "policy", "v1", "Eviction", &["create"], Edit),
+    sub("exec", "", "v1", "PodExecOptions", STREAM, Edit),
+    sub("log", "", "v1", "Pod", &["get"], View),
+    sub("portforward", "", "v1", "PodPortForwardOptions", STREAM, Edit),
 ];
-pub const SCALE: &[Subresource] = &[sub("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"])];
+pub const SCALE: &[Subresource] = &[sub("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"], View)];
 
 /// Every kind of Kubernetes' own, in the order of discovery.
 fn listed() -> Vec<Kind> {
     vec![
-        Kind::of::<core::v1::ConfigMap>(kinds::configmap::ConfigMap).short("cm"),
-        Kind::of::<core::v1::Event>(kinds::event::Event).short("ev"),
-        Kind::of::<core::v1::Namespace>(kinds::namespace::Namespace).short("ns").status().with(FINALIZE, &[]),
-        Kind::of::<core::v1::Node>(kinds::node::Node).short("no").status(),
+        Kind::of::<core::v1::ConfigMap>(kinds::configmap::ConfigMap).short("cm").given(View),
+        Kind::of::<core::v1::Event>(kinds::event::Event).short("ev").given(View),
+        Kind::of::<core::v1::Namespace>(kinds::namespace::Namespace)
+            .short("ns")
+            .status()
+            .with(FINALIZE, &[])
+            .given(Read),
+        Kind::of::<core::v1::Node>(kinds::node::Node)
+            .short("no")
+            .status()
+            .given(Nobody("hosts are shared by projects")),
         Kind::of::<core::v1::Pod>(kinds::pod::Pod)
             .short("po")
+            .given(View)
             .all()
             .status()
             .generation()
             .with(POD, &[schema::<core::v1::Binding>, schema::<policy::v1::Eviction>, schema::<DeleteOptions>]),
-        Kind::of::<core::v1::Secret>(kinds::secret::Secret),
-        Kind::of::<core::v1::ServiceAccount>(kinds::Plain).short("sa").with(TOKEN, &[schema::<authn::TokenRequest>]),
-        Kind::of::<core::v1::Service>(kinds::service::Service).short("svc").all().status(),
+        Kind::of::<core::v1::Secret>(kinds::secret::Secret).given(Edit),
+        Kind::of::<core::v1::ServiceAccount>(kinds::Plain)
+            .short("sa")
+            .given(View)
+            .with(TOKEN, &[schema::<authn::TokenRequest>]),
+        Kind::of::<core::v1::Service>(kinds::service::Service).short("svc").all().status().given(View),
         Kind::of::<apps::v1::Deployment>(kinds::deployment::Deployment)
             .short("deploy")
+            .given(View)
             .all()
             .status()
             .generation()
             .with(SCALE, &[schema::<autoscaling::v1::Scale>]),
         Kind::of::<apps::v1::ReplicaSet>(kinds::replicaset::ReplicaSet)
             .short("rs")
+            .given(View)
             .all()
             .status()
             .generation()
@@ -273,25 +315,27 @@ fn listed() -> Vec<Kind> {
         Kind::of::<admissionregistration::v1::ValidatingWebhookConfiguration>(
             kinds::webhook::ValidatingWebhookConfiguration,
         )
-        .generation(),
+        .generation()
+        .given(Nobody(WHOLE)),
         Kind::of::<extensions::CustomResourceDefinition>(kinds::crd::CustomResourceDefinition)
             .short("crd")
             .also("crds")
+            .given(Nobody(WHOLE))
             .status()
             .generation(),
         Kind::review::<authn::TokenReview>(),
         Kind::review::<authn::SelfSubjectReview>(),
-        Kind::review::<authz::LocalSubjectAccessReview>(),
+        Kind::review::<authz::LocalSubjectAccessReview>().given(Admin),
         Kind::review::<authz::SelfSubjectAccessReview>(),
         Kind::review::<authz::SelfSubjectRulesReview>(),
         Kind::review::<authz::SubjectAccessReview>(),
-        Kind::of::<coordination::v1::Lease>(kinds::lease::Lease),
-        Kind::of::<discovery::v1::EndpointSlice>(kinds::endpointslice::EndpointSlice),
-        Kind::of::<events::v1::Event>(kinds::event::NewEvent).short("ev").stored("", "events", "v1"),
-        Kind::of::<rbac::v1::ClusterRole>(kinds::role::Role),
-        Kind::of::<rbac::v1::ClusterRoleBinding>(kinds::role::Binding),
-        Kind::of::<rbac::v1::Role>(kinds::role::Role),
-        Kind::of::<rbac::v1::RoleBinding>(kinds::role::Binding),
+        Kind::of::<coordination::v1::Lease>(kinds::lease::Lease).given(Edit),
+        Kind::of::<discovery::v1::EndpointSlice>(kinds::endpointslice::EndpointSlice).given(Read),
+        Kind::of::<events::v1::Event>(kinds::event::NewEvent).short("ev").stored("", "events", "v1").given(Read),
+        Kind::of::<rbac::v1::ClusterRole>(kinds::role::Role).given(Nobody(WHOLE)),
+        Kind::of::<rbac::v1::ClusterRoleBinding>(kinds::role::Binding).given(Nobody(WHOLE)),
+        Kind::of::<rbac::v1::Role>(kinds::role::Role).given(Admin),
+        Kind::of::<rbac::v1::RoleBinding>(kinds::role::Binding).given(Admin),
     ]
 }
 
@@ -322,4 +366,25 @@ pub fn shape_of(definition: &str) -> Shape {
 /// Every kind that all clusters have, in the order of discovery.
 pub fn built_in() -> &'static [Arc<Kind>] {
     &BUILT_IN.kinds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kind is given by a role, or says why by none: `given` has no value that means that nobody thought of it, and the
+    /// one that custom kinds have is not for these.
+    #[test]
+    fn every_kind_has_a_place_in_the_roles() {
+        let custom = Kind::with_schema(schema::<core::v1::ConfigMap>, kinds::Plain).given;
+        let forgotten: Vec<&Arc<Kind>> = built_in().iter().filter(|kind| kind.given == custom).collect();
+        assert!(forgotten.is_empty(), "in no role, without a reason: {forgotten:?}");
+        for kind in built_in() {
+            assert!(
+                model::is_kubernetes_group(&kind.group),
+                "{} is not listed as one of Kubernetes' groups",
+                kind.group
+            );
+        }
+    }
 }

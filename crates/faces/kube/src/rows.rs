@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::kinds::service;
 use crate::known::Kinds;
 use crate::meta;
-use crate::registry::Kind;
+use crate::registry::{self, Given, Kind};
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -79,58 +79,55 @@ fn row(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str, mut body: Va
     }
 }
 
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
+
+/// The rules of the roles `view`, `edit` and `admin` (each without what the one before gives), as the kinds say.
+pub fn given() -> [Vec<Value>; 3] {
+    let [mut view, mut edit, mut admin] = [const { Vec::new() }; 3];
+    let rule = |kind: &Kind, resource: &str, verbs: &[&str]| json!({"apiGroups": [kind.group], "resources": [resource], "verbs": verbs});
+    for kind in registry::built_in() {
+        let status = format!("{}/status", kind.plural);
+        let all = if kind.review { vec!["create"] } else { [READ, WRITE].concat() };
+        match kind.given {
+            Given::View | Given::Read => {
+                view.push(rule(kind, &kind.plural, READ));
+                view.extend(kind.status.then(|| rule(kind, &status, READ)));
+                edit.extend((kind.given == Given::View).then(|| rule(kind, &kind.plural, WRITE)));
+            }
+            Given::Edit => edit.push(rule(kind, &kind.plural, &all)),
+            Given::Admin => admin.push(rule(kind, &kind.plural, &all)),
+            Given::Nobody(_) => {}
+        }
+        for sub in kind.subresources {
+            let name = format!("{}/{}", kind.plural, sub.name);
+            let writes = sub.verbs.iter().any(|verb| WRITE.contains(verb));
+            match sub.given {
+                // As Kubernetes' own roles: all that reads, all that writes.
+                Given::View | Given::Read => {
+                    view.push(rule(kind, &name, READ));
+                    edit.extend((writes && sub.given == Given::View).then(|| rule(kind, &name, WRITE)));
+                }
+                Given::Edit => edit.push(rule(kind, &name, sub.verbs)),
+                Given::Admin => admin.push(rule(kind, &name, sub.verbs)),
+                Given::Nobody(_) => {}
+            }
+        }
+    }
+    [view, edit, admin]
+}
+
 /// The cluster roles that Kubernetes documents for people, over the kinds that are served.
 fn roles() -> Vec<(&'static str, Value)> {
-    let view = ["get", "list", "watch"];
-    let edit = ["create", "delete", "deletecollection", "patch", "update"];
-    let both = [view.as_slice(), edit.as_slice()].concat();
-    let core = [
-        "configmaps",
-        "pods",
-        "pods/log",
-        "pods/status",
-        "serviceaccounts",
-        "services",
-        "services/status",
-        "events",
-        "namespaces",
-    ];
-    let apps = [
-        "deployments",
-        "deployments/scale",
-        "deployments/status",
-        "replicasets",
-        "replicasets/scale",
-        "replicasets/status",
-    ];
-    let viewing = vec![
-        json!({"apiGroups": [""], "resources": core, "verbs": view}),
-        json!({"apiGroups": ["apps"], "resources": apps, "verbs": view}),
-        json!({"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": view}),
-        json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": view}),
-    ];
-    let mut editing = viewing.clone();
-    editing.extend([
-        json!({"apiGroups": [""], "resources": ["secrets"], "verbs": view}),
-        json!({"apiGroups": [""], "resources": ["configmaps", "pods", "secrets", "serviceaccounts", "services", "events"], "verbs": edit}),
-        json!({"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["get", "create"]}),
-        json!({"apiGroups": [""], "resources": ["pods/eviction", "serviceaccounts/token"], "verbs": ["create"]}),
-        json!({"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale", "replicasets", "replicasets/scale"], "verbs": edit}),
-        json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": both}),
+    let [view, edit, admin] = given();
+    let all = json!([
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+        {"nonResourceURLs": ["*"], "verbs": ["*"]}
     ]);
-    let mut administering = editing.clone();
-    administering.extend([
-        json!({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": both}),
-        json!({"apiGroups": ["authorization.k8s.io"], "resources": ["localsubjectaccessreviews"], "verbs": ["create"]}),
-    ]);
-    let all = vec![
-        json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}),
-        json!({"nonResourceURLs": ["*"], "verbs": ["*"]}),
-    ];
     vec![
-        ("admin", json!(administering)),
-        ("cluster-admin", json!(all)),
-        ("edit", json!(editing)),
-        ("view", json!(viewing)),
+        ("admin", json!([view.as_slice(), &edit, &admin].concat())),
+        ("cluster-admin", all),
+        ("edit", json!([view.as_slice(), &edit].concat())),
+        ("view", json!(view)),
     ]
 }

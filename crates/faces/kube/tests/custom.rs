@@ -238,6 +238,10 @@ async fn definitions_that_are_not_kept_to_are_refused_in_words() {
         let (code, body) = world.post(DEFINITIONS, definition(spec.clone())).await;
         assert!(code == 422 && body["message"].as_str().unwrap().contains(words), "{spec}: {words}: {body}");
     }
+    let many: serde_json::Map<String, Value> =
+        (0..600).map(|i| (format!("p{i}"), json!({"type": "string", "pattern": "^a$"}))).collect();
+    let (_, body) = world.post(DEFINITIONS, definition(json!({"type": "object", "properties": many}))).await;
+    assert!(body["message"].as_str().unwrap().contains("a schema may have 500 patterns"), "{body}");
     let mut deep = json!({"type": "string"});
     (0..60).for_each(|_| deep = json!({"type": "array", "items": deep}));
     let (code, body) = world.post(DEFINITIONS, definition(field(deep))).await;
@@ -347,4 +351,26 @@ async fn schemas_and_objects_cannot_multiply() {
     let many: Vec<Value> = (0..100_000).map(Value::from).collect();
     let (code, body) = world.post(GADGETS, gadget("a", json!({"list": many}))).await;
     assert!(code == 422 && body["message"].as_str().unwrap().contains("too large to be checked"), "{body}");
+}
+
+/// Definitions take memory in every process, and there is an end to it.
+#[tokio::test]
+async fn a_cluster_has_so_many_definitions() {
+    let world = World::new().await;
+    let mut refused = None;
+    for i in 0..=500 {
+        let mut one = definition(json!({"type": "object"}));
+        one["metadata"]["name"] = format!("k{i}s.example.com").into();
+        one["spec"]["names"] = json!({"plural": format!("k{i}s"), "kind": format!("K{i}")});
+        one["spec"]["versions"][0]["selectableFields"].take();
+        one["spec"]["versions"][0]["additionalPrinterColumns"].take();
+        let (code, body) = world.post(DEFINITIONS, one).await;
+        if code != 201 {
+            refused = Some((i, code, body["message"].as_str().unwrap().to_owned()));
+            break;
+        }
+    }
+    let (i, code, message) = refused.expect("one is too many");
+    assert!(i == 500 && code == 403 && message.contains("a cluster may have 500 definitions"), "{i} {code} {message}");
+    assert_eq!(world.get("/apis/example.com/v1/namespaces/default/k499s").await.0, 200);
 }

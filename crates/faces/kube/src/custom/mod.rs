@@ -73,10 +73,6 @@ fn priority(name: &str) -> (u8, std::cmp::Reverse<(u64, u64)>, String) {
     }
 }
 
-fn texts(value: &Value, field: &str) -> Vec<String> {
-    items(value, field).filter_map(|text| text.as_str().map(str::to_owned)).collect()
-}
-
 /// The version in which a definition's objects are stored.
 pub fn storage_version(definition: &Value) -> &str {
     let stored = items(&definition["spec"], "versions").find(|version| version["storage"] == true);
@@ -94,8 +90,8 @@ fn kind(definition: Entry<'_, KubeObject>, place: usize, version: &Value, schema
         list: text(&words["listKind"]),
         plural: text(&words["plural"]),
         singular: text(&words["singular"]),
-        short: texts(words, "shortNames"),
-        categories: texts(words, "categories"),
+        short: schema::texts(&words["shortNames"]),
+        categories: schema::texts(&words["categories"]),
         namespaced: spec["scope"] == "Namespaced",
     };
     let reversed: Vec<&str> = names.group.rsplit('.').collect();
@@ -189,9 +185,7 @@ fn node(types: &mut Types, schema: &Schema) -> Type {
             }
             _ => {
                 let fields = schema.fields.iter().map(|(name, inner)| (name.as_str().into(), below(types, inner)));
-                let mut structure = Struct { definition: "".into(), fields: Default::default(), atomic: schema.atomic };
-                structure.fields = fields.collect();
-                Type::Struct(structure)
+                Type::Struct(Struct { definition: "".into(), fields: fields.collect(), atomic: schema.atomic })
             }
         },
         _ if schema.open => Type::Open,

@@ -16,6 +16,9 @@ const MAX_NODES: usize = 10_000;
 /// How many levels a schema may have.
 const MAX_LEVELS: usize = 48;
 
+/// The most patterns of a schema: each is compiled when its definition is read.
+const MAX_PATTERNS: usize = 500;
+
 /// The largest program that a pattern becomes; matching takes time by its size and the text's.
 const MAX_PATTERN: usize = 16 << 10;
 
@@ -122,7 +125,7 @@ const PROSE: &[&str] = &["title", "description", "example", "externalDocs", "for
 
 /// Reads `openAPIV3Schema`; what is wrong with it stands in `errors`, by its path.
 pub fn read(schema: &Value, at: &str, errors: &mut Errors) -> Schema {
-    let mut reader = Reader { errors, nodes: 0 };
+    let mut reader = Reader { errors, nodes: 0, patterns: 0 };
     let root = reader.schema(schema, at, 0, false);
     if root.is != Some(Is::Object) {
         reader.errors.invalid(format!("{at}.type"), &schema["type"], "must be object at the root");
@@ -133,9 +136,19 @@ pub fn read(schema: &Value, at: &str, errors: &mut Errors) -> Schema {
     root
 }
 
+/// How many parts the schemas of a definition have, roughly: what it takes of memory once it is read.
+pub fn parts(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => 1 + fields.values().map(parts).sum::<usize>(),
+        Value::Array(items) => items.iter().map(parts).sum(),
+        _ => 0,
+    }
+}
+
 struct Reader<'a> {
     errors: &'a mut Errors,
     nodes: usize,
+    patterns: usize,
 }
 
 impl Reader<'_> {
@@ -247,6 +260,11 @@ impl Reader<'_> {
 
     fn pattern(&mut self, value: &Value, at: &str) -> Option<Regex> {
         let text = value.as_str().filter(|text| !text.is_empty())?;
+        self.patterns += 1;
+        if self.patterns > MAX_PATTERNS {
+            self.errors.forbidden(at, &format!("a schema may have {MAX_PATTERNS} patterns"));
+            return None;
+        }
         match RegexBuilder::new(text).size_limit(MAX_PATTERN).build() {
             Ok(pattern) => Some(pattern),
             Err(why) => {
@@ -343,6 +361,7 @@ fn refusal(word: &str) -> &'static str {
     }
 }
 
-fn texts(value: &Value) -> Vec<String> {
+/// The texts of a list.
+pub fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }

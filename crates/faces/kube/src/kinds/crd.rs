@@ -3,18 +3,27 @@
 
 use std::collections::HashSet;
 
-use model::KubeObject;
+use model::{KubeObject, Realm};
 use serde_json::{Value, json};
 
 use super::{Column, Context, Result, Strategy, column, default, items, name_column, object};
 use crate::custom::{path::Path, schema, shape, storage_version};
+use crate::denied::Denied;
 use crate::meta;
 use crate::validate::{Errors, NameRule, is_subdomain, name_problem};
 
 pub struct CustomResourceDefinition;
 
+const GROUP: &str = "apiextensions.k8s.io";
+const PLURAL: &str = "customresourcedefinitions";
+
 /// The annotation without which a group of Kubernetes' own community is not one.
 const APPROVED: &str = "api-approved.kubernetes.io";
+
+/// The most definitions of a cluster, and how many parts their schemas may have in all. They are kept in memory as they are
+/// read, which is more than the text that the quota counts. Who defines at the same time may be a few beyond it.
+const MAX_DEFINITIONS: usize = 500;
+const MAX_PARTS: usize = 200_000;
 
 /// The most versions of one kind.
 const MAX_VERSIONS: usize = 16;
@@ -30,13 +39,15 @@ impl Strategy for CustomResourceDefinition {
         }
     }
 
-    fn create(&self, definition: &mut Value, _: &Context<'_>) -> Result<()> {
+    fn create(&self, definition: &mut Value, context: &Context<'_>) -> Result<()> {
+        room(definition, context)?;
         accepted(definition, &Value::Null);
         Ok(())
     }
 
-    fn update(&self, new: &mut Value, old: &Value, _: &Context<'_>) -> Result<()> {
+    fn update(&self, new: &mut Value, old: &Value, context: &Context<'_>) -> Result<()> {
         if new["spec"] != old["spec"] {
+            room(new, context)?;
             accepted(new, old);
         }
         Ok(())
@@ -102,6 +113,25 @@ impl Strategy for CustomResourceDefinition {
         all.push(json!({"type": "Terminating", "status": "True", "lastTransitionTime": since, "reason": words.0, "message": words.1}));
         conditions["conditions"] = all.into();
     }
+}
+
+/// Whether there is room for a definition beside the others.
+fn room(definition: &Value, context: &Context<'_>) -> Result<()> {
+    let (realm, prefix) = (Realm::cluster(&context.cluster.id), KubeObject::prefix(GROUP, PLURAL, ""));
+    let name = meta::text(definition, "name");
+    let (mut count, mut parts) = (1, schema::parts(&definition["spec"]["versions"]));
+    for other in context.snapshot.names::<KubeObject>(&realm, &prefix, None).filter(|other| other.value.name != name) {
+        count += 1;
+        parts += schema::parts(&other.value.body["spec"]["versions"]);
+        if count > MAX_DEFINITIONS || parts > MAX_PARTS {
+            break;
+        }
+    }
+    if count > MAX_DEFINITIONS || parts > MAX_PARTS {
+        let why = format!("a cluster may have {MAX_DEFINITIONS} definitions, of {MAX_PARTS} parts in all");
+        return Err(Denied::Forbidden(why));
+    }
+    Ok(())
 }
 
 /// Writes that the names are the definition's, and in which versions objects may be stored.
