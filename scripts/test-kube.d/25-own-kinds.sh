@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # dir, hook and port are those of scripts/test-kube
 # Kinds that the cluster defines for itself, and a webhook that is asked before anything is written.
 
 gadgets='

@@ -13,10 +13,11 @@ use crate::body::{self, Shown};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
 use crate::known::Kinds;
+use crate::kube::Kube;
 use crate::registry::Kind;
 use crate::request::{Query, ResourcePath};
 use crate::shares::{Held, Holder};
-use crate::{Kube, table};
+use crate::table;
 
 /// In which form objects are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use store::Store;
 
 use crate::authz::{self, Attributes, Subject};
 use crate::fault::{Failure, Result};
-use crate::{ClientCertificate, Kube};
+use crate::kube::{ClientCertificate, Kube};
 
 /// What a request proves itself with.
 #[derive(Clone, Debug)]

@@ -13,11 +13,12 @@ use crate::call::{Call, Form};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
 use crate::known::Kinds;
+use crate::kube::Kube;
 use crate::registry::Kind;
 use crate::request::{Query, ResourcePath, Target, target, verb};
 use crate::shares::Holder;
 use crate::verbs::{create, delete, get, pod, scale, token, update};
-use crate::{Kube, body, check, discovery, openapi, reviews, stream, watch};
+use crate::{body, check, discovery, openapi, reviews, stream, watch};
 
 /// Answers a request below `/clusters/{id}`, and records what may have changed something.
 pub async fn serve(kube: Kube, mut request: Request<Body>) -> Response<Body> {

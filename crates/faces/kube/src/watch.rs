@@ -14,13 +14,13 @@ use serde_json::json;
 use store::{Interest, Watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use crate::Kube;
 use crate::authz::{self, Attributes};
 use crate::body::{self, Shown};
 use crate::call::{Call, Form, revision, view};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
 use crate::kinds::Column;
+use crate::kube::Kube;
 use crate::registry::Kind;
 use crate::shares::{Held, Holder};
 use crate::table::{self, Include, OneRow, TableRow};
