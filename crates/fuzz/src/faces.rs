@@ -197,6 +197,24 @@ pub fn kube_seeds() -> Vec<Vec<u8>> {
         {"op": "move", "from": "/metadata/labels/z", "path": "/metadata/labels/w"}]);
     let strategic = json!({"metadata": {"labels": {"z": null}}, "spec": {"containers": [{"name": "c", "image": "i:2",
         "$patch": "merge"}], "$setElementOrder/containers": [{"name": "c"}], "volumes": [{"$patch": "delete", "name": "v"}]}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gs.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "gs", "kind": "G"}, "versions": [{"name": "v1", "served": true, "storage": true,
+            "additionalPrinterColumns": [{"name": "A", "type": "string",
+                "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}],
+            "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}},
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "required": ["a"],
+                "properties": {"a": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 9, "enum": ["x", "y"]},
+                    "n": {"type": "integer", "minimum": 0, "default": 1}, "p": {"x-kubernetes-int-or-string": true},
+                    "l": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                        "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}}}},
+                    "m": {"type": "object", "additionalProperties": {"type": "number", "multipleOf": 0.5}},
+                    "o": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                    "e": {"type": "string", "nullable": true, "anyOf": [{"maxLength": 3}, {"pattern": "^z"}]}}}}}}}]}});
+    let custom = json!({"apiVersion": "example.com/v1", "kind": "G", "metadata": {"name": "g"}, "spec": {"a": "x", "n": 2,
+        "p": "50%", "l": [{"k": "1"}, {"k": "2"}], "m": {"q": 1.5}, "o": {"w": [{"u": null}]}, "e": null}});
+    let gs = "/clusters/CLUSTER/apis/example.com/v1/namespaces/default/gs";
+    let definitions = "/clusters/CLUSTER/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let apply = format!("{apps}/d?fieldManager=f&force=true");
     let cluster = "/clusters/CLUSTER";
     // The field 2 of `Unknown` is the object: a ConfigMap named "p" with a label.
@@ -236,6 +254,17 @@ pub fn kube_seeds() -> Vec<Vec<u8>> {
         input("GET", &format!("{space}/pods/a/log?tailLines=1&sinceSeconds=2"), JSON, &Value::Null),
         input("GET", &format!("{cluster}/openapi/v3/api/v1"), JSON, &Value::Null),
         input("GET", &format!("{cluster}/apis"), JSON, &Value::Null),
+        input("POST", definitions, JSON, &definition),
+        input("POST", gs, JSON, &custom),
+        input("PATCH", &format!("{gs}/g?fieldManager=f&force=true"), "application/apply-patch+yaml", &custom),
+        input("PATCH", &format!("{gs}/g/scale"), "application/merge-patch+json", &json!({"spec": {"replicas": 3}})),
+        input("GET", &format!("{cluster}/openapi/v3/apis/example.com/v1"), JSON, &Value::Null),
+        input(
+            "PATCH",
+            &format!("{definitions}/gs.example.com"),
+            "application/merge-patch+json",
+            &json!({"spec": {"names": {"shortNames": ["x"]}}}),
+        ),
         input(
             "DELETE",
             &format!("{space}/pods?labelSelector=x=y&propagationPolicy=Foreground"),
@@ -427,7 +456,7 @@ mod tests {
     fn seeds_get_through() {
         type Face = fn(&World) -> &Router;
         let faces: [(_, Face, usize); 3] = [
-            (kube_seeds(), |world| &world.kube, 15),
+            (kube_seeds(), |world| &world.kube, 21),
             (openstack_seeds(), |world| &world.openstack, 14),
             (registry_seeds(), |world| &world.registry, 3),
         ];
