@@ -84,7 +84,7 @@ webhooks:
 YAML
 }
 asks "$hook"
-answers() { gadget b green | kubectl apply -f - 2>&1 | grep -q 'Warning: it was looked at'; }
+answers() { [[ $(gadget b green | kubectl apply --dry-run=server -f - 2>&1) == *'Warning: it was looked at'* ]]; }
 until_true 20 "the webhook is asked" answers
 if text=$(gadget c red | kubectl apply -f - 2>&1); then fail "a red gadget was let in"; fi
 has "$text" 'admission webhook "colours.example.com" denied the request: red is out'

@@ -7,7 +7,7 @@
 //! Refused: a client library that looks up and connects by itself; proxies from the environment, which would do both
 //! elsewhere; encodings of content, whose size is not that of the bytes that are kept.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use model::reach::{Range, Reach, Target};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::listen::upload::{SILENCE, Upload};
@@ -34,6 +35,8 @@ const REDIRECTS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For all of it, however long its bytes go on to come.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// So many names at once: each takes a thread, of which there are some hundred for everything that may block.
+const LOOK_UPS: usize = 64;
 /// Who signs the certificates of the Internet's servers; SSL_CERT_FILE names another file, as for other programs.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -45,12 +48,14 @@ pub struct Web {
     own: fn() -> Vec<IpAddr>,
     authorities: String,
     silence: Duration,
+    /// Names that are looked up at the moment.
+    look_ups: Arc<Semaphore>,
 }
 
 impl Web {
     pub fn new(reach: Arc<Reach>, own: fn() -> Vec<IpAddr>) -> Self {
         let authorities = std::env::var("SSL_CERT_FILE").unwrap_or_else(|_| AUTHORITIES.into());
-        Self { reach, own, authorities, silence: SILENCE }
+        Self { reach, own, authorities, silence: SILENCE, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
 
     /// Servers may be silent for so long.
@@ -173,11 +178,11 @@ impl Web {
     /// A connection to one of the addresses that the host has and that may be reached.
     async fn connect(&self, target: &Target, public: &[Range]) -> Result<TcpStream, String> {
         let host = &target.host;
-        let found = timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), target.port))).await;
+        let found = timeout(PATIENCE, self.look_up(host.clone(), target.port)).await;
         let found = found.map_err(|_| slow("be found by its name"))?;
         // What the resolver says besides is nobody's business, nor is whether a name is known inside.
         let none = || format!("there is no address for {host} that may be reached");
-        let found: Vec<SocketAddr> = found.map_err(|_| none())?.collect();
+        let found: Vec<SocketAddr> = found.ok_or_else(none)?;
         let single = |ip: IpAddr| Range { base: ip, prefix: if ip.is_ipv4() { 32 } else { 128 } };
         let own: Vec<Range> = public.iter().copied().chain((self.own)().into_iter().map(single)).collect();
         let mut problem = none();
@@ -195,6 +200,17 @@ impl Web {
             }
         }
         Err(problem)
+    }
+
+    /// The addresses of a name. It takes a thread for as long as the resolver takes, also when nobody waits for it any more.
+    async fn look_up(&self, host: String, port: u16) -> Option<Vec<SocketAddr>> {
+        let place = self.look_ups.clone().acquire_owned().await.ok()?;
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let found = (host.as_str(), port).to_socket_addrs();
+            drop(place);
+            found
+        });
+        Some(looked_up.await.ok()?.ok()?.collect())
     }
 
     fn tls(&self, authorities: Option<&[u8]>) -> Result<ClientConfig, String> {

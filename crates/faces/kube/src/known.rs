@@ -90,7 +90,7 @@ struct Seen {
 }
 
 /// The definitions of a cluster.
-fn rows<'s>(snapshot: &'s Snapshot, cluster: &str) -> impl Iterator<Item = Entry<'s, KubeObject>> + use<'s> {
+pub fn rows<'s>(snapshot: &'s Snapshot, cluster: &str) -> impl Iterator<Item = Entry<'s, KubeObject>> + use<'s> {
     let prefix = KubeObject::prefix("apiextensions.k8s.io", "customresourcedefinitions", "");
     snapshot.names::<KubeObject>(&Realm::cluster(cluster), &prefix, None)
 }

@@ -271,9 +271,13 @@ async fn what_changes_meanwhile_is_seen() {
     let asked = |count: usize| {
         let fake = fake.clone();
         async move {
-            while fake.asked.lock().unwrap().len() < count {
-                tokio::task::yield_now().await;
-            }
+            let come = async {
+                while fake.asked.lock().unwrap().len() < count {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let patience = std::time::Duration::from_secs(60);
+            tokio::time::timeout(patience, come).await.unwrap_or_else(|_| panic!("asked: {:?}", fake.requests()));
         }
     };
     let patch = |body: Value| {

@@ -42,11 +42,16 @@ pub fn leave(call: &Call<'_>, snapshot: &Snapshot, object: &KubeObject, change: 
     }
     let prefix = KubeObject::prefix(&object.group, &object.resource, "");
     let same = |other: &KubeObject| (&other.namespace, &other.name) == (&object.namespace, &object.name);
-    let last = snapshot.names::<KubeObject>(&call.realm(), &prefix, None).all(|other| same(other.value));
-    let rest: Vec<Value> = items(&definition.value.body["metadata"], "finalizers")
-        .filter(|finalizer| !last || *finalizer != CLEANUP)
-        .cloned()
-        .collect();
+    match snapshot.names::<KubeObject>(&call.realm(), &prefix, None).all(|other| same(other.value)) {
+        true => let_go(definition, change),
+        false => _ = change.edit(definition, |_| {}),
+    }
+}
+
+/// Takes off what holds a definition of whose kind there is no object any more.
+pub fn let_go(definition: Entry<'_, KubeObject>, change: &mut Change) {
+    let finalizers = items(&definition.value.body["metadata"], "finalizers");
+    let rest: Vec<Value> = finalizers.filter(|finalizer| *finalizer != CLEANUP).cloned().collect();
     if rest.is_empty() {
         change.delete(definition);
         return;

@@ -1,7 +1,7 @@
 //! The generic verbs, one file each; what all writes share is here and in `admit`.
 
 pub mod admit;
-mod contents;
+pub mod contents;
 pub mod create;
 pub mod delete;
 pub mod get;
