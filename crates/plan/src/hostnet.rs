@@ -8,6 +8,7 @@
 //! The search for domains begins at the ports of this host and follows routers: its cost depends on what is on the host,
 //! not on how large the cloud is.
 
+mod component;
 mod rules;
 mod services;
 #[cfg(test)]
@@ -17,11 +18,12 @@ mod zone;
 
 pub(crate) use services::{cluster_ips, is_api};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use component::Component;
 use model::hostnet::{Domain, External, Forward, HostNetwork, Qos, Uplink};
-use model::{FloatingIp, Holder, Host, Index, Network, Port, PortForwarding, QosPolicy, Router, Snapshot, Subnet};
+use model::{FloatingIp, Host, Index, Network, Port, PortForwarding, QosPolicy, Router, Snapshot, Subnet};
 
 /// The network of a host.
 pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
@@ -55,55 +57,6 @@ pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
 /// `None` for external networks, which are in no domain.
 pub fn domain_of(snapshot: &Snapshot, network: &str) -> Option<String> {
     Component::around(snapshot, network).map(|component| component.id().to_owned())
-}
-
-/// Networks joined by routers.
-struct Component<'a> {
-    /// The oldest first.
-    networks: Vec<&'a Network>,
-    /// By id.
-    routers: Vec<&'a Router>,
-    /// Every port on these networks, by network and id.
-    ports: Vec<&'a Port>,
-    /// Every subnet on them, by id.
-    subnets: BTreeMap<&'a str, &'a Subnet>,
-}
-
-impl<'a> Component<'a> {
-    /// The component of a network; `None` if it is external or does not exist.
-    fn around(snapshot: &'a Snapshot, seed: &str) -> Option<Self> {
-        let network = |id: &str| snapshot.get::<Network>(id).map(|n| n.value).filter(|n| !n.external);
-        let mut networks: BTreeMap<&str, &Network> = BTreeMap::new();
-        let mut routers: BTreeMap<&str, &Router> = BTreeMap::new();
-        let mut ports = Vec::new();
-        let mut ahead = vec![network(seed)?];
-        while let Some(next) = ahead.pop() {
-            if networks.insert(&next.id, next).is_some() {
-                continue;
-            }
-            for port in snapshot.find::<Port>(Index::Network, &next.id) {
-                ports.push(port.value);
-                let Some(Holder::Interface(router)) = &port.value.holder else { continue };
-                let Some(router) = snapshot.at::<Router>(router) else { continue };
-                if routers.insert(&router.value.id, router.value).is_none() {
-                    ahead.extend(Port::interfaces(snapshot, router.value).filter_map(|p| network(&p.value.network_id)));
-                }
-            }
-        }
-        ports.sort_by(|a, b| (&a.network_id, &a.id).cmp(&(&b.network_id, &b.id)));
-        let subnets = networks
-            .keys()
-            .flat_map(|id| snapshot.find::<Subnet>(Index::Network, id))
-            .map(|s| (s.value.id.as_str(), s.value))
-            .collect();
-        let mut networks: Vec<&Network> = networks.into_values().collect();
-        networks.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        Some(Self { networks, routers: routers.into_values().collect(), ports, subnets })
-    }
-
-    fn id(&self) -> &str {
-        self.networks.first().map_or("", |n| &n.id)
-    }
 }
 
 fn domain(snapshot: &Snapshot, host: &str, component: &Component<'_>) -> Domain {

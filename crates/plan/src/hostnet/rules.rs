@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::hostnet::{Bridge, Rule};
 use model::{AddressGroup, Index, Port, SecurityGroup, SecurityGroupRule, Snapshot};
 
-use super::Component;
+use super::component::Component;
 
 /// The rules of a port, sorted, each once.
 pub fn of(snapshot: &Snapshot, component: &Component<'_>, port: &Port) -> Vec<Rule> {

@@ -6,7 +6,7 @@ use model::hostnet::{Api, Service};
 use model::{Cluster, Index, KubeObject, Snapshot};
 use serde_json::Value;
 
-use super::Component;
+use super::component::Component;
 
 /// The clusters whose network is in the domain, by id.
 pub fn clusters<'a>(snapshot: &'a Snapshot, component: &Component<'_>) -> Vec<&'a Cluster> {

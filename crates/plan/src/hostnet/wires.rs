@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use model::hostnet::{Bridge, Plug, Scope, Wire};
 use model::{AddressScope, Holder, Host, Network, Port, QosPolicy, Snapshot, Subnet, Trunk};
 
-use super::{Component, rules};
+use super::component::Component;
+use super::rules;
 
 /// Where instances ask for their metadata.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));

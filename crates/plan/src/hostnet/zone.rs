@@ -7,7 +7,7 @@ use model::hostnet::Zone;
 use model::{Cluster, KubeObject, Network, Port, Snapshot};
 use serde_json::Value;
 
-use super::Component;
+use super::component::Component;
 use super::services::{
     NAMESPACES, SERVICES, SLICES, backends, cluster_ips, clusters, objects, port_number, protocol, ready, slices,
 };
