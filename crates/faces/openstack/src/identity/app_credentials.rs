@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::wire::{
     Fields, base, duplicate, forbidden, future, get, invalid, list, only_self, passes, self_or_admin, undelegated,
 };
-use super::{Doomed, access_rules};
+use super::{Deletion, access_rules};
 use crate::call::{Call, Reply};
 
 /// The most bytes of a description.
@@ -161,22 +161,22 @@ fn roles(call: &Call, asked: Option<&Value>) -> Result<Vec<String>, Fault> {
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     self_or_admin(&call, call.param("user_id"), "delete_application_credential")?;
     undelegated(&call, "delete_application_credential")?;
-    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
+    let deleted = Deletion::delete_from(&call.cloud.store, |snapshot| {
         let entry = find(snapshot, &call)?;
-        let mut doomed = Doomed::default();
-        doom_made(snapshot, &entry, &mut doomed);
-        doomed.delete(entry);
-        Ok(doomed)
+        let mut deletion = Deletion::default();
+        gather_made(snapshot, &entry, &mut deletion);
+        deletion.delete(entry);
+        Ok(deletion)
     });
     deleted.await?;
     Ok(Reply::empty(204))
 }
 
 /// The credentials that were made by an application credential go with it.
-pub fn doom_made(snapshot: &Snapshot, credential: &AppCredential, doomed: &mut Doomed) {
+pub fn gather_made(snapshot: &Snapshot, credential: &AppCredential, deletion: &mut Deletion) {
     for made in snapshot.find::<Credential>(Index::Owner, &credential.user_id) {
         if made.app_credential_id.as_ref() == Some(&credential.id) {
-            doomed.delete(made);
+            deletion.delete(made);
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::options::{self, Wanted};
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, page, passes, passes_flag};
-use super::{Doomed, groups, projects, reach, users};
+use super::{Deletion, groups, projects, reach, users};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -121,31 +121,31 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 
 /// Deletes a disabled domain with everything in it.
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
+    let deleted = Deletion::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
         options::check_delete(&entry.options, "domain", &entry.id)?;
         if entry.enabled {
             return Err(Fault::Forbidden("Cannot delete a domain that is enabled, please disable it first.".into()));
         }
-        let mut doomed = Doomed::default();
+        let mut deletion = Deletion::default();
         for project in snapshot.all::<Project>().filter(|p| p.domain_id == entry.id) {
-            projects::doom(snapshot, &project, &mut doomed)?;
+            projects::gather(snapshot, &project, &mut deletion)?;
         }
         for user in snapshot.all::<User>().filter(|u| u.domain_id == entry.id) {
-            users::doom(snapshot, &user, &mut doomed);
+            users::gather(snapshot, &user, &mut deletion);
         }
         for group in snapshot.all::<Group>().filter(|g| g.domain_id == entry.id) {
-            groups::doom(snapshot, &group, &mut doomed);
+            groups::gather(snapshot, &group, &mut deletion);
         }
         for role in snapshot.all::<Role>().filter(|r| r.domain_id.as_ref() == Some(&entry.id)) {
-            super::roles::doom(snapshot, &role, &mut doomed);
+            super::roles::gather(snapshot, &role, &mut deletion);
         }
         let target = Target::Domain(entry.id.clone());
         for assignment in snapshot.all::<Assignment>().filter(|a| a.target == target) {
-            doomed.delete(assignment);
+            deletion.delete(assignment);
         }
-        doomed.delete(entry);
-        Ok(doomed)
+        deletion.delete(entry);
+        Ok(deletion)
     });
     deleted.await?;
     Ok(Reply::empty(204))

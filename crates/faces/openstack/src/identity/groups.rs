@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::domains::domain_of;
 use super::wire::{Fields, base, duplicate, get, invalid, page, passes, self_or_reader};
-use super::{Doomed, reach};
+use super::{Deletion, reach};
 use crate::call::{Call, Reply};
 
 pub fn view(base: &str, group: &Group) -> Value {
@@ -83,22 +83,22 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
+    let deleted = Deletion::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Group>(snapshot, call.param("group_id"))?;
-        let mut doomed = Doomed::default();
-        doom(snapshot, &entry, &mut doomed);
-        Ok(doomed)
+        let mut deletion = Deletion::default();
+        gather(snapshot, &entry, &mut deletion);
+        Ok(deletion)
     });
     deleted.await?;
     Ok(Reply::empty(204))
 }
 
 /// What goes with a group.
-pub fn doom(snapshot: &Snapshot, group: &Entry<'_, Group>, doomed: &mut Doomed) {
+pub fn gather(snapshot: &Snapshot, group: &Entry<'_, Group>, deletion: &mut Deletion) {
     for assignment in snapshot.find::<Assignment>(Index::Owner, &group.id) {
-        doomed.delete(assignment);
+        deletion.delete(assignment);
     }
-    doomed.delete(*group);
+    deletion.delete(*group);
 }
 
 pub async fn check_member(call: Call) -> Result<Reply, Fault> {

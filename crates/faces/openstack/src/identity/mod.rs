@@ -11,9 +11,9 @@ mod assignments;
 mod auth;
 mod catalog;
 mod credentials;
+mod deletion;
 mod discovery;
 mod domains;
-mod doomed;
 mod ec2;
 mod endpoints;
 mod grants;
@@ -28,7 +28,7 @@ mod trusts;
 mod users;
 mod wire;
 
-use doomed::Doomed;
+use deletion::Deletion;
 pub use reach::check as check_reach;
 
 use crate::endpoint;

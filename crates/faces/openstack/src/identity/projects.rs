@@ -10,7 +10,7 @@ use super::options::{self, Wanted};
 use super::wire::{
     Fields, base, duplicate, forbidden, get, invalid, is_tag, page, passes, passes_flag, self_or_reader, tags,
 };
-use super::{Doomed, app_credentials, reach, trusts};
+use super::{Deletion, app_credentials, reach, trusts};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -262,7 +262,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
+    let deleted = Deletion::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Project>(snapshot, call.param("project_id"))?;
         options::check_delete(&entry.options, "project", &entry.id)?;
         if children(snapshot, &entry.id).next().is_some() {
@@ -272,36 +272,36 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
                 entry.id
             )));
         }
-        let mut doomed = Doomed::default();
-        doom(snapshot, &entry, &mut doomed)?;
-        Ok(doomed)
+        let mut deletion = Deletion::default();
+        gather(snapshot, &entry, &mut deletion)?;
+        Ok(deletion)
     });
     deleted.await?;
     Ok(Reply::empty(204))
 }
 
 /// What goes with a project, or why it cannot go.
-pub fn doom(snapshot: &Snapshot, project: &Entry<'_, Project>, doomed: &mut Doomed) -> Result<(), Fault> {
+pub fn gather(snapshot: &Snapshot, project: &Entry<'_, Project>, deletion: &mut Deletion) -> Result<(), Fault> {
     let rows = gate::remains(snapshot, &project.id).map_err(|what| {
         Fault::conflict(format!("Project {} cannot be deleted: it still has {what}. Delete that first.", project.id))
     })?;
-    doomed.delete_all(rows.writes);
+    deletion.delete_all(rows.writes);
     let target = Target::Project(project.id.clone());
     for assignment in snapshot.all::<Assignment>().filter(|a| a.target == target) {
-        doomed.delete(assignment);
+        deletion.delete(assignment);
     }
     for credential in snapshot.all::<AppCredential>().filter(|c| c.project_id == project.id) {
-        doomed.delete(credential);
-        app_credentials::doom_made(snapshot, &credential, doomed);
+        deletion.delete(credential);
+        app_credentials::gather_made(snapshot, &credential, deletion);
     }
     for credential in snapshot.all::<Credential>().filter(|c| c.project_id.as_ref() == Some(&project.id)) {
-        doomed.delete(credential);
+        deletion.delete(credential);
     }
-    trusts::doom_of_project(snapshot, &project.id, doomed);
+    trusts::gather_of_project(snapshot, &project.id, deletion);
     if let Some(quota) = snapshot.get::<model::Quota>(&project.id) {
-        doomed.delete(quota);
+        deletion.delete(quota);
     }
-    doomed.delete(*project);
+    deletion.delete(*project);
     Ok(())
 }
 

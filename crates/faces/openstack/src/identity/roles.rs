@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::options::{self, Wanted};
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, page, passes};
-use super::{Doomed, reach};
+use super::{Deletion, reach};
 use crate::call::{Call, Reply};
 
 pub fn view(base: &str, role: &Role) -> Value {
@@ -120,23 +120,23 @@ fn is_of(domain: Option<&Ref<Domain>>, role: &Role) -> bool {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
+    let deleted = Deletion::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<Role>(snapshot, call.param("role_id"))?;
         options::check_delete(&options_of(&entry), "role", &entry.id)?;
-        let mut doomed = Doomed::default();
-        doom(snapshot, &entry, &mut doomed);
-        Ok(doomed)
+        let mut deletion = Deletion::default();
+        gather(snapshot, &entry, &mut deletion);
+        Ok(deletion)
     });
     deleted.await?;
     Ok(Reply::empty(204))
 }
 
 /// What goes with a role.
-pub fn doom(snapshot: &Snapshot, role: &Entry<'_, Role>, doomed: &mut Doomed) {
+pub fn gather(snapshot: &Snapshot, role: &Entry<'_, Role>, deletion: &mut Deletion) {
     for assignment in snapshot.all::<Assignment>().filter(|a| a.role_id == role.id) {
-        doomed.delete(assignment);
+        deletion.delete(assignment);
     }
-    doomed.delete(*role);
+    deletion.delete(*role);
 }
 
 fn brief(base: &str, id: &str, name: &str) -> Value {

@@ -9,7 +9,7 @@ use model::{Entry, Fault, Index, Project, Role, Snapshot, Time, Trust, User, fre
 use serde_json::{Value, json};
 
 use super::wire::{Fields, base, forbidden, future, get, invalid, list, missing, time, unrestricted};
-use super::{Doomed, reach};
+use super::{Deletion, reach};
 use crate::call::{Call, Reply};
 use crate::table::reads_all;
 
@@ -115,11 +115,11 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     }
     let created = call.cloud.store.transact(|snapshot| {
         let trust = wanted(&call, snapshot, &fields)?;
-        let mut doomed = Doomed::default();
+        let mut deletion = Deletion::default();
         for old in ended(snapshot, &trust.trustor_user_id, call.now) {
-            doom(snapshot, &old, &mut doomed);
+            gather(snapshot, &old, &mut deletion);
         }
-        let mut change = doomed.change(snapshot);
+        let mut change = deletion.change(snapshot);
         change.create(trust.clone());
         Ok((change, trust))
     });
@@ -268,39 +268,39 @@ fn lend_on(trust: &mut Trust, above: &Trust, asked: Option<u32>) -> Result<(), F
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     unrestricted(&call, "delete_trust")?;
     let who = call.who()?;
-    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
+    let deleted = Deletion::delete_from(&call.cloud.store, |snapshot| {
         let trust = find(snapshot, &call)?;
         // Who acts by a trust can give that one back, and take no other from its trustor.
         let is_its = who.trust.as_ref().is_none_or(|by| by.trust_id == trust.id || who.user_id == by.trustee_user_id);
         if !who.is_admin() && (who.user_id != trust.trustor_user_id || !is_its) {
             return Err(forbidden("delete_trust"));
         }
-        let mut doomed = Doomed::default();
-        doom(snapshot, &trust, &mut doomed);
-        Ok(doomed)
+        let mut deletion = Deletion::default();
+        gather(snapshot, &trust, &mut deletion);
+        Ok(deletion)
     });
     deleted.await?;
     Ok(Reply::empty(204))
 }
 
 /// A trust goes with all that it was lent on as.
-pub fn doom(snapshot: &Snapshot, trust: &Entry<'_, Trust>, doomed: &mut Doomed) {
+pub fn gather(snapshot: &Snapshot, trust: &Entry<'_, Trust>, deletion: &mut Deletion) {
     for below in snapshot.find::<Trust>(Index::Owner, &trust.id) {
-        doom(snapshot, &below, doomed);
+        gather(snapshot, &below, deletion);
     }
-    doomed.delete(*trust);
+    deletion.delete(*trust);
 }
 
 /// The trusts in which a user is one of the two go with the user.
-pub fn doom_of_user(snapshot: &Snapshot, user_id: &str, doomed: &mut Doomed) {
+pub fn gather_of_user(snapshot: &Snapshot, user_id: &str, deletion: &mut Deletion) {
     for trust in snapshot.find::<Trust>(Index::Owner, user_id) {
-        doom(snapshot, &trust, doomed);
+        gather(snapshot, &trust, deletion);
     }
 }
 
 /// Those on a project go with the project.
-pub fn doom_of_project(snapshot: &Snapshot, project_id: &str, doomed: &mut Doomed) {
+pub fn gather_of_project(snapshot: &Snapshot, project_id: &str, deletion: &mut Deletion) {
     for trust in snapshot.all::<Trust>().filter(|trust| trust.project_id.as_deref() == Some(project_id)) {
-        doomed.delete(trust);
+        deletion.delete(trust);
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::domains::domain_of;
 use super::options::Wanted;
 use super::wire::{Fields, base, duplicate, get, invalid, list, missing, page, passes, passes_flag, self_or_reader};
-use super::{Doomed, groups, reach, trusts};
+use super::{Deletion, groups, reach, trusts};
 use crate::call::{Call, Reply};
 
 const KNOWN: [&str; 10] = [
@@ -219,34 +219,34 @@ pub async fn change_password(mut call: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    let deleted = Doomed::delete_from(&call.cloud.store, |snapshot| {
+    let deleted = Deletion::delete_from(&call.cloud.store, |snapshot| {
         let entry = get::<User>(snapshot, call.param("user_id"))?;
-        let mut doomed = Doomed::default();
-        doom(snapshot, &entry, &mut doomed);
-        Ok(doomed)
+        let mut deletion = Deletion::default();
+        gather(snapshot, &entry, &mut deletion);
+        Ok(deletion)
     });
     deleted.await?;
     Ok(Reply::empty(204))
 }
 
 /// What goes with a user.
-pub fn doom(snapshot: &Snapshot, user: &Entry<'_, User>, doomed: &mut Doomed) {
+pub fn gather(snapshot: &Snapshot, user: &Entry<'_, User>, deletion: &mut Deletion) {
     for assignment in snapshot.find::<Assignment>(Index::Owner, &user.id) {
-        doomed.delete(assignment);
+        deletion.delete(assignment);
     }
     for credential in snapshot.find::<AppCredential>(Index::Owner, &user.id) {
-        doomed.delete(credential);
+        deletion.delete(credential);
     }
     for credential in snapshot.find::<Credential>(Index::Owner, &user.id) {
-        doomed.delete(credential);
+        deletion.delete(credential);
     }
     for rule in snapshot.find::<AccessRule>(Index::Owner, &user.id) {
-        doomed.delete(rule);
+        deletion.delete(rule);
     }
     for pair in snapshot.find::<Keypair>(Index::Owner, &user.id) {
-        doomed.delete(pair);
+        deletion.delete(pair);
     }
-    trusts::doom_of_user(snapshot, &user.id, doomed);
-    doomed.leave_groups(&user.id);
-    doomed.delete(*user);
+    trusts::gather_of_user(snapshot, &user.id, deletion);
+    deletion.leave_groups(&user.id);
+    deletion.delete(*user);
 }

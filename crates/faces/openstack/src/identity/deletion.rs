@@ -15,12 +15,12 @@ const AT_ONCE: usize = 2000;
 
 /// Rows that go, and users who leave their groups.
 #[derive(Default)]
-pub struct Doomed {
+pub struct Deletion {
     rows: BTreeMap<Key, Revision>,
     users: BTreeSet<String>,
 }
 
-impl Doomed {
+impl Deletion {
     pub fn delete<T: Resource>(&mut self, entry: Entry<'_, T>) {
         self.rows.insert(entry.row.key.clone(), entry.row.modified);
     }
