@@ -2,7 +2,8 @@
 //!
 //! * [`table`]: what an endpoint is; each service is a table of them, and `dispatch` is the only way in
 //! * [`absent`]: what is not here, by name
-//! * [`call`]: a request after the gate, and the reply; [`fault`]: how each service words its errors
+//! * [`call`]: a request after the gate, and the reply; [`fault`]: how each service words its errors; [`json`]: what is shown
+//!   of rows
 //! * one folder a service, one file (or a folder of `requests`, `view`) a resource
 //!
 //! Must never know the Kubernetes face, planners, drivers or the agent: they meet in the store alone.
@@ -10,6 +11,7 @@
 pub mod absent;
 pub mod call;
 pub mod fault;
+mod json;
 pub mod table;
 
 pub mod compute;

@@ -3,16 +3,19 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use model::{Fault, Host, Index, Network, Port, Subnet};
+use gate::View;
+use model::{Fault, Host, Index, Kind, Network, Port, Subnet};
 use serde_json::{Map, Value, json};
 
-use super::ask::Ask;
-use super::attrs::{Attr, shown};
+use super::attrs::{Attr, Item, shown};
 use super::cidr::{number, version};
-use super::list;
-use super::noun::{Look, Noun, answer};
-use super::trouble::{Trouble, not_found};
+use super::error::{NeutronError, not_found};
+use super::list::{self, Listed};
+use super::request::Request;
+use super::resource::NeutronResource;
+use super::resource::answer;
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
 /// Alias, name, what it brings, when it appeared.
 const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
@@ -188,7 +191,7 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     (
         "revision-if-match",
         "If-Match constraints based on revision_number",
-        "Changes can ask for a revision.",
+        "Changes can request for a revision.",
         "2016-12-11T00:00:00-00:00",
     ),
     ("router", "Neutron L3 Router", "Routers and floating IPs.", "2012-07-20T10:00:00-00:00"),
@@ -297,10 +300,10 @@ fn extension((alias, name, description, updated): &(&str, &str, &str, &str)) -> 
 /// `GET /v2.0/extensions`
 pub async fn extensions(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
+        let request = Request::read(call, false).await?;
         let mut all: Vec<_> = EXTENSIONS.iter().map(extension).collect();
         for one in &mut all {
-            list::keep_fields(&ask, one);
+            list::keep_fields(&request, one);
         }
         Ok(Reply::ok(json!({"extensions": all})))
     })
@@ -310,30 +313,58 @@ pub async fn extensions(call: Call) -> Result<Reply, Fault> {
 /// `GET /v2.0/extensions/{alias}`
 pub async fn show_extension(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let alias = ask.param("alias");
+        let request = Request::read(call, false).await?;
+        let alias = request.param("alias");
         match EXTENSIONS.iter().find(|one| one.0 == alias) {
             Some(one) => Ok(Reply::ok(json!({"extension": extension(one)}))),
             None => {
                 let message = format!("Extension with alias {alias} does not exist");
-                Err(Trouble::missing("HTTPNotFound", message))
+                Err(NeutronError::missing("HTTPNotFound", message))
             }
         }
     })
     .await
 }
 
-const AGENT: &[Attr] = &[
-    shown("agent_type"),
-    shown("binary"),
-    shown("host"),
-    shown("admin_state_up"),
-    shown("alive"),
-    shown("heartbeat_timestamp"),
-    shown("configurations"),
+/// What is no row, but made for the answer.
+type Described = Map<String, Value>;
+
+macro_rules! key {
+    ($name:literal) => {
+        shown::<Described>($name, |_, value| value.get($name).map_or(Json::Absent, Json::from))
+    };
+}
+
+/// A list of such.
+fn listed(
+    request: &Request,
+    kind: Kind,
+    many: &'static str,
+    attrs: &'static [Attr<Described>],
+    all: &[Described],
+) -> Result<Reply, NeutronError> {
+    let listed = Listed { kind, many, attrs };
+    let view = View::new(&request.snapshot, &request.who);
+    let items = all.iter().map(|value| {
+        let id = value.get("id").and_then(Value::as_str).unwrap_or("");
+        Item { id, revision: 0, value }
+    });
+    listed.reply(request, &view, &listed.filters(request)?, items)
+}
+
+const AGENT: &[Attr<Described>] = &[
+    key!("id"),
+    key!("agent_type"),
+    key!("binary"),
+    key!("host"),
+    key!("admin_state_up"),
+    key!("alive"),
+    key!("heartbeat_timestamp"),
+    key!("created_at"),
+    key!("configurations"),
 ];
 
-fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
+fn agent(request: &Request, host: &Host) -> Map<String, Value> {
     let parts: Map<String, Value> =
         host.status.parts.iter().map(|(part, problem)| (part.clone(), json!(problem))).collect();
     let value = json!({
@@ -343,7 +374,7 @@ fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
         "host": host.name,
         "admin_state_up": host.enabled,
         "alive": host.is_up(),
-        "heartbeat_timestamp": ask.store.last_beat(&host.name).max(host.status.heartbeat).map(model::seconds),
+        "heartbeat_timestamp": request.store.last_beat(&host.name).max(host.status.heartbeat).map(model::seconds),
         "created_at": model::seconds(host.created_at),
         "configurations": {"parts": parts},
     });
@@ -353,10 +384,10 @@ fn agent(ask: &Ask, host: &Host) -> Map<String, Value> {
 /// `GET /v2.0/agents`: each host has one agent, which does everything there. Others than administrators see none.
 pub async fn agents(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let all =
-            ask.snapshot.all::<Host>().filter(|_| ask.who.is_admin()).map(|host| agent(&ask, host.value)).collect();
-        list::reply(&ask, model::Kind::Host, "agents", AGENT, all)
+        let request = Request::read(call, false).await?;
+        let hosts = request.snapshot.all::<Host>().filter(|_| request.who.is_admin());
+        let all: Vec<_> = hosts.map(|host| agent(&request, host.value)).collect();
+        listed(&request, Kind::Host, "agents", AGENT, &all)
     })
     .await
 }
@@ -364,8 +395,8 @@ pub async fn agents(call: Call) -> Result<Reply, Fault> {
 /// `GET /v2.0/agents/{id}`
 pub async fn show_agent(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        Ok(Reply::ok(json!({"agent": agent(&ask, host_of(&ask)?)})))
+        let request = Request::read(call, false).await?;
+        Ok(Reply::ok(json!({"agent": agent(&request, host_of(&request)?)})))
     })
     .await
 }
@@ -373,11 +404,12 @@ pub async fn show_agent(call: Call) -> Result<Reply, Fault> {
 /// `PUT /v2.0/agents/{id}`: what changes nothing is taken. An agent cannot be stopped apart from its host.
 pub async fn update_agent(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, true).await?;
-        let host = host_of(&ask)?;
-        let shown = agent(&ask, host);
-        let given =
-            ask.body["agent"].as_object().ok_or_else(|| Trouble::http_bad("Unable to find 'agent' in request body"))?;
+        let request = Request::read(call, true).await?;
+        let host = host_of(&request)?;
+        let shown = agent(&request, host);
+        let given = request.body["agent"]
+            .as_object()
+            .ok_or_else(|| NeutronError::http_bad("Unable to find 'agent' in request body"))?;
         match given.iter().find(|(name, value)| shown.get(*name) != Some(value)) {
             None => Ok(Reply::ok(json!({"agent": shown}))),
             Some((name, _)) => {
@@ -392,31 +424,31 @@ pub async fn update_agent(call: Call) -> Result<Reply, Fault> {
 /// `DELETE /v2.0/agents/{id}`
 pub async fn delete_agent(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        host_of(&ask)?;
+        let request = Request::read(call, false).await?;
+        host_of(&request)?;
         Err(Fault::NotImplemented("An agent goes with its host, which this cloud does not give up.".into()).into())
     })
     .await
 }
 
 /// The host whose agent the path names.
-fn host_of(ask: &Ask) -> Result<&Host, Trouble> {
-    let id = ask.param("id");
-    let host = ask.snapshot.all::<Host>().find(|host| host.value.id == id);
-    host.map(|host| host.value).ok_or_else(|| not_found(model::Kind::Host, id))
+fn host_of(request: &Request) -> Result<&Host, NeutronError> {
+    let id = request.param("id");
+    let host = request.snapshot.all::<Host>().find(|host| host.value.id == id);
+    host.map(|host| host.value).ok_or_else(|| not_found(Kind::Host, id))
 }
 
 /// `GET /v2.0/availability_zones`: one zone, as long as some host works in it.
 pub async fn zones(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let state = if ask.snapshot.all::<Host>().any(|h| h.value.enabled) { "available" } else { "unavailable" };
+        let request = Request::read(call, false).await?;
+        let state = if request.snapshot.all::<Host>().any(|h| h.value.enabled) { "available" } else { "unavailable" };
         let zones = ["network", "router"].map(|resource| {
             let zone = json!({"name": model::ZONE, "resource": resource, "state": state});
             zone.as_object().cloned().unwrap_or_default()
         });
-        let attrs = [shown("resource"), shown("state")];
-        list::reply(&ask, model::Kind::Host, "availability_zones", &attrs, zones.into())
+        const ZONE: &[Attr<Described>] = &[key!("name"), key!("resource"), key!("state")];
+        listed(&request, Kind::Host, "availability_zones", ZONE, &zones)
     })
     .await
 }
@@ -429,10 +461,10 @@ pub async fn providers(_call: Call) -> Result<Reply, Fault> {
 /// `GET /v2.0/floatingip_pools`
 pub async fn pools(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let look = Look { rows: &ask.snapshot, who: &ask.who };
-        let external = |s: &Subnet| look.rows.get::<Network>(&s.network_id).is_some_and(|n| n.value.external);
-        let seen = look.rows.all::<Subnet>().map(|s| s.value).filter(|s| Subnet::sees(&look, s));
+        let request = Request::read(call, false).await?;
+        let view = View::new(&request.snapshot, &request.who);
+        let external = |s: &Subnet| view.snapshot.get::<Network>(&s.network_id).is_some_and(|n| n.value.external);
+        let seen = view.snapshot.all::<Subnet>().map(|s| s.value).filter(|s| Subnet::sees(&view, s));
         let pools = seen.filter(|s| s.base.is_ipv4() && external(s)).map(|s| {
             json!({
                 "subnet_id": s.id,
@@ -448,18 +480,20 @@ pub async fn pools(call: Call) -> Result<Reply, Fault> {
     .await
 }
 
-const AVAILABILITY: &[Attr] = &[
-    shown("network_id"),
-    shown("network_name"),
-    shown("total_ips"),
-    shown("used_ips"),
-    shown("subnet_ip_availability"),
-    shown("ip_version"),
+const AVAILABILITY: &[Attr<Described>] = &[
+    key!("network_id"),
+    key!("network_name"),
+    key!("project_id"),
+    key!("tenant_id"),
+    key!("total_ips"),
+    key!("used_ips"),
+    key!("subnet_ip_availability"),
+    key!("ip_version"),
 ];
 
-fn availability(ask: &Ask, network: &Network, wanted: Option<u8>) -> Option<Map<String, Value>> {
-    let ports = || ask.snapshot.find::<Port>(Index::Network, &network.id);
-    let subnets = ask.snapshot.find::<Subnet>(Index::Network, &network.id).map(|s| s.value);
+fn availability(request: &Request, network: &Network, wanted: Option<u8>) -> Option<Map<String, Value>> {
+    let ports = || request.snapshot.find::<Port>(Index::Network, &network.id);
+    let subnets = request.snapshot.find::<Subnet>(Index::Network, &network.id).map(|s| s.value);
     let subnets: Vec<&Subnet> = subnets.filter(|s| wanted.is_none_or(|v| v == version(s.base))).collect();
     if wanted.is_some() && subnets.is_empty() {
         return None;
@@ -502,14 +536,14 @@ fn clipped(count: u128) -> u64 {
 /// `GET /v2.0/network-ip-availabilities`
 pub async fn availabilities(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let mut ask = Ask::read(call, false).await?;
-        let wanted: BTreeSet<u8> = ask.queries("ip_version").filter_map(|v| v.parse().ok()).collect();
-        ask.query.retain(|(name, _)| name != "ip_version");
+        let mut request = Request::read(call, false).await?;
+        let wanted: BTreeSet<u8> = request.queries("ip_version").filter_map(|v| v.parse().ok()).collect();
+        request.query.retain(|(name, _)| name != "ip_version");
         let wanted = wanted.into_iter().next();
-        let networks: Vec<&Network> = ask.snapshot.all::<Network>().map(|n| n.value).collect();
-        let mut items: Vec<_> = networks.into_iter().filter_map(|n| availability(&ask, n, wanted)).collect();
+        let networks: Vec<&Network> = request.snapshot.all::<Network>().map(|n| n.value).collect();
+        let mut items: Vec<_> = networks.into_iter().filter_map(|n| availability(&request, n, wanted)).collect();
         items.sort_by(|a, b| a["network_id"].as_str().cmp(&b["network_id"].as_str()));
-        list::reply(&ask, model::Kind::Network, "network_ip_availabilities", AVAILABILITY, items)
+        listed(&request, Kind::Network, "network_ip_availabilities", AVAILABILITY, &items)
     })
     .await
 }
@@ -517,10 +551,10 @@ pub async fn availabilities(call: Call) -> Result<Reply, Fault> {
 /// `GET /v2.0/network-ip-availabilities/{id}`
 pub async fn show_availability(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let id = ask.param("id");
-        let network = ask.snapshot.get::<Network>(id).ok_or_else(|| not_found(model::Kind::Network, id))?;
-        let shown = availability(&ask, network.value, None);
+        let request = Request::read(call, false).await?;
+        let id = request.param("id");
+        let network = request.snapshot.get::<Network>(id).ok_or_else(|| not_found(Kind::Network, id))?;
+        let shown = availability(&request, network.value, None);
         Ok(Reply::ok(json!({"network_ip_availability": shown})))
     })
     .await

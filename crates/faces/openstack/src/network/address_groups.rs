@@ -3,98 +3,65 @@
 use std::collections::BTreeSet;
 
 use model::{AddressGroup, Fault, Index, SecurityGroupRule};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::ask::{Ask, Plan};
-use super::attrs::{self, Attr, Body, DESCRIPTION, Is, NAME, free, python_list, shown_value};
+use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
+use super::body::{Body, python_list, shown_value};
 use super::cidr::Cidr;
-use super::noun::{self, Look, Noun, Standard, answer, changeable};
-use super::trouble::Trouble;
+use super::error::NeutronError;
+use super::request::{Plan, Request};
+use super::resource::{self, NeutronResource, answer, changeable};
 use crate::call::{Call, Reply};
 
-const ATTRS: &[Attr] = &[
-    attrs::shown("id"),
-    free("name", NAME),
-    free("description", DESCRIPTION),
-    free("addresses", Is::Any).once(),
-    attrs::shown("shared"),
-];
-
-impl Noun for AddressGroup {
+impl NeutronResource for AddressGroup {
     const ONE: &'static str = "address_group";
     const MANY: &'static str = "address_groups";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(name: NAME),
+        ruled::<Self>("addresses", Is::Any, |_, group| (&group.addresses).into()).once(),
+        shown::<Self>("shared", |view, group| view.is_given(group).into()),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        into.insert("shared".into(), json!(look.view().is_given(value)));
-        into.insert("addresses".into(), json!(value.addresses));
-    }
-
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: &self.description,
-            tags: None,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn updated_mut(&mut self) -> &mut model::Time {
-        &mut self.updated_at
-    }
-
-    fn create(_plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(_plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
         let addresses = body.value("addresses").filter(|given| !given.is_null());
-        Ok(Self {
+        Ok(body.fill(Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
-            name: body.text("name").unwrap_or_default(),
-            description: body.text("description").unwrap_or_default(),
-            addresses: shown(addresses.map(addresses_of).transpose()?.unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
-        })
+            name: String::new(),
+            description: String::new(),
+            addresses: texts(addresses.map(addresses_of).transpose()?.unwrap_or_default())?,
+            created_at: request.now,
+            updated_at: request.now,
+        }))
     }
 
-    fn update(_plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        body.set_text("name", &mut value.name);
-        body.set_text("description", &mut value.description);
-        Ok(())
-    }
-
-    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, _ask: &Request, value: Self) -> Result<(), NeutronError> {
         // The claims of the rules say so too, for a rule that is made meanwhile.
         if plan.rows.find::<SecurityGroupRule>(Index::Owner, &value.id).next().is_some() {
             let message = format!("Address group {} is in use on one or more security group rules.", value.id);
-            return Err(Trouble::conflict("AddressGroupInUse", message));
+            return Err(NeutronError::conflict("AddressGroupInUse", message));
         }
         Ok(())
     }
 }
 
 /// The ranges of a request, each once.
-fn addresses_of(given: &Value) -> Result<BTreeSet<Cidr>, Trouble> {
+fn addresses_of(given: &Value) -> Result<BTreeSet<Cidr>, NeutronError> {
     let list = given.as_array();
     let list =
-        list.ok_or_else(|| Trouble::attribute("addresses", format!("'{}' is not a list.", shown_value(given))))?;
+        list.ok_or_else(|| NeutronError::attribute("addresses", format!("'{}' is not a list.", shown_value(given))))?;
     few(list.len())?;
     let one = |item: &Value| {
-        let bad = || Trouble::attribute("addresses", format!("'{}' is not a valid IP subnet.", shown_value(item)));
+        let bad = || NeutronError::attribute("addresses", format!("'{}' is not a valid IP subnet.", shown_value(item)));
         let text = item.as_str().filter(|text| text.contains('/'));
         text.and_then(|text| Cidr::parse(text).ok()).ok_or_else(bad)
     };
     list.iter().map(one).collect()
 }
 
-fn few(count: usize) -> Result<(), Trouble> {
+fn few(count: usize) -> Result<(), NeutronError> {
     match count > model::MAX_ADDRESSES {
-        true => Err(Trouble::attribute(
+        true => Err(NeutronError::attribute(
             "addresses",
             format!("an address group has at most {} addresses.", model::MAX_ADDRESSES),
         )),
@@ -102,7 +69,7 @@ fn few(count: usize) -> Result<(), Trouble> {
     }
 }
 
-fn shown(ranges: BTreeSet<Cidr>) -> Result<Vec<String>, Trouble> {
+fn texts(ranges: BTreeSet<Cidr>) -> Result<Vec<String>, NeutronError> {
     few(ranges.len())?;
     Ok(ranges.iter().map(Cidr::to_string).collect())
 }
@@ -118,7 +85,7 @@ pub async fn add(call: Call) -> Result<Reply, Fault> {
         let there: Vec<String> = given.intersection(&all).map(Cidr::to_string).collect();
         if !there.is_empty() {
             let there = python_list(there.iter().map(String::as_str));
-            return Err(Trouble::bad(
+            return Err(NeutronError::bad(
                 "AddressesAlreadyExist",
                 format!("Addresses {there} already exist in the address group {}.", group.id),
             ));
@@ -136,7 +103,7 @@ pub async fn remove(call: Call) -> Result<Reply, Fault> {
         let strange: Vec<String> = given.difference(&all).map(Cidr::to_string).collect();
         if !strange.is_empty() {
             let strange = python_list(strange.iter().map(String::as_str));
-            return Err(Trouble::missing(
+            return Err(NeutronError::missing(
                 "AddressesNotFound",
                 format!("Addresses {strange} not found in the address group {}.", group.id),
             ));
@@ -149,22 +116,23 @@ pub async fn remove(call: Call) -> Result<Reply, Fault> {
 async fn change(
     call: Call,
     verb: &str,
-    edit: impl Fn(&AddressGroup, &BTreeSet<Cidr>) -> Result<BTreeSet<Cidr>, Trouble> + Send + Sync,
+    edit: impl Fn(&AddressGroup, &BTreeSet<Cidr>) -> Result<BTreeSet<Cidr>, NeutronError> + Send + Sync,
 ) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, true).await?;
-        let given = ask.body.get("addresses");
-        let given = addresses_of(given.ok_or_else(|| Trouble::attribute("addresses", "it is not specified."))?)?;
-        let id = ask.param("id").to_owned();
-        ask.commit(|plan| {
-            let mut group = changeable::<AddressGroup>(plan, &ask, &id, verb)?;
-            group.addresses = shown(edit(&group, &given)?)?;
-            group.updated_at = ask.now;
-            plan.put(group);
-            Ok(())
-        })
-        .await?;
-        noun::shown::<AddressGroup>(&ask, &id)
+        let request = Request::read(call, true).await?;
+        let given = request.body.get("addresses");
+        let given = addresses_of(given.ok_or_else(|| NeutronError::attribute("addresses", "it is not specified."))?)?;
+        let id = request.param("id").to_owned();
+        request
+            .commit(|plan| {
+                let mut group = changeable::<AddressGroup>(plan, &request, &id, verb)?;
+                group.addresses = texts(edit(&group, &given)?)?;
+                group.updated_at = request.now;
+                plan.put(group);
+                Ok(())
+            })
+            .await?;
+        resource::shown::<AddressGroup>(&request, &id)
     })
     .await
 }

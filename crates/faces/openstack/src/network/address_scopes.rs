@@ -1,91 +1,64 @@
 //! `/address-scopes`, and what they ask of the pools and networks in them.
 
+use gate::View;
 use model::{AddressScope, Index, Network, RbacAction, RbacPolicy, Resource, Subnet, SubnetPool};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, Is, NAME, free, shown};
+use super::attrs::{Attr, Is, NAME, field, owned, ruled};
+use super::body::Body;
 use super::cidr::version;
-use super::noun::{Look, Noun, Standard, referred};
+use super::error::NeutronError;
 use super::rbac_policies;
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, referred};
 use super::subnetpools::{pool_version, ranges};
-use super::trouble::Trouble;
 
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("name", NAME),
-    free("ip_version", Is::Any).once().required(),
-    free("shared", Is::Bool).admin_sets(),
-];
-
-impl Noun for AddressScope {
+impl NeutronResource for AddressScope {
     const ONE: &'static str = "address_scope";
     const MANY: &'static str = "address_scopes";
-    const PLAIN: bool = true;
+    const ATTRS: &'static [Attr<Self>] = owned![
+        field!(name: NAME),
+        ruled::<Self>("ip_version", Is::Any, |_, scope| family(scope.ipv6).into()).once().required(),
+        ruled::<Self>("shared", Is::Bool, |view, scope| view.is_given(scope).into()).admin_sets(),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        into.insert("ip_version".into(), json!(family(value.ipv6)));
-        into.insert("shared".into(), json!(look.view().is_given(value)));
-    }
-
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: Some(&self.name),
-            description: "",
-            tags: None,
-            created_at: self.updated_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn updated_mut(&mut self) -> &mut model::Time {
-        &mut self.updated_at
-    }
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
         let asked = body.value("ip_version").unwrap_or(&Value::Null);
         let ipv6 = match asked.as_i64().or_else(|| asked.as_str().and_then(|text| text.parse().ok())) {
             Some(4) => false,
             Some(6) => true,
             _ => {
-                let asked = super::attrs::shown_value(asked);
-                return Err(Trouble::attribute("ip_version", format!("'{asked}' is not in [4, 6].")));
+                let asked = super::body::shown_value(asked);
+                return Err(NeutronError::attribute("ip_version", format!("'{asked}' is not in [4, 6].")));
             }
         };
-        let scope = Self {
+        let scope = body.fill(Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
-            name: body.text("name").unwrap_or_default(),
+            name: String::new(),
             ipv6,
             was_shared: false,
-            updated_at: ask.now,
-        };
-        rbac_policies::give_all(plan, &scope, RbacAction::Shared, body.bool("shared"), ask.now);
+            updated_at: request.now,
+        });
+        rbac_policies::give_all(plan, &scope, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(scope)
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         let shared = RbacPolicy::is_for_all(&plan.rows, &value.key(), RbacAction::Shared);
         if shared && body.bool("shared") == Some(false) {
-            return Err(Trouble::bad(
+            return Err(NeutronError::bad(
                 "AddressScopeUpdateError",
                 format!("Unable to update address scope {} : Shared address scope can't be unshared.", value.id),
             ));
         }
-        body.set_text("name", &mut value.name);
-        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), ask.now);
+        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(())
     }
 
-    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, _ask: &Request, value: Self) -> Result<(), NeutronError> {
         if plan.rows.find::<SubnetPool>(Index::Owner, &value.id).next().is_some() {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "AddressScopeInUse",
                 format!(
                     "Unable to complete operation on address scope {}. There are one or more subnet pools in use on the address scope.",
@@ -102,12 +75,12 @@ fn family(ipv6: bool) -> u8 {
 }
 
 /// Puts the pool into the scope that the request names, or into none; what a pool in a scope may not be is refused.
-pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body) -> Result<(), Trouble> {
+pub fn associate(plan: &mut Plan, request: &Request, pool: &mut SubnetPool, body: &Body) -> Result<(), NeutronError> {
     let before = pool.address_scope.clone();
     if let Some(given) = body.reference_or_null("address_scope_id") {
         pool.address_scope = match given {
             None => None,
-            Some(id) => Some(referred::<AddressScope>(plan, ask, &id)?.key()),
+            Some(id) => Some(referred::<AddressScope>(plan, request, &id)?.key()),
         };
     }
     let moved = pool.address_scope != before;
@@ -115,10 +88,10 @@ pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body)
         return if moved { check_networks(plan, pool) } else { Ok(()) };
     };
     let Some(mut scope) = plan.rows.at::<AddressScope>(&key).map(|entry| entry.value.clone()) else {
-        return Err(super::trouble::not_found(AddressScope::KIND, &key.name));
+        return Err(super::error::not_found(AddressScope::KIND, &key.name));
     };
     if pool_version(pool) != family(scope.ipv6) {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "IllegalSubnetPoolIpVersionAssociationToAddressScope",
             format!(
                 "Illegal subnetpool association: subnetpool {} cannot associate with address scope {} because subnetpool ip_version is not {}.",
@@ -128,8 +101,8 @@ pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body)
             ),
         ));
     }
-    if !moved && body.has("prefixes") && !AddressScope::changes(&Look { rows: &plan.rows, who: &ask.who }, &scope) {
-        return Err(Trouble::bad(
+    if !moved && body.has("prefixes") && !AddressScope::changes(&View::new(&plan.rows, &request.who), &scope) {
+        return Err(NeutronError::bad(
             "IllegalSubnetPoolUpdate",
             format!(
                 "Illegal subnetpool update : subnetpool {} cannot be updated when associated with shared address scope {}.",
@@ -139,18 +112,18 @@ pub fn associate(plan: &mut Plan, ask: &Ask, pool: &mut SubnetPool, body: &Body)
     }
     if moved || body.has("prefixes") {
         check_apart(plan, pool, &scope)?;
-        scope.updated_at = ask.now;
+        scope.updated_at = request.now;
         plan.put(scope);
     }
     if moved { check_networks(plan, pool) } else { Ok(()) }
 }
 
 /// No other pool of the scope has one of the pool's addresses.
-fn check_apart(plan: &Plan, pool: &SubnetPool, scope: &AddressScope) -> Result<(), Trouble> {
+fn check_apart(plan: &Plan, pool: &SubnetPool, scope: &AddressScope) -> Result<(), NeutronError> {
     let own = ranges(pool);
     let mut others = plan.rows.find::<SubnetPool>(Index::Owner, &scope.id).filter(|other| other.value.id != pool.id);
     if others.any(|other| ranges(other.value).iter().any(|theirs| own.iter().any(|range| range.overlaps(theirs)))) {
-        return Err(Trouble::conflict(
+        return Err(NeutronError::conflict(
             "AddressScopePrefixConflict",
             "Failed to associate address scope: subnetpools within an address scope must have unique prefixes.",
         ));
@@ -159,7 +132,7 @@ fn check_apart(plan: &Plan, pool: &SubnetPool, scope: &AddressScope) -> Result<(
 }
 
 /// The networks that have subnets of the pool have none of another scope.
-fn check_networks(plan: &mut Plan, pool: &SubnetPool) -> Result<(), Trouble> {
+fn check_networks(plan: &mut Plan, pool: &SubnetPool) -> Result<(), NeutronError> {
     let scope = pool.address_scope.as_ref().map(|key| &*key.name);
     let cut: Vec<Subnet> = plan
         .rows
@@ -177,11 +150,11 @@ fn check_networks(plan: &mut Plan, pool: &SubnetPool) -> Result<(), Trouble> {
 }
 
 /// A subnet has the scope that the others of its network and family have.
-pub fn check_subnet(plan: &Plan, subnet: &Subnet) -> Result<(), Trouble> {
+pub fn check_subnet(plan: &Plan, subnet: &Subnet) -> Result<(), NeutronError> {
     affine(plan, subnet, AddressScope::of_subnet(&plan.rows, subnet), None)
 }
 
-fn affine(plan: &Plan, subnet: &Subnet, scope: Option<&str>, pool: Option<&str>) -> Result<(), Trouble> {
+fn affine(plan: &Plan, subnet: &Subnet, scope: Option<&str>, pool: Option<&str>) -> Result<(), NeutronError> {
     let mut others = plan.rows.find::<Subnet>(Index::Network, &subnet.network_id).map(|other| other.value);
     let odd = |other: &Subnet| {
         other.id != subnet.id
@@ -190,17 +163,10 @@ fn affine(plan: &Plan, subnet: &Subnet, scope: Option<&str>, pool: Option<&str>)
             && AddressScope::of_subnet(&plan.rows, other) != scope
     };
     if others.any(odd) {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "NetworkAddressScopeAffinityError",
             "Subnets of the same address family hosted on the same network must all participate in the same address scope.",
         ));
     }
     Ok(())
-}
-
-/// What a network shows of its scopes.
-pub fn show_network(look: &Look<'_>, network: &Network, into: &mut Map<String, Value>) {
-    for (name, ipv6) in [("ipv4_address_scope", false), ("ipv6_address_scope", true)] {
-        into.insert(name.into(), json!(AddressScope::of_network(look.rows, network, ipv6)));
-    }
 }

@@ -8,10 +8,10 @@ use gate::Ref;
 use model::{FixedIp, Index, Network, Port, Subnet, Time, next_address};
 use serde_json::Value;
 
-use super::ask::Plan;
 use super::cidr::Cidr;
+use super::error::NeutronError;
 use super::ports;
-use super::trouble::Trouble;
+use super::request::Plan;
 
 /// More addresses than this no port may have.
 const MAX_FIXED_IPS: usize = 32;
@@ -30,35 +30,35 @@ pub fn is_automatic(subnet: &Subnet) -> bool {
 }
 
 /// `[{"subnet_id": …, "ip_address": …}]`
-pub fn wanted(given: &Value) -> Result<Vec<Wanted>, Trouble> {
+pub fn wanted(given: &Value) -> Result<Vec<Wanted>, NeutronError> {
     let given = given.as_array().map(Vec::as_slice).unwrap_or_default();
     if given.len() > MAX_FIXED_IPS {
-        return Err(Trouble::invalid("Exceeded maximum amount of fixed ips per port"));
+        return Err(NeutronError::invalid("Exceeded maximum amount of fixed ips per port"));
     }
     let mut all: Vec<Wanted> = Vec::with_capacity(given.len());
     for item in given {
         let known = |name: &String| name == "subnet_id" || name == "ip_address";
         if let Some(extra) = item.as_object().into_iter().flatten().map(|(name, _)| name).find(|n| !known(n)) {
-            return Err(Trouble::attribute("fixed_ips", format!("'{extra}' is not a key of a fixed IP.")));
+            return Err(NeutronError::attribute("fixed_ips", format!("'{extra}' is not a key of a fixed IP.")));
         }
         let text = |name: &str| match &item[name] {
             Value::Null => Ok(None),
             Value::String(text) => Ok(Some(text.clone())),
-            _ => Err(Trouble::attribute("fixed_ips", format!("'{}' is not a string.", item[name]))),
+            _ => Err(NeutronError::attribute("fixed_ips", format!("'{}' is not a string.", item[name]))),
         };
         let ip = match text("ip_address")? {
             None => None,
             Some(text) => {
-                let bad = || Trouble::attribute("fixed_ips", format!("'{text}' is not a valid IP address."));
+                let bad = || NeutronError::attribute("fixed_ips", format!("'{text}' is not a valid IP address."));
                 Some(text.parse::<IpAddr>().map_err(|_| bad())?)
             }
         };
         let subnet_id = text("subnet_id")?;
-        if let Some(id) = subnet_id.as_ref().filter(|id| !super::attrs::is_uuid(id)) {
-            return Err(Trouble::attribute("fixed_ips", format!("'{id}' is not a valid UUID.")));
+        if let Some(id) = subnet_id.as_ref().filter(|id| !super::body::is_uuid(id)) {
+            return Err(NeutronError::attribute("fixed_ips", format!("'{id}' is not a valid UUID.")));
         }
         if ip.is_some() && all.iter().any(|w| w.ip == ip) {
-            return Err(Trouble::attribute("fixed_ips", "Duplicate IP address"));
+            return Err(NeutronError::attribute("fixed_ips", "Duplicate IP address"));
         }
         all.push(Wanted { subnet: subnet_id.as_deref().map(Ref::sent), ip });
     }
@@ -71,7 +71,7 @@ pub fn assign(
     network: &Network,
     port: &Port,
     wanted: Option<&[Wanted]>,
-) -> Result<Vec<FixedIp>, Trouble> {
+) -> Result<Vec<FixedIp>, NeutronError> {
     let mut subnets: Vec<Subnet> =
         plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
     subnets.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
@@ -89,7 +89,7 @@ pub fn assign(
     picked.map(|()| given)
 }
 
-fn pick_all(pick: &mut Pick<'_>, subnets: &[Subnet], wanted: Option<&[Wanted]>) -> Result<(), Trouble> {
+fn pick_all(pick: &mut Pick<'_>, subnets: &[Subnet], wanted: Option<&[Wanted]>) -> Result<(), NeutronError> {
     let port = pick.port;
     match wanted {
         Some(wanted) => {
@@ -137,13 +137,13 @@ impl Pick<'_> {
         }
     }
 
-    fn exact(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), Trouble> {
+    fn exact(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), NeutronError> {
         let Some(ip) = want.ip else { return Ok(()) };
         let subnet = match &want.subnet {
             Some(id) => {
                 let subnet = self.named(subnets, id)?;
                 if !Cidr::of(subnet).host_address(ip) {
-                    return Err(Trouble::bad(
+                    return Err(NeutronError::bad(
                         "InvalidIpForSubnet",
                         format!("IP address {ip} is not a valid IP for the specified subnet."),
                     ));
@@ -151,14 +151,14 @@ impl Pick<'_> {
                 subnet
             }
             None => subnets.iter().find(|s| Cidr::of(s).host_address(ip)).ok_or_else(|| {
-                Trouble::bad(
+                NeutronError::bad(
                     "InvalidIpForNetwork",
                     format!("IP address {ip} is not a valid IP for any of the subnets on the specified network."),
                 )
             })?,
         };
         if is_automatic(subnet) && !ports::is_routers(self.port) && Cidr::of(subnet).eui64(&self.port.mac) != Some(ip) {
-            return Err(Trouble::invalid(format!(
+            return Err(NeutronError::invalid(format!(
                 "IPv6 address {ip} can not be directly assigned to a port on subnet {} since the subnet is configured for automatic addresses",
                 subnet.id
             )));
@@ -170,7 +170,7 @@ impl Pick<'_> {
         Ok(())
     }
 
-    fn any_of(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), Trouble> {
+    fn any_of(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), NeutronError> {
         let Some(id) = &want.subnet else { return Ok(()) };
         let subnet = self.named(subnets, id)?;
         if is_automatic(subnet) && !ports::is_routers(self.port) {
@@ -182,7 +182,7 @@ impl Pick<'_> {
         Ok(())
     }
 
-    fn one_of<'s>(&mut self, subnets: impl Iterator<Item = &'s Subnet>) -> Result<(), Trouble> {
+    fn one_of<'s>(&mut self, subnets: impl Iterator<Item = &'s Subnet>) -> Result<(), NeutronError> {
         let mut any = false;
         for subnet in subnets {
             any = true;
@@ -194,7 +194,7 @@ impl Pick<'_> {
         if any { Err(self.full()) } else { Ok(()) }
     }
 
-    fn automatic(&mut self, subnet: &Subnet) -> Result<(), Trouble> {
+    fn automatic(&mut self, subnet: &Subnet) -> Result<(), NeutronError> {
         let Some(ip) = Cidr::of(subnet).eui64(&self.port.mac) else { return Ok(()) };
         if self.given.iter().any(|f| f.ip == ip) {
             return Ok(());
@@ -206,9 +206,9 @@ impl Pick<'_> {
         Ok(())
     }
 
-    fn named<'s>(&self, subnets: &'s [Subnet], id: &Ref<Subnet>) -> Result<&'s Subnet, Trouble> {
+    fn named<'s>(&self, subnets: &'s [Subnet], id: &Ref<Subnet>) -> Result<&'s Subnet, NeutronError> {
         subnets.iter().find(|s| id.is(&s.id)).ok_or_else(|| {
-            Trouble::invalid(format!(
+            NeutronError::invalid(format!(
                 "Failed to create port on network {}, because fixed_ips included invalid subnet {}",
                 self.network.id,
                 id.named()
@@ -216,15 +216,15 @@ impl Pick<'_> {
         })
     }
 
-    fn taken(&self, ip: IpAddr) -> Trouble {
-        Trouble::conflict(
+    fn taken(&self, ip: IpAddr) -> NeutronError {
+        NeutronError::conflict(
             "IpAddressAlreadyAllocated",
             format!("IP address {ip} already allocated in network {}.", self.network.id),
         )
     }
 
-    fn full(&self) -> Trouble {
-        Trouble::conflict(
+    fn full(&self) -> NeutronError {
+        NeutronError::conflict(
             "IpAddressGenerationFailure",
             format!("No more IP addresses available on network {}.", self.network.id),
         )

@@ -1,31 +1,33 @@
-//! The attributes of each resource, declared once: what a client may send and who may, in which form, and by what lists
-//! can be filtered. From the declaration come Neutron's errors for whatever does not fit.
+//! The attributes of a resource, each written once: its name, the form of its value, who may set it and when, and where it is
+//! in the row. What is shown, filtered and sorted by, what creation and update copy into the row, `docs/network.md` and the
+//! requests of the tests that try others' ids follow from it. A resource writes by hand only what is a rule.
+//!
+//! What an attribute is unless somebody sets it is the row's matter, not written here a second time: `new` of the row.
 
-use std::net::IpAddr;
+use gate::View;
+use model::{Kind, Time};
+use serde_json::Value;
 
-use gate::Ref;
-use model::Resource;
-use serde_json::{Map, Value};
-
-use super::cidr::Cidr;
-use super::trouble::Trouble;
+use crate::json::Json;
 
 /// The form of an attribute's value.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Is {
     /// A string of at most so many characters.
     Text(usize),
     TextOrNull(usize),
+    /// A name in the DNS, or an empty one.
+    Domain,
     Bool,
     /// An integer within bounds.
     Int(i64, i64),
-    /// The id of a row, which is not to be had as text: [`Body::reference`].
-    Uuid,
-    UuidOrNull,
-    UuidList,
+    /// The id of a row of one of these kinds, which is not to be had as text: [`Body::reference`](super::body::Body::reference).
+    Uuid(&'static [Kind]),
+    UuidOrNull(&'static [Kind]),
+    UuidList(&'static [Kind]),
     /// Likewise, where Neutron does not look at its form.
-    Id,
-    IdOrNull,
+    Id(&'static [Kind]),
+    IdOrNull(&'static [Kind]),
     IpOrNull,
     IpList,
     Mac,
@@ -34,6 +36,7 @@ pub enum Is {
     OneOf(&'static [&'static str]),
     OneOfOrNull(&'static [&'static str]),
     TextList,
+    Tags,
     /// An object or null.
     ObjectOrNull,
     /// A list of objects.
@@ -42,8 +45,26 @@ pub enum Is {
     Any,
 }
 
-/// Who may set an attribute, and when.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Neutron's limits on lengths.
+pub const NAME: Is = Is::Text(255);
+pub const DESCRIPTION: Is = Is::Text(255);
+
+impl Is {
+    /// The kinds of the rows that a value names.
+    pub fn refers_to(self) -> &'static [Kind] {
+        match self {
+            Self::Uuid(kinds)
+            | Self::UuidOrNull(kinds)
+            | Self::UuidList(kinds)
+            | Self::Id(kinds)
+            | Self::IdOrNull(kinds) => kinds,
+            _ => &[],
+        }
+    }
+}
+
+/// When an attribute may be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Set {
     Never,
     Post,
@@ -51,8 +72,15 @@ pub enum Set {
     Put,
 }
 
+/// Where an attribute is.
+pub enum Get<T: 'static> {
+    Row(for<'a> fn(&View<'a>, &'a T) -> Json<'a>),
+    /// In no row: it is the number of the commit that wrote it.
+    Revision,
+}
+
 /// One attribute of a resource.
-pub struct Attr {
+pub struct Attr<T: 'static> {
     pub name: &'static str,
     pub is: Is,
     pub set: Set,
@@ -63,361 +91,239 @@ pub struct Attr {
     pub admin_sees: bool,
     /// Nobody sees it; lists can be filtered by it.
     pub hidden: bool,
+    pub get: Get<T>,
+    /// It is plain: what is given is put into the row, and that is all.
+    pub put: Option<fn(&mut T, &Value)>,
+}
+
+/// What lists show and filter: a value with its id and revision.
+pub struct Item<'a, T> {
+    pub id: &'a str,
+    pub revision: u64,
+    pub value: &'a T,
+}
+
+impl<T> Clone for Item<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Item<'_, T> {}
+
+impl<'a, T> From<model::Entry<'a, T>> for Item<'a, T> {
+    fn from(entry: model::Entry<'a, T>) -> Self {
+        Self { id: &entry.row.key.name, revision: entry.row.modified, value: entry.value }
+    }
 }
 
 /// An attribute that the client may not set.
-pub const fn shown(name: &'static str) -> Attr {
-    Attr { name, is: Is::Any, set: Set::Never, required: false, admin_sets: false, admin_sees: false, hidden: false }
+pub const fn shown<T>(name: &'static str, get: for<'a> fn(&View<'a>, &'a T) -> Json<'a>) -> Attr<T> {
+    Attr {
+        name,
+        is: Is::Any,
+        set: Set::Never,
+        required: false,
+        admin_sets: false,
+        admin_sees: false,
+        hidden: false,
+        get: Get::Row(get),
+        put: None,
+    }
 }
 
-/// An attribute that may be set at creation and changed later.
-pub const fn free(name: &'static str, is: Is) -> Attr {
-    Attr { name, is, set: Set::PostPut, required: false, admin_sets: false, admin_sees: false, hidden: false }
+/// An attribute that may be set at creation and changed later, by a rule of the resource.
+pub const fn ruled<T>(name: &'static str, is: Is, get: for<'a> fn(&View<'a>, &'a T) -> Json<'a>) -> Attr<T> {
+    Attr { is, set: Set::PostPut, ..shown(name, get) }
 }
 
-impl Attr {
+/// An attribute that a request says something by and no row keeps.
+pub const fn said<T>(name: &'static str, is: Is) -> Attr<T> {
+    Attr { is, set: Set::PostPut, ..shown(name, |_, _| Json::Absent) }
+}
+
+/// How often the row was written.
+pub const fn revision<T>() -> Attr<T> {
+    Attr { get: Get::Revision, ..shown("revision_number", |_, _| Json::Null) }
+}
+
+impl<T> Attr<T> {
     /// May be set at creation only.
-    pub const fn once(mut self) -> Self {
-        self.set = Set::Post;
-        self
+    pub const fn once(self) -> Self {
+        Self { set: Set::Post, ..self }
     }
     /// May be changed, but not set at creation.
-    pub const fn later(mut self) -> Self {
-        self.set = Set::Put;
-        self
+    pub const fn later(self) -> Self {
+        Self { set: Set::Put, ..self }
     }
     /// Must be given at creation.
-    pub const fn required(mut self) -> Self {
-        self.required = true;
-        self
+    pub const fn required(self) -> Self {
+        Self { required: true, ..self }
     }
     /// Only administrators may set it.
-    pub const fn admin_sets(mut self) -> Self {
-        self.admin_sets = true;
-        self
+    pub const fn admin_sets(self) -> Self {
+        Self { admin_sets: true, ..self }
     }
-    /// Lists can be filtered by it, and that is all.
-    pub const fn hidden(mut self) -> Self {
-        self.hidden = true;
-        self
+    /// Only administrators see it.
+    pub const fn admin_sees(self) -> Self {
+        Self { admin_sees: true, ..self }
     }
     /// Only administrators see it and may set it.
-    pub const fn admin(mut self) -> Self {
-        self.admin_sets = true;
-        self.admin_sees = true;
-        self
+    pub const fn admin(self) -> Self {
+        self.admin_sets().admin_sees()
     }
-}
-
-impl Is {
-    fn is_reference(self) -> bool {
-        matches!(self, Self::Uuid | Self::UuidOrNull | Self::UuidList | Self::Id | Self::IdOrNull)
+    /// Lists can be filtered by it, and that is all.
+    pub const fn hidden(self) -> Self {
+        Self { hidden: true, ..self }
     }
-}
-
-/// Neutron's limits on lengths.
-pub const NAME: Is = Is::Text(255);
-pub const DESCRIPTION: Is = Is::Text(255);
-
-/// A request's attributes after they were checked. Ids of rows are apart from texts, so that one that a stranger sent
-/// gets nowhere but by way of what its sender sees.
-pub struct Body {
-    values: Map<String, Value>,
-    references: Map<String, Value>,
-}
-
-impl Body {
-    /// Checks the attributes of a creation.
-    pub fn post(attrs: &[Attr], one: &str, given: &Value, admin: bool) -> Result<Self, Trouble> {
-        let given = object(one, given)?;
-        if let Some(attr) = attrs.iter().find(|a| a.required && !given.contains_key(a.name)) {
-            return Err(Trouble::http_bad(format!(
-                "Failed to parse request. Required attribute '{}' not specified",
-                attr.name
-            )));
-        }
-        Self::check(attrs, one, given, admin, "create")
+    /// It is plain, and put into the row like this.
+    pub const fn put(self, put: fn(&mut T, &Value)) -> Self {
+        Self { put: Some(put), ..self }
+    }
+    /// It is shown otherwise than it is kept.
+    pub const fn get(self, get: for<'a> fn(&View<'a>, &'a T) -> Json<'a>) -> Self {
+        Self { get: Get::Row(get), ..self }
     }
 
-    /// Checks the attributes of an update.
-    pub fn put(attrs: &[Attr], one: &str, given: &Value, admin: bool) -> Result<Self, Trouble> {
-        Self::check(attrs, one, object(one, given)?, admin, "update")
+    /// What is declared of the attribute, whatever it is an attribute of.
+    pub const fn declared(&self) -> Attr<()> {
+        let Self { name, is, set, required, admin_sets, admin_sees, hidden, .. } = *self;
+        Attr { is, set, required, admin_sets, admin_sees, hidden, ..shown(name, |_, _| Json::Absent) }
     }
 
-    fn check(attrs: &[Attr], one: &str, given: &Map<String, Value>, admin: bool, verb: &str) -> Result<Self, Trouble> {
-        let strangers: Vec<&str> = given.keys().map(String::as_str).filter(|name| !known(attrs, name, verb)).collect();
-        if !strangers.is_empty() {
-            return Err(Trouble::http_bad(format!("Unrecognized attribute(s) '{}'", strangers.join(", "))));
-        }
-        let (mut checked, mut references) = (Map::new(), Map::new());
-        for (name, value) in given {
-            let Some(attr) = attrs.iter().find(|a| a.name == name) else {
-                checked.insert(name.clone(), value.clone());
-                continue;
-            };
-            match (verb, attr.set) {
-                ("create", Set::Post | Set::PostPut) | ("update", Set::Put | Set::PostPut) => {}
-                ("create", _) => {
-                    return Err(Trouble::http_bad(format!("Attribute '{name}' not allowed in POST")));
-                }
-                _ => return Err(Trouble::http_bad(format!("Cannot update read-only attribute {name}"))),
-            }
-            // As Neutron's policies do: what would be so anyway is not asked for.
-            if attr.admin_sets && !admin && verb == "create" && is_default(attr.is, value) {
-                continue;
-            }
-            if attr.admin_sets && !admin {
-                return Err(Trouble::policy(&format!("(rule:{verb}_{one} and rule:{verb}_{one}:{name})")));
-            }
-            let into = if attr.is.is_reference() { &mut references } else { &mut checked };
-            into.insert(name.clone(), fit(attr, value)?);
-        }
-        match (checked.get("project_id"), checked.get("tenant_id")) {
-            (Some(a), Some(b)) if a != b => {
-                return Err(Trouble::http_bad("'project_id' and 'tenant_id' do not match"));
-            }
-            _ => {}
-        }
-        Ok(Self { values: checked, references })
-    }
-
-    /// No attribute was given.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.references.is_empty()
-    }
-
-    pub fn has(&self, name: &str) -> bool {
-        self.values.contains_key(name) || self.references.contains_key(name)
-    }
-
-    /// The row that is named; null and nothing are the same.
-    pub fn reference<T: Resource>(&self, name: &str) -> Option<Ref<T>> {
-        self.reference_or_null(name).flatten()
-    }
-
-    /// The row that is named; `Some(None)` if null was given.
-    pub fn reference_or_null<T: Resource>(&self, name: &str) -> Option<Option<Ref<T>>> {
-        self.references.get(name).map(|value| value.as_str().map(Ref::sent))
-    }
-
-    /// The row that the request must name.
-    pub fn required_reference<T: Resource>(&self, name: &str) -> Result<Ref<T>, Trouble> {
-        let missing =
-            || Trouble::http_bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
-        self.reference(name).ok_or_else(missing)
-    }
-
-    /// The rows that are named, if the list was given.
-    pub fn references<T: Resource>(&self, name: &str) -> Option<Vec<Ref<T>>> {
-        let list = self.references.get(name)?.as_array();
-        Some(list.into_iter().flatten().filter_map(Value::as_str).map(Ref::sent).collect())
-    }
-
-    pub fn value(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)
-    }
-
-    /// The string, if one was given.
-    pub fn text(&self, name: &str) -> Option<String> {
-        self.values.get(name).and_then(Value::as_str).map(str::to_owned)
-    }
-
-    pub fn bool(&self, name: &str) -> Option<bool> {
-        self.values.get(name).and_then(Value::as_bool)
-    }
-
-    pub fn int(&self, name: &str) -> Option<i64> {
-        self.values.get(name).and_then(Value::as_i64)
-    }
-
-    pub fn texts(&self, name: &str) -> Option<Vec<String>> {
-        let list = self.values.get(name)?;
-        Some(list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
-    }
-
-    /// The address; `Some(None)` if null was given.
-    pub fn ip(&self, name: &str) -> Option<Option<IpAddr>> {
-        self.values.get(name).map(|v| v.as_str().and_then(|t| t.parse().ok()))
-    }
-
-    pub fn ips(&self, name: &str) -> Option<Vec<IpAddr>> {
-        Some(self.texts(name)?.iter().filter_map(|t| t.parse().ok()).collect())
-    }
-
-    /// Overwrites a field if the attribute was given.
-    pub fn set_text(&self, name: &str, field: &mut String) {
-        if let Some(text) = self.text(name) {
-            *field = text;
+    /// What the attribute is of an item.
+    pub fn of<'a>(&self, view: &View<'a>, item: Item<'a, T>) -> Json<'a> {
+        match self.get {
+            Get::Row(get) => get(view, item.value),
+            Get::Revision => item.revision.into(),
         }
     }
+}
 
-    pub fn set_bool(&self, name: &str, field: &mut bool) {
-        if let Some(value) = self.bool(name) {
-            *field = value;
+/// A plain attribute: a field of the row, which is the attribute's name unless another one is said.
+/// `field!(mtu: Is::Int(0, 65535))`, `field!("mac_address" mac: Is::Mac)`; without a form it may not be set.
+macro_rules! field {
+    ($field:ident) => {
+        $crate::network::attrs::field!(stringify!($field), $field)
+    };
+    ($name:literal $field:ident) => {
+        $crate::network::attrs::field!($name, $field)
+    };
+    ($field:ident: $is:expr) => {
+        $crate::network::attrs::field!(stringify!($field), $field, $is)
+    };
+    ($name:literal $field:ident: $is:expr) => {
+        $crate::network::attrs::field!($name, $field, $is)
+    };
+    ($name:expr, $field:ident) => {
+        $crate::network::attrs::shown::<Self>($name, |_, row| (&row.$field).into())
+    };
+    ($name:expr, $field:ident, $is:expr) => {
+        $crate::network::attrs::ruled::<Self>($name, $is, |_, row| (&row.$field).into())
+            .put(|row, given| $crate::network::attrs::Put::put(&mut row.$field, given))
+    };
+}
+pub(super) use field;
+
+/// The attributes that nearly all resources have, and a resource's own.
+macro_rules! standard {
+    ($($own:expr),* $(,)?) => {
+        $crate::network::attrs::owned![
+            $crate::network::attrs::field!(description: $crate::network::attrs::DESCRIPTION),
+            $crate::network::attrs::field!(created_at),
+            $crate::network::attrs::field!(updated_at),
+            $crate::network::attrs::revision::<Self>(),
+            $($own),*
+        ]
+    };
+}
+pub(super) use standard;
+
+/// Those that all have, and a resource's own.
+macro_rules! owned {
+    ($($own:expr),* $(,)?) => {
+        &[
+            $crate::network::attrs::field!(id),
+            // Whose it is is decided before the resource is asked.
+            $crate::network::attrs::ruled::<Self>("project_id", $crate::network::attrs::Is::Any, |_, row| (&row.project_id).into()).once(),
+            $crate::network::attrs::ruled::<Self>("tenant_id", $crate::network::attrs::Is::Any, |_, row| (&row.project_id).into()).once(),
+            $($own),*
+        ]
+    };
+}
+pub(super) use owned;
+
+/// A field of a row into which a value that fits is put. A value of another form changes nothing.
+pub trait Put {
+    fn put(&mut self, given: &Value);
+}
+
+impl Put for String {
+    fn put(&mut self, given: &Value) {
+        if let Some(text) = given.as_str() {
+            text.clone_into(self);
         }
     }
+}
 
-    /// The project that the client names.
-    pub fn project(&self) -> Option<String> {
-        self.text("project_id").or_else(|| self.text("tenant_id"))
+impl Put for bool {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_bool().unwrap_or(*self);
     }
 }
 
-/// The value that an administrator's attribute has unless somebody sets it.
-fn is_default(is: Is, value: &Value) -> bool {
-    match is {
-        Is::Bool => boolean(value) == Some(false),
-        Is::ObjectOrNull => value.is_null() || value.as_object().is_some_and(Map::is_empty),
-        Is::Text(_) | Is::TextOrNull(_) => value == "",
-        _ => false,
+impl Put for u8 {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_u64().and_then(|number| Self::try_from(number).ok()).unwrap_or(*self);
     }
 }
 
-fn known(attrs: &[Attr], name: &str, verb: &str) -> bool {
-    attrs.iter().any(|a| a.name == name) || (verb == "create" && matches!(name, "project_id" | "tenant_id"))
-}
-
-fn object<'a>(one: &str, given: &'a Value) -> Result<&'a Map<String, Value>, Trouble> {
-    given.as_object().ok_or_else(|| Trouble::http_bad(format!("Unable to find '{one}' in request body")))
-}
-
-/// How Python prints a value in Neutron's sentences.
-pub fn shown_value(value: &Value) -> String {
-    match value {
-        Value::Null => "None".into(),
-        Value::Bool(true) => "True".into(),
-        Value::Bool(false) => "False".into(),
-        Value::String(text) => text.chars().take(200).collect(),
-        other => other.to_string().chars().take(200).collect(),
+impl Put for Option<String> {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_str().map(str::to_owned);
     }
 }
 
-/// The value in the attribute's form.
-fn fit(attr: &Attr, value: &Value) -> Result<Value, Trouble> {
-    fit_value(attr.is, value).map_err(|reason| Trouble::attribute(attr.name, reason))
-}
-
-pub fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
-    let shown = || shown_value(value);
-    let same = || value.clone();
-    match is {
-        Is::Any => Ok(same()),
-        Is::TextOrNull(_) if value.is_null() => Ok(Value::Null),
-        Is::Text(max) | Is::TextOrNull(max) => match value {
-            Value::String(text) if text.chars().count() > max => {
-                Err(format!("'{}' exceeds maximum length of {max}.", shown()))
-            }
-            Value::String(text) if text.contains('\0') => Err("a null byte is not allowed.".into()),
-            Value::String(_) => Ok(same()),
-            _ => Err(format!("'{}' is not a valid string.", shown())),
-        },
-        Is::Bool => {
-            boolean(value).map(Value::Bool).ok_or_else(|| format!("'{}' cannot be converted to boolean.", shown()))
-        }
-        Is::Int(min, max) => {
-            let number = value.as_i64().or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()));
-            let number = number.ok_or_else(|| format!("'{}' is not an integer.", shown()))?;
-            if number < min {
-                return Err(format!("'{number}' is too small - must be at least '{min}'."));
-            }
-            if number > max {
-                return Err(format!("'{number}' is too large - must be no larger than '{max}'."));
-            }
-            Ok(Value::from(number))
-        }
-        Is::UuidOrNull | Is::IdOrNull | Is::IpOrNull | Is::OneOfOrNull(_) | Is::ObjectOrNull if value.is_null() => {
-            Ok(Value::Null)
-        }
-        Is::Uuid | Is::UuidOrNull => match value.as_str() {
-            Some(text) if is_uuid(text) => Ok(same()),
-            _ => Err(format!("'{}' is not a valid UUID.", shown())),
-        },
-        Is::Id | Is::IdOrNull => fit_value(Is::Text(36), value),
-        Is::UuidList => each(value, |item| fit_value(Is::Uuid, item)),
-        Is::IpOrNull => match value.as_str().and_then(|t| t.parse::<IpAddr>().ok()) {
-            Some(ip) => Ok(Value::from(ip.to_string())),
-            None => Err(format!("'{}' is not a valid IP address.", shown())),
-        },
-        Is::IpList => each(value, |item| match item.as_str().and_then(|t| t.parse::<IpAddr>().ok()) {
-            Some(ip) => Ok(Value::from(ip.to_string())),
-            None => Err(format!("'{}' is not a valid nameserver.", shown_value(item))),
-        }),
-        Is::Mac => match value.as_str().and_then(mac) {
-            Some(mac) => Ok(Value::from(mac)),
-            None => Err(format!("'{}' is not a valid MAC address.", shown())),
-        },
-        Is::Cidr => match value.as_str().and_then(|t| Cidr::parse(t).ok()) {
-            Some(cidr) => Ok(Value::from(cidr.to_string())),
-            None => Err(format!("'{}' is not a valid IP subnet.", shown())),
-        },
-        Is::OneOf(values) | Is::OneOfOrNull(values) => match value.as_str() {
-            Some(text) if values.contains(&text) => Ok(same()),
-            _ => Err(format!("'{}' is not in {}.", shown(), python_list(values.iter().copied()))),
-        },
-        Is::TextList => each(value, |item| fit_value(Is::Text(255), item)),
-        Is::ObjectOrNull => match value {
-            Value::Object(_) => Ok(same()),
-            _ => Err(format!("'{}' is not a dictionary.", shown())),
-        },
-        Is::ObjectList => each(value, |item| match item {
-            Value::Object(_) => Ok(item.clone()),
-            _ => Err(format!("'{}' is not a dictionary.", shown_value(item))),
-        }),
+impl Put for Option<Value> {
+    fn put(&mut self, given: &Value) {
+        *self = (!given.is_null()).then(|| given.clone());
     }
 }
 
-/// The most items that any list in a request may have.
-const MAX_ITEMS: usize = 1000;
+impl Put for Vec<String> {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    }
+}
 
-fn each(value: &Value, item: impl Fn(&Value) -> Result<Value, String>) -> Result<Value, String> {
-    match value {
-        Value::Null => Ok(Value::Array(Vec::new())),
-        Value::Array(items) if items.len() > MAX_ITEMS => Err(format!("lists have at most {MAX_ITEMS} items.")),
-        Value::Array(items) => {
-            let items = items.iter().map(item).collect::<Result<Vec<_>, _>>()?;
-            let mut seen = std::collections::HashSet::new();
-            for value in &items {
-                if value.is_string() && !seen.insert(value.to_string()) {
-                    return Err(format!("Duplicate items in the list: '{}'", shown_value(value)));
+/// What all rows of Neutron's have that are changed by requests.
+pub trait Updated {
+    fn updated_mut(&mut self) -> &mut Time;
+}
+
+macro_rules! updated {
+    ($($type:ty),* $(,)?) => {
+        $(
+            impl Updated for $type {
+                fn updated_mut(&mut self) -> &mut Time {
+                    &mut self.updated_at
                 }
             }
-            Ok(Value::Array(items))
-        }
-        other => Err(format!("'{}' is not a list.", shown_value(other))),
-    }
+        )*
+    };
 }
-
-/// `['a', 'b']`
-pub fn python_list<'a>(items: impl Iterator<Item = &'a str>) -> String {
-    format!("[{}]", items.map(|i| format!("'{i}'")).collect::<Vec<_>>().join(", "))
-}
-
-/// What Neutron takes for a truth value.
-pub fn boolean(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(value) => Some(*value),
-        Value::Number(n) if n.as_u64() == Some(1) => Some(true),
-        Value::Number(n) if n.as_u64() == Some(0) => Some(false),
-        Value::String(text) => match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "t" | "yes" | "y" | "on" => Some(true),
-            "false" | "0" | "f" | "no" | "n" | "off" => Some(false),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Ids as Neutron takes them: with or without hyphens.
-pub fn is_uuid(text: &str) -> bool {
-    text.len() <= 36 && uuid::Uuid::try_parse(text).is_ok()
-}
-
-/// A unicast MAC address, lower case with colons.
-pub fn mac(text: &str) -> Option<String> {
-    // `fa:16:3e:…`, `fa-16-3e-…`, `fa16.3e…`, `fa163e…`
-    let separators = text.bytes().filter(|b| b":-.".contains(b)).count();
-    let digits: String = text.chars().filter(|c| !":-.".contains(*c)).map(|c| c.to_ascii_lowercase()).collect();
-    let whole = digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_hexdigit()) && matches!(separators, 0 | 2 | 5);
-    let pairs: Vec<&str> = (0..6).filter(|_| whole).map(|n| &digits[2 * n..2 * n + 2]).collect();
-    (whole && digits != "000000000000").then(|| pairs.join(":"))
-}
+updated!(
+    model::AddressGroup,
+    model::AddressScope,
+    model::FloatingIp,
+    model::Network,
+    model::Port,
+    model::PortForwarding,
+    model::QosPolicy,
+    model::RbacPolicy,
+    model::Router,
+    model::SecurityGroup,
+    model::SecurityGroupRule,
+    model::Subnet,
+    model::SubnetPool,
+    model::Trunk,
+);

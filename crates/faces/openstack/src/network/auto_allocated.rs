@@ -5,13 +5,13 @@
 //! that says which network it is, which would outlive it; the network says so itself.
 
 use gate::Ref;
-use model::{Fault, Network, Object, RbacAction, RbacPolicy, Realm, Resource, Router, Snapshot, Subnet, SubnetPool};
+use model::{Fault, Network, RbacAction, RbacPolicy, Realm, Resource, Router, Snapshot, Subnet, SubnetPool};
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Plan};
-use super::attrs::Body;
-use super::noun::{Noun, answer};
-use super::trouble::Trouble;
+use super::body::Body;
+use super::error::NeutronError;
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, answer};
 use super::{interfaces, rbac_policies, routers, subnetpools};
 use crate::call::{Call, Reply};
 
@@ -19,13 +19,13 @@ use crate::call::{Call, Reply};
 /// that would go.
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let project = whose(&ask)?;
-        let id = if ask.queries("fields").any(|field| field == "dry-run") {
-            defaults(&ask.snapshot)?;
+        let request = Request::read(call, false).await?;
+        let project = whose(&request)?;
+        let id = if request.queries("fields").any(|field| field == "dry-run") {
+            defaults(&request.snapshot)?;
             "dry-run=pass".to_owned()
         } else {
-            allocate(&ask, &project).await?
+            allocate(&request, &project).await?
         };
         let topology = json!({"id": id, "tenant_id": project, "project_id": project});
         Ok(Reply::ok(json!({"auto_allocated_topology": topology})))
@@ -36,9 +36,9 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 /// `DELETE /auto-allocated-topology/{project}`
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let project = whose(&ask)?;
-        ask.commit(|plan| remove(plan, &ask, &project)).await?;
+        let request = Request::read(call, false).await?;
+        let project = whose(&request)?;
+        request.commit(|plan| remove(plan, &request, &project)).await?;
         Ok(Reply::empty(204))
     })
     .await
@@ -46,31 +46,31 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
 
 /// The network of the caller's project, made if it is not there: for Nova.
 pub async fn ensure(call: &Call) -> Result<(), Fault> {
-    let ask = Ask::of(call)?;
-    let project = ask.who.project()?.to_owned();
-    allocate(&ask, &project).await.map(drop).map_err(Trouble::into_fault)
+    let request = Request::of(call)?;
+    let project = request.who.project()?.to_owned();
+    allocate(&request, &project).await.map(drop).map_err(NeutronError::into_fault)
 }
 
 /// The project of the path; another than the caller's own is an administrator's to ask for.
-fn whose(ask: &Ask) -> Result<String, Trouble> {
-    let own = ask.who.project_id();
-    match ask.param("project") {
-        "None" | "null" => own.map(str::to_owned).ok_or_else(|| Trouble::forbidden("Not authorized.")),
+fn whose(request: &Request) -> Result<String, NeutronError> {
+    let own = request.who.project_id();
+    match request.param("project") {
+        "None" | "null" => own.map(str::to_owned).ok_or_else(|| NeutronError::forbidden("Not authorized.")),
         asked if own == Some(asked) => Ok(asked.to_owned()),
-        asked if ask.who.is_admin() => {
-            let project = ask.snapshot.get::<model::Project>(asked).map(|project| project.id.clone());
-            project.ok_or_else(|| Trouble::missing("NotFound", format!("Project {asked} could not be found.")))
+        asked if request.who.is_admin() => {
+            let project = request.snapshot.get::<model::Project>(asked).map(|project| project.id.clone());
+            project.ok_or_else(|| NeutronError::missing("NotFound", format!("Project {asked} could not be found.")))
         }
-        _ => Err(Trouble::forbidden("Not authorized.")),
+        _ => Err(NeutronError::forbidden("Not authorized.")),
     }
 }
 
-fn failure(why: &str) -> Trouble {
-    Trouble::conflict("AutoAllocationFailure", format!("Deployment error: {why}"))
+fn failure(why: &str) -> NeutronError {
+    NeutronError::conflict("AutoAllocationFailure", format!("Deployment error: {why}"))
 }
 
 /// The external network and the pools of which a topology is made.
-fn defaults(rows: &Snapshot) -> Result<(String, Vec<SubnetPool>), Trouble> {
+fn defaults(rows: &Snapshot) -> Result<(String, Vec<SubnetPool>), NeutronError> {
     let for_all = |key: &model::Key, action| RbacPolicy::is_for_all(rows, key, action);
     let out = rows.all::<Network>().find(|network| network.is_default && network.external);
     let out = out.filter(|network| for_all(&network.row.key, RbacAction::External));
@@ -85,27 +85,27 @@ fn existing(rows: &Snapshot, project: &str) -> Option<Network> {
     own.find(|network| network.auto_allocated).map(|network| network.value.clone())
 }
 
-async fn allocate(ask: &Ask, project: &str) -> Result<String, Trouble> {
-    if let Some(network) = existing(&ask.snapshot, project) {
+async fn allocate(request: &Request, project: &str) -> Result<String, NeutronError> {
+    if let Some(network) = existing(&request.snapshot, project) {
         return Ok(network.id);
     }
-    if !(ask.who.is_admin() || ask.who.is_member()) {
-        return Err(Trouble::policy("rule:get_auto_allocated_topology"));
+    if !(request.who.is_admin() || request.who.is_member()) {
+        return Err(NeutronError::policy("rule:get_auto_allocated_topology"));
     }
-    let made = ask.commit(|plan| match existing(&plan.rows, project) {
+    let made = request.commit(|plan| match existing(&plan.rows, project) {
         Some(network) => Ok(network.id),
-        None => make(plan, ask, project),
+        None => make(plan, request, project),
     });
     made.await
 }
 
-fn make(plan: &mut Plan, ask: &Ask, project: &str) -> Result<String, Trouble> {
+fn make(plan: &mut Plan, request: &Request, project: &str) -> Result<String, NeutronError> {
     let (out, pools) = defaults(&plan.rows)?;
-    let mut network: Network = create(plan, ask, project, &json!({"name": "auto_allocated_network"}))?;
+    let mut network: Network = create(plan, request, project, &json!({"name": "auto_allocated_network"}))?;
     network.auto_allocated = true;
     plan.put(network.clone());
     let gateway = json!({"name": "auto_allocated_router", "external_gateway_info": {"network_id": out}});
-    let router: Router = create(plan, ask, project, &gateway)?;
+    let router: Router = create(plan, request, project, &gateway)?;
     for pool in pools {
         let version = subnetpools::pool_version(&pool);
         let mut body = json!({"network_id": network.id, "name": format!("auto_allocated_subnet_v{version}"),
@@ -114,27 +114,29 @@ fn make(plan: &mut Plan, ask: &Ask, project: &str) -> Result<String, Trouble> {
             body["ipv6_ra_mode"] = json!("slaac");
             body["ipv6_address_mode"] = json!("slaac");
         }
-        let subnet: Subnet = create(plan, ask, project, &body)?;
-        interfaces::add_by_subnet(plan, ask, &router, &Ref::sent(&subnet.id))?;
+        let subnet: Subnet = create(plan, request, project, &body)?;
+        interfaces::add_by_subnet(plan, request, &router, &Ref::sent(&subnet.id))?;
     }
     Ok(network.id)
 }
 
 /// As a request for it would do.
-fn create<T: Noun>(plan: &mut Plan, ask: &Ask, project: &str, given: &Value) -> Result<T, Trouble>
-where
-    Object: From<T>,
-{
-    let body = Body::post(T::attrs(), T::ONE, given, ask.who.is_admin())?;
-    let value = T::create(plan, ask, project.to_owned(), &body)?;
+fn create<T: NeutronResource>(
+    plan: &mut Plan,
+    request: &Request,
+    project: &str,
+    given: &Value,
+) -> Result<T, NeutronError> {
+    let body = Body::post(T::ATTRS, T::ONE, given, request.who.is_admin())?;
+    let value = T::create(plan, request, project.to_owned(), &body)?;
     plan.put(value.clone());
     Ok(value)
 }
 
-fn remove(plan: &mut Plan, ask: &Ask, project: &str) -> Result<(), Trouble> {
+fn remove(plan: &mut Plan, request: &Request, project: &str) -> Result<(), NeutronError> {
     let Some(network) = existing(&plan.rows, project) else {
         let message = format!("The project {project} has no auto-allocated topology.");
-        return Err(Trouble::missing("AutoAllocatedTopologyNotFound", message));
+        return Err(NeutronError::missing("AutoAllocatedTopologyNotFound", message));
     };
     let own = plan.rows.within::<Router>(&Realm::project(project)).map(|router| router.value.clone());
     let joins = |router: &Router| routers::interfaces(plan, router).iter().any(|port| port.network_id == network.id);
@@ -148,20 +150,17 @@ fn remove(plan: &mut Plan, ask: &Ask, project: &str) -> Result<(), Trouble> {
         }
         // One that somebody led on to other networks stays.
         if routers::interfaces(plan, &router).is_empty() {
-            gone(plan, ask, router)?;
+            gone(plan, request, router)?;
         } else {
-            plan.put(Router { updated_at: ask.now, ..router });
+            plan.put(Router { updated_at: request.now, ..router });
         }
     }
-    gone(plan, ask, network)
+    gone(plan, request, network)
 }
 
-fn gone<T: Noun>(plan: &mut Plan, ask: &Ask, value: T) -> Result<(), Trouble>
-where
-    Object: From<T>,
-{
+fn gone<T: NeutronResource>(plan: &mut Plan, request: &Request, value: T) -> Result<(), NeutronError> {
     let key = value.key();
-    T::delete(plan, ask, value)?;
+    T::delete(plan, request, value)?;
     rbac_policies::remove_about(plan, &key);
     plan.remove(&key);
     Ok(())

@@ -11,20 +11,20 @@ use crate::table::ErrorContext;
 
 /// Why a request to Neutron fails.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum NeutronError {
     /// An error with a type of Neutron's own.
     Own { status: u16, kind: &'static str, message: String },
     /// Anything that is not particular to Neutron.
     Fault(Fault),
 }
 
-impl From<Fault> for Trouble {
+impl From<Fault> for NeutronError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl Trouble {
+impl NeutronError {
     fn own(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
         Self::Own { status, kind, message: message.into() }
     }
@@ -117,12 +117,12 @@ fn body(status: u16, kind: &str, message: &str) -> Reply {
 }
 
 /// The error that says that there is no row to which a request refers.
-pub fn refers_to_nothing<T: Resource>(id: &Ref<T>) -> Trouble {
+pub fn refers_to_nothing<T: Resource>(id: &Ref<T>) -> NeutronError {
     not_found(T::KIND, &id.named().to_string())
 }
 
 /// The error that says that there is no row of a kind with an id.
-pub fn not_found(kind: Kind, id: &str) -> Trouble {
+pub fn not_found(kind: Kind, id: &str) -> NeutronError {
     let (name, message) = match kind {
         Kind::Network => ("NetworkNotFound", format!("Network {id} could not be found.")),
         Kind::Subnet => ("SubnetNotFound", format!("Subnet {id} could not be found.")),
@@ -141,11 +141,11 @@ pub fn not_found(kind: Kind, id: &str) -> Trouble {
         Kind::Host => ("AgentNotFound", format!("Agent {id} could not be found.")),
         _ => ("HTTPNotFound", "The resource could not be found.".to_owned()),
     };
-    Trouble::missing(name, message)
+    NeutronError::missing(name, message)
 }
 
 /// The row, or the error that says that there is none.
-pub fn found<'a, T: Resource>(entry: Option<Entry<'a, T>>, id: &str) -> Result<Entry<'a, T>, Trouble> {
+pub fn found<'a, T: Resource>(entry: Option<Entry<'a, T>>, id: &str) -> Result<Entry<'a, T>, NeutronError> {
     entry.ok_or_else(|| not_found(T::KIND, id))
 }
 
@@ -159,9 +159,9 @@ pub fn render(fault: &Fault, context: &ErrorContext<'_>) -> Reply {
         Fault::NotFound { what, id } if id.is_empty() => body(status, "HTTPNotFound", what),
         Fault::NotFound { what, id } => {
             let kind = Kind::parse(what).map(|kind| not_found(kind, id));
-            match kind.unwrap_or_else(|| Trouble::missing("HTTPNotFound", "The resource could not be found.")) {
-                Trouble::Own { status, kind, message } => body(status, kind, &message),
-                Trouble::Fault(_) => body(status, "HTTPNotFound", &message),
+            match kind.unwrap_or_else(|| NeutronError::missing("HTTPNotFound", "The resource could not be found.")) {
+                NeutronError::Own { status, kind, message } => body(status, kind, &message),
+                NeutronError::Fault(_) => body(status, "HTTPNotFound", &message),
             }
         }
         Fault::Quota { resource, asked, used, limit } => body(

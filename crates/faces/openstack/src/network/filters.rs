@@ -3,13 +3,14 @@
 //! are named and not with how often: a reader could hold up a core with a long query before.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 
-use serde_json::{Map, Value};
+use gate::View;
+use serde_json::Value;
 
-use super::ask::Ask;
-use super::attrs::{Attr, Is, boolean, fit_value};
-use super::trouble::Trouble;
+use super::attrs::{Attr, Is, Item};
+use super::body::{boolean, fit_value};
+use super::error::NeutronError;
+use crate::json::Json;
 
 /// Parameters that are not filters.
 const RESERVED: &[&str] = &["fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"];
@@ -34,22 +35,33 @@ enum Test {
     Nothing,
 }
 
+/// A test of an attribute. Items may be without it: some can be looked for in every list.
+struct Filter<T: 'static> {
+    attr: Option<&'static Attr<T>>,
+    test: Test,
+}
+
 /// All filters of a request.
-pub struct Filters(BTreeMap<String, Test>);
+pub struct Filters<T: 'static>(BTreeMap<String, Filter<T>>);
 
-impl Filters {
-    pub fn of(ask: &Ask, attrs: &[Attr]) -> Result<Self, Trouble> {
-        Self::read(&ask.query, attrs)
-    }
-
+impl<T> Filters<T> {
     /// The filters that a query names; those that the resource does not know have been refused.
-    fn read(query: &[(String, String)], attrs: &[Attr]) -> Result<Self, Trouble> {
+    pub fn read(query: &[(String, String)], attrs: &'static [Attr<T>]) -> Result<Self, NeutronError> {
         let mut named: HashMap<&str, Vec<&str>> = HashMap::new();
         for (name, value) in query.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
             named.entry(name).or_default().push(value);
         }
-        let tests = named.into_iter().map(|(name, values)| Ok((name.to_owned(), test(attrs, name, &values)?)));
-        tests.collect::<Result<_, _>>().map(Self)
+        let read = |(name, values): (&str, Vec<&str>)| {
+            let of = match name {
+                name if TAG_FILTERS.contains(&name) => "tags",
+                "changed_since" => "updated_at",
+                name => name,
+            };
+            let attr = attrs.iter().find(|attr| attr.name == of);
+            let test = test(attr.map_or(Is::Any, |attr| attr.is), name, &values)?;
+            Ok((name.to_owned(), Filter { attr, test }))
+        };
+        named.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
     /// The ids that are asked for, if any are.
@@ -60,30 +72,30 @@ impl Filters {
     /// The values of which the attribute must have one, if it is named.
     pub fn values(&self, name: &str) -> Option<&HashSet<String>> {
         match self.0.get(name) {
-            Some(Test::OneOf(values)) => Some(values),
+            Some(Filter { test: Test::OneOf(values), .. }) => Some(values),
             _ => None,
         }
     }
 
     /// Every filter lets the item pass.
-    pub fn pass(&self, item: &Map<String, Value>) -> bool {
-        self.0.iter().all(|(name, test)| match test {
-            Test::OneOf(values) => has_one(item.get(name), values),
-            Test::Tags { wanted, any, not } => {
-                let tags: HashSet<&str> = item
-                    .get("tags")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .collect();
+    pub fn pass<'a>(&self, view: &View<'a>, item: Item<'a, T>) -> bool {
+        self.0.values().all(|filter| filter.test.passes(&filter.attr.map_or(Json::Absent, |attr| attr.of(view, item))))
+    }
+}
+
+impl Test {
+    fn passes(&self, value: &Json<'_>) -> bool {
+        match self {
+            Self::OneOf(values) => has_one(value, values),
+            Self::Tags { wanted, any, not } => {
+                let tags: HashSet<_> = value.items().iter().filter_map(Json::text).collect();
                 let has = |tag: &String| tags.contains(tag.as_str());
                 wanted.iter().all(|list| (if *any { list.iter().any(has) } else { list.iter().all(has) }) != *not)
             }
-            Test::FixedIps(fields) => fixed_ips_pass(item, fields),
-            Test::Since(moment) => item.get("updated_at").and_then(Value::as_str).unwrap_or("") >= moment.as_str(),
-            Test::Nothing => false,
-        })
+            Self::FixedIps(fields) => fixed_ips_pass(value, fields),
+            Self::Since(moment) => value.text().as_deref().unwrap_or("") >= moment.as_str(),
+            Self::Nothing => false,
+        }
     }
 }
 
@@ -92,7 +104,7 @@ pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || TAG_FILTERS.contains(&name)
 }
 
-fn test(attrs: &[Attr], name: &str, values: &[&str]) -> Result<Test, Trouble> {
+fn test(is: Is, name: &str, values: &[&str]) -> Result<Test, NeutronError> {
     if TAG_FILTERS.contains(&name) {
         let wanted: Vec<Vec<String>> =
             values.iter().map(|value| value.split(',').map(str::to_owned).collect()).collect();
@@ -113,30 +125,23 @@ fn test(attrs: &[Attr], name: &str, values: &[&str]) -> Result<Test, Trouble> {
         "changed_since" => {
             Test::Since(values.iter().map(|value| value.trim_matches('"')).min().unwrap_or_default().to_owned())
         }
-        name => {
-            let is = attrs.iter().find(|attr| attr.name == name).map_or(Is::Any, |attr| attr.is);
-            Test::OneOf(values.iter().map(|value| form(is, value)).collect())
-        }
+        _ => Test::OneOf(values.iter().map(|value| form(is, value)).collect()),
     })
 }
 
-fn few(name: &str, count: usize) -> Result<(), Trouble> {
+fn few(name: &str, count: usize) -> Result<(), NeutronError> {
     match count > MAX_SINGLE {
-        true => Err(Trouble::attribute(name, format!("a list is filtered by at most {MAX_SINGLE} of them."))),
+        true => Err(NeutronError::attribute(name, format!("a list is filtered by at most {MAX_SINGLE} of them."))),
         false => Ok(()),
     }
 }
 
 /// A value in the form in which items have it; what the attribute would not take stays as it is, and is found nowhere.
 fn form(is: Is, value: &str) -> String {
-    let is = match is {
-        Is::UuidList => Is::Uuid,
-        Is::IpList => Is::IpOrNull,
-        other => other,
-    };
     match is {
         _ if matches!(value, "" | "None" | "null") => String::new(),
         Is::Bool => boolean(&Value::from(value)).map_or_else(|| value.to_owned(), |flag| flag.to_string()),
+        Is::IpList => form(Is::IpOrNull, value),
         Is::Mac | Is::Cidr | Is::IpOrNull | Is::Int(..) => {
             fit_value(is, &Value::from(value)).map_or_else(|_| value.to_owned(), |fits| plain(&fits))
         }
@@ -152,36 +157,40 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn has_one(value: Option<&Value>, wanted: &HashSet<String>) -> bool {
-    match value {
-        None | Some(Value::Null) => wanted.contains(""),
-        Some(Value::String(text)) => wanted.contains(text),
+fn has_one(value: &Json<'_>, wanted: &HashSet<String>) -> bool {
+    let flag = |flag: bool| {
         // Attributes that nobody can set have no form of their own.
-        Some(Value::Bool(flag)) => {
-            wanted.contains(if *flag { "true" } else { "false" })
-                || (wanted.len() <= MAX_SINGLE
-                    && wanted.iter().any(|wanted| boolean(&Value::from(wanted.as_str())) == Some(*flag)))
-        }
-        Some(Value::Array(items)) => items.iter().any(|item| has_one(Some(item), wanted)),
-        Some(number @ Value::Number(_)) => wanted.contains(&number.to_string()),
-        Some(Value::Object(_)) => false,
+        let means = |wanted: &String| boolean(&Value::from(wanted.as_str())) == Some(flag);
+        wanted.contains(if flag { "true" } else { "false" }) || (wanted.len() <= MAX_SINGLE && wanted.iter().any(means))
+    };
+    match value {
+        Json::Absent | Json::Null => wanted.contains(""),
+        Json::Text(text) => wanted.contains(&**text),
+        Json::Bool(value) => flag(*value),
+        Json::Number(number) => wanted.contains(&number.to_string()),
+        Json::Ip(_) | Json::Time(_) => value.text().is_some_and(|text| wanted.contains(&*text)),
+        Json::List(items) => items.iter().any(|item| has_one(item, wanted)),
+        Json::Object(_) | Json::Texts(_) => false,
+        Json::Value(value) => match &**value {
+            Value::Null => wanted.contains(""),
+            Value::Bool(value) => flag(*value),
+            Value::Array(items) => items.iter().any(|item| has_one(&item.into(), wanted)),
+            Value::Object(_) => false,
+            other => wanted.contains(&plain(other)),
+        },
     }
 }
 
 /// `ip_address=…`, `ip_address_substr=…`, `subnet_id=…`: the same one repeated is an alternative, different ones must
 /// all hold, as Neutron groups them.
-fn fixed_ips_pass(item: &Map<String, Value>, fields: &BTreeMap<String, HashSet<String>>) -> bool {
-    let ips: Vec<&Value> = item.get("fixed_ips").and_then(Value::as_array).into_iter().flatten().collect();
+fn fixed_ips_pass(ips: &Json<'_>, fields: &BTreeMap<String, HashSet<String>>) -> bool {
     fields.iter().all(|(field, wanted)| {
-        ips.iter().any(|ip| {
-            let address = ip["ip_address"].as_str().unwrap_or("");
+        ips.items().iter().any(|ip| {
+            let text = |name: &str| ip.field(name).text().unwrap_or_default();
             match field.as_str() {
-                "ip_address_substr" => wanted.iter().any(|part| address.contains(part.as_str())),
-                "ip_address" => {
-                    let normal = address.parse::<IpAddr>().map_or_else(|_| address.to_owned(), |ip| ip.to_string());
-                    wanted.contains(&normal)
-                }
-                "subnet_id" => ip["subnet_id"].as_str().is_some_and(|id| wanted.contains(id)),
+                "ip_address_substr" => wanted.iter().any(|part| text("ip_address").contains(part.as_str())),
+                "ip_address" => wanted.contains(&*text("ip_address")),
+                "subnet_id" => wanted.contains(&*text("subnet_id")),
                 _ => false,
             }
         })
@@ -193,22 +202,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::network::attrs::{free, shown};
+    use crate::network::attrs::{ruled, shown};
 
-    const ATTRS: &[Attr] = &[
-        free("mac_address", Is::Mac),
-        free("cidr", Is::Cidr),
-        free("gateway_ip", Is::IpOrNull),
-        free("dns_nameservers", Is::IpList),
-        free("admin_state_up", Is::Bool),
-        free("mtu", Is::Int(0, 9000)),
-        shown("shared"),
-        shown("name"),
+    macro_rules! attr {
+        ($name:literal, $is:expr) => {
+            ruled::<Value>($name, $is, |_, value| (&value[$name]).into())
+        };
+    }
+    const ATTRS: &[Attr<Value>] = &[
+        attr!("mac_address", Is::Mac),
+        attr!("cidr", Is::Cidr),
+        attr!("gateway_ip", Is::IpOrNull),
+        attr!("dns_nameservers", Is::IpList),
+        attr!("admin_state_up", Is::Bool),
+        attr!("mtu", Is::Int(0, 9000)),
+        shown("shared", |_, value| (&value["shared"]).into()),
+        shown("name", |_, value| (&value["name"]).into()),
     ];
+
+    fn pass(filters: &Filters<Value>, value: &Value) -> bool {
+        let (rows, who) = (model::Snapshot::default(), crate::network::request::somebody());
+        filters.pass(&View::new(&rows, &who), Item { id: "", revision: 0, value })
+    }
 
     fn passes(query: &[(&str, &str)], item: &Value) -> bool {
         let query: Vec<_> = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Filters::read(&query, ATTRS).unwrap().pass(item.as_object().unwrap())
+        pass(&Filters::read(&query, ATTRS).unwrap(), item)
     }
 
     #[test]
@@ -245,7 +264,7 @@ mod tests {
         let query: Vec<_> = (0..20_000).map(|n| ("name".to_owned(), n.to_string())).collect();
         let filters = Filters::read(&query, ATTRS).unwrap();
         assert_eq!(filters.0.len(), 1);
-        assert!(filters.pass(json!({"name": "19999"}).as_object().unwrap()));
+        assert!(pass(&filters, &json!({"name": "19999"})));
         let tags = [("tags".to_owned(), vec!["t"; MAX_SINGLE + 1].join(","))];
         assert!(Filters::read(&tags, ATTRS).is_err());
         let parts: Vec<_> =

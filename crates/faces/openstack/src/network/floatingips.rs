@@ -2,111 +2,62 @@
 
 use std::net::IpAddr;
 
-use gate::Ref;
-use model::{Fault, FloatingIp, Holder, Index, Network, Port, QosPolicy, Resource, Router, Subnet, Time};
-use serde_json::{Map, Value, json};
+use gate::{Ref, View};
+use model::{Fault, FloatingIp, Holder, Index, Kind, Network, Port, PortStatus, Resource, Router, Subnet};
+use serde_json::json;
 
 use super::addresses::{self, Wanted};
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
-use super::noun::{self, Look, Noun, Standard, referred, referred_own};
+use super::attrs::{Attr, Is, field, ruled, said, shown, standard};
+use super::body::Body;
+use super::error::NeutronError;
 use super::port_forwardings;
 use super::ports;
-use super::qos_policies;
+use super::qos_policies::{self, QOS_POLICY};
 use super::rbac_policies;
-use super::tags;
-use super::trouble::Trouble;
+use super::request::{Plan, Request};
+use super::resource::{self, NeutronResource, referred, referred_own};
 use crate::call::Call;
+use crate::json::Json;
 
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("description", DESCRIPTION),
-    free("floating_network_id", Is::Uuid).once().required(),
-    free("subnet_id", Is::UuidOrNull).once(),
-    free("floating_ip_address", Is::IpOrNull).once().admin_sets(),
-    free("port_id", Is::UuidOrNull),
-    free("fixed_ip_address", Is::IpOrNull),
-    qos_policies::ATTR,
-    qos_policies::NETWORKS_ATTR,
-    free("tags", Is::TextList).once(),
-    shown("router_id"),
-    shown("status"),
-    shown("port_details"),
-    shown("port_forwardings"),
-];
-
-impl Noun for FloatingIp {
+impl NeutronResource for FloatingIp {
     const ONE: &'static str = "floatingip";
     const MANY: &'static str = "floatingips";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(tags: Is::Tags).once(),
+        ruled::<Self>("floating_network_id", Is::Uuid(&[Kind::Network]), |_, floating| (&floating.network_id).into())
+            .once()
+            .required(),
+        said::<Self>("subnet_id", Is::UuidOrNull(&[Kind::Subnet])).once(),
+        ruled::<Self>("floating_ip_address", Is::IpOrNull, |_, floating| floating.address.into()).once().admin_sets(),
+        ruled::<Self>("port_id", Is::UuidOrNull(&[Kind::Port]), |view, floating| {
+            port_of(view, floating).map(|port| &port.id).into()
+        }),
+        ruled::<Self>("fixed_ip_address", Is::IpOrNull, |view, floating| {
+            floating.fixed_ip.filter(|_| port_of(view, floating).is_some()).into()
+        }),
+        ruled::<Self>("qos_policy_id", QOS_POLICY, |_, floating| (&floating.qos_policy).into()),
+        shown::<Self>("qos_network_policy_id", |view, floating| qos_policies::of_network(view, &floating.network_id)),
+        shown::<Self>("router_id", |view, floating| {
+            floating.router_id.as_ref().filter(|_| leads(view, floating)).into()
+        }),
+        shown::<Self>("status", |view, floating| if leads(view, floating) { "ACTIVE" } else { "DOWN" }.into()),
+        shown::<Self>("port_details", |view, floating| port_of(view, floating).map(details).into()),
+        shown::<Self>("port_forwardings", |view, floating| port_forwardings::shown_with(view.snapshot, floating)),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        // A port that went away with its server or pod takes the association with it, at once for whoever looks.
-        let port = value.port_id.as_deref().and_then(|id| look.rows.get::<Port>(id));
-        let fixed_ip = value.fixed_ip.filter(|_| port.is_some());
-        let forwardings = port_forwardings::shown_with(look.rows, value);
-        let leads = port.is_some() || !forwardings.is_empty();
-        let router = value.router_id.as_deref().filter(|_| leads);
-        let details = port.map(|port| {
-            json!({
-                "name": port.value.name,
-                "network_id": port.value.network_id,
-                "mac_address": port.value.mac,
-                "admin_state_up": port.value.admin_state_up,
-                "status": if port.value.status == model::PortStatus::Active { "ACTIVE" } else { "DOWN" },
-                "device_id": port.value.device_id(),
-                "device_owner": port.value.device_owner(),
-            })
-        });
-        qos_policies::show(value.qos_policy.as_ref(), "qos_policy_id", into);
-        let of_network = QosPolicy::of_network(look.rows, &value.network_id);
-        qos_policies::show(of_network.as_ref(), "qos_network_policy_id", into);
-        into.insert("floating_network_id".into(), json!(value.network_id));
-        into.insert("floating_ip_address".into(), json!(value.address));
-        into.insert("fixed_ip_address".into(), json!(fixed_ip));
-        into.insert("port_id".into(), json!(port.map(|p| p.value.id.clone())));
-        into.insert("router_id".into(), json!(router));
-        into.insert("status".into(), json!(if leads { "ACTIVE" } else { "DOWN" }));
-        into.insert("port_forwardings".into(), json!(forwardings));
-        into.insert("port_details".into(), json!(details));
-    }
-
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: None,
-            description: &self.description,
-            tags: Some(&self.tags),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn tags_mut(&mut self) -> Option<&mut Vec<String>> {
-        Some(&mut self.tags)
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
-        let network: Network = referred(plan, ask, &body.required_reference("floating_network_id")?)?;
-        if !rbac_policies::leads_out(&Look { rows: &plan.rows, who: &ask.who }, &network) {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+        let network: Network = referred(plan, request, &body.required_reference("floating_network_id")?)?;
+        if !rbac_policies::leads_out(&View::new(&plan.rows, &request.who), &network) {
             let message = format!("Network {} is not a valid external network", network.id);
-            return Err(Trouble::bad_request("floatingip", message));
+            return Err(NeutronError::bad_request("floatingip", message));
         }
         let id = uuid::Uuid::new_v4().to_string();
-        let port = address_port(plan, ask, &network, Holder::floating(&project, &id), body)?;
+        let port = address_port(plan, request, &network, Holder::floating(&project, &id), body)?;
         let address = port.fixed_ips[0].ip;
-        let mut floating = FloatingIp {
+        let mut floating = body.fill(FloatingIp {
             id,
             project_id: project,
-            description: body.text("description").unwrap_or_default(),
+            description: String::new(),
             network_id: network.id,
             address,
             address_port_id: port.id.clone(),
@@ -114,27 +65,26 @@ impl Noun for FloatingIp {
             port_id: None,
             fixed_ip: None,
             router_id: None,
-            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
-        };
+            tags: Vec::new(),
+            created_at: request.now,
+            updated_at: request.now,
+        });
         plan.put(port);
-        qos_policies::set(plan, ask, body, &mut floating.qos_policy)?;
-        associate(plan, ask, &mut floating, body)?;
+        qos_policies::set(plan, request, body, &mut floating.qos_policy)?;
+        associate(plan, request, &mut floating, body)?;
         Ok(floating)
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        body.set_text("description", &mut value.description);
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         // It once had no other attribute, and an update of nothing still ends the association.
         if body.is_empty() {
             return dissociate(plan, value);
         }
-        qos_policies::set(plan, ask, body, &mut value.qos_policy)?;
-        associate(plan, ask, value, body)
+        qos_policies::set(plan, request, body, &mut value.qos_policy)?;
+        associate(plan, request, value, body)
     }
 
-    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, _ask: &Request, value: Self) -> Result<(), NeutronError> {
         check_forwards_nothing(plan, &value)?;
         port_forwardings::sweep(plan, &value.id);
         if let Some(port) = plan.get::<Port>(&value.address_port_id) {
@@ -144,8 +94,39 @@ impl Noun for FloatingIp {
     }
 }
 
+/// The port to which it leads. One that went away with its server or pod takes the association with it, at once for whoever
+/// looks.
+fn port_of<'a>(view: &View<'a>, floating: &FloatingIp) -> Option<&'a Port> {
+    view.snapshot.get::<Port>(floating.port_id.as_deref()?).map(|port| port.value)
+}
+
+/// It leads to a port, as a whole or by ports of its own.
+fn leads(view: &View<'_>, floating: &FloatingIp) -> bool {
+    port_of(view, floating).is_some() || port_forwardings::leading(view.snapshot, &floating.id).next().is_some()
+}
+
+/// What a floating IP shows of its port.
+fn details(port: &Port) -> Json<'_> {
+    let status = if port.status == PortStatus::Active { "ACTIVE" } else { "DOWN" };
+    Json::object([
+        ("name", (&port.name).into()),
+        ("network_id", (&port.network_id).into()),
+        ("mac_address", (&port.mac).into()),
+        ("admin_state_up", port.admin_state_up.into()),
+        ("status", status.into()),
+        ("device_id", port.device_id().into()),
+        ("device_owner", port.device_owner().into()),
+    ])
+}
+
 /// The port that holds the address on the external network; it has at least one address.
-fn address_port(plan: &mut Plan, ask: &Ask, network: &Network, holder: Holder, body: &Body) -> Result<Port, Trouble> {
+fn address_port(
+    plan: &mut Plan,
+    request: &Request,
+    network: &Network,
+    holder: Holder,
+    body: &Body,
+) -> Result<Port, NeutronError> {
     let v4: Vec<Subnet> = plan
         .rows
         .find::<Subnet>(Index::Network, &network.id)
@@ -154,9 +135,9 @@ fn address_port(plan: &mut Plan, ask: &Ask, network: &Network, holder: Holder, b
         .collect();
     if v4.is_empty() {
         let message = format!("Network {} does not contain any IPv4 subnet", network.id);
-        return Err(Trouble::bad_request("floatingip", message));
+        return Err(NeutronError::bad_request("floatingip", message));
     }
-    let mut port = ports::bare(network, "", ask.now);
+    let mut port = ports::bare(network, "", request.now);
     port.hold(holder);
     port.mac = ports::free_mac(plan, &port);
     let ip = body.ip("floating_ip_address").flatten();
@@ -166,7 +147,7 @@ fn address_port(plan: &mut Plan, ask: &Ask, network: &Network, holder: Holder, b
         _ => vec![Wanted { subnet, ip }],
     };
     let exhausted = || {
-        Trouble::bad(
+        NeutronError::bad(
             "ExternalIpAddressExhausted",
             format!("Unable to find any IP address on external network {}.", network.id),
         )
@@ -180,23 +161,23 @@ fn address_port(plan: &mut Plan, ask: &Ask, network: &Network, holder: Holder, b
                     return Ok(port);
                 }
             }
-            Err(Trouble::Own { kind: "IpAddressGenerationFailure", .. }) => last = exhausted(),
+            Err(NeutronError::Own { kind: "IpAddressGenerationFailure", .. }) => last = exhausted(),
             Err(other) => last = other,
         }
     }
     Err(last)
 }
 
-fn check_forwards_nothing(plan: &Plan, floating: &FloatingIp) -> Result<(), Trouble> {
+fn check_forwards_nothing(plan: &Plan, floating: &FloatingIp) -> Result<(), NeutronError> {
     if port_forwardings::of(plan, &floating.id).next().is_some() {
         let message = format!("Floating IP {} in use by Port Forwarding resources.", floating.id);
-        return Err(Trouble::conflict("FipInUseByPortForwarding", message));
+        return Err(NeutronError::conflict("FipInUseByPortForwarding", message));
     }
     Ok(())
 }
 
 /// Leads the floating IP to no port.
-fn dissociate(plan: &Plan, floating: &mut FloatingIp) -> Result<(), Trouble> {
+fn dissociate(plan: &Plan, floating: &mut FloatingIp) -> Result<(), NeutronError> {
     floating.port_id = None;
     floating.fixed_ip = None;
     if port_forwardings::of(plan, &floating.id).next().is_none() {
@@ -206,7 +187,7 @@ fn dissociate(plan: &Plan, floating: &mut FloatingIp) -> Result<(), Trouble> {
 }
 
 /// Leads the floating IP to the port asked for, or to none.
-fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body) -> Result<(), Trouble> {
+fn associate(plan: &mut Plan, request: &Request, floating: &mut FloatingIp, body: &Body) -> Result<(), NeutronError> {
     let fixed = body.ip("fixed_ip_address").flatten();
     let port = match body.reference_or_null("port_id") {
         None if fixed.is_none() => return Ok(()),
@@ -216,16 +197,16 @@ fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body)
     let Some(named) = port else {
         if fixed.is_some() {
             let message = "fixed_ip_address cannot be specified without a port_id";
-            return Err(Trouble::bad_request("floatingip", message));
+            return Err(NeutronError::bad_request("floatingip", message));
         }
         return dissociate(plan, floating);
     };
     check_forwards_nothing(plan, floating)?;
-    let port: Port = referred_own(plan, ask, &named)?;
+    let port: Port = referred_own(plan, request, &named)?;
     let port_id = port.id.clone();
     let (ip, subnet_id) = inner_address(&port, fixed)?;
     let router = router_between(plan, floating, &subnet_id).ok_or_else(|| {
-        Trouble::missing(
+        NeutronError::missing(
             "ExternalGatewayForFloatingIPNotFound",
             format!(
                 "External network {} is not reachable from subnet {subnet_id}.  Therefore, cannot associate Port {port_id} with a Floating IP.",
@@ -239,7 +220,7 @@ fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body)
             && other.value.fixed_ip == Some(ip)
     });
     if rival.is_some() {
-        return Err(Trouble::conflict(
+        return Err(NeutronError::conflict(
             "FloatingIPPortAlreadyAssociated",
             format!(
                 "Cannot associate floating IP {} ({}) with port {port_id} using fixed IP {ip}, as that fixed IP already has a floating IP on external network {}.",
@@ -256,8 +237,8 @@ fn associate(plan: &mut Plan, ask: &Ask, floating: &mut FloatingIp, body: &Body)
 }
 
 /// The port's address to which the floating IP shall lead, and its subnet.
-fn inner_address(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String), Trouble> {
-    let bad = |message: String| Trouble::bad_request("floatingip", message);
+fn inner_address(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String), NeutronError> {
+    let bad = |message: String| NeutronError::bad_request("floatingip", message);
     if let Some(wanted) = wanted.filter(IpAddr::is_ipv6) {
         return Err(bad(format!(
             "Cannot process floating IP association with {wanted}, since that is not an IPv4 address"
@@ -302,10 +283,10 @@ pub fn router_between(plan: &Plan, floating: &FloatingIp, subnet_id: &str) -> Op
 pub async fn allocate(call: &Call, project: &str, network: &Network) -> Result<String, Fault> {
     let body = json!({"floating_network_id": network.id});
     let made = async {
-        let body = Body::post(ATTRS, FloatingIp::ONE, &body, true)?;
-        noun::make::<FloatingIp>(&Ask::of(call)?, &[(project.to_owned(), body)]).await
+        let body = Body::post(FloatingIp::ATTRS, FloatingIp::ONE, &body, true)?;
+        resource::make::<FloatingIp>(&Request::of(call)?, &[(project.to_owned(), body)]).await
     };
-    let ids = made.await.map_err(Trouble::into_fault)?;
+    let ids = made.await.map_err(NeutronError::into_fault)?;
     ids.into_iter().next().ok_or_else(|| Fault::Internal("no floating IP was made".into()))
 }
 
@@ -316,14 +297,14 @@ pub async fn lead(call: &Call, id: &str, to: Option<(&Port, IpAddr)>) -> Result<
         None => json!({"port_id": null}),
     };
     let led = async {
-        let body = Body::put(ATTRS, FloatingIp::ONE, &body, true)?;
-        noun::change::<FloatingIp>(&Ask::of(call)?, id, &body).await
+        let body = Body::put(FloatingIp::ATTRS, FloatingIp::ONE, &body, true)?;
+        resource::change::<FloatingIp>(&Request::of(call)?, id, &body).await
     };
-    led.await.map_err(Trouble::into_fault)
+    led.await.map_err(NeutronError::into_fault)
 }
 
 /// Likewise: gives one back.
 pub async fn release(call: &Call, id: &str) -> Result<(), Fault> {
-    let released = async { noun::remove::<FloatingIp>(&Ask::of(call)?, id).await };
-    released.await.map_err(Trouble::into_fault)
+    let released = async { resource::remove::<FloatingIp>(&Request::of(call)?, id).await };
+    released.await.map_err(NeutronError::into_fault)
 }

@@ -1,7 +1,8 @@
 //! The network service: Neutron's v2.0 API.
 //!
-//! * [`noun`]: what all resources have in common; [`attrs`]: which attributes they have; [`list`]: how lists are cut
-//! * [`ask`]: a request and the plan of its change; [`trouble`]: Neutron's errors
+//! * [`resource`]: what all resources have in common; [`attrs`]: how their attributes are declared; [`list`]: how lists are cut,
+//!   by [`filters`]
+//! * [`request`]: a request and the plan of its change; [`body`]: what it sends; [`error`]: Neutron's errors
 //! * one file a resource: [`networks`], [`subnets`], [`ports`], [`routers`] (their [`interfaces`]), [`floatingips`] (their [`port_forwardings`]),
 //!   [`security_groups`], [`rules`], [`address_groups`], [`subnetpools`],
 //!   [`address_scopes`], [`rbac_policies`], [`qos_policies`] (their [`qos_rules`]), [`trunks`], [`quotas`]; [`about`]: versions, extensions, agents
@@ -14,35 +15,39 @@ mod about;
 mod address_groups;
 mod address_scopes;
 mod addresses;
-mod ask;
 mod attrs;
 pub mod auto_allocated;
+mod body;
 mod cidr;
+mod error;
 mod filters;
 pub mod floatingips;
 mod interfaces;
 mod list;
 mod networks;
-mod noun;
 mod port_forwardings;
 mod ports;
 mod qos_policies;
 mod qos_rules;
 mod quotas;
 mod rbac_policies;
+mod request;
+mod resource;
 mod routers;
 mod rules;
 mod security_groups;
 mod subnetpools;
 mod subnets;
 mod tags;
-mod trouble;
 mod trunks;
 
 use model::{
-    AddressGroup, AddressScope, FloatingIp, Network, Port, QosPolicy, RbacPolicy, Router, SecurityGroup,
-    SecurityGroupRule, Subnet, SubnetPool, Trunk,
+    AddressGroup, AddressScope, FloatingIp, Network, Port, PortForwarding, QosPolicy, RbacPolicy, Router,
+    SecurityGroup, SecurityGroupRule, Subnet, SubnetPool, Trunk,
 };
+
+pub use attrs::{Attr, Is, Set};
+use resource::NeutronResource;
 
 use crate::endpoint;
 use crate::table::{Endpoint, Service};
@@ -63,11 +68,11 @@ macro_rules! crud {
 macro_rules! resource {
     ($rows:ident, $type:ty, $many:literal) => {
         $rows.extend([
-            crud!($type, GET, concat!("/v2.0/", $many), Reader, noun::list),
-            crud!($type, POST, concat!("/v2.0/", $many), Member, noun::create),
-            crud!($type, GET, concat!("/v2.0/", $many, "/{id}"), Reader, noun::show),
-            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}"), Member, noun::update),
-            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}"), Member, noun::delete),
+            crud!($type, GET, concat!("/v2.0/", $many), Reader, resource::list),
+            crud!($type, POST, concat!("/v2.0/", $many), Member, resource::create),
+            crud!($type, GET, concat!("/v2.0/", $many, "/{id}"), Reader, resource::show),
+            crud!($type, PUT, concat!("/v2.0/", $many, "/{id}"), Member, resource::update),
+            crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}"), Member, resource::delete),
         ]);
     };
 }
@@ -103,6 +108,38 @@ macro_rules! tagged {
             crud!($type, DELETE, concat!("/v2.0/", $many, "/{id}/tags/{tag}"), $writes, tags::remove),
         ]);
     };
+}
+
+/// A resource as it is declared.
+pub struct Declared {
+    /// `network`
+    pub one: &'static str,
+    /// Of its list, below the service's prefix.
+    pub path: &'static str,
+    pub attrs: Vec<Attr<()>>,
+}
+
+/// All resources: for their documentation, and for tests that try every attribute.
+pub fn declared() -> Vec<Declared> {
+    fn of<T: NeutronResource>(path: &'static str) -> Declared {
+        Declared { one: T::ONE, path, attrs: T::ATTRS.iter().map(Attr::declared).collect() }
+    }
+    vec![
+        of::<Network>("/v2.0/networks"),
+        of::<Subnet>("/v2.0/subnets"),
+        of::<SubnetPool>("/v2.0/subnetpools"),
+        of::<AddressScope>("/v2.0/address-scopes"),
+        of::<Port>("/v2.0/ports"),
+        of::<Trunk>("/v2.0/trunks"),
+        of::<Router>("/v2.0/routers"),
+        of::<FloatingIp>("/v2.0/floatingips"),
+        of::<PortForwarding>("/v2.0/floatingips/{floatingip}/port_forwardings"),
+        of::<SecurityGroup>("/v2.0/security-groups"),
+        of::<SecurityGroupRule>("/v2.0/security-group-rules"),
+        of::<AddressGroup>("/v2.0/address-groups"),
+        of::<RbacPolicy>("/v2.0/rbac-policies"),
+        of::<QosPolicy>("/v2.0/qos/policies"),
+    ]
 }
 
 /// The network service.
@@ -162,11 +199,11 @@ pub fn service() -> Service {
     resource!(rows, RbacPolicy, "rbac-policies");
     resource!(rows, Trunk, "trunks");
     rows.extend([
-        crud!(QosPolicy, GET, "/v2.0/qos/policies", Reader, noun::list),
-        crud!(QosPolicy, POST, "/v2.0/qos/policies", Admin, noun::create),
-        crud!(QosPolicy, GET, "/v2.0/qos/policies/{id}", Reader, noun::show),
-        crud!(QosPolicy, PUT, "/v2.0/qos/policies/{id}", Admin, noun::update),
-        crud!(QosPolicy, DELETE, "/v2.0/qos/policies/{id}", Admin, noun::delete),
+        crud!(QosPolicy, GET, "/v2.0/qos/policies", Reader, resource::list),
+        crud!(QosPolicy, POST, "/v2.0/qos/policies", Admin, resource::create),
+        crud!(QosPolicy, GET, "/v2.0/qos/policies/{id}", Reader, resource::show),
+        crud!(QosPolicy, PUT, "/v2.0/qos/policies/{id}", Admin, resource::update),
+        crud!(QosPolicy, DELETE, "/v2.0/qos/policies/{id}", Admin, resource::delete),
         endpoint!(GET "/v2.0/qos/rule-types" Reader qos_policies::rule_types),
         endpoint!(GET "/v2.0/qos/rule-types/{type}" Admin qos_policies::rule_type),
     ]);
@@ -187,6 +224,6 @@ pub fn service() -> Service {
         versions: None,
         endpoints: rows,
         absent: crate::absent::NETWORK,
-        render: trouble::render,
+        render: error::render,
     }
 }

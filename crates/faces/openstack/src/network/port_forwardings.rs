@@ -4,92 +4,67 @@
 
 use std::net::IpAddr;
 
-use gate::Ref;
-use model::{Fault, FloatingIp, Index, MAX_MOVED_PORTS, Port, PortForwarding, Resource, Router};
-use serde_json::{Map, Value, json};
+use gate::{Ref, View};
+use model::{Fault, FloatingIp, Index, Kind, MAX_MOVED_PORTS, Port, PortForwarding, Resource, Router};
 
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, free, shown};
+use super::attrs::{Attr, Is, field, ruled, standard};
+use super::body::Body;
+use super::error::{NeutronError, found, not_found};
 use super::floatingips::router_between;
-use super::noun::{self, Look, Noun, Standard, referred};
-use super::trouble::{Trouble, found, not_found};
+use super::request::{Plan, Request};
+use super::resource::{self, NeutronResource, referred};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("description", DESCRIPTION),
-    free("protocol", Is::OneOf(&["tcp", "udp"])).required(),
-    free("internal_port_id", Is::Uuid).required(),
-    free("internal_ip_address", Is::IpOrNull),
-    free("internal_port", Is::Int(1, 65535)),
-    free("internal_port_range", Is::Text(11)),
-    free("external_port", Is::Int(1, 65535)),
-    free("external_port_range", Is::Text(11)),
-];
-
-impl Noun for PortForwarding {
+impl NeutronResource for PortForwarding {
     const ONE: &'static str = "port_forwarding";
     const MANY: &'static str = "port_forwardings";
-
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(_look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        show(value, into);
-    }
-
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: None,
-            description: &self.description,
-            tags: None,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn updated_mut(&mut self) -> &mut model::Time {
-        &mut self.updated_at
-    }
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(protocol: Is::OneOf(&["tcp", "udp"])).required(),
+        ruled::<Self>("internal_port_id", Is::Uuid(&[Kind::Port]), |_, value| (&value.port_id).into()).required(),
+        ruled::<Self>("internal_ip_address", Is::IpOrNull, |_, value| value.address.into()),
+        ruled::<Self>("internal_port", Is::Int(1, 65535), |_, value| single(value.internal).into()),
+        ruled::<Self>("internal_port_range", Is::Text(11), |_, value| range(value.internal).into()),
+        ruled::<Self>("external_port", Is::Int(1, 65535), |_, value| single(value.external).into()),
+        ruled::<Self>("external_port_range", Is::Text(11), |_, value| range(value.external).into()),
+    ];
 
     /// One whose port went away with its server or pod is gone, at once for whoever looks.
-    fn sees(look: &Look<'_>, value: &Self) -> bool {
-        look.view().sees(value) && leads(look.rows, value)
+    fn sees(view: &View<'_>, value: &Self) -> bool {
+        view.sees(value) && leads(view.snapshot, value)
     }
 
-    fn below(ask: &Ask, value: &Self) -> bool {
-        value.floatingip_id == ask.param(PARENT)
+    fn below(request: &Request, value: &Self) -> bool {
+        value.floatingip_id == request.param(PARENT)
     }
 
-    fn before_list(plan: &mut Plan, ask: &Ask) -> Result<(), Trouble> {
-        parent(plan, ask).map(drop)
+    fn before_list(plan: &mut Plan, request: &Request) -> Result<(), NeutronError> {
+        parent(plan, request).map(drop)
     }
 
-    fn create(plan: &mut Plan, ask: &Ask, _project: String, body: &Body) -> Result<Self, Trouble> {
-        let floating = own_parent(plan, ask)?;
-        let missing =
-            |name| Trouble::http_bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
+    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Body) -> Result<Self, NeutronError> {
+        let floating = own_parent(plan, request)?;
+        let missing = |name| {
+            NeutronError::http_bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
+        };
         let external = ports(body, "external_port")?.ok_or_else(|| missing("external_port"))?;
         let internal = ports(body, "internal_port")?.ok_or_else(|| missing("internal_port"))?;
         let port = body.required_reference("internal_port_id")?;
-        let forwarding = Self {
+        let forwarding = body.fill(Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: floating.project_id.clone(),
             floatingip_id: floating.id.clone(),
-            description: body.text("description").unwrap_or_default(),
-            protocol: body.text("protocol").unwrap_or_default(),
+            description: String::new(),
+            protocol: String::new(),
             external,
             internal,
             port_id: String::new(),
             address: floating.address,
-            created_at: ask.now,
-            updated_at: ask.now,
-        };
+            created_at: request.now,
+            updated_at: request.now,
+        });
         if floating.port_id.as_deref().is_some_and(|id| plan.rows.get::<Port>(id).is_some()) {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "FloatingIPPortAlreadyAssociated",
                 format!(
                     "Cannot associate floating IP {} ({}) with port {}, as it already leads to a port.",
@@ -99,28 +74,26 @@ impl Noun for PortForwarding {
                 ),
             ));
         }
-        aimed(plan, ask, floating, forwarding, &port, body.ip("internal_ip_address").flatten())
+        aimed(plan, request, floating, forwarding, &port, body.ip("internal_ip_address").flatten())
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        let floating = own_parent(plan, ask)?;
-        body.set_text("description", &mut value.description);
-        body.set_text("protocol", &mut value.protocol);
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+        let floating = own_parent(plan, request)?;
         value.external = ports(body, "external_port")?.unwrap_or(value.external);
         value.internal = ports(body, "internal_port")?.unwrap_or(value.internal);
         let port = body.reference("internal_port_id").unwrap_or_else(|| Ref::sent(&value.port_id));
         let same_port = port.is(&value.port_id);
         let address = body.ip("internal_ip_address").flatten().or_else(|| same_port.then_some(value.address));
-        *value = aimed(plan, ask, floating, value.clone(), &port, address)?;
+        *value = aimed(plan, request, floating, value.clone(), &port, address)?;
         Ok(())
     }
 
-    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
-        let mut floating = own_parent(plan, ask)?;
+    fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError> {
+        let mut floating = own_parent(plan, request)?;
         if of(plan, &floating.id).all(|other| other.id == value.id) {
             floating.router_id = None;
         }
-        floating.updated_at = ask.now;
+        floating.updated_at = request.now;
         plan.put(floating);
         Ok(())
     }
@@ -141,27 +114,27 @@ fn below(mut call: Call) -> Call {
 
 /// `GET /floatingips/{id}/port_forwardings`
 pub async fn list(call: Call) -> Result<Reply, Fault> {
-    noun::list::<PortForwarding>(below(call)).await
+    resource::list::<PortForwarding>(below(call)).await
 }
 
 /// `POST /floatingips/{id}/port_forwardings`
 pub async fn create(call: Call) -> Result<Reply, Fault> {
-    noun::create::<PortForwarding>(below(call)).await
+    resource::create::<PortForwarding>(below(call)).await
 }
 
 /// `GET /floatingips/{id}/port_forwardings/{forwarding}`
 pub async fn show_one(call: Call) -> Result<Reply, Fault> {
-    noun::show::<PortForwarding>(below(call)).await
+    resource::show::<PortForwarding>(below(call)).await
 }
 
 /// `PUT /floatingips/{id}/port_forwardings/{forwarding}`
 pub async fn update(call: Call) -> Result<Reply, Fault> {
-    noun::update::<PortForwarding>(below(call)).await
+    resource::update::<PortForwarding>(below(call)).await
 }
 
 /// `DELETE /floatingips/{id}/port_forwardings/{forwarding}`
 pub async fn delete(call: Call) -> Result<Reply, Fault> {
-    noun::delete::<PortForwarding>(below(call)).await
+    resource::delete::<PortForwarding>(below(call)).await
 }
 
 /// Its port has its address still.
@@ -170,39 +143,42 @@ fn leads(rows: &model::Snapshot, value: &PortForwarding) -> bool {
     port.is_some_and(|port| port.value.fixed_ips.iter().any(|fixed| fixed.ip == value.address))
 }
 
-/// What is particular to forwardings; their floating IP shows it too.
-fn show(value: &PortForwarding, into: &mut Map<String, Value>) {
-    into.insert("protocol".into(), json!(value.protocol));
-    into.insert("internal_port_id".into(), json!(value.port_id));
-    into.insert("internal_ip_address".into(), json!(value.address));
-    for (name, (first, last)) in [("internal_port", value.internal), ("external_port", value.external)] {
-        into.insert(name.into(), json!((first == last).then_some(first)));
-        into.insert(format!("{name}_range"), json!(format!("{first}:{last}")));
-    }
+/// The port, if it is one.
+fn single((first, last): (u16, u16)) -> Option<u16> {
+    (first == last).then_some(first)
+}
+
+fn range((first, last): (u16, u16)) -> String {
+    format!("{first}:{last}")
 }
 
 /// The forwardings of a floating IP, as the floating IP shows them.
-pub fn shown_with(rows: &model::Snapshot, floating: &FloatingIp) -> Vec<Value> {
-    let all = rows.find::<PortForwarding>(Index::Owner, &floating.id).map(|entry| entry.value);
-    all.filter(|value| leads(rows, value))
-        .map(|value| {
-            let mut item = Map::new();
-            item.insert("id".into(), json!(value.id));
-            show(value, &mut item);
-            // Neutron shows ranges here only where there are some.
-            for name in ["internal_port", "external_port"] {
-                if !item[name].is_null() {
-                    item.remove(&format!("{name}_range"));
-                }
-            }
-            Value::Object(item)
-        })
-        .collect()
+pub fn shown_with<'a>(rows: &'a model::Snapshot, floating: &FloatingIp) -> Json<'a> {
+    // Neutron shows ranges here only where there are some.
+    let ranges = |ports: (u16, u16)| if single(ports).is_some() { Json::Absent } else { range(ports).into() };
+    let one = |value: &'a PortForwarding| {
+        Json::object([
+            ("id", (&value.id).into()),
+            ("protocol", (&value.protocol).into()),
+            ("internal_port_id", (&value.port_id).into()),
+            ("internal_ip_address", value.address.into()),
+            ("internal_port", single(value.internal).into()),
+            ("internal_port_range", ranges(value.internal)),
+            ("external_port", single(value.external).into()),
+            ("external_port_range", ranges(value.external)),
+        ])
+    };
+    Json::list(leading(rows, &floating.id).map(one))
 }
 
 /// The forwardings of a floating IP that lead somewhere.
-pub fn of<'a>(plan: &'a Plan, floating: &'a str) -> impl Iterator<Item = &'a PortForwarding> {
-    plan.rows.find::<PortForwarding>(Index::Owner, floating).map(|entry| entry.value).filter(|f| leads(&plan.rows, f))
+pub fn leading<'a>(rows: &'a model::Snapshot, floating: &str) -> impl Iterator<Item = &'a PortForwarding> + use<'a> {
+    let all = rows.find::<PortForwarding>(Index::Owner, floating).map(|entry| entry.value);
+    all.filter(|value| leads(rows, value))
+}
+
+pub fn of<'a>(plan: &'a Plan, floating: &str) -> impl Iterator<Item = &'a PortForwarding> + use<'a> {
+    leading(&plan.rows, floating)
 }
 
 /// Removes the forwardings that lead to addresses which the port no longer has.
@@ -233,26 +209,26 @@ pub fn sweep(plan: &mut Plan, floating: &str) {
     }
 }
 
-fn parent(plan: &Plan, ask: &Ask) -> Result<FloatingIp, Trouble> {
-    let id = ask.param(PARENT);
-    let look = Look { rows: &plan.rows, who: &ask.who };
-    let seen = plan.rows.get::<FloatingIp>(id).filter(|entry| FloatingIp::sees(&look, entry.value));
+fn parent(plan: &Plan, request: &Request) -> Result<FloatingIp, NeutronError> {
+    let id = request.param(PARENT);
+    let view = View::new(&plan.rows, &request.who);
+    let seen = plan.rows.get::<FloatingIp>(id).filter(|entry| FloatingIp::sees(&view, entry.value));
     found(seen, id).map(|entry| entry.value.clone())
 }
 
 /// The floating IP, if the caller may change it.
-fn own_parent(plan: &Plan, ask: &Ask) -> Result<FloatingIp, Trouble> {
-    let floating = parent(plan, ask)?;
-    let look = Look { rows: &plan.rows, who: &ask.who };
-    if FloatingIp::changes(&look, &floating) { Ok(floating) } else { Err(not_found(FloatingIp::KIND, &floating.id)) }
+fn own_parent(plan: &Plan, request: &Request) -> Result<FloatingIp, NeutronError> {
+    let floating = parent(plan, request)?;
+    let view = View::new(&plan.rows, &request.who);
+    if FloatingIp::changes(&view, &floating) { Ok(floating) } else { Err(not_found(FloatingIp::KIND, &floating.id)) }
 }
 
-fn bad(message: impl std::fmt::Display) -> Trouble {
-    Trouble::bad_request("port_forwarding", message)
+fn bad(message: impl std::fmt::Display) -> NeutronError {
+    NeutronError::bad_request("port_forwarding", message)
 }
 
 /// The ports of a request: one, or a range `first:last`.
-fn ports(body: &Body, name: &str) -> Result<Option<(u16, u16)>, Trouble> {
+fn ports(body: &Body, name: &str) -> Result<Option<(u16, u16)>, NeutronError> {
     let range_name = format!("{name}_range");
     let single = body.int(name).and_then(|port| u16::try_from(port).ok());
     match (single, body.text(&range_name)) {
@@ -264,7 +240,10 @@ fn ports(body: &Body, name: &str) -> Result<Option<(u16, u16)>, Trouble> {
             let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
             match (port(first), port(last)) {
                 (Some(first), Some(last)) if first <= last => Ok(Some((first, last))),
-                _ => Err(Trouble::attribute(&range_name, format!("'{text}' is not a range of ports, such as 80:90."))),
+                _ => Err(NeutronError::attribute(
+                    &range_name,
+                    format!("'{text}' is not a range of ports, such as 80:90."),
+                )),
             }
         }
     }
@@ -273,15 +252,15 @@ fn ports(body: &Body, name: &str) -> Result<Option<(u16, u16)>, Trouble> {
 /// The forwarding with the address to which it leads, if it can be; its floating IP is led over the router between.
 fn aimed(
     plan: &mut Plan,
-    ask: &Ask,
+    request: &Request,
     mut floating: FloatingIp,
     mut forwarding: PortForwarding,
     named: &Ref<Port>,
     address: Option<IpAddr>,
-) -> Result<PortForwarding, Trouble> {
-    let port = referred(plan, ask, named)?;
+) -> Result<PortForwarding, NeutronError> {
+    let port = referred(plan, request, named)?;
     forwarding.port_id = port.id.clone();
-    if !Port::changes(&Look { rows: &plan.rows, who: &ask.who }, &port) {
+    if !Port::changes(&View::new(&plan.rows, &request.who), &port) {
         return Err(not_found(Port::KIND, &port.id));
     }
     let fixed = inner(&port, address)?;
@@ -303,7 +282,7 @@ fn aimed(
         other.value.port_id.as_deref() == Some(&port.id) && other.value.fixed_ip == Some(forwarding.address)
     });
     if bound.is_some() {
-        return Err(Trouble::conflict(
+        return Err(NeutronError::conflict(
             "PortHasBindingFloatingIP",
             format!(
                 "Cannot create port forwarding to floating IP {} ({}) with port {} using fixed IP {}, as that port already has a binding floating IP.",
@@ -317,13 +296,13 @@ fn aimed(
     plan.hold::<Port>(&port.id);
     plan.hold::<Router>(&router);
     floating.router_id = Some(router);
-    floating.updated_at = ask.now;
+    floating.updated_at = request.now;
     plan.put(floating);
     Ok(forwarding)
 }
 
 /// The address of the port that is asked for, or its first IPv4 one, with its subnet.
-fn inner(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String), Trouble> {
+fn inner(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String), NeutronError> {
     let v4: Vec<_> = port.fixed_ips.iter().filter(|fixed| fixed.ip.is_ipv4()).collect();
     let fixed = match wanted {
         _ if v4.is_empty() => {
@@ -337,7 +316,7 @@ fn inner(port: &Port, wanted: Option<IpAddr>) -> Result<(IpAddr, String), Troubl
     Ok((fixed.ip, fixed.subnet_id.clone()))
 }
 
-fn check_ranges(forwarding: &PortForwarding) -> Result<(), Trouble> {
+fn check_ranges(forwarding: &PortForwarding) -> Result<(), NeutronError> {
     let (outside, inside) = (forwarding.external, forwarding.internal);
     let size = |range: (u16, u16)| range.1 - range.0;
     if size(inside) != 0 && size(inside) != size(outside) {
@@ -350,7 +329,7 @@ fn check_ranges(forwarding: &PortForwarding) -> Result<(), Trouble> {
 }
 
 /// No other forwarding has one of its ports, outside or inside.
-fn check_rivals(plan: &Plan, forwarding: &PortForwarding) -> Result<(), Trouble> {
+fn check_rivals(plan: &Plan, forwarding: &PortForwarding) -> Result<(), NeutronError> {
     let overlap = |one: (u16, u16), other: (u16, u16)| one.0 <= other.1 && other.0 <= one.1;
     let other = |rival: &&PortForwarding| rival.id != forwarding.id && rival.protocol == forwarding.protocol;
     let duplicate = |values: String| {

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use gate::View;
 use model::{
-    FixedIp, FloatingIp, Holder, Host, Index, Network, Port, PortStatus, QosPolicy, RbacPolicy, SecurityGroup, Subnet,
-    Time,
+    FixedIp, FloatingIp, Holder, Host, Index, Kind, Network, Port, PortStatus, RbacPolicy, SecurityGroup, Subnet, Time,
 };
 use model::{Resource, next_address};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::addresses::{self, Wanted};
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, mac, shown, shown_value};
+use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
+use super::body::{Body, mac, shown_value};
 use super::cidr::Cidr;
-use super::noun::{Look, Noun, referred, standard};
+use super::error::NeutronError;
 use super::port_forwardings;
-use super::qos_policies;
+use super::qos_policies::{self, QOS_POLICY};
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, referred};
 use super::security_groups;
-use super::tags;
-use super::trouble::Trouble;
 use super::trunks;
+use crate::json::Json;
 
 /// What nobody may say of a port of his: that it is one of Neutron's own.
 const SERVICES: [&str; 4] =
@@ -27,37 +28,10 @@ const SERVICES: [&str; 4] =
 
 /// The domain of networks that name none.
 const DNS_DOMAIN: &str = "braid.internal";
+/// The only sort of network cards that there is.
+const VNIC_TYPE: &str = "normal";
 const MAX_ADDRESS_PAIRS: usize = 10;
 const MAX_DHCP_OPTIONS: usize = 64;
-
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("name", NAME),
-    free("description", DESCRIPTION),
-    free("network_id", Is::Uuid).once().required(),
-    free("admin_state_up", Is::Bool),
-    free("mac_address", Is::Mac),
-    free("fixed_ips", Is::ObjectList),
-    free("device_id", Is::Text(255)),
-    free("device_owner", Is::Text(255)),
-    free("security_groups", Is::UuidList),
-    free("port_security_enabled", Is::Bool),
-    free("allowed_address_pairs", Is::ObjectList),
-    free("extra_dhcp_opts", Is::ObjectList),
-    free("dns_name", Is::Text(255)),
-    free("binding:vnic_type", Is::OneOf(&["normal"])),
-    free("binding:profile", Is::ObjectOrNull).admin(),
-    free("tags", Is::TextList).once(),
-    free("binding:host_id", Is::TextOrNull(255)).admin(),
-    Attr { admin_sees: true, ..shown("binding:vif_type") },
-    Attr { admin_sees: true, ..shown("binding:vif_details") },
-    qos_policies::ATTR,
-    qos_policies::NETWORKS_ATTR,
-    shown("dns_assignment"),
-    shown("status"),
-    shown("trunk_details"),
-    shown("ip_allocation"),
-];
 
 /// The port belongs to a router.
 pub fn is_routers(port: &Port) -> bool {
@@ -70,73 +44,83 @@ pub fn is_dhcp(port: &Port) -> bool {
 }
 
 /// One label of a DNS name.
-pub fn is_dns_label(label: &str) -> bool {
+fn is_dns_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
         && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
 
-impl Noun for Port {
+/// A name in the DNS, with or without the last dot, or none.
+pub fn is_domain(name: &str) -> bool {
+    let bare = name.trim_end_matches('.');
+    bare.is_empty() || bare.split('.').all(is_dns_label)
+}
+
+impl NeutronResource for Port {
     const ONE: &'static str = "port";
     const MANY: &'static str = "ports";
     const OF_NETWORK: bool = true;
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(name: NAME),
+        field!(tags: Is::Tags).once(),
+        ruled::<Self>("network_id", Is::Uuid(&[Kind::Network]), |_, port| (&port.network_id).into()).once().required(),
+        field!(admin_state_up: Is::Bool),
+        ruled::<Self>("mac_address", Is::Mac, |_, port| (&port.mac).into()),
+        ruled::<Self>("fixed_ips", Is::ObjectList, |_, port| addresses_json(&port.fixed_ips)),
+        ruled::<Self>("device_id", Is::Text(255), |_, port| port.device_id().into()),
+        ruled::<Self>("device_owner", Is::Text(255), |_, port| port.device_owner().into()),
+        ruled::<Self>("security_groups", Is::UuidList(&[Kind::SecurityGroup]), |_, port| (&port.security_groups)
+            .into()),
+        ruled::<Self>("port_security_enabled", Is::Bool, |_, port| port.port_security_enabled.into()),
+        ruled::<Self>("allowed_address_pairs", Is::ObjectList, |_, port| {
+            Json::list(port.allowed_address_pairs.iter().map(|(mac, cidr)| {
+                let mac = mac.as_ref().unwrap_or(&port.mac);
+                Json::object([("mac_address", mac.into()), ("ip_address", cidr.into())])
+            }))
+        }),
+        ruled::<Self>("extra_dhcp_opts", Is::ObjectList, |_, port| (&port.extra_dhcp_opts).into()),
+        field!(dns_name: Is::Domain).put(|port, given| {
+            port.dns_name = given.as_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+        }),
+        field!("binding:vnic_type" vnic_type: Is::OneOf(&[VNIC_TYPE])).get(|_, port| port
+            .vnic_type
+            .as_deref()
+            .unwrap_or(VNIC_TYPE)
+            .into()),
+        field!("binding:profile" binding_profile: Is::ObjectOrNull)
+            .get(|_, port| port.binding_profile.as_ref().map_or(Json::Object(Vec::new()), Json::from))
+            .admin(),
+        ruled::<Self>("binding:host_id", Is::TextOrNull(255), |_, port| port.host.as_deref().unwrap_or("").into())
+            .admin(),
+        shown::<Self>("binding:vif_type", |view, port| vif_type(view, port).into()).admin_sees(),
+        shown::<Self>("binding:vif_details", |_, _| Json::Object(Vec::new())).admin_sees(),
+        ruled::<Self>("qos_policy_id", QOS_POLICY, |_, port| (&port.qos_policy).into()),
+        shown::<Self>("qos_network_policy_id", |view, port| { qos_policies::of_network(view, &port.network_id) }),
+        shown::<Self>("dns_assignment", dns_assignment),
+        shown::<Self>("status", |_, port| status(port).into()),
+        shown::<Self>("trunk_details", trunks::details),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
+    fn sees(view: &View<'_>, value: &Self) -> bool {
+        view.sees(value) || owns_network(view, &value.network_id)
     }
 
-    fn sees(look: &Look<'_>, value: &Self) -> bool {
-        look.view().sees(value) || owns_network(look, &value.network_id)
+    fn deletes(view: &View<'_>, value: &Self) -> bool {
+        Self::changes(view, value) || owns_network(view, &value.network_id)
     }
 
-    fn deletes(look: &Look<'_>, value: &Self) -> bool {
-        Self::changes(look, value) || owns_network(look, &value.network_id)
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        let ips = value.fixed_ips.iter().map(|f| json!({"subnet_id": f.subnet_id, "ip_address": f.ip}));
-        let pairs = value
-            .allowed_address_pairs
-            .iter()
-            .map(|(mac, cidr)| json!({"mac_address": mac.as_deref().unwrap_or(&value.mac), "ip_address": cidr}));
-        into.insert("network_id".into(), json!(value.network_id));
-        into.insert("mac_address".into(), json!(value.mac));
-        into.insert("admin_state_up".into(), json!(value.admin_state_up));
-        into.insert("status".into(), json!(status(value)));
-        into.insert("device_id".into(), json!(value.device_id()));
-        into.insert("device_owner".into(), json!(value.device_owner()));
-        into.insert("fixed_ips".into(), json!(ips.collect::<Vec<_>>()));
-        into.insert("allowed_address_pairs".into(), json!(pairs.collect::<Vec<_>>()));
-        into.insert("extra_dhcp_opts".into(), json!(value.extra_dhcp_opts));
-        into.insert("security_groups".into(), json!(value.security_groups));
-        into.insert("port_security_enabled".into(), json!(value.port_security_enabled));
-        qos_policies::show(value.qos_policy.as_ref(), "qos_policy_id", into);
-        let of_network = QosPolicy::of_network(look.rows, &value.network_id);
-        qos_policies::show(of_network.as_ref(), "qos_network_policy_id", into);
-        into.insert("dns_name".into(), json!(value.dns_name));
-        into.insert("dns_assignment".into(), dns_assignment(look, value));
-        into.insert("binding:vnic_type".into(), json!(value.vnic_type.as_deref().unwrap_or("normal")));
-        into.insert("binding:profile".into(), value.binding_profile.clone().unwrap_or_else(|| json!({})));
-        into.insert("binding:host_id".into(), json!(value.host.as_deref().unwrap_or("")));
-        into.insert("binding:vif_type".into(), json!(vif_type(look, value)));
-        into.insert("binding:vif_details".into(), json!({}));
-        trunks::show_details(look, value, into);
-    }
-
-    standard!();
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
-        let network: Network = referred(plan, ask, &body.required_reference("network_id")?)?;
-        may_be_on(plan, ask, &network, &project)?;
-        let mut port = bare(&network, &project, ask.now);
-        may_set(plan, ask, &network, body, "create")?;
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+        let network: Network = referred(plan, request, &body.required_reference("network_id")?)?;
+        may_be_on(plan, request, &network, &project)?;
+        let mut port = bare(&network, &project, request.now);
+        may_set(plan, request, &network, body, "create")?;
         port.port_security_enabled = network.port_security_enabled;
+        port = body.fill(port);
         port.mac = mac_for(plan, &port, body)?;
-        set_common(plan, ask, &mut port, body)?;
-        port.tags = tags::checked(body.texts("tags").unwrap_or_default())?;
+        set_common(plan, request, &mut port, body)?;
         if !body.has("security_groups") && port.port_security_enabled && !port.device_owner().starts_with("network:") {
-            port.security_groups = vec![security_groups::default_group(plan, &port.project_id, ask.now)];
+            port.security_groups = vec![security_groups::default_group(plan, &port.project_id, request.now)];
         }
         check_security(&port, body)?;
         let wanted = body.value("fixed_ips").map(addresses::wanted).transpose()?;
@@ -144,14 +128,14 @@ impl Noun for Port {
         Ok(port)
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         let network: Network = plan.need(&value.network_id)?;
-        may_set(plan, ask, &network, body, "update")?;
+        may_set(plan, request, &network, body, "update")?;
         let structural = ["fixed_ips", "mac_address", "device_id", "device_owner"];
         // An interface may change its address; what it joins, only its router changes.
         let fixed = |name: &str| !(value.is_interface() && name == "fixed_ips");
         if !value.is_plug() && structural.iter().any(|name| body.has(name) && fixed(name)) {
-            return Err(Trouble::bad_request(
+            return Err(NeutronError::bad_request(
                 "port",
                 format!(
                     "Cannot update the addresses or the owner of the port {}, because '{}' owns it",
@@ -161,19 +145,19 @@ impl Noun for Port {
             ));
         }
         if body.has("mac_address") {
-            if !ask.who.is_admin() {
-                return Err(Trouble::policy("(rule:update_port and rule:update_port:mac_address)"));
+            if !request.who.is_admin() {
+                return Err(NeutronError::policy("(rule:update_port and rule:update_port:mac_address)"));
             }
             value.mac = mac_for(plan, value, body)?;
         }
         let was_secure = value.port_security_enabled;
-        set_common(plan, ask, value, body)?;
+        set_common(plan, request, value, body)?;
         if was_secure
             && !value.port_security_enabled
             && !body.has("security_groups")
             && !value.security_groups.is_empty()
         {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "PortSecurityPortHasSecurityGroup",
                 "Port has security group associated. Cannot disable port security or IP address until security group is removed.",
             ));
@@ -185,17 +169,17 @@ impl Noun for Port {
             value.fixed_ips = addresses::assign(plan, &network, value, Some(&wanted))?;
             if value.is_interface() && subnets_of(value) != before {
                 let message = format!("The subnets of port {} are those that its router joins", value.id);
-                return Err(Trouble::bad_request("port", message));
+                return Err(NeutronError::bad_request("port", message));
             }
-            release_floating(plan, value, ask.now);
+            release_floating(plan, value, request.now);
         }
         Ok(())
     }
 
-    fn delete(plan: &mut Plan, ask: &Ask, mut value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, request: &Request, mut value: Self) -> Result<(), NeutronError> {
         trunks::check_deleted(plan, &value)?;
         if !value.is_plug() || matches!(value.holder, Some(Holder::Pod { .. })) {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "ServicePortInUse",
                 format!(
                     "Port {} cannot be deleted directly via the port API: has device owner {}.",
@@ -205,7 +189,7 @@ impl Noun for Port {
             ));
         }
         value.fixed_ips.clear();
-        release_floating(plan, &value, ask.now);
+        release_floating(plan, &value, request.now);
         Ok(())
     }
 }
@@ -214,8 +198,8 @@ fn subnets_of(port: &Port) -> BTreeSet<String> {
     port.fixed_ips.iter().map(|fixed| fixed.subnet_id.clone()).collect()
 }
 
-fn owns_network(look: &Look<'_>, network: &str) -> bool {
-    look.rows.get::<Network>(network).is_some_and(|n| look.view().owns(n.value))
+fn owns_network(view: &View<'_>, network: &str) -> bool {
+    view.snapshot.get::<Network>(network).is_some_and(|n| view.owns(n.value))
 }
 
 fn status(port: &Port) -> &'static str {
@@ -229,15 +213,24 @@ fn status(port: &Port) -> &'static str {
     }
 }
 
-fn dns_assignment(look: &Look<'_>, port: &Port) -> Value {
-    let network = look.rows.get::<Network>(&port.network_id);
+fn dns_assignment<'a>(view: &View<'a>, port: &'a Port) -> Json<'a> {
+    let network = view.snapshot.get::<Network>(&port.network_id);
     let domain = network.map_or("", |n| n.value.dns_domain.trim_end_matches('.'));
     let domain = if domain.is_empty() { DNS_DOMAIN } else { domain };
-    let names = port.fixed_ips.iter().map(|fixed| {
+    let name = |fixed: &'a FixedIp| {
         let name = port.name_of(fixed.ip);
-        json!({"hostname": name, "ip_address": fixed.ip, "fqdn": format!("{name}.{domain}.")})
-    });
-    json!(names.collect::<Vec<_>>())
+        let fqdn = format!("{name}.{domain}.");
+        Json::object([("fqdn", fqdn.into()), ("hostname", name.into()), ("ip_address", fixed.ip.into())])
+    };
+    Json::list(port.fixed_ips.iter().map(name))
+}
+
+/// Addresses, as ports and routers show them.
+pub fn addresses_json(all: &[FixedIp]) -> Json<'_> {
+    Json::list(
+        all.iter()
+            .map(|fixed| Json::object([("ip_address", fixed.ip.into()), ("subnet_id", (&fixed.subnet_id).into())])),
+    )
 }
 
 /// A port with nothing set but where it is and whose.
@@ -257,10 +250,10 @@ pub fn free_mac(plan: &mut Plan, port: &Port) -> String {
     tries.into_iter().find(|mac| !taken.contains(mac)).unwrap_or_default()
 }
 
-fn mac_for(plan: &mut Plan, port: &Port, body: &Body) -> Result<String, Trouble> {
+fn mac_for(plan: &mut Plan, port: &Port, body: &Body) -> Result<String, NeutronError> {
     let Some(mac) = body.text("mac_address") else { return Ok(free_mac(plan, port)) };
     if mac != port.mac && plan.taken(&port.network_id).macs.contains(&mac) {
-        return Err(Trouble::conflict(
+        return Err(NeutronError::conflict(
             "MacAddressInUse",
             format!("Unable to complete operation for network {}. The mac address {mac} is in use.", port.network_id),
         ));
@@ -269,61 +262,45 @@ fn mac_for(plan: &mut Plan, port: &Port, body: &Body) -> Result<String, Trouble>
 }
 
 /// Others' networks that are not shared are seen only because they lead out; nobody sits on them.
-fn may_be_on(plan: &Plan, ask: &Ask, network: &Network, project: &str) -> Result<(), Trouble> {
-    let look = Look { rows: &plan.rows, who: &ask.who };
-    if ask.who.is_admin() || look.view().is_given(network) || look.view().owns(network) {
+fn may_be_on(plan: &Plan, request: &Request, network: &Network, project: &str) -> Result<(), NeutronError> {
+    let view = View::new(&plan.rows, &request.who);
+    if request.who.is_admin() || view.is_given(network) || view.owns(network) {
         return Ok(());
     }
-    Err(Trouble::forbidden(format!("Tenant {project} not allowed to create port on this network")))
+    Err(NeutronError::forbidden(format!("Tenant {project} not allowed to create port on this network")))
 }
 
 /// On a network of somebody else a port takes what it is given.
-fn may_set(plan: &Plan, ask: &Ask, network: &Network, body: &Body, verb: &str) -> Result<(), Trouble> {
-    let look = Look { rows: &plan.rows, who: &ask.who };
-    let own = ask.who.is_admin() || look.view().owns(network);
+fn may_set(plan: &Plan, request: &Request, network: &Network, body: &Body, verb: &str) -> Result<(), NeutronError> {
+    let view = View::new(&plan.rows, &request.who);
+    let own = request.who.is_admin() || view.owns(network);
     let asks_ip =
         || body.value("fixed_ips").and_then(Value::as_array).into_iter().flatten().any(|f| !f["ip_address"].is_null());
     let forbidden = [
         ("mac_address", body.has("mac_address")),
         ("fixed_ips:ip_address", asks_ip()),
-        ("fixed_ips", body.has("fixed_ips") && !look.view().is_given(network)),
+        ("fixed_ips", body.has("fixed_ips") && !view.is_given(network)),
         ("port_security_enabled", body.has("port_security_enabled")),
         ("allowed_address_pairs", body.has("allowed_address_pairs")),
         ("device_owner", body.text("device_owner").is_some_and(|o| o.starts_with("network:"))),
     ];
     match forbidden.iter().find(|(_, asked)| *asked && !own) {
-        Some((name, _)) => Err(Trouble::policy(&format!("(rule:{verb}_port and rule:{verb}_port:{name})"))),
+        Some((name, _)) => Err(NeutronError::policy(&format!("(rule:{verb}_port and rule:{verb}_port:{name})"))),
         None => Ok(()),
     }
 }
 
 /// What creation and update set alike, addresses aside.
-fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Result<(), Trouble> {
-    body.set_text("name", &mut port.name);
-    body.set_text("description", &mut port.description);
-    body.set_bool("admin_state_up", &mut port.admin_state_up);
+fn set_common(plan: &mut Plan, request: &Request, port: &mut Port, body: &Body) -> Result<(), NeutronError> {
     set_device(port, body)?;
-    body.set_bool("port_security_enabled", &mut port.port_security_enabled);
-    if let Some(name) = body.text("dns_name") {
-        let bare = name.trim_end_matches('.');
-        if !bare.is_empty() && !bare.split('.').all(is_dns_label) {
-            return Err(Trouble::attribute("dns_name", format!("'{name}' not a valid PQDN or FQDN.")));
-        }
-        port.dns_name = bare.to_ascii_lowercase();
-    }
-    if let Some(vnic) = body.text("binding:vnic_type") {
-        port.vnic_type = Some(vnic);
-    }
-    if let Some(profile) = body.value("binding:profile") {
-        port.binding_profile = (!profile.is_null()).then(|| profile.clone());
-    }
+    port.port_security_enabled = body.bool("port_security_enabled").unwrap_or(port.port_security_enabled);
     if body.has("binding:host_id") {
         bind(port, body.text("binding:host_id").unwrap_or_default())?;
     }
     if let Some(named) = body.references::<SecurityGroup>("security_groups") {
         let mut groups = Vec::with_capacity(named.len());
         for id in &named {
-            let group: SecurityGroup = referred(plan, ask, id)?;
+            let group: SecurityGroup = referred(plan, request, id)?;
             port.shared_groups.remove(&group.id);
             // It stays of its sort until the port has it.
             plan.hold::<SecurityGroup>(&group.id);
@@ -334,13 +311,13 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
                     .filter(|policy| policy.covers(Some(&port.project_id)))
                     .map(|policy| policy.id.clone())
                     .next();
-                let given = given.ok_or_else(|| super::trouble::refers_to_nothing(id))?;
+                let given = given.ok_or_else(|| super::error::refers_to_nothing(id))?;
                 plan.hold::<RbacPolicy>(&given);
                 port.shared_groups.insert(group.id, group.project_id);
             }
         }
         if model::of_both_sorts(&plan.rows, &groups) {
-            return Err(Trouble::conflict("SecurityGroupConflict", model::BOTH_SORTS));
+            return Err(NeutronError::conflict("SecurityGroupConflict", model::BOTH_SORTS));
         }
         port.shared_groups.retain(|id, _| groups.contains(id));
         port.security_groups = groups;
@@ -348,10 +325,10 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     if let Some(pairs) = body.value("allowed_address_pairs") {
         port.allowed_address_pairs = address_pairs(pairs)?;
     }
-    qos_policies::set(plan, ask, body, &mut port.qos_policy)?;
+    qos_policies::set(plan, request, body, &mut port.qos_policy)?;
     if !port.is_plug() && port.qos_policy.is_some() {
         let message = format!("Rule bandwidth_limit is not supported by port {}", port.id);
-        return Err(Trouble::conflict("QosRuleNotSupported", message));
+        return Err(NeutronError::conflict("QosRuleNotSupported", message));
     }
     if let Some(options) = body.value("extra_dhcp_opts") {
         set_dhcp_options(&mut port.extra_dhcp_opts, options)?;
@@ -359,22 +336,22 @@ fn set_common(plan: &mut Plan, ask: &Ask, port: &mut Port, body: &Body) -> Resul
     Ok(())
 }
 
-fn vif_type(look: &Look<'_>, port: &Port) -> &'static str {
+fn vif_type(view: &View<'_>, port: &Port) -> &'static str {
     match port.host.as_deref() {
         None => "unbound",
-        Some(host) if look.rows.get::<Host>(host).is_some() => "tap",
+        Some(host) if view.snapshot.get::<Host>(host).is_some() => "tap",
         Some(_) => "binding_failed",
     }
 }
 
 /// An administrator may plug a port in somewhere by hand, also where no host is (yet); ports of servers and pods are where those are.
-fn bind(port: &mut Port, host: String) -> Result<(), Trouble> {
+fn bind(port: &mut Port, host: String) -> Result<(), NeutronError> {
     if port.host.as_deref().unwrap_or("") == host {
         return Ok(());
     }
     if !port.is_free() {
         let message = format!("The host of port {} is that of its owner, {}", port.id, port.device_owner());
-        return Err(Trouble::bad_request("port", message));
+        return Err(NeutronError::bad_request("port", message));
     }
     port.host = (!host.is_empty()).then_some(host);
     Ok(())
@@ -382,7 +359,7 @@ fn bind(port: &mut Port, host: String) -> Result<(), Trouble> {
 
 /// What the caller says of the device of a port that nobody holds: a text that nothing reads. Who holds a port is said by
 /// attaching it, and by nothing else.
-fn set_device(port: &mut Port, body: &Body) -> Result<(), Trouble> {
+fn set_device(port: &mut Port, body: &Body) -> Result<(), NeutronError> {
     let (id, owner) = (body.text("device_id"), body.text("device_owner"));
     if let Some(holder) = &port.holder {
         let same = |said: Option<String>, is: &str| said.is_none_or(|said| said == is);
@@ -392,7 +369,7 @@ fn set_device(port: &mut Port, body: &Body) -> Result<(), Trouble> {
         };
     }
     if let Some(owner) = owner.as_deref().filter(|owner| SERVICES.contains(owner)) {
-        return Err(Trouble::conflict(
+        return Err(NeutronError::conflict(
             "UnsupportedPortDeviceOwner",
             format!("Operation create or update is not supported for device_owner {owner} on port {}.", port.id),
         ));
@@ -404,8 +381,8 @@ fn set_device(port: &mut Port, body: &Body) -> Result<(), Trouble> {
 }
 
 /// That something is attached to the port.
-pub fn in_use(port: &Port) -> Trouble {
-    Trouble::conflict(
+pub fn in_use(port: &Port) -> NeutronError {
+    NeutronError::conflict(
         "PortInUse",
         format!(
             "Unable to complete operation on port {} for network {}. Port already has an attached device {}.",
@@ -417,18 +394,18 @@ pub fn in_use(port: &Port) -> Trouble {
 }
 
 /// Security groups and address pairs need port security, in whatever order they were asked for.
-fn check_security(port: &Port, body: &Body) -> Result<(), Trouble> {
+fn check_security(port: &Port, body: &Body) -> Result<(), NeutronError> {
     if port.port_security_enabled {
         return Ok(());
     }
     if body.has("security_groups") && !port.security_groups.is_empty() {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "PortSecurityAndIPRequiredForSecurityGroups",
             "Port security must be enabled and port must have an IP address in order to use security groups.",
         ));
     }
     if !port.allowed_address_pairs.is_empty() {
-        return Err(Trouble::conflict(
+        return Err(NeutronError::conflict(
             "AddressPairAndPortSecurityRequired",
             "Port Security must be enabled in order to have allowed address pairs on a port.",
         ));
@@ -436,10 +413,10 @@ fn check_security(port: &Port, body: &Body) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn address_pairs(given: &Value) -> Result<Vec<(Option<String>, String)>, Trouble> {
+fn address_pairs(given: &Value) -> Result<Vec<(Option<String>, String)>, NeutronError> {
     let given = given.as_array().map(Vec::as_slice).unwrap_or_default();
     if given.len() > MAX_ADDRESS_PAIRS {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "AllowedAddressPairExhausted",
             format!("The number of allowed address pair exceeds the maximum {MAX_ADDRESS_PAIRS}."),
         ));
@@ -448,14 +425,17 @@ fn address_pairs(given: &Value) -> Result<Vec<(Option<String>, String)>, Trouble
     for pair in given {
         let known = |name: &String| name == "ip_address" || name == "mac_address";
         if let Some(extra) = pair.as_object().into_iter().flatten().map(|(name, _)| name).find(|n| !known(n)) {
-            return Err(Trouble::http_bad(format!("Unrecognized attribute(s) '{extra}'")));
+            return Err(NeutronError::http_bad(format!("Unrecognized attribute(s) '{extra}'")));
         }
         let Some(text) = pair["ip_address"].as_str() else {
-            return Err(Trouble::bad("AllowedAddressPairsMissingIP", "AllowedAddressPair must contain ip_address"));
+            return Err(NeutronError::bad(
+                "AllowedAddressPairsMissingIP",
+                "AllowedAddressPair must contain ip_address",
+            ));
         };
         let bad = || {
             let reason = format!("'{text}' is neither a valid IP address, nor is it a valid IP subnet");
-            Trouble::attribute("allowed_address_pairs", reason)
+            NeutronError::attribute("allowed_address_pairs", reason)
         };
         let cidr = Cidr::parse(text).map_err(|()| bad())?;
         let address = if text.contains('/') { cidr.to_string() } else { cidr.base.to_string() };
@@ -465,13 +445,13 @@ fn address_pairs(given: &Value) -> Result<Vec<(Option<String>, String)>, Trouble
                 Some(mac) => Some(mac),
                 None => {
                     let reason = format!("'{}' is not a valid MAC address.", shown_value(value));
-                    return Err(Trouble::attribute("allowed_address_pairs", reason));
+                    return Err(NeutronError::attribute("allowed_address_pairs", reason));
                 }
             },
         };
         let entry = (hardware, address);
         if pairs.contains(&entry) {
-            return Err(Trouble::bad(
+            return Err(NeutronError::bad(
                 "DuplicateAddressPairInRequest",
                 format!("Request contains duplicate address pair: mac_address {:?} ip_address {}.", entry.0, entry.1),
             ));
@@ -483,9 +463,9 @@ fn address_pairs(given: &Value) -> Result<Vec<(Option<String>, String)>, Trouble
 
 /// Merges options by name and version; a null value takes one away. Options that DHCP could not send are refused, where
 /// Neutron takes any and its DHCP server says nothing.
-fn set_dhcp_options(options: &mut Vec<Value>, given: &Value) -> Result<(), Trouble> {
+fn set_dhcp_options(options: &mut Vec<Value>, given: &Value) -> Result<(), NeutronError> {
     for option in given.as_array().into_iter().flatten() {
-        let bad = |reason: &str| Trouble::attribute("extra_dhcp_opts", reason);
+        let bad = |reason: &str| NeutronError::attribute("extra_dhcp_opts", reason);
         let name = option["opt_name"].as_str().filter(|n| !n.is_empty() && n.len() <= 64);
         let name = name.ok_or_else(|| bad("opt_name is required and has at most 64 characters."))?;
         let version = match &option["ip_version"] {
@@ -507,7 +487,7 @@ fn set_dhcp_options(options: &mut Vec<Value>, given: &Value) -> Result<(), Troub
     }
     if options.len() > MAX_DHCP_OPTIONS {
         let reason = format!("a port has at most {MAX_DHCP_OPTIONS} options.");
-        return Err(Trouble::attribute("extra_dhcp_opts", reason));
+        return Err(NeutronError::attribute("extra_dhcp_opts", reason));
     }
     Ok(())
 }
@@ -533,7 +513,7 @@ pub fn release_floating(plan: &mut Plan, port: &Port, now: Time) {
 
 /// A subnet with DHCP but without a gateway of its own needs an address from which to answer: it is set aside by a port
 /// of Neutron's own, as Neutron does for every subnet. Where there is a gateway, DHCP answers from its address.
-pub fn keep_dhcp_port(plan: &mut Plan, subnet: &Subnet, now: Time) -> Result<(), Trouble> {
+pub fn keep_dhcp_port(plan: &mut Plan, subnet: &Subnet, now: Time) -> Result<(), NeutronError> {
     let network: Network = plan.need(&subnet.network_id)?;
     let id = model::derived_id(&["dhcp-port", &subnet.id]);
     let gateway_inside = subnet.gateway_ip.is_some_and(|ip| Cidr::of(subnet).contains(ip));

@@ -1,67 +1,51 @@
 //! `/qos/policies`, the attribute by which networks, ports and floating IPs have one, and which sorts of rules there are.
 //! Rules are in [`super::qos_rules`]. Policies are made by administrators, and used by whoever sees them.
 
-use gate::Ref;
+use gate::{Ref, View};
 use model::{
     DSCP_MARKS, Fault, FloatingIp, Key, Kind, Network, Port, QosPolicy, RbacAction, Realm, Resource, Router, Snapshot,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
-use super::list;
-use super::noun::{Look, Noun, answer, referred, standard};
+use super::attrs::{Attr, Is, Item, NAME, field, ruled, shown, standard};
+use super::body::Body;
+use super::error::NeutronError;
+use super::list::Listed;
 use super::qos_rules;
 use super::rbac_policies;
-use super::tags;
-use super::trouble::Trouble;
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, answer, referred};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("name", NAME),
-    free("description", DESCRIPTION),
-    free("shared", Is::Bool),
-    free("is_default", Is::Bool),
-    free("tags", Is::TextList).once(),
-    shown("rules"),
-];
+/// The form of the attribute by which something has a policy.
+pub const QOS_POLICY: Is = Is::UuidOrNull(&[Kind::QosPolicy]);
 
-/// The attribute of what a policy is for.
-pub const ATTR: Attr = free("qos_policy_id", Is::UuidOrNull);
-/// The policy that holds unless there is one of its own.
-pub const NETWORKS_ATTR: Attr = shown("qos_network_policy_id");
-
-impl Noun for QosPolicy {
+impl NeutronResource for QosPolicy {
     const ONE: &'static str = "policy";
     const MANY: &'static str = "policies";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(name: NAME),
+        field!(tags: Is::Tags).once(),
+        ruled::<Self>("shared", Is::Bool, |view, policy| view.is_given(policy).into()),
+        field!(is_default: Is::Bool),
+        shown::<Self>("rules", |_, policy| qos_rules::shown_with(policy)),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        into.insert("shared".into(), json!(look.view().is_given(value)));
-        into.insert("is_default".into(), json!(value.is_default));
-        into.insert("rules".into(), json!(qos_rules::shown_with(value)));
-    }
-
-    standard!();
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
-        let policy = Self {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+        let policy = body.fill(Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
-            name: body.text("name").unwrap_or_default(),
-            description: body.text("description").unwrap_or_default(),
-            is_default: body.bool("is_default").unwrap_or(false),
+            name: String::new(),
+            description: String::new(),
+            is_default: false,
             rules: Vec::new(),
-            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
-        };
+            tags: Vec::new(),
+            created_at: request.now,
+            updated_at: request.now,
+        });
         check_default(plan, &policy)?;
-        rbac_policies::give_all(plan, &policy, RbacAction::Shared, body.bool("shared"), ask.now);
+        rbac_policies::give_all(plan, &policy, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(policy)
     }
 
@@ -70,13 +54,10 @@ impl Noun for QosPolicy {
         if unshared { rbac_policies::for_all(plan, &value.key(), RbacAction::Shared) } else { Vec::new() }
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        body.set_text("name", &mut value.name);
-        body.set_text("description", &mut value.description);
-        body.set_bool("is_default", &mut value.is_default);
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         check_default(plan, value)?;
         if body.bool("shared") == Some(false) && !rbac_policies::unshare(plan, value) {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "RbacPolicyInUse",
                 format!(
                     "RBAC policy on object {} cannot be removed because other objects depend on it.\nDetails: other projects use it",
@@ -84,17 +65,17 @@ impl Noun for QosPolicy {
                 ),
             ));
         }
-        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), ask.now);
+        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(())
     }
 
-    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, _ask: &Request, value: Self) -> Result<(), NeutronError> {
         // The claims of whoever has it say so too, for one that is given it meanwhile.
         match users(&plan.rows, &value.key()).next() {
             None => Ok(()),
             Some(User { kind, id, .. }) => {
                 let message = format!("QoS Policy {} is used by {} {id}.", value.id, kind.as_str());
-                Err(Trouble::conflict("QosPolicyInUse", message))
+                Err(NeutronError::conflict("QosPolicyInUse", message))
             }
         }
     }
@@ -126,11 +107,11 @@ pub fn users<'a>(rows: &'a Snapshot, policy: &'a Key) -> impl Iterator<Item = Us
 }
 
 /// A project has one default at most; the claims say so too.
-fn check_default(plan: &Plan, policy: &QosPolicy) -> Result<(), Trouble> {
+fn check_default(plan: &Plan, policy: &QosPolicy) -> Result<(), NeutronError> {
     let other = default_of(plan, &policy.project_id).filter(|other| policy.is_default && *other != policy.key());
     match other {
         None => Ok(()),
-        Some(_) => Err(Trouble::conflict(
+        Some(_) => Err(NeutronError::conflict(
             "QoSPolicyDefaultAlreadyExists",
             format!("A default QoS policy exists for project {}.", policy.project_id),
         )),
@@ -144,32 +125,32 @@ pub fn default_of(plan: &Plan, project: &str) -> Option<Key> {
 }
 
 /// Gives what the request is about the policy that it names, or takes it away.
-pub fn set(plan: &mut Plan, ask: &Ask, body: &Body, field: &mut Option<Key>) -> Result<(), Trouble> {
-    give(plan, ask, body.reference_or_null(ATTR.name), field)
+pub fn set(plan: &mut Plan, request: &Request, body: &Body, field: &mut Option<Key>) -> Result<(), NeutronError> {
+    give(plan, request, body.reference_or_null("qos_policy_id"), field)
 }
 
 /// The same where the policy is named elsewhere in the request; `Some(None)`: it is taken away.
 pub fn give(
     plan: &mut Plan,
-    ask: &Ask,
+    request: &Request,
     given: Option<Option<Ref<QosPolicy>>>,
     field: &mut Option<Key>,
-) -> Result<(), Trouble> {
+) -> Result<(), NeutronError> {
     let Some(given) = given else { return Ok(()) };
     let new = match given {
         None => None,
-        Some(id) => Some(referred(plan, ask, &id)?.key()),
+        Some(id) => Some(referred(plan, request, &id)?.key()),
     };
     if new == *field {
         return Ok(());
     }
     // What somebody who may more has limited stays so.
-    let look = Look { rows: &plan.rows, who: &ask.who };
+    let view = View::new(&plan.rows, &request.who);
     let before = field.as_ref().and_then(|key| plan.rows.at::<QosPolicy>(key));
-    if let Some(before) = before.filter(|before| !QosPolicy::sees(&look, before.value)) {
+    if let Some(before) = before.filter(|before| !QosPolicy::sees(&view, before.value)) {
         let id = &before.value.id;
         let message = format!("Failed to remove provided policy {id} because you are not authorized.");
-        return Err(Trouble::denied("PolicyRemoveAuthorizationError", message));
+        return Err(NeutronError::denied("PolicyRemoveAuthorizationError", message));
     }
     if let Some(key) = &new {
         // Shared by its attribute, it stays so until it is had.
@@ -179,19 +160,23 @@ pub fn give(
     Ok(())
 }
 
-pub fn show(policy: Option<&Key>, name: &str, into: &mut Map<String, Value>) {
-    into.insert(name.into(), json!(policy.map(|key| &*key.name)));
+/// What shows the policy that holds unless there is one of its own.
+pub fn of_network<'a>(view: &View<'a>, network: &str) -> Json<'a> {
+    let network = view.snapshot.get::<Network>(network);
+    network.and_then(|network| network.value.qos_policy.as_ref()).into()
 }
 
-const TYPE_ATTRS: &[Attr] = &[shown("type")];
+const RULE_TYPE: &[Attr<&str>] = &[shown("type", |_, name| (*name).into())];
 
 /// `GET /qos/rule-types`: those that hosts obey, whether all are asked for or those that all drivers have: there is one.
 pub async fn rule_types(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let mut ask = Ask::read(call, false).await?;
-        ask.query.retain(|(name, _)| name != "all_supported" && name != "all_rules");
-        let types = RULE_TYPES.iter().map(|kind| Map::from_iter([("type".to_owned(), json!(kind))]));
-        list::reply(&ask, Kind::QosPolicy, "rule_types", TYPE_ATTRS, types.collect())
+        let mut request = Request::read(call, false).await?;
+        request.query.retain(|(name, _)| name != "all_supported" && name != "all_rules");
+        let listed = Listed { kind: Kind::QosPolicy, many: "rule_types", attrs: RULE_TYPE };
+        let types = RULE_TYPES.iter().map(|value| Item { id: "", revision: 0, value });
+        let view = View::new(&request.snapshot, &request.who);
+        listed.reply(&request, &view, &listed.filters(&request)?, types)
     })
     .await
 }
@@ -201,8 +186,8 @@ const RULE_TYPES: [&str; 2] = ["bandwidth_limit", "dscp_marking"];
 /// `GET /qos/rule-types/{type}`
 pub async fn rule_type(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let asked = ask.param("type");
+        let request = Request::read(call, false).await?;
+        let asked = request.param("type");
         let range = json!({"start": 0, "end": qos_rules::MOST});
         let parameter = |name: &str, kind: &str, values: Value| {
             json!({"parameter_name": name, "parameter_type": kind, "parameter_values": values})
@@ -216,7 +201,7 @@ pub async fn rule_type(call: Call) -> Result<Reply, Fault> {
             "dscp_marking" => json!([parameter("dscp_mark", "choices", json!(DSCP_MARKS))]),
             _ => {
                 let message = format!("QoS rule type {asked} could not be found.");
-                return Err(Trouble::missing("QosRuleTypeNotFound", message));
+                return Err(NeutronError::missing("QosRuleTypeNotFound", message));
             }
         };
         let drivers = json!([{"name": "braid", "supported_parameters": parameters}]);

@@ -1,12 +1,12 @@
 //! `/quotas`: Neutron's view of a project's limits. Nova's view is of the same row.
 
+use super::body::{boolean, shown_value};
+use super::error::NeutronError;
+use super::request::Request;
+use super::resource::answer;
 use model::{Fault, Project, Quota, quota};
 use serde_json::{Map, Value, json};
 
-use super::ask::Ask;
-use super::attrs::{boolean, shown_value};
-use super::noun::answer;
-use super::trouble::Trouble;
 use crate::call::{Call, Reply};
 
 fn resources() -> impl Iterator<Item = &'static quota::Limited> {
@@ -22,25 +22,25 @@ fn limits(quota: &Quota) -> Map<String, Value> {
     resources().map(|resource| (resource.name.to_owned(), number(quota.limit(resource)))).collect()
 }
 
-fn of(ask: &Ask, project: &str) -> Quota {
-    ask.snapshot.get::<Quota>(project).map_or_else(|| Quota::new(project), |quota| quota.value.clone())
+fn of(request: &Request, project: &str) -> Quota {
+    request.snapshot.get::<Quota>(project).map_or_else(|| Quota::new(project), |quota| quota.value.clone())
 }
 
 /// The project in the path, if the caller may look at its limits.
-fn project(ask: &Ask) -> Result<String, Trouble> {
-    let id = ask.param("project").to_owned();
-    if ask.who.is_admin() || ask.who.project_id() == Some(&id) {
+fn project(request: &Request) -> Result<String, NeutronError> {
+    let id = request.param("project").to_owned();
+    if request.who.is_admin() || request.who.project_id() == Some(&id) {
         return Ok(id);
     }
-    Err(Trouble::policy("rule:get_quota"))
+    Err(NeutronError::policy("rule:get_quota"))
 }
 
 /// `GET /quotas`: the projects whose limits are not the default.
 pub async fn list(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
+        let request = Request::read(call, false).await?;
         let changed = |quota: &Quota| resources().any(|r| quota.limits.contains_key(r.name));
-        let quotas = ask.snapshot.all::<Quota>().filter(|quota| changed(quota.value)).map(|quota| {
+        let quotas = request.snapshot.all::<Quota>().filter(|quota| changed(quota.value)).map(|quota| {
             let mut shown = limits(quota.value);
             shown.insert("project_id".into(), json!(quota.value.project_id));
             shown.insert("tenant_id".into(), json!(quota.value.project_id));
@@ -54,9 +54,9 @@ pub async fn list(call: Call) -> Result<Reply, Fault> {
 /// `GET /quotas/{project}`
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let project = project(&ask)?;
-        Ok(Reply::ok(json!({"quota": limits(&of(&ask, &project))})))
+        let request = Request::read(call, false).await?;
+        let project = project(&request)?;
+        Ok(Reply::ok(json!({"quota": limits(&of(&request, &project))})))
     })
     .await
 }
@@ -64,8 +64,8 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 /// `GET /quotas/{project}/default`
 pub async fn default(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let project = project(&ask)?;
+        let request = Request::read(call, false).await?;
+        let project = project(&request)?;
         Ok(Reply::ok(json!({"quota": limits(&Quota::new(project))})))
     })
     .await
@@ -74,12 +74,12 @@ pub async fn default(call: Call) -> Result<Reply, Fault> {
 /// `GET /quotas/{project}/details`
 pub async fn details(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let project = project(&ask)?;
-        let quota = of(&ask, &project);
+        let request = Request::read(call, false).await?;
+        let project = project(&request)?;
+        let quota = of(&request, &project);
         let shown: Map<String, Value> = resources()
             .map(|resource| {
-                let used = ask.store.pool(&quota::pool(&project, resource.name)).used.div_ceil(resource.scale);
+                let used = request.store.pool(&quota::pool(&project, resource.name)).used.div_ceil(resource.scale);
                 let limit = number(quota.limit(resource));
                 (resource.name.to_owned(), json!({"limit": limit, "used": used, "reserved": 0}))
             })
@@ -92,8 +92,8 @@ pub async fn details(call: Call) -> Result<Reply, Fault> {
 /// `GET /quotas/tenant` and `/quotas/project`: whose limits the caller sees.
 pub async fn whose(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let project = ask.who.project()?;
+        let request = Request::read(call, false).await?;
+        let project = request.who.project()?;
         Ok(Reply::ok(json!({"tenant": {"tenant_id": project, "project_id": project}})))
     })
     .await
@@ -102,10 +102,10 @@ pub async fn whose(call: Call) -> Result<Reply, Fault> {
 /// `PUT /quotas/{project}`
 pub async fn update(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, true).await?;
-        let project = ask.param("project").to_owned();
-        let given = ask.body.get("quota").and_then(Value::as_object);
-        let given = given.ok_or_else(|| Trouble::http_bad("Unable to find 'quota' in request body"))?;
+        let request = Request::read(call, true).await?;
+        let project = request.param("project").to_owned();
+        let given = request.body.get("quota").and_then(Value::as_object);
+        let given = given.ok_or_else(|| NeutronError::http_bad("Unable to find 'quota' in request body"))?;
         let mut new = Vec::with_capacity(given.len());
         // The stock client sends one of them with every change.
         let mut checks = [("check_limit", false), ("force", false)];
@@ -114,29 +114,31 @@ pub async fn update(call: Call) -> Result<Reply, Fault> {
                 continue;
             }
             if let Some(check) = checks.iter_mut().find(|check| check.0 == name) {
-                check.1 = boolean(value)
-                    .ok_or_else(|| Trouble::attribute(name, format!("'{}' is not a boolean.", shown_value(value))))?;
+                check.1 = boolean(value).ok_or_else(|| {
+                    NeutronError::attribute(name, format!("'{}' is not a boolean.", shown_value(value)))
+                })?;
                 continue;
             }
             let known = resources().find(|resource| resource.name == name);
-            let resource = known.ok_or_else(|| Trouble::http_bad(format!("Unrecognized attribute(s) '{name}'")))?;
+            let resource =
+                known.ok_or_else(|| NeutronError::http_bad(format!("Unrecognized attribute(s) '{name}'")))?;
             let limit = value.as_i64().or_else(|| value.as_str().and_then(|t| t.parse().ok()));
             let limit = limit.filter(|n| (-1..=i64::from(i32::MAX)).contains(n)).ok_or_else(|| {
-                Trouble::attribute(name, format!("'{}' is not in -1 to 2147483647.", shown_value(value)))
+                NeutronError::attribute(name, format!("'{}' is not in -1 to 2147483647.", shown_value(value)))
             })?;
             new.push((resource.name.to_owned(), u64::try_from(limit).ok()));
         }
         if checks[0].1 && !checks[1].1 {
             for resource in resources() {
                 let Some((name, Some(limit))) = new.iter().find(|(name, _)| name == resource.name) else { continue };
-                let used = ask.store.pool(&quota::pool(&project, name)).used.div_ceil(resource.scale);
+                let used = request.store.pool(&quota::pool(&project, name)).used.div_ceil(resource.scale);
                 if *limit < used {
                     let message = format!("Quota limit {limit} for {name} is below the {used} in use");
-                    return Err(Trouble::invalid(message));
+                    return Err(NeutronError::invalid(message));
                 }
             }
         }
-        let shown = ask
+        let shown = request
             .commit(|plan| {
                 known_project(plan, &project)?;
                 let mut quota: Quota = plan.get(&project).unwrap_or_else(|| Quota::new(&project));
@@ -151,29 +153,30 @@ pub async fn update(call: Call) -> Result<Reply, Fault> {
     .await
 }
 
-fn known_project(plan: &super::ask::Plan, project: &str) -> Result<(), Trouble> {
+fn known_project(plan: &super::request::Plan, project: &str) -> Result<(), NeutronError> {
     if plan.rows.get::<Project>(project).is_some() {
         return Ok(());
     }
-    Err(Trouble::missing("TenantQuotaNotFound", format!("Quota for project {project} could not be found.")))
+    Err(NeutronError::missing("TenantQuotaNotFound", format!("Quota for project {project} could not be found.")))
 }
 
 /// `DELETE /quotas/{project}`: back to the default.
 pub async fn reset(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let project = ask.param("project").to_owned();
-        ask.commit(|plan| {
-            let changed = |quota: &Quota| resources().any(|r| quota.limits.contains_key(r.name));
-            let Some(mut quota) = plan.get::<Quota>(&project).filter(changed) else {
-                let message = format!("Quota for project {project} could not be found.");
-                return Err(Trouble::missing("TenantQuotaNotFound", message));
-            };
-            quota.limits.retain(|name, _| resources().all(|resource| resource.name != name));
-            plan.put::<Quota>(quota);
-            Ok(())
-        })
-        .await?;
+        let request = Request::read(call, false).await?;
+        let project = request.param("project").to_owned();
+        request
+            .commit(|plan| {
+                let changed = |quota: &Quota| resources().any(|r| quota.limits.contains_key(r.name));
+                let Some(mut quota) = plan.get::<Quota>(&project).filter(changed) else {
+                    let message = format!("Quota for project {project} could not be found.");
+                    return Err(NeutronError::missing("TenantQuotaNotFound", message));
+                };
+                quota.limits.retain(|name, _| resources().all(|resource| resource.name != name));
+                plan.put::<Quota>(quota);
+                Ok(())
+            })
+            .await?;
         Ok(Reply::empty(204))
     })
     .await

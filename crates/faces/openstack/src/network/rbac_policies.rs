@@ -8,27 +8,19 @@
 
 use std::collections::BTreeSet;
 
+use gate::View;
 use model::{
-    AddressGroup, AddressScope, EVERY_PROJECT, FloatingIp, Index, Key, Kind, Network, Object, Port, QosPolicy,
-    RbacAction, RbacPolicy, Realm, Resource, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, SubnetPool,
-    Time,
+    AddressGroup, AddressScope, EVERY_PROJECT, FloatingIp, Index, Key, Kind, Network, Port, QosPolicy, RbacAction,
+    RbacPolicy, Realm, Resource, Router, SecurityGroup, SecurityGroupRule, Snapshot, Subnet, SubnetPool, Time,
 };
-use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, Is, free, python_list, shown};
+use super::attrs::{Attr, Is, owned, ruled};
+use super::body::{Body, python_list};
+use super::error::NeutronError;
 use super::networks::has_gateways;
-use super::noun::{Look, Noun, Standard, referred};
-use super::qos_policies;
-use super::trouble::Trouble;
-
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("object_type", Is::Text(255)).once().required(),
-    free("object_id", Is::Uuid).once().required(),
-    free("action", Is::Text(255)).once().required(),
-    free("target_tenant", Is::Text(255)).required(),
-];
+use super::qos_policies::{self};
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, referred};
 
 /// By the names of the API.
 const TYPES: &[(&str, Kind)] = &[
@@ -43,54 +35,38 @@ const TYPES: &[(&str, Kind)] = &[
 const ACTIONS: &[(&str, RbacAction)] =
     &[("access_as_shared", RbacAction::Shared), ("access_as_external", RbacAction::External)];
 
-impl Noun for RbacPolicy {
+impl NeutronResource for RbacPolicy {
     const ONE: &'static str = "rbac_policy";
     const MANY: &'static str = "rbac_policies";
-    const PLAIN: bool = true;
+    const ATTRS: &'static [Attr<Self>] = owned![
+        ruled::<Self>("object_type", Is::Text(255), |_, policy| {
+            TYPES.iter().find(|(_, kind)| *kind == policy.object.kind).map(|(name, _)| *name).into()
+        })
+        .once()
+        .required(),
+        ruled::<Self>("object_id", Is::Uuid(Self::KINDS), |_, policy| (&policy.object).into()).once().required(),
+        ruled::<Self>("action", Is::Text(255), |_, policy| {
+            ACTIONS.iter().find(|(_, action)| *action == policy.action).map(|(name, _)| *name).into()
+        })
+        .once()
+        .required(),
+        ruled::<Self>("target_tenant", Is::Text(255), |_, policy| (&policy.target).into()).required(),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(_look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        let kind = TYPES.iter().find(|(_, kind)| *kind == value.object.kind).map(|(name, _)| *name);
-        let action = ACTIONS.iter().find(|(_, action)| *action == value.action).map(|(name, _)| *name);
-        into.insert("object_type".into(), json!(kind));
-        into.insert("object_id".into(), json!(&*value.object.name));
-        into.insert("action".into(), json!(action));
-        into.insert("target_tenant".into(), json!(value.target));
-    }
-
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: None,
-            description: "",
-            tags: None,
-            created_at: self.updated_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn updated_mut(&mut self) -> &mut model::Time {
-        &mut self.updated_at
-    }
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
         let asked = body.text("object_type").unwrap_or_default();
         let name = asked.trim().to_ascii_lowercase();
         let object = match TYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind) {
-            Some(Kind::AddressGroup) => own::<AddressGroup>(plan, ask, body)?,
-            Some(Kind::AddressScope) => own::<AddressScope>(plan, ask, body)?,
-            Some(Kind::SecurityGroup) => own::<SecurityGroup>(plan, ask, body)?,
-            Some(Kind::Network) => own::<Network>(plan, ask, body)?,
-            Some(Kind::QosPolicy) => own::<QosPolicy>(plan, ask, body)?,
-            Some(Kind::SubnetPool) => own::<SubnetPool>(plan, ask, body)?,
-            _ => return Err(Trouble::invalid(format!("'{asked}' is not a valid RBAC object type"))),
+            Some(Kind::AddressGroup) => own::<AddressGroup>(plan, request, body)?,
+            Some(Kind::AddressScope) => own::<AddressScope>(plan, request, body)?,
+            Some(Kind::SecurityGroup) => own::<SecurityGroup>(plan, request, body)?,
+            Some(Kind::Network) => own::<Network>(plan, request, body)?,
+            Some(Kind::QosPolicy) => own::<QosPolicy>(plan, request, body)?,
+            Some(Kind::SubnetPool) => own::<SubnetPool>(plan, request, body)?,
+            _ => return Err(NeutronError::invalid(format!("'{asked}' is not a valid RBAC object type"))),
         };
         let action = action(&body.text("action").unwrap_or_default(), object.kind, &name)?;
-        let target = target(ask, body, "create")?.unwrap_or_default();
+        let target = target(request, body, "create")?.unwrap_or_default();
         let policy = Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
@@ -98,20 +74,20 @@ impl Noun for RbacPolicy {
             action,
             target,
             closing: false,
-            updated_at: ask.now,
+            updated_at: request.now,
         };
         check_new(plan, &policy)?;
         check_scope(plan, &policy)?;
         if action == RbacAction::External {
-            make_external(plan, ask, &policy.object)?;
+            make_external(plan, request, &policy.object)?;
         }
         // Who may use something is part of it.
         plan.touch(&policy.object);
         Ok(policy)
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        let target = target(ask, body, "update")?;
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+        let target = target(request, body, "update")?;
         if target.is_some() {
             value.closing = false;
         }
@@ -135,13 +111,13 @@ impl Noun for RbacPolicy {
         vec![value.key()]
     }
 
-    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError> {
         check_unused(&plan.rows, &value.object, value.action, &value.id, None)?;
         check_not_default(plan, &value)?;
         let another = |other: &RbacPolicy| other.id != value.id && other.action == value.action;
         let last = !RbacPolicy::about(&plan.rows, &value.object).any(another);
         if last && value.action == RbacAction::External {
-            return make_internal(plan, ask, &value.object);
+            return make_internal(plan, request, &value.object);
         }
         plan.touch(&value.object);
         Ok(())
@@ -151,27 +127,27 @@ impl Noun for RbacPolicy {
 /// Makes a change that takes policies back. At first they give nothing new; then the change is made from rows in which all is
 /// that was used before. What is refused is given back.
 pub async fn withdraw<T: Send>(
-    ask: &Ask,
-    which: impl Fn(&Plan) -> Result<Vec<Key>, Trouble> + Send + Sync,
-    write: impl FnMut(&mut Plan) -> Result<T, Trouble> + Send,
-) -> Result<T, Trouble> {
+    request: &Request,
+    which: impl Fn(&Plan) -> Result<Vec<Key>, NeutronError> + Send + Sync,
+    write: impl FnMut(&mut Plan) -> Result<T, NeutronError> + Send,
+) -> Result<T, NeutronError> {
     let set = |plan: &mut Plan, keys: &[Key], closing: bool| {
         let rows = keys.iter().filter_map(|key| plan.rows.at::<RbacPolicy>(key));
         let rows: Vec<RbacPolicy> = rows.map(|policy| RbacPolicy { closing, ..policy.value.clone() }).collect();
         rows.into_iter().for_each(|policy| plan.put(policy));
     };
-    if which(&Plan::new(ask.store.snapshot()))?.is_empty() {
-        return ask.commit(write).await;
+    if which(&Plan::new(request.store.snapshot()))?.is_empty() {
+        return request.commit(write).await;
     }
-    let closing = ask.commit(|plan| {
+    let closing = request.commit(|plan| {
         let keys = which(plan)?;
         set(plan, &keys, true);
         Ok(keys)
     });
     let keys = closing.await?;
-    let done = ask.commit(write).await;
+    let done = request.commit(write).await;
     if done.is_err() {
-        let opened = ask.commit(|plan| {
+        let opened = request.commit(|plan| {
             set(plan, &keys, false);
             Ok(())
         });
@@ -188,9 +164,9 @@ pub fn for_all(plan: &Plan, object: &Key, action: RbacAction) -> Vec<Key> {
 
 /// The caller may lead out by a network: it is external for them. That it is shared with them besides is another thing, which is
 /// taken back by itself.
-pub fn leads_out(look: &Look<'_>, network: &Network) -> bool {
+pub fn leads_out(view: &View<'_>, network: &Network) -> bool {
     let outward = |policy: &RbacPolicy| policy.action == RbacAction::External;
-    network.external && (Network::changes(look, network) || look.view().policies(network).any(outward))
+    network.external && (Network::changes(view, network) || view.policies(network).any(outward))
 }
 
 /// The keys of the policies that make a network external for somebody.
@@ -200,49 +176,46 @@ pub fn external(plan: &Plan, network: &Key) -> Vec<Key> {
 }
 
 /// The key of something of the caller's own.
-fn own<T: Noun>(plan: &mut Plan, ask: &Ask, body: &Body) -> Result<Key, Trouble>
-where
-    Object: From<T>,
-{
-    let value: T = referred(plan, ask, &body.required_reference("object_id")?)?;
-    if T::changes(&Look { rows: &plan.rows, who: &ask.who }, &value) {
+fn own<T: NeutronResource>(plan: &mut Plan, request: &Request, body: &Body) -> Result<Key, NeutronError> {
+    let value: T = referred(plan, request, &body.required_reference("object_id")?)?;
+    if T::changes(&View::new(&plan.rows, &request.who), &value) {
         return Ok(value.key());
     }
     let what = T::MANY.replace('_', " ");
-    Err(Trouble::invalid(format!("Only admins can manipulate policies on {what} they do not own")))
+    Err(NeutronError::invalid(format!("Only admins can manipulate policies on {what} they do not own")))
 }
 
-fn action(asked: &str, kind: Kind, name: &str) -> Result<RbacAction, Trouble> {
+fn action(asked: &str, kind: Kind, name: &str) -> Result<RbacAction, NeutronError> {
     let valid = &ACTIONS[..if kind == Kind::Network { 2 } else { 1 }];
     valid.iter().find(|(known, _)| *known == asked).map(|(_, action)| *action).ok_or_else(|| {
         let valid = python_list(valid.iter().map(|(known, _)| *known));
-        Trouble::invalid(format!("Invalid action '{asked}' for object type '{name}'. Valid actions: {valid}"))
+        NeutronError::invalid(format!("Invalid action '{asked}' for object type '{name}'. Valid actions: {valid}"))
     })
 }
 
 /// For whom; all projects at once are an administrator's to give to.
-fn target(ask: &Ask, body: &Body, verb: &str) -> Result<Option<String>, Trouble> {
+fn target(request: &Request, body: &Body, verb: &str) -> Result<Option<String>, NeutronError> {
     let target = body.text("target_tenant");
     match target.as_deref() {
-        Some("") => Err(Trouble::attribute("target_tenant", "'' is not a project or '*'.")),
-        Some(EVERY_PROJECT) if !ask.who.is_admin() => {
-            Err(Trouble::policy(&format!("(rule:{verb}_rbac_policy and rule:{verb}_rbac_policy:target_tenant)")))
+        Some("") => Err(NeutronError::attribute("target_tenant", "'' is not a project or '*'.")),
+        Some(EVERY_PROJECT) if !request.who.is_admin() => {
+            Err(NeutronError::policy(&format!("(rule:{verb}_rbac_policy and rule:{verb}_rbac_policy:target_tenant)")))
         }
         _ => Ok(target),
     }
 }
 
-fn check_new(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
+fn check_new(plan: &Plan, policy: &RbacPolicy) -> Result<(), NeutronError> {
     let same =
         |other: &RbacPolicy| other.id != policy.id && other.action == policy.action && other.target == policy.target;
     if RbacPolicy::about(&plan.rows, &policy.object).any(same) {
-        return Err(Trouble::conflict("DuplicateRbacPolicy", "An RBAC policy already exists with those values."));
+        return Err(NeutronError::conflict("DuplicateRbacPolicy", "An RBAC policy already exists with those values."));
     }
     Ok(())
 }
 
 /// Subnets are cut from a pool by those alone who may use the pool's scope too.
-fn check_scope(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
+fn check_scope(plan: &Plan, policy: &RbacPolicy) -> Result<(), NeutronError> {
     let pool = plan.rows.at::<SubnetPool>(&policy.object);
     let Some(scope) = pool.and_then(|pool| pool.address_scope.clone()) else { return Ok(()) };
     let target = &policy.target;
@@ -252,42 +225,42 @@ fn check_scope(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
         return Ok(());
     }
     let message = format!("Project {target} has no access to address scope {}, in which the pool is", scope.name);
-    Err(Trouble::invalid(message))
+    Err(NeutronError::invalid(message))
 }
 
 /// A network that policies make external is so for those alone whom they name. Like `router:external` that is an
 /// administrator's to do: it is a bridge of the host.
-fn make_external(plan: &mut Plan, ask: &Ask, key: &Key) -> Result<(), Trouble> {
+fn make_external(plan: &mut Plan, request: &Request, key: &Key) -> Result<(), NeutronError> {
     let mut network: Network = plan.need(&key.name)?;
-    if !ask.who.is_admin() {
-        return Err(Trouble::invalid("Only admins can manipulate access_as_external policies"));
+    if !request.who.is_admin() {
+        return Err(NeutronError::invalid("Only admins can manipulate access_as_external policies"));
     }
     if !network.external {
         if plan.rows.find::<Port>(Index::Network, &network.id).next().is_some() {
             let message = format!("There are ports on network {}, it cannot be made external", network.id);
-            return Err(Trouble::invalid(message));
+            return Err(NeutronError::invalid(message));
         }
         network.set_external(true);
     }
-    network.updated_at = ask.now;
+    network.updated_at = request.now;
     plan.put(network);
     Ok(())
 }
 
 /// A network that is external for nobody leads nowhere.
-fn make_internal(plan: &mut Plan, ask: &Ask, key: &Key) -> Result<(), Trouble> {
+fn make_internal(plan: &mut Plan, request: &Request, key: &Key) -> Result<(), NeutronError> {
     let mut network: Network = plan.need(&key.name)?;
     if has_gateways(plan, &network) {
         return Err(in_use(key, &network.project_id));
     }
     network.set_external(false);
-    network.updated_at = ask.now;
+    network.updated_at = request.now;
     plan.put(network);
     Ok(())
 }
 
 /// The default way out is every project's.
-fn check_not_default(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
+fn check_not_default(plan: &Plan, policy: &RbacPolicy) -> Result<(), NeutronError> {
     let for_all = policy.action == RbacAction::External && policy.target == EVERY_PROJECT;
     match plan.rows.at::<Network>(&policy.object).filter(|network| for_all && network.is_default) {
         Some(network) => Err(in_use(&policy.object, &network.project_id)),
@@ -295,8 +268,8 @@ fn check_not_default(plan: &Plan, policy: &RbacPolicy) -> Result<(), Trouble> {
     }
 }
 
-fn in_use(object: &Key, project: &str) -> Trouble {
-    Trouble::conflict(
+fn in_use(object: &Key, project: &str) -> NeutronError {
+    NeutronError::conflict(
         "RbacPolicyInUse",
         format!(
             "RBAC policy on object {} cannot be removed because other objects depend on it.\nDetails: project {project} uses it",
@@ -313,7 +286,7 @@ fn check_unused(
     action: RbacAction,
     policy: &str,
     instead: Option<&RbacPolicy>,
-) -> Result<(), Trouble> {
+) -> Result<(), NeutronError> {
     let lost = loser(rows, object, action, |other| other.id != policy, instead);
     match lost {
         None => Ok(()),

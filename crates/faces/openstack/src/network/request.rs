@@ -10,11 +10,11 @@ use model::{Change, Expect, Fault, Index, Key, Kind, Object, Port, Resource, Sna
 use serde_json::Value;
 use store::Store;
 
-use super::trouble::Trouble;
+use super::error::NeutronError;
 use crate::call::Call;
 
 /// A request with everything that outlives the reading of its body.
-pub struct Ask {
+pub struct Request {
     pub store: Store,
     pub who: Principal,
     pub now: Time,
@@ -27,9 +27,9 @@ pub struct Ask {
     pub snapshot: Snapshot,
 }
 
-impl Ask {
+impl Request {
     /// Reads the body. Neutron ignores bodies of requests that have none.
-    pub async fn read(mut call: Call, with_body: bool) -> Result<Self, Trouble> {
+    pub async fn read(mut call: Call, with_body: bool) -> Result<Self, NeutronError> {
         let body = if with_body { call.json().await? } else { Value::Null };
         Ok(Self {
             store: call.cloud.store.clone(),
@@ -73,8 +73,8 @@ impl Ask {
     /// Plans and commits a change; plans again as long as others get in between.
     pub async fn commit<T: Send>(
         &self,
-        mut plan: impl FnMut(&mut Plan) -> Result<T, Trouble> + Send,
-    ) -> Result<T, Trouble> {
+        mut plan: impl FnMut(&mut Plan) -> Result<T, NeutronError> + Send,
+    ) -> Result<T, NeutronError> {
         let mut own = None;
         let result = self
             .store
@@ -82,16 +82,16 @@ impl Ask {
                 let mut work = Plan::new(snapshot.clone());
                 match plan(&mut work) {
                     Ok(value) => Ok((work.into_change(), value)),
-                    Err(trouble) => {
-                        let fault = trouble.as_fault();
-                        own = Some(trouble);
+                    Err(error) => {
+                        let fault = error.as_fault();
+                        own = Some(error);
                         Err(fault)
                     }
                 }
             })
             .await;
         // What the plan itself refuses ends the transaction, so a refusal that is left over is its result.
-        result.map_err(|fault| own.take().unwrap_or(Trouble::Fault(fault)))
+        result.map_err(|fault| own.take().unwrap_or(NeutronError::Fault(fault)))
     }
 }
 
@@ -129,17 +129,14 @@ impl Plan {
     }
 
     /// A copy of a row, or that it does not exist.
-    pub fn need<T: Resource>(&self, id: &str) -> Result<T, Trouble> {
-        self.get(id).ok_or_else(|| super::trouble::not_found(T::KIND, id))
+    pub fn need<T: Resource>(&self, id: &str) -> Result<T, NeutronError> {
+        self.get(id).ok_or_else(|| super::error::not_found(T::KIND, id))
     }
 
     /// Writes a row, new or not.
-    pub fn put<T: Resource>(&mut self, value: T)
-    where
-        Object: From<T>,
-    {
+    pub fn put<T: Resource + Into<Object>>(&mut self, value: T) {
         let key = value.key();
-        let object = Object::from(value);
+        let object: Object = value.into();
         let write = match self.written(&key) {
             Some(Write::Create(_)) => Write::Create(object),
             Some(Write::Update { expected, .. } | Write::Delete { expected, .. }) => {
@@ -240,16 +237,38 @@ impl Plan {
 }
 
 /// The project for which something is made: the caller's, unless an administrator names another.
-pub fn project_for(who: &Principal, asked: Option<&str>) -> Result<String, Trouble> {
+pub fn project_for(who: &Principal, asked: Option<&str>) -> Result<String, NeutronError> {
     match (asked, who.project_id()) {
         (Some(asked), Some(own)) if asked == own => Ok(own.to_owned()),
         (Some(asked), _) if who.is_admin() => Ok(asked.to_owned()),
-        (Some(_), _) => Err(Trouble::http_bad(
+        (Some(_), _) => Err(NeutronError::http_bad(
             "Specifying 'project_id' other than the authenticated project in request requires admin privileges",
         )),
         (None, Some(own)) => Ok(own.to_owned()),
         (None, None) => {
-            Err(Trouble::Fault(Fault::Forbidden("This request needs a token that is scoped to a project.".into())))
+            Err(NeutronError::Fault(Fault::Forbidden("This request needs a token that is scoped to a project.".into())))
         }
+    }
+}
+
+/// A reader of the project `p`, for tests.
+#[cfg(test)]
+pub fn somebody() -> Principal {
+    let role = |name: &str| gate::RoleRef { id: name.into(), name: name.into() };
+    Principal {
+        identity: gate::Identity::Keystone,
+        user_id: "u".into(),
+        user_name: "u".into(),
+        user_domain_id: "default".into(),
+        scope: gate::Scope::Project { id: "p".into(), name: "p".into(), domain_id: "default".into() },
+        roles: vec![role("reader")],
+        methods: vec!["password".into()],
+        audit_ids: Vec::new(),
+        issued_at: Time::UNIX_EPOCH,
+        expires_at: Time::UNIX_EPOCH,
+        app_credential_id: None,
+        trust: None,
+        kube_groups: Vec::new(),
+        kube_cluster: None,
     }
 }

@@ -2,85 +2,52 @@
 
 use std::net::IpAddr;
 
-use gate::Ref;
+use gate::{Ref, View};
 use model::{FloatingIp, Gateway, Holder, Index, Network, Port, QosPolicy, Resource, Router, Subnet};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::addresses;
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, boolean, free, shown};
+use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
+use super::body::{Body, boolean};
 use super::cidr::Cidr;
-use super::noun::{Look, Noun, referred, standard};
+use super::error::NeutronError;
 use super::port_forwardings;
-use super::ports;
-use super::qos_policies;
+use super::ports::{self, addresses_json};
+use super::qos_policies::{self};
 use super::rbac_policies;
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, referred};
 use super::subnets::{routes_json, routes_of};
-use super::tags;
-use super::trouble::Trouble;
+use crate::json::Json;
 
 /// Neutron's limit.
 const MAX_ROUTES: usize = 30;
 
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("name", NAME),
-    free("description", DESCRIPTION),
-    free("admin_state_up", Is::Bool),
-    free("external_gateway_info", Is::ObjectOrNull),
-    free("routes", Is::ObjectList).later(),
-    free("tags", Is::TextList).once(),
-    shown("status"),
-];
-
-impl Noun for Router {
+impl NeutronResource for Router {
     const ONE: &'static str = "router";
     const MANY: &'static str = "routers";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(name: NAME),
+        field!(tags: Is::Tags).once(),
+        field!(admin_state_up: Is::Bool),
+        ruled::<Self>("external_gateway_info", Is::ObjectOrNull, |view, router| {
+            router.gateway.as_ref().map(|gateway| gateway_json(view, gateway)).into()
+        }),
+        ruled::<Self>("routes", Is::ObjectList, |_, router| routes_json(&router.routes)).later(),
+        shown::<Self>("status", |_, _| "ACTIVE".into()),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        let gateway = value.gateway.as_ref().map(|gateway| {
-            let port = look.rows.get::<Port>(&gateway.port_id);
-            let ips = port.iter().flat_map(|p| &p.value.fixed_ips);
-            let ips: Vec<Value> = ips.map(|f| json!({"subnet_id": f.subnet_id, "ip_address": f.ip})).collect();
-            json!({
-                "network_id": gateway.network_id,
-                "enable_snat": gateway.enable_snat,
-                "qos_policy_id": gateway.qos_policy.as_ref().map(|key| &*key.name),
-                "external_fixed_ips": ips,
-            })
-        });
-        into.insert("admin_state_up".into(), json!(value.admin_state_up));
-        into.insert("status".into(), json!("ACTIVE"));
-        into.insert("external_gateway_info".into(), json!(gateway));
-        into.insert("routes".into(), routes_json(&value.routes));
-    }
-
-    standard!();
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
-        let mut router = Router {
-            name: body.text("name").unwrap_or_default(),
-            description: body.text("description").unwrap_or_default(),
-            admin_state_up: body.bool("admin_state_up").unwrap_or(true),
-            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            ..Router::new(uuid::Uuid::new_v4().to_string(), project, ask.now)
-        };
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+        let mut router = body.fill(Router::new(uuid::Uuid::new_v4().to_string(), project, request.now));
         if let Some(info) = body.value("external_gateway_info") {
-            set_gateway(plan, ask, &mut router, info, "create")?;
+            set_gateway(plan, request, &mut router, info, "create")?;
         }
         Ok(router)
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        body.set_text("name", &mut value.name);
-        body.set_text("description", &mut value.description);
-        body.set_bool("admin_state_up", &mut value.admin_state_up);
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         if let Some(info) = body.value("external_gateway_info") {
-            set_gateway(plan, ask, value, info, "update")?;
+            set_gateway(plan, request, value, info, "update")?;
         }
         if let Some(routes) = body.value("routes") {
             value.routes = routes_of("routes", routes, MAX_ROUTES, |limit| too_many_routes(&value.id, limit))?;
@@ -89,24 +56,34 @@ impl Noun for Router {
         Ok(())
     }
 
-    fn delete(plan: &mut Plan, _ask: &Ask, mut value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, _ask: &Request, mut value: Self) -> Result<(), NeutronError> {
         if !interfaces(plan, &value).is_empty() {
             let message = format!("Router {} still has ports", value.id);
-            return Err(Trouble::conflict("RouterInUse", message));
+            return Err(NeutronError::conflict("RouterInUse", message));
         }
         drop_gateway(plan, &mut value)
     }
 }
 
-pub fn too_many_routes(id: &str, limit: usize) -> Trouble {
-    Trouble::bad(
+fn gateway_json<'a>(view: &View<'a>, gateway: &'a Gateway) -> Json<'a> {
+    let port = view.snapshot.get::<Port>(&gateway.port_id);
+    Json::object([
+        ("network_id", (&gateway.network_id).into()),
+        ("enable_snat", gateway.enable_snat.into()),
+        ("qos_policy_id", (&gateway.qos_policy).into()),
+        ("external_fixed_ips", addresses_json(port.map_or(&[], |port| &port.value.fixed_ips))),
+    ])
+}
+
+pub fn too_many_routes(id: &str, limit: usize) -> NeutronError {
+    NeutronError::bad(
         "RoutesExhausted",
         format!("Unable to complete operation for {id}. The number of routes exceeds the maximum {limit}."),
     )
 }
 
 /// Adds routes to those that a router has, or takes them away.
-pub fn change_routes(plan: &Plan, router: &mut Router, given: &Value, add: bool) -> Result<(), Trouble> {
+pub fn change_routes(plan: &Plan, router: &mut Router, given: &Value, add: bool) -> Result<(), NeutronError> {
     let routes = routes_of("routes", given, MAX_ROUTES, |limit| too_many_routes(&router.id, limit))?;
     if add {
         for route in routes {
@@ -132,7 +109,7 @@ pub fn interfaces(plan: &Plan, router: &Router) -> Vec<Port> {
 }
 
 /// Every next hop is a neighbour of the router and not the router itself.
-pub fn check_routes(plan: &Plan, router: &Router) -> Result<(), Trouble> {
+pub fn check_routes(plan: &Plan, router: &Router) -> Result<(), NeutronError> {
     let mut ports = interfaces(plan, router);
     ports.extend(router.gateway.as_ref().and_then(|g| plan.get::<Port>(&g.port_id)));
     let own: Vec<IpAddr> = ports.iter().flat_map(|p| p.fixed_ips.iter().map(|f| f.ip)).collect();
@@ -140,7 +117,7 @@ pub fn check_routes(plan: &Plan, router: &Router) -> Result<(), Trouble> {
         ports.iter().flat_map(|p| &p.fixed_ips).filter_map(|f| plan.get::<Subnet>(&f.subnet_id)).collect();
     for (destination, hop) in &router.routes {
         let bad = |reason: &str| {
-            Trouble::bad("InvalidRoutes", format!("Invalid format for routes: {destination} via {hop}, {reason}"))
+            NeutronError::bad("InvalidRoutes", format!("Invalid format for routes: {destination} via {hop}, {reason}"))
         };
         if !subnets.iter().any(|s| s.contains(*hop)) {
             return Err(bad("the nexthop is not connected with router"));
@@ -160,74 +137,80 @@ struct WayOut {
     fixed_ips: Option<Value>,
 }
 
-fn way_out(plan: &mut Plan, ask: &Ask, info: &Value, verb: &str) -> Result<Option<WayOut>, Trouble> {
+fn way_out(plan: &mut Plan, request: &Request, info: &Value, verb: &str) -> Result<Option<WayOut>, NeutronError> {
     let Some(info) = info.as_object().filter(|info| !info.is_empty()) else { return Ok(None) };
-    let bad = |reason: String| Trouble::attribute("external_gateway_info", reason);
+    let bad = |reason: String| NeutronError::attribute("external_gateway_info", reason);
     for name in info.keys() {
         match name.as_str() {
             "network_id" | "qos_policy_id" => {}
-            "enable_snat" | "external_fixed_ips" if ask.who.is_admin() => {}
+            "enable_snat" | "external_fixed_ips" if request.who.is_admin() => {}
             "enable_snat" | "external_fixed_ips" => {
-                return Err(Trouble::policy(&format!(
+                return Err(NeutronError::policy(&format!(
                     "(rule:{verb}_router and rule:{verb}_router:external_gateway_info:{name})"
                 )));
             }
             other => return Err(bad(format!("'{other}' is not a key of a gateway."))),
         }
     }
-    let no_id = |other: &Value| bad(format!("'{}' is not a valid UUID.", super::attrs::shown_value(other)));
+    let no_id = |other: &Value| bad(format!("'{}' is not a valid UUID.", super::body::shown_value(other)));
     let id = match info.get("network_id") {
-        Some(Value::String(id)) if super::attrs::is_uuid(id) => Ref::sent(id),
+        Some(Value::String(id)) if super::body::is_uuid(id) => Ref::sent(id),
         None | Some(Value::Null) => return Ok(None),
         Some(other) => return Err(no_id(other)),
     };
     let qos_policy = match info.get("qos_policy_id") {
         None => None,
         Some(Value::Null) => Some(None),
-        Some(Value::String(id)) if super::attrs::is_uuid(id) => Some(Some(Ref::sent(id))),
+        Some(Value::String(id)) if super::body::is_uuid(id) => Some(Some(Ref::sent(id))),
         Some(other) => return Err(no_id(other)),
     };
     let enable_snat = match info.get("enable_snat") {
         None | Some(Value::Null) => None,
         Some(value) => Some(boolean(value).ok_or_else(|| bad("enable_snat is a boolean.".into()))?),
     };
-    let network: Network = referred(plan, ask, &id)?;
-    if !rbac_policies::leads_out(&Look { rows: &plan.rows, who: &ask.who }, &network) {
-        return Err(Trouble::bad_request("router", format!("Network {} is not an external network", network.id)));
+    let network: Network = referred(plan, request, &id)?;
+    if !rbac_policies::leads_out(&View::new(&plan.rows, &request.who), &network) {
+        return Err(NeutronError::bad_request("router", format!("Network {} is not an external network", network.id)));
     }
     let fixed_ips = info.get("external_fixed_ips").filter(|v| !v.is_null()).cloned();
     Ok(Some(WayOut { network, enable_snat, qos_policy, fixed_ips }))
 }
 
-fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, verb: &str) -> Result<(), Trouble> {
-    let Some(way) = way_out(plan, ask, info, verb)? else { return drop_gateway(plan, router) };
+fn set_gateway(
+    plan: &mut Plan,
+    request: &Request,
+    router: &mut Router,
+    info: &Value,
+    verb: &str,
+) -> Result<(), NeutronError> {
+    let Some(way) = way_out(plan, request, info, verb)? else { return drop_gateway(plan, router) };
     if let Some(gateway) = router.gateway.as_mut().filter(|g| g.network_id == way.network.id) {
         if let Some(snat) = way.enable_snat {
             gateway.enable_snat = snat;
         }
-        qos_policies::give(plan, ask, way.qos_policy, &mut gateway.qos_policy)?;
+        qos_policies::give(plan, request, way.qos_policy, &mut gateway.qos_policy)?;
         if let Some(given) = &way.fixed_ips {
             let mut port: Port = plan.need(&gateway.port_id)?;
             let wanted = addresses::wanted(given)?;
             port.fixed_ips = addresses::assign(plan, &way.network, &port, Some(&wanted))?;
-            port.updated_at = ask.now;
+            port.updated_at = request.now;
             plan.put(port);
         }
         return Ok(());
     }
     drop_gateway(plan, router)?;
     check_no_overlap(plan, router, &way.network)?;
-    let mut port = ports::bare(&way.network, "", ask.now);
+    let mut port = ports::bare(&way.network, "", request.now);
     port.hold(Holder::gateway(router));
     port.mac = ports::free_mac(plan, &port);
     let wanted = way.fixed_ips.as_ref().map(addresses::wanted).transpose()?;
     port.fixed_ips = addresses::assign(plan, &way.network, &port, wanted.as_deref())?;
     if port.fixed_ips.is_empty() {
         let message = format!("No IPs available for external network {}", way.network.id);
-        return Err(Trouble::bad_request("router", message));
+        return Err(NeutronError::bad_request("router", message));
     }
     let mut qos_policy = None;
-    qos_policies::give(plan, ask, way.qos_policy, &mut qos_policy)?;
+    qos_policies::give(plan, request, way.qos_policy, &mut qos_policy)?;
     router.gateway = Some(Gateway {
         network_id: way.network.id.clone(),
         port_id: port.id.clone(),
@@ -239,7 +222,7 @@ fn set_gateway(plan: &mut Plan, ask: &Ask, router: &mut Router, info: &Value, ve
 }
 
 /// A router cannot tell two networks with the same addresses apart.
-fn check_no_overlap(plan: &Plan, router: &Router, network: &Network) -> Result<(), Trouble> {
+fn check_no_overlap(plan: &Plan, router: &Router, network: &Network) -> Result<(), NeutronError> {
     let outer: Vec<Subnet> = plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
     for port in interfaces(plan, router) {
         for inner in port.fixed_ips.iter().filter_map(|f| plan.get::<Subnet>(&f.subnet_id)) {
@@ -251,16 +234,19 @@ fn check_no_overlap(plan: &Plan, router: &Router, network: &Network) -> Result<(
     Ok(())
 }
 
-pub fn overlap(new: &Cidr, new_id: &str, old: &Cidr, old_id: &str) -> Trouble {
-    Trouble::bad_request("router", format!("Cidr {new} of subnet {new_id} overlaps with cidr {old} of subnet {old_id}"))
+pub fn overlap(new: &Cidr, new_id: &str, old: &Cidr, old_id: &str) -> NeutronError {
+    NeutronError::bad_request(
+        "router",
+        format!("Cidr {new} of subnet {new_id} overlaps with cidr {old} of subnet {old_id}"),
+    )
 }
 
-fn drop_gateway(plan: &mut Plan, router: &mut Router) -> Result<(), Trouble> {
+fn drop_gateway(plan: &mut Plan, router: &mut Router) -> Result<(), NeutronError> {
     let Some(gateway) = router.gateway.take() else { return Ok(()) };
     let users = plan.rows.find::<FloatingIp>(Index::Owner, &router.id).map(|fip| fip.value);
     let users: Vec<FloatingIp> = users.filter(|fip| fip.router_id.as_deref() == Some(&router.id)).cloned().collect();
     if users.iter().any(|fip| fip.port_id.is_some() || port_forwardings::of(plan, &fip.id).next().is_some()) {
-        return Err(Trouble::conflict(
+        return Err(NeutronError::conflict(
             "RouterExternalGatewayInUseByFloatingIp",
             format!(
                 "Gateway cannot be updated for router {}, since a gateway to external network {} is required by one or more floating IPs.",

@@ -1,77 +1,53 @@
 //! `/security-group-rules`
 
-use model::{AddressGroup, Direction, Index, PROTOCOLS, Resource, SecurityGroup, SecurityGroupRule, Time};
-use serde_json::{Map, Value, json};
+use gate::View;
+use model::{AddressGroup, Direction, Index, Kind, PROTOCOLS, Resource, SecurityGroup, SecurityGroupRule};
+use serde_json::Value;
 
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, free, python_list, shown, shown_value};
+use super::attrs::{Attr, Is, ruled, shown, standard};
+use super::body::{Body, python_list, shown_value};
 use super::cidr::Cidr;
-use super::noun::{Look, Noun, Standard, referred};
-use super::trouble::Trouble;
-
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("description", DESCRIPTION),
-    free("security_group_id", Is::Id).once().required(),
-    free("direction", Is::OneOf(&["ingress", "egress"])).once().required(),
-    free("ethertype", Is::Any).once(),
-    free("protocol", Is::Any).once(),
-    free("port_range_min", Is::Any).once(),
-    free("port_range_max", Is::Any).once(),
-    free("remote_ip_prefix", Is::Any).once(),
-    free("remote_group_id", Is::IdOrNull).once(),
-    free("remote_address_group_id", Is::IdOrNull).once(),
-    shown("normalized_cidr"),
-    shown("belongs_to_default_sg"),
-];
+use super::error::NeutronError;
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, referred};
 
 /// Protocols whose rules may name ports.
 const WITH_PORTS: &[u8] = &[6, 17, 33, 132, 136];
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
-impl Noun for SecurityGroupRule {
+impl NeutronResource for SecurityGroupRule {
     const ONE: &'static str = "security_group_rule";
     const MANY: &'static str = "security_group_rules";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        ruled::<Self>("security_group_id", Is::Id(&[Kind::SecurityGroup]), |_, rule| (&rule.group_id).into())
+            .once()
+            .required(),
+        ruled::<Self>("direction", Is::OneOf(&["ingress", "egress"]), |_, rule| way(rule.direction).into())
+            .once()
+            .required(),
+        ruled::<Self>("ethertype", Is::Any, |_, rule| if rule.ipv6 { "IPv6" } else { "IPv4" }.into()).once(),
+        ruled::<Self>("protocol", Is::Any, |_, rule| (&rule.protocol).into()).once(),
+        ruled::<Self>("port_range_min", Is::Any, |_, rule| rule.port_min.into()).once(),
+        ruled::<Self>("port_range_max", Is::Any, |_, rule| rule.port_max.into()).once(),
+        ruled::<Self>("remote_ip_prefix", Is::Any, |_, rule| (&rule.remote_ip_prefix).into()).once(),
+        ruled::<Self>("remote_group_id", Is::IdOrNull(&[Kind::SecurityGroup]), |_, rule| (&rule.remote_group_id)
+            .into())
+        .once(),
+        ruled::<Self>("remote_address_group_id", Is::IdOrNull(&[Kind::AddressGroup]), |_, rule| {
+            (&rule.remote_address_group).into()
+        })
+        .once(),
+        shown::<Self>("normalized_cidr", |_, rule| {
+            let cidr = rule.remote_ip_prefix.as_deref().and_then(|prefix| Cidr::parse(prefix).ok());
+            cidr.map(|cidr| cidr.to_string()).into()
+        }),
+        shown::<Self>("belongs_to_default_sg", |view, rule| {
+            view.snapshot.get::<SecurityGroup>(&rule.group_id).is_some_and(|g| g.value.name == "default").into()
+        }),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        let default = look.rows.get::<SecurityGroup>(&value.group_id).is_some_and(|g| g.value.name == "default");
-        let normal = value.remote_ip_prefix.as_deref().and_then(|p| Cidr::parse(p).ok()).map(|c| c.to_string());
-        into.insert("security_group_id".into(), json!(value.group_id));
-        into.insert("direction".into(), json!(value.direction));
-        into.insert("ethertype".into(), json!(if value.ipv6 { "IPv6" } else { "IPv4" }));
-        into.insert("protocol".into(), json!(value.protocol));
-        into.insert("port_range_min".into(), json!(value.port_min));
-        into.insert("port_range_max".into(), json!(value.port_max));
-        into.insert("remote_ip_prefix".into(), json!(value.remote_ip_prefix));
-        into.insert("remote_group_id".into(), json!(value.remote_group_id));
-        let addresses = value.remote_address_group.as_ref().map(|group| &*group.name);
-        into.insert("remote_address_group_id".into(), json!(addresses));
-        into.insert("normalized_cidr".into(), json!(normal));
-        into.insert("belongs_to_default_sg".into(), json!(default));
-    }
-
-    fn standard(&self) -> Standard<'_> {
-        Standard {
-            id: &self.id,
-            project_id: &self.project_id,
-            name: None,
-            description: &self.description,
-            tags: None,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
-    }
-
-    fn updated_mut(&mut self) -> &mut Time {
-        &mut self.updated_at
-    }
-
-    fn create(plan: &mut Plan, ask: &Ask, _project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Body) -> Result<Self, NeutronError> {
         let group_id = body.required_reference("security_group_id")?;
         let prefix = prefix(body.value("remote_ip_prefix"))?;
         let ipv6 = ethertype(body.value("ethertype"))?;
@@ -80,64 +56,64 @@ impl Noun for SecurityGroupRule {
         let address_group = body.reference::<AddressGroup>("remote_address_group_id");
         let min = number(body.value("port_range_min"))?;
         let max = number(body.value("port_range_max"))?;
-        let group: SecurityGroup = referred(plan, ask, &group_id)?;
-        if !SecurityGroup::changes(&Look { rows: &plan.rows, who: &ask.who }, &group) {
-            return Err(Trouble::policy("rule:create_security_group_rule"));
+        let group: SecurityGroup = referred(plan, request, &group_id)?;
+        if !SecurityGroup::changes(&View::new(&plan.rows, &request.who), &group) {
+            return Err(NeutronError::policy("rule:create_security_group_rule"));
         }
         let outward = body.text("direction").as_deref() == Some("egress");
         let direction = if outward { Direction::Egress } else { Direction::Ingress };
         let id = uuid::Uuid::new_v4().to_string();
-        let mut rule = SecurityGroupRule {
+        let mut rule = body.fill(SecurityGroupRule {
             protocol,
             remote_ip_prefix: prefix.map(|(text, _)| text),
-            description: body.text("description").unwrap_or_default(),
-            ..SecurityGroupRule::new(id, &group, direction, ipv6, ask.now)
-        };
+            ..SecurityGroupRule::new(id, &group, direction, ipv6, request.now)
+        });
         check_ethertype(&rule)?;
         (rule.port_min, rule.port_max) = ports(&rule, min, max)?;
         let remotes = [rule.remote_ip_prefix.is_some(), remote_group.is_some(), address_group.is_some()];
         if remotes.iter().filter(|given| **given).count() > 1 {
-            return Err(Trouble::bad(
+            return Err(NeutronError::bad(
                 "SecurityGroupMultipleRemoteEntites",
                 "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
             ));
         }
         if let Some(remote) = &remote_group {
-            let remote = referred(plan, ask, remote)?.id;
+            let remote = referred(plan, request, remote)?.id;
             plan.hold::<SecurityGroup>(&remote);
             rule.remote_group_id = Some(remote);
         }
         if let Some(remote) = &address_group {
-            rule.remote_address_group = Some(referred(plan, ask, remote)?.key());
+            rule.remote_address_group = Some(referred(plan, request, remote)?.key());
         }
         let mut others = plan.rows.find::<SecurityGroupRule>(Index::Owner, &group.id);
         if let Some(same) = others.find(|other| same_meaning(other.value, &rule)) {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "SecurityGroupRuleExists",
                 format!("Security group rule already exists. Rule id is {}.", same.value.id),
             ));
         }
         drop(others);
-        touch_group(plan, ask, group);
+        touch_group(plan, request, group);
         Ok(rule)
     }
 
-    fn update(_plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        body.set_text("description", &mut value.description);
-        Ok(())
-    }
-
-    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
-        touch_group(plan, ask, plan.need(&value.group_id)?);
+    fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError> {
+        touch_group(plan, request, plan.need(&value.group_id)?);
         Ok(())
     }
 }
 
-/// The id that a request names as a rule's other side.
 /// A group's revision tells clients whether its rules changed.
-fn touch_group(plan: &mut Plan, ask: &Ask, mut group: SecurityGroup) {
-    group.updated_at = ask.now;
+fn touch_group(plan: &mut Plan, request: &Request, mut group: SecurityGroup) {
+    group.updated_at = request.now;
     plan.put(group);
+}
+
+pub fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
 }
 
 fn same_meaning(a: &SecurityGroupRule, b: &SecurityGroupRule) -> bool {
@@ -155,12 +131,12 @@ fn network_of(rule: &SecurityGroupRule) -> Option<Cidr> {
     rule.remote_ip_prefix.as_deref().and_then(|p| Cidr::parse(p).ok()).filter(|cidr| cidr.prefix > 0)
 }
 
-fn ethertype(value: Option<&Value>) -> Result<bool, Trouble> {
+fn ethertype(value: Option<&Value>) -> Result<bool, NeutronError> {
     let Some(value) = value else { return Ok(false) };
     match value.as_str().map(str::to_ascii_lowercase).as_deref() {
         Some("ipv4") => Ok(false),
         Some("ipv6") => Ok(true),
-        _ => Err(Trouble::bad(
+        _ => Err(NeutronError::bad(
             "SecurityGroupRuleInvalidEtherType",
             format!(
                 "Security group rule for ethertype '{}' not supported. Allowed values are ['IPv4', 'IPv6'].",
@@ -170,11 +146,11 @@ fn ethertype(value: Option<&Value>) -> Result<bool, Trouble> {
     }
 }
 
-fn protocol(value: Option<&Value>) -> Result<Option<String>, Trouble> {
+fn protocol(value: Option<&Value>) -> Result<Option<String>, NeutronError> {
     let Some(value) = value else { return Ok(None) };
     let bad = || {
         let names = python_list(PROTOCOLS.iter().map(|(name, _)| *name));
-        Trouble::bad(
+        NeutronError::bad(
             "SecurityGroupRuleInvalidProtocol",
             format!(
                 "Security group rule protocol {} not supported. Only protocol values {names} and integer representations [0 to 255] are supported.",
@@ -197,13 +173,13 @@ fn protocol(value: Option<&Value>) -> Result<Option<String>, Trouble> {
     }
 }
 
-fn prefix(value: Option<&Value>) -> Result<Option<(String, Cidr)>, Trouble> {
+fn prefix(value: Option<&Value>) -> Result<Option<(String, Cidr)>, NeutronError> {
     let text = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) if text.is_empty() => return Ok(None),
         Some(value) => shown_value(value),
     };
-    let bad = || Trouble::bad("InvalidCIDR", format!("Invalid CIDR {text} given as IP prefix."));
+    let bad = || NeutronError::bad("InvalidCIDR", format!("Invalid CIDR {text} given as IP prefix."));
     let cidr = Cidr::parse(&text).map_err(|()| bad())?;
     // As given; an address alone is a range of one.
     let shown = if text.contains('/') { text.clone() } else { cidr.to_string() };
@@ -211,25 +187,28 @@ fn prefix(value: Option<&Value>) -> Result<Option<(String, Cidr)>, Trouble> {
 }
 
 /// A port or an ICMP type as a number, however it was written; the bounds depend on the protocol.
-fn number(value: Option<&Value>) -> Result<Option<i64>, Trouble> {
+fn number(value: Option<&Value>) -> Result<Option<i64>, NeutronError> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
             let number = value.as_i64().or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()));
             let number = number.filter(|n| (0..=65535).contains(n));
             number.map(Some).ok_or_else(|| {
-                Trouble::bad("SecurityGroupInvalidPortValue", format!("Invalid value for port {}", shown_value(value)))
+                NeutronError::bad(
+                    "SecurityGroupInvalidPortValue",
+                    format!("Invalid value for port {}", shown_value(value)),
+                )
             })
         }
     }
 }
 
-fn check_ethertype(rule: &SecurityGroupRule) -> Result<(), Trouble> {
+fn check_ethertype(rule: &SecurityGroupRule) -> Result<(), NeutronError> {
     let shown = if rule.ipv6 { "IPv6" } else { "IPv4" };
     if let Some(prefix) = &rule.remote_ip_prefix
         && prefix.contains(':') != rule.ipv6
     {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "SecurityGroupRuleParameterConflict",
             format!("Conflicting value ethertype {shown} for CIDR {prefix}"),
         ));
@@ -240,7 +219,7 @@ fn check_ethertype(rule: &SecurityGroupRule) -> Result<(), Trouble> {
     if let Some(protocol) = rule.protocol.as_deref().filter(of_ipv6)
         && !rule.ipv6
     {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "SecurityGroupEthertypeConflictWithProtocol",
             format!("Invalid ethertype {shown} for protocol {protocol}."),
         ));
@@ -249,13 +228,17 @@ fn check_ethertype(rule: &SecurityGroupRule) -> Result<(), Trouble> {
 }
 
 /// Ports, or ICMP type and code, checked against the protocol.
-fn ports(rule: &SecurityGroupRule, min: Option<i64>, max: Option<i64>) -> Result<(Option<u16>, Option<u16>), Trouble> {
+fn ports(
+    rule: &SecurityGroupRule,
+    min: Option<i64>,
+    max: Option<i64>,
+) -> Result<(Option<u16>, Option<u16>), NeutronError> {
     let number = rule.protocol_number();
     let small = |n: Option<i64>| n.and_then(|n| u16::try_from(n).ok());
     match number {
         _ if min.is_none() && max.is_none() => {}
         None => {
-            return Err(Trouble::bad(
+            return Err(NeutronError::bad(
                 "SecurityGroupProtocolRequiredWithPorts",
                 "Must also specify protocol if port range is given.",
             ));
@@ -263,14 +246,14 @@ fn ports(rule: &SecurityGroupRule, min: Option<i64>, max: Option<i64>) -> Result
         Some(ICMP | ICMPV6) => {
             for (value, field, attr) in [(min, "type", "port-range-min"), (max, "code", "port-range-max")] {
                 if let Some(value) = value.filter(|v| *v > 255) {
-                    return Err(Trouble::bad(
+                    return Err(NeutronError::bad(
                         "SecurityGroupInvalidIcmpValue",
                         format!("Invalid value for ICMP {field} ({attr}) {value}. It must be 0 to 255."),
                     ));
                 }
             }
             if let (None, Some(code)) = (min, max) {
-                return Err(Trouble::bad(
+                return Err(NeutronError::bad(
                     "SecurityGroupMissingIcmpType",
                     format!("ICMP code (port-range-max) {code} is provided but ICMP type (port-range-min) is missing."),
                 ));
@@ -279,17 +262,17 @@ fn ports(rule: &SecurityGroupRule, min: Option<i64>, max: Option<i64>) -> Result
         Some(number) if WITH_PORTS.contains(&number) => {
             let ordered = matches!((min, max), (Some(min), Some(max)) if min <= max);
             if !ordered {
-                return Err(Trouble::bad(
+                return Err(NeutronError::bad(
                     "SecurityGroupInvalidPortRange",
                     "For TCP/UDP protocols, port_range_min must be <= port_range_max",
                 ));
             }
             if min == Some(0) {
-                return Err(Trouble::bad("SecurityGroupInvalidPortValue", "Invalid value for port 0"));
+                return Err(NeutronError::bad("SecurityGroupInvalidPortValue", "Invalid value for port 0"));
             }
         }
         Some(_) => {
-            return Err(Trouble::bad(
+            return Err(NeutronError::bad(
                 "SecurityGroupInvalidProtocolForPort",
                 format!(
                     "Ports cannot be specified for protocol {}. Ports are only supported for ['dccp', 'sctp', 'tcp', 'udp', 'udplite'].",

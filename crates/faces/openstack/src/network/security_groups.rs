@@ -1,77 +1,62 @@
 //! `/security-groups`
 
 use model::{Direction, Index, Object, Port, RbacPolicy, Realm, Resource, SecurityGroup, SecurityGroupRule, Time};
-use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
-use super::noun::{Look, Noun, render, standard};
-use super::tags;
-use super::trouble::Trouble;
-
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("name", NAME),
-    free("description", DESCRIPTION),
-    free("stateful", Is::Bool),
-    free("tags", Is::TextList).once(),
-    shown("security_group_rules"),
-    shown("shared"),
-];
+use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
+use super::body::Body;
+use super::error::NeutronError;
+use super::request::{Plan, Request};
+use super::resource::{NeutronResource, object};
+use crate::json::Json;
 
 /// The name of the group that every project has.
 const DEFAULT: &str = "default";
 
-impl Noun for SecurityGroup {
+impl NeutronResource for SecurityGroup {
     const ONE: &'static str = "security_group";
     const MANY: &'static str = "security_groups";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        ruled::<Self>("name", NAME, |_, group| (&group.name).into()),
+        field!(tags: Is::Tags).once(),
+        ruled::<Self>("stateful", Is::Bool, |_, group| group.stateful.into()),
+        shown::<Self>("security_group_rules", |view, group| {
+            let rules = view.snapshot.find::<SecurityGroupRule>(Index::Owner, &group.id);
+            Json::list(rules.map(|rule| object(view, rule)))
+        }),
+        shown::<Self>("shared", |view, group| view.is_given(group).into()),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        let rules = look.rows.find::<SecurityGroupRule>(Index::Owner, &value.id).map(|rule| render(look, rule));
-        into.insert("shared".into(), json!(look.view().is_given(value)));
-        into.insert("stateful".into(), json!(value.stateful));
-        into.insert("security_group_rules".into(), json!(rules.collect::<Vec<_>>()));
-    }
-
-    standard!();
-
-    fn before_list(plan: &mut Plan, ask: &Ask) -> Result<(), Trouble> {
-        if let Some(project) = ask.who.project_id() {
-            default_group(plan, project, ask.now);
+    fn before_list(plan: &mut Plan, request: &Request) -> Result<(), NeutronError> {
+        if let Some(project) = request.who.project_id() {
+            default_group(plan, project, request.now);
         }
         Ok(())
     }
 
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
         let name = body.text("name").unwrap_or_default();
         not_default(&name)?;
-        default_group(plan, &project, ask.now);
-        let group = SecurityGroup {
-            description: body.text("description").unwrap_or_default(),
+        default_group(plan, &project, request.now);
+        let group = body.fill(SecurityGroup {
             stateful: body.bool("stateful").unwrap_or(true),
-            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            ..SecurityGroup::new(uuid::Uuid::new_v4().to_string(), project.clone(), name, ask.now)
-        };
+            ..SecurityGroup::new(uuid::Uuid::new_v4().to_string(), project.clone(), name, request.now)
+        });
         for ipv6 in [false, true] {
             plan.put(SecurityGroupRule::new(
                 uuid::Uuid::new_v4().to_string(),
                 &group,
                 Direction::Egress,
                 ipv6,
-                ask.now,
+                request.now,
             ));
         }
         Ok(group)
     }
 
-    fn update(plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
+    fn update(plan: &mut Plan, _ask: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         if let Some(name) = body.text("name").filter(|name| *name != value.name) {
             if value.name == DEFAULT {
-                return Err(Trouble::conflict(
+                return Err(NeutronError::conflict(
                     "SecurityGroupCannotUpdateDefault",
                     "Updating default security group not allowed.",
                 ));
@@ -79,7 +64,6 @@ impl Noun for SecurityGroup {
             not_default(&name)?;
             value.name = name;
         }
-        body.set_text("description", &mut value.description);
         if let Some(stateful) = body.bool("stateful").filter(|stateful| *stateful != value.stateful) {
             check_unused(plan, value)?;
             value.stateful = stateful;
@@ -87,9 +71,9 @@ impl Noun for SecurityGroup {
         Ok(())
     }
 
-    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
-        if value.name == DEFAULT && !ask.who.is_admin() {
-            return Err(Trouble::conflict(
+    fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError> {
+        if value.name == DEFAULT && !request.who.is_admin() {
+            return Err(NeutronError::conflict(
                 "SecurityGroupCannotRemoveDefault",
                 "Insufficient rights for removing default security group.",
             ));
@@ -112,12 +96,12 @@ impl Noun for SecurityGroup {
     }
 }
 
-fn check_unused(plan: &Plan, group: &SecurityGroup) -> Result<(), Trouble> {
+fn check_unused(plan: &Plan, group: &SecurityGroup) -> Result<(), NeutronError> {
     let has = |port: &Port| port.security_groups.contains(&group.id);
     let others = is_shared(plan, group) && plan.rows.all::<Port>().any(|port| has(port.value));
     if others || plan.rows.within::<Port>(&group.realm()).any(|port| has(port.value)) {
         let message = format!("Security Group {} in use.", group.id);
-        return Err(Trouble::conflict("SecurityGroupInUse", message));
+        return Err(NeutronError::conflict("SecurityGroupInUse", message));
     }
     Ok(())
 }
@@ -127,9 +111,12 @@ fn is_shared(plan: &Plan, group: &SecurityGroup) -> bool {
     RbacPolicy::about(&plan.rows, &group.key()).next().is_some()
 }
 
-fn not_default(name: &str) -> Result<(), Trouble> {
+fn not_default(name: &str) -> Result<(), NeutronError> {
     if name.eq_ignore_ascii_case(DEFAULT) {
-        return Err(Trouble::conflict("SecurityGroupDefaultAlreadyExists", "Default security group already exists."));
+        return Err(NeutronError::conflict(
+            "SecurityGroupDefaultAlreadyExists",
+            "Default security group already exists.",
+        ));
     }
     Ok(())
 }
@@ -148,10 +135,7 @@ pub fn default_group(plan: &mut Plan, project: &str, now: Time) -> String {
     id
 }
 
-fn put_all<T: Resource>(plan: &mut Plan, rows: impl IntoIterator<Item = T>)
-where
-    Object: From<T>,
-{
+fn put_all<T: Resource + Into<Object>>(plan: &mut Plan, rows: impl IntoIterator<Item = T>) {
     for row in rows {
         plan.put(row);
     }

@@ -1,100 +1,67 @@
 //! `/subnetpools`: prefixes from which subnets are cut.
 
-use model::{RbacAction, Subnet, SubnetPool};
-use serde_json::{Map, Value, json};
+use model::{Kind, RbacAction, Subnet, SubnetPool};
+use serde_json::Value;
 
 use super::address_scopes;
-use super::ask::{Ask, Plan};
-use super::attrs::{Attr, Body, DESCRIPTION, Is, NAME, free, shown};
+use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
+use super::body::Body;
 use super::cidr::{Cidr, address, version, width};
-use super::noun::{Look, Noun, standard};
+use super::error::NeutronError;
 use super::rbac_policies;
-use super::tags;
-use super::trouble::Trouble;
+use super::request::{Plan, Request};
+use super::resource::NeutronResource;
 
 const MAX_PREFIXES: usize = 256;
 
-const ATTRS: &[Attr] = &[
-    shown("id"),
-    free("name", NAME).required(),
-    free("description", DESCRIPTION),
-    free("prefixes", Is::TextList).required(),
-    free("default_prefixlen", Is::Int(0, 128)),
-    free("min_prefixlen", Is::Int(0, 128)),
-    free("max_prefixlen", Is::Int(0, 128)),
-    free("default_quota", Is::Any),
-    free("shared", Is::Bool).once().admin_sets(),
-    free("is_default", Is::Bool).admin_sets(),
-    free("address_scope_id", Is::UuidOrNull),
-    free("tags", Is::TextList).once(),
-    shown("ip_version"),
-];
-
-impl Noun for SubnetPool {
+impl NeutronResource for SubnetPool {
     const ONE: &'static str = "subnetpool";
     const MANY: &'static str = "subnetpools";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(name: NAME).required(),
+        field!(tags: Is::Tags).once(),
+        ruled::<Self>("prefixes", Is::TextList, |_, pool| (&pool.prefixes).into()).required(),
+        field!(default_prefixlen: Is::Int(0, 128)).get(|_, pool| pool.default_prefixlen.to_string().into()),
+        field!(min_prefixlen: Is::Int(0, 128)).get(|_, pool| pool.min_prefixlen.to_string().into()),
+        field!(max_prefixlen: Is::Int(0, 128)).get(|_, pool| pool.max_prefixlen.to_string().into()),
+        ruled::<Self>("default_quota", Is::Any, |_, pool| pool.default_quota.into()),
+        ruled::<Self>("shared", Is::Bool, |view, pool| view.is_given(pool).into()).once().admin_sets(),
+        field!(is_default: Is::Bool).admin_sets(),
+        ruled::<Self>("address_scope_id", Is::UuidOrNull(&[Kind::AddressScope]), |_, pool| (&pool.address_scope)
+            .into()),
+        shown::<Self>("ip_version", |_, pool| pool_version(pool).into()),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        into.insert("prefixes".into(), json!(value.prefixes));
-        into.insert("ip_version".into(), json!(pool_version(value)));
-        into.insert("default_prefixlen".into(), json!(value.default_prefixlen.to_string()));
-        into.insert("min_prefixlen".into(), json!(value.min_prefixlen.to_string()));
-        into.insert("max_prefixlen".into(), json!(value.max_prefixlen.to_string()));
-        into.insert("default_quota".into(), json!(value.default_quota));
-        into.insert("address_scope_id".into(), json!(value.address_scope.as_ref().map(|key| &*key.name)));
-        into.insert("shared".into(), json!(look.view().is_given(value)));
-        into.insert("is_default".into(), json!(value.is_default));
-    }
-
-    standard!();
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
         let prefixes = prefixes(body.texts("prefixes").unwrap_or_default())?;
         let first = prefixes.first().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |c| c.base);
         let least = if first.is_ipv4() { 8 } else { 64 };
-        let length = |name: &str| body.int(name).and_then(|n| u8::try_from(n).ok());
-        let min = length("min_prefixlen").unwrap_or(least);
-        let mut pool = SubnetPool {
+        let min = body.int("min_prefixlen").and_then(|n| u8::try_from(n).ok()).unwrap_or(least);
+        let mut pool = body.fill(SubnetPool {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
-            name: body.text("name").unwrap_or_default(),
-            description: body.text("description").unwrap_or_default(),
+            name: String::new(),
+            description: String::new(),
             prefixes: prefixes.iter().map(Cidr::to_string).collect(),
-            default_prefixlen: length("default_prefixlen").unwrap_or(min),
+            default_prefixlen: min,
             min_prefixlen: min,
-            max_prefixlen: length("max_prefixlen").unwrap_or(width(first)),
+            max_prefixlen: width(first),
             default_quota: quota(body)?.unwrap_or(None),
             was_shared: false,
-            is_default: body.bool("is_default").unwrap_or(false),
+            is_default: false,
             address_scope: None,
-            tags: tags::checked(body.texts("tags").unwrap_or_default())?,
-            created_at: ask.now,
-            updated_at: ask.now,
-        };
+            tags: Vec::new(),
+            created_at: request.now,
+            updated_at: request.now,
+        });
         check_lengths(&pool)?;
-        address_scopes::associate(plan, ask, &mut pool, body)?;
+        address_scopes::associate(plan, request, &mut pool, body)?;
         only_default(plan, &pool)?;
-        rbac_policies::give_all(plan, &pool, RbacAction::Shared, body.bool("shared"), ask.now);
+        rbac_policies::give_all(plan, &pool, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(pool)
     }
 
-    fn update(plan: &mut Plan, ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        body.set_text("name", &mut value.name);
-        body.set_text("description", &mut value.description);
-        body.set_bool("is_default", &mut value.is_default);
-        for (name, field) in [
-            ("default_prefixlen", &mut value.default_prefixlen),
-            ("min_prefixlen", &mut value.min_prefixlen),
-            ("max_prefixlen", &mut value.max_prefixlen),
-        ] {
-            if let Some(length) = body.int(name).and_then(|n| u8::try_from(n).ok()) {
-                *field = length;
-            }
-        }
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         if let Some(quota) = quota(body)? {
             value.default_quota = quota;
         }
@@ -102,7 +69,7 @@ impl Noun for SubnetPool {
             let new = prefixes(given)?;
             let kept = |old: &Cidr| new.iter().any(|cidr| cidr.covers(old));
             if !ranges(value).iter().all(kept) {
-                return Err(Trouble::bad(
+                return Err(NeutronError::bad(
                     "IllegalSubnetPoolPrefixUpdate",
                     "Illegal update to prefixes: Existing prefixes must be a subset of the new prefixes.",
                 ));
@@ -110,13 +77,13 @@ impl Noun for SubnetPool {
             value.prefixes = new.iter().map(Cidr::to_string).collect();
         }
         check_lengths(value)?;
-        address_scopes::associate(plan, ask, value, body)?;
+        address_scopes::associate(plan, request, value, body)?;
         only_default(plan, value)
     }
 
-    fn delete(plan: &mut Plan, _ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, _ask: &Request, value: Self) -> Result<(), NeutronError> {
         if cuts(plan, &value.id).next().is_some() {
-            return Err(Trouble::bad(
+            return Err(NeutronError::bad(
                 "SubnetPoolDeleteError",
                 "Unable to delete subnet pool: Subnet pool has existing allocations.",
             ));
@@ -140,20 +107,20 @@ fn cuts<'a>(plan: &'a Plan, pool: &'a str) -> impl Iterator<Item = &'a Subnet> {
 }
 
 /// The prefixes as ranges, sorted; those within others are dropped.
-fn prefixes(given: Vec<String>) -> Result<Vec<Cidr>, Trouble> {
+fn prefixes(given: Vec<String>) -> Result<Vec<Cidr>, NeutronError> {
     if given.is_empty() {
-        return Err(Trouble::bad("EmptySubnetPoolPrefixList", "Empty subnet pool prefix list."));
+        return Err(NeutronError::bad("EmptySubnetPoolPrefixList", "Empty subnet pool prefix list."));
     }
     if given.len() > MAX_PREFIXES {
-        return Err(Trouble::attribute("prefixes", format!("a pool has at most {MAX_PREFIXES} prefixes.")));
+        return Err(NeutronError::attribute("prefixes", format!("a pool has at most {MAX_PREFIXES} prefixes.")));
     }
     let mut all = Vec::with_capacity(given.len());
     for text in &given {
-        let bad = || Trouble::attribute("prefixes", format!("'{text}' is not a valid IP subnet."));
+        let bad = || NeutronError::attribute("prefixes", format!("'{text}' is not a valid IP subnet."));
         all.push(Cidr::parse(text).map_err(|()| bad())?);
     }
     if all.iter().any(|c| c.base.is_ipv4() != all[0].base.is_ipv4()) {
-        return Err(Trouble::bad("PrefixVersionMismatch", "Cannot mix IPv4 and IPv6 prefixes in a subnet pool."));
+        return Err(NeutronError::bad("PrefixVersionMismatch", "Cannot mix IPv4 and IPv6 prefixes in a subnet pool."));
     }
     all.sort();
     let mut merged: Vec<Cidr> = Vec::with_capacity(all.len());
@@ -165,14 +132,14 @@ fn prefixes(given: Vec<String>) -> Result<Vec<Cidr>, Trouble> {
     Ok(merged)
 }
 
-fn quota(body: &Body) -> Result<Option<Option<u64>>, Trouble> {
+fn quota(body: &Body) -> Result<Option<Option<u64>>, NeutronError> {
     match body.value("default_quota") {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),
         Some(value) => {
             let bad = || {
-                let shown = super::attrs::shown_value(value);
-                Trouble::attribute("default_quota", format!("'{shown}' should be non-negative."))
+                let shown = super::body::shown_value(value);
+                NeutronError::attribute("default_quota", format!("'{shown}' should be non-negative."))
             };
             let number = value.as_u64().or_else(|| value.as_str().and_then(|t| t.parse().ok()));
             number.map(|n| Some(Some(n))).ok_or_else(bad)
@@ -180,10 +147,10 @@ fn quota(body: &Body) -> Result<Option<Option<u64>>, Trouble> {
     }
 }
 
-fn check_lengths(pool: &SubnetPool) -> Result<(), Trouble> {
+fn check_lengths(pool: &SubnetPool) -> Result<(), NeutronError> {
     let wide = if pool_version(pool) == 4 { 32 } else { 128 };
     let bounds = |kind: &str, a: u8, base: &str, b: u8| {
-        Trouble::bad("IllegalSubnetPoolPrefixBounds", format!("Illegal prefix bounds: {kind}={a}, {base}={b}."))
+        NeutronError::bad("IllegalSubnetPoolPrefixBounds", format!("Illegal prefix bounds: {kind}={a}, {base}={b}."))
     };
     if pool.max_prefixlen > wide {
         return Err(bounds("max_prefixlen", pool.max_prefixlen, "ip_version_max", wide));
@@ -200,11 +167,11 @@ fn check_lengths(pool: &SubnetPool) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn only_default(plan: &Plan, pool: &SubnetPool) -> Result<(), Trouble> {
+fn only_default(plan: &Plan, pool: &SubnetPool) -> Result<(), NeutronError> {
     let rival =
         |other: &SubnetPool| other.is_default && other.id != pool.id && pool_version(other) == pool_version(pool);
     if pool.is_default && plan.rows.all::<SubnetPool>().any(|other| rival(other.value)) {
-        return Err(Trouble::invalid(
+        return Err(NeutronError::invalid(
             "A default subnetpool for this IP family has already been set. Only one default may exist per IP family",
         ));
     }
@@ -214,22 +181,22 @@ fn only_default(plan: &Plan, pool: &SubnetPool) -> Result<(), Trouble> {
 /// Cuts a range out of the pool: this one, or the lowest free one of this length. Two cuts at once both write the pool.
 pub fn cut(
     plan: &mut Plan,
-    ask: &Ask,
+    request: &Request,
     pool: &SubnetPool,
     project: &str,
     wanted: Option<Cidr>,
     length: Option<u8>,
     ip_version: Option<i64>,
-) -> Result<Cidr, Trouble> {
+) -> Result<Cidr, NeutronError> {
     if let Some(v) = ip_version
         && v != i64::from(pool_version(pool))
     {
         let message = format!("Cannot allocate IPv{v} subnet from IPv{} subnet pool", pool_version(pool));
-        return Err(Trouble::bad_request("subnets", message));
+        return Err(NeutronError::bad_request("subnets", message));
     }
     let length = wanted.map(|cidr| cidr.prefix).or(length).unwrap_or(pool.default_prefixlen);
     if length < pool.min_prefixlen {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "MinPrefixSubnetAllocationError",
             format!(
                 "Unable to allocate subnet with prefix length {length}, minimum allowed prefix is {}.",
@@ -238,7 +205,7 @@ pub fn cut(
         ));
     }
     if length > pool.max_prefixlen {
-        return Err(Trouble::bad(
+        return Err(NeutronError::bad(
             "MaxPrefixSubnetAllocationError",
             format!(
                 "Unable to allocate subnet with prefix length {length}, maximum allowed prefix is {}.",
@@ -247,8 +214,9 @@ pub fn cut(
         ));
     }
     let taken: Vec<Cidr> = cuts(plan, &pool.id).map(Cidr::of).collect();
-    let no_room =
-        |reason: String| Trouble::conflict("SubnetAllocationError", format!("Failed to allocate subnet: {reason}."));
+    let no_room = |reason: String| {
+        NeutronError::conflict("SubnetAllocationError", format!("Failed to allocate subnet: {reason}."))
+    };
     let cidr = match wanted {
         Some(cidr) if !ranges(pool).iter().any(|r| r.covers(&cidr)) || taken.iter().any(|t| t.overlaps(&cidr)) => {
             return Err(no_room(format!("Cannot allocate requested subnet {cidr} from the available set of prefixes")));
@@ -267,11 +235,14 @@ pub fn cut(
         };
         let used: u128 = cuts(plan, &pool.id).filter(|s| s.project_id == project).map(|s| weight(s.prefix)).sum();
         if used + weight(cidr.prefix) > u128::from(quota) {
-            return Err(Trouble::conflict("SubnetPoolQuotaExceeded", "Per-project subnet pool prefix quota exceeded."));
+            return Err(NeutronError::conflict(
+                "SubnetPoolQuotaExceeded",
+                "Per-project subnet pool prefix quota exceeded.",
+            ));
         }
     }
     let mut pool = pool.clone();
-    pool.updated_at = ask.now;
+    pool.updated_at = request.now;
     plan.put(pool);
     Ok(cidr)
 }

@@ -2,89 +2,68 @@
 
 use std::collections::BTreeSet;
 
-use gate::Ref;
-use model::{Fault, Holder, Network, Port, PortStatus, Resource, SubPort, Trunk, TrunkStatus, VLANS};
-use serde_json::{Map, Value, json};
+use gate::{Ref, View};
+use model::{Fault, Holder, Kind, Network, Port, PortStatus, Resource, SubPort, Trunk, TrunkStatus, VLANS};
+use serde_json::Value;
 
-use super::ask::{Ask, Plan};
-use super::attrs::{self, Attr, Body, DESCRIPTION, Is, NAME, free, is_uuid, shown_value};
-use super::noun::{self, Look, Noun, answer, changeable, referred_own, standard};
+use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
+use super::body::{Body, is_uuid, shown_value};
+use super::error::NeutronError;
+use super::networks::NETWORK_TYPE;
 use super::ports;
-use super::trouble::Trouble;
+use super::request::{Plan, Request};
+use super::resource::{self, Named, NeutronResource, answer, changeable, object, referred_own};
 use crate::call::{Call, Reply};
-
-const ATTRS: &[Attr] = &[
-    attrs::shown("id"),
-    free("name", NAME),
-    free("description", DESCRIPTION),
-    free("admin_state_up", Is::Bool),
-    free("port_id", Is::Uuid).once().required(),
-    free("sub_ports", Is::Any).once(),
-    attrs::shown("status"),
-];
+use crate::json::Json;
 
 /// The only sort of tags that there is.
 const VLAN: &str = "vlan";
 /// The tag is to be that of the subport's network.
 const INHERIT: &str = "inherit";
-/// Of what networks here are.
-const NETWORK_TYPE: &str = "vxlan";
 
-impl Noun for Trunk {
+impl NeutronResource for Trunk {
     const ONE: &'static str = "trunk";
     const MANY: &'static str = "trunks";
+    const ATTRS: &'static [Attr<Self>] = standard![
+        field!(name: NAME),
+        field!(tags),
+        field!(admin_state_up: Is::Bool),
+        ruled::<Self>("port_id", Is::Uuid(&[Kind::Port]), |_, trunk| (&trunk.port).into()).once().required(),
+        ruled::<Self>("sub_ports", Is::Any, |_, trunk| sub_ports_json(trunk)).once(),
+        shown::<Self>("status", |view, trunk| word(trunk.status(view.snapshot)).into()),
+    ];
 
-    fn attrs() -> &'static [Attr] {
-        ATTRS
-    }
-
-    fn show(look: &Look<'_>, value: &Self, into: &mut Map<String, Value>) {
-        into.insert("admin_state_up".into(), json!(value.admin_state_up));
-        into.insert("port_id".into(), json!(&*value.port.name));
-        into.insert("status".into(), json!(word(value.status(look.rows))));
-        into.insert("sub_ports".into(), json!(value.sub_ports.iter().map(show_one).collect::<Vec<_>>()));
-    }
-
-    standard!();
-
-    fn create(plan: &mut Plan, ask: &Ask, project: String, body: &Body) -> Result<Self, Trouble> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
         let wanted = match body.value("sub_ports").filter(|given| !given.is_null()) {
             None => Vec::new(),
-            Some(given) => read(given).map_err(|reason| Trouble::attribute("sub_ports", reason))?,
+            Some(given) => read(given).map_err(|reason| NeutronError::attribute("sub_ports", reason))?,
         };
-        let parent: Port = referred_own(plan, ask, &body.required_reference("port_id")?)?;
+        let parent: Port = referred_own(plan, request, &body.required_reference("port_id")?)?;
         check_unused(plan, &parent)?;
         if !parent.is_plug() {
             return Err(parent_in_use(&parent.id));
         }
-        let mut trunk = Self {
+        let mut trunk = body.fill(Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
-            name: body.text("name").unwrap_or_default(),
-            description: body.text("description").unwrap_or_default(),
+            name: String::new(),
+            description: String::new(),
             port: parent.key(),
-            admin_state_up: body.bool("admin_state_up").unwrap_or(true),
+            admin_state_up: true,
             sub_ports: Vec::new(),
             tags: Vec::new(),
-            created_at: ask.now,
-            updated_at: ask.now,
-        };
+            created_at: request.now,
+            updated_at: request.now,
+        });
         // As it is now, it is nobody's but what it says.
         plan.hold::<Port>(&parent.id);
-        take(plan, ask, &mut trunk, &wanted)?;
+        take(plan, request, &mut trunk, &wanted)?;
         Ok(trunk)
     }
 
-    fn update(_plan: &mut Plan, _ask: &Ask, value: &mut Self, body: &Body) -> Result<(), Trouble> {
-        body.set_text("name", &mut value.name);
-        body.set_text("description", &mut value.description);
-        body.set_bool("admin_state_up", &mut value.admin_state_up);
-        Ok(())
-    }
-
-    fn delete(plan: &mut Plan, ask: &Ask, value: Self) -> Result<(), Trouble> {
+    fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError> {
         manageable(&value)?;
-        value.sub_ports.iter().for_each(|sub| release(plan, ask, sub));
+        value.sub_ports.iter().for_each(|sub| release(plan, request, sub));
         Ok(())
     }
 }
@@ -99,31 +78,44 @@ fn word(status: TrunkStatus) -> &'static str {
     }
 }
 
-fn show_one(sub: &SubPort) -> Value {
-    json!({"port_id": &*sub.port.name, "segmentation_type": VLAN, "segmentation_id": sub.vlan})
+fn sub_ports_json(trunk: &Trunk) -> Json<'_> {
+    Json::list(trunk.sub_ports.iter().map(|sub| {
+        Json::object([
+            ("port_id", (&sub.port).into()),
+            ("segmentation_type", VLAN.into()),
+            ("segmentation_id", sub.vlan.into()),
+        ])
+    }))
 }
 
 /// What a port that is a trunk's parent shows of it.
-pub fn show_details(look: &Look<'_>, port: &Port, into: &mut Map<String, Value>) {
-    let Some(trunk) = Trunk::of_parent(look.rows, &port.id) else { return };
-    let one = |sub: &SubPort| {
-        let mut shown = show_one(sub);
-        shown["mac_address"] = json!(look.rows.at::<Port>(&sub.port).map(|port| &port.value.mac));
-        shown
+pub fn details<'a>(view: &View<'a>, port: &'a Port) -> Json<'a> {
+    let Some(trunk) = Trunk::of_parent(view.snapshot, &port.id) else { return Json::Absent };
+    let one = |sub: &'a SubPort| {
+        let port = view.snapshot.at::<Port>(&sub.port).map(|port| port.value);
+        Json::object([
+            ("port_id", (&sub.port).into()),
+            ("segmentation_type", VLAN.into()),
+            ("segmentation_id", sub.vlan.into()),
+            ("mac_address", port.map(|port| &port.mac).into()),
+        ])
     };
-    let sub_ports: Vec<Value> = trunk.value.sub_ports.iter().map(one).collect();
-    into.insert("trunk_details".into(), json!({"trunk_id": trunk.value.id, "sub_ports": sub_ports}));
+    let sub_ports = Json::list(trunk.value.sub_ports.iter().map(one));
+    Json::object([("trunk_id", (&trunk.value.id).into()), ("sub_ports", sub_ports)])
 }
 
 /// A port of a trunk is deleted once it is none.
-pub fn check_deleted(plan: &Plan, port: &Port) -> Result<(), Trouble> {
+pub fn check_deleted(plan: &Plan, port: &Port) -> Result<(), NeutronError> {
     let Some(trunk) = Trunk::with(&plan.rows, &port.id) else { return Ok(()) };
     let (id, trunk) = (&port.id, trunk.value);
     Err(if *trunk.port.name == **id {
         let message = format!("Port {id} is currently a parent port for trunk {}.", trunk.id);
-        Trouble::conflict("PortInUseAsTrunkParent", message)
+        NeutronError::conflict("PortInUseAsTrunkParent", message)
     } else {
-        Trouble::conflict("PortInUseAsSubPort", format!("Port {id} is currently a subport for trunk {}.", trunk.id))
+        NeutronError::conflict(
+            "PortInUseAsSubPort",
+            format!("Port {id} is currently a subport for trunk {}.", trunk.id),
+        )
     })
 }
 
@@ -184,53 +176,55 @@ fn missing(shown: &str) -> String {
 }
 
 /// The tag that a subport is to have.
-fn vlan(wanted: &Wanted) -> Result<u16, Trouble> {
+fn vlan(wanted: &Wanted) -> Result<u16, NeutronError> {
     let (kind, number) = match (wanted.kind.as_deref(), &wanted.number) {
         // Networks here have no tags that could be had.
         (Some(INHERIT), _) => (NETWORK_TYPE, &Value::Null),
         (Some(kind), Some(number)) => (kind, number),
-        _ => return Err(Trouble::invalid(missing(&wanted.shown))),
+        _ => return Err(NeutronError::invalid(missing(&wanted.shown))),
     };
     if kind != VLAN {
-        return Err(Trouble::invalid(format!("Unknown segmentation_type '{kind}'")));
+        return Err(NeutronError::invalid(format!("Unknown segmentation_type '{kind}'")));
     }
     let shown = shown_value(number);
     let number = number.as_i64().or_else(|| number.as_str().and_then(|text| text.trim().parse().ok()));
     let number = number.ok_or_else(|| {
-        Trouble::invalid(format!("Invalid subport details: segmentation_id '{shown}' is not an integer"))
+        NeutronError::invalid(format!("Invalid subport details: segmentation_id '{shown}' is not an integer"))
     })?;
     let fits = u16::try_from(number).ok().filter(|vlan| VLANS.contains(vlan));
-    fits.ok_or_else(|| Trouble::invalid(format!("Segmentation ID '{number}' is not in range")))
+    fits.ok_or_else(|| NeutronError::invalid(format!("Segmentation ID '{number}' is not in range")))
 }
 
-fn parent_in_use(id: &str) -> Trouble {
+fn parent_in_use(id: &str) -> NeutronError {
     let message = format!("Port {id} is currently in use and is not eligible for use as a parent port.");
-    Trouble::conflict("ParentPortInUse", message)
+    NeutronError::conflict("ParentPortInUse", message)
 }
 
 /// The port takes part in no trunk; the claims of trunks say so too.
-fn check_unused(plan: &Plan, port: &Port) -> Result<(), Trouble> {
+fn check_unused(plan: &Plan, port: &Port) -> Result<(), NeutronError> {
     match Trunk::with(&plan.rows, &port.id) {
         None => Ok(()),
         Some(trunk) if *trunk.value.port.name == *port.id => Err(parent_in_use(&port.id)),
-        Some(_) => Err(Trouble::conflict("TrunkPortInUse", format!("Port {} is in use by another trunk.", port.id))),
+        Some(_) => {
+            Err(NeutronError::conflict("TrunkPortInUse", format!("Port {} is in use by another trunk.", port.id)))
+        }
     }
 }
 
 /// A trunk that is switched off is left as it is.
-fn manageable(trunk: &Trunk) -> Result<(), Trouble> {
+fn manageable(trunk: &Trunk) -> Result<(), NeutronError> {
     match trunk.admin_state_up {
         true => Ok(()),
-        false => Err(Trouble::conflict("TrunkDisabled", format!("Trunk {} is currently disabled.", trunk.id))),
+        false => Err(NeutronError::conflict("TrunkDisabled", format!("Trunk {} is currently disabled.", trunk.id))),
     }
 }
 
-fn mtu(plan: &Plan, port: &Port) -> Result<u32, Trouble> {
+fn mtu(plan: &Plan, port: &Port) -> Result<u32, NeutronError> {
     plan.need::<Network>(&port.network_id).map(|network| network.mtu)
 }
 
 /// Adds subports, each of which becomes the trunk's.
-fn take(plan: &mut Plan, ask: &Ask, trunk: &mut Trunk, wanted: &[Wanted]) -> Result<(), Trouble> {
+fn take(plan: &mut Plan, request: &Request, trunk: &mut Trunk, wanted: &[Wanted]) -> Result<(), NeutronError> {
     let parent: Port = plan.need(&trunk.port.name)?;
     let most = mtu(plan, &parent)?;
     let mut tags: BTreeSet<u16> = trunk.sub_ports.iter().map(|sub| sub.vlan).collect();
@@ -238,10 +232,10 @@ fn take(plan: &mut Plan, ask: &Ask, trunk: &mut Trunk, wanted: &[Wanted]) -> Res
         if one.port.is(&parent.id) {
             return Err(parent_in_use(&parent.id));
         }
-        let mut port: Port = referred_own(plan, ask, &one.port)?;
+        let mut port: Port = referred_own(plan, request, &one.port)?;
         let own = mtu(plan, &port)?;
         if own > most {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "SubPortMtuGreaterThanTrunkPortMtu",
                 format!(
                     "MTU {own} of subport {} cannot be greater than MTU {most} of trunk {}.",
@@ -256,7 +250,7 @@ fn take(plan: &mut Plan, ask: &Ask, trunk: &mut Trunk, wanted: &[Wanted]) -> Res
             return Err(ports::in_use(&port));
         }
         if !tags.insert(vlan) {
-            return Err(Trouble::conflict(
+            return Err(NeutronError::conflict(
                 "DuplicateSubPort",
                 format!("segmentation_type {VLAN} and segmentation_id {vlan} already in use on trunk {}.", trunk.id),
             ));
@@ -265,44 +259,43 @@ fn take(plan: &mut Plan, ask: &Ask, trunk: &mut Trunk, wanted: &[Wanted]) -> Res
         port.hold(Holder::trunk(trunk));
         port.host.clone_from(&parent.host);
         port.status = PortStatus::Down;
-        port.updated_at = ask.now;
+        port.updated_at = request.now;
         plan.put(port);
     }
     Ok(())
 }
 
 /// A port that is no longer a subport is nobody's.
-fn release(plan: &mut Plan, ask: &Ask, sub: &SubPort) {
+fn release(plan: &mut Plan, request: &Request, sub: &SubPort) {
     let Some(mut port) = plan.get::<Port>(&sub.port.name) else { return };
     port.holder = None;
     port.host = None;
     port.status = PortStatus::Down;
-    port.updated_at = ask.now;
+    port.updated_at = request.now;
     plan.put(port);
 }
 
 /// `GET /trunks/{id}/get_subports`
 pub async fn subports(call: Call) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, false).await?;
-        let look = Look { rows: &ask.snapshot, who: &ask.who };
-        let trunk = look.get::<Trunk>(ask.param("id"))?;
-        let shown: Vec<Value> = trunk.value.sub_ports.iter().map(show_one).collect();
-        Ok(Reply::ok(json!({"sub_ports": shown})))
+        let request = Request::read(call, false).await?;
+        let view = View::new(&request.snapshot, &request.who);
+        let trunk = resource::get::<Trunk>(&view, request.param("id"))?;
+        Ok(Reply::ok(Named("sub_ports", sub_ports_json(trunk.value))))
     })
     .await
 }
 
 /// `PUT /trunks/{id}/add_subports`
 pub async fn add(call: Call) -> Result<Reply, Fault> {
-    change(call, "add_subports", |plan, ask, trunk, wanted| {
+    change(call, "add_subports", |plan, request, trunk, wanted| {
         // A trunk that cannot be made gets no more to be made.
         let before = trunk.status(&plan.rows);
-        take(plan, ask, trunk, wanted)?;
+        take(plan, request, trunk, wanted)?;
         match before {
             TrunkStatus::Error => {
                 let message = "is in error state. Attempt to resolve the error condition before proceeding.";
-                Err(Trouble::conflict("TrunkInErrorState", format!("Trunk {} {message}", trunk.id)))
+                Err(NeutronError::conflict("TrunkInErrorState", format!("Trunk {} {message}", trunk.id)))
             }
             _ => Ok(()),
         }
@@ -312,15 +305,15 @@ pub async fn add(call: Call) -> Result<Reply, Fault> {
 
 /// `PUT /trunks/{id}/remove_subports`
 pub async fn remove(call: Call) -> Result<Reply, Fault> {
-    change(call, "remove_subports", |plan, ask, trunk, wanted| {
+    change(call, "remove_subports", |plan, request, trunk, wanted| {
         for one in wanted {
             let at = trunk.sub_ports.iter().position(|sub| one.port.is(&sub.port.name)).ok_or_else(|| {
                 let (trunk, port) = (&trunk.id, one.port.named());
                 let message = format!("SubPort on trunk {trunk} with parent port {port} could not be found.");
-                Trouble::missing("SubPortNotFound", message)
+                NeutronError::missing("SubPortNotFound", message)
             })?;
             let sub = trunk.sub_ports.remove(at);
-            release(plan, ask, &sub);
+            release(plan, request, &sub);
         }
         Ok(())
     })
@@ -331,24 +324,25 @@ pub async fn remove(call: Call) -> Result<Reply, Fault> {
 async fn change(
     call: Call,
     verb: &str,
-    edit: impl Fn(&mut Plan, &Ask, &mut Trunk, &[Wanted]) -> Result<(), Trouble> + Send + Sync,
+    edit: impl Fn(&mut Plan, &Request, &mut Trunk, &[Wanted]) -> Result<(), NeutronError> + Send + Sync,
 ) -> Result<Reply, Fault> {
     answer(async {
-        let ask = Ask::read(call, true).await?;
-        let id = ask.param("id").to_owned();
-        ask.commit(|plan| {
-            let mut trunk = changeable::<Trunk>(plan, &ask, &id, verb)?;
-            manageable(&trunk)?;
-            let wanted = read(&ask.body["sub_ports"]).map_err(Trouble::invalid)?;
-            edit(plan, &ask, &mut trunk, &wanted)?;
-            trunk.updated_at = ask.now;
-            plan.put(trunk);
-            Ok(())
-        })
-        .await?;
-        let rows = ask.store.snapshot();
-        let look = Look { rows: &rows, who: &ask.who };
-        Ok(Reply::ok(Value::Object(noun::render(&look, look.get::<Trunk>(&id)?))))
+        let request = Request::read(call, true).await?;
+        let id = request.param("id").to_owned();
+        request
+            .commit(|plan| {
+                let mut trunk = changeable::<Trunk>(plan, &request, &id, verb)?;
+                manageable(&trunk)?;
+                let wanted = read(&request.body["sub_ports"]).map_err(NeutronError::invalid)?;
+                edit(plan, &request, &mut trunk, &wanted)?;
+                trunk.updated_at = request.now;
+                plan.put(trunk);
+                Ok(())
+            })
+            .await?;
+        let rows = request.store.snapshot();
+        let view = View::new(&rows, &request.who);
+        Ok(Reply::ok(object(&view, resource::get::<Trunk>(&view, &id)?)))
     })
     .await
 }

@@ -1,0 +1,204 @@
+//! What Neutron's resources declare of their attributes, as a page that a person can read: `docs/network.md`. This test holds it
+//! true, and looks at real resources for what an attribute is unless somebody sets it. `BLESS=1` writes it anew, and its
+//! difference is what a reviewer looks at.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use common::{Harness, text};
+use face_openstack::network::{Attr, Is, Set, declared};
+use serde_json::{Value, json};
+
+const HEAD: &str = "# Attributes of Neutron's resources
+
+Each attribute is declared once, in `crates/faces/openstack/src/network/`; what is shown, what lists are filtered and sorted by,
+and what requests may set follows from it. Written and held true by `cargo test -p face-openstack --test attributes`
+(`BLESS=1` writes it anew).
+
+*set*: in creations (`POST`), changes (`PUT`) or both; *required* in a creation. *Unless set* is what a project's new resource
+shows that was made with nothing but what is required; what differs each time, or shows nothing, is left out. *admin*: only
+administrators set it, or see it. *hidden*: lists are filtered by it, and it is not shown.
+";
+
+/// Two of each resource with nothing but what is required, as an administrator sees them: what is the same in both was set by
+/// nobody.
+async fn two_of_each(cloud: &Harness) -> BTreeMap<&'static str, [Value; 2]> {
+    let mut all = BTreeMap::new();
+    let mut ids = BTreeMap::<&str, String>::new();
+    let public = json!({"network": {"name": "public", "router:external": true}});
+    let (_, _, public) = cloud.ok("POST", "/network/v2.0/networks", &cloud.admin, public).await;
+    let public = text(&public["network"]["id"]);
+    let subnet = json!({"subnet": {"network_id": public, "ip_version": 4, "cidr": "172.24.4.0/24"}});
+    cloud.ok("POST", "/network/v2.0/subnets", &cloud.admin, subnet).await;
+    for (one, path) in [
+        ("network", "networks"),
+        ("subnet", "subnets"),
+        ("subnetpool", "subnetpools"),
+        ("address_scope", "address-scopes"),
+        ("port", "ports"),
+        ("trunk", "trunks"),
+        ("router", "routers"),
+        ("floatingip", "floatingips"),
+        ("port_forwarding", "floatingips/{floatingip}/port_forwardings"),
+        ("security_group", "security-groups"),
+        ("security_group_rule", "security-group-rules"),
+        ("address_group", "address-groups"),
+        ("rbac_policy", "rbac-policies"),
+        ("policy", "qos/policies"),
+    ] {
+        let mut two = Vec::new();
+        for n in 0..2 {
+            let id = |kind: &str| ids.get(kind).cloned().unwrap_or_default();
+            let body = match one {
+                "subnet" => json!({"network_id": id("network"), "ip_version": 4, "cidr": format!("10.{n}.0.0/24")}),
+                "subnetpool" => json!({"name": "x", "prefixes": [format!("10.{n}.0.0/16")]}),
+                "address_scope" => json!({"ip_version": 4}),
+                "port" => json!({"network_id": id("network")}),
+                "trunk" => {
+                    let port = json!({"port": {"network_id": id("network")}});
+                    let (_, _, port) = cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, port).await;
+                    json!({"port_id": port["port"]["id"]})
+                }
+                "floatingip" => json!({"floating_network_id": public}),
+                "port_forwarding" => {
+                    let port =
+                        json!({"port": {"network_id": id("network"), "fixed_ips": [{"subnet_id": id("subnet")}]}});
+                    let (_, _, port) = cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, port).await;
+                    if n == 0 {
+                        let way = json!({"router": {"external_gateway_info": {"network_id": public}}});
+                        let router = format!("/network/v2.0/routers/{}", id("router"));
+                        cloud.ok("PUT", &router, &cloud.demo, way).await;
+                        let join = json!({"subnet_id": id("subnet")});
+                        cloud.ok("PUT", &format!("{router}/add_router_interface"), &cloud.demo, join).await;
+                    }
+                    json!({"protocol": "tcp", "internal_port_id": port["port"]["id"], "internal_port": n + 1,
+                        "external_port": n + 1})
+                }
+                "security_group" => json!({"name": format!("group-{n}")}),
+                "security_group_rule" => {
+                    json!({"security_group_id": id("security_group"), "direction": (["ingress", "egress"][n]),
+                        "protocol": (["tcp", "udp"][n])})
+                }
+                "rbac_policy" => json!({"object_type": "network", "object_id": id("network"),
+                    "action": "access_as_shared", "target_tenant": format!("project-{n}")}),
+                _ => json!({}),
+            };
+            let token = if one == "policy" { &cloud.admin } else { &cloud.demo };
+            let path = format!("/network/v2.0/{}", path.replace("{floatingip}", &id("floatingip")));
+            let (_, _, made) = cloud.ok("POST", &path, token, json!({one: body})).await;
+            let made = text(&made[one]["id"]).to_owned();
+            let (_, _, seen) = cloud.ok("GET", &format!("{path}/{made}"), &cloud.admin, Value::Null).await;
+            ids.insert(one, made);
+            two.push(seen[one].clone());
+        }
+        all.insert(one, <[Value; 2]>::try_from(two).unwrap());
+    }
+    all
+}
+
+fn form(is: Is) -> String {
+    let words = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let kinds = |kinds: &[model::Kind]| {
+        let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().replace('-', " ")).collect();
+        format!("id of a {}", kinds.join(", "))
+    };
+    match is {
+        Is::Text(most) => format!("text, at most {most}"),
+        Is::TextOrNull(most) => format!("text, at most {most}, or null"),
+        Is::Domain => "DNS name".into(),
+        Is::Bool => "boolean".into(),
+        Is::Int(least, most) => format!("{least} to {most}"),
+        Is::Uuid(of) | Is::Id(of) => kinds(of),
+        Is::UuidOrNull(of) | Is::IdOrNull(of) => format!("{}, or null", kinds(of)),
+        Is::UuidList(of) => format!("list: {}", kinds(of)),
+        Is::IpOrNull => "address or null".into(),
+        Is::IpList => "list of addresses".into(),
+        Is::Mac => "MAC address".into(),
+        Is::Cidr => "CIDR".into(),
+        Is::OneOf(all) => words(all),
+        Is::OneOfOrNull(all) => format!("{}, or null", words(all)),
+        Is::TextList => "list of texts".into(),
+        Is::Tags => "list of tags".into(),
+        Is::ObjectOrNull => "object or null".into(),
+        Is::ObjectList => "list of objects".into(),
+        Is::Any => String::new(),
+    }
+}
+
+fn set(attr: &Attr<()>) -> String {
+    let when = match attr.set {
+        Set::Never => "",
+        Set::Post => "POST",
+        Set::PostPut => "POST, PUT",
+        Set::Put => "PUT",
+    };
+    format!("{when}{}{}", if attr.required { ", required" } else { "" }, if attr.admin_sets { ", admin" } else { "" })
+}
+
+fn unless_set(attr: &Attr<()>, [one, other]: &[Value; 2]) -> String {
+    let same = one.get(attr.name) == other.get(attr.name);
+    let open = attr.set != Set::Never && !attr.required && !matches!(attr.name, "project_id" | "tenant_id");
+    match one.get(attr.name) {
+        Some(value) if same && open => format!("`{value}`"),
+        _ => String::new(),
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_what_is_declared() {
+    let cloud = Harness::new().await;
+    let seen = two_of_each(&cloud).await;
+    let mut page = HEAD.to_owned();
+    for resource in declared() {
+        let two = &seen[resource.one];
+        let shown: Vec<&String> = two[0].as_object().unwrap().keys().collect();
+        let visible = resource.attrs.iter().filter(|attr| !attr.hidden);
+        for name in &shown {
+            assert!(visible.clone().any(|attr| attr.name == **name), "{} shows {name}", resource.one);
+        }
+        let _ = write!(
+            page,
+            "\n## {}: `{}`\n\n| attribute | form | set | unless set | seen |\n| --- | --- | --- | --- | --- |\n",
+            resource.one, resource.path
+        );
+        for attr in &resource.attrs {
+            let sight = match attr {
+                Attr { hidden: true, .. } => "hidden",
+                Attr { admin_sees: true, .. } => "admin",
+                _ if !shown.iter().any(|name| *name == attr.name) && attr.set != Set::Never => "not shown",
+                _ => "",
+            };
+            let _ = writeln!(
+                page,
+                "| `{}` | {} | {} | {} | {sight} |",
+                attr.name,
+                form(attr.is),
+                set(attr),
+                unless_set(attr, two)
+            );
+        }
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/network.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(file, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(file).unwrap_or_default();
+    for (line, (is, should)) in page.lines().zip(written.lines()).enumerate() {
+        assert_eq!(is, should, "line {} of docs/network.md", line + 1);
+    }
+    assert_eq!(page, written);
+}
+
+/// An attribute that is required or may be set is said once, and what may not be sent says so as Neutron does.
+#[tokio::test]
+async fn names_are_declared_once() {
+    for resource in declared() {
+        let mut names: Vec<_> = resource.attrs.iter().map(|attr| attr.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all, "{}", resource.one);
+    }
+}
