@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::body::{self, Fields, bad};
 use super::fault::missing;
-use super::wire::{href, links, list, page};
+use super::wire::{bookmark, links, list, page};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
 /// Nova's largest integers in the database.
 const MOST: i64 = 0x7fff_ffff;
@@ -29,16 +30,21 @@ pub fn find<'a>(view: &View<'a>, id: &str) -> Result<Entry<'a, Flavor>, Fault> {
 }
 
 /// A flavor inside a server since 2.47.
-pub fn embedded(flavor: &Flavor) -> Value {
-    json!({
-        "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk, "ephemeral": flavor.ephemeral,
-        "swap": flavor.swap, "original_name": flavor.name, "extra_specs": flavor.extra_specs,
-    })
+pub fn embedded(flavor: &Flavor) -> Json<'_> {
+    Json::object([
+        ("disk", flavor.disk.into()),
+        ("ephemeral", flavor.ephemeral.into()),
+        ("extra_specs", (&flavor.extra_specs).into()),
+        ("original_name", (&flavor.name).into()),
+        ("ram", flavor.ram.into()),
+        ("swap", flavor.swap.into()),
+        ("vcpus", flavor.vcpus.into()),
+    ])
 }
 
 fn brief(call: &Call, flavor: &Flavor) -> Value {
     let mut out = json!({
-        "id": flavor.id, "name": flavor.name, "links": links(call, &format!("/flavors/{}", flavor.id)),
+        "id": flavor.id, "name": flavor.name, "links": links(&call.base_url(), &format!("/flavors/{}", flavor.id)),
     });
     if call.version >= (2, 55) {
         out["description"] = json!(flavor.description);
@@ -387,6 +393,7 @@ pub async fn action(mut call: Call) -> Result<Reply, Fault> {
 }
 
 /// The flavor of a server before 2.47.
-pub fn reference(call: &Call, flavor: &Flavor) -> Value {
-    json!({"id": flavor.id, "links": [{"rel": "bookmark", "href": href(call, &format!("/flavors/{}", flavor.id)).replacen("/v2.1", "", 1)}]})
+pub fn reference<'a>(base: &str, flavor: &'a Flavor) -> Json<'a> {
+    let links = Json::List(vec![bookmark(base, &format!("/flavors/{}", flavor.id))]);
+    Json::object([("id", (&flavor.id).into()), ("links", links)])
 }

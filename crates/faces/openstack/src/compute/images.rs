@@ -16,7 +16,7 @@ pub fn find<'a>(view: &View<'a>, id: &str) -> Option<Entry<'a, Image>> {
 
 fn brief(call: &Call, image: &Image) -> Value {
     let path = format!("/images/{}", image.id);
-    let mut links = links(call, &path);
+    let mut links = json!(links(&call.base_url(), &path));
     if let Some(list) = links.as_array_mut() {
         list.push(json!({
             "rel": "alternate", "type": "application/vnd.openstack.image",
@@ -45,7 +45,7 @@ fn detail(call: &Call, image: &Image) -> Value {
     if let Some(server) = image.properties.get("instance_uuid") {
         let path = format!("/servers/{server}");
         out["server"] = json!({"id": server, "links": [
-            {"rel": "self", "href": super::wire::href(call, &path)}, bookmark(call, &path)]});
+            {"rel": "self", "href": super::wire::href(call, &path)}, bookmark(&call.base_url(), &path)]});
     }
     out
 }

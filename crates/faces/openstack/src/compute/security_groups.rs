@@ -75,14 +75,19 @@ pub fn resolve<'a>(view: &View<'a>, asked: &str) -> Result<Entry<'a, SecurityGro
 }
 
 /// Ids of the groups on a server's ports; before it has any, those asked for.
-pub fn of_server(snapshot: &Snapshot, server: &Server) -> Vec<String> {
-    let mut ids: Vec<String> = Vec::new();
-    let ports: Vec<_> = Port::of_server(snapshot, server).collect();
+fn of_server<'a>(snapshot: &'a Snapshot, server: &'a Server) -> Vec<&'a str> {
+    let ports: Vec<&Port> = Port::of_server(snapshot, server).map(|port| port.value).collect();
+    of_ports(&ports, server)
+}
+
+/// The same of its ports.
+pub fn of_ports<'a>(ports: &[&'a Port], server: &'a Server) -> Vec<&'a str> {
+    let mut ids: Vec<&'a str> = Vec::new();
     let of_ports = ports.iter().flat_map(|port| port.security_groups.iter());
     let asked = server.security_groups.iter().filter(|_| ports.is_empty());
     for id in of_ports.chain(asked) {
-        if !ids.contains(id) {
-            ids.push(id.clone());
+        if !ids.contains(&id.as_str()) {
+            ids.push(id);
         }
     }
     ids

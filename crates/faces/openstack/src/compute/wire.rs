@@ -4,6 +4,7 @@ use model::{Fault, Time};
 use serde_json::{Value, json};
 
 use crate::call::{Call, escape};
+use crate::json::Json;
 
 /// The most items that one page has (`[api]max_limit`).
 pub const MAX_LIMIT: usize = 1000;
@@ -14,13 +15,14 @@ pub fn href(call: &Call, path: &str) -> String {
 }
 
 /// The links that every resource has.
-pub fn links(call: &Call, path: &str) -> Value {
-    json!([{"rel": "self", "href": href(call, path)}, bookmark(call, path)])
+pub fn links(base: &str, path: &str) -> Json<'static> {
+    let own = Json::object([("rel", "self".into()), ("href", format!("{base}/compute/v2.1{path}").into())]);
+    Json::List(vec![own, bookmark(base, path)])
 }
 
 /// The link without a version.
-pub fn bookmark(call: &Call, path: &str) -> Value {
-    json!({"rel": "bookmark", "href": format!("{}/compute{path}", call.base_url())})
+pub fn bookmark(base: &str, path: &str) -> Json<'static> {
+    Json::object([("rel", "bookmark".into()), ("href", format!("{base}/compute{path}").into())])
 }
 
 /// `2026-11-21T19:34:15Z`
@@ -72,7 +74,15 @@ pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<
 /// The list's body: the items, and the link to the next page if there is one.
 pub fn list(call: &Call, name: &str, path: &str, items: Vec<Value>, next: Option<String>) -> Value {
     let mut body = json!({name: items});
-    if let Some(marker) = next {
+    if let Some(links) = next_link(call, path, next) {
+        body[format!("{name}_links")] = json!(links);
+    }
+    body
+}
+
+/// The links of a list: to the page behind the item with an id.
+pub fn next_link(call: &Call, path: &str, next: Option<String>) -> Option<Json<'static>> {
+    next.map(|marker| {
         let mut query: Vec<String> = call
             .query
             .iter()
@@ -81,9 +91,8 @@ pub fn list(call: &Call, name: &str, path: &str, items: Vec<Value>, next: Option
             .collect();
         query.push(format!("marker={}", escape(&marker)));
         let href = format!("{}?{}", href(call, path), query.join("&"));
-        body[format!("{name}_links")] = json!([{"rel": "next", "href": href}]);
-    }
-    body
+        Json::List(vec![Json::object([("rel", "next".into()), ("href", href.into())])])
+    })
 }
 
 /// A moment given by a user: ISO 8601 with or without a zone (then UTC), or a date.

@@ -14,6 +14,7 @@ use super::{Subject, When, act, networks, view};
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
 use crate::compute::fault::missing;
+use crate::json::Json;
 
 /// `GET /servers/{id}/ips`
 pub async fn addresses(call: Call) -> Result<Reply, Fault> {
@@ -28,8 +29,10 @@ pub async fn addresses_of(call: Call) -> Result<Reply, Fault> {
     let server = super::find(&view, call.param("id"))?;
     let network = call.param("network");
     let all = view::addresses(&call.snapshot, &server, false);
-    let list = all.get(network).ok_or_else(|| missing("Instance is not a member of specified network"))?;
-    Ok(Reply::ok(json!({network: list})))
+    match all.field(network) {
+        Json::Absent => Err(missing("Instance is not a member of specified network")),
+        list => Ok(Reply::ok(Json::Object(vec![(network, list.clone())]))),
+    }
 }
 
 fn show_interface(call: &Call, server: &Server, port: &Port) -> Value {

@@ -4,24 +4,27 @@ use std::collections::{BTreeSet, HashSet};
 
 use model::{Aggregate, Fault, Server, Time};
 use regex_lite::{Regex, RegexBuilder};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::status::{self, State};
 use super::view::{self, Extent};
 use crate::call::{Call, Reply};
-use crate::compute::wire::{list, page, parse_time};
+use crate::compute::wire::{next_link, page, parse_time};
+use crate::json::Json;
 
 /// The most bytes of a compiled pattern.
 const LARGEST_PATTERN: usize = 32 << 10;
 
 /// `GET /servers`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/servers", view::brief)
+    listing(call, "/servers", |call, item| view::brief(call, item.server))
 }
 
 /// `GET /servers/detail`
 pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/servers/detail", |call, server| view::server(call, &call.snapshot, server, Extent::List))
+    listing(call, "/servers/detail", |call, item| {
+        view::server(call, &call.snapshot, item.server, &item.state, Extent::List)
+    })
 }
 
 /// A server of which it is already known what it is.
@@ -30,7 +33,7 @@ struct Item<'a> {
     state: State,
 }
 
-fn listing(call: Call, path: &str, show: fn(&Call, &Server) -> Value) -> Result<Reply, Fault> {
+fn listing(call: Call, path: &str, show: for<'a> fn(&'a Call, &Item<'a>) -> Json<'a>) -> Result<Reply, Fault> {
     let filters = Filters::read(&call)?;
     let view = call.view()?;
     let all = flag(&call, "all_tenants")?;
@@ -52,8 +55,9 @@ fn listing(call: Call, path: &str, show: fn(&Call, &Server) -> Value) -> Result<
     sort(&call, &mut items)?;
     let page = page(&call, items, |item| item.server.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|item| item.server.id.clone())).flatten();
-    let items = page.items.iter().map(|item| show(&call, item.server)).collect();
-    Ok(Reply::ok(list(&call, "servers", path, items, next)))
+    let items = page.items.iter().map(|item| show(&call, item)).collect();
+    let links = next_link(&call, path, next).unwrap_or(Json::Absent);
+    Ok(Reply::ok(Json::object([("servers", Json::List(items)), ("servers_links", links)])))
 }
 
 fn flag(call: &Call, name: &str) -> Result<bool, Fault> {
@@ -303,5 +307,7 @@ fn field(item: &Item<'_>, key: &str) -> Option<String> {
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let view = call.view()?;
     let server = super::find(&view, call.param("id"))?;
-    Ok(Reply::ok(json!({"server": view::server(&call, &call.snapshot, &server, Extent::Show)})))
+    Ok(Reply::ok(
+        json!({"server": view::server(&call, &call.snapshot, &server, &status::state(&call.snapshot, &server), Extent::Show)}),
+    ))
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::view::{self, Extent};
 use super::{Subject, When, act};
-use super::{personality, requests};
+use super::{personality, requests, status};
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
 
@@ -117,7 +117,8 @@ pub async fn rebuild(call: &Call, body: &Value) -> Result<Reply, Fault> {
         Ok(())
     })
     .await?;
-    let mut out = view::server(call, &call.snapshot, &server, Extent::Rebuild);
+    let state = status::state(&call.snapshot, &server);
+    let mut out = json!(view::server(call, &call.snapshot, &server, &state, Extent::Rebuild));
     out["adminPass"] = json!(asked.admin_pass);
     out["status"] = json!("REBUILD");
     Ok(Reply::json(202, &json!({"server": out})))

@@ -4,6 +4,7 @@ use model::{Aggregate, Fault, Server, Snapshot};
 use serde_json::{Value, json};
 
 use super::requests;
+use super::status;
 use super::view::{self, Extent};
 use super::{When, act};
 use crate::call::{Call, Reply};
@@ -61,7 +62,8 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         Ok(())
     })
     .await?;
-    Ok(Reply::ok(json!({"server": view::server(&call, &call.snapshot, &server, Extent::Update)})))
+    let state = status::state(&call.snapshot, &server);
+    Ok(Reply::ok(json!({"server": view::server(&call, &call.snapshot, &server, &state, Extent::Update)})))
 }
 
 /// Pins a server to the zone that it is in, or frees it.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use model::{Aggregate, FloatingIp, Index, Network, Port, SecurityGroup, Server, Snapshot};
-use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
 
 use super::status::{self, State};
 use crate::call::Call;
 use crate::compute::wire::{bookmark, links, time, time_micro};
 use crate::compute::{flavors, security_groups};
+use crate::json::Json;
 
 /// Which of a server's fields an answer has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,99 +31,115 @@ pub fn instance_name(id: &str) -> String {
 }
 
 /// The server's id, name and links.
-pub fn brief(call: &Call, server: &Server) -> Value {
-    json!({"id": server.id, "name": server.name, "links": links(call, &format!("/servers/{}", server.id))})
+pub fn brief<'a>(call: &Call, server: &'a Server) -> Json<'a> {
+    Json::object([
+        ("id", (&server.id).into()),
+        ("links", links(&call.base_url(), &format!("/servers/{}", server.id))),
+        ("name", (&server.name).into()),
+    ])
 }
 
-/// The server with all that the version and the caller's rights show.
-pub fn server(call: &Call, snapshot: &Snapshot, server: &Server, extent: Extent) -> Value {
-    let state = status::state(snapshot, server);
+/// The server with all that the version and the caller's rights show. It is written as it is, not through a tree of JSON
+/// values, and looks each row up once: lists of servers are what clients ask for most.
+pub fn server<'a>(
+    call: &'a Call,
+    snapshot: &'a Snapshot,
+    server: &'a Server,
+    state: &State,
+    extent: Extent,
+) -> Json<'a> {
     let host = status::host(snapshot, server);
+    let mut ports: Vec<&Port> = Port::of_server(snapshot, server).map(|port| port.value).collect();
+    let groups = security_groups::of_ports(&ports, server);
+    in_order(&mut ports, server);
     let full = call.version >= (2, 75) || matches!(extent, Extent::Show | Extent::List);
-    let mut out = common(call, server, &state, host);
-    out.insert("addresses".into(), addresses(snapshot, server, full));
+    let mut out = common(call, server, state, host);
+    out.push(("addresses", addresses_of(snapshot, &ports, full)));
     if full {
-        extended(call, snapshot, server, &state, host, &mut out);
+        extended(call, snapshot, server, state, host, &mut out);
+        let groups = groups.into_iter().filter_map(|id| snapshot.get::<SecurityGroup>(id));
+        let groups: Vec<_> = groups.map(|group| Json::object([("name", (&group.value.name).into())])).collect();
+        if !groups.is_empty() {
+            out.push(("security_groups", Json::List(groups)));
+        }
     }
     versioned(call, snapshot, server, extent, full, &mut out);
     if extent == Extent::Rebuild {
         // There it is called `user_data` alone.
-        out.remove("OS-EXT-SRV-ATTR:user_data");
+        out.retain(|(name, _)| *name != "OS-EXT-SRV-ATTR:user_data");
     }
-    Value::Object(out)
+    Json::Object(out).sorted()
 }
 
-fn common(call: &Call, server: &Server, state: &State, host: Option<&str>) -> Map<String, Value> {
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Value| {
-        out.insert(name.to_owned(), value);
-    };
-    put("id", json!(server.id));
-    put("name", json!(server.name));
-    put("status", json!(state.status));
-    put("tenant_id", json!(server.project_id));
-    put("user_id", json!(server.user_id));
-    put("metadata", json!(server.metadata));
-    put("hostId", json!(host.map_or_else(String::new, |host| host_id(&server.project_id, host))));
-    put("image", image(call, server));
+type Fields<'a> = Vec<(&'a str, Json<'a>)>;
+
+fn common<'a>(call: &Call, server: &'a Server, state: &State, host: Option<&str>) -> Fields<'a> {
+    let base = call.base_url();
     let flavor = &server.flavor;
-    put("flavor", if call.version >= (2, 47) { flavors::embedded(flavor) } else { flavors::reference(call, flavor) });
-    put("created", json!(time(server.created_at)));
-    put("updated", json!(time(server.updated_at)));
-    put("accessIPv4", json!(server.access_ipv4));
-    put("accessIPv6", json!(server.access_ipv6));
-    put("links", links(call, &format!("/servers/{}", server.id)));
-    put("OS-DCF:diskConfig", json!(if server.auto_disk { "AUTO" } else { "MANUAL" }));
+    let mut out = vec![
+        ("id", (&server.id).into()),
+        ("name", (&server.name).into()),
+        ("status", state.status.into()),
+        ("tenant_id", (&server.project_id).into()),
+        ("user_id", (&server.user_id).into()),
+        ("metadata", (&server.metadata).into()),
+        ("hostId", host.map_or_else(String::new, |host| host_id(&server.project_id, host)).into()),
+        ("image", image(call, &base, server)),
+        ("flavor", if call.version >= (2, 47) { flavors::embedded(flavor) } else { flavors::reference(&base, flavor) }),
+        ("created", time(server.created_at).into()),
+        ("updated", time(server.updated_at).into()),
+        ("accessIPv4", (&server.access_ipv4).into()),
+        ("accessIPv6", (&server.access_ipv6).into()),
+        ("links", links(&base, &format!("/servers/{}", server.id))),
+        ("OS-DCF:diskConfig", if server.auto_disk { "AUTO" } else { "MANUAL" }.into()),
+    ];
     if matches!(state.status, "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE" | "MIGRATING") {
-        put("progress", json!(0));
+        out.push(("progress", 0u8.into()));
     }
     if let (true, Some(why)) = (state.status == "ERROR", &state.fault) {
-        put("fault", json!({"code": 500, "created": time(server.updated_at), "message": why}));
+        let created = time(server.updated_at).into();
+        let fault = [("code", 500u16.into()), ("created", created), ("message", why.clone().into())];
+        out.push(("fault", Json::object(fault)));
     }
     out
 }
 
-fn extended(
+fn extended<'a>(
     call: &Call,
-    snapshot: &Snapshot,
-    server: &Server,
+    snapshot: &'a Snapshot,
+    server: &'a Server,
     state: &State,
-    host: Option<&str>,
-    out: &mut Map<String, Value>,
+    host: Option<&'a str>,
+    out: &mut Fields<'a>,
 ) {
     let admin = call.who().is_ok_and(|who| who.is_admin());
-    let mut put = |name: &str, value: Value| {
-        out.insert(name.to_owned(), value);
-    };
-    put("config_drive", json!(if server.config_drive { "True" } else { "" }));
-    put("key_name", json!(server.key_name));
-    put("OS-EXT-AZ:availability_zone", json!(host.map_or("", |host| Aggregate::zone_of(snapshot, host))));
-    put("OS-SRV-USG:launched_at", json!(server.launched_at.map(time_micro)));
-    put("OS-SRV-USG:terminated_at", Value::Null);
-    put("OS-EXT-STS:task_state", json!(state.task_state));
-    put("OS-EXT-STS:vm_state", json!(state.vm_state));
-    put("OS-EXT-STS:power_state", json!(state.power_state));
-    put("os-extended-volumes:volumes_attached", json!([]));
-    let groups: Vec<Value> = security_groups::of_server(snapshot, server)
-        .iter()
-        .filter_map(|id| snapshot.get::<SecurityGroup>(id))
-        .map(|group| json!({"name": group.name}))
-        .collect();
-    if !groups.is_empty() {
-        put("security_groups", json!(groups));
-    }
+    out.extend([
+        ("config_drive", if server.config_drive { "True" } else { "" }.into()),
+        ("key_name", (&server.key_name).into()),
+        ("OS-EXT-AZ:availability_zone", host.map_or("", |host| Aggregate::zone_of(snapshot, host)).into()),
+        ("OS-SRV-USG:launched_at", server.launched_at.map(time_micro).into()),
+        ("OS-SRV-USG:terminated_at", Json::Null),
+        ("OS-EXT-STS:task_state", state.task_state.into()),
+        ("OS-EXT-STS:vm_state", state.vm_state.into()),
+        ("OS-EXT-STS:power_state", state.power_state.into()),
+        ("os-extended-volumes:volumes_attached", Json::List(Vec::new())),
+    ]);
     if admin {
-        put("OS-EXT-SRV-ATTR:host", json!(host));
-        put("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(host));
-        put("OS-EXT-SRV-ATTR:instance_name", json!(instance_name(&server.id)));
+        out.extend([
+            ("OS-EXT-SRV-ATTR:host", host.into()),
+            ("OS-EXT-SRV-ATTR:hypervisor_hostname", host.into()),
+            ("OS-EXT-SRV-ATTR:instance_name", instance_name(&server.id).into()),
+        ]);
         if call.version >= (2, 3) {
-            put("OS-EXT-SRV-ATTR:reservation_id", json!(server.reservation_id));
-            put("OS-EXT-SRV-ATTR:launch_index", json!(server.launch_index));
-            put("OS-EXT-SRV-ATTR:hostname", json!(server.hostname));
-            put("OS-EXT-SRV-ATTR:kernel_id", json!(""));
-            put("OS-EXT-SRV-ATTR:ramdisk_id", json!(""));
-            put("OS-EXT-SRV-ATTR:root_device_name", json!("/dev/vda"));
-            put("OS-EXT-SRV-ATTR:user_data", json!(server.user_data));
+            out.extend([
+                ("OS-EXT-SRV-ATTR:reservation_id", (&server.reservation_id).into()),
+                ("OS-EXT-SRV-ATTR:launch_index", server.launch_index.into()),
+                ("OS-EXT-SRV-ATTR:hostname", (&server.hostname).into()),
+                ("OS-EXT-SRV-ATTR:kernel_id", "".into()),
+                ("OS-EXT-SRV-ATTR:ramdisk_id", "".into()),
+                ("OS-EXT-SRV-ATTR:root_device_name", "/dev/vda".into()),
+                ("OS-EXT-SRV-ATTR:user_data", (&server.user_data).into()),
+            ]);
         }
         if call.version >= (2, 16) {
             let row = host.and_then(|host| snapshot.get::<model::Host>(host));
@@ -132,60 +148,55 @@ fn extended(
                 (true, true) => "UP",
                 (true, false) => "DOWN",
             });
-            put("host_status", json!(status));
+            out.push(("host_status", status.into()));
         }
     } else if call.version >= (2, 90) {
-        put("OS-EXT-SRV-ATTR:hostname", json!(server.hostname));
+        out.push(("OS-EXT-SRV-ATTR:hostname", (&server.hostname).into()));
     }
 }
 
 /// What later versions added, everywhere or in some answers.
-fn versioned(
+fn versioned<'a>(
     call: &Call,
     snapshot: &Snapshot,
-    server: &Server,
+    server: &'a Server,
     extent: Extent,
     full: bool,
-    out: &mut Map<String, Value>,
+    out: &mut Fields<'a>,
 ) {
-    let mut put = |since: u16, name: &str, value: &dyn Fn() -> Value| {
+    let mut put = |since: u16, name: &'static str, value: &dyn Fn() -> Json<'a>| {
         if call.version >= (2, since) {
-            out.insert(name.to_owned(), value());
+            out.push((name, value()));
         }
     };
-    put(9, "locked", &|| json!(server.locked));
-    put(19, "description", &|| json!(server.description));
-    put(26, "tags", &|| json!(server.tags));
-    put(63, "trusted_image_certificates", &|| Value::Null);
-    put(73, "locked_reason", &|| json!(server.locked_reason));
-    put(100, "scheduler_hints", &|| json!(server.scheduler_hints));
+    put(9, "locked", &|| server.locked.into());
+    put(19, "description", &|| (&server.description).into());
+    put(26, "tags", &|| (&server.tags).into());
+    put(63, "trusted_image_certificates", &|| Json::Null);
+    put(73, "locked_reason", &|| (&server.locked_reason).into());
+    put(100, "scheduler_hints", &|| {
+        Json::Object(server.scheduler_hints.iter().map(|(name, hint)| (name.as_str(), hint.into())).collect())
+    });
     if full {
-        put(96, "pinned_availability_zone", &|| json!(server.availability_zone));
+        put(96, "pinned_availability_zone", &|| (&server.availability_zone).into());
     }
     if extent != Extent::List {
-        let group = |snapshot: &Snapshot| {
-            let id = server.server_group_id.as_deref();
-            json!(id.filter(|id| snapshot.get::<model::ServerGroup>(id).is_some()).into_iter().collect::<Vec<_>>())
-        };
-        put(71, "server_groups", &|| group(snapshot));
+        let there = |id: &&String| snapshot.get::<model::ServerGroup>(id).is_some();
+        put(71, "server_groups", &|| Json::list(server.server_group_id.iter().filter(there)));
+    }
+    if extent == Extent::Rebuild && !full {
+        put(54, "key_name", &|| (&server.key_name).into());
     }
     if extent == Extent::Rebuild {
-        put(54, "key_name", &|| json!(server.key_name));
-        put(57, "user_data", &|| json!(server.user_data));
+        put(57, "user_data", &|| (&server.user_data).into());
     }
 }
 
-fn image(call: &Call, server: &Server) -> Value {
-    match &server.image_id {
-        Some(id) => {
-            let mut image = json!({"id": id, "links": [bookmark(call, &format!("/images/{id}"))]});
-            if call.version >= (2, 98) {
-                image["properties"] = json!(server.image_properties);
-            }
-            image
-        }
-        None => json!(""),
-    }
+fn image<'a>(call: &Call, base: &str, server: &'a Server) -> Json<'a> {
+    let Some(id) = &server.image_id else { return "".into() };
+    let links = Json::List(vec![bookmark(base, &format!("/images/{id}"))]);
+    let properties = if call.version >= (2, 98) { (&server.image_properties).into() } else { Json::Absent };
+    Json::object([("id", id.into()), ("links", links), ("properties", properties)])
 }
 
 /// Tells a project that two of its servers share a host, and nothing more.
@@ -196,29 +207,37 @@ fn host_id(project: &str, host: &str) -> String {
 /// The ports of a server in the order of its interfaces; ports that it was not asked for come last.
 pub fn ports<'a>(snapshot: &'a Snapshot, server: &Server) -> Vec<&'a Port> {
     let mut ports: Vec<&Port> = Port::of_server(snapshot, server).map(|port| port.value).collect();
-    let place =
-        |port: &Port| server.nics.iter().position(|nic| nic.port_id.as_ref() == Some(&port.id)).unwrap_or(usize::MAX);
-    ports.sort_by_key(|port| (place(port), port.created_at, port.id.clone()));
+    in_order(&mut ports, server);
     ports
 }
 
+fn in_order(ports: &mut [&Port], server: &Server) {
+    let place =
+        |port: &Port| server.nics.iter().position(|nic| nic.port_id.as_ref() == Some(&port.id)).unwrap_or(usize::MAX);
+    ports.sort_by(|a, b| (place(a), a.created_at, &a.id).cmp(&(place(b), b.created_at, &b.id)));
+}
+
 /// A server's addresses by the name of their network; `extended` with type and MAC.
-pub fn addresses(snapshot: &Snapshot, server: &Server, extended: bool) -> Value {
-    let mut networks: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for port in ports(snapshot, server) {
+pub fn addresses<'a>(snapshot: &'a Snapshot, server: &Server, extended: bool) -> Json<'a> {
+    addresses_of(snapshot, &ports(snapshot, server), extended)
+}
+
+fn addresses_of<'a>(snapshot: &'a Snapshot, ports: &[&'a Port], extended: bool) -> Json<'a> {
+    let mut networks: BTreeMap<&'a str, Vec<Json<'a>>> = BTreeMap::new();
+    for port in ports {
         let Some(network) = snapshot.get::<Network>(&port.network_id) else { continue };
-        let list = networks.entry(network.name.clone()).or_default();
-        let show = |ip: IpAddr, kind: &str| {
-            let mut out = json!({"version": if ip.is_ipv4() { 4 } else { 6 }, "addr": ip});
+        let list = networks.entry(&network.value.name).or_default();
+        let show = |ip: IpAddr, kind: &'static str| {
+            let version = if ip.is_ipv4() { 4u8 } else { 6 };
+            let mut out = vec![("addr", ip.into()), ("version", version.into())];
             if extended {
-                out["OS-EXT-IPS:type"] = json!(kind);
-                out["OS-EXT-IPS-MAC:mac_addr"] = json!(port.mac);
+                out.extend([("OS-EXT-IPS:type", kind.into()), ("OS-EXT-IPS-MAC:mac_addr", (&port.mac).into())]);
             }
-            out
+            Json::Object(out).sorted()
         };
         list.extend(port.fixed_ips.iter().map(|fixed| show(fixed.ip, "fixed")));
         let floating = snapshot.find::<FloatingIp>(Index::Owner, &port.id);
         list.extend(floating.filter(|f| f.port_id.as_ref() == Some(&port.id)).map(|f| show(f.address, "floating")));
     }
-    json!(networks)
+    Json::Object(networks.into_iter().map(|(name, list)| (name, Json::List(list))).collect())
 }
