@@ -74,6 +74,8 @@ async fn cost(h: &Harness, path: &str, token: &str, headers: &[(&str, &str)]) ->
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    // Of the requests whose path has this in it.
+    let only = std::env::args().nth(1).unwrap_or_default();
     let h = Harness::new().await;
     fill(&h).await;
     let new: &[_] = &[("openstack-api-version", "compute 2.87")];
@@ -96,6 +98,9 @@ async fn main() {
         ("/identity/v3/auth/tokens?nocatalog".to_owned(), &h.admin, subject),
         ("/identity/v3".to_owned(), &h.admin, &[]),
     ] {
+        if !path.contains(&only) {
+            continue;
+        }
         let (ms, size) = cost(&h, &path, token, headers).await;
         println!("{ms:>9.4} {size:>9}  GET {path}");
     }

@@ -107,7 +107,11 @@ impl Serialize for Json<'_> {
             Self::Number(number) => to.serialize_u64(*number),
             Self::Text(text) => to.serialize_str(text),
             Self::Ip(ip) => ip.serialize(to),
-            Self::Time(time) => to.serialize_str(&model::seconds(*time)),
+            // Without its fraction a moment is written as `model::seconds` has it, and without a text of its own.
+            Self::Time(time) => match Time::from_second(time.as_second()) {
+                Ok(whole) => to.collect_str(&whole),
+                Err(_) => to.serialize_str(&model::seconds(*time)),
+            },
             Self::List(items) => items.serialize(to),
             Self::Object(fields) => {
                 let mut map = to.serialize_map(None)?;

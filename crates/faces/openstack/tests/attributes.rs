@@ -18,7 +18,7 @@ and what requests may set follows from it. Written and held true by `cargo test 
 (`BLESS=1` writes it anew).
 
 *set*: in creations (`POST`), changes (`PUT`) or both; *required* in a creation. *Unless set* is what a project's new resource
-shows that was made with nothing but what is required; what differs each time, or shows nothing, is left out. *admin*: only
+shows that was made with nothing but what is required; ids, what differs each time, and what shows nothing are left out. *admin*: only
 administrators set it, or see it. *hidden*: lists are filtered by it, and it is not shown.
 ";
 
@@ -140,8 +140,10 @@ fn set(attr: &Attr<()>) -> String {
 fn unless_set(attr: &Attr<()>, [one, other]: &[Value; 2]) -> String {
     let same = one.get(attr.name) == other.get(attr.name);
     let open = attr.set != Set::Never && !attr.required && !matches!(attr.name, "project_id" | "tenant_id");
+    // Ids are other ones in every cloud.
+    let names_rows = |value: &Value| !attr.is.refers_to().is_empty() && !value.is_null();
     match one.get(attr.name) {
-        Some(value) if same && open => format!("`{value}`"),
+        Some(value) if same && open && !names_rows(value) => format!("`{value}`"),
         _ => String::new(),
     }
 }

@@ -191,7 +191,7 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     (
         "revision-if-match",
         "If-Match constraints based on revision_number",
-        "Changes can request for a revision.",
+        "Changes can ask for a revision.",
         "2016-12-11T00:00:00-00:00",
     ),
     ("router", "Neutron L3 Router", "Routers and floating IPs.", "2012-07-20T10:00:00-00:00"),

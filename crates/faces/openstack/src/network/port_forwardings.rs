@@ -30,8 +30,8 @@ impl NeutronResource for PortForwarding {
     ];
 
     /// One whose port went away with its server or pod is gone, at once for whoever looks.
-    fn sees(view: &View<'_>, value: &Self) -> bool {
-        view.sees(value) && leads(view.snapshot, value)
+    fn is_gone(view: &View<'_>, value: &Self) -> bool {
+        !leads(view.snapshot, value)
     }
 
     fn below(request: &Request, value: &Self) -> bool {

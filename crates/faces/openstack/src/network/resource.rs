@@ -2,7 +2,7 @@
 //! declares its attributes and what is particular to it; everything else is here once.
 
 use gate::{Ref, View};
-use model::{Entry, Fault, Index, Key, Object, RbacPolicy, Resource};
+use model::{Entry, Fault, Index, Key, Object, RbacPolicy, Realm, Resource};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
@@ -28,9 +28,13 @@ pub trait NeutronResource: Resource + Into<Object> + Updated {
     /// Rows are found by their network.
     const OF_NETWORK: bool = false;
 
-    /// The caller may know of the row.
+    /// The caller may know of the row. Whoever owns it does.
     fn sees(view: &View<'_>, value: &Self) -> bool {
         view.sees(value)
+    }
+    /// It is as if the row were not there, for everybody.
+    fn is_gone(_view: &View<'_>, _value: &Self) -> bool {
+        false
     }
     /// The row is below the one that the request's path names.
     fn below(_request: &Request, _value: &Self) -> bool {
@@ -69,13 +73,14 @@ pub trait NeutronResource: Resource + Into<Object> + Updated {
 
 /// The row, if the caller may know of it.
 pub fn get<'a, T: NeutronResource>(view: &View<'a>, id: &str) -> Result<Entry<'a, T>, NeutronError> {
-    found(view.snapshot.get::<T>(id).filter(|entry| T::sees(view, entry.value)), id)
+    found(view.snapshot.get::<T>(id).filter(|entry| T::sees(view, entry.value) && !T::is_gone(view, entry.value)), id)
 }
 
-/// The attributes that the caller sees of a row, as a part of another one.
-pub fn object<'a, T: NeutronResource>(view: &View<'a>, entry: Entry<'a, T>) -> Json<'a> {
+/// What the caller sees of rows, as a part of another one.
+pub fn objects<'a, T: NeutronResource>(view: &View<'a>, entries: impl Iterator<Item = Entry<'a, T>>) -> Json<'a> {
     let attrs = list::visible(T::ATTRS, view.who.is_admin());
-    Json::Object(attrs.iter().map(|attr| (attr.name, attr.of(view, entry.into()))).collect())
+    let object = |entry: Entry<'a, T>| attrs.iter().map(|attr| (attr.name, attr.of(view, entry.into()))).collect();
+    Json::List(entries.map(|entry| Json::Object(object(entry))).collect())
 }
 
 /// A row as JSON, with some of its attributes.
@@ -120,7 +125,10 @@ pub async fn list<T: NeutronResource>(call: Call) -> Result<Reply, Fault> {
             }
             _ => Box::new(rows.all::<T>()),
         };
-        let seen = found.filter(|entry| T::below(&request, entry.value) && T::sees(&view, entry.value));
+        let own = request.who.project_id().map(Realm::project);
+        let sees = |entry: &Entry<'_, T>| own.as_ref() == Some(&entry.row.key.realm) || T::sees(&view, entry.value);
+        let seen = found.filter(|entry| T::below(&request, entry.value) && !T::is_gone(&view, entry.value));
+        let seen = seen.filter(sees);
         listed.reply(&request, &view, &filters, seen.map(Item::from))
     })
     .await
@@ -292,7 +300,11 @@ pub async fn answer(handler: impl Future<Output = Result<Reply, NeutronError>> +
 /// A row to which another one refers, if the caller may know of it.
 pub fn referred<T: NeutronResource>(plan: &mut Plan, request: &Request, id: &Ref<T>) -> Result<T, NeutronError> {
     let view = View::new(&plan.rows, &request.who);
-    let value = view.refer_if(id, |value| T::sees(&view, value)).map_err(|_| refers_to_nothing(id))?.value.clone();
+    let value = view
+        .refer_if(id, |value| T::sees(&view, value) && !T::is_gone(&view, value))
+        .map_err(|_| refers_to_nothing(id))?
+        .value
+        .clone();
     // Access that is taken back meanwhile was never used.
     if !(request.who.is_admin() || view.owns(&value)) {
         let given: Vec<String> = view.policies(&value).map(|policy| policy.id.clone()).collect();

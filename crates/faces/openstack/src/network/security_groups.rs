@@ -6,8 +6,7 @@ use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
 use super::body::Body;
 use super::error::NeutronError;
 use super::request::{Plan, Request};
-use super::resource::{NeutronResource, object};
-use crate::json::Json;
+use super::resource::{NeutronResource, objects};
 
 /// The name of the group that every project has.
 const DEFAULT: &str = "default";
@@ -21,7 +20,7 @@ impl NeutronResource for SecurityGroup {
         ruled::<Self>("stateful", Is::Bool, |_, group| group.stateful.into()),
         shown::<Self>("security_group_rules", |view, group| {
             let rules = view.snapshot.find::<SecurityGroupRule>(Index::Owner, &group.id);
-            Json::list(rules.map(|rule| object(view, rule)))
+            objects(view, rules)
         }),
         shown::<Self>("shared", |view, group| view.is_given(group).into()),
     ];

@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
 use super::body::{Body, is_uuid, shown_value};
 use super::error::NeutronError;
+use super::list::{self, Rendered};
 use super::networks::NETWORK_TYPE;
 use super::ports;
 use super::request::{Plan, Request};
-use super::resource::{self, Named, NeutronResource, answer, changeable, object, referred_own};
+use super::resource::{self, Named, NeutronResource, answer, changeable, referred_own};
 use crate::call::{Call, Reply};
 use crate::json::Json;
 
@@ -342,7 +343,8 @@ async fn change(
             .await?;
         let rows = request.store.snapshot();
         let view = View::new(&rows, &request.who);
-        Ok(Reply::ok(object(&view, resource::get::<Trunk>(&view, &id)?)))
+        let attrs = list::visible(Trunk::ATTRS, request.who.is_admin());
+        Ok(Reply::ok(Rendered { view: &view, attrs: &attrs, item: resource::get::<Trunk>(&view, &id)?.into() }))
     })
     .await
 }

@@ -201,7 +201,9 @@ fn image<'a>(call: &Call, base: &str, server: &'a Server) -> Json<'a> {
 
 /// Tells a project that two of its servers share a host, and nothing more.
 fn host_id(project: &str, host: &str) -> String {
-    Sha224::digest(format!("{project}{host}").as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or_default();
+    let digest = Sha224::digest(format!("{project}{host}").as_bytes());
+    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The ports of a server in the order of its interfaces; ports that it was not asked for come last.
