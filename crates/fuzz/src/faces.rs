@@ -10,7 +10,7 @@ use axum::body::Body;
 use face_kube::Kube;
 use face_openstack::{Cloud, HostAnswer, HostStreams};
 use face_registry::Registry;
-use gate::{Gate, NamedRef, Proof, Wish};
+use gate::{Gate, NamedRef, Proof, ScopeRequest};
 use http::Request;
 use http_body_util::BodyExt;
 use model::{Change, Cluster, Fault, Network, Project, Time};
@@ -159,7 +159,7 @@ async fn login(gate: &Gate) -> Result<String, Fault> {
         ..NamedRef::default()
     };
     let proof = Proof::Password { user: named("admin"), password: "admin".into() };
-    Ok(gate.login(vec![proof], Wish::Project(named("demo")), gate::Client::UNKNOWN).await?.0)
+    Ok(gate.login(vec![proof], ScopeRequest::Project(named("demo")), gate::Client::UNKNOWN).await?.0)
 }
 
 fn network(project: &str) -> Network {

@@ -9,7 +9,9 @@ use serde_json::json;
 
 use crate::kube::{claims, sign};
 use crate::token::{self, unauthorized};
-use crate::{Asked, Client, DomainRef, Gate, Identity, NamedRef, Principal, Proof, RoleRef, Scope, Wish, roles};
+use crate::{
+    Asked, Client, DomainRef, Gate, Identity, NamedRef, Principal, Proof, RoleRef, Scope, ScopeRequest, roles,
+};
 
 /// For whom the registry's own tokens are; nobody else takes them.
 const AUDIENCE: &str = "registry";
@@ -37,7 +39,7 @@ impl Gate {
                 secret: password.to_owned(),
             },
         };
-        let (token, who) = self.login(vec![proof], Wish::Default, client).await?;
+        let (token, who) = self.login(vec![proof], ScopeRequest::Default, client).await?;
         Ok((token, who.expires_at))
     }
 

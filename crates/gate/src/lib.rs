@@ -43,7 +43,7 @@ pub use authority::new_authority;
 pub use bootstrap::{first_rows, new_id, new_secret};
 pub use client::Client;
 pub use kube::{ISSUER, SERVICE_ACCOUNT_KEY};
-pub use login::{DomainRef, NamedRef, Proof, Wish};
+pub use login::{DomainRef, NamedRef, Proof, ScopeRequest};
 pub use payload::Scoped;
 pub use principal::{Delegation, Identity, KEYSTONE, Principal, RoleRef, SERVICE_ACCOUNT, Scope};
 pub use project::{project_rows, project_rows_in, remains};

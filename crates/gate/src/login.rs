@@ -68,7 +68,7 @@ const METHODS: [&str; 3] = ["password", "token", "application_credential"];
 
 /// For what the token shall be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum ScopeRequest {
     /// Not said: the user's default project if there is one.
     Default,
     Unscoped,
@@ -99,16 +99,26 @@ impl Shown {
 impl Gate {
     /// Checks what is shown and makes a token. All proofs must be of the same user. Refusals are recorded, with whom they
     /// were about and where they came from.
-    pub async fn login(&self, proofs: Vec<Proof>, wish: Wish, client: Client) -> Result<(String, Principal), Fault> {
+    pub async fn login(
+        &self,
+        proofs: Vec<Proof>,
+        asked: ScopeRequest,
+        client: Client,
+    ) -> Result<(String, Principal), Fault> {
         let whom = proofs.iter().find_map(Proof::whom).unwrap_or_default();
-        let result = self.prove(proofs, wish, client).await;
+        let result = self.prove(proofs, asked, client).await;
         if matches!(result, Err(Fault::Unauthorized(_) | Fault::NotFound { .. })) {
             audit::refused(&whom, client);
         }
         result
     }
 
-    async fn prove(&self, proofs: Vec<Proof>, wish: Wish, client: Client) -> Result<(String, Principal), Fault> {
+    async fn prove(
+        &self,
+        proofs: Vec<Proof>,
+        asked: ScopeRequest,
+        client: Client,
+    ) -> Result<(String, Principal), Fault> {
         // Each costs the hashing of a secret: one request must not cost several.
         if proofs.iter().filter(|proof| !matches!(proof, Proof::Token(_) | Proof::Signed(_))).count() > 1 {
             return Err(unauthorized());
@@ -128,7 +138,7 @@ impl Gate {
         // A password check takes long: what counts are the rows after it.
         let snapshot = self.store.snapshot();
         check_factors(&snapshot, &user_id, &shown)?;
-        let payload = self.payload(&snapshot, &shown, user_id, wish, now)?;
+        let payload = self.payload(&snapshot, &shown, user_id, asked, now)?;
         let principal = token::principal(&snapshot, &payload, self.lifetime, now)?;
         if let Some(id) = &payload.trust_id {
             trust::spend(&self.store, id).await?;
@@ -206,21 +216,21 @@ impl Gate {
         snapshot: &Snapshot,
         shown: &[Shown],
         user_id: String,
-        wish: Wish,
+        asked: ScopeRequest,
         now: Time,
     ) -> Result<Payload, Fault> {
         let parent = shown.iter().find_map(|s| s.parent.as_ref());
         let credential = shown.iter().find_map(|s| s.app_credential.as_ref());
-        let trust = match (&wish, credential) {
-            (Wish::Trust(id), None) => Some(trust::of_trustee(snapshot, id, &user_id, now)?),
+        let trust = match (&asked, credential) {
+            (ScopeRequest::Trust(id), None) => Some(trust::of_trustee(snapshot, id, &user_id, now)?),
             _ => None,
         };
         let only = shown.iter().find_map(|s| s.project_id.clone());
         let scope = match credential {
             _ if only.is_some() => only.map_or(Scoped::Nothing, Scoped::Project),
-            Some(credential) => credential_scope(snapshot, credential, &wish, parent.is_some())?,
+            Some(credential) => credential_scope(snapshot, credential, &asked, parent.is_some())?,
             None if trust.is_some() => trust.as_ref().map_or(Scoped::Nothing, trust::Lent::scope),
-            None => scope(snapshot, &user_id, wish)?,
+            None => scope(snapshot, &user_id, asked)?,
         };
         let mut expires_at = now + self.lifetime;
         // Keystone counts expiry in whole seconds, and clients compare the text.
@@ -261,25 +271,27 @@ fn check_factors(snapshot: &Snapshot, user_id: &str, shown: &[Shown]) -> Result<
 fn credential_scope(
     snapshot: &Snapshot,
     credential: &AppCredential,
-    wish: &Wish,
+    asked: &ScopeRequest,
     by_token: bool,
 ) -> Result<Scoped, Fault> {
     let own = Scoped::Project(credential.project_id.clone());
-    match wish {
-        Wish::Default => Ok(own),
-        Wish::Project(project) if by_token && project_id(snapshot, project)? == credential.project_id => Ok(own),
+    match asked {
+        ScopeRequest::Default => Ok(own),
+        ScopeRequest::Project(project) if by_token && project_id(snapshot, project)? == credential.project_id => {
+            Ok(own)
+        }
         _ => Err(Fault::Unauthorized("Application credentials cannot request a scope.".into())),
     }
 }
 
-fn scope(snapshot: &Snapshot, user_id: &str, wish: Wish) -> Result<Scoped, Fault> {
-    match wish {
-        Wish::Unscoped => Ok(Scoped::Nothing),
-        Wish::System => Ok(Scoped::System),
-        Wish::Trust(_) => Err(unauthorized()),
-        Wish::Project(project) => Ok(Scoped::Project(project_id(snapshot, &project)?)),
-        Wish::Domain(domain) => Ok(Scoped::Domain(domain_id(snapshot, &domain).ok_or_else(unauthorized)?)),
-        Wish::Default => {
+fn scope(snapshot: &Snapshot, user_id: &str, asked: ScopeRequest) -> Result<Scoped, Fault> {
+    match asked {
+        ScopeRequest::Unscoped => Ok(Scoped::Nothing),
+        ScopeRequest::System => Ok(Scoped::System),
+        ScopeRequest::Trust(_) => Err(unauthorized()),
+        ScopeRequest::Project(project) => Ok(Scoped::Project(project_id(snapshot, &project)?)),
+        ScopeRequest::Domain(domain) => Ok(Scoped::Domain(domain_id(snapshot, &domain).ok_or_else(unauthorized)?)),
+        ScopeRequest::Default => {
             let default = snapshot.get::<User>(user_id).and_then(|user| user.value.default_project_id.clone());
             let usable = default.filter(|id| {
                 snapshot.get::<Project>(id).is_some_and(|p| {

@@ -1,6 +1,6 @@
 //! The gate over a store in memory: what a token costs and stands for, and the Kubernetes side.
 
-use gate::{Client, Gate, NamedRef, Principal, Proof, Scope, Wish};
+use gate::{Client, Gate, NamedRef, Principal, Proof, Scope, ScopeRequest};
 use model::{Change, Cluster, DEFAULT_DOMAIN, Fault, KubeObject, Network, Project, Revocation, Time};
 use serde_json::json;
 use store::Store;
@@ -18,9 +18,9 @@ fn in_default(name: &str) -> NamedRef {
     NamedRef { id: None, name: Some(name.into()), domain }
 }
 
-async fn login(gate: &Gate, user: &str, wish: Wish) -> Result<(String, Principal), Fault> {
+async fn login(gate: &Gate, user: &str, asked: ScopeRequest) -> Result<(String, Principal), Fault> {
     let proof = Proof::Password { user: in_default(user), password: user.into() };
-    gate.login(vec![proof], wish, Client::UNKNOWN).await
+    gate.login(vec![proof], asked, Client::UNKNOWN).await
 }
 
 /// A cluster of the project with this name.
@@ -63,29 +63,32 @@ async fn service_account(store: &Store, cluster: &Cluster, name: &str) -> String
 async fn bootstrap_makes_the_accounts_of_the_first_day() {
     let (_, gate) = gate().await;
     for project in ["admin", "demo"] {
-        let (_, who) = login(&gate, "admin", Wish::Project(in_default(project))).await.unwrap();
+        let (_, who) = login(&gate, "admin", ScopeRequest::Project(in_default(project))).await.unwrap();
         assert!(who.is_admin());
     }
-    assert!(login(&gate, "admin", Wish::System).await.unwrap().1.is_admin());
-    let (token, who) = login(&gate, "demo", Wish::Default).await.unwrap();
+    assert!(login(&gate, "admin", ScopeRequest::System).await.unwrap().1.is_admin());
+    let (token, who) = login(&gate, "demo", ScopeRequest::Default).await.unwrap();
     assert!(who.is_member() && !who.is_admin());
     assert!(matches!(&who.scope, Scope::Project { name, .. } if name == "demo"));
     assert_eq!(gate.inspect(&token).await.unwrap(), who);
-    assert!(matches!(login(&gate, "demo", Wish::System).await, Err(Fault::Unauthorized(_))));
-    assert!(matches!(login(&gate, "demo", Wish::Project(in_default("admin"))).await, Err(Fault::Unauthorized(_))));
+    assert!(matches!(login(&gate, "demo", ScopeRequest::System).await, Err(Fault::Unauthorized(_))));
+    assert!(matches!(
+        login(&gate, "demo", ScopeRequest::Project(in_default("admin"))).await,
+        Err(Fault::Unauthorized(_))
+    ));
 }
 
 #[tokio::test]
 async fn an_openstack_token_reaches_the_clusters_of_its_project_only() {
     let (store, gate) = gate().await;
     let cluster = cluster(&store, "demo").await;
-    let (demo, _) = login(&gate, "demo", Wish::Default).await.unwrap();
+    let (demo, _) = login(&gate, "demo", ScopeRequest::Default).await.unwrap();
     let who = gate.inspect_bearer(&demo, &cluster.id).await.unwrap();
     assert!(who.kube_groups.contains(&"openstack:member".to_owned()));
     assert!(who.kube_groups.contains(&"system:authenticated".to_owned()));
-    let (system, _) = login(&gate, "admin", Wish::System).await.unwrap();
+    let (system, _) = login(&gate, "admin", ScopeRequest::System).await.unwrap();
     assert!(gate.inspect_bearer(&system, &cluster.id).await.is_ok());
-    let (other, _) = login(&gate, "admin", Wish::Project(in_default("admin"))).await.unwrap();
+    let (other, _) = login(&gate, "admin", ScopeRequest::Project(in_default("admin"))).await.unwrap();
     let foreign = gate.inspect_bearer(&other, &cluster.id).await.unwrap_err();
     assert!(matches!(foreign, Fault::NotFound { .. }));
     assert!(matches!(gate.inspect_bearer(&demo, "nowhere").await.unwrap_err(), Fault::NotFound { .. }));
@@ -197,7 +200,7 @@ fn signed(authority: &model::Authority, name: &str, group: &str, usage: rcgen::E
 #[tokio::test]
 async fn the_cost_of_a_validation() {
     let (store, gate) = gate().await;
-    let (token, first) = login(&gate, "demo", Wish::Default).await.unwrap();
+    let (token, first) = login(&gate, "demo", ScopeRequest::Default).await.unwrap();
     let rounds = 2000;
     let begin = std::time::Instant::now();
     for _ in 0..rounds {
@@ -226,35 +229,37 @@ async fn every_log_in_costs_one_hash() {
     let long = "x".repeat(100);
     for (user, text) in [("demo", "demo"), ("demo", "wrong"), ("nobody", "wrong"), ("demo", &long), ("nobody", &long)] {
         let before = computed();
-        let result = gate.login(vec![password(user, text)], Wish::Unscoped, stranger).await;
+        let result = gate.login(vec![password(user, text)], ScopeRequest::Unscoped, stranger).await;
         assert_eq!(result.is_ok(), text == "demo", "{user}");
         assert_eq!(computed() - before, 1, "{user} {}", text.len());
     }
     // Several proofs are not several guesses.
     let before = computed();
     let many = vec![password("demo", "a"), password("demo", "b"), password("demo", "demo")];
-    assert!(gate.login(many, Wish::Unscoped, stranger).await.is_err());
+    assert!(gate.login(many, ScopeRequest::Unscoped, stranger).await.is_err());
     assert_eq!(computed() - before, 0);
     // Whoever must wait pays the same, is not let in, and does not wait longer for it; others are let in.
     for _ in 0..20 {
-        assert!(gate.login(vec![password("demo", "wrong")], Wish::Unscoped, stranger).await.is_err());
+        assert!(gate.login(vec![password("demo", "wrong")], ScopeRequest::Unscoped, stranger).await.is_err());
     }
     let before = computed();
-    assert!(gate.login(vec![password("demo", "demo")], Wish::Unscoped, stranger).await.is_err());
+    assert!(gate.login(vec![password("demo", "demo")], ScopeRequest::Unscoped, stranger).await.is_err());
     assert_eq!(computed() - before, 1);
     let owner = Client::at([192, 0, 2, 2].into());
-    assert!(gate.login(vec![password("demo", "demo")], Wish::Unscoped, owner).await.is_ok());
+    assert!(gate.login(vec![password("demo", "demo")], ScopeRequest::Unscoped, owner).await.is_ok());
 }
 
 /// Each voided token is a row: of tokens that are made of a token, there is an end to them.
 #[tokio::test]
 async fn many_tokens_of_one_are_voided_together() {
     let (store, gate) = gate().await;
-    let (first, _) = login(&gate, "demo", Wish::Project(in_default("demo"))).await.unwrap();
-    let (other, _) = login(&gate, "demo", Wish::Project(in_default("demo"))).await.unwrap();
+    let (first, _) = login(&gate, "demo", ScopeRequest::Project(in_default("demo"))).await.unwrap();
+    let (other, _) = login(&gate, "demo", ScopeRequest::Project(in_default("demo"))).await.unwrap();
     let next = async || {
         let proof = Proof::Token(first.clone());
-        gate.login(vec![proof], Wish::Project(in_default("demo")), Client::UNKNOWN).await.map(|(token, _)| token)
+        gate.login(vec![proof], ScopeRequest::Project(in_default("demo")), Client::UNKNOWN)
+            .await
+            .map(|(token, _)| token)
     };
     let void = async |token: &str| {
         let of = gate.inspect(token).await.unwrap();

@@ -625,7 +625,7 @@ async fn access_rules_of_application_credentials_hold_here() {
         user: gate::NamedRef::default(),
         secret: "secret".into(),
     };
-    let (token, _) = world.gate.login(vec![proof], gate::Wish::Default, gate::Client::UNKNOWN).await.unwrap();
+    let (token, _) = world.gate.login(vec![proof], gate::ScopeRequest::Default, gate::Client::UNKNOWN).await.unwrap();
     let world = World { token, ..world };
     assert_eq!(world.get("/api/v1/namespaces/default").await.0, 200);
     for path in
@@ -721,7 +721,7 @@ async fn user(world: &World, domain: &str, name: &str, role: &str) -> String {
     let user = gate::NamedRef { id: Some(id), ..gate::NamedRef::default() };
     let proof = gate::Proof::Password { user, password: "p".into() };
     let project = gate::NamedRef { id: Some(world.cluster.project_id.clone()), ..gate::NamedRef::default() };
-    world.gate.login(vec![proof], gate::Wish::Project(project), gate::Client::UNKNOWN).await.unwrap().0
+    world.gate.login(vec![proof], gate::ScopeRequest::Project(project), gate::Client::UNKNOWN).await.unwrap().0
 }
 
 #[tokio::test]

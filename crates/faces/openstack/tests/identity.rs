@@ -666,8 +666,8 @@ async fn of_domain(cloud: &Harness, domain: &str, name: &str, role: &str) -> Str
     cloud.ok("PUT", &grant, &cloud.admin, Value::Null).await;
     let user = gate::NamedRef { id: Some(text(&user["user"]["id"]).into()), ..Default::default() };
     let proof = gate::Proof::Password { user, password: "p".into() };
-    let wish = gate::Wish::Domain(gate::DomainRef { id: Some(domain.into()), name: None });
-    cloud.cloud.gate.login(vec![proof], wish, gate::Client::UNKNOWN).await.unwrap().0
+    let asked = gate::ScopeRequest::Domain(gate::DomainRef { id: Some(domain.into()), name: None });
+    cloud.cloud.gate.login(vec![proof], asked, gate::Client::UNKNOWN).await.unwrap().0
 }
 
 #[tokio::test]

@@ -36,14 +36,16 @@ async fn token(cloud: &Harness, name: &str, role: Option<&str>, target: &Target)
     cloud.cloud.store.commit(&change).await.unwrap();
     drop(snapshot);
     let user = gate::NamedRef { id: Some(id), ..Default::default() };
-    let wish = match (role, target) {
-        (None, _) => gate::Wish::Unscoped,
-        (_, Target::Project(id)) => gate::Wish::Project(gate::NamedRef { id: Some(id.clone()), ..Default::default() }),
-        (_, Target::Domain(id)) => gate::Wish::Domain(gate::DomainRef { id: Some(id.clone()), name: None }),
-        (_, Target::System) => gate::Wish::System,
+    let asked = match (role, target) {
+        (None, _) => gate::ScopeRequest::Unscoped,
+        (_, Target::Project(id)) => {
+            gate::ScopeRequest::Project(gate::NamedRef { id: Some(id.clone()), ..Default::default() })
+        }
+        (_, Target::Domain(id)) => gate::ScopeRequest::Domain(gate::DomainRef { id: Some(id.clone()), name: None }),
+        (_, Target::System) => gate::ScopeRequest::System,
     };
     let proof = gate::Proof::Password { user, password: "p".into() };
-    cloud.cloud.gate.login(vec![proof], wish, gate::Client::UNKNOWN).await.unwrap().0
+    cloud.cloud.gate.login(vec![proof], asked, gate::Client::UNKNOWN).await.unwrap().0
 }
 
 fn role_id(cloud: &Harness, name: &str) -> String {
@@ -80,7 +82,7 @@ async fn restricted(cloud: &Harness) -> String {
         user: gate::NamedRef::default(),
         secret: common::text(&made["secret"]).to_owned(),
     };
-    cloud.cloud.gate.login(vec![proof], gate::Wish::Default, gate::Client::UNKNOWN).await.unwrap().0
+    cloud.cloud.gate.login(vec![proof], gate::ScopeRequest::Default, gate::Client::UNKNOWN).await.unwrap().0
 }
 
 /// Fresh things of the domain Default, which a request may change or delete.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use face_kube::{Kube, cluster_rows, router};
-use gate::{Gate, NamedRef, Proof, Wish};
+use gate::{Gate, NamedRef, Proof, ScopeRequest};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use model::{Change, Cluster, Network, Project, Time};
@@ -105,7 +105,7 @@ pub async fn login(gate: &Gate, user: &str, password: &str, project: &str) -> St
         ..NamedRef::default()
     };
     let proof = Proof::Password { user: named(user), password: password.into() };
-    gate.login(vec![proof], Wish::Project(named(project)), gate::Client::UNKNOWN).await.unwrap().0
+    gate.login(vec![proof], ScopeRequest::Project(named(project)), gate::Client::UNKNOWN).await.unwrap().0
 }
 
 pub fn cluster(project: &str, name: &str) -> Cluster {

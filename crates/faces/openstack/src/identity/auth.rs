@@ -1,6 +1,6 @@
 //! Tokens: `/v3/auth`.
 
-use gate::{DomainRef, NamedRef, Principal, Proof, Scope, Wish, revoke, roles};
+use gate::{DomainRef, NamedRef, Principal, Proof, Scope, ScopeRequest, revoke, roles};
 use model::{AppCredential, Domain, Fault, Project, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,8 +14,8 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     let auth = object(&body, "auth")?;
     let proofs = proofs(object_in(auth, "identity")?)?;
-    let wish = wish(auth.get("scope"))?;
-    let (token, principal) = call.cloud.gate.login(proofs, wish, call.client).await?;
+    let asked = scope_request(auth.get("scope"))?;
+    let (token, principal) = call.cloud.gate.login(proofs, asked, call.client).await?;
     Ok(answer(&call, 201, &token, &principal))
 }
 
@@ -237,29 +237,29 @@ fn proofs(identity: &Object) -> Result<Vec<Proof>, Fault> {
     Ok(proofs)
 }
 
-fn wish(scope: Option<&Value>) -> Result<Wish, Fault> {
+fn scope_request(scope: Option<&Value>) -> Result<ScopeRequest, Fault> {
     let scope = match scope {
-        None | Some(Value::Null) => return Ok(Wish::Default),
-        Some(Value::String(text)) if text == "unscoped" => return Ok(Wish::Unscoped),
+        None | Some(Value::Null) => return Ok(ScopeRequest::Default),
+        Some(Value::String(text)) if text == "unscoped" => return Ok(ScopeRequest::Unscoped),
         Some(Value::Object(scope)) => scope,
         Some(_) => return Err(super::wire::invalid("scope", "it is not of type 'object'")),
     };
-    let mut wishes = Vec::new();
+    let mut requests = Vec::new();
     for (name, value) in scope {
         let within = || value.as_object().ok_or_else(|| super::wire::invalid(name, "it is not of type 'object'"));
-        wishes.push(match name.as_str() {
-            "unscoped" => Wish::Unscoped,
-            "system" if within()?.get("all") == Some(&json!(true)) => Wish::System,
+        requests.push(match name.as_str() {
+            "unscoped" => ScopeRequest::Unscoped,
+            "system" if within()?.get("all") == Some(&json!(true)) => ScopeRequest::System,
             "system" => return Err(super::wire::invalid("system", "{\"all\": true} is all there is")),
-            "domain" => Wish::Domain(domain_ref(Some(value))?),
-            "project" => Wish::Project(named_ref(within()?)?),
-            "OS-TRUST:trust" => Wish::Trust(required(within()?, "id")?),
+            "domain" => ScopeRequest::Domain(domain_ref(Some(value))?),
+            "project" => ScopeRequest::Project(named_ref(within()?)?),
+            "OS-TRUST:trust" => ScopeRequest::Trust(required(within()?, "id")?),
             _ => return Err(super::wire::invalid("scope", &format!("'{name}' is unknown"))),
         });
     }
-    match wishes.len() {
-        0 => Ok(Wish::Default),
-        1 => Ok(wishes.remove(0)),
+    match requests.len() {
+        0 => Ok(ScopeRequest::Default),
+        1 => Ok(requests.remove(0)),
         _ => Err(Fault::invalid("Scoping to more than one of project, domain, system and trust is not allowed.")),
     }
 }

@@ -110,7 +110,7 @@ pub async fn token(mut call: Call) -> Result<Reply, Fault> {
         body_hash: text("body_hash")?,
     };
     let proof = gate::Proof::Signed(Box::new(signed));
-    let (token, principal) = call.cloud.gate.login(vec![proof], gate::Wish::Default, call.client).await?;
+    let (token, principal) = call.cloud.gate.login(vec![proof], gate::ScopeRequest::Default, call.client).await?;
     Ok(auth::answer(&call, 200, &token, &principal))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gate::{Proof, Wish, revoke};
+use gate::{Proof, ScopeRequest, revoke};
 use model::{
     AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Keypair, Options,
     Project, Snapshot, User, option,
@@ -192,7 +192,7 @@ pub async fn change_password(mut call: Call) -> Result<Reply, Fault> {
     let old = fields.text("original_password")?.ok_or_else(|| missing("original_password"))?;
     let new = fields.text("password")?.ok_or_else(|| missing("password"))?;
     let user = gate::NamedRef { id: Some(call.param("user_id").to_owned()), ..Default::default() };
-    call.cloud.gate.login(vec![Proof::Password { user, password: old }], Wish::Unscoped, call.client).await?;
+    call.cloud.gate.login(vec![Proof::Password { user, password: old }], ScopeRequest::Unscoped, call.client).await?;
     let snapshot = call.cloud.store.snapshot();
     if get::<User>(&snapshot, call.param("user_id"))?.has(option::LOCK_PASSWORD) {
         return Err(Fault::invalid(

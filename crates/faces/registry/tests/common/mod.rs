@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use base64::Engine;
 use face_registry::Registry;
-use gate::{Client, DomainRef, Gate, NamedRef, Proof, Wish, project_rows};
+use gate::{Client, DomainRef, Gate, NamedRef, Proof, ScopeRequest, project_rows};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use model::{Actor, AppCredential, Assignment, Change, Project, Quota, Role, Target, Time, User};
@@ -103,7 +103,7 @@ impl World {
             ..NamedRef::default()
         };
         let proof = Proof::Password { user: named(user), password: password.into() };
-        self.gate.login(vec![proof], Wish::Project(named(project)), Client::UNKNOWN).await.unwrap().0
+        self.gate.login(vec![proof], ScopeRequest::Project(named(project)), Client::UNKNOWN).await.unwrap().0
     }
 
     pub fn project(&self, name: &str) -> String {
