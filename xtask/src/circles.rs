@@ -29,7 +29,7 @@ const KNOWN: &[(&str, usize)] = &[
     ("crates/faces/openstack/src/compute/mod.rs", 16),
     ("crates/faces/openstack/src/identity/groups.rs", 4),
     ("crates/faces/openstack/src/image/mod.rs", 18),
-    ("crates/faces/openstack/src/network/mod.rs", 22),
+    ("crates/faces/openstack/src/network/ports.rs", 16),
     ("crates/faces/openstack/src/placement/mod.rs", 5),
     ("crates/model/src/port.rs", 4),
 ];

@@ -65,7 +65,7 @@ macro_rules! crud {
     };
 }
 /// The rows of one resource with everything that all resources have.
-macro_rules! resource {
+macro_rules! resource_rows {
     ($rows:ident, $type:ty, $many:literal) => {
         $rows.extend([
             crud!($type, GET, concat!("/v2.0/", $many), Reader, resource::list),
@@ -78,7 +78,7 @@ macro_rules! resource {
 }
 
 /// The rules of QoS policies of one sort.
-macro_rules! qos_rules {
+macro_rules! qos_rule_rows {
     ($rows:ident, $type:ty, $many:literal) => {
         $rows.extend([
             crud!($type, GET, concat!("/v2.0/qos/policies/{policy}/", $many), Reader, qos_rules::list),
@@ -186,18 +186,18 @@ pub fn service() -> Service {
         endpoint!(PUT "/v2.0/routers/{id}/add_extraroutes" Member interfaces::add_routes),
         endpoint!(PUT "/v2.0/routers/{id}/remove_extraroutes" Member interfaces::remove_routes),
     ];
-    resource!(rows, Network, "networks");
-    resource!(rows, Subnet, "subnets");
-    resource!(rows, SubnetPool, "subnetpools");
-    resource!(rows, Port, "ports");
-    resource!(rows, Router, "routers");
-    resource!(rows, FloatingIp, "floatingips");
-    resource!(rows, SecurityGroup, "security-groups");
-    resource!(rows, SecurityGroupRule, "security-group-rules");
-    resource!(rows, AddressGroup, "address-groups");
-    resource!(rows, AddressScope, "address-scopes");
-    resource!(rows, RbacPolicy, "rbac-policies");
-    resource!(rows, Trunk, "trunks");
+    resource_rows!(rows, Network, "networks");
+    resource_rows!(rows, Subnet, "subnets");
+    resource_rows!(rows, SubnetPool, "subnetpools");
+    resource_rows!(rows, Port, "ports");
+    resource_rows!(rows, Router, "routers");
+    resource_rows!(rows, FloatingIp, "floatingips");
+    resource_rows!(rows, SecurityGroup, "security-groups");
+    resource_rows!(rows, SecurityGroupRule, "security-group-rules");
+    resource_rows!(rows, AddressGroup, "address-groups");
+    resource_rows!(rows, AddressScope, "address-scopes");
+    resource_rows!(rows, RbacPolicy, "rbac-policies");
+    resource_rows!(rows, Trunk, "trunks");
     rows.extend([
         crud!(QosPolicy, GET, "/v2.0/qos/policies", Reader, resource::list),
         crud!(QosPolicy, POST, "/v2.0/qos/policies", Admin, resource::create),
@@ -207,8 +207,8 @@ pub fn service() -> Service {
         endpoint!(GET "/v2.0/qos/rule-types" Reader qos_policies::rule_types),
         endpoint!(GET "/v2.0/qos/rule-types/{type}" Admin qos_policies::rule_type),
     ]);
-    qos_rules!(rows, qos_rules::BandwidthLimit, "bandwidth_limit_rules");
-    qos_rules!(rows, qos_rules::DscpMarking, "dscp_marking_rules");
+    qos_rule_rows!(rows, qos_rules::BandwidthLimit, "bandwidth_limit_rules");
+    qos_rule_rows!(rows, qos_rules::DscpMarking, "dscp_marking_rules");
     tagged!(rows, Network, "networks");
     tagged!(rows, Subnet, "subnets");
     tagged!(rows, SubnetPool, "subnetpools");
