@@ -28,5 +28,6 @@ pub const PLANNERS: &[Planner] = &[
     port::PLANNER,
     kube::endpointslice::PLANNER,
     kube::garbage::PLANNER,
+    kube::definition::PLANNER,
     kube::event::PLANNER,
 ];

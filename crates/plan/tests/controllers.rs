@@ -14,6 +14,7 @@ const DEPLOYMENT: &Planner = &plan::kube::deployment::PLANNER;
 const REPLICASET: &Planner = &plan::kube::replicaset::PLANNER;
 const SLICES: &Planner = &plan::kube::endpointslice::PLANNER;
 const GARBAGE: &Planner = &plan::kube::garbage::PLANNER;
+const DEFINITION: &Planner = &plan::kube::definition::PLANNER;
 const NAMESPACE: &Planner = &plan::kube::namespace::PLANNER;
 
 impl World {
@@ -389,4 +390,40 @@ fn taints_push_pods_off_their_node() {
     }
     assert_eq!(gone(&world), ["patient", "plain"]);
     assert_eq!(TAINT.scan(&world.0, at(1_000_000)), []);
+}
+
+#[test]
+fn a_definition_goes_with_the_last_object_of_its_kind() {
+    let (group, resource, name) = ("apiextensions.k8s.io", "customresourcedefinitions", "gadgets.example.com");
+    let key = KubeObject::key_of("c", group, resource, "", name);
+    let mut world = World::new();
+    let spec = json!({"group": "example.com", "names": {"plural": "gadgets", "kind": "Gadget"}});
+    world.commit(
+        &KubeObject {
+            cluster_id: "c".into(),
+            project_id: "p".into(),
+            group: group.into(),
+            resource: resource.into(),
+            namespace: String::new(),
+            name: name.into(),
+            body: json!({"metadata": {"name": name, "uid": "d", "finalizers": [format!("customresourcecleanup.{group}")]},
+                "spec": spec}),
+        }
+        .into(),
+    );
+    world.put("example.com", "gadgets", "g", json!({}));
+    world.settle(&[DEFINITION]);
+    assert!(world.0.row(&key).is_some(), "nobody deletes it");
+    let mut change = Change::new();
+    change.edit(world.0.at::<KubeObject>(&key).unwrap(), |d| {
+        d.body["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+    });
+    world.commit(&change);
+    world.settle(&[DEFINITION]);
+    assert!(world.0.row(&key).is_some(), "an object is left");
+    let mut change = Change::new();
+    change.delete(world.0.at::<KubeObject>(&World::key("example.com", "gadgets", "g")).unwrap());
+    world.commit(&change);
+    world.settle(&[DEFINITION]);
+    assert!(world.0.row(&key).is_none());
 }

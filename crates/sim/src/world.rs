@@ -271,7 +271,7 @@ impl World {
     /// every other time in two processes at once.
     async fn plan(&mut self) -> &'static str {
         let planner = match self.chance.u8(0..4) {
-            0 => SCHEDULE,
+            0 => schedule(),
             _ => self.chance.usize(0..PLANNERS.len()),
         };
         if self.chance.bool() {
@@ -362,7 +362,7 @@ impl World {
         let (at, planner) = (planner, &PLANNERS[planner]);
         let plan = |rows: &Snapshot| (planner.plan)(&Seen { rows, ledger }, items, now());
         let mut planned = match self.mutation {
-            Some(mutation) if at == SCHEDULE => plan(&mutation.believed(rows.clone())),
+            Some(mutation) if at == schedule() => plan(&mutation.believed(rows.clone())),
             _ => plan(rows),
         };
         if let Some(key) = planned.steps.iter().find_map(|step| planner.undeclared(&step.change)) {
@@ -509,8 +509,10 @@ impl World {
     }
 }
 
-/// The scheduler among the planners.
-const SCHEDULE: usize = 5;
+/// Which of the planners the scheduler is.
+fn schedule() -> usize {
+    PLANNERS.iter().position(|planner| planner.name == "schedule").unwrap_or_default()
+}
 
 /// A planning process begins: everything is due, and what happens from now on is heard.
 fn begin(store: &Store) -> Result<(Agenda, Watch), String> {

@@ -1,5 +1,5 @@
 //! What clusters that exist already get from a newer braid: at each start the built-in cluster roles are completed, as
-//! Kubernetes does at the start of its API server; once, bindings of before name Keystone's users as they are called now; definitions of kinds that were left behind go.
+//! Kubernetes does at the start of its API server; once, bindings of before name Keystone's users as they are called now.
 
 use gate::{KEYSTONE, Scoped, roles};
 use model::{Change, Cluster, Fault, KubeObject, Realm, Setting, Snapshot, Time, User};
@@ -8,9 +8,7 @@ use store::Store;
 
 use crate::authz::{BINDINGS, CLUSTER_BINDINGS, covered};
 use crate::kinds::items;
-use crate::known;
 use crate::rows::cluster_rows;
-use crate::verbs::contents::{CLEANUP, let_go};
 
 /// With "false" a cluster role is left as its owner made it.
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -22,7 +20,6 @@ pub async fn renew(store: &Store) -> Result<(), Fault> {
     let clusters: Vec<Cluster> = store.snapshot().all::<Cluster>().map(|c| c.value.clone()).collect();
     for cluster in &clusters {
         store.transact(|snapshot| Ok((completed(snapshot, cluster), ()))).await?;
-        store.transact(|snapshot| Ok((freed(snapshot, cluster), ()))).await?;
     }
     store
         .transact(|snapshot| {
@@ -56,23 +53,6 @@ fn completed(snapshot: &Snapshot, cluster: &Cluster) -> Change {
             let rules = items(&row.value.body, "rules").cloned().chain(lacking).collect();
             new.body["rules"] = Value::Array(rules);
             change.update(row, new);
-        }
-    }
-    change
-}
-
-/// Lets go of definitions that are being deleted and whose last object went by another way than this face.
-fn freed(snapshot: &Snapshot, cluster: &Cluster) -> Change {
-    let mut change = Change::new();
-    let there = |definition: &KubeObject| {
-        let (group, plural) = definition.name.split_once('.').map_or(("", ""), |(plural, group)| (group, plural));
-        let prefix = KubeObject::prefix(group, plural, "");
-        snapshot.names::<KubeObject>(&Realm::cluster(&cluster.id), &prefix, None).next().is_some()
-    };
-    for definition in known::rows(snapshot, &cluster.id) {
-        let held = items(&definition.value.body["metadata"], "finalizers").any(|finalizer| finalizer == CLEANUP);
-        if definition.value.deleting() && held && !there(definition.value) {
-            let_go(definition, &mut change);
         }
     }
     change

@@ -49,7 +49,7 @@ pub fn leave(call: &Call<'_>, snapshot: &Snapshot, object: &KubeObject, change: 
 }
 
 /// Takes off what holds a definition of whose kind there is no object any more.
-pub fn let_go(definition: Entry<'_, KubeObject>, change: &mut Change) {
+fn let_go(definition: Entry<'_, KubeObject>, change: &mut Change) {
     let finalizers = items(&definition.value.body["metadata"], "finalizers");
     let rest: Vec<Value> = finalizers.filter(|finalizer| *finalizer != CLEANUP).cloned().collect();
     if rest.is_empty() {
