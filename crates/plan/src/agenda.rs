@@ -49,6 +49,9 @@ impl Agenda {
 
     /// Notes what an event touches. The rows are those after the event, or newer.
     pub fn touch(&mut self, rows: &Snapshot, event: &Event, now: Time) {
+        if event.after.is_none() {
+            self.pending.iter_mut().for_each(|pending| pending.drop_item(&event.key));
+        }
         for (planner, pending) in PLANNERS.iter().zip(&mut self.pending).filter(|(planner, _)| planner.reads(event)) {
             let mut touched = Touched::default();
             (planner.touched)(rows, event, &mut touched);
@@ -142,6 +145,13 @@ impl Pending {
         self.forget(key);
         self.later.insert(key.clone(), at);
         self.moments.insert((at, key.clone()));
+    }
+
+    /// Nothing is remembered of what is gone.
+    fn drop_item(&mut self, key: &Key) {
+        self.forget(key);
+        self.waiting.remove(key);
+        self.refused.remove(key);
     }
 
     fn forget(&mut self, key: &Key) {

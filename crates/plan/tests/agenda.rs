@@ -112,6 +112,10 @@ fn refusals_are_tried_again_and_told_when_they_come_back() {
     assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(2), at(6)), "another");
     agenda.committed(planner, std::slice::from_ref(&item));
     assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(2), at(7)), "it went well in between");
+    // Of what is gone nothing is remembered.
+    let gone = Event { key: item.clone(), before: rows.row(&item).cloned(), after: None };
+    agenda.touch(&rows, &gone, at(7));
+    assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(2), at(7)));
     // Who planned from old rows plans again at once.
     assert!(!agenda.refused(planner, std::slice::from_ref(&item), &Refused::Stale(item.clone()), at(7)));
     assert_eq!(agenda.take(planner, at(7)), [item]);
