@@ -13,6 +13,7 @@ pub(crate) mod refused;
 pub mod replicaset;
 mod selector;
 pub mod taint;
+mod workload;
 
 use std::collections::BTreeMap;
 

@@ -1,17 +1,12 @@
 //! ReplicaSets: as many pods of a template as asked for.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-
-use jiff::SignedDuration;
 use model::kube_event::{self, News};
-use model::{Change, Entry, Event, Index, Key, KubeObject, Snapshot, Time};
+use model::{Change, Entry, Event, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
-use super::{
-    New, condition, controlled, controller, delete, holds, keys, number, seconds, selecting, set_status, suffix,
-};
+use super::workload::{available, new_pods, pods_of, settled, told, victims};
+use super::{condition, controller, delete, holds, keys, number, seconds, selecting, set_status};
 use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// As whom it speaks in events.
@@ -63,8 +58,7 @@ fn one(plan: &mut Plan, snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Ti
     if let Some(change) = adopt(snapshot, set, "", "pods") {
         return plan.step(key, change);
     }
-    let pods: Vec<_> =
-        controlled(snapshot, set.value, "", "pods").filter(|pod| !pod.deleting() && !pod.pod_finished()).collect();
+    let pods = pods_of(snapshot, set.value);
     let wanted = number(&set.body["spec"]["replicas"], 1).max(0) as usize;
     let status = status(set.value, &pods, now);
     let settle = number(&set.body["spec"]["minReadySeconds"], 0);
@@ -81,7 +75,13 @@ fn one(plan: &mut Plan, snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Ti
         let gone = victims(snapshot, set.value, pods, count, now);
         gone.iter().for_each(|pod| delete(&mut change, *pod, now));
         let gone: Vec<&str> = gone.iter().map(|pod| pod.value.name.as_str()).collect();
-        kube_event::tell(&mut change, snapshot, set.value, &told("SuccessfulDelete", "Deleted pod", &gone), now);
+        kube_event::tell(
+            &mut change,
+            snapshot,
+            set.value,
+            &told(CONTROLLER, "SuccessfulDelete", "Deleted pod", &gone),
+            now,
+        );
         claim(&mut change, set, status);
         return plan.step(key, change);
     }
@@ -96,7 +96,7 @@ fn one(plan: &mut Plan, snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Ti
                     &mut change,
                     snapshot,
                     set.value,
-                    &told("SuccessfulCreate", "Created pod", &names),
+                    &told(CONTROLLER, "SuccessfulCreate", "Created pod", &names),
                     now,
                 );
                 for pod in pods {
@@ -112,20 +112,6 @@ fn one(plan: &mut Plan, snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Ti
         }
         plan.step(key, change);
     }
-}
-
-/// So many pods by name; more are told as one.
-const TOLD: usize = 5;
-
-fn told(reason: &'static str, what: &str, names: &[&str]) -> Vec<News> {
-    let (each, rest) = names.split_at(if names.len() > TOLD { TOLD - 1 } else { names.len() });
-    let mut news: Vec<News> =
-        each.iter().map(|name| News::new(CONTROLLER, reason, format!("{what}: {name}"))).collect();
-    if let Some(last) = rest.last() {
-        let message = format!("{what}s: {} more, the last of them {last}", rest.len());
-        news.push(News::new(CONTROLLER, reason, message));
-    }
-    news
 }
 
 /// Says on a ReplicaSet why it has too few pods: an event, and the condition that Deployments pass on.
@@ -180,122 +166,11 @@ fn status(set: &KubeObject, pods: &[Entry<'_, KubeObject>], now: Time) -> Value 
     status
 }
 
-/// Ready for as long as the template demands.
-pub(crate) fn available(pod: &KubeObject, settle: i64, now: Time) -> bool {
-    if !holds(pod, "Ready") {
-        return false;
-    }
-    settle == 0 || settled(pod, settle).is_some_and(|at| now >= at)
-}
-
-/// From when on a pod that is ready will have been so for long enough.
-fn settled(pod: &KubeObject, settle: i64) -> Option<Time> {
-    ready_since(pod)?.checked_add(SignedDuration::from_secs(settle)).ok()
-}
-
-fn ready_since(pod: &KubeObject) -> Option<Time> {
-    condition(&pod.body["status"], "Ready")?["lastTransitionTime"].as_str()?.parse().ok()
-}
-
-/// Which pods go first. In the controller's own order: those without a host, then by phase, those that are not ready, the
-/// cheapest to delete, those that share a host with most of their kind, those that became ready last, those that were
-/// started again most often, the youngest. Ages count by their order of magnitude.
-fn victims<'s>(
-    snapshot: &'s Snapshot,
-    set: &KubeObject,
-    mut pods: Vec<Entry<'s, KubeObject>>,
-    count: usize,
-    now: Time,
-) -> Vec<Entry<'s, KubeObject>> {
-    let crowd = crowd(snapshot, set, &pods);
-    pods.sort_by_cached_key(|pod| {
-        let host = pod.body["spec"]["nodeName"].as_str();
-        let phase = match pod.body["status"]["phase"].as_str() {
-            None | Some("Pending") => 0,
-            Some("Running") => 2,
-            _ => 1,
-        };
-        let neighbours = host.and_then(|host| crowd.get(host)).copied().unwrap_or(0);
-        let ready = holds(pod.value, "Ready");
-        let since = ready.then(|| ready_since(pod.value)).flatten();
-        let restarts: i64 = statuses(pod.value).map(|c| number(&c["restartCount"], 0)).max().unwrap_or(0);
-        let made = pod.body["metadata"]["creationTimestamp"].as_str().and_then(|t| t.parse().ok());
-        (
-            (host.is_some(), phase, ready, deletion_cost(pod.value), Reverse(neighbours)),
-            (magnitude(since, now), Reverse(restarts), magnitude(made, now)),
-            pod.uid().to_owned(),
-        )
-    });
-    pods.truncate(count);
-    pods
-}
-
-fn statuses(pod: &KubeObject) -> impl Iterator<Item = &Value> {
-    pod.body["status"]["containerStatuses"].as_array().into_iter().flatten()
-}
-
-/// How many pods of this set, and of the others of its owner, stand on each host.
-fn crowd<'s>(snapshot: &'s Snapshot, set: &KubeObject, pods: &[Entry<'s, KubeObject>]) -> BTreeMap<&'s str, usize> {
-    let owner = set.controller().and_then(|owner| owner["uid"].as_str()).unwrap_or("");
-    let siblings = snapshot.find::<KubeObject>(Index::Owner, owner);
-    let siblings =
-        siblings.filter(|s| s.is("apps", "replicasets") && s.cluster_id == set.cluster_id && s.uid() != set.uid());
-    let others = siblings.flat_map(|s| controlled(snapshot, s.value, "", "pods"));
-    let mut crowd = BTreeMap::new();
-    for pod in pods.iter().copied().chain(others.filter(|pod| !pod.deleting() && !pod.pod_finished())) {
-        pod.value.body["spec"]["nodeName"].as_str().into_iter().for_each(|host| *crowd.entry(host).or_default() += 1);
-    }
-    crowd
-}
-
-/// What it costs to delete a pod, as somebody says who knows.
-fn deletion_cost(pod: &KubeObject) -> i32 {
-    let cost = &pod.body["metadata"]["annotations"]["controller.kubernetes.io/pod-deletion-cost"];
-    cost.as_str().and_then(|cost| cost.parse().ok()).unwrap_or(0)
-}
-
-/// The order of magnitude of an age, to the base of two; the young come first.
-fn magnitude(since: Option<Time>, now: Time) -> u32 {
-    let age = since.map_or(0, |since| now.duration_since(since).as_nanos());
-    u128::try_from(age).ok().and_then(u128::checked_ilog2).unwrap_or(0)
-}
-
-/// Pods of the template, as the API would let them in; or why it would not.
-fn new_pods(snapshot: &Snapshot, set: &KubeObject, count: usize, now: Time) -> Result<Vec<KubeObject>, String> {
-    let template = &set.body["spec"]["template"];
-    let account =
-        KubeObject::key_of(&set.cluster_id, "", "serviceaccounts", &set.namespace, model::pod::account_name(template));
-    let account = snapshot.at::<KubeObject>(&account).map(|row| &row.value.body);
-    let mut pods = Vec::with_capacity(count);
-    let mut attempt = 0u64;
-    while pods.len() < count {
-        let salt = format!("{}.{attempt}", snapshot.revision());
-        attempt += 1;
-        let stem: String = set.name.chars().take(57).collect();
-        let name = format!("{stem}-{}", suffix(&format!("{}/{salt}", set.uid())));
-        let key = KubeObject::key_of(&set.cluster_id, "", "pods", &set.namespace, &name);
-        if snapshot.row(&key).is_some() || pods.iter().any(|p: &KubeObject| p.name == name) {
-            continue;
-        }
-        let mut meta = json!({"labels": template["metadata"]["labels"], "generateName": format!("{stem}-")});
-        if template["metadata"]["annotations"].is_object() {
-            meta["annotations"] = template["metadata"]["annotations"].clone();
-        }
-        let body = json!({"metadata": meta, "spec": template["spec"]});
-        let new = New { owner: set, api_version: "v1", kind: "Pod", resource: "pods", name, salt };
-        let mut pod = new.object(body, now);
-        let volume = suffix(&format!("{}/token", pod.uid()));
-        model::pod::admit(&mut pod.body, account, &volume)
-            .map_err(|why| format!("pods \"{}\" is forbidden: {why}", pod.name))?;
-        pods.push(pod);
-    }
-    Ok(pods)
-}
-
 #[cfg(test)]
 mod tests {
     use model::{Resource, Write};
 
+    use super::super::workload::TOLD;
     use super::*;
 
     fn object(group: &str, resource: &str, namespace: &str, name: &str, body: Value) -> KubeObject {
