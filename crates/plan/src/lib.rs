@@ -22,6 +22,7 @@ pub const PLANNERS: &[Planner] = &[
     kube::namespace::PLANNER,
     kube::deployment::PLANNER,
     kube::replicaset::PLANNER,
+    kube::job::PLANNER,
     kube::taint::PLANNER,
     server::PLANNER,
     schedule::PLANNER,

@@ -15,6 +15,7 @@ const REPLICASET: &Planner = &plan::kube::replicaset::PLANNER;
 const SLICES: &Planner = &plan::kube::endpointslice::PLANNER;
 const GARBAGE: &Planner = &plan::kube::garbage::PLANNER;
 const DEFINITION: &Planner = &plan::kube::definition::PLANNER;
+const JOB: &Planner = &plan::kube::job::PLANNER;
 const NAMESPACE: &Planner = &plan::kube::namespace::PLANNER;
 
 impl World {
@@ -426,4 +427,115 @@ fn a_definition_goes_with_the_last_object_of_its_kind() {
     world.commit(&change);
     world.settle(&[DEFINITION]);
     assert!(world.0.row(&key).is_none());
+}
+
+/// A Job of so many completions, and what else its specification says.
+fn job(world: &mut World, spec: Value) {
+    let labels = json!({"job": "j"});
+    let mut all = json!({
+        "completions": 2, "parallelism": 2, "backoffLimit": 1, "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c"}]}},
+    });
+    for (name, value) in spec.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    world.put("batch", "jobs", "j", json!({"apiVersion": "batch/v1", "kind": "Job", "spec": all, "status": {}}));
+}
+
+fn end(world: &mut World, pod: &str, phase: &str) {
+    world.edit("", "pods", pod, |body| {
+        body["spec"]["nodeName"] = json!("host");
+        let ended = json!({"state": {"terminated": {"finishedAt": now().to_string()}}});
+        body["status"] = json!({"phase": phase, "containerStatuses": [ended]});
+    });
+}
+
+fn state(world: &World) -> (Value, Value, Vec<String>) {
+    let status = &world.get("batch", "jobs", "j").unwrap()["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let conditions = conditions.map(|c| c["type"].as_str().unwrap().to_owned()).collect();
+    (status["active"].clone(), json!([status["succeeded"], status["failed"]]), conditions)
+}
+
+fn pods(world: &World) -> Vec<String> {
+    world.all("", "pods").into_iter().filter(|pod| !pod.deleting()).map(|pod| pod.name.clone()).collect()
+}
+
+#[test]
+fn a_job_runs_until_enough_have_succeeded() {
+    let mut world = World::new();
+    job(&mut world, json!({"completions": 3}));
+    world.settle(&[JOB]);
+    assert_eq!((pods(&world).len(), state(&world).0), (2, json!(2)), "no more at once than it says");
+    for round in 0..3 {
+        let next = world.all("", "pods").into_iter().find(|pod| pod.body["status"]["phase"] != "Succeeded").unwrap();
+        let name = next.name.clone();
+        assert_eq!(next.body["metadata"]["finalizers"], json!(["batch.kubernetes.io/job-tracking"]));
+        end(&mut world, &name, "Succeeded");
+        world.settle(&[JOB]);
+        let (_, counts, _) = state(&world);
+        assert_eq!(counts, json!([round + 1, null]));
+    }
+    let (active, _, conditions) = state(&world);
+    assert_eq!((active, conditions), (Value::Null, vec!["SuccessCriteriaMet".into(), "Complete".into()]));
+    assert!(world.all("", "pods").iter().all(|pod| pod.body["metadata"]["finalizers"].is_null()), "nothing is held");
+    // What has ended is counted once, whoever takes the pod away then.
+    let name = world.all("", "pods")[0].name.clone();
+    let mut change = Change::new();
+    change.delete(world.0.at::<KubeObject>(&World::key("", "pods", &name)).unwrap());
+    world.commit(&change);
+    world.settle(&[JOB]);
+    assert_eq!(state(&world).1, json!([3, null]));
+}
+
+#[test]
+fn a_job_fails_when_too_many_pods_did_and_waits_after_each() {
+    let mut world = World::new();
+    job(&mut world, json!({"completions": 1, "parallelism": 1}));
+    world.settle(&[JOB]);
+    let first = pods(&world)[0].clone();
+    end(&mut world, &first, "Failed");
+    world.settle(&[JOB]);
+    assert_eq!(pods(&world), std::slice::from_ref(&first), "the next one waits");
+    let later = Time::from_second(now().as_second() + 10).unwrap();
+    for change in JOB.scan(&world.0, later) {
+        world.commit(&change);
+    }
+    let second = pods(&world).into_iter().find(|name| *name != first).unwrap();
+    end(&mut world, &second, "Failed");
+    world.settle(&[JOB]);
+    let (_, counts, conditions) = state(&world);
+    assert_eq!((counts, conditions), (json!([null, 2]), vec!["FailureTarget".into(), "Failed".into()]));
+}
+
+#[test]
+fn a_job_is_halted_and_has_a_deadline() {
+    let mut world = World::new();
+    job(&mut world, json!({"activeDeadlineSeconds": 60}));
+    world.settle(&[JOB]);
+    world.edit("batch", "jobs", "j", |job| job["spec"]["suspend"] = json!(true));
+    world.settle(&[JOB]);
+    assert_eq!((pods(&world).len(), state(&world).1), (0, json!([null, null])), "none of them has failed");
+    world.edit("batch", "jobs", "j", |job| job["spec"]["suspend"] = json!(false));
+    world.settle(&[JOB]);
+    assert_eq!(pods(&world).len(), 2);
+    let later = Time::from_second(now().as_second() + 60).unwrap();
+    for change in JOB.scan(&world.0, later) {
+        world.commit(&change);
+    }
+    assert_eq!(state(&world).2.last().map(String::as_str), Some("Failed"));
+    assert_eq!(world.get("batch", "jobs", "j").unwrap()["status"]["conditions"][1]["reason"], "DeadlineExceeded");
+    assert_eq!(pods(&world).len(), 0);
+}
+
+#[test]
+fn nothing_holds_the_pods_of_a_job_that_is_gone() {
+    let mut world = World::new();
+    job(&mut world, json!({}));
+    world.settle(&[JOB]);
+    let mut change = Change::new();
+    change.delete(world.0.at::<KubeObject>(&World::key("batch", "jobs", "j")).unwrap());
+    world.commit(&change);
+    world.settle(&[GARBAGE, JOB]);
+    assert_eq!(world.all("", "pods").len(), 0);
 }

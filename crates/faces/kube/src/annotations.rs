@@ -73,7 +73,9 @@ const LISTS: &[(&str, &str, ListRule)] = &[
     ("ValidatingWebhook", "matchConditions", NAME),
     ("ValidatingWebhookConfiguration", "webhooks", NAME),
     ("CustomResourceDefinitionStatus", "conditions", map_only(&["type"])),
+    ("JobStatus", "conditions", merge_only("type")),
     ("ObjectMeta", "ownerReferences", map(&["uid"], "uid")),
+    ("PodFailurePolicyOnExitCodesRequirement", "values", set(false)),
     ("PodSpec", "containers", NAME),
     ("PodSpec", "ephemeralContainers", NAME),
     ("PodSpec", "hostAliases", map(&["ip"], "ip")),
@@ -92,6 +94,8 @@ const LISTS: &[(&str, &str, ListRule)] = &[
     ("ServiceAccount", "secrets", NAME),
     ("ServiceSpec", "ports", map(&["port", "protocol"], "port")),
     ("ServiceStatus", "conditions", CONDITIONS),
+    ("UncountedTerminatedPods", "failed", set(false)),
+    ("UncountedTerminatedPods", "succeeded", set(false)),
 ];
 
 /// Structs that are owned and replaced as a whole.

@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::authentication::v1 as authn;
 use k8s_openapi::api::authorization::v1 as authz;
-use k8s_openapi::api::{admissionregistration, apps, autoscaling, coordination, core, discovery, events, policy, rbac};
+use k8s_openapi::api::{
+    admissionregistration, apps, autoscaling, batch, coordination, core, discovery, events, policy, rbac,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, Resource};
@@ -312,6 +314,7 @@ fn listed() -> Vec<Kind> {
             .status()
             .generation()
             .with(SCALE, &[]),
+        Kind::of::<batch::v1::Job>(kinds::job::Job).given(View).all().status().generation(),
         Kind::of::<admissionregistration::v1::ValidatingWebhookConfiguration>(
             kinds::webhook::ValidatingWebhookConfiguration,
         )

@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod event;
 pub mod garbage;
+pub mod job;
 pub mod namespace;
 pub(crate) mod refused;
 pub mod replicaset;

@@ -4,7 +4,7 @@
 use model::kube_event::{self, News};
 use model::{Change, KubeObject, Refused, Resource, Snapshot, Time, Write};
 
-use super::{deployment, replicaset};
+use super::{deployment, job, replicaset};
 
 /// What to write when the store refused a change for good: what is tried first, then what is left if there is no room for
 /// an event either. Nothing if the change is none of Kubernetes' controllers', or lost a race only.
@@ -28,6 +28,7 @@ pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Tim
     match owner.value.resource.as_str() {
         "replicasets" => replicaset::failed(&mut said, snapshot, owner, &why, now),
         "deployments" => deployment::failed(&mut said, snapshot, owner, &first.name, &why, now),
+        "jobs" => job::failed(&mut said, snapshot, owner.value, &why, now),
         "services" => {
             let message =
                 format!("Error updating Endpoint Slices for Service {}/{}: {why}", owner.namespace, owner.name);
@@ -52,6 +53,7 @@ fn owner<'s>(snapshot: &'s Snapshot, object: &KubeObject) -> Option<model::Entry
         "ReplicaSet" => "replicasets",
         "Deployment" => "deployments",
         "Service" => "services",
+        "Job" => "jobs",
         _ => return None,
     };
     let name = reference["name"].as_str()?;

@@ -31,6 +31,7 @@ const NO_VOLUME: &str =
 const NO_SELINUX: &str = "hosts have no SELinux: as on any node without it";
 const NO_WINDOWS: &str = "hosts run Linux";
 const NO_DRA: &str = "there are no devices to claim";
+const NO_INDEX: &str = "Jobs with indexes are not offered";
 const NO_LOCAL: &str = "only the runtime's own profile is offered";
 
 /// The fields of containers of every sort.
@@ -311,6 +312,21 @@ pub const TABLE: &[Fields] = &[
     done("DeploymentStrategy", "rollingUpdate type"),
     done("RollingUpdateDeployment", "maxSurge maxUnavailable"),
     done("ReplicaSetSpec", "minReadySeconds replicas selector template"),
+    Fields {
+        of: "JobSpec",
+        done: "activeDeadlineSeconds backoffLimit completions manualSelector parallelism selector suspend template ttlSecondsAfterFinished",
+        policed: "",
+        idle: &[],
+        refused: &[
+            ("backoffLimitPerIndex", &[], NO_INDEX),
+            ("completionMode", &["\"NonIndexed\""], NO_INDEX),
+            ("managedBy", &["\"kubernetes.io/job-controller\""], "there is no other controller for Jobs"),
+            ("maxFailedIndexes", &[], NO_INDEX),
+            ("podFailurePolicy", &[], "policies for single failures are not offered"),
+            ("podReplacementPolicy", &["\"TerminatingOrFailed\""], "a pod that is being deleted is replaced at once"),
+            ("successPolicy", &[], NO_INDEX),
+        ],
+    },
     done("PodTemplateSpec", "metadata spec"),
     done("LabelSelector", "matchExpressions matchLabels"),
     done("LabelSelectorRequirement", "key operator values"),

@@ -7,6 +7,7 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod event;
 pub mod fields;
+pub mod job;
 pub mod lease;
 pub mod namespace;
 pub mod node;

@@ -367,8 +367,23 @@ pub fn update(new: &Value, old: &Value, errors: &mut Errors) {
     }
 }
 
-/// Defaults and the rules of a pod template at `at`; templates must restart always.
+/// The rules of a pod template at `at` whose pods are to run for ever.
 pub fn template(template: &Value, at: &str, selector: &Value, errors: &mut Errors) {
+    any_template(template, at, selector, &["Always"], errors);
+    if template["spec"]["activeDeadlineSeconds"].is_number() {
+        errors.forbidden(
+            format!("{at}.spec.activeDeadlineSeconds"),
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        );
+    }
+}
+
+/// The same of one whose pods are to come to an end.
+pub fn template_of_job(template: &Value, at: &str, selector: &Value, errors: &mut Errors) {
+    any_template(template, at, selector, &["OnFailure", "Never"], errors);
+}
+
+fn any_template(template: &Value, at: &str, selector: &Value, policies: &[&str], errors: &mut Errors) {
     validate::metadata(&template["metadata"], &format!("{at}.metadata"), errors);
     let labels = &template["metadata"]["labels"];
     if !crate::selectors::LabelSelector::of(selector).matches(labels) {
@@ -376,14 +391,8 @@ pub fn template(template: &Value, at: &str, selector: &Value, errors: &mut Error
     }
     spec(&template["spec"], &format!("{at}.spec"), errors);
     let policy = &template["spec"]["restartPolicy"];
-    if policy != "Always" {
-        errors.unsupported(format!("{at}.spec.restartPolicy"), policy, &["Always"]);
-    }
-    if template["spec"]["activeDeadlineSeconds"].is_number() {
-        errors.forbidden(
-            format!("{at}.spec.activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
-        );
+    if !policies.iter().any(|known| policy == known) {
+        errors.unsupported(format!("{at}.spec.restartPolicy"), policy, policies);
     }
 }
 

@@ -1,0 +1,149 @@
+//! Jobs.
+
+use serde_json::{Map, Value, json};
+
+use super::pod_validation::{self, default_template};
+use super::{
+    Column, Context, Result, Strategy, age_column, column, containers, default, duration, images, name_column, object,
+    selector, wide,
+};
+use crate::validate::{self, Errors};
+
+/// Labels of a Job's pods, each under its own and under its older name.
+const UIDS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
+const NAMES: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+
+pub struct Job;
+
+impl Strategy for Job {
+    fn default(&self, job: &mut Value) {
+        let spec = object(job, "spec");
+        // One pod, unless pods find out together that there is no work left.
+        if spec["completions"].is_null() && spec["parallelism"].is_null() {
+            default(spec, "completions", 1);
+        }
+        default(spec, "parallelism", 1);
+        default(spec, "backoffLimit", 6);
+        default(spec, "completionMode", "NonIndexed");
+        default(spec, "suspend", false);
+        default(spec, "podReplacementPolicy", "TerminatingOrFailed");
+        default_template(object(spec, "template"));
+    }
+
+    fn create(&self, job: &mut Value, _: &Context<'_>) -> Result<()> {
+        job["status"] = json!({});
+        let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
+        let spec = object(job, "spec");
+        if spec["manualSelector"] == true {
+            return Ok(());
+        }
+        let labels = object(object(object(spec, "template"), "metadata"), "labels");
+        for (key, value) in UIDS.map(|key| (key, &uid)).into_iter().chain(NAMES.map(|key| (key, &name))) {
+            default(labels, key, value.clone());
+        }
+        if spec["selector"].is_null() {
+            spec["selector"] = json!({"matchLabels": Map::from_iter([(UIDS[0].to_owned(), uid)])});
+        }
+        Ok(())
+    }
+
+    fn validate(&self, job: &Value, errors: &mut Errors) {
+        let spec = &job["spec"];
+        for field in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"]
+        {
+            errors.non_negative(format!("spec.{field}"), &spec[field]);
+        }
+        if spec["selector"].is_object() {
+            validate::label_selector(&spec["selector"], "spec.selector", errors);
+        } else {
+            errors.required("spec.selector", "");
+        }
+        if spec["manualSelector"] != true {
+            generated(job, errors);
+        }
+        pod_validation::template_of_job(&spec["template"], "spec.template", &spec["selector"], errors);
+    }
+
+    fn warnings(&self, job: &Value) -> Vec<String> {
+        super::template_warnings(&job["spec"]["template"])
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
+        for field in ["completions", "selector", "completionMode", "podReplacementPolicy"] {
+            errors.immutable(format!("spec.{field}"), &new["spec"][field], &old["spec"][field]);
+        }
+        // Where the pods of one that has not begun shall be may still be said.
+        let waits = old["spec"]["suspend"] == true && old["status"]["startTime"].is_null();
+        if !waits {
+            errors.immutable("spec.template", &new["spec"]["template"], &old["spec"]["template"]);
+        }
+    }
+
+    fn selectable(&self) -> Vec<&str> {
+        vec!["status.successful"]
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            name_column(),
+            column("Status", |job, _| state(job).into()),
+            column("Completions", |job, _| completions(job).into()),
+            column("Duration", |job, now| lasted(job, now).into()),
+            age_column(),
+            wide("Containers", |job, _| containers(&job["spec"]["template"]["spec"]).into()),
+            wide("Images", |job, _| images(&job["spec"]["template"]["spec"]).into()),
+            wide("Selector", |job, _| selector(&job["spec"]["selector"]).into()),
+        ]
+    }
+}
+
+/// Labels and selector that the server makes are not somebody else's.
+fn generated(job: &Value, errors: &mut Errors) {
+    let labels = &job["spec"]["template"]["metadata"]["labels"];
+    let (uid, name) = (&job["metadata"]["uid"], &job["metadata"]["name"]);
+    for (key, wanted) in UIDS.map(|key| (key, uid)).into_iter().chain(NAMES.map(|key| (key, name))) {
+        if labels[key] != *wanted {
+            let detail = format!("must be '{}'", wanted.as_str().unwrap_or_default());
+            errors.invalid(format!("spec.template.metadata.labels[{key}]"), &labels[key], &detail);
+        }
+    }
+    let by_uid = UIDS.iter().any(|key| job["spec"]["selector"]["matchLabels"][*key] == *uid);
+    if !by_uid {
+        errors.invalid("spec.selector", &job["spec"]["selector"], "`selector` not auto-generated");
+    }
+}
+
+fn holds(job: &Value, kind: &str) -> bool {
+    super::items(&job["status"], "conditions").any(|c| c["type"] == kind && c["status"] == "True")
+}
+
+/// kubectl's word for how a Job stands.
+fn state(job: &Value) -> &'static str {
+    let words = [
+        ("Complete", "Complete"),
+        ("Failed", "Failed"),
+        ("Suspended", "Suspended"),
+        ("FailureTarget", "FailureTarget"),
+        ("SuccessCriteriaMet", "SuccessCriteriaMet"),
+    ];
+    match words.into_iter().find(|(kind, _)| holds(job, kind)) {
+        _ if !job["metadata"]["deletionTimestamp"].is_null() => "Terminating",
+        Some((_, word)) => word,
+        None => "Running",
+    }
+}
+
+fn completions(job: &Value) -> String {
+    let succeeded = job["status"]["succeeded"].as_i64().unwrap_or(0);
+    match (job["spec"]["completions"].as_i64(), job["spec"]["parallelism"].as_i64().unwrap_or(0)) {
+        (Some(completions), _) => format!("{succeeded}/{completions}"),
+        (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        (None, _) => format!("{succeeded}/1"),
+    }
+}
+
+fn lasted(job: &Value, now: model::Time) -> String {
+    let moment = |field: &str| job["status"][field].as_str()?.parse::<model::Time>().ok();
+    let Some(begun) = moment("startTime") else { return String::new() };
+    duration(moment("completionTime").unwrap_or(now).as_second() - begun.as_second())
+}
