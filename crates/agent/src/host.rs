@@ -134,7 +134,6 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, short: &[Resourc
     for cluster in snapshot.all::<Cluster>() {
         let key = KubeObject::key_of(&cluster.id, "", "nodes", "", &host.name);
         match snapshot.at::<KubeObject>(&key) {
-            Some(node) if is_as_it_was(node.value, host, zone, short, now) => {}
             Some(node) => {
                 let mut body = node.body.clone();
                 body["status"] = node_status(host, &node.body["status"], short, now);
@@ -142,7 +141,9 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, short: &[Resourc
                 if body["metadata"]["labels"].is_object() {
                     body["metadata"]["labels"][ZONE_LABEL] = json!(zone);
                 }
-                change.edit(node, |node| node.body = body);
+                if is_news(&body, &node.body, now) {
+                    change.edit(node, |node| node.body = body);
+                }
             }
             None => {
                 let uid = model::derived_id(&["node", &cluster.id, &host.name]);
@@ -172,29 +173,22 @@ fn nodes(change: &mut Change, snapshot: &Snapshot, host: &Host, short: &[Resourc
     }
 }
 
-/// Whether a node says what it has to say, but for the moment in which it was last said.
-fn is_as_it_was(node: &KubeObject, host: &Host, zone: &str, short: &[Resource], now: Time) -> bool {
-    let beats = |status: &Value| -> Vec<Value> {
-        let conditions = status["conditions"].as_array().into_iter().flatten();
-        conditions.map(|condition| condition["lastHeartbeatTime"].clone()).collect()
-    };
-    let before = &node.body["status"];
-    let mut status = node_status(host, before, short, now);
-    let said = beats(before);
-    let recent = |beat: &Value| {
-        let last = beat.as_str().and_then(|beat| beat.parse::<Time>().ok());
+/// Whether a node says anything new, or has not said for long that it is as it was.
+fn is_news(body: &Value, before: &Value, now: Time) -> bool {
+    let conditions = |body: &Value| body["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let recent = |condition: &Value| {
+        let last = condition["lastHeartbeatTime"].as_str().and_then(|beat| beat.parse::<Time>().ok());
         last.is_some_and(|last| now.as_second() - last.as_second() < SAID_ANEW_SECONDS)
     };
+    let said = conditions(before);
     if said.is_empty() || !said.iter().all(recent) {
-        return false;
+        return true;
     }
-    for (condition, beat) in status["conditions"].as_array_mut().into_iter().flatten().zip(said) {
-        condition["lastHeartbeatTime"] = beat;
+    let mut same = body.clone();
+    for (condition, said) in same["status"]["conditions"].as_array_mut().into_iter().flatten().zip(said) {
+        condition["lastHeartbeatTime"] = said["lastHeartbeatTime"].clone();
     }
-    let labels = &node.body["metadata"]["labels"];
-    status == *before
-        && with_taints(&node.body["spec"], short, now) == node.body["spec"]
-        && (!labels.is_object() || labels[ZONE_LABEL] == zone)
+    same != *before
 }
 
 /// What a host is short of keeps pods away from its nodes.

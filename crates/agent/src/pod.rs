@@ -209,8 +209,7 @@ async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, 
             let mut change = Change::new();
             if let Some(row) = by_uid(snapshot, &uid).filter(|row| row.deleting()) {
                 kube_event::tell(&mut change, snapshot, row.value, &news, agent.now());
-                let held = row.body["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-                if !held {
+                if !row.held() {
                     change.delete(row);
                 }
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use model::{Change, Event, Fault, Snapshot, Time};
+use model::{Change, Fault, Snapshot, Time};
 use plan::{Agenda, PLANNERS, Plan, Seen};
 use store::{Concern, Interest, Store, StoreFault, Watch};
 
@@ -81,11 +81,7 @@ async fn plan(store: &Store) {
 }
 
 /// What some planner reads.
-const NEWS: Interest = Interest::Concern(Concern { name: "planners", rule: read_by_planners });
-
-fn read_by_planners(event: &Event) -> bool {
-    PLANNERS.iter().any(|planner| planner.reads(event))
-}
+const NEWS: Interest = Interest::Concern(Concern { name: "planners", rule: plan::is_news });
 
 struct Desk<'a> {
     store: &'a Store,

@@ -61,6 +61,14 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// The replacement of `before` by `after`, and nothing else.
+    pub fn between(key: &Key, before: Option<&Object>, after: Option<&Object>) -> Self {
+        let mut delta = Self::default();
+        delta.replace(key, before, after);
+        delta.settle();
+        delta
+    }
+
     /// Adds the replacement of `before` by `after`, rows of the same key.
     pub fn replace(&mut self, key: &Key, before: Option<&Object>, after: Option<&Object>) {
         if let Some(object) = before {
@@ -198,10 +206,7 @@ impl Ledger {
     pub fn of(rows: &Snapshot) -> Self {
         let mut ledger = Self::default();
         for row in rows.rows() {
-            let mut delta = Delta::default();
-            delta.replace(&row.key, None, Some(&row.object));
-            delta.settle();
-            ledger.apply(&delta);
+            ledger.apply(&Delta::between(&row.key, None, Some(&row.object)));
         }
         ledger
     }

@@ -121,13 +121,32 @@ impl KubeObject {
         }
     }
 
+    /// Finalizers hold the object when it is deleted.
+    pub fn held(&self) -> bool {
+        self.body["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty())
+    }
+
+    /// Takes a finalizer away.
+    pub fn release(&mut self, finalizer: &str) {
+        let Some(meta) = self.body["metadata"].as_object_mut() else { return };
+        if let Some(Value::Array(all)) = meta.get_mut("finalizers") {
+            all.retain(|name| name != finalizer);
+            if all.is_empty() {
+                meta.remove("finalizers");
+            }
+        }
+    }
+
+    /// Whether a pod says to which other pods it shall be near, or not near.
+    pub fn has_pod_affinity(&self) -> bool {
+        let affinity = &self.body["spec"]["affinity"];
+        affinity["podAffinity"].is_object() || affinity["podAntiAffinity"].is_object()
+    }
+
     /// Whether a pod says anything of where other pods shall be.
     fn cares(&self) -> bool {
-        let spec = &self.body["spec"];
-        let affinity = &spec["affinity"];
-        affinity["podAffinity"].is_object()
-            || affinity["podAntiAffinity"].is_object()
-            || spec["topologySpreadConstraints"].as_array().is_some_and(|all| !all.is_empty())
+        let spread = self.body["spec"]["topologySpreadConstraints"].as_array();
+        self.has_pod_affinity() || spread.is_some_and(|all| !all.is_empty())
     }
 
     /// Uids of the owners.
@@ -135,6 +154,9 @@ impl KubeObject {
         self.body["metadata"]["ownerReferences"].as_array().into_iter().flatten().filter_map(|o| o["uid"].as_str())
     }
 }
+
+/// The finalizer that holds a definition of a kind as long as there are objects of it.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Groups of Kubernetes' own: kinds in others are defined by clusters.
 const KUBERNETES: &[&str] = &[

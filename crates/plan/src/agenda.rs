@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use model::{Event, Key, Refused, Snapshot, Time};
 
 use crate::PLANNERS;
-use crate::planner::{Plan, Touched};
+use crate::planner::{Plan, Touched, is_news};
 
 /// A refusal is tried again after so long, if nothing touches the item before.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -49,6 +49,9 @@ impl Agenda {
 
     /// Notes what an event touches. The rows are those after the event, or newer.
     pub fn touch(&mut self, rows: &Snapshot, event: &Event, now: Time) {
+        if !is_news(event) {
+            return;
+        }
         if event.after.is_none() {
             self.pending.iter_mut().for_each(|pending| pending.drop_item(&event.key));
         }

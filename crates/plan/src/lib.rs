@@ -13,7 +13,7 @@ pub mod server;
 mod silence;
 
 pub use agenda::Agenda;
-pub use planner::{Plan, Planner, Rows, Seen, Step, Touched};
+pub use planner::{Plan, Planner, Rows, Seen, Step, Touched, is_news};
 pub use refused::refused;
 pub use silence::silent;
 

@@ -154,3 +154,21 @@ fn of_two_moments_the_earlier_counts_and_what_was_planned_has_none() {
     assert_eq!(taken(&mut agenda, at(30)), [("deployment", vec![item])]);
     assert_eq!(agenda.next(), None);
 }
+
+#[test]
+fn plain_data_that_stays_wakes_nobody() {
+    let mut rows = cloud(1);
+    let mut news = |object: KubeObject| {
+        let revision = rows.revision() + 1;
+        let commit = rows.apply(revision, &[Write::Create(object.into())]);
+        commit.events.iter().any(plan::is_news)
+    };
+    assert!(!news(object("", "configmaps", "a", json!({}))));
+    assert!(news(object("", "configmaps", "owned", json!({"metadata": {"ownerReferences": [{"uid": "u"}]}}))));
+    assert!(news(object("", "configmaps", "kube-root-ca.crt", json!({}))), "every namespace has it as it is");
+    assert!(news(object("", "services", "s", json!({}))));
+    let mut change = Change::new();
+    change.delete(rows.at::<KubeObject>(&object("", "configmaps", "a", json!({})).key()).unwrap());
+    let commit = rows.apply(rows.revision() + 1, &change.writes);
+    assert!(commit.events.iter().all(plan::is_news), "what goes may have been waited for");
+}

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{Change, Committed, Delta, Key, Ledger, Refused, Revision, Row, Snapshot, Write};
+use model::{Change, Committed, Delta, Ledger, Refused, Revision, Row, Snapshot, Write};
 
 /// Rows and claims at one revision.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ impl Book {
     pub fn load(rows: impl IntoIterator<Item = Row>, revision: Revision) -> Self {
         let mut book = Self::default();
         for row in rows {
-            book.ledger.apply(&replacement(&row.key, None, Some(&row.object)));
+            book.ledger.apply(&Delta::between(&row.key, None, Some(&row.object)));
             book.snapshot.load(row);
         }
         book.snapshot.set_revision(revision);
@@ -65,11 +65,4 @@ impl Book {
         delta.settle();
         self.apply(revision, writes, &delta)
     }
-}
-
-fn replacement(key: &Key, before: Option<&model::Object>, after: Option<&model::Object>) -> Delta {
-    let mut delta = Delta::default();
-    delta.replace(key, before, after);
-    delta.settle();
-    delta
 }

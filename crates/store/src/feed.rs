@@ -68,7 +68,12 @@ impl Feed {
         self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), at);
     }
 
-    /// The last signs of life that this process knows of.
+    /// The last sign of life that this process knows of.
+    pub fn last_beat(&self, name: &str) -> Option<Time> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    /// All of them.
     pub fn beats(&self) -> BTreeMap<String, Time> {
         self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

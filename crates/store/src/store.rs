@@ -165,7 +165,7 @@ impl Store {
 
     /// The last sign of life that this process has heard.
     pub fn last_beat(&self, name: &str) -> Option<Time> {
-        self.feed.beats().get(name).copied()
+        self.feed.last_beat(name)
     }
 
     /// The last sign of life of each.

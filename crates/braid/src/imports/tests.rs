@@ -140,26 +140,10 @@ async fn a_silent_sender_is_left() {
 
 #[tokio::test]
 async fn who_cannot_show_a_certificate_is_not_asked() {
-    crate::tls::install_provider();
     let dir = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (port, certificate) = tls_server(ok("image")).await;
     let authorities = dir.path().join("authorities");
-    std::fs::write(&authorities, made.cert.pem()).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth();
-    let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key).unwrap());
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    answer(stream, &ok("image")).await;
-                }
-            });
-        }
-    });
+    std::fs::write(&authorities, certificate).unwrap();
     let mut web =
         Web::new(Arc::new(Reach { ports: vec![port], allowed: vec![Range::parse("127.0.0.0/8").unwrap()] }), Vec::new);
     let uri = format!("https://localhost:{port}/disk");
@@ -171,8 +155,8 @@ async fn who_cannot_show_a_certificate_is_not_asked() {
     refused(fetched(&web, &uri, dir.path(), 9).await, "certificate");
 }
 
-/// A webhook that answers in TLS, by a certificate of its own; and the certificate.
-async fn webhook(text: String) -> (u16, String) {
+/// The port of a server that answers in TLS, by a certificate of its own; and the certificate.
+async fn tls_server(text: String) -> (u16, String) {
     crate::tls::install_provider();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -195,8 +179,8 @@ async fn webhook(text: String) -> (u16, String) {
 
 #[tokio::test]
 async fn webhooks_are_reached_as_images_are() {
-    let (port, authority) = webhook(ok("yes")).await;
-    let (elsewhere, other) = webhook(redirect("https://example.com/")).await;
+    let (port, authority) = tls_server(ok("yes")).await;
+    let (elsewhere, other) = tls_server(redirect("https://example.com/")).await;
     let url = format!("https://localhost:{port}/check");
     let may = |allowed: &str| {
         let allowed = Range::parse(allowed).into_iter().collect();

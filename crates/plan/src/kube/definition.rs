@@ -1,16 +1,13 @@
 //! A cluster's definition of a kind that is being deleted goes with the last object of its kind, whoever removes that.
 
-use model::{Change, Event, Key, KubeObject, Realm, Snapshot, Time};
-use serde_json::Value;
+use model::{CLEANUP, Change, Event, Key, KubeObject, Realm, Snapshot, Time};
 
-use super::keys;
+use super::{keys, release};
 use crate::planner::{Plan, Planner, Rows, Seen, Touched, objects};
 
 const GROUP: &str = "apiextensions.k8s.io";
 const RESOURCE: &str = "customresourcedefinitions";
 const DEFINITIONS: Rows = Rows::Objects(GROUP, RESOURCE);
-/// What holds a definition as long as there are objects of its kind.
-const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Lets go of definitions whose kind has no object any more.
 pub const PLANNER: Planner = Planner {
@@ -35,22 +32,17 @@ fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
 fn plan(seen: &Seen<'_>, items: &[Key], _: Time) -> Plan {
     let mut plan = Plan::default();
     for definition in items.iter().filter_map(|key| seen.rows.at::<KubeObject>(key)).filter(|d| d.deleting()) {
-        let held = definition.body["metadata"]["finalizers"].as_array();
-        let rest: Vec<Value> = held.into_iter().flatten().filter(|name| *name != CLEANUP).cloned().collect();
         let names = (&definition.body["spec"]["group"], &definition.body["spec"]["names"]["plural"]);
         let (Some(group), Some(plural)) = (names.0.as_str(), names.1.as_str()) else { continue };
+        let finalizers = definition.body["metadata"]["finalizers"].as_array();
+        let waits = finalizers.is_none_or(|all| all.iter().any(|name| name == CLEANUP));
         let prefix = KubeObject::prefix(group, plural, "");
         let mut left = seen.rows.names::<KubeObject>(&Realm::cluster(&definition.cluster_id), &prefix, None);
-        if left.next().is_some() || held.is_some_and(|held| held.len() == rest.len()) {
-            continue;
+        if waits && left.next().is_none() {
+            let mut change = Change::new();
+            release(&mut change, definition, CLEANUP);
+            plan.step(&definition.row.key, change);
         }
-        let mut change = Change::new();
-        if rest.is_empty() {
-            change.delete(definition);
-        } else {
-            change.edit(definition, |definition| definition.body["metadata"]["finalizers"] = rest.into());
-        }
-        plan.step(&definition.row.key, change);
     }
     plan
 }

@@ -3,13 +3,13 @@
 
 use jiff::SignedDuration;
 use model::kube_event::{self, News};
-use model::{Change, Entry, Event, Key, KubeObject, Resource, Snapshot, Time, Write};
+use model::{Change, Entry, Key, KubeObject, Resource, Snapshot, Time, Write};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
 use super::replicaset::FAILURE;
-use super::{New, condition, controlled, controller, keys, map, number, seconds, selecting, set_status, since, suffix};
-use crate::planner::{EVENTS, Plan, Planner, Rows, Seen, Touched, objects};
+use super::{New, condition, controlled, keys, map, number, seconds, set_status, since, suffix, touched_by_parts};
+use crate::planner::{EVENTS, Plan, Planner, Rows, Seen};
 
 /// Which change of the template a ReplicaSet belongs to, counted up.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -32,21 +32,9 @@ pub const PLANNER: Planner = Planner {
     writes: &[DEPLOYMENTS, SETS, EVENTS],
     at_once: 64,
     items: |rows| keys(rows, "apps", "deployments"),
-    touched,
+    touched: |rows, event, touched| touched_by_parts(rows, event, touched, ("Deployment", "apps", "deployments")),
     plan,
 };
-
-fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
-    for object in objects(event) {
-        if object.is("apps", "deployments") {
-            touched.item(event.key.clone());
-        } else if object.controller().is_none() {
-            touched.items(selecting(rows, object, "apps", "deployments"));
-        } else {
-            touched.items(controller(object, "Deployment", "apps", "deployments"));
-        }
-    }
-}
 
 fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
     let mut plan = Plan::default();

@@ -4,7 +4,7 @@
 use model::{Change, Entry, Event, Index, Key, KubeObject, Realm, Resource, Snapshot, Time};
 use serde_json::Value;
 
-use super::delete;
+use super::{delete, release};
 use crate::planner::{Plan, Planner, Rows, Seen, Touched, objects};
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -145,24 +145,4 @@ fn add(finalizers: &Value, finalizer: &str) -> Value {
         list.push(finalizer.into());
     }
     Value::Array(list)
-}
-
-/// Takes a finalizer away; with the last one the object goes, unless it is a pod that still runs.
-fn release(change: &mut Change, object: Entry<'_, KubeObject>, finalizer: &str) {
-    let mut list = object.body["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    list.retain(|f| f != finalizer);
-    let runs = object.is_pod() && object.body["spec"]["nodeName"].is_string();
-    if list.is_empty() && !runs {
-        change.delete(object);
-        return;
-    }
-    change.edit(object, |object| {
-        if list.is_empty() {
-            if let Some(meta) = object.body["metadata"].as_object_mut() {
-                meta.remove("finalizers");
-            }
-        } else {
-            object.body["metadata"]["finalizers"] = Value::Array(list);
-        }
-    });
 }

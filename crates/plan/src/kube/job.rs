@@ -6,12 +6,15 @@
 
 use jiff::SignedDuration;
 use model::kube_event::{self, News};
-use model::{Change, Entry, Event, Index, Key, KubeObject, Resource, Snapshot, Time, Write};
+use model::{Change, Entry, Event, Index, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
 use super::workload::{new_pods, told, victims};
-use super::{condition, controlled, controller, delete, holds, keys, number, seconds, selecting, set_status};
+use super::{
+    condition, controlled, controller, delete, delete_without, holds, keys, number, release, seconds, set_status,
+    touched_by_parts,
+};
 use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// As whom it speaks in events.
@@ -51,20 +54,12 @@ fn is_left(rows: &Snapshot, pod: &KubeObject) -> bool {
 }
 
 fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    touched_by_parts(rows, event, touched, ("Job", "batch", "jobs"));
     for object in objects(event) {
-        if object.is("batch", "jobs") {
+        if object.is_pod() && is_left(rows, object) {
             touched.item(event.key.clone());
-            if event.after.is_none() {
-                touched.items(rows.find::<KubeObject>(Index::Owner, object.uid()).map(|pod| pod.row.key.clone()));
-            }
-        } else if object.is_pod() && is_left(rows, object) {
-            touched.item(event.key.clone());
-        } else if object.is("", "serviceaccounts") {
-            touched.waiting();
-        } else if object.controller().is_none() {
-            touched.items(selecting(rows, object, "batch", "jobs"));
-        } else {
-            touched.items(controller(object, "Job", "batch", "jobs"));
+        } else if object.is("batch", "jobs") && event.after.is_none() {
+            touched.items(rows.find::<KubeObject>(Index::Owner, object.uid()).map(|pod| pod.row.key.clone()));
         }
     }
 }
@@ -76,7 +71,7 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
             one(&mut plan, seen.rows, item, now);
         } else if item.is_pod() && is_left(seen.rows, item.value) {
             let mut change = Change::new();
-            release(&mut change, item);
+            release(&mut change, item, TRACKING);
             plan.step(&item.row.key, change);
         }
     }
@@ -104,7 +99,7 @@ fn one(plan: &mut Plan, snapshot: &Snapshot, job: Entry<'_, KubeObject>, now: Ti
     begin(&mut status, job.value, now);
     let end = verdict(job.value, &status, &tally, &active, now);
     if let Some((kind, reason, message)) = end {
-        active.iter().take(BATCH).for_each(|pod| take_away(&mut change, *pod, now));
+        active.iter().take(BATCH).for_each(|pod| delete_without(&mut change, *pod, TRACKING, now));
         finish(&mut status, kind, reason, &message, now);
         let news = News::new(CONTROLLER, if kind == "Complete" { "Completed" } else { reason }, message);
         let news = if kind == "Complete" { news } else { news.warning() };
@@ -137,8 +132,8 @@ fn wind_up(change: &mut Change, job: Entry<'_, KubeObject>, pods: &[Entry<'_, Ku
     let runs = |pod: &KubeObject| !job.deleting() && !pod.deleting() && !pod.pod_finished();
     for pod in pods.iter().filter(|pod| held(pod.value) || runs(pod.value)).take(BATCH) {
         match runs(pod.value) {
-            true => take_away(change, *pod, now),
-            false => release(change, *pod),
+            true => delete_without(change, *pod, TRACKING, now),
+            false => release(change, *pod, TRACKING),
         }
     }
     let mut status = job.body["status"].clone();
@@ -153,30 +148,13 @@ fn held(pod: &KubeObject) -> bool {
     pod.body["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|name| name == TRACKING))
 }
 
-/// Takes what holds a pod off; one that is being deleted and runs nowhere goes with it.
-fn release(change: &mut Change, pod: Entry<'_, KubeObject>) {
-    let held = pod.body["metadata"]["finalizers"].as_array();
-    let rest: Vec<Value> = held.into_iter().flatten().filter(|name| *name != TRACKING).cloned().collect();
-    if rest.is_empty() && pod.deleting() && !pod.body["spec"]["nodeName"].is_string() {
-        change.delete(pod);
-        return;
-    }
-    change.edit(pod, |pod| {
-        let Some(meta) = pod.body["metadata"].as_object_mut() else { return };
-        match rest.is_empty() {
-            true => _ = meta.remove("finalizers"),
-            false => _ = meta.insert("finalizers".into(), rest.into()),
-        }
-    });
-}
-
 /// Counts the pods that have ended into the status, and lets go of them.
 fn count(change: &mut Change, status: &mut Value, pods: &[Entry<'_, KubeObject>]) {
     let ended = pods.iter().filter(|pod| held(pod.value) && (pod.deleting() || pod.pod_finished()));
     for pod in ended.take(BATCH) {
         let field = if pod.body["status"]["phase"] == "Succeeded" { "succeeded" } else { "failed" };
         status[field] = json!(number(&status[field], 0) + 1);
-        release(change, *pod);
+        release(change, *pod, TRACKING);
     }
 }
 
@@ -347,29 +325,10 @@ fn shrink(
     let gone = victims(snapshot, job, active, count, now);
     for pod in &gone {
         // It is not counted: nobody wants to know how it would have ended.
-        take_away(change, *pod, now);
+        delete_without(change, *pod, TRACKING, now);
     }
     let names: Vec<&str> = gone.iter().map(|pod| pod.value.name.as_str()).collect();
     kube_event::tell(change, snapshot, job, &told(CONTROLLER, "SuccessfulDelete", "Deleted pod", &names), now);
-}
-
-/// Deletes a pod that is not to be counted.
-fn take_away(change: &mut Change, pod: Entry<'_, KubeObject>, now: Time) {
-    let mut alone = Change::new();
-    release(&mut alone, pod);
-    let bare = alone.writes.into_iter().find_map(|write| match write {
-        Write::Update { object, .. } => KubeObject::of(&object).cloned(),
-        _ => None,
-    });
-    let mut value = bare.unwrap_or_else(|| pod.value.clone());
-    if !value.body["spec"]["nodeName"].is_string() && !value.body["metadata"]["finalizers"].is_array() {
-        change.delete(pod);
-        return;
-    }
-    let grace = value.body["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
-    value.body["metadata"]["deletionTimestamp"] = json!(seconds(now));
-    value.body["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
-    change.update(pod, value);
 }
 
 /// Makes the pods that are missing. If they are refused, because a quota has room for fewer, one at a time goes as far as it can.

@@ -18,8 +18,10 @@ mod workload;
 
 use std::collections::BTreeMap;
 
-use model::{Change, Cluster, Entry, Index, Key, KubeObject, Realm, Snapshot, Time};
+use model::{Change, Cluster, Entry, Event, Index, Key, KubeObject, Realm, Snapshot, Time};
 use serde_json::{Value, json};
+
+use crate::planner::{Touched, objects};
 
 pub(crate) use model::seconds;
 pub use selector::matches;
@@ -47,7 +49,7 @@ pub(crate) fn controller(object: &KubeObject, kind: &str, group: &str, resource:
 }
 
 /// Objects of a resource, in the namespace of this one, whose selector selects it.
-pub(crate) fn selecting(snapshot: &Snapshot, object: &KubeObject, group: &str, resource: &str) -> Vec<Key> {
+fn selecting(snapshot: &Snapshot, object: &KubeObject, group: &str, resource: &str) -> Vec<Key> {
     let prefix = KubeObject::prefix(group, resource, &object.namespace);
     let others = snapshot.names::<KubeObject>(&Realm::cluster(&object.cluster_id), &prefix, None);
     let selects = |o: &Entry<'_, KubeObject>| {
@@ -112,24 +114,63 @@ impl New<'_> {
 
 /// Deletes an object as the API does: gracefully where something runs or a finalizer waits, at once otherwise.
 pub(crate) fn delete(change: &mut Change, object: Entry<'_, KubeObject>, now: Time) {
+    delete_without(change, object, "", now);
+}
+
+/// The same of an object that a finalizer shall not hold any more.
+pub(crate) fn delete_without(change: &mut Change, object: Entry<'_, KubeObject>, finalizer: &str, now: Time) {
     if object.deleting() {
         return;
     }
-    let held = object.body["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-    let runs = object.is_pod() && object.body["spec"]["nodeName"].is_string();
-    if !held && !runs {
+    let mut marked = object.value.clone();
+    marked.release(finalizer);
+    if !marked.held() && !runs(&marked) {
         change.delete(object);
         return;
     }
-    let grace = match object.is_pod() {
-        true => object.body["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30),
+    let grace = match marked.is_pod() {
+        true => marked.body["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30),
         false => 0,
     };
-    change.edit(object, |object| {
-        let meta = &mut object.body["metadata"];
-        meta["deletionTimestamp"] = json!(seconds(now));
-        meta["deletionGracePeriodSeconds"] = json!(grace);
-    });
+    let meta = &mut marked.body["metadata"];
+    meta["deletionTimestamp"] = json!(seconds(now));
+    meta["deletionGracePeriodSeconds"] = json!(grace);
+    change.update(object, marked);
+}
+
+/// Takes a finalizer away; what is being deleted goes with its last one, unless it is a pod that still runs.
+pub(crate) fn release(change: &mut Change, object: Entry<'_, KubeObject>, finalizer: &str) {
+    let mut left = object.value.clone();
+    left.release(finalizer);
+    match object.deleting() && !left.held() && !runs(&left) {
+        true => _ = change.delete(object),
+        false => _ = change.update(object, left),
+    }
+}
+
+fn runs(object: &KubeObject) -> bool {
+    object.is_pod() && object.body["spec"]["nodeName"].is_string()
+}
+
+/// What a workload's planner is touched by: the workload itself, the accounts without which its pods are not let in, and
+/// what it controls or might adopt.
+pub(crate) fn touched_by_parts(
+    rows: &Snapshot,
+    event: &Event,
+    touched: &mut Touched,
+    (kind, group, resource): (&str, &str, &str),
+) {
+    for object in objects(event) {
+        if object.is(group, resource) {
+            touched.item(event.key.clone());
+        } else if object.is("", "serviceaccounts") {
+            touched.waiting();
+        } else if object.controller().is_none() {
+            touched.items(selecting(rows, object, group, resource));
+        } else {
+            touched.items(controller(object, kind, group, resource));
+        }
+    }
 }
 /// Five letters made from a text, as they stand at the end of generated names: no vowels, so that they spell nothing.
 pub(crate) fn suffix(text: &str) -> String {

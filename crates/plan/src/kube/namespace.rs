@@ -16,7 +16,7 @@ const BATCH: usize = 200;
 
 /// What every namespace has.
 const ACCOUNT: &str = "default";
-const ROOT_CERTIFICATE: &str = "kube-root-ca.crt";
+pub(crate) const ROOT_CERTIFICATE: &str = "kube-root-ca.crt";
 
 /// Fills new namespaces and empties dying ones.
 pub const PLANNER: Planner = Planner {
@@ -123,8 +123,7 @@ fn empty(snapshot: &Snapshot, space: Entry<'_, KubeObject>, now: Time) -> Change
     if !left.is_empty() {
         say_what_is_left(&mut change, space, &left, now);
     }
-    let held = space.body["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-    if inside.is_empty() && !held {
+    if inside.is_empty() && !space.held() {
         change.delete(space);
     }
     change

@@ -1,13 +1,13 @@
 //! ReplicaSets: as many pods of a template as asked for.
 
 use model::kube_event::{self, News};
-use model::{Change, Entry, Event, Key, KubeObject, Snapshot, Time};
+use model::{Change, Entry, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
 use super::workload::{available, new_pods, pods_of, settled, told, victims};
-use super::{condition, controller, delete, holds, keys, number, seconds, selecting, set_status};
-use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
+use super::{condition, delete, holds, keys, number, seconds, set_status, touched_by_parts};
+use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen};
 
 /// As whom it speaks in events.
 const CONTROLLER: &str = "replicaset-controller";
@@ -27,23 +27,9 @@ pub const PLANNER: Planner = Planner {
     writes: &[SETS, PODS, EVENTS],
     at_once: 64,
     items: |rows| keys(rows, "apps", "replicasets"),
-    touched,
+    touched: |rows, event, touched| touched_by_parts(rows, event, touched, ("ReplicaSet", "apps", "replicasets")),
     plan,
 };
-
-fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
-    for object in objects(event) {
-        if object.is("apps", "replicasets") {
-            touched.item(event.key.clone());
-        } else if object.is("", "serviceaccounts") {
-            touched.waiting();
-        } else if object.controller().is_none() {
-            touched.items(selecting(rows, object, "apps", "replicasets"));
-        } else {
-            touched.items(controller(object, "ReplicaSet", "apps", "replicasets"));
-        }
-    }
-}
 
 fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
     let mut plan = Plan::default();

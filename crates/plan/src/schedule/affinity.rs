@@ -15,12 +15,6 @@ const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 /// How much better a pod likes a place of which somebody there says that it must have such a pod near.
 const WANTED_THERE: i64 = 1;
 
-/// Whether a pod says anything of other pods.
-pub fn asked(pod: &KubeObject) -> bool {
-    let affinity = &pod.body["spec"]["affinity"];
-    affinity["podAffinity"].is_object() || affinity["podAntiAffinity"].is_object()
-}
-
 /// Whether the pod has rules that must hold.
 pub fn required(pod: &KubeObject) -> bool {
     let affinity = &pod.body["spec"]["affinity"];
@@ -94,7 +88,9 @@ impl Said {
         for (pod, node) in neighbours.placed() {
             said.place(pod, node, neighbours);
         }
-        for term in waiting.filter(|pod| asked(pod)).flat_map(|pod| hard("podAntiAffinity", pod, neighbours)) {
+        for term in
+            waiting.filter(|pod| pod.has_pod_affinity()).flat_map(|pod| hard("podAntiAffinity", pod, neighbours))
+        {
             said.looming.insert(term.name(), term);
         }
         said
@@ -102,7 +98,7 @@ impl Said {
 
     /// Notes that a pod has been given a node.
     pub fn place(&mut self, pod: &KubeObject, node: &str, neighbours: &Neighbours<'_>) {
-        if !asked(pod) {
+        if !pod.has_pod_affinity() {
             return;
         }
         let note = |all: &mut BTreeMap<String, (Term, BTreeMap<String, i64>)>, term: Term| {

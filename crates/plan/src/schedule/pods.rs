@@ -177,13 +177,16 @@ impl<'a> Placing<'a> {
             let spread = Spread::of(pod, &self.nodes, &mut company.neighbours);
             (spread, Affinity::of(pod, &self.nodes, &mut company.neighbours, &company.said))
         });
-        if self.company.is_none() {
-            return self.choose_alone(pod, &demand, rooms);
-        }
-        let mut fit: Vec<(&str, i64, &Node)> = Vec::new();
+        // Where no pod of the cluster cares about others, only some hosts are looked at.
+        let mut enough = if rules.is_some() { usize::MAX } else { rooms::ENOUGH };
+        let mut fit: Vec<(&str, i64)> = Vec::new();
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         for room in rooms.from(pod.uid()) {
-            let Some(node) = self.nodes.get(&room.host.name) else { continue };
+            let name = &room.host.name;
+            if !self.nodes.contains_key(name) {
+                self.nodes.insert(name.clone(), fit::of_host(self.snapshot, self.cluster, name));
+            }
+            let Some(node) = self.nodes.get(name) else { continue };
             let company =
                 || rules.as_ref().and_then(|(spread, near)| spread.refuses(node).or_else(|| near.refuses(node)));
             let refusal = node
@@ -193,36 +196,8 @@ impl<'a> Placing<'a> {
                 .or_else(|| company().map(|why| Unfit::Node(why.to_owned())));
             match refusal {
                 Some(why) => *reasons.entry(why.kube()).or_default() += 1,
-                None => fit.push((&room.host.name, room.weight(&demand) + node.preference(&pod.body), node)),
-            }
-        }
-        if let Some((spread, near)) = &rules {
-            prefer(&mut fit, |node| Some(near.likes(node)));
-            prefer(&mut fit, |node| spread.crowd(node).map(|crowd| -crowd));
-        }
-        // The first of the best.
-        let best = fit.iter().rev().max_by_key(|(_, weight, _)| *weight);
-        best.map(|(host, ..)| (*host).to_owned()).ok_or_else(|| unschedulable(&reasons, rooms.len()))
-    }
-
-    /// The same where no pod of the cluster cares about others: only some hosts are looked at.
-    fn choose_alone(&mut self, pod: &KubeObject, demand: &Demand, rooms: &Rooms<'_>) -> Result<String, String> {
-        let mut best: Option<(&str, i64)> = None;
-        let mut enough = rooms::ENOUGH;
-        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        for room in rooms.from(pod.uid()) {
-            let name = &room.host.name;
-            if !self.nodes.contains_key(name) {
-                self.nodes.insert(name.clone(), fit::of_host(self.snapshot, self.cluster, name));
-            }
-            let Some(node) = self.nodes.get(name) else { continue };
-            match node.refuses(&pod.body).map(Unfit::Node).or_else(|| room.unfit(demand)) {
-                Some(why) => *reasons.entry(why.kube()).or_default() += 1,
                 None => {
-                    let weight = room.weight(demand) + node.preference(&pod.body);
-                    if best.is_none_or(|(_, most)| weight > most) {
-                        best = Some((name, weight));
-                    }
+                    fit.push((name, room.weight(&demand) + node.preference(&pod.body)));
                     enough -= 1;
                     if enough == 0 {
                         break;
@@ -230,7 +205,13 @@ impl<'a> Placing<'a> {
                 }
             }
         }
-        best.map(|(host, _)| host.to_owned()).ok_or_else(|| unschedulable(&reasons, rooms.len()))
+        if let Some((spread, near)) = &rules {
+            prefer(&mut fit, |name| self.nodes.get(name).map(|node| near.likes(node)));
+            prefer(&mut fit, |name| self.nodes.get(name).and_then(|node| spread.crowd(node)).map(|crowd| -crowd));
+        }
+        // The first of the best.
+        let best = fit.iter().rev().max_by_key(|(_, weight)| *weight);
+        best.map(|(host, _)| (*host).to_owned()).ok_or_else(|| unschedulable(&reasons, rooms.len()))
     }
 
     /// Adds the change of those that must be placed together.
@@ -269,11 +250,11 @@ fn told(snapshot: &Snapshot, pod: Entry<'_, KubeObject>, body: Value, news: &New
 }
 
 /// Adds to the weights what is thought of each node: the best gets all, the worst nothing.
-fn prefer(fit: &mut [(&str, i64, &Node)], thought: impl Fn(&Node) -> Option<i64>) {
-    let thoughts: Vec<Option<i64>> = fit.iter().map(|(_, _, node)| thought(node)).collect();
+fn prefer(fit: &mut [(&str, i64)], thought: impl Fn(&str) -> Option<i64>) {
+    let thoughts: Vec<Option<i64>> = fit.iter().map(|(name, _)| thought(name)).collect();
     let (least, most) = (thoughts.iter().flatten().min(), thoughts.iter().flatten().max());
     let (Some(least), Some(most)) = (least, most) else { return };
-    for ((_, weight, _), thought) in fit.iter_mut().zip(&thoughts) {
+    for ((_, weight), thought) in fit.iter_mut().zip(&thoughts) {
         *weight += thought.map_or(0, |t| ((t - least) * LIKED).checked_div(most - least).unwrap_or(LIKED));
     }
 }

@@ -2,22 +2,17 @@
 //! definition, so that nothing is left when a process dies between two; what finalizers hold stays, marked, and so does the
 //! definition, until the last of it goes and takes the definition along. How much there is the project's quota bounds.
 
-use model::{Change, Entry, Expect, KubeObject, Snapshot};
-use serde_json::Value;
+use model::{CLEANUP, Change, Entry, Expect, KubeObject, Snapshot};
 
 use crate::call::Call;
-use crate::kinds::items;
 use crate::meta;
-
-/// What holds a definition as long as there are objects of its kind.
-pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Deletes everything that goes with an object; whether some of it stays for now.
 pub fn remove(call: &Call<'_>, snapshot: &Snapshot, object: &KubeObject, change: &mut Change) -> bool {
     let Some((group, plural)) = call.kind().strategy.contents(object) else { return false };
     let mut stays = false;
     for entry in snapshot.names::<KubeObject>(&call.realm(), &KubeObject::prefix(&group, &plural, ""), None) {
-        if items(&entry.value.body["metadata"], "finalizers").len() == 0 {
+        if !entry.value.held() {
             change.delete(entry);
             continue;
         }
@@ -50,15 +45,12 @@ pub fn leave(call: &Call<'_>, snapshot: &Snapshot, object: &KubeObject, change: 
 
 /// Takes off what holds a definition of whose kind there is no object any more.
 fn let_go(definition: Entry<'_, KubeObject>, change: &mut Change) {
-    let finalizers = items(&definition.value.body["metadata"], "finalizers");
-    let rest: Vec<Value> = finalizers.filter(|finalizer| *finalizer != CLEANUP).cloned().collect();
-    if rest.is_empty() {
-        change.delete(definition);
-        return;
+    let mut left = definition.value.clone();
+    left.release(CLEANUP);
+    match left.held() {
+        true => _ = change.update(definition, left),
+        false => _ = change.delete(definition),
     }
-    change.edit(definition, |definition| {
-        meta::of(&mut definition.body).insert("finalizers".to_owned(), rest.into());
-    });
 }
 
 /// What is written must be what the kind's definition says when it is committed.

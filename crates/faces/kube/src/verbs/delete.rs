@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use http::Response;
-use model::{Change, Entry, KubeObject, Snapshot, Time};
+use model::{CLEANUP, Change, Entry, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::admit::{released, shell};
-use super::contents::{self, CLEANUP};
+use super::contents;
 use super::update::replacement;
 use super::{Draft, Expected, commit, decode};
 use crate::admission::Review;
