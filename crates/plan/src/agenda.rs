@@ -5,16 +5,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use model::{Event, Key, Refused, Snapshot, Time};
+use model::{Event, Key, KubeObject, Refused, Snapshot, Time};
 
 use crate::PLANNERS;
-use crate::planner::{Plan, Touched, is_news};
+use crate::kube::namespace::ROOT_CERTIFICATE;
+use crate::planner::{Plan, Rows, Touched, objects};
 
 /// A refusal is tried again after so long, if nothing touches the item before.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// So many that wait are planned anew at once when something comes that they may wait for; more of them once in a while.
 const FEW: usize = 64;
 const A_WHILE: SignedDuration = SignedDuration::from_secs(1);
+
+/// Whether an event concerns any planner. Kubernetes' plain data does not as long as it stays and nobody owns it, but for
+/// what every namespace has: whoever plans is not woken for it.
+pub fn is_news(event: &Event) -> bool {
+    const PLAIN: [Rows; 3] =
+        [Rows::Objects("", "configmaps"), Rows::Objects("", "secrets"), Rows::Objects("coordination.k8s.io", "leases")];
+    let plain =
+        |object: &KubeObject| !object.deleting() && object.owners().next().is_none() && object.name != ROOT_CERTIFICATE;
+    let stays = event.after.is_some() && objects(event).all(plain);
+    !(stays && PLAIN.iter().any(|rows| rows.have(&event.key))) && PLANNERS.iter().any(|planner| planner.reads(event))
+}
 
 /// What is to be planned.
 #[derive(Default)]

@@ -12,8 +12,8 @@ pub mod schedule;
 pub mod server;
 mod silence;
 
-pub use agenda::Agenda;
-pub use planner::{Plan, Planner, Rows, Seen, Step, Touched, is_news};
+pub use agenda::{Agenda, is_news};
+pub use planner::{Plan, Planner, Rows, Seen, Step, Touched};
 pub use refused::refused;
 pub use silence::silent;
 

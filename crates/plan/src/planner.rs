@@ -6,8 +6,6 @@ use std::collections::BTreeSet;
 
 use model::{Change, Event, Key, Kind, KubeObject, Ledger, Resource, Snapshot, Time};
 
-use crate::kube::namespace::ROOT_CERTIFICATE;
-
 /// What a planner looks at.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
@@ -148,18 +146,6 @@ impl Planner {
         let plan = self.audit(&Seen { rows, ledger: &ledger }, now);
         plan.steps.into_iter().map(|step| step.change).collect()
     }
-}
-
-/// Whether an event concerns any planner. Kubernetes' plain data does not as long as it stays and nobody owns it, but for
-/// what every namespace has: whoever plans is not woken for it.
-pub fn is_news(event: &Event) -> bool {
-    const PLAIN: [Rows; 3] =
-        [Rows::Objects("", "configmaps"), Rows::Objects("", "secrets"), Rows::Objects("coordination.k8s.io", "leases")];
-    let plain =
-        |object: &KubeObject| !object.deleting() && object.owners().next().is_none() && object.name != ROOT_CERTIFICATE;
-    let stays = event.after.is_some() && objects(event).all(plain);
-    !(stays && PLAIN.iter().any(|rows| rows.have(&event.key)))
-        && crate::PLANNERS.iter().any(|planner| planner.reads(event))
 }
 
 /// The object of an event as it was and as it is.
