@@ -23,6 +23,7 @@ mod tests {
         ("plan", 1),
         ("gate", 2),
         ("agent", 2),
+        ("hosts", 3),
         ("driver-qemu", 2),
         ("driver-cri", 2),
         ("netserve", 2),

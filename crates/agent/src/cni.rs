@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use driver::DriverFault;
-use model::Port;
-use model::wanted::Generation;
 
-use crate::pod::find::by_uid;
 use crate::{Agent, net};
 
 /// An address for the CNI result: `10.0.0.5/24` and the gateway.
@@ -18,11 +15,11 @@ pub struct Plugged {
 
 /// Plugs the port of the pod with this uid into its namespace.
 pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver::Result<Plugged> {
-    let snapshot = agent.store().fresh().await.map_err(|e| DriverFault::NotReady(e.to_string()))?;
-    let row = by_uid(&snapshot, uid).ok_or_else(|| DriverFault::Refused(format!("there is no pod {uid}")))?;
-    let port = Port::of_pod(&snapshot, uid)
-        .ok_or_else(|| DriverFault::NotReady(format!("pod {}/{} has no port yet", row.namespace, row.name)))?;
-    agent.drivers().net.plug(&port.id, netns, ifname, Generation::of(&snapshot)).await?;
+    let view = agent.cloud().fresh().await.map_err(|e| DriverFault::NotReady(e.to_string()))?;
+    let of = view.pod(uid).ok_or_else(|| DriverFault::Refused(format!("there is no pod {uid}")))?;
+    let late = || DriverFault::NotReady(format!("pod {}/{} has no port yet", of.pod.namespace, of.pod.name));
+    let port = of.port.as_ref().ok_or_else(late)?;
+    agent.drivers().net.plug(&port.id, netns, ifname, view.generation()).await?;
     net::look_again(agent);
     let network = agent.network();
     let wires = network.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports);
@@ -34,11 +31,11 @@ pub async fn add(agent: &Agent, uid: &str, netns: &Path, ifname: &str) -> driver
     Ok(Plugged { mac: port.mac.clone(), addresses: addresses.unwrap_or_default() })
 }
 
-/// Takes the port of a pod away; of one that is gone, the port that its uid gave it.
+/// Takes the port of a pod away. That of a pod which is gone goes with the network's next change.
 pub async fn del(agent: &Agent, uid: &str) -> driver::Result<()> {
-    let snapshot = agent.store().snapshot();
-    match Port::of_pod(&snapshot, uid).map(|port| port.id.clone()) {
-        Some(id) => agent.drivers().net.unplug(&id, Generation::of(&snapshot)).await,
+    let view = agent.cloud().view();
+    match view.pod(uid).and_then(|of| of.port) {
+        Some(port) => agent.drivers().net.unplug(&port.id, view.generation()).await,
         None => Ok(()),
     }
 }

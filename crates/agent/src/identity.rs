@@ -10,7 +10,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::{Host, Setting, Snapshot};
+use model::host_report::of_another;
+use model::host_view::HostView;
 use serde::{Deserialize, Serialize};
 
 use crate::Agent;
@@ -21,7 +22,7 @@ const FILE: &str = "identity.json";
 /// Whose a folder is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
-    /// [`Setting::cloud_id`].
+    /// [`model::Setting::cloud_id`].
     cloud: String,
     host: String,
     /// How often the host had reported when this was written.
@@ -58,8 +59,8 @@ impl Standing {
 }
 
 /// Whether the agent may act by these rows; if not, why, in words. What changed is logged.
-pub(crate) async fn question(agent: &Agent, snapshot: &Snapshot) -> Option<String> {
-    let question = compare(agent, snapshot).await.err();
+pub(crate) async fn question(agent: &Agent, view: &HostView) -> Option<String> {
+    let question = compare(agent, view).await.err();
     let mut known = agent.inner.standing.known();
     known.compared = true;
     if known.question != question {
@@ -74,8 +75,8 @@ pub(crate) async fn question(agent: &Agent, snapshot: &Snapshot) -> Option<Strin
     question
 }
 
-async fn compare(agent: &Agent, snapshot: &Snapshot) -> Result<(), String> {
-    let store = of_store(agent, snapshot)?;
+async fn compare(agent: &Agent, view: &HostView) -> Result<(), String> {
+    let store = of_store(agent, view)?;
     let known = agent.inner.standing.known().folder.clone();
     let folder = match known {
         Some(folder) => Some(folder),
@@ -87,9 +88,7 @@ async fn compare(agent: &Agent, snapshot: &Snapshot) -> Result<(), String> {
             agent.inner.standing.known().folder = Some(folder);
             Ok(())
         }
-        None if snapshot.get::<Host>(&store.host).is_none_or(|host| host.status.heartbeat.is_none())
-            && is_used(agent).await =>
-        {
+        None if view.host.as_ref().is_none_or(|host| host.status.heartbeat.is_none()) && is_used(agent).await => {
             Err(format!(
                 "{} has VMs or pods, and this cloud has never had a host there; start with the store that they are of",
                 agent.config().dir.display()
@@ -100,11 +99,9 @@ async fn compare(agent: &Agent, snapshot: &Snapshot) -> Result<(), String> {
 }
 
 /// What the store says that the folder should be.
-fn of_store(agent: &Agent, snapshot: &Snapshot) -> Result<Identity, String> {
-    let cloud = Setting::cloud_id(snapshot).ok_or("the store has no identity yet")?.to_owned();
-    let host = agent.config().host.clone();
-    let reports = snapshot.get::<Host>(&host).map_or(0, |host| host.status.reports);
-    Ok(Identity { cloud, host, reports })
+fn of_store(agent: &Agent, view: &HostView) -> Result<Identity, String> {
+    let cloud = view.cloud.clone().ok_or("the store has no identity yet")?;
+    Ok(Identity { cloud, host: agent.config().host.clone(), reports: view.reports() })
 }
 
 fn agree(folder: &Identity, store: &Identity) -> Result<(), String> {
@@ -127,17 +124,6 @@ fn agree(folder: &Identity, store: &Identity) -> Result<(), String> {
     Ok(())
 }
 
-/// How the words begin that a folder of this host has for another name.
-fn of_another(host: &str) -> String {
-    format!("this folder is of the host {host}, not of ")
-}
-
-/// A host that never was: this host's folder under a name that it was started with by mistake.
-pub(crate) fn is_mistaken(row: &Host, host: &str) -> bool {
-    let asked = |words: &String| words.starts_with(&of_another(host));
-    row.name != host && row.status.heartbeat.is_none() && row.status.parts.iter().any(|(_, words)| asked(words))
-}
-
 /// The folder has something that somebody may want. What is not known counts as something.
 async fn is_used(agent: &Agent) -> bool {
     let vms = agent.drivers().vm.list().await.map_or(true, |vms| !vms.is_empty());
@@ -152,8 +138,8 @@ fn adopt(agent: &Agent, identity: Identity) -> Result<(), String> {
 }
 
 /// A person has said that the folder belongs to this store all the same.
-pub(crate) fn confirm(agent: &Agent, snapshot: &Snapshot) -> Result<(), String> {
-    adopt(agent, of_store(agent, snapshot)?)
+pub(crate) fn confirm(agent: &Agent, view: &HostView) -> Result<(), String> {
+    adopt(agent, of_store(agent, view)?)
 }
 
 /// The store has this report of the host.

@@ -1,14 +1,15 @@
-//! The agent of one host: it alone does I/O there. It reads the rows bound to its host, lists what the drivers really
-//! have, makes the second like the first, and writes what it saw into the rows' status. It is told nothing and
+//! The agent of one host: it alone does I/O there. It reads what its host shall have, lists what the drivers really
+//! have, makes the second like the first, and reports what it saw. It is told nothing and
 //! remembers nothing that matters: a wake-up carries no news but "look again", so that a lost one costs a moment, and a
 //! killed agent's successor adopts whatever runs. An agent that did only as it was told was refused: it left things
 //! running in 38 of 300 simulated runs.
 //!
-//! * [`Agent`]: the loop; [`net`], [`vm`], [`image`], [`pod`], [`host`]: one noun each
+//! * [`cloud`]: what it reads and whom it tells; [`Agent`]: the loop; [`net`], [`vm`], [`image`], [`pod`], [`host`]: one noun each
 //! * `identity`: whether this host is this cloud's; `prune`: what nobody wants; [`trash`]: where that goes
 //! * `work`: what needs a step
 //! * [`metadata`]: what guests may ask; [`streams`]: logs, consoles and commands for the faces
 
+pub mod cloud;
 pub mod cni;
 pub mod host;
 mod identity;
@@ -33,12 +34,14 @@ use std::time::Duration;
 
 use driver::{NetDriver, PodDriver, VmDriver};
 use jiff::SignedDuration;
+use model::host_report::{Heard, Report};
+use model::host_view::Wanted;
 use model::hostnet::HostNetwork;
-use model::{Change, Event, Fault, Kind, Snapshot, Time};
-use store::{Concern, Interest, Store};
+use model::{Fault, Time};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
+use cloud::{Cloud, Follow, View};
 use trash::Sort;
 use work::{Left, Look, Reason, Work};
 
@@ -72,14 +75,6 @@ pub struct Config {
     pub blobs: blob::Blobs,
     /// The moment it is now; the simulator has its own.
     pub clock: fn() -> Time,
-    /// Makes the tokens that pods find in their volumes; without it they get none.
-    pub tokens: Option<Arc<dyn Tokens>>,
-}
-
-/// Makes tokens of Kubernetes service accounts.
-pub trait Tokens: Send + Sync {
-    /// A token of the account, valid until `expires` at most.
-    fn service_account(&self, account: &model::KubeObject, expires: Time) -> Result<String, Fault>;
 }
 
 /// The agent of one host; clones are the same agent.
@@ -90,7 +85,7 @@ pub struct Agent {
 
 pub(crate) struct Inner {
     config: Config,
-    store: Store,
+    cloud: Arc<dyn Cloud>,
     drivers: Drivers,
     wake: Notify,
     /// A driver was looked at, and things are not as they were.
@@ -129,10 +124,10 @@ struct Applied {
 }
 
 impl Agent {
-    pub fn new(config: Config, store: Store, drivers: Drivers) -> Self {
+    pub fn new(config: Config, cloud: Arc<dyn Cloud>, drivers: Drivers) -> Self {
         let inner = Inner {
             config,
-            store,
+            cloud,
             drivers,
             wake: Notify::new(),
             looked: Notify::new(),
@@ -151,8 +146,8 @@ impl Agent {
         Self { inner: Arc::new(inner) }
     }
 
-    pub fn store(&self) -> &Store {
-        &self.inner.store
+    pub fn cloud(&self) -> &dyn Cloud {
+        &*self.inner.cloud
     }
 
     pub fn drivers(&self) -> &Drivers {
@@ -176,11 +171,11 @@ impl Agent {
         let mut reason = Reason::Tick;
         loop {
             if watch.is_none() {
-                watch = self.store().watch_part(self.store().snapshot().revision(), NEWS).ok();
+                watch = self.cloud().follow().ok();
                 net::stale(&self);
             }
-            let snapshot = self.store().snapshot();
-            let may_act = identity::question(&self, &snapshot).await.is_none();
+            let view = self.cloud().view();
+            let may_act = identity::question(&self, &view.host()).await.is_none();
             let now = self.now();
             let due = last_report.is_none_or(|t| now.duration_since(t) >= host::REPORT_EVERY);
             if due && may_act {
@@ -196,7 +191,7 @@ impl Agent {
                 );
             }
             if may_act {
-                self.round(&snapshot, reason);
+                self.round(&*view, reason);
             }
             reason = tokio::select! {
                 () = self.inner.wake.notified() => Reason::Tick,
@@ -215,7 +210,7 @@ impl Agent {
     }
 
     /// Begins whatever is due, each thing in a task of its own, looks at the drivers too: one that hangs holds up nothing else.
-    fn round(&self, snapshot: &Snapshot, reason: Reason) {
+    fn round(&self, view: &dyn View, reason: Reason) {
         if let Some(due) = net::due(self) {
             let follow = move |agent: Agent| async move { net::follow(&agent, due).await.map(|()| Left::Settled) };
             self.task("network", None, reason, follow);
@@ -226,19 +221,20 @@ impl Agent {
             self.task("pressure", None, reason, |agent| async move { pressure::step(&agent).await });
         }
         let seen = self.seen().clone();
+        let wanted_vms = view.vms();
         let mut keys =
             HashSet::from(["host", "network", "trash", "pressure", "look at VMs", "look at pods"].map(str::to_owned));
-        for (id, look) in vm::looks(self, snapshot, &seen.vms) {
+        for (id, look) in vm::looks(&wanted_vms, &seen.vms) {
             let key = format!("vm {id}");
             self.task(&key, Some(look), reason, move |agent| async move { vm::step(&agent, &id).await });
             keys.insert(key);
         }
-        for id in image::all(self, snapshot) {
+        for id in image::all(self, &wanted_vms) {
             let key = format!("image of vm {id}");
             let step = |agent: Agent| async move { image::step(&agent, &id).await.map(|()| Left::Unsettled) };
             self.task(&key, None, reason, step);
         }
-        for (uid, look) in pod::looks(self, snapshot, &seen.pods) {
+        for (uid, look) in pod::looks(self, &view.pods(), &seen.pods) {
             let key = format!("pod {uid}");
             self.task(&key, Some(look), reason, move |agent| async move { pod::step(&agent, &uid).await });
             keys.insert(key);
@@ -248,18 +244,18 @@ impl Agent {
 
     async fn look_at_vms(&self) -> Result<Left, Fault> {
         // Older than the look: what was wanted when the driver was asked is not taken for unwanted.
-        let snapshot = self.store().snapshot();
+        let wanted = ids(self.cloud().view().vms());
         let vms = vm::seen(self).await;
-        prune::judge(self, Sort::Vm, vm::unwanted(self, &snapshot, &vms).collect());
+        prune::judge(self, Sort::Vm, vm::unwanted(&wanted, &vms).collect());
         self.note_look(|seen| std::mem::replace(&mut seen.vms, vms.clone()) != vms);
         Ok(Left::Settled)
     }
 
     async fn look_at_pods(&self) -> Result<Left, Fault> {
-        let snapshot = self.store().snapshot();
+        let wanted = ids(self.cloud().view().pods());
         let pods = pod::all_seen(self).await;
-        prune::judge(self, Sort::Pod, pod::unwanted(self, &snapshot, &pods).collect());
-        self.inner.pruning.keep(|uid| pods.contains_key(uid) || pod::find::row(self, &snapshot, uid).is_some());
+        prune::judge(self, Sort::Pod, pod::unwanted(self, &wanted, &pods).collect());
+        self.inner.pruning.keep(|uid| pods.contains_key(uid) || wanted.contains(uid));
         self.note_look(|seen| std::mem::replace(&mut seen.pods, pods.clone()) != pods);
         Ok(Left::Settled)
     }
@@ -276,13 +272,14 @@ impl Agent {
     }
 
     /// Looks at everything once, one after the other, and returns when it is done: for the simulator.
-    pub async fn round_inline(&self, snapshot: &Snapshot) {
-        self.round_in_order(snapshot, &mut |_| {}).await;
+    pub async fn round_inline(&self) {
+        self.round_in_order(&mut |_| {}).await;
     }
 
     /// The same, the VMs and then the pods in another order than that of their ids: their tasks run in any.
-    pub async fn round_in_order(&self, snapshot: &Snapshot, order: &mut (dyn FnMut(&mut Vec<String>) + Send)) {
-        let may_act = identity::question(self, snapshot).await.is_none();
+    pub async fn round_in_order(&self, order: &mut (dyn FnMut(&mut Vec<String>) + Send)) {
+        let view = self.cloud().view();
+        let may_act = identity::question(self, &view.host()).await.is_none();
         self.note("host", host::report(self).await);
         if !may_act {
             return;
@@ -291,13 +288,14 @@ impl Agent {
         self.note("look at VMs", self.look_at_vms().await.map(drop));
         self.note("look at pods", self.look_at_pods().await.map(drop));
         let seen = self.seen().clone();
-        for id in in_order(vm::looks(self, snapshot, &seen.vms).into_keys(), order) {
+        let vms = view.vms();
+        for id in in_order(vm::looks(&vms, &seen.vms).into_keys(), order) {
             self.note(&format!("vm {id}"), vm::step(self, &id).await.map(drop));
         }
-        for id in image::all(self, snapshot) {
+        for id in image::all(self, &vms) {
             self.note(&format!("image of vm {id}"), image::step(self, &id).await);
         }
-        for uid in in_order(pod::looks(self, snapshot, &seen.pods).into_keys(), order) {
+        for uid in in_order(pod::looks(self, &view.pods(), &seen.pods).into_keys(), order) {
             self.note(&format!("pod {uid}"), pod::step(self, &uid).await.map(drop));
         }
     }
@@ -354,17 +352,11 @@ impl Agent {
         list
     }
 
-    /// Commits a status, planned from fresh rows; no commit if the plan is empty.
-    pub(crate) async fn write(&self, plan: impl FnMut(&Snapshot) -> Result<Change, Fault>) -> Result<(), Fault> {
-        let mut plan = plan;
-        let planned = |snapshot: &Snapshot| {
-            let change = plan(snapshot)?;
-            let some = !change.is_empty();
-            Ok((change, some))
-        };
-        let wrote = self.store().transact(planned).await?;
-        self.inner.wrote.fetch_or(wrote, Ordering::Relaxed);
-        Ok(())
+    /// Says something that the cloud keeps.
+    pub(crate) async fn report(&self, report: Report) -> Result<Heard, Fault> {
+        let heard = self.cloud().report(report).await?;
+        self.inner.wrote.fetch_or(heard.wrote, Ordering::Relaxed);
+        Ok(heard)
     }
 
     /// The network as it was last made.
@@ -410,40 +402,14 @@ impl Drop for Step {
     }
 }
 
-/// What concerns hosts. Whatever else a pod depends on is noticed by the next look anyway.
-const NEWS: Interest = Interest::Concern(Concern { name: "hosts", rule: concerns });
-
 /// Waits for news; whether the network may be made of them.
-async fn next(watch: &mut Option<store::Watch>) -> Result<bool, Fault> {
+async fn next(watch: &mut Option<Box<dyn Follow>>) -> Result<bool, Fault> {
     let Some(watch) = watch else { return std::future::pending().await };
-    let commits = watch.next().await?;
-    let of_network = |event: &Event| concerns(event) && !event.key.name.starts_with(PODS) && event.key.kind != Kind::Vm;
-    Ok(commits.iter().flat_map(|commit| &commit.events).any(of_network))
+    watch.next().await
 }
 
-/// How names of rows of pods begin.
-const PODS: &str = "/pods/";
-
-fn concerns(event: &Event) -> bool {
-    match event.key.kind {
-        Kind::KubeObject => {
-            let parts = [PODS, "/services/", "/namespaces/", "discovery.k8s.io/endpointslices/"];
-            parts.iter().any(|part| event.key.name.starts_with(part))
-        }
-        Kind::Server
-        | Kind::Vm
-        | Kind::Image
-        | Kind::Port
-        | Kind::Network
-        | Kind::Subnet
-        | Kind::SubnetPool
-        | Kind::Router
-        | Kind::FloatingIp
-        | Kind::PortForwarding
-        | Kind::Trunk => true,
-        Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::AddressGroup | Kind::QosPolicy | Kind::Cluster => true,
-        _ => false,
-    }
+fn ids(wanted: Vec<Wanted>) -> HashSet<String> {
+    wanted.into_iter().map(|thing| thing.id).collect()
 }
 
 /// A driver's fault in the terms of requests.

@@ -12,18 +12,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
-use model::{Aggregate, Change, Fault, Index, InjectedFile, Kind, Port, Server, Snapshot, Vm};
+use model::host_report::Report;
+use model::host_view::VmView;
+use model::{Fault, InjectedFile, Server};
 use serde_json::{Value, json};
-use store::Store;
 
-/// Answers from the rows.
+use crate::cloud::Cloud;
+
+/// Answers by what the host knows.
 pub struct Answers {
-    store: Store,
+    cloud: Arc<dyn Cloud>,
 }
 
 impl Answers {
-    pub fn new(store: Store) -> Arc<Self> {
-        Arc::new(Self { store })
+    pub fn new(cloud: Arc<dyn Cloud>) -> Arc<Self> {
+        Arc::new(Self { cloud })
     }
 }
 
@@ -40,11 +43,8 @@ fn none() -> Answer {
 #[async_trait::async_trait]
 impl driver::Metadata for Answers {
     async fn get(&self, port_id: &str, path: &str) -> Answer {
-        let snapshot = self.store.snapshot();
-        let port = snapshot.get::<Port>(port_id);
-        let holder = port.and_then(|port| port.value.holder.as_ref());
-        let Some(server) = holder.and_then(|holder| snapshot.at::<Server>(holder.key())) else { return none() };
-        answer(&snapshot, server.value, path)
+        let Some(of) = self.cloud.view().vm_of_port(port_id) else { return none() };
+        of.server.as_ref().map_or_else(none, |server| answer(&of, server, path))
     }
 
     async fn post(&self, port_id: &str, path: &str, body: &[u8]) -> Answer {
@@ -55,9 +55,9 @@ impl driver::Metadata for Answers {
             let why = format!("A password is text of at most {} bytes.\n", Server::MOST_PASSWORD);
             return (400, "text/plain; charset=utf-8", why.into_bytes());
         };
-        let done = self.store.transact(|snapshot| keep_password(snapshot, port_id, password));
-        match done.await {
-            Ok(()) => text(""),
+        let report = Report::Password { port: port_id.to_owned(), password: password.to_owned() };
+        match self.cloud.report(report).await {
+            Ok(_) => text(""),
             Err(Fault::NotFound { .. }) => none(),
             Err(Fault::Conflict(why)) => (409, "text/plain; charset=utf-8", why.into_bytes()),
             Err(fault) => {
@@ -78,28 +78,13 @@ fn is_password(path: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// The password of the server that a port is of, unless there is one already.
-fn keep_password(snapshot: &Snapshot, port_id: &str, password: &str) -> Result<(Change, ()), Fault> {
-    let holder = snapshot.get::<Port>(port_id).and_then(|port| port.value.holder.as_ref());
-    let server = holder.and_then(|holder| snapshot.at::<Server>(holder.key()));
-    let server = server.ok_or_else(|| Fault::not_found(Kind::Port, port_id))?;
-    if server.guest_password.is_some() {
-        return Err(Fault::Conflict("There is a password already.\n".into()));
-    }
-    let mut change = Change::new();
-    if !password.is_empty() {
-        change.edit(server, |server| server.guest_password = Some(password.to_owned()));
-    }
-    Ok((change, ()))
-}
-
-fn answer(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
+fn answer(of: &VmView, server: &Server, path: &str) -> Answer {
     let path = path.split('?').next().unwrap_or("").trim_matches('/');
     let (version, rest) = path.split_once('/').unwrap_or((path, ""));
     match version {
         "" => text("1.0\n2009-04-04\nlatest\nopenstack\n"),
-        "openstack" => openstack(snapshot, server, rest),
-        "latest" | "1.0" | "2009-04-04" => ec2(snapshot, server, rest),
+        "openstack" => openstack(of, server, rest),
+        "latest" | "1.0" | "2009-04-04" => ec2(of, server, rest),
         _ => none(),
     }
 }
@@ -117,13 +102,11 @@ fn content_path(index: usize) -> String {
     format!("content/{index:04}")
 }
 
-fn addresses(snapshot: &Snapshot, server: &Server) -> Vec<String> {
-    let mut ports: Vec<_> = Port::of_server(snapshot, server).collect();
-    ports.sort_by_key(|port| (port.created_at, port.id.clone()));
-    ports.iter().flat_map(|p| &p.value.fixed_ips).map(|f| f.ip.to_string()).collect()
+fn addresses(of: &VmView) -> Vec<String> {
+    of.ports.iter().flat_map(|port| &port.fixed_ips).map(|fixed| fixed.ip.to_string()).collect()
 }
 
-fn ec2(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
+fn ec2(of: &VmView, server: &Server, path: &str) -> Answer {
     let key = server.public_key.as_deref();
     let name = server.key_name.as_deref().unwrap_or("key");
     match path {
@@ -141,9 +124,9 @@ fn ec2(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
         "meta-data/instance-type" => text(server.flavor.name.clone()),
         "meta-data/ami-id" => text(server.image_id.clone().unwrap_or_default()),
         "meta-data/reservation-id" => text(server.reservation_id.clone()),
-        "meta-data/local-ipv4" => addresses(snapshot, server).first().map_or_else(none, |ip| text(ip.clone())),
+        "meta-data/local-ipv4" => addresses(of).first().map_or_else(none, |ip| text(ip.clone())),
         "meta-data/placement" => text("availability-zone\n"),
-        "meta-data/placement/availability-zone" => text(zone(snapshot, server)),
+        "meta-data/placement/availability-zone" => text(of.zone.clone()),
         "meta-data/public-keys" if key.is_some() => text(format!("0={name}")),
         "meta-data/public-keys/0" if key.is_some() => text("openssh-key"),
         "meta-data/public-keys/0/openssh-key" => key.map_or_else(none, |k| text(format!("{}\n", k.trim()))),
@@ -155,10 +138,10 @@ fn ec2(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
 const VERSIONS: [&str; 6] = ["2012-08-10", "2013-04-04", "2015-10-15", "2017-02-22", "2018-08-27", "latest"];
 
 /// The files of a config drive by path.
-pub fn files(snapshot: &Snapshot, server: &Server) -> BTreeMap<String, Vec<u8>> {
+pub fn files(of: &VmView, server: &Server) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let user_data = user_data(server);
-    let (meta, network) = (meta_data(snapshot, server).to_string(), network_data(snapshot, server).to_string());
+    let (meta, network) = (meta_data(of, server).to_string(), network_data(of).to_string());
     for version in VERSIONS {
         let mut put = |name: &str, bytes: &[u8]| files.insert(format!("openstack/{version}/{name}"), bytes.to_vec());
         put("meta_data.json", meta.as_bytes());
@@ -169,7 +152,7 @@ pub fn files(snapshot: &Snapshot, server: &Server) -> BTreeMap<String, Vec<u8>> 
     for (index, file) in server.files.iter().enumerate() {
         files.insert(format!("openstack/{}", content_path(index)), decoded(&file.contents).unwrap_or_default());
     }
-    let ec2 = ec2_data(snapshot, server).to_string();
+    let ec2 = ec2_data(of, server).to_string();
     for version in ["2009-04-04", "latest"] {
         let mut put = |name: &str, bytes: &[u8]| files.insert(format!("ec2/{version}/{name}"), bytes.to_vec());
         put("meta-data.json", ec2.as_bytes());
@@ -179,10 +162,10 @@ pub fn files(snapshot: &Snapshot, server: &Server) -> BTreeMap<String, Vec<u8>> 
 }
 
 /// EC2's metadata in one object: every path that the service answers.
-fn ec2_data(snapshot: &Snapshot, server: &Server) -> Value {
+fn ec2_data(of: &VmView, server: &Server) -> Value {
     const PLAIN: [&str; 7] =
         ["ami-id", "hostname", "instance-id", "instance-type", "local-hostname", "local-ipv4", "reservation-id"];
-    let value = |name: &str| match ec2(snapshot, server, &format!("meta-data/{name}")) {
+    let value = |name: &str| match ec2(of, server, &format!("meta-data/{name}")) {
         (200, _, bytes) => json!(String::from_utf8_lossy(&bytes).trim_end()),
         _ => Value::Null,
     };
@@ -195,7 +178,7 @@ fn ec2_data(snapshot: &Snapshot, server: &Server) -> Value {
     data
 }
 
-fn openstack(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
+fn openstack(of: &VmView, server: &Server, path: &str) -> Answer {
     let (version, rest) = path.split_once('/').unwrap_or((path, ""));
     if version.is_empty() {
         return text(VERSIONS.join("\n"));
@@ -210,8 +193,8 @@ fn openstack(snapshot: &Snapshot, server: &Server, path: &str) -> Answer {
     }
     match rest {
         "" => text("meta_data.json\nuser_data\nnetwork_data.json\nvendor_data.json\npassword\n"),
-        "meta_data.json" => body(&meta_data(snapshot, server)),
-        "network_data.json" => body(&network_data(snapshot, server)),
+        "meta_data.json" => body(&meta_data(of, server)),
+        "network_data.json" => body(&network_data(of)),
         "vendor_data.json" => body(&json!({})),
         "user_data" => user_data(server).map_or_else(none, text),
         "password" if is_password(&format!("openstack/{path}")) => {
@@ -225,18 +208,11 @@ fn body(value: &Value) -> Answer {
     (200, "application/json", value.to_string().into_bytes())
 }
 
-/// The availability zone of the host that the server is on.
-fn zone(snapshot: &Snapshot, server: &Server) -> String {
-    let vms = snapshot.find::<Vm>(Index::Owner, &server.id).map(|vm| vm.value).filter(|vm| vm.host.is_some());
-    let host = vms.max_by_key(|vm| vm.incarnation).and_then(|vm| vm.host.as_deref());
-    Aggregate::zone_of(snapshot, host.unwrap_or_default()).to_owned()
-}
-
-fn meta_data(snapshot: &Snapshot, server: &Server) -> Value {
+fn meta_data(of: &VmView, server: &Server) -> Value {
     let mut meta = json!({
         "uuid": server.id, "name": server.name, "hostname": server.hostname, "project_id": server.project_id,
         "launch_index": server.launch_index, "meta": server.metadata,
-        "availability_zone": zone(snapshot, server),
+        "availability_zone": of.zone.clone(),
         "random_seed": seed(server), "devices": [],
     });
     if !server.files.is_empty() {
@@ -254,9 +230,8 @@ fn meta_data(snapshot: &Snapshot, server: &Server) -> Value {
     meta
 }
 
-fn network_data(snapshot: &Snapshot, server: &Server) -> Value {
-    let mut ports: Vec<_> = Port::of_server(snapshot, server).collect();
-    ports.sort_by_key(|port| (port.created_at, port.id.clone()));
+fn network_data(of: &VmView) -> Value {
+    let ports = &of.ports;
     let links: Vec<Value> = ports
         .iter()
         .map(|p| json!({"id": format!("tap{}", p.short()), "vif_id": p.id, "type": "tap", "ethernet_mac_address": p.mac}))
@@ -284,8 +259,6 @@ fn seed(server: &Server) -> String {
 
 #[cfg(test)]
 mod tests {
-    use driver::Metadata as _;
-
     use super::*;
 
     fn server() -> Server {
@@ -300,54 +273,30 @@ mod tests {
         .unwrap()
     }
 
-    #[tokio::test]
-    async fn a_guest_tells_its_password_once() {
-        let store = Store::memory();
-        let now = "2030-01-01T00:00:00Z".parse().unwrap();
-        let network = model::Network::new("n", "p", 1, now);
-        let port = Port { holder: Some(model::Holder::server(&server())), ..Port::new("port", &network, now) };
-        let mut change = Change::from(model::Domain {
-            id: "default".into(),
-            name: "Default".into(),
-            description: String::new(),
-            enabled: true,
-            tags: vec![],
-            options: Default::default(),
-        });
-        change.create(model::Project::new("p", "p", "default")).create(network).create(server()).create(port);
-        store.commit(&change).await.unwrap();
-        let answers = Answers::new(store.clone());
-        let tell = async |path: &str, text: &str| answers.post("port", path, text.as_bytes()).await.0;
-        let told = || store.snapshot().get::<Server>(&server().id).unwrap().guest_password.clone();
-        for path in ["/openstack/2012-08-10/password", "/latest/password", "/openstack/latest/password/x", "/"] {
-            assert_eq!(tell(path, "s3cret").await, 404, "{path}");
-        }
-        let path = "/openstack/latest/password";
-        assert_eq!(tell(path, &"x".repeat(Server::MOST_PASSWORD + 1)).await, 400);
-        assert_eq!(answers.post("port", path, &[0xff]).await.0, 400);
-        assert_eq!(answers.post("none", path, b"x").await.0, 404);
-        assert_eq!((tell(path, "").await, told()), (200, None));
-        assert_eq!((tell(path, "s3cret").await, told().as_deref()), (200, Some("s3cret")));
-        assert_eq!((tell(path, "other").await, told().as_deref()), (409, Some("s3cret")));
-        assert_eq!(answers.get("port", path).await.2, b"s3cret");
+    fn view() -> VmView {
+        let vm = json!({"server_id": server().id, "project_id": "p", "incarnation": 1, "host": "h", "source": null,
+            "cpu_milli": 0, "memory_mib": 0, "disk_gib": 0, "deleting": false, "decision": [],
+            "status": model::VmStatus::default(), "created_at": "2030-01-01T00:00:00Z"});
+        let vm = serde_json::from_value(vm).unwrap();
+        VmView { vm, server: Some(server()), ports: vec![], zone: "nova".into(), saving: None }
     }
 
     #[test]
     fn a_config_drive_says_what_the_service_says() {
-        let (snapshot, server) = (Snapshot::default(), server());
-        let files = files(&snapshot, &server);
+        let (of, server) = (view(), server());
+        let files = files(&of, &server);
         let json = |path: &str| serde_json::from_slice::<Value>(&files[path]).unwrap();
         for path in ["meta_data.json", "network_data.json", "vendor_data.json", "user_data"] {
             let path = format!("openstack/latest/{path}");
-            let (status, _, said) = answer(&snapshot, &server, &path);
+            let (status, _, said) = answer(&of, &server, &path);
             assert_eq!((status, &said), (200, &files[&path]), "{path}");
         }
         let meta = json("openstack/latest/meta_data.json");
         assert_eq!(meta["admin_pass"], "secret");
         assert_eq!(meta["files"], serde_json::json!([{"path": "/etc/motd", "content_path": "/content/0000"}]));
-        let (status, _, said) = answer(&snapshot, &server, "openstack/content/0000");
+        let (status, _, said) = answer(&of, &server, "openstack/content/0000");
         assert_eq!((status, said.as_slice(), &files["openstack/content/0000"]), (200, &b"hello\n"[..], &said));
-        assert_eq!(answer(&snapshot, &server, "openstack/content/0001").0, 404);
+        assert_eq!(answer(&of, &server, "openstack/content/0001").0, 404);
         assert_eq!(files["openstack/2018-08-27/user_data"], b"#!/bin/sh\n");
         let ec2 = json("ec2/latest/meta-data.json");
         assert_eq!((&ec2["hostname"], &ec2["instance-id"]), (&json!("vm1"), &json!("i-0f8ad2a8")));

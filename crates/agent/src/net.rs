@@ -1,11 +1,12 @@
-//! The host's network: compiled from rows, made by the driver, and each port's status written back.
+//! The host's network: as the cloud wants it, made by the driver, and which ports are plugged reported.
 
 use std::sync::{Arc, PoisonError};
 
 use jiff::SignedDuration;
+use model::host_report::Report;
 use model::hostnet::HostNetwork;
 use model::wanted::Generation;
-use model::{Change, Fault, Index, Port, PortStatus};
+use model::{Fault, PortStatus};
 
 use crate::{Agent, fault};
 
@@ -47,9 +48,9 @@ pub async fn follow(agent: &Agent, due: Due) -> Result<(), Fault> {
         applied.stale = false;
         applied.network.clone()
     };
-    let snapshot = agent.store().snapshot();
-    let (rows, host) = (snapshot.clone(), agent.config().host.clone());
-    let compiled = driver::on_a_thread(move || Ok(plan::hostnet::compile(&rows, &host))).await;
+    let view = agent.cloud().view();
+    let at = view.generation();
+    let compiled = driver::on_a_thread(move || Ok(view.network())).await;
     let network = compiled.map_err(|error| {
         stale(agent);
         Fault::Internal(format!("the host's network was not worked out: {error}"))
@@ -57,13 +58,13 @@ pub async fn follow(agent: &Agent, due: Due) -> Result<(), Fault> {
     if due == Due::Changed && *last == network {
         return Ok(());
     }
-    make(agent, network, Generation::of(&snapshot)).await
+    make(agent, network, at).await
 }
 
 /// Makes the network of the rows as they are now, on this thread: for the simulator.
 pub async fn step(agent: &Agent) -> Result<(), Fault> {
-    let snapshot = agent.store().snapshot();
-    make(agent, plan::hostnet::compile(&snapshot, &agent.config().host), Generation::of(&snapshot)).await
+    let view = agent.cloud().view();
+    make(agent, view.network(), view.generation()).await
 }
 
 /// Makes a network and writes which ports are up.
@@ -83,23 +84,12 @@ async fn make(agent: &Agent, network: HostNetwork, at: Generation) -> Result<(),
     }
     let seen = result.map_err(fault)?.wires;
     agent.wake();
-    let status = |id: &str| match seen.iter().find(|wire| wire.port_id == id) {
-        Some(wire) if wire.active => PortStatus::Active,
-        Some(wire) if wire.failed => PortStatus::Error,
-        _ => PortStatus::Down,
+    let status = |wire: &driver::SeenWire| match wire.active {
+        true => Some(PortStatus::Active),
+        false => wire.failed.then_some(PortStatus::Error),
     };
-    agent
-        .write(|snapshot| {
-            let mut change = Change::new();
-            for port in snapshot.find::<Port>(Index::Host, &agent.config().host) {
-                let status = status(&port.id);
-                if port.status != status {
-                    change.edit(port, |port| port.status = status);
-                }
-            }
-            Ok(change)
-        })
-        .await
+    let plugged = seen.iter().filter_map(|wire| Some((wire.port_id.clone(), status(wire)?)));
+    agent.report(Report::Ports(plugged.collect())).await.map(drop)
 }
 
 /// Looks again soon: a device was plugged that the last look did not see.

@@ -26,19 +26,22 @@ mod termination;
 pub(crate) mod volumes;
 mod wanted;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use driver::{ContainerState, SeenPod};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use model::host_report::Report;
+use model::host_view::{PodView, Wanted};
 use model::wanted::Generation;
-use model::{Change, Entry, Fault, KubeObject, Port, Snapshot, Time, kube_event};
+use model::{Fault, KubeObject, Time};
+use serde::Deserialize;
 
 use crate::prune::{self, Thing};
 use crate::trash::Sort;
 use crate::work::{Left, Look, look};
 use crate::{Agent, fault};
-use find::{by_uid, host_address, of_host, row, seen};
+use find::seen;
 use news::{Said, Waiting, news};
 
 /// How all pods look that the driver has.
@@ -50,26 +53,24 @@ pub async fn all_seen(agent: &Agent) -> HashMap<String, Look> {
 }
 
 /// All pods that somebody wants here or that are here, by uid, and how they look.
-pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -> HashMap<String, Look> {
+pub fn looks(agent: &Agent, wanted: &[Wanted], seen: &HashMap<String, Look>) -> HashMap<String, Look> {
     let mut looks: HashMap<String, Look> = seen.clone();
     let probes = agent.inner.probes.looks();
-    for pod in of_host(snapshot, &agent.config().host) {
-        let uid = pod.uid();
+    for Wanted { id: uid, rows, .. } in wanted {
         agent.inner.pruning.give(uid);
-        let port = Port::of_pod(snapshot, uid).map(|port| port.row.modified);
-        looks.insert(uid.to_owned(), look((pod.row.modified, port, seen.get(uid), probes.get(uid))));
+        looks.insert(uid.clone(), look((rows, seen.get(uid), probes.get(uid))));
     }
     looks
 }
 
-/// Pods that the driver has, that no row wants here, and that this agent never saw wanted.
+/// Pods that the driver has, that nobody wants here, and that this agent never saw wanted.
 pub(crate) fn unwanted<'a>(
     agent: &'a Agent,
-    snapshot: &'a Snapshot,
+    wanted: &'a HashSet<String>,
     seen: &'a HashMap<String, Look>,
 ) -> impl Iterator<Item = Thing> + 'a {
     let pruning = &agent.inner.pruning;
-    let uids = seen.keys().filter(|uid| !pruning.was_given(uid) && row(agent, snapshot, uid).is_none());
+    let uids = seen.keys().filter(|uid| !pruning.was_given(uid) && !wanted.contains(*uid));
     uids.map(|uid| (Sort::Pod, uid.clone()))
 }
 
@@ -101,36 +102,35 @@ async fn unwanted_step(agent: &Agent, uid: &str, at: Generation) -> Result<Left,
 
 /// Brings one pod a step further and writes what it is.
 pub async fn step(agent: &Agent, uid: &str) -> Result<Left, Fault> {
-    let snapshot = agent.store().fresh().await?;
-    let Some(row) = row(agent, &snapshot, uid) else {
-        return unwanted_step(agent, uid, Generation::of(&snapshot)).await;
-    };
-    let pod: Pod = serde_json::from_value(row.body.clone())
+    let view = agent.cloud().fresh().await?;
+    let at = view.generation();
+    let Some(of) = view.pod(uid) else { return unwanted_step(agent, uid, at).await };
+    let row = &of.pod;
+    let pod = Pod::deserialize(&row.body)
         .map_err(|e| Fault::invalid(format!("pod {}/{} cannot be read: {e}", row.namespace, row.name)))?;
     if row.deleting() {
-        return remove(agent, &snapshot, row, &pod).await.map(|()| Left::Settled);
+        return remove(agent, at, &of, &pod).await.map(|()| Left::Settled);
     }
     let mut said = Said::default();
     if row.pod_finished() && row.body["status"]["reason"] == EVICTED {
-        return clear(agent, uid, Generation::of(&snapshot)).await;
+        return clear(agent, uid, at).await;
     }
     if row.pod_finished() {
         // Whatever still runs of it, sidecars most likely, has no purpose any more.
-        let port = Port::of_pod(&snapshot, uid);
         if let Some(seen) = seen(agent, uid).await?.filter(runs) {
             agent.inner.probes.forget(uid);
             let grace = start::grace(&pod);
-            said.news = stop::all(agent, &pod, port.map(|p| p.value), &seen, grace).await.map_err(fault)?;
+            said.news = stop::all(agent, &pod, of.port.as_ref(), &seen, grace).await.map_err(fault)?;
         }
-    } else if let Some((reason, words)) = doomed(agent, row.value, &pod).await? {
+    } else if let Some((reason, words)) = doomed(agent, row, &pod).await? {
         said.tell(news(agent, reason, words.clone()).warning());
         said.failed = Some((reason, words));
         if reason == EVICTED {
             // On a full disk that cannot be written down before there is room.
             let told = report(agent, uid, &pod, said).await;
-            return clear(agent, uid, Generation::of(&snapshot)).await.and(told.map(|()| Left::Unsettled));
+            return clear(agent, uid, at).await.and(told.map(|()| Left::Unsettled));
         }
-    } else if let Err(why) = start::run(agent, &snapshot, row, &pod, &mut said).await {
+    } else if let Err(why) = start::run(agent, at, &of, &pod, &mut said).await {
         let reason = match &why {
             Fault::Invalid(_) => "CreateContainerConfigError",
             _ => "ContainerCreating",
@@ -152,9 +152,8 @@ fn runs(seen: &SeenPod) -> bool {
 async fn hurried(agent: &Agent, uid: &str, grace: Duration) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let snapshot = agent.store().snapshot();
-        let left =
-            by_uid(&snapshot, uid).map(|row| row.body["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30));
+        let grace_of = |of: PodView| of.pod.body["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30);
+        let left = agent.cloud().view().pod(uid).map(grace_of);
         if left.is_none_or(|left| left < grace.as_secs()) {
             return;
         }
@@ -187,71 +186,52 @@ async fn doomed(agent: &Agent, row: &KubeObject, pod: &Pod) -> Result<Option<(&'
     Ok(storage::overfull(agent, row.uid(), pod).await?.map(|words| (EVICTED, words)))
 }
 
-/// Stops and removes a pod that is being deleted, then its row.
-async fn remove(agent: &Agent, snapshot: &Snapshot, row: Entry<'_, KubeObject>, pod: &Pod) -> Result<(), Fault> {
+/// Stops and removes a pod that is being deleted, and says that it is gone.
+async fn remove(agent: &Agent, at: Generation, of: &PodView, pod: &Pod) -> Result<(), Fault> {
+    let row = &of.pod;
     let grace = Duration::from_secs(row.body["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30));
     let uid = row.uid().to_owned();
     agent.inner.probes.forget(&uid);
     let mut news = Vec::new();
     if let Some(seen) = seen(agent, &uid).await?.filter(runs) {
-        let port = Port::of_pod(snapshot, &uid);
         news = tokio::select! {
-            stopped = stop::all(agent, pod, port.map(|p| p.value), &seen, grace) => stopped.map_err(fault)?,
+            stopped = stop::all(agent, pod, of.port.as_ref(), &seen, grace) => stopped.map_err(fault)?,
             // Somebody wants it gone sooner, or has taken its row: the next step knows how.
             () = hurried(agent, &uid, grace) => return Err(Fault::Unavailable("it has to end sooner".into())),
         };
     }
-    agent.drivers().pod.remove(&uid, grace, Generation::of(snapshot)).await.map_err(fault)?;
+    agent.drivers().pod.remove(&uid, grace, at).await.map_err(fault)?;
     volumes::remove(agent, &uid).await?;
     agent.inner.pruning.forget(&uid);
-    agent
-        .write(|snapshot| {
-            let mut change = Change::new();
-            if let Some(row) = by_uid(snapshot, &uid).filter(|row| row.deleting()) {
-                kube_event::tell(&mut change, snapshot, row.value, &news, agent.now());
-                if !row.held() {
-                    change.delete(row);
-                }
-            }
-            Ok(change)
-        })
-        .await
+    agent.report(Report::PodGone { uid, news }).await.map(drop)
 }
 
-/// Writes the status as a fresh look shows it, and what there is to tell. Without a look, a pod that has been started is
+/// Says the status as a fresh look shows it, and what there is to tell. Without a look, a pod that has been started is
 /// left as it was last seen: it most likely runs on.
 async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(), Fault> {
+    let found = seen(agent, uid).await;
+    // What is said of it is made of what the cloud has by now: others may have written meanwhile.
+    let view = agent.cloud().view();
+    let Some(of) = view.pod(uid).filter(|of| !of.pod.deleting()) else { return Ok(()) };
     let before = pod.status.as_ref();
-    let seen = match seen(agent, uid).await {
+    let seen = match found {
         Err(_) if before.is_none_or(|status| status.container_statuses.iter().flatten().all(never_ran)) => None,
         other => other?,
     };
-    let now = agent.now();
     let probes = agent.inner.probes.results(uid);
     agent.inner.probes.take_news(uid).into_iter().for_each(|news| said.tell(news));
-    agent
-        .write(|snapshot| {
-            let mut change = Change::new();
-            let Some(row) = by_uid(snapshot, uid).filter(|row| !row.deleting()) else { return Ok(change) };
-            let port = Port::of_pod(snapshot, uid);
-            let look = status::Look {
-                agent,
-                pod,
-                seen: seen.as_ref(),
-                said: &said,
-                probes: &probes,
-                port: port.map(|p| p.value),
-                host_ip: host_address(snapshot, &agent.config().host),
-                now,
-            };
-            let status = look.status(&row.body["status"]);
-            if row.body["status"] != status {
-                change.edit(row, |row| row.body["status"] = status);
-            }
-            kube_event::tell(&mut change, snapshot, row.value, &said.news, now);
-            Ok(change)
-        })
-        .await
+    let look = status::Look {
+        agent,
+        pod,
+        seen: seen.as_ref(),
+        said: &said,
+        probes: &probes,
+        port: of.port.as_ref(),
+        host_ip: view.host().address(),
+        now: agent.now(),
+    };
+    let status = look.status(&of.pod.body["status"]);
+    agent.report(Report::Pod { uid: uid.to_owned(), status, news: said.news }).await.map(drop)
 }
 
 /// By its status no such container was ever made.

@@ -13,8 +13,10 @@ use blob::room::Margin;
 use driver::Used;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use model::wanted::Generation;
+use model::host_report::Shortage;
+use model::host_view::PodView;
 use model::{Fault, KubeObject, Time};
+use serde::Deserialize;
 
 use crate::Agent;
 use crate::pod::find;
@@ -49,8 +51,11 @@ impl Resource {
     }
 
     /// By which nodes say it.
-    fn shown(self) -> Self {
-        if self == Self::Inodes { Self::Disk } else { self }
+    fn shown(self) -> Shortage {
+        match self {
+            Self::Memory => Shortage::Memory,
+            Self::Disk | Self::Inodes => Shortage::Disk,
+        }
     }
 
     /// So much has to be gained by an eviction.
@@ -82,7 +87,7 @@ pub struct Pressure(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    since: BTreeMap<Resource, Time>,
+    since: BTreeMap<Shortage, Time>,
     victim: Option<Victim>,
 }
 
@@ -99,7 +104,7 @@ impl Pressure {
     }
 
     /// What the host is short of, or was a moment ago.
-    pub fn short_of(&self, now: Time) -> Vec<Resource> {
+    pub fn short_of(&self, now: Time) -> Vec<Shortage> {
         let state = self.state();
         let recent = |last: &Time| now.duration_since(*last) < LINGERS;
         state.since.iter().filter(|(_, last)| recent(last)).map(|(resource, _)| *resource).collect()
@@ -128,11 +133,12 @@ pub async fn step(agent: &Agent) -> Result<Left, Fault> {
         }
         pressure.state().victim = None;
     }
-    let snapshot = agent.store().snapshot();
+    let view = agent.cloud().view();
+    let pods: Vec<PodView> = view.pods().iter().filter_map(|pod| view.pod(&pod.id)).collect();
     for (resource, margin) in &short {
         let mut takers = Vec::new();
-        for row in find::of_host(&snapshot, &agent.config().host).filter(|row| !row.pod_finished()) {
-            takers.extend(taker(agent, row.value, *resource).await);
+        for row in pods.iter().map(|of| &of.pod).filter(|row| !row.pod_finished()) {
+            takers.extend(taker(agent, row, *resource).await);
         }
         if let Some(taker) = choose(takers, resource.worthwhile(*margin)) {
             let why = taker.words(*resource, *margin);
@@ -147,13 +153,13 @@ pub async fn step(agent: &Agent) -> Result<Left, Fault> {
 
 /// Whether a victim has left. One that is being deleted takes its time in its own step, so it is ended from here.
 async fn is_gone(agent: &Agent, uid: &str) -> Result<bool, Fault> {
-    let snapshot = agent.store().snapshot();
-    let row = find::row(agent, &snapshot, uid).filter(|row| !row.pod_finished());
+    let view = agent.cloud().view();
+    let row = view.pod(uid).map(|of| of.pod).filter(|row| !row.pod_finished());
     if find::seen(agent, uid).await?.is_none() {
         return Ok(row.is_none());
     }
     if row.is_some_and(|row| row.deleting()) {
-        let removed = agent.drivers().pod.remove(uid, std::time::Duration::ZERO, Generation::of(&snapshot)).await;
+        let removed = agent.drivers().pod.remove(uid, std::time::Duration::ZERO, view.generation()).await;
         removed.map_err(crate::fault)?;
     }
     Ok(false)
@@ -187,7 +193,7 @@ struct Taker {
 }
 
 async fn taker(agent: &Agent, row: &KubeObject, resource: Resource) -> Option<Taker> {
-    let pod: Pod = serde_json::from_value(row.body.clone()).ok()?;
+    let pod = Pod::deserialize(&row.body).ok()?;
     let seen = find::seen(agent, row.uid()).await.ok()??;
     let used = agent.drivers().pod.used(row.uid()).await.ok()?;
     let own = match resource {
@@ -257,22 +263,6 @@ fn choose(takers: Vec<Taker>, worthwhile: u64) -> Option<Taker> {
     takers.into_iter().min_by_key(|taker| (taker.priority, std::cmp::Reverse(taker.beyond())))
 }
 
-/// What a node shows for what its host is short of: the condition's type, its taint, and words for both states.
-pub const CONDITIONS: [(Resource, &str, &str, [&str; 2]); 2] = [
-    (
-        Resource::Memory,
-        "MemoryPressure",
-        "node.kubernetes.io/memory-pressure",
-        ["KubeletHasSufficientMemory", "KubeletHasInsufficientMemory"],
-    ),
-    (
-        Resource::Disk,
-        "DiskPressure",
-        "node.kubernetes.io/disk-pressure",
-        ["KubeletHasNoDiskPressure", "KubeletHasDiskPressure"],
-    ),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,8 +314,8 @@ mod tests {
     fn what_was_short_is_said_for_a_while() {
         let (pressure, at) = (Pressure::default(), |second: i64| Time::from_second(1_800_000_000 + second).unwrap());
         assert_eq!(pressure.short_of(at(0)), []);
-        pressure.state().since.insert(Resource::Disk, at(0));
-        assert_eq!(pressure.short_of(at(29)), [Resource::Disk]);
+        pressure.state().since.insert(Shortage::Disk, at(0));
+        assert_eq!(pressure.short_of(at(29)), [Shortage::Disk]);
         assert_eq!(pressure.short_of(at(61)), []);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
-use model::{Fault, Setting};
+use model::Fault;
 
 use crate::Agent;
 use crate::trash::{About, Entry, Sort, Trash};
@@ -130,7 +130,7 @@ pub(crate) fn place(agent: &Agent, sort: Sort, id: &str) -> Result<Option<Entry>
         }
         known.confirmed.contains(&thing)
     };
-    let cloud = Setting::cloud_id(&agent.store().snapshot()).unwrap_or_default().to_owned();
+    let cloud = agent.cloud().view().host().cloud.unwrap_or_default();
     let about = About { sort, id: id.to_owned(), cloud, since: agent.now(), confirmed };
     let entry = Trash::of(&agent.config().dir).make(&about);
     entry.map(Some).map_err(|e| Fault::Unavailable(format!("making a place in the trash: {e}")))

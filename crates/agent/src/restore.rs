@@ -2,13 +2,13 @@
 
 use std::io;
 
-use model::wanted::Generation;
-use model::{Fault, Snapshot, Vm};
+use model::Fault;
 
+use crate::cloud::View;
 use crate::pod::{find, volumes};
 use crate::trash::{Entry, Sort, Trash};
 use crate::work::Left;
-use crate::{Agent, Drivers, fault, identity, vm};
+use crate::{Agent, Drivers, fault, identity};
 
 impl Agent {
     /// Why the host does nothing, or not all, until a person confirms it.
@@ -28,7 +28,7 @@ impl Agent {
             // The revisions of this store may be lower than those by which things were done here.
             let Drivers { vm, pod, net } = self.drivers();
             vm.forget_generations().and(pod.forget_generations()).and(net.forget_generations()).map_err(fault)?;
-            identity::confirm(self, &self.store().snapshot()).map_err(Fault::Unavailable)?;
+            identity::confirm(self, &self.cloud().view().host()).map_err(Fault::Unavailable)?;
         }
         self.inner.pruning.confirm();
         self.wake();
@@ -44,16 +44,14 @@ impl Agent {
         let found = Trash::of(&self.config().dir).find(name);
         let entry = found.ok_or_else(|| Fault::invalid(format!("nothing called {name} was put aside")))?;
         let (sort, id) = (entry.about.sort, &entry.about.id);
-        let snapshot = self.store().fresh().await?;
-        if !is_wanted(self, &snapshot, sort, id) {
+        let view = self.cloud().fresh().await?;
+        if !is_wanted(&*view, sort, id) {
             let path = entry.content();
             let text = format!("{sort} {id} is in no row of the store, it would only be put aside again");
             return Err(Fault::conflict(format!("{text}; its files are in {}", path.display())));
         }
         match sort {
-            Sort::Vm => {
-                self.drivers().vm.give_back(id, &entry.content(), Generation::of(&snapshot)).await.map_err(fault)?
-            }
+            Sort::Vm => self.drivers().vm.give_back(id, &entry.content(), view.generation()).await.map_err(fault)?,
             Sort::Pod => give_pod(self, id, &entry).await?,
         }
         destroy(&entry)?;
@@ -73,10 +71,10 @@ pub(crate) async fn tidy(agent: &Agent) -> Result<Left, Fault> {
     Ok(Left::Settled)
 }
 
-fn is_wanted(agent: &Agent, snapshot: &Snapshot, sort: Sort, id: &str) -> bool {
+fn is_wanted(view: &dyn View, sort: Sort, id: &str) -> bool {
     match sort {
-        Sort::Vm => vm::row(agent, snapshot, id).is_some_and(|vm: model::Entry<'_, Vm>| !vm.deleting),
-        Sort::Pod => find::row(agent, snapshot, id).is_some_and(|pod| !pod.deleting()),
+        Sort::Vm => view.vm(id).is_some_and(|of| !of.vm.deleting),
+        Sort::Pod => view.pod(id).is_some_and(|of| !of.pod.deleting()),
     }
 }
 

@@ -23,7 +23,6 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use driver::StreamRequest;
 use http::StatusCode;
-use model::Port;
 
 use crate::Agent;
 use crate::log::tail;
@@ -127,8 +126,7 @@ async fn attach_to(
 }
 
 async fn forward_ports(State(agent): State<Agent>, Part(uid): Part<String>, upgrade: Upgrade) -> Reply {
-    let snapshot = agent.store().snapshot();
-    let port = Port::of_pod(&snapshot, &uid);
+    let port = agent.cloud().view().pod(&uid).and_then(|of| of.port);
     let port = port.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;
     let ip = port.fixed_ips.first().map(|fixed| fixed.ip);
     let ip = ip.ok_or_else(|| missing(format!("pod {uid} has no address yet")))?;

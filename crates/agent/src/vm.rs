@@ -1,12 +1,14 @@
-//! VMs of this host: from a Vm row and its server to instructions for the driver, and from what the driver sees to the
-//! row's status.
+//! VMs of this host: from a VM and its server to instructions for the driver, and from what the driver sees to the VM's
+//! status.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use driver::SeenVm;
+use model::host_report::Report;
+use model::host_view::{VmView, Wanted};
 use model::machine::Machine;
 use model::wanted::{Boot, Disk, Generation, Nic, WantedVm};
-use model::{Change, Entry, Fault, Index, Port, Server, Snapshot, Source, Vm, VmPhase, VmStatus};
+use model::{Fault, Port, Server, Source, Vm, VmPhase, VmStatus};
 
 use crate::prune::{self, Thing};
 use crate::trash::{Sort, Trash};
@@ -22,38 +24,33 @@ pub async fn seen(agent: &Agent) -> HashMap<String, Look> {
 }
 
 /// All VMs that somebody wants here or that are here, by id, and how they look.
-pub fn looks(agent: &Agent, snapshot: &Snapshot, seen: &HashMap<String, Look>) -> HashMap<String, Look> {
+pub fn looks(wanted: &[Wanted], seen: &HashMap<String, Look>) -> HashMap<String, Look> {
     let mut looks: HashMap<String, Look> = seen.clone();
-    for vm in snapshot.find::<Vm>(Index::Host, &agent.config().host) {
-        let id = Vm::id(&vm.server_id, vm.incarnation);
-        let server = snapshot.get::<Server>(&vm.server_id);
-        let ports: Vec<_> =
-            server.iter().flat_map(|s| Port::of_server(snapshot, s)).map(|port| port.row.modified).collect();
-        let server = server.map(|server| server.row.modified);
-        let found = seen.get(&id).copied();
-        looks.insert(id, look((vm.row.modified, server, ports, found)));
+    for vm in wanted {
+        looks.insert(vm.id.clone(), look((&vm.rows, seen.get(&vm.id))));
     }
     looks
 }
 
-/// Makes one VM what its row says, and the row's status what the VM is.
+/// Makes one VM what it shall be, and says what it is.
 pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
-    let snapshot = agent.store().fresh().await?;
-    let Some(vm) = row(agent, &snapshot, id) else { return put_aside(agent, id, Generation::of(&snapshot)).await };
-    let server = snapshot.get::<Server>(&vm.server_id);
+    let view = agent.cloud().fresh().await?;
+    let at = view.generation();
+    let Some(of) = view.vm(id) else { return put_aside(agent, id, at).await };
+    let VmView { vm, server, .. } = &of;
     let status = match server {
-        Some(server) if !vm.deleting => match wanted(agent, &snapshot, vm, server) {
-            Ok(wanted) => ensure(agent, vm.value, &wanted, server.launched_at.is_none()).await?,
+        Some(server) if !vm.deleting => match wanted(agent, at, &of, server) {
+            Ok(wanted) => ensure(agent, vm, &wanted, server.launched_at.is_none()).await?,
             Err(why) => VmStatus { phase: waiting_phase(&vm.status), message: why.to_string(), ..vm.status.clone() },
         },
         _ => {
-            let keep = server.is_some_and(|s| !s.deleting && s.keep_disk && s.incarnation > vm.incarnation);
-            agent.drivers().vm.remove(id, keep, Generation::of(&snapshot)).await.map_err(fault)?;
+            let keep = server.as_ref().is_some_and(|s| !s.deleting && s.keep_disk && s.incarnation > vm.incarnation);
+            agent.drivers().vm.remove(id, keep, at).await.map_err(fault)?;
             VmStatus { phase: VmPhase::Gone, message: String::new(), ..vm.status.clone() }
         }
     };
     let left = left(&status);
-    write(agent, id, status).await.map(|()| left)
+    agent.report(Report::Vm { id: id.to_owned(), status }).await.map(|_| left)
 }
 
 /// What fails again and again is tried seldom: unpacking a damaged image takes a disk and a core each time.
@@ -63,18 +60,12 @@ fn left(status: &VmStatus) -> Left {
     if is_done || status.failures >= VmStatus::PATIENCE { Left::Settled } else { Left::Unsettled }
 }
 
-/// VMs that the driver has and that no row wants here.
+/// VMs that the driver has and that nobody wants here.
 pub(crate) fn unwanted<'a>(
-    agent: &'a Agent,
-    snapshot: &'a Snapshot,
+    wanted: &'a HashSet<String>,
     seen: &'a HashMap<String, Look>,
 ) -> impl Iterator<Item = Thing> + 'a {
-    let ids = seen.keys().filter(|id| row(agent, snapshot, id).is_none());
-    ids.map(|id| (Sort::Vm, id.clone()))
-}
-
-pub(crate) fn row<'a>(agent: &Agent, snapshot: &'a Snapshot, id: &str) -> Option<Entry<'a, Vm>> {
-    snapshot.get::<Vm>(id).filter(|vm| vm.host.as_deref() == Some(&agent.config().host))
+    seen.keys().filter(|id| !wanted.contains(*id)).map(|id| (Sort::Vm, id.clone()))
 }
 
 /// Nobody wants it, and nobody said that it shall go.
@@ -125,25 +116,9 @@ fn waiting_phase(status: &VmStatus) -> VmPhase {
     }
 }
 
-async fn write(agent: &Agent, id: &str, mut status: VmStatus) -> Result<(), Fault> {
-    let now = agent.now();
-    agent
-        .write(|snapshot| {
-            let mut change = Change::new();
-            let Some(vm) = snapshot.get::<Vm>(id) else { return Ok(change) };
-            if vm.status.phase != status.phase {
-                status.since = Some(now);
-            }
-            if vm.status != status {
-                change.edit(vm, |vm| vm.status = status.clone());
-            }
-            Ok(change)
-        })
-        .await
-}
-
 /// Resolves a VM into plain instructions, or says what is missing.
-fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'_, Server>) -> Result<WantedVm, Fault> {
+fn wanted(agent: &Agent, at: Generation, of: &VmView, server: &Server) -> Result<WantedVm, Fault> {
+    let vm = &of.vm;
     let id = Vm::id(&server.id, vm.incarnation);
     let gone = || Fault::invalid("the image was gone before the server could start");
     let source = vm.source.as_ref().ok_or_else(gone)?;
@@ -158,7 +133,7 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
         take_from: (server.keep_disk && vm.incarnation > 1).then(|| Vm::id(&server.id, vm.incarnation - 1)),
     };
     Ok(WantedVm {
-        generation: Generation::of(snapshot),
+        generation: at,
         id,
         uuid: server.id.clone(),
         name: server.name.clone(),
@@ -173,8 +148,8 @@ fn wanted(agent: &Agent, snapshot: &Snapshot, vm: Entry<'_, Vm>, server: Entry<'
         boot: boot(agent, booted),
         machine: Machine::of(&booted.hardware, &server.flavor).map_err(Fault::Invalid)?,
         disks: server.rescue.iter().map(|source| rescue(agent, source)).chain([root]).collect(),
-        config_drive: if server.config_drive { metadata::files(snapshot, &server) } else { BTreeMap::new() },
-        nics: nics(agent, snapshot, server.value)?,
+        config_drive: if server.config_drive { metadata::files(of, server) } else { BTreeMap::new() },
+        nics: nics(agent, &of.ports)?,
     })
 }
 
@@ -210,12 +185,10 @@ fn boot(agent: &Agent, source: &Source) -> Boot {
 }
 
 /// The interfaces in the order in which they were asked for; all must be part of the network already.
-fn nics(agent: &Agent, snapshot: &Snapshot, server: &Server) -> Result<Vec<Nic>, Fault> {
+fn nics(agent: &Agent, ports: &[Port]) -> Result<Vec<Nic>, Fault> {
     let network = agent.network();
-    let mut ports: Vec<_> = Port::of_server(snapshot, server).collect();
-    ports.sort_by_key(|port| (port.created_at, port.id.clone()));
     ports
-        .into_iter()
+        .iter()
         .map(|port| {
             let place = network.domains.iter().find_map(|domain| {
                 let wires = domain.bridges.iter().flat_map(|bridge| &bridge.ports);

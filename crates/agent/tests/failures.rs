@@ -55,13 +55,12 @@ async fn a_server_that_cannot_start_says_why_and_starts_when_it_can() {
         endpoint: "sim:".into(),
         blobs: blob::Blobs::new(dir.path().join("blobs")),
         clock: now,
-        tokens: None,
     };
-    let agent = Agent::new(config, store.clone(), drivers);
+    let agent = Agent::new(config, hosts::Local::new(store.clone(), "h", now, None), drivers);
     let status = || store.snapshot().get::<Vm>(&id).expect("a VM").status.clone();
     let until = async |what: &str, done: &dyn Fn(&VmStatus) -> bool| {
         for _ in 0..100 {
-            agent.round_inline(&store.snapshot()).await;
+            agent.round_inline().await;
             if done(&status()) {
                 return;
             }

@@ -118,10 +118,9 @@ async fn the_rest_of_the_host_goes_on() {
         endpoint: "sim:".into(),
         blobs: blob::Blobs::new(dir.path().join("blobs")),
         clock,
-        tokens: None,
     };
     let drivers = Drivers { vm: Arc::new(machine.clone()), pod: Arc::new(Hangs), net: net.clone() };
-    let agent = tokio::spawn(Agent::new(config, store.clone(), drivers).run());
+    let agent = tokio::spawn(Agent::new(config, hosts::Local::new(store.clone(), "h", clock, None), drivers).run());
     let until = async |what: &str, good: &dyn Fn() -> bool| {
         let begun = Instant::now();
         while !good() {

@@ -24,11 +24,10 @@ fn agent(dir: &Path, machine: &Machine, store: &Store, host: &str) -> Agent {
         endpoint: "sim:".into(),
         blobs: blob::Blobs::new(dir.join("blobs")),
         clock: now,
-        tokens: None,
     };
     let drivers =
         Drivers { vm: Arc::new(machine.clone()), pod: Arc::new(machine.clone()), net: Arc::new(machine.clone()) };
-    Agent::new(config, store.clone(), drivers)
+    Agent::new(config, hosts::Local::new(store.clone(), host, now, None), drivers)
 }
 
 /// A store of a cloud with one host, which may have reported.
@@ -44,7 +43,7 @@ async fn store(cloud: &str, host: &str, reports: u64) -> Store {
 }
 
 async fn round(agent: &Agent) {
-    agent.round_inline(&agent.store().snapshot()).await;
+    agent.round_inline().await;
 }
 
 fn vms(machine: &Machine) -> Vec<String> {

@@ -96,7 +96,7 @@ async fn purge(dir: &Dir) -> Result<(), Problem> {
     let parts = dir.join("pods");
     agent::pod::parts::release(&parts).map_err(Problem::io(format!("unmounting what is in {}", parts.display())))?;
     say("removing networks");
-    let none = agent::metadata::Answers::new(store::Store::memory());
+    let none = agent::metadata::Answers::new(hosts::Local::new(store::Store::memory(), "", model::Time::now, None));
     let net = driver_linuxnet::LinuxNet::new(driver_linuxnet::Config {
         prefix: dir.prefix(),
         dir: dir.join("net"),

@@ -264,7 +264,9 @@ async fn serve(
     let hooks = Arc::new(crate::hooks::WebHooks { web: web.clone(), store: store.clone() });
     let kube = face_kube::router(face_kube::Kube::new(asked.clone(), gate.clone()).with_hooks(hooks));
     let door = crate::door::Door::new(dir.clone(), store.clone(), kube.clone());
-    let made = host::drivers(&args, &dir, &store, &authority, Arc::new(door), &gate)?;
+    let tokens = Arc::new(ServiceTokens(gate.clone()));
+    let cloud = hosts::Local::new(store.clone(), &name, Time::now, Some(tokens));
+    let made = host::drivers(&args, &dir, &store, cloud.clone(), &authority, Arc::new(door), &gate)?;
     let agent = Agent::new(
         agent::Config {
             host: name,
@@ -275,9 +277,8 @@ async fn serve(
             endpoint: format!("unix:{}", dir.host_socket().display()),
             blobs: blobs.clone(),
             clock: Time::now,
-            tokens: Some(Arc::new(ServiceTokens(gate.clone()))),
         },
-        store.clone(),
+        cloud,
         made,
     );
     host::serve(&dir, &agent)?;
@@ -439,7 +440,7 @@ async fn rotate_keys(gate: Arc<Gate>) {
 /// The gate's tokens for pods.
 struct ServiceTokens(Arc<Gate>);
 
-impl agent::Tokens for ServiceTokens {
+impl hosts::Tokens for ServiceTokens {
     fn service_account(&self, account: &KubeObject, expires: Time) -> Result<String, Fault> {
         let (cluster, namespace) = (&account.cluster_id, &account.namespace);
         self.0.service_account_token(cluster, namespace, &account.name, account.uid(), expires)

@@ -126,7 +126,7 @@ impl NetBench for Bench {
         };
         let domain = Domain {
             id: "domain".into(),
-            address_groups: Default::default(),
+            groups: Default::default(),
             bridges: vec![bridge],
             uplinks: Vec::new(),
             routes: Vec::new(),

@@ -53,6 +53,12 @@ pub struct HostStatus {
     /// The machine's own address.
     #[serde(default)]
     pub address: Option<std::net::IpAddr>,
+    /// As Go names it: `amd64`.
+    #[serde(default)]
+    pub arch: String,
+    /// The release of Braid that runs there.
+    #[serde(default)]
+    pub version: String,
     pub kernel: String,
     pub os: String,
     pub hypervisor_version: String,

@@ -41,9 +41,10 @@ pub struct Domain {
     /// Where the APIs of clusters are answered, in the namespace itself.
     #[serde(default)]
     pub apis: Vec<Api>,
-    /// Addresses to which rules of its ports refer, by the id of their group: CIDRs of both families.
+    /// Addresses to which rules of its ports refer, by the id of their security group or address group: CIDRs of both
+    /// families. Each is here once, however many rules of however many ports name it.
     #[serde(default)]
-    pub address_groups: BTreeMap<String, Vec<String>>,
+    pub groups: BTreeMap<String, Vec<String>>,
     pub zone: Zone,
     /// Answered at 169.254.169.254 for the ports of the domain.
     pub metadata: bool,
@@ -147,11 +148,12 @@ pub struct Rule {
     pub protocol: Option<u8>,
     /// For TCP, UDP and the like: first and last destination port. For ICMP: type and code (code `None` is any).
     pub ports: Option<(u16, Option<u16>)>,
-    /// The other side: CIDRs. `None` is anybody; an empty list is nobody.
-    pub remote: Option<Vec<String>>,
-    /// The other side must be in this group of [`Domain::address_groups`], beside what `remote` says.
+    /// The other side, a CIDR. `None` is anybody.
+    pub remote: Option<String>,
+    /// The other side must be in this group of [`Domain::groups`], beside what `remote` says. A group without addresses is
+    /// nobody.
     #[serde(default)]
-    pub remote_addresses: Option<String>,
+    pub remote_group: Option<String>,
 }
 
 /// What DHCP and DNS need to know of a subnet.

@@ -2,6 +2,9 @@
 //! in the commit that is made anyway where there is one, are counted instead of repeated, bounded for each object, and
 //! removed after a while (`plan::kube::event`). Nothing is decided by them.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{Change, Entry, KubeObject, Realm, Snapshot, Time, derived_id, seconds};
@@ -12,15 +15,15 @@ const MOST: usize = 30;
 const REPEAT_SECONDS: i64 = 20;
 
 /// Something worth telling about an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
     /// One word: `Scheduled`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub message: String,
     /// Something is not as it should be.
     pub warning: bool,
     /// Who says so: `deployment-controller`.
-    pub component: &'static str,
+    pub component: Cow<'static, str>,
     /// The host where it happened; empty: none.
     pub host: String,
     /// The part that it is about: `spec.containers{web}`; empty: all.
@@ -29,8 +32,13 @@ pub struct News {
 
 impl News {
     /// Good news of a controller.
-    pub fn new(component: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(
+        component: impl Into<Cow<'static, str>>,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         let (host, part) = (String::new(), String::new());
+        let (component, reason) = (component.into(), reason.into());
         Self { reason, message: message.into(), warning: false, component, host, part }
     }
 
@@ -87,7 +95,7 @@ fn place(about: &KubeObject) -> &str {
 }
 
 fn name(about: &KubeObject, news: &News) -> String {
-    let parts = [about.uid(), news.component, news.reason, &news.part, &news.message];
+    let parts = [about.uid(), &*news.component, &*news.reason, &news.part, &news.message];
     let id = derived_id(&parts).replace('-', "");
     format!("{}.{}", about.name, id.get(..16).unwrap_or(&id))
 }

@@ -4,7 +4,8 @@
 //! * [`Key`], [`Resource`], [`Object`], [`Row`], [`Snapshot`]: how rows are named, declared and read
 //! * [`Claim`], [`Delta`], [`Ledger`], [`Refused`]: what rows claim and how a commit checks it
 //! * [`Change`], [`Write`]: what is committed; [`Fault`]: what a request is told
-//! * one file a kind for the rest; [`hostnet`] is what a host's network shall look like, [`wanted`] what shall run there
+//! * one file a kind for the rest; [`hostnet`] is what a host's network shall look like, [`wanted`] what shall run there,
+//!   [`host_view`] what a host may know, [`host_report`] what it says
 
 mod address_group;
 mod address_scope;
@@ -14,6 +15,8 @@ mod change;
 mod claim;
 pub mod dhcp_option;
 mod fault;
+pub mod host_report;
+pub mod host_view;
 pub mod hostnet;
 mod key;
 pub mod kube_event;

@@ -42,7 +42,7 @@ pub fn with_mode(mode: Option<&str>) -> Facts {
         routes: Vec::new(),
         services: Vec::new(),
         apis: Vec::new(),
-        address_groups: BTreeMap::new(),
+        groups: BTreeMap::new(),
         zone: zone(),
         metadata: true,
     })

@@ -69,7 +69,7 @@ fn domain(snapshot: &Snapshot, host: &str, component: &Component<'_>) -> Domain 
     bridges.sort_by(|a, b| a.network_id.cmp(&b.network_id));
     Domain {
         id: component.id().to_owned(),
-        address_groups: rules::address_groups(snapshot, &bridges),
+        groups: rules::groups(snapshot, component, &bridges),
         bridges,
         uplinks: routers().filter_map(|router| uplink(snapshot, router)).collect(),
         routes,

@@ -3,6 +3,8 @@
 
 mod agenda;
 mod fit;
+pub mod host_report;
+pub mod host_view;
 pub mod hostnet;
 pub mod kube;
 mod planner;

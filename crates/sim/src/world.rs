@@ -402,7 +402,7 @@ impl World {
     async fn work(&mut self) -> &'static str {
         let agent = self.agents[self.chance.usize(0..self.agents.len())].clone();
         let mut chance = self.chance.fork();
-        agent.round_in_order(&self.store.snapshot(), &mut |things| chance.shuffle(things)).await;
+        agent.round_in_order(&mut |things| chance.shuffle(things)).await;
         "an agent's round"
     }
 
@@ -435,7 +435,7 @@ impl World {
         for (name, machine) in self.machines.iter().filter(|(name, _)| reports(&old, name) < reports(&now, name)) {
             let before = (machine.everything(), machine.aside());
             let agent = agent_of(name, machine, &copy, self.folder.path(), self.mutation);
-            agent.round_inline(&copy.snapshot()).await;
+            agent.round_inline().await;
             if before != (machine.everything(), machine.aside()) {
                 self.wrong.push(format!("{name} has done as an old store said"));
             }
@@ -480,7 +480,7 @@ impl World {
         for agent in self.agents.clone() {
             // A person looks in.
             let _ = agent.confirm();
-            agent.round_inline(&self.store.snapshot()).await;
+            agent.round_inline().await;
         }
     }
 
@@ -535,11 +535,10 @@ fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: 
         endpoint: format!("sim:{name}"),
         blobs: blob::Blobs::new("/nonexistent"),
         clock: now,
-        tokens: None,
     };
     let machine = Arc::new(machine.clone());
     let drivers = Drivers { vm: machine.clone(), pod: machine.clone(), net: machine };
-    Agent::new(config, store.clone(), drivers)
+    Agent::new(config, hosts::Local::new(store.clone(), name, now, None), drivers)
 }
 
 /// One act in eight fails; of those, half took effect all the same.

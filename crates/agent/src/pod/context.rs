@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use model::{Entry, Fault, KubeObject, Port, Snapshot};
+use model::host_view::{HostView, PodView};
+use model::wanted::Generation;
+use model::{Fault, KubeObject, Port};
 
 use crate::Agent;
 
 /// All that instructions are made from.
 pub struct Context<'a> {
     pub agent: &'a Agent,
-    pub snapshot: &'a Snapshot,
-    pub row: Entry<'a, KubeObject>,
+    pub at: Generation,
+    pub host: &'a HostView,
+    pub of: &'a PodView,
     pub pod: &'a Pod,
-    pub port: Option<&'a Port>,
     /// Where each volume lies on this host.
     pub volumes: &'a BTreeMap<String, PathBuf>,
 }
@@ -25,8 +27,17 @@ impl Context<'_> {
         self.pod.spec.as_ref().ok_or_else(|| Fault::invalid("the pod has no spec"))
     }
 
+    /// The pod as it was asked for.
+    pub fn row(&self) -> &KubeObject {
+        &self.of.pod
+    }
+
+    pub fn port(&self) -> Option<&Port> {
+        self.of.port.as_ref()
+    }
+
     /// The pod's first address.
     pub fn address(&self) -> Option<String> {
-        Some(self.port?.fixed_ips.first()?.ip.to_string())
+        Some(self.port()?.fixed_ips.first()?.ip.to_string())
     }
 }

@@ -1,7 +1,7 @@
 //! A container's environment, and `$(NAME)` in commands: Kubernetes' rules for both.
 
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, ResourceFieldSelector};
-use model::{Fault, KubeObject, Snapshot};
+use model::{Fault, KubeObject};
 use serde_json::Value;
 
 use super::context::Context;
@@ -33,28 +33,18 @@ pub fn of(context: &Context<'_>, container: &Container) -> Result<Vec<(String, S
     Ok(env)
 }
 
-/// The services of the pod's namespace as variables, in the form that Docker's links had, unless the pod wants none; the
-/// API's own always.
+/// The services that the pod is told of as variables, in the form that Docker's links had.
 fn services(context: &Context<'_>) -> Vec<(String, String)> {
-    let links = context.row.body["spec"]["enableServiceLinks"].as_bool().unwrap_or(true);
-    let (cluster, namespace) = (context.row.cluster_id.as_str(), context.row.namespace.as_str());
-    let api = object(context.snapshot, cluster, "services", "default", "kubernetes").map(|body| ("kubernetes", body));
-    let realm = model::Realm::Cluster(cluster.into());
-    let prefix = KubeObject::prefix("", "services", namespace);
-    let own =
-        context.snapshot.names::<KubeObject>(&realm, &prefix, None).map(|s| (s.value.name.as_str(), &s.value.body));
-    let own: Vec<(&str, &Value)> = if links { own.collect() } else { Vec::new() };
-    let foreign = api.filter(|_| !(links && namespace == "default"));
-    own.into_iter().chain(foreign).flat_map(|(name, body)| links_of(name, body)).collect()
+    context.of.services.iter().flat_map(links_of).collect()
 }
 
-fn links_of(name: &str, service: &Value) -> Vec<(String, String)> {
+fn links_of(service: &KubeObject) -> Vec<(String, String)> {
     let upper = |text: &str| text.to_ascii_uppercase().replace(['-', '.'], "_");
-    let spec = &service["spec"];
+    let spec = &service.body["spec"];
     let Some(ip) = spec["clusterIP"].as_str().filter(|ip| ip.parse::<std::net::IpAddr>().is_ok()) else {
         return Vec::new();
     };
-    let name = upper(name);
+    let name = upper(&service.name);
     let ports: Vec<&Value> = spec["ports"].as_array().into_iter().flatten().collect();
     let number = |port: &Value| port["port"].as_u64().unwrap_or(0).to_string();
     let mut env = vec![(format!("{name}_SERVICE_HOST"), ip.to_owned())];
@@ -95,7 +85,7 @@ fn from(context: &Context<'_>, container: &Container, source: &EnvVarSource) -> 
             Some((_, value)) => Ok(Some(text(value))),
             None if optional => Ok(None),
             None => {
-                Err(Fault::invalid(format!("couldn't find key {key} in {resource} {}/{name}", context.row.namespace)))
+                Err(Fault::invalid(format!("couldn't find key {key} in {resource} {}/{name}", context.row().namespace)))
             }
         }
     };
@@ -140,8 +130,7 @@ pub fn resource(
             return Err(Fault::invalid(format!("the resource {} is not one that can be asked for", selector.resource)));
         }
     };
-    let host = context.snapshot.get::<model::Host>(&context.agent.config().host);
-    let room = host.filter(|_| side == "limits").map(|host| match name {
+    let room = context.host.host.as_ref().filter(|_| side == "limits").map(|host| match name {
         "cpu" => format!("{}m", host.cpu_milli),
         "memory" => format!("{}Mi", host.memory_mib),
         _ => format!("{}Gi", host.disk_gib),
@@ -157,20 +146,18 @@ pub fn resource(
 
 /// A field of the pod, by the downward API's path.
 pub fn field(context: &Context<'_>, path: &str) -> Result<String, Fault> {
-    let meta = &context.row.body["metadata"];
+    let meta = &context.row().body["metadata"];
     let keyed = |table: &Value, rest: &str| -> String {
         let key = rest.trim_start_matches("['").trim_end_matches("']");
         table[key].as_str().unwrap_or("").to_owned()
     };
     Ok(match path {
-        "metadata.name" => context.row.name.clone(),
-        "metadata.namespace" => context.row.namespace.clone(),
-        "metadata.uid" => context.row.uid().to_owned(),
+        "metadata.name" => context.row().name.clone(),
+        "metadata.namespace" => context.row().namespace.clone(),
+        "metadata.uid" => context.row().uid().to_owned(),
         "spec.nodeName" => context.agent.config().host.clone(),
-        "spec.serviceAccountName" => context.row.body["spec"]["serviceAccountName"].as_str().unwrap_or("").to_owned(),
-        "status.hostIP" | "status.hostIPs" => {
-            super::find::host_address(context.snapshot, &context.agent.config().host).unwrap_or_default()
-        }
+        "spec.serviceAccountName" => context.row().body["spec"]["serviceAccountName"].as_str().unwrap_or("").to_owned(),
+        "status.hostIP" | "status.hostIPs" => context.host.address().unwrap_or_default(),
         "status.podIP" => context.address().unwrap_or_default(),
         "status.podIPs" => context.address().unwrap_or_default(),
         "metadata.labels" => lines(&meta["labels"]),
@@ -193,17 +180,11 @@ pub type Data = Vec<(String, Vec<u8>)>;
 
 /// The data of a ConfigMap or Secret in the pod's namespace; `None` if it does not exist and need not.
 pub fn data(context: &Context<'_>, resource: &str, name: &str, optional: bool) -> Result<Option<Data>, Fault> {
-    let row = &context.row;
-    match object(context.snapshot, &row.cluster_id, resource, &row.namespace, name) {
+    match context.of.data_of(resource, name) {
         Some(body) => decode(body).map(Some),
         None if optional => Ok(None),
         None => Err(Fault::invalid(format!("{} \"{name}\" not found", resource.trim_end_matches('s')))),
     }
-}
-
-fn object<'a>(snapshot: &'a Snapshot, cluster: &str, resource: &str, namespace: &str, name: &str) -> Option<&'a Value> {
-    let key = KubeObject::key_of(cluster, "", resource, namespace, name);
-    snapshot.at::<KubeObject>(&key).map(|entry| &entry.value.body)
 }
 
 fn decode(body: &Value) -> Result<Data, Fault> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use driver::{ContainerState, SeenPod};
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use model::kube_event::News;
-use model::{Entry, KubeObject, Port};
+use model::{KubeObject, Port};
 
 use super::find::newest;
 use super::handler::{Handler, place};
@@ -65,14 +65,7 @@ impl Drop for Running {
 
 impl Probes {
     /// Probes what shall be probed of a pod, and nothing that is gone.
-    pub fn watch(
-        &self,
-        agent: &Agent,
-        row: Entry<'_, KubeObject>,
-        pod: &Pod,
-        port: Option<&Port>,
-        seen: Option<&SeenPod>,
-    ) {
+    pub fn watch(&self, agent: &Agent, row: &KubeObject, pod: &Pod, port: Option<&Port>, seen: Option<&SeenPod>) {
         let spec = pod.spec.as_ref();
         let grace = spec.and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
         for container in spec.into_iter().flat_map(together).filter(|c| probed(c)) {

@@ -1,9 +1,12 @@
 //! Brings a pod up: network, volumes, sandbox, init containers in order with the sidecars among them, containers.
 
+use std::collections::BTreeMap;
+
 use driver::{ContainerState, SeenPod};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use model::wanted::{WantedContainer, WantedPod};
-use model::{Aggregates, Entry, Fault, KubeObject, Port, Snapshot, Time};
+use model::host_view::PodView;
+use model::wanted::{Generation, WantedContainer, WantedPod};
+use model::{Fault, Time};
 
 use super::context::Context;
 use super::find::{newest, seen};
@@ -19,33 +22,29 @@ const HOOK_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 const BACK_OFF: &str = "ImagePullBackOff";
 
 /// One step towards a pod that runs.
-pub async fn run(
-    agent: &Agent,
-    snapshot: &Snapshot,
-    row: Entry<'_, KubeObject>,
-    pod: &Pod,
-    said: &mut Said,
-) -> Result<(), Fault> {
+pub async fn run(agent: &Agent, at: Generation, of: &PodView, pod: &Pod, said: &mut Said) -> Result<(), Fault> {
+    let row = &of.pod;
     let spec = pod.spec.as_ref().ok_or_else(|| Fault::invalid("the pod has no spec"))?;
     // The API and the planners refuse such pods; here nothing leads around it.
     if let Some(violations) = model::pod_security::violations(&row.body) {
         return Err(Fault::invalid(model::pod_security::refusal(&violations)));
     }
-    let host = &agent.config().host;
-    if !Aggregates::of(snapshot).admits(host, &row.project_id) && seen(agent, row.uid()).await?.is_none() {
+    if !of.admitted && seen(agent, row.uid()).await?.is_none() {
+        let host = &agent.config().host;
         return Err(Fault::Forbidden(format!("the node {host} is not for this project: hosts are reserved")));
     }
-    let port = Port::of_pod(snapshot, row.uid());
-    let port = port.ok_or_else(|| Fault::Unavailable("waits for an address".into()))?;
+    let port = of.port.as_ref().ok_or_else(|| Fault::Unavailable("waits for an address".into()))?;
     let wires = agent.network();
     let here = |id: &str| wires.domains.iter().flat_map(|d| &d.bridges).flat_map(|b| &b.ports).any(|w| w.port_id == id);
     if !here(&port.id) {
         return Err(Fault::Unavailable("waits for its network".into()));
     }
-    let volumes = volumes::ensure(agent, snapshot, row, pod).await.inspect_err(|why| {
+    let (host, none) = (agent.cloud().view().host(), BTreeMap::new());
+    let context = Context { agent, at, host: &host, of, pod, volumes: &none };
+    let volumes = volumes::ensure(&context).await.inspect_err(|why| {
         said.tell(news(agent, "FailedMount", format!("MountVolume.SetUp failed: {why}")).warning());
     })?;
-    let context = Context { agent, snapshot, row, pod, port: Some(port.value), volumes: &volumes };
+    let context = Context { volumes: &volumes, ..context };
     let mut start = Start { wanted: context.pod()?, seen: seen(agent, row.uid()).await?, context, said };
     if !start.seen.as_ref().is_some_and(|pod| pod.ready) {
         agent.drivers().pod.ensure_sandbox(&start.wanted).await.map_err(fault).inspect_err(|why| {
@@ -77,13 +76,13 @@ struct Start<'a> {
 
 impl Start<'_> {
     async fn look(&mut self) -> Result<(), Fault> {
-        self.seen = seen(self.context.agent, self.context.row.uid()).await?;
+        self.seen = seen(self.context.agent, self.context.row().uid()).await?;
         Ok(())
     }
 
     fn watch_probes(&self) {
         let (agent, context) = (self.context.agent, &self.context);
-        agent.inner.probes.watch(agent, context.row, context.pod, context.port, self.seen.as_ref());
+        agent.inner.probes.watch(agent, context.row(), context.pod, context.port(), self.seen.as_ref());
     }
 
     /// Whether the turn of the containers has come: every init container has succeeded, every sidecar has started.
@@ -95,7 +94,7 @@ impl Start<'_> {
                 self.look().await?;
                 self.watch_probes();
                 let state = newest(self.seen.as_ref(), &container.name).map(|c| &c.state);
-                let results = self.context.agent.inner.probes.results(self.context.row.uid());
+                let results = self.context.agent.inner.probes.results(self.context.row().uid());
                 if !matches!(state, Some(ContainerState::Running { .. })) || !results.started(&container.name) {
                     return Ok(false);
                 }
@@ -126,7 +125,7 @@ impl Start<'_> {
                     return;
                 }
                 if backoff_left(c.attempt, *started, *finished, agent.now()).is_some() {
-                    let row = &self.context.row;
+                    let row = self.context.row();
                     let message = format!(
                         "back-off {} restarting failed container={name} pod={}_{}({})",
                         duration(wait_of(c.attempt)),
@@ -162,7 +161,7 @@ impl Start<'_> {
             self.context.container(name, attempt).map_err(|e| failed("CreateContainerConfigError", &e.to_string()))?;
         put(&mut self.wanted, prepared);
         let image = container.image.as_deref().unwrap_or("");
-        let uid = self.context.row.uid();
+        let uid = self.context.row().uid();
         if let Some(last) = agent.inner.pulls.holds(uid, image, agent.now()) {
             let told = format!("Back-off pulling image {image:?}");
             return Err((Waiting::new(BACK_OFF, format!("{told}: {last}")), told));
@@ -199,7 +198,7 @@ impl Start<'_> {
         let Some(hook) = hook else { return Ok(()) };
         self.look().await.map_err(|why| failed("PostStartHookError", &why.to_string()))?;
         let Some(id) = newest(self.seen.as_ref(), name).map(|c| c.id.clone()) else { return Ok(()) };
-        let place = place(self.context.port);
+        let place = place(self.context.port());
         let handler = Handler { agent: agent.clone(), container: container.clone(), id, place };
         if let Err(why) = handler.hook(&hook, HOOK_LIMIT).await {
             let told = news(agent, "FailedPostStartHook", format!("PostStartHook failed: {why}")).warning();

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
-use model::{Entry, Fault, KubeObject, Snapshot};
+use model::Fault;
 
 use super::context::Context;
 use super::files::{self, File};
@@ -19,25 +19,18 @@ pub(crate) fn folder(agent: &Agent, uid: &str) -> PathBuf {
 }
 
 /// Makes what is missing of a pod's volumes, brings files up to date, and says where each volume lies.
-pub async fn ensure(
-    agent: &Agent,
-    snapshot: &Snapshot,
-    row: Entry<'_, KubeObject>,
-    pod: &Pod,
-) -> Result<BTreeMap<String, PathBuf>, Fault> {
+pub async fn ensure(context: &Context<'_>) -> Result<BTreeMap<String, PathBuf>, Fault> {
+    let (agent, row, pod) = (context.agent, context.row(), context.pod);
     let mut volumes = BTreeMap::new();
-    let port = model::Port::of_pod(snapshot, row.uid()).map(|p| p.value);
     let security = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
     let group = security.and_then(|s| s.fs_group).and_then(|group| u32::try_from(group).ok());
-    let none = BTreeMap::new();
-    let context = Context { agent, snapshot, row, pod, port, volumes: &none };
     for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
         let path = folder(agent, row.uid()).join("volumes").join(&volume.name);
         let wrong = |why: Fault| match why {
             Fault::Invalid(why) => Fault::invalid(format!("volume {:?}: {why}", volume.name)),
             other => other,
         };
-        match files(&context, volume).map_err(wrong)? {
+        match files(context, volume).await.map_err(wrong)? {
             // It is the pod's from the first moment on: never touched again, for its names may lead anywhere then.
             None if path.exists() && (in_memory(pod, volume).is_none() || parts::is_mounted(&path)) => {}
             None => {
@@ -108,7 +101,7 @@ pub async fn remove(agent: &Agent, uid: &str) -> Result<(), Fault> {
 }
 
 /// The files that a volume shall hold; `None`: it is the pod's own to fill.
-fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fault> {
+async fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fault> {
     if volume.empty_dir.is_some() {
         return Ok(None);
     }
@@ -137,7 +130,7 @@ fn files(context: &Context<'_>, volume: &Volume) -> Result<Option<Vec<File>>, Fa
                 all.extend(self::downward(context, downward.items.as_deref(), source.default_mode)?);
             } else if let Some(token) = &part.service_account_token {
                 let lifetime = token.expiration_seconds.unwrap_or(3600).max(600);
-                let content = service_account_token(context, volume, &token.path, lifetime)?;
+                let content = service_account_token(context, volume, &token.path, lifetime).await?;
                 all.push(File { path: token.path.clone(), content, mode: mode(source.default_mode) });
             } else {
                 return Err(not_supported(volume, "this projected source"));
@@ -166,23 +159,20 @@ fn downward(
 }
 
 /// The token that lies there if most of its life is still to come, else a new one.
-fn service_account_token(context: &Context<'_>, volume: &Volume, path: &str, lifetime: i64) -> Result<Vec<u8>, Fault> {
-    let there = folder(context.agent, context.row.uid()).join("volumes").join(&volume.name).join(path);
+async fn service_account_token(
+    context: &Context<'_>,
+    volume: &Volume,
+    path: &str,
+    lifetime: i64,
+) -> Result<Vec<u8>, Fault> {
+    let there = folder(context.agent, context.row().uid()).join("volumes").join(&volume.name).join(path);
     let age = std::fs::metadata(&there).and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
     if age.is_some_and(|age| age.as_secs() < lifetime.unsigned_abs() / 5)
         && let Ok(token) = std::fs::read(&there)
     {
         return Ok(token);
     }
-    let row = &context.row;
-    let name = row.body["spec"]["serviceAccountName"].as_str().unwrap_or("default");
-    let key = KubeObject::key_of(&row.cluster_id, "", "serviceaccounts", &row.namespace, name);
-    let account = context.snapshot.at::<KubeObject>(&key);
-    let account = account.ok_or_else(|| Fault::invalid(format!("serviceaccount \"{name}\" not found")))?;
-    let tokens =
-        context.agent.config().tokens.as_ref().ok_or_else(|| not_supported(volume, "a service account's token"))?;
-    let expires = context.agent.now() + jiff::SignedDuration::from_secs(lifetime);
-    tokens.service_account(account.value, expires).map(String::into_bytes)
+    context.agent.cloud().token(context.row().uid(), lifetime).await.map(String::into_bytes)
 }
 
 fn not_supported(volume: &Volume, what: &str) -> Fault {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext, VolumeMount};
-use model::wanted::{Generation, WantedContainer, WantedPod};
-use model::{Cluster, Fault, PodDemand};
+use model::wanted::{WantedContainer, WantedPod};
+use model::{Fault, PodDemand};
 use serde_json::Value;
 
 use super::context::Context;
@@ -17,20 +17,19 @@ impl Context<'_> {
         let spec = self.spec()?;
         let security = spec.security_context.clone().unwrap_or_default();
         let (dns_servers, dns_search, dns_options) = self.dns(spec);
-        let hostname = spec.hostname.clone().unwrap_or_else(|| self.row.name.chars().take(63).collect());
-        let cluster = self.snapshot.get::<Cluster>(&self.row.cluster_id);
-        let fqdn = match (spec.subdomain.as_deref(), cluster) {
-            (Some(sub), Some(cluster)) if !sub.is_empty() => {
-                format!("{hostname}.{sub}.{}.svc.{}", self.row.namespace, cluster.domain)
+        let hostname = spec.hostname.clone().unwrap_or_else(|| self.row().name.chars().take(63).collect());
+        let fqdn = match (spec.subdomain.as_deref(), &self.of.domain) {
+            (Some(sub), Some(domain)) if !sub.is_empty() => {
+                format!("{hostname}.{sub}.{}.svc.{domain}", self.row().namespace)
             }
             _ => String::new(),
         };
         Ok(WantedPod {
-            generation: Generation::of(self.snapshot),
-            uid: self.row.uid().to_owned(),
-            name: self.row.name.clone(),
-            namespace: self.row.namespace.clone(),
-            cluster_id: self.row.cluster_id.clone(),
+            generation: self.at,
+            uid: self.row().uid().to_owned(),
+            name: self.row().name.clone(),
+            namespace: self.row().namespace.clone(),
+            cluster_id: self.row().cluster_id.clone(),
             hostname: match (spec.set_hostname_as_fqdn, fqdn.is_empty()) {
                 (Some(true), false) => fqdn.clone(),
                 _ => hostname,
@@ -64,14 +63,13 @@ impl Context<'_> {
         let mut search = Vec::new();
         let mut options = Vec::new();
         let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
-        let cluster = self.snapshot.get::<Cluster>(&self.row.cluster_id);
-        if let (true, Some(cluster), Some(port)) = (policy.starts_with("ClusterFirst"), cluster, self.port) {
+        let names = self.of.domain.as_ref();
+        if let (true, Some(names), Some(port)) = (policy.starts_with("ClusterFirst"), names, self.port()) {
             let network = self.agent.network();
             let bridge = network.domains.iter().flat_map(|d| d.bridges.iter().map(move |b| (d, b)));
             if let Some((domain, bridge)) = bridge.into_iter().find(|(_, b)| b.network_id == port.network_id) {
                 servers.extend(bridge.subnets.iter().filter_map(|s| s.server));
-                let names = &cluster.domain;
-                search.push(format!("{}.svc.{names}", self.row.namespace));
+                search.push(format!("{}.svc.{names}", self.row().namespace));
                 search.push(format!("svc.{names}"));
                 search.push(names.clone());
                 search.extend(domain.zone.search.iter().filter(|s| *s != names).cloned());
@@ -123,7 +121,7 @@ impl Context<'_> {
             cpu_limit_milli,
             // Who does not say how much it may take may take what it was counted for.
             memory_limit: memory_limit.unwrap_or(claimed.memory_mib.max(LEAST_MEMORY_MIB) << 20),
-            oom_score_adj: oom_score(&self.row.body["spec"], claimed.memory_mib, crate::host::memory_mib()),
+            oom_score_adj: oom_score(&self.row().body["spec"], claimed.memory_mib, crate::host::memory_mib()),
             image,
             env,
             ..WantedContainer::default()
@@ -134,7 +132,7 @@ impl Context<'_> {
 
     /// What a container was counted for.
     fn claimed(&self, name: &str) -> PodDemand {
-        let spec = &self.row.body["spec"];
+        let spec = &self.row().body["spec"];
         let all = ["initContainers", "containers"].into_iter().filter_map(|field| spec[field].as_array()).flatten();
         let container = all.into_iter().find(|container| container["name"] == name);
         model::container_demand(container.unwrap_or(&Value::Null))
@@ -143,7 +141,7 @@ impl Context<'_> {
     fn environment(&self, container: &Container) -> Result<Vec<(String, String)>, Fault> {
         let mut env = env::of(self, container)?;
         if !env.iter().any(|(name, _)| name == "HOSTNAME") {
-            env.insert(0, ("HOSTNAME".into(), self.row.name.clone()));
+            env.insert(0, ("HOSTNAME".into(), self.row().name.clone()));
         }
         Ok(env)
     }
@@ -186,7 +184,7 @@ impl Context<'_> {
             mounts.enumerate().map(|(i, mount)| self.mount(container, mount, i, env)).collect::<Result<_, Fault>>()?;
         let end = container.termination_message_path.as_deref().filter(|path| !path.is_empty());
         if let Some(end) = end.filter(|end| !all.iter().any(|(_, to, _)| to == end)) {
-            let file = termination::prepare(self.agent, self.row.uid(), &container.name, attempt)?;
+            let file = termination::prepare(self.agent, self.row().uid(), &container.name, attempt)?;
             all.push((file, end.to_owned(), false));
         }
         Ok(all)
@@ -219,7 +217,7 @@ impl Context<'_> {
             (true, _) => volume.clone(),
             (false, false) => volume.join(&sub),
             (false, true) => {
-                let parts = volumes::folder(self.agent, self.row.uid()).join("parts").join(&container.name);
+                let parts = volumes::folder(self.agent, self.row().uid()).join("parts").join(&container.name);
                 parts::hold(volume, &sub, &parts.join(number.to_string()))?
             }
         };

@@ -80,8 +80,9 @@ pub async fn serve(
 
 /// Why a container has no log, in the kubelet's words.
 fn no_log(agent: &Agent, uid: &str, container: &str, previous: bool) -> String {
-    let snapshot = agent.store().snapshot();
-    let Some(row) = find::by_uid(&snapshot, uid) else { return format!("pod {uid} is not on this host") };
+    let Some(row) = agent.cloud().view().pod(uid).map(|of| of.pod) else {
+        return format!("pod {uid} is not on this host");
+    };
     let name = &row.name;
     if previous {
         return format!("previous terminated container {container:?} in pod {name:?} not found");

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::cloud::Cloud;
 use agent::{Agent, Drivers};
 use async_trait::async_trait;
 use driver_cri::{CniAddress, CniHandler, CniPlugged, CniRequest, Cri};
@@ -98,6 +99,7 @@ pub fn drivers(
     args: &UpArgs,
     dir: &Dir,
     store: &Store,
+    cloud: Arc<dyn Cloud>,
     authority: &str,
     api: Arc<dyn driver::ClusterApi>,
     gate: &Arc<Gate>,
@@ -106,7 +108,7 @@ pub fn drivers(
         return Ok(simulated());
     }
     install_cni(&dir.join("cni"))?;
-    let answers = agent::metadata::Answers::new(store.clone());
+    let answers = agent::metadata::Answers::new(cloud);
     let net = LinuxNet::new(driver_linuxnet::Config { prefix: dir.prefix(), dir: dir.join("net"), metadata: answers });
     let port = authority.rsplit(':').next().and_then(|port| port.parse().ok());
     let net = net.map_err(|e| Problem::words(e.to_string()))?.host_ports(port.into_iter().collect());

@@ -112,7 +112,7 @@ async fn an_address_group_lets_in_whom_it_names() {
     let named = id(0xa9, 1);
     let about = |ipv6, protocol| Rule {
         ipv6,
-        remote_addresses: Some(named.clone()),
+        remote_group: Some(named.clone()),
         ..rule(Direction::Ingress, Some(protocol), None, None)
     };
     let dual = |last: u8, rules| {
@@ -132,7 +132,7 @@ async fn an_address_group_lets_in_whom_it_names() {
     let (pod_a, pod_b, _pod_c) = (lab.plug(&a).await, lab.plug(&b).await, lab.plug(&c).await);
     let mut reach = async |addresses: &[&str]| {
         let addresses = addresses.iter().map(|cidr| (*cidr).to_owned()).collect();
-        wanted.domains[0].address_groups = [(named.clone(), addresses)].into();
+        wanted.domains[0].groups = [(named.clone(), addresses)].into();
         lab.apply(&wanted).await;
         [(&pod_a, "10.1.0.7"), (&pod_b, "10.1.0.7"), (&pod_a, "fd00:1::7"), (&pod_b, "fd00:1::7")]
             .map(|(pod, target)| pings(pod, target))
@@ -143,7 +143,7 @@ async fn an_address_group_lets_in_whom_it_names() {
     assert_eq!(reach(&["0.0.0.0/0", "::/0"]).await, [true; 4]);
     assert_eq!(reach(&["fd00:1::/64"]).await, [false, false, true, true]);
     // A group that the domain does not have is nobody, and stops nothing else.
-    wanted.domains[0].address_groups.clear();
+    wanted.domains[0].groups.clear();
     lab.apply(&wanted).await;
     assert!(!pings(&pod_a, "10.1.0.7"));
     assert!(reaches(&pod_a, "10.1.0.1"));

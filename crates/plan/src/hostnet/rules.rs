@@ -1,6 +1,6 @@
-//! What a port's security groups allow, with groups as the other side replaced by the addresses of their members in the
-//! domain: the same address in another domain is somebody else. Address groups stay references: a domain has each once,
-//! however many rules of however many ports name it.
+//! What a port's security groups allow. Groups as the other side stay references: a domain has each once, with the addresses
+//! of its members there, since the same address in another domain is somebody else. Their members in each rule were refused: a
+//! group of a thousand whose members let each other in was a million addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,28 +10,27 @@ use model::{AddressGroup, Index, Port, SecurityGroup, SecurityGroupRule, Snapsho
 use super::component::Component;
 
 /// The rules of a port, sorted, each once.
-pub fn of(snapshot: &Snapshot, component: &Component<'_>, port: &Port) -> Vec<Rule> {
+pub fn of(snapshot: &Snapshot, port: &Port) -> Vec<Rule> {
     let groups = port.security_groups.iter();
     let rules = groups.flat_map(|group| snapshot.find::<SecurityGroupRule>(Index::Owner, group));
-    let mut rules: Vec<Rule> = rules.map(|rule| compiled(component, rule.value)).collect();
+    let mut rules: Vec<Rule> = rules.map(|rule| compiled(rule.value)).collect();
     rules.sort();
     rules.dedup();
     rules
 }
 
-fn compiled(component: &Component<'_>, rule: &SecurityGroupRule) -> Rule {
+fn compiled(rule: &SecurityGroupRule) -> Rule {
+    let addresses = rule.remote_address_group.as_ref().map(|group| group.name.to_string());
     Rule {
         direction: rule.direction,
         ipv6: rule.ipv6,
         protocol: rule.protocol_number(),
         ports: rule.port_min.map(|min| (min, rule.port_max)),
-        remote: match (&rule.remote_group_id, &rule.remote_ip_prefix) {
-            (Some(group), _) => Some(members(component, group, rule.ipv6)),
-            (None, Some(prefix)) if prefix.ends_with("/0") => None,
-            (None, Some(prefix)) => Some(vec![prefix.clone()]),
-            (None, None) => None,
-        },
-        remote_addresses: rule.remote_address_group.as_ref().map(|group| group.name.to_string()),
+        remote: rule
+            .remote_ip_prefix
+            .clone()
+            .filter(|prefix| rule.remote_group_id.is_none() && !prefix.ends_with("/0")),
+        remote_group: rule.remote_group_id.clone().or(addresses),
     }
 }
 
@@ -41,30 +40,31 @@ pub fn stateless(snapshot: &Snapshot, port: &Port) -> bool {
     groups.peek().is_some() && groups.all(|group| !group.value.stateful)
 }
 
-/// The address groups to which rules of the bridges' ports refer.
-pub fn address_groups(snapshot: &Snapshot, bridges: &[Bridge]) -> BTreeMap<String, Vec<String>> {
+/// The groups to which rules of the bridges' ports refer.
+pub fn groups(snapshot: &Snapshot, component: &Component<'_>, bridges: &[Bridge]) -> BTreeMap<String, Vec<String>> {
     let rules = bridges.iter().flat_map(|bridge| &bridge.ports).flat_map(|wire| wire.rules.iter().flatten());
-    let ids: BTreeSet<&String> = rules.filter_map(|rule| rule.remote_addresses.as_ref()).collect();
-    let addresses = |id: &str| snapshot.get::<AddressGroup>(id).map(|group| group.value.addresses.clone());
-    ids.into_iter().map(|id| (id.clone(), addresses(id).unwrap_or_default())).collect()
+    let ids: BTreeSet<&String> = rules.filter_map(|rule| rule.remote_group.as_ref()).collect();
+    let mut groups: BTreeMap<String, Vec<String>> = ids.into_iter().map(|id| (id.clone(), Vec::new())).collect();
+    for port in &component.ports {
+        for group in &port.security_groups {
+            groups.get_mut(group).into_iter().for_each(|members| members.extend(addresses(port)));
+        }
+    }
+    for (id, members) in &mut groups {
+        let group = snapshot.get::<AddressGroup>(id);
+        members.extend(group.into_iter().flat_map(|group| group.value.addresses.iter().cloned()));
+        members.sort();
+        members.dedup();
+    }
+    groups
 }
 
-/// The addresses of a group's members, and those that they may use beside their own.
-fn members(component: &Component<'_>, group: &str, ipv6: bool) -> Vec<String> {
-    let members = component.ports.iter().filter(|p| p.security_groups.iter().any(|g| g == group));
-    let mut all: Vec<String> = members
-        .flat_map(|port| {
-            let own = port.fixed_ips.iter().filter(|f| f.ip.is_ipv6() == ipv6);
-            let own = own.map(|f| format!("{}/{}", f.ip, if ipv6 { 128 } else { 32 }));
-            let pairs = port.allowed_address_pairs.iter().map(|(_, cidr)| cidr.as_str());
-            let pairs = pairs.filter(|cidr| cidr.contains(':') == ipv6);
-            own.chain(pairs.map(|cidr| match cidr.contains('/') {
-                true => cidr.to_owned(),
-                false => format!("{cidr}/{}", if ipv6 { 128 } else { 32 }),
-            }))
-        })
-        .collect();
-    all.sort();
-    all.dedup();
-    all
+/// A port's addresses, and those that it may use beside its own.
+fn addresses(port: &Port) -> impl Iterator<Item = String> {
+    let own = port.fixed_ips.iter().map(|fixed| fixed.ip.to_string());
+    let pairs = port.allowed_address_pairs.iter().map(|(_, cidr)| cidr.clone());
+    own.chain(pairs).map(|address| match (address.contains('/'), address.contains(':')) {
+        (true, _) => address,
+        (false, ipv6) => format!("{address}/{}", if ipv6 { 128 } else { 32 }),
+    })
 }

@@ -424,12 +424,12 @@ fn an_address_group_is_in_a_domain_once_however_many_rules_name_it() {
     });
     let network = rows.compile();
     let domain = only(&network);
-    let groups: Vec<_> = domain.address_groups.iter().map(|(id, addresses)| (id.as_str(), addresses.len())).collect();
+    let groups: Vec<_> = domain.groups.iter().map(|(id, addresses)| (id.as_str(), addresses.len())).collect();
     assert_eq!(groups, [("offices", 2)]);
     for wire in &domain.bridges[0].ports {
         let rules = wire.rules.as_ref().unwrap();
         assert_eq!(rules.len(), 2);
-        assert!(rules.iter().all(|r| r.remote.is_none() && r.remote_addresses.as_deref() == Some("offices")));
+        assert!(rules.iter().all(|r| r.remote.is_none() && r.remote_group.as_deref() == Some("offices")));
     }
 }
 
@@ -453,9 +453,25 @@ fn a_remote_group_is_its_members_in_the_domain() {
     let network = rows.compile();
     let wire = network.domains[0].bridges[0].ports.iter().find(|w| w.port_id == "vm1").unwrap();
     let rules = wire.rules.as_ref().unwrap();
-    let remote = |ipv6: bool| rules.iter().find(|r| r.ipv6 == ipv6).unwrap().remote.clone().unwrap();
-    assert_eq!(remote(false), ["10.0.0.100/32", "10.0.0.6/32"]);
-    assert!(remote(true).is_empty(), "nobody, not anybody");
+    assert_eq!(rules.len(), 2);
+    assert!(rules.iter().all(|r| r.remote.is_none() && r.remote_group.as_deref() == Some("friends")));
+    assert_eq!(network.domains[0].groups["friends"], ["10.0.0.100/32", "10.0.0.6/32"]);
+}
+
+#[test]
+fn members_who_let_each_other_in_are_counted_once() {
+    let bytes = |ports: u8| {
+        let mut rows = Rows::default();
+        rows.host("h1", "");
+        rows.network("n1", "10.0.0.0/24", "10.0.0.1", false);
+        (0..ports).for_each(|n| rows.vm(&format!("vm{n:03}"), "n1", &format!("10.0.0.{}", n + 2), "h1"));
+        rows.rule("each-other", "g", |r| r.remote_group_id = Some("g".into()));
+        let network = rows.compile();
+        assert_eq!(only(&network).groups["g"].len(), usize::from(ports));
+        serde_json::to_string(&network).unwrap().len()
+    };
+    let (few, many) = (bytes(50), bytes(200));
+    assert!(many < few * 5, "four times as many ports: {few} bytes become {many}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn wire(snapshot: &Snapshot, component: &Component<'_>, network: &Network, port:
         mtu: network.mtu,
         up: port.admin_state_up && network.admin_state_up,
         allowed_pairs: port.allowed_address_pairs.clone(),
-        rules: port.port_security_enabled.then(|| rules::of(snapshot, component, port)),
+        rules: port.port_security_enabled.then(|| rules::of(snapshot, port)),
         stateless: rules::stateless(snapshot, port),
         qos: QosPolicy::effect_of(snapshot, port.qos_policy.as_ref().or(network.qos_policy.as_ref())),
         trunk: branches(snapshot, port),

@@ -61,13 +61,13 @@ impl Side {
     }
 }
 
-/// Address groups as named sets: one element more is one in its set, not one in each rule that names it. A group that the
-/// domain does not have is nobody.
+/// Groups as named sets: one member more is one in its set, not one in each rule that names it. A group that the domain does
+/// not have is nobody.
 pub fn sets(out: &mut String, domain: &Domain, guards: &[Guard]) {
     let rules = guards.iter().flat_map(|guard| guard.wire.rules.iter().flatten());
-    let named: BTreeSet<&String> = rules.filter_map(|rule| rule.remote_addresses.as_ref()).collect();
+    let named: BTreeSet<&String> = rules.filter_map(|rule| rule.remote_group.as_ref()).collect();
     for (group, ipv6) in named.into_iter().flat_map(|group| FAMILIES.map(|ipv6| (group, ipv6))) {
-        let addresses = domain.address_groups.get(group).into_iter().flatten();
+        let addresses = domain.groups.get(group).into_iter().flatten();
         let ranges = ranges(addresses, ipv6);
         let kind = if ipv6 { "ipv6_addr" } else { "ipv4_addr" };
         line!(out, "set {} {{ type {kind}; flags interval;", set_name(group, ipv6));
@@ -81,7 +81,7 @@ pub fn sets(out: &mut String, domain: &Domain, guards: &[Guard]) {
 /// Ids have hyphens, which names in nft have not.
 fn set_name(group: &str, ipv6: bool) -> String {
     let id: String = group.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("addresses{}_{id}", if ipv6 { 6 } else { 4 })
+    format!("group{}_{id}", if ipv6 { 6 } else { 4 })
 }
 
 /// The ranges of one family, as few as can be.
@@ -116,15 +116,15 @@ fn matched(rule: &Rule, side: Side, stateless: bool) -> Option<String> {
     let other = side.other(stateless, rule.ipv6);
     let mut text = match &rule.remote {
         None => format!("meta nfproto {}", nfproto(rule.ipv6)),
-        Some(cidrs) => {
-            let ranges = ranges(cidrs, rule.ipv6);
+        Some(cidr) => {
+            let ranges = ranges([cidr], rule.ipv6);
             if ranges.is_empty() {
                 return None;
             }
             format!("{other} {{ {} }}", show_all(&ranges, rule.ipv6))
         }
     };
-    if let Some(group) = &rule.remote_addresses {
+    if let Some(group) = &rule.remote_group {
         let _ = write!(text, " {other} @{}", set_name(group, rule.ipv6));
     }
     // Neutron lets "icmp" stand for ICMPv6 in an IPv6 rule.

@@ -194,14 +194,7 @@ pub fn rule(
     ports: Option<(u16, Option<u16>)>,
     remote: Option<&str>,
 ) -> Rule {
-    Rule {
-        direction,
-        ipv6: false,
-        protocol,
-        ports,
-        remote: remote.map(|remote| vec![remote.to_owned()]),
-        remote_addresses: None,
-    }
+    Rule { direction, ipv6: false, protocol, ports, remote: remote.map(str::to_owned), remote_group: None }
 }
 
 /// What a default security group lets out.
@@ -276,7 +269,7 @@ pub fn domain(number: u32, bridges: Vec<Bridge>) -> Domain {
         },
         metadata: true,
         apis: Vec::new(),
-        address_groups: Default::default(),
+        groups: Default::default(),
     }
 }
 
