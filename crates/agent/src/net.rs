@@ -61,12 +61,6 @@ pub async fn follow(agent: &Agent, due: Due) -> Result<(), Fault> {
     make(agent, network, at).await
 }
 
-/// Makes the network of the rows as they are now, on this thread: for the simulator.
-pub async fn step(agent: &Agent) -> Result<(), Fault> {
-    let view = agent.cloud().view();
-    make(agent, view.network(), view.generation()).await
-}
-
 /// Makes a network and writes which ports are up.
 async fn make(agent: &Agent, network: HostNetwork, at: Generation) -> Result<(), Fault> {
     let result = agent.drivers().net.apply(&network, at).await;

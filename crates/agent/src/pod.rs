@@ -192,18 +192,25 @@ async fn remove(agent: &Agent, at: Generation, of: &PodView, pod: &Pod) -> Resul
     let grace = Duration::from_secs(row.body["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30));
     let uid = row.uid().to_owned();
     agent.inner.probes.forget(&uid);
-    let mut news = Vec::new();
+    let mut said = Vec::new();
     if let Some(seen) = seen(agent, &uid).await?.filter(runs) {
-        news = tokio::select! {
+        said = tokio::select! {
             stopped = stop::all(agent, pod, of.port.as_ref(), &seen, grace) => stopped.map_err(fault)?,
             // Somebody wants it gone sooner, or has taken its row: the next step knows how.
             () = hurried(agent, &uid, grace) => return Err(Fault::Unavailable("it has to end sooner".into())),
         };
     }
-    agent.drivers().pod.remove(&uid, grace, at).await.map_err(fault)?;
-    volumes::remove(agent, &uid).await?;
+    let removed = match agent.drivers().pod.remove(&uid, grace, at).await.map_err(fault) {
+        Ok(()) => volumes::remove(agent, &uid).await,
+        failed => failed,
+    };
+    if let Err(why) = removed {
+        said.push(news(agent, "FailedKillPod", format!("error killing pod: {why}")).warning());
+        let report = Report::Pod { uid, status: row.body["status"].clone(), news: said };
+        return agent.report(report).await.and(Err(why));
+    }
     agent.inner.pruning.forget(&uid);
-    agent.report(Report::PodGone { uid, news }).await.map(drop)
+    agent.report(Report::PodGone { uid, news: said }).await.map(drop)
 }
 
 /// Says the status as a fresh look shows it, and what there is to tell. Without a look, a pod that has been started is

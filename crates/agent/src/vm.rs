@@ -45,8 +45,11 @@ pub async fn step(agent: &Agent, id: &str) -> Result<Left, Fault> {
         },
         _ => {
             let keep = server.as_ref().is_some_and(|s| !s.deleting && s.keep_disk && s.incarnation > vm.incarnation);
-            agent.drivers().vm.remove(id, keep, at).await.map_err(fault)?;
-            VmStatus { phase: VmPhase::Gone, message: String::new(), ..vm.status.clone() }
+            match agent.drivers().vm.remove(id, keep, at).await {
+                Ok(()) => VmStatus { phase: VmPhase::Gone, message: String::new(), kept: keep, ..vm.status.clone() },
+                Err(stale @ driver::DriverFault::Stale(_)) => return Err(fault(stale)),
+                Err(why) => VmStatus { message: format!("cannot be removed yet: {why}"), ..vm.status.clone() },
+            }
         }
     };
     let left = left(&status);
@@ -81,7 +84,8 @@ async fn ensure(agent: &Agent, vm: &Vm, wanted: &WantedVm, first: bool) -> Resul
     Ok(match drivers.vm.ensure(wanted, &*drivers.net).await {
         Ok(SeenVm { phase, message, ended, soft_reboots, hard_reboots, rescued, made, .. }) => {
             let (made, since) = (made || vm.status.made, vm.status.since);
-            VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, made, failures: 0, since }
+            let (kept, failures) = (false, 0);
+            VmStatus { phase, message, ended, soft_reboots, hard_reboots, rescued, made, kept, failures, since }
         }
         Err(driver::DriverFault::Refused(why)) => {
             let aside = Trash::of(&agent.config().dir).find(&wanted.id);

@@ -1,15 +1,21 @@
 //! A host that cannot start a VM, over simulated drivers: whoever waits for it is told why.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use agent::{Agent, Config, Drivers};
+use agent::turns::Played;
+use agent::{Config, Drivers};
 use driver::sim::{Fate, Host as Machine};
 use model::{Change, Flavor, Host, Server, Setting, Source, Time, Vm, VmPhase, VmStatus};
 use serde_json::json;
 use store::Store;
 
+thread_local! {
+    static CLOCK: Cell<i64> = const { Cell::new(1_800_000_000) };
+}
+
 fn now() -> Time {
-    Time::from_second(1_800_000_000).expect("a moment")
+    Time::from_second(CLOCK.get()).expect("a moment")
 }
 
 #[tokio::test]
@@ -56,11 +62,12 @@ async fn a_server_that_cannot_start_says_why_and_starts_when_it_can() {
         blobs: blob::Blobs::new(dir.path().join("blobs")),
         clock: now,
     };
-    let agent = Agent::new(config, hosts::Local::new(store.clone(), "h", now, None), drivers);
+    let mut agent = Played::new(config, hosts::Local::new(store.clone(), "h", now, None), drivers);
     let status = || store.snapshot().get::<Vm>(&id).expect("a VM").status.clone();
-    let until = async |what: &str, done: &dyn Fn(&VmStatus) -> bool| {
+    let mut until = async |what: &str, done: &dyn Fn(&VmStatus) -> bool| {
         for _ in 0..100 {
-            agent.round_inline().await;
+            CLOCK.set(CLOCK.get() + 11);
+            agent.round().await;
             if done(&status()) {
                 return;
             }

@@ -1,7 +1,7 @@
 //! A simulated host: VMs, pods and a network that exist in memory alone. It is for the simulator and for `braid up --sim`
 //! and nothing else. It can be told to fail: before an act took effect, or after, so that the caller cannot know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,10 +41,10 @@ pub type Witness = Box<dyn Fn(&str) + Send>;
 #[derive(Default)]
 struct Inside {
     vms: BTreeMap<String, SeenVm>,
-    /// VMs whose disks are here.
-    disks: BTreeSet<String>,
-    /// What was put aside, by folder, and whether it had disks.
-    aside: BTreeMap<PathBuf, (SeenVm, bool)>,
+    /// The disks that are here, by VM, and for which VM each was made.
+    disks: BTreeMap<String, String>,
+    /// What was put aside, by folder, with the disks.
+    aside: BTreeMap<PathBuf, (SeenVm, Option<String>)>,
     /// Disks are as lasting as those of a real host, and a lost one is missed.
     lasting: bool,
     witness: Option<Witness>,
@@ -102,7 +102,7 @@ impl Host {
         };
         let mut inside = self.inside();
         inside.vms.insert(id.to_owned(), vm);
-        inside.disks.insert(id.to_owned());
+        inside.disks.insert(id.to_owned(), id.to_owned());
     }
 
     /// Its disks last from now on, and one that is missing is missed. Without this, whoever says that a disk was made is
@@ -156,6 +156,11 @@ impl Host {
     /// Acts that took effect so far.
     pub fn acts(&self) -> u64 {
         self.inside().acts
+    }
+
+    /// The disks on the host, by VM, and for which VM each was made.
+    pub fn disks(&self) -> BTreeMap<String, String> {
+        self.inside().disks.clone()
     }
 
     /// Ids of all VMs and uids of all pods that exist, without a chance to fail.
@@ -244,6 +249,13 @@ fn pod_of(uid: &str) -> String {
     format!("pod-{uid}")
 }
 
+/// Whether a VM is an earlier incarnation of another's server.
+fn is_earlier(id: &str, than: &str) -> bool {
+    let parts =
+        |id: &str| id.rsplit_once('.').and_then(|(server, n)| Some((server.to_owned(), n.parse::<u32>().ok()?)));
+    matches!((parts(id), parts(than)), (Some((a, n)), Some((b, m))) if a == b && n < m)
+}
+
 fn health(part: &str) -> Health {
     Health { part: part.into(), version: "simulated".into(), ..Health::default() }
 }
@@ -268,10 +280,17 @@ impl VmDriver for Host {
     async fn ensure(&self, vm: &WantedVm, _: &dyn Attach) -> Result<SeenVm> {
         let lost = |inside: &Inside| {
             let made = vm.disks.iter().any(|disk| disk.made);
-            inside.lasting && made && !inside.disks.contains(&vm.id)
+            inside.lasting && made && !inside.disks.contains_key(&vm.id)
         };
         if lost(&self.inside()) {
             return Err(DriverFault::Refused(format!("the disk of {} is gone (simulated)", vm.id)));
+        }
+        let kept = vm.disks.iter().find_map(|disk| disk.take_from.clone());
+        let gone = |inside: &Inside, from: &String| {
+            inside.lasting && !inside.disks.contains_key(&vm.id) && !inside.disks.contains_key(from)
+        };
+        if let Some(from) = kept.as_ref().filter(|from| gone(&self.inside(), from)) {
+            return Err(DriverFault::Refused(format!("what was kept of {from} is gone (simulated)")));
         }
         self.change("ensure VM", vm_of(&vm.id), vm.generation, |inside| {
             let phase = match vm {
@@ -292,7 +311,10 @@ impl VmDriver for Host {
                 made: true,
                 pid: None,
             };
-            inside.disks.insert(vm.id.clone());
+            if !inside.disks.contains_key(&vm.id) {
+                let content = kept.and_then(|from| inside.disks.remove(&from)).unwrap_or_else(|| vm.id.clone());
+                inside.disks.insert(vm.id.clone(), content);
+            }
             if inside.vms.insert(vm.id.clone(), seen.clone()).is_none() {
                 inside.started(&vm.id);
             }
@@ -300,9 +322,17 @@ impl VmDriver for Host {
         })
     }
 
-    async fn remove(&self, id: &str, _: bool, at: Generation) -> Result<()> {
+    async fn remove(&self, id: &str, keep: bool, at: Generation) -> Result<()> {
         self.change("remove VM", vm_of(id), at, |inside| {
-            if inside.disks.remove(id) | inside.vms.remove(id).is_some()
+            let ran = inside.vms.remove(id).is_some();
+            if keep {
+                // Also where there is nothing to keep: so it is known that nothing was lost.
+                inside.disks.entry(id.to_owned()).or_insert_with(|| id.to_owned());
+                return;
+            }
+            let before = inside.disks.len();
+            inside.disks.retain(|disk, _| disk != id && !is_earlier(disk, id));
+            if (ran || inside.disks.len() < before)
                 && let Some(witness) = &inside.witness
             {
                 witness(id);
@@ -321,7 +351,7 @@ impl VmDriver for Host {
 
     async fn give_back(&self, id: &str, from: &Path, at: Generation) -> Result<()> {
         self.change("give VM back", vm_of(id), at, |inside| {
-            if inside.disks.contains(id) {
+            if inside.disks.contains_key(id) {
                 return Err(DriverFault::Refused(format!("VM {id} has other disks by now")));
             }
             let Some((mut vm, disks)) = inside.aside.remove(from) else {
@@ -329,8 +359,8 @@ impl VmDriver for Host {
             };
             vm.generation = at;
             inside.vms.insert(id.to_owned(), vm);
-            if disks {
-                inside.disks.insert(id.to_owned());
+            if let Some(content) = disks {
+                inside.disks.insert(id.to_owned(), content);
             }
             Ok(())
         })?

@@ -45,6 +45,9 @@ pub struct VmStatus {
     /// Its disks were made. One that is missing from then on is lost, and never made anew.
     #[serde(default)]
     pub made: bool,
+    /// It is gone but for its disks, which were kept for the next incarnation.
+    #[serde(default)]
+    pub kept: bool,
     /// How often in a row it could not be started, in the same words, before its server first ran; up to
     /// [`VmStatus::PATIENCE`].
     #[serde(default)]

@@ -91,7 +91,7 @@ fn step(snapshot: &Snapshot, server: Entry<'_, Server>, now: Time) -> Option<Cha
     let mut change = Change::new();
     if server.deleting {
         for vm in &vms {
-            if is_gone(vm) {
+            if is_gone(vm) && !vm.status.kept {
                 change.delete(*vm);
             } else if !vm.deleting {
                 change.edit(*vm, |v| v.deleting = true);
@@ -132,7 +132,7 @@ fn shed(snapshot: &Snapshot, server: &Server, change: &mut Change) -> bool {
     log.next().is_none() && neighbours.next().is_none()
 }
 
-/// Nothing of it is left, or ever was, on any host.
+/// Nothing of it is left, or ever was, on any host, but for disks that were kept.
 fn is_gone(vm: &Vm) -> bool {
     vm.host.is_none() || (vm.deleting && vm.status.phase == VmPhase::Gone)
 }
@@ -143,8 +143,9 @@ fn live(snapshot: &Snapshot, server: Entry<'_, Server>, vms: &[Entry<'_, Vm>], c
     let current = current.first().copied();
     let placed = current.is_some_and(|vm| vm.host.is_some());
     for vm in old {
-        // A gone incarnation keeps its room until the next one has taken it over, in the scheduler's change.
-        if vm.host.is_none() || (placed && is_gone(&vm)) {
+        // A gone incarnation keeps its room until the next one has taken it over, in the scheduler's change. What was kept of
+        // it for one that never came has to go first: nobody else knows of it.
+        if vm.host.is_none() || (placed && is_gone(&vm) && (server.keep_disk || !vm.status.kept)) {
             change.delete(vm);
         } else if !vm.deleting {
             change.edit(vm, |v| v.deleting = true);

@@ -181,8 +181,12 @@ fn careful(world: &World) -> Result<(), String> {
 pub fn settled(world: &World) -> Result<(), String> {
     let snapshot = world.store.snapshot();
     let servers: BTreeSet<String> = snapshot.all::<Server>().map(|s| s.id.clone()).collect();
-    if servers != world.servers {
-        return Err(format!("servers accepted {:?}, servers there {servers:?}", world.servers));
+    let stuck: BTreeSet<String> =
+        snapshot.all::<Vm>().filter(|vm| held(world, vm.value)).map(|vm| vm.server_id.clone()).collect();
+    let going = |id: &&String| stuck.contains(*id) && snapshot.get::<Server>(id).is_some_and(|server| server.deleting);
+    let there: BTreeSet<String> = servers.iter().filter(|id| !going(id)).cloned().collect();
+    if there != world.servers {
+        return Err(format!("servers accepted {:?}, servers there {there:?}", world.servers));
     }
     if let Some(host) = snapshot.all::<Host>().find(|host| !host.is_up()) {
         return Err(format!("{} counts as away, and its agent works", host.name));
@@ -190,29 +194,39 @@ pub fn settled(world: &World) -> Result<(), String> {
     pods(world, &snapshot)?;
     workloads(&snapshot)?;
     reboots(&snapshot)?;
+    disks(world, &snapshot)?;
     for (host, machine) in &world.machines {
         rules(&snapshot, &machine.network()).map_err(|why| format!("{host}: {why}"))?;
     }
     for server in snapshot.all::<Server>() {
         let runs = snapshot.find::<Vm>(Index::Owner, &server.id).any(|vm| vm.status.phase == VmPhase::Running);
         let told = server.problem.is_some()
-            || snapshot.find::<Vm>(Index::Owner, &server.id).any(|vm| vm.host.is_none() && !vm.decision.is_empty());
+            || snapshot.find::<Vm>(Index::Owner, &server.id).any(|vm| vm.host.is_none() && !vm.decision.is_empty())
+            || snapshot.find::<Vm>(Index::Owner, &server.id).any(|vm| held(world, vm.value));
         if !runs && !told {
             return Err(format!("server {} neither runs nor says why: {}", server.id, world.describe()));
         }
     }
     for (host, machine) in &world.machines {
         let (vms, pods) = machine.everything();
-        let wanted: Vec<String> =
-            snapshot.find::<Vm>(Index::Host, host).map(|vm| Vm::id(&vm.server_id, vm.incarnation)).collect();
+        // Where nothing can be removed, what shall go may be there still, or never have been.
+        let stubborn = world.stubborn.as_ref() == Some(host);
+        let stays = |vm: &Vm| !(stubborn && vm.deleting);
+        let wanted: Vec<String> = snapshot
+            .find::<Vm>(Index::Host, host)
+            .filter(|vm| stays(vm.value))
+            .map(|vm| Vm::id(&vm.server_id, vm.incarnation))
+            .collect();
+        let vms = vms.into_iter().filter(|id| !stubborn || wanted.contains(id)).collect();
         same(&format!("VMs of {host}"), wanted, vms)?;
         let wanted: Vec<String> = snapshot
             .find::<KubeObject>(Index::Host, host)
-            .filter(|o| o.is_pod())
+            .filter(|o| o.is_pod() && !(stubborn && o.deleting()))
             // One for which there is no address left waits, and says so.
             .filter(|pod| Port::of_pod(&snapshot, pod.uid()).is_some() || silent(pod.value))
             .map(|pod| pod.uid().to_owned())
             .collect();
+        let pods = pods.into_iter().filter(|uid| !stubborn || wanted.contains(uid)).collect();
         same(&format!("pods of {host}"), wanted, pods)?;
         if machine.network() != plan::hostnet::compile(&snapshot, host) {
             return Err(format!("the network of {host} is not what the rows say"));
@@ -230,9 +244,32 @@ pub fn settled(world: &World) -> Result<(), String> {
     }
 }
 
+/// It cannot be removed, and says so.
+fn held(world: &World, vm: &Vm) -> bool {
+    world.stubborn.is_some() && vm.host == world.stubborn && vm.status.message.starts_with("cannot be removed yet")
+}
+
+/// Each VM has the disk that it shall have, and no other disk is left.
+fn disks(world: &World, snapshot: &Snapshot) -> Result<(), String> {
+    for (host, machine) in world.machines.iter().filter(|(host, _)| world.stubborn.as_ref() != Some(host)) {
+        let wanted = snapshot.find::<Vm>(Index::Host, host).map(|vm| {
+            let made_for = world.made_for.get(&vm.server_id).copied().unwrap_or(vm.incarnation);
+            (Vm::id(&vm.server_id, vm.incarnation), Vm::id(&vm.server_id, made_for))
+        });
+        let (wanted, there) = (wanted.collect::<BTreeMap<_, _>>(), machine.disks());
+        if wanted != there {
+            return Err(format!("disks of {host}, and for which VM each was made: wanted {wanted:?}, there {there:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// The pods that somebody asked for are there, and no others without an owner.
 fn pods(world: &World, snapshot: &Snapshot) -> Result<(), String> {
-    let own = |pod: &KubeObject| pod.is_pod() && pod.controller().is_none();
+    let stays = |pod: &KubeObject| {
+        world.stubborn.is_some() && pod.deleting() && pod.body["spec"]["nodeName"].as_str() == world.stubborn.as_deref()
+    };
+    let own = |pod: &KubeObject| pod.is_pod() && pod.controller().is_none() && !stays(pod);
     let there = snapshot.all::<KubeObject>().filter(|object| own(object.value)).map(|pod| pod.name.clone()).collect();
     match world.pods == there {
         true => Ok(()),

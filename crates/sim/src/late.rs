@@ -122,8 +122,10 @@ impl VmDriver for Late {
         self.host.ensure(&vm, ports).await
     }
     async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()> {
+        let keep_disks = keep_disks && self.mutation != Some(Mutation::KeptDisks);
         self.note(Order::RemoveVm(id.to_owned(), keep_disks, at));
-        VmDriver::remove(&self.host, id, keep_disks, at).await
+        let removed = VmDriver::remove(&self.host, id, keep_disks, at).await;
+        if self.mutation == Some(Mutation::Believed) { Ok(()) } else { removed }
     }
     async fn put_aside(&self, id: &str, to: &Path, at: Generation) -> Result<bool> {
         if self.mutation == Some(Mutation::Aside) {

@@ -61,7 +61,20 @@ async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
         pass(1);
         check::always(&mut world).map_err(|e| format!("after step {step} ({what}): {e}"))?;
     }
-    world.heal();
+    world.heal_most();
+    settle(&mut world).await?;
+    if world.stubborn.is_some() {
+        world.heal();
+        settle(&mut world).await?;
+    }
+    world.audit().await?;
+    let store = world.store.clone();
+    world.follower.check(&store)?;
+    Ok(world.report())
+}
+
+/// Plays until nothing moves any more, and checks that everything is as it shall be.
+async fn settle(world: &mut World) -> Result<(), String> {
     let (mut last, mut rest) = (0, 0);
     for round in 0.. {
         pass(if rest == 0 { 1 } else { REST_SECONDS });
@@ -77,10 +90,6 @@ async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
             return Err(format!("the healed cloud did not settle within {SETTLE} rounds: {}", world.describe()));
         }
     }
-    check::always(&mut world)?;
-    check::settled(&world)?;
-    world.audit().await?;
-    let store = world.store.clone();
-    world.follower.check(&store)?;
-    Ok(world.report())
+    check::always(world)?;
+    check::settled(world)
 }

@@ -57,6 +57,12 @@ pub enum Mutation {
     TwoIncarnations,
     /// The planning process does not hear of what goes.
     Deaf,
+    /// A step of an agent never ends, now and then.
+    Stuck,
+    /// Disks are not kept for the next incarnation.
+    KeptDisks,
+    /// What could not be removed is believed to be gone.
+    Believed,
 }
 
 impl Mutation {

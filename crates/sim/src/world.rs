@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agent::{Agent, Config, Drivers};
+use agent::turns::{Begun, Played};
+use agent::{Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
-    Change, Cluster, Domain, Host, HostStatus, Index, Key, KubeObject, Ledger, Network, NicRequest, Project, Quota,
-    Refused, Resource, Server, Setting, Snapshot, Subnet, Time, Vm, VmPhase, Write,
+    Change, Cluster, Domain, Entry, Host, HostStatus, Index, Key, KubeObject, Ledger, Network, NicRequest, Project,
+    Quota, Refused, Resource, Server, Setting, Snapshot, Subnet, Time, Vm, VmPhase, Write,
 };
 use plan::{Agenda, PLANNERS, Plan, Seen, Step};
 use serde_json::json;
@@ -43,7 +44,7 @@ pub struct Report {
 pub struct World {
     pub(crate) store: Store,
     pub(crate) machines: Vec<(String, Late)>,
-    agents: Vec<Agent>,
+    agents: Vec<Played>,
     pub(crate) chance: fastrand::Rng,
     mutation: Option<Mutation>,
     pub(crate) follower: Follower,
@@ -60,6 +61,10 @@ pub struct World {
     report: Report,
     /// Servers that were accepted and not deleted.
     pub(crate) servers: BTreeSet<String>,
+    /// Of each server the incarnation for which its disk was made: others have kept it.
+    pub(crate) made_for: BTreeMap<String, u32>,
+    /// A host on which nothing can be removed although everything else is healed.
+    pub(crate) stubborn: Option<String>,
     pub(crate) pods: BTreeSet<String>,
     /// VMs that were destroyed although no row said that they should go.
     pub(crate) destroyed: Arc<Mutex<Vec<String>>>,
@@ -109,6 +114,8 @@ impl World {
             serial: 0,
             report: Report::default(),
             servers,
+            made_for: BTreeMap::new(),
+            stubborn: None,
             pods,
             destroyed,
             wrong: Vec::new(),
@@ -173,6 +180,7 @@ impl World {
         let id = format!("00000000-0000-4000-8000-{:012}", self.next());
         let cores = self.chance.u64(1..3);
         if self.commit(&Change::from(server(&id, cores))).await {
+            self.made_for.insert(id.clone(), 1);
             self.servers.insert(id);
         }
         "create server"
@@ -197,15 +205,25 @@ impl World {
         let running = self.servers.iter().filter(runs).cloned().collect();
         let Some(id) = self.pick(&running) else { return "reboot nothing" };
         let Some(row) = snapshot.get::<Server>(&id) else { return "reboot nothing" };
-        let what = self.chance.u8(0..4);
+        let current = |vm: Entry<'_, Vm>| vm.incarnation == row.incarnation && vm.status.phase == VmPhase::Running;
+        let runs = snapshot.find::<Vm>(Index::Owner, &id).any(current);
+        let what = self.chance.u8(0..5);
+        let keep = what > 2 && runs;
         let mut change = Change::new();
         change.edit(row, |server| match what {
             0 => server.soft_reboots += 1,
             1 => server.hard_reboots += 1,
-            _ => server.incarnation += 1,
+            _ => {
+                server.incarnation += 1;
+                server.keep_disk = keep;
+                (server.soft_reboots, server.hard_reboots) = (0, 0);
+            }
         });
-        self.commit(&change).await;
-        "reboot or rebuild"
+        let next = row.incarnation + 1;
+        if self.commit(&change).await && what > 1 && !keep {
+            self.made_for.insert(id, next);
+        }
+        "reboot, rebuild or resize"
     }
 
     async fn create_pod(&mut self) -> &'static str {
@@ -400,10 +418,31 @@ impl World {
     }
 
     async fn work(&mut self) -> &'static str {
-        let agent = self.agents[self.chance.usize(0..self.agents.len())].clone();
-        let mut chance = self.chance.fork();
-        agent.round_in_order(&mut |things| chance.shuffle(things)).await;
-        "an agent's round"
+        let at = self.chance.usize(0..self.agents.len());
+        // Every step but a few that take their time ends before the agent looks again, or none does.
+        let (tick, looks) = (self.chance.u8(0..4) > 0, self.chance.usize(1..5));
+        for look in 0..looks {
+            let agent = &mut self.agents[at];
+            match look == 0 && tick {
+                true => agent.tick().await,
+                false => _ = agent.hear().await,
+            }
+            self.chance.shuffle(&mut agent.steps);
+            let slow = if self.chance.u8(0..4) == 0 { self.chance.usize(0..3) } else { 0 };
+            while self.agents[at].steps.len() > slow
+                && let Some(step) = self.agents[at].steps.pop()
+            {
+                self.run_step(step).await;
+            }
+        }
+        "an agent's turns"
+    }
+
+    async fn run_step(&mut self, step: Begun) {
+        if self.mutation == Some(Mutation::Stuck) && step.key.starts_with("vm ") && self.chance.u8(0..20) == 0 {
+            return std::mem::forget(step);
+        }
+        step.run().await;
     }
 
     /// An agent that was stopped for a while goes on with what it had decided.
@@ -434,8 +473,7 @@ impl World {
         let reports = |snapshot: &Snapshot, host: &str| snapshot.get::<Host>(host).map(|host| host.status.reports);
         for (name, machine) in self.machines.iter().filter(|(name, _)| reports(&old, name) < reports(&now, name)) {
             let before = (machine.everything(), machine.aside());
-            let agent = agent_of(name, machine, &copy, self.folder.path(), self.mutation);
-            agent.round_inline().await;
+            agent_of(name, machine, &copy, self.folder.path(), self.mutation).round().await;
             if before != (machine.everything(), machine.aside()) {
                 self.wrong.push(format!("{name} has done as an old store said"));
             }
@@ -467,9 +505,21 @@ impl World {
         from.iter().nth(at).cloned()
     }
 
+    /// From now on nothing fails, but that in some runs nothing can be removed on one of the hosts.
+    pub fn heal_most(&mut self) {
+        self.heal();
+        if self.chance.u8(0..3) == 0 {
+            let (name, machine) = &self.machines[self.chance.usize(0..self.machines.len())];
+            let removes = |act: &str| matches!(act, "remove VM" | "remove pod");
+            machine.set_fates(Box::new(move |act| if removes(act) { Fate::Before } else { Fate::Well }));
+            self.stubborn = Some(name.clone());
+        }
+    }
+
     /// From now on nothing fails.
     pub fn heal(&mut self) {
         self.machines.iter().for_each(|(_, machine)| machine.heal());
+        self.stubborn = None;
     }
 
     /// Every planner and every agent once, from fresh snapshots.
@@ -477,10 +527,10 @@ impl World {
         for planner in 0..PLANNERS.len() {
             self.plan_due(planner).await;
         }
-        for agent in self.agents.clone() {
+        for agent in &mut self.agents {
             // A person looks in.
-            let _ = agent.confirm();
-            agent.round_inline().await;
+            let _ = agent.agent().confirm();
+            agent.round().await;
         }
     }
 
@@ -521,7 +571,7 @@ fn begin(store: &Store) -> Result<(Agenda, Watch), String> {
     Ok((Agenda::new(&rows), news))
 }
 
-fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: Option<Mutation>) -> Agent {
+fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: Option<Mutation>) -> Played {
     let dir = folder.join(name);
     if mutation == Some(Mutation::Identity) {
         let _ = std::fs::remove_file(dir.join("identity.json"));
@@ -538,7 +588,7 @@ fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: 
     };
     let machine = Arc::new(machine.clone());
     let drivers = Drivers { vm: machine.clone(), pod: machine.clone(), net: machine };
-    Agent::new(config, hosts::Local::new(store.clone(), name, now, None), drivers)
+    Played::new(config, hosts::Local::new(store.clone(), name, now, None), drivers)
 }
 
 /// One act in eight fails; of those, half took effect all the same.

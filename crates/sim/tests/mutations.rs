@@ -51,4 +51,7 @@ mutations! {
     rules: Rules,
     two_incarnations: TwoIncarnations,
     deaf: Deaf,
+    stuck: Stuck,
+    kept_disks: KeptDisks,
+    believed: Believed,
 }

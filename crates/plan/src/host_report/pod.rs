@@ -27,9 +27,9 @@ const ITS_CONDITIONS: [&str; 5] =
 /// The status of a pod, and its events. One that is being deleted keeps its status until it is gone.
 pub fn status(rows: &Snapshot, host: &str, uid: &str, said: &Value, news: &[News], now: Time) -> Change {
     let mut change = Change::new();
-    let Some(row) = row_of_pod(rows, host, uid).filter(|row| !row.deleting()) else { return change };
+    let Some(row) = row_of_pod(rows, host, uid) else { return change };
     let status = merged(&row.body["status"], said, row.pod_finished());
-    if row.body["status"] != status {
+    if !row.deleting() && row.body["status"] != status {
         change.edit(row, |row| row.body["status"] = status);
     }
     kube_event::tell(&mut change, rows, row.value, news, now);
