@@ -46,11 +46,13 @@ impl Faces {
 }
 
 fn root() -> impl IntoResponse {
+    let openstack = face_openstack::SERVICES.iter().map(|service| service.prefix);
+    let services: Vec<&str> = openstack.chain(["/clusters/<id>", "/v2/"]).collect();
     crate::control::json_response(
         http::StatusCode::OK,
         serde_json::json!({
             "name": "braid", "version": env!("CARGO_PKG_VERSION"),
-            "services": ["/identity", "/compute", "/placement", "/network", "/image", "/clusters/<id>", "/v2/"],
+            "services": services,
         }),
     )
 }

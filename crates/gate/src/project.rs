@@ -29,24 +29,12 @@ pub fn project_rows_in(snapshot: &Snapshot, project: Project, now: Time) -> Chan
     change
 }
 
-/// What a project can only be deleted without: it takes room on hosts, addresses or disks.
-const HOLDING: [Kind; 8] = [
-    Kind::Server,
-    Kind::Image,
-    Kind::Network,
-    Kind::Router,
-    Kind::FloatingIp,
-    Kind::Cluster,
-    Kind::OciManifest,
-    Kind::Port,
-];
-
 /// The rows of a project that take nothing and go with it; or a sentence on what still stands there.
 pub fn remains(snapshot: &Snapshot, project_id: &str) -> Result<Change, String> {
     let realm = Realm::project(project_id);
     let mut change = Change::new();
     for row in snapshot.rows().filter(|row| row.key.realm == realm) {
-        if HOLDING.contains(&row.key.kind) {
+        if row.key.kind.holds() {
             return Err(format!("{} {}", row.key.kind.as_str(), row.key.name));
         }
         change.writes.push(model::Write::Delete { key: row.key.clone(), expected: row.modified });

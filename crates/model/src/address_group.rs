@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Resource, Time, quota};
+use crate::{Claim, Index, Limited, Resource, Time, quota};
 
 /// The most addresses and ranges that a group has: a host puts each of them into its rules.
 pub const MAX_ADDRESSES: usize = 2000;
@@ -26,6 +26,8 @@ pub struct AddressGroup {
 
 impl Resource for AddressGroup {
     kind!(AddressGroup: of a project);
+    // Neutron limits none of them.
+    const QUOTAS: &[Limited] = &[Limited::new("address_group", 100)];
     fn claims(&self) -> Vec<Claim> {
         quota::uses(&self.project_id, "address_group", 1).into_iter().collect()
     }

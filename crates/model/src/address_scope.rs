@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Network, Resource, Snapshot, Subnet, SubnetPool, Time, quota};
+use crate::{Claim, Index, Limited, Network, Resource, Snapshot, Subnet, SubnetPool, Time, quota};
 
 /// A Neutron address scope.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ impl AddressScope {
 
 impl Resource for AddressScope {
     kind!(AddressScope: of a project);
+    // Neutron limits none of them.
+    const QUOTAS: &[Limited] = &[Limited::new("address_scope", 100)];
     fn claims(&self) -> Vec<Claim> {
         quota::uses(&self.project_id, "address_scope", 1).into_iter().collect()
     }

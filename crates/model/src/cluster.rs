@@ -48,6 +48,7 @@ impl std::fmt::Debug for Authority {
 
 impl Resource for Cluster {
     kind!(Cluster: of a project);
+    const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         let place = &self.network_project_id;
         let mut claims = vec![

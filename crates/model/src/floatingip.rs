@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Realm, Resource, Time, quota};
+use crate::{Claim, Index, Key, Kind, Limited, Realm, Resource, Time, quota};
 
 /// A Neutron floating IP. Its address is held by a port of the cloud on the external network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct FloatingIp {
 
 impl Resource for FloatingIp {
     kind!(FloatingIp: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("floatingip", 50)];
+    const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![Claim::Needs(Key::new(Kind::Port, Realm::Cloud, self.address_port_id.as_str()))];
         if let (Some(port), Some(ip)) = (&self.port_id, self.fixed_ip) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Realm, Resource, Time};
+use crate::{Claim, Index, Key, Kind, Limited, Realm, Resource, Time};
 
 /// Who sees an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +163,14 @@ impl Image {
 
 impl Resource for Image {
     kind!(Image: of a project);
+    const QUOTAS: &[Limited] = &[
+        // MiB, by the name that Glance has for it.
+        Limited::new("image_size_total", 102_400).scaled(1 << 20),
+        Limited::new("image_count_total", 1000),
+        // Those that are staged or imported at the moment.
+        Limited::new("image_count_uploading", 10),
+    ];
+    const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         // Clients may choose the id, and the keys of two projects' rows differ.
         let mut claims = vec![Claim::Unique(format!("image/{}", self.id))];

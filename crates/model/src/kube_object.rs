@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::quantity::Quantity;
 use crate::resource::kind;
-use crate::{Claim, Host, Index, Key, Kind, Realm, Resource, quota};
+use crate::{Claim, Host, Index, Key, Kind, Limited, Realm, Resource, quota};
 
 /// An object of the Kubernetes API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,6 +208,9 @@ pub fn json_size(value: &Value) -> usize {
 
 impl Resource for KubeObject {
     kind!(KubeObject);
+    // OpenStack has no quota of its own for them. All rows are in the memory of every process, so kilobytes count.
+    const QUOTAS: &[Limited] =
+        &[Limited::new("kube_objects", 20_000), Limited::new("kube_megabytes", 256).scaled(1024)];
     fn realm(&self) -> Realm {
         Realm::cluster(&self.cluster_id)
     }

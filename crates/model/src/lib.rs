@@ -89,7 +89,7 @@ pub use network::{Network, most_mtu};
 pub use port::{FixedIp, Port, PortStatus};
 pub use port_forwarding::{MAX_MOVED_PORTS, PortForwarding};
 pub use qos_policy::{DSCP_MARKS, QosEffect, QosPolicy, QosRule};
-pub use quota::{Quota, QuotaClass};
+pub use quota::{Limited, Quota, QuotaClass};
 pub use rbac_policy::{EVERY_PROJECT, RbacAction, RbacPolicy};
 pub use registry::{OciBlob, OciManifest, OciTag};
 pub use resource::{Index, Kind, Object, Resource};

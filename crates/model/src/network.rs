@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Resource, Time, quota};
+use crate::{Claim, Index, Key, Limited, Resource, Time, quota};
 
 /// The largest MTU that a network can have: an Ethernet frame's 1500 bytes, or what a VXLAN leaves of them. External networks
 /// are bridges without encapsulation.
@@ -81,6 +81,8 @@ impl Network {
 
 impl Resource for Network {
     kind!(Network: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("network", 100)];
+    const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![Claim::Unique(format!("vni/{}", self.vni))];
         claims.extend(self.is_default.then(|| Claim::Unique("default-external-network".into())));

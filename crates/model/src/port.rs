@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::resource::kind;
 use crate::subnet::address_claim;
-use crate::{Claim, Entry, Holder, Index, Key, Kind, Network, Realm, Resource, Router, Server, Snapshot, Time, quota};
+use crate::{
+    Claim, Entry, Holder, Index, Key, Kind, Limited, Network, Realm, Resource, Router, Server, Snapshot, Time, quota,
+};
 
 /// An address of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -228,6 +230,8 @@ impl Port {
 
 impl Resource for Port {
     kind!(Port: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("port", 500)];
+    const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         let network = Key::new(Kind::Network, Realm::project(&self.network_project_id), self.network_id.as_str());
         let mut claims = vec![Claim::Needs(network), Claim::Unique(format!("mac/{}/{}", self.network_id, self.mac))];

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Resource, Time, quota};
+use crate::{Claim, Index, Key, Kind, Limited, Resource, Time, quota};
 
 /// The most ports that are led one by one to ports of other numbers: a host has a rule's element for each.
 pub const MAX_MOVED_PORTS: u16 = 1000;
@@ -41,6 +41,8 @@ impl PortForwarding {
 
 impl Resource for PortForwarding {
     kind!(PortForwarding: of a project);
+    // Neutron limits none of them.
+    const QUOTAS: &[Limited] = &[Limited::new("port_forwarding", 100)];
     fn claims(&self) -> Vec<Claim> {
         let Self { floatingip_id, protocol, external, internal, port_id, address, .. } = self;
         let mut claims = vec![

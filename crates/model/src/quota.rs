@@ -8,13 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::resource::kind;
 use crate::{Claim, Key, Kind, Realm, Resource, Snapshot};
 
-/// A resource that can be limited.
+/// A resource that can be limited. It stands with the kind of row that claims it ([`Resource::QUOTAS`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limited {
     /// The name in OpenStack's quota APIs.
     pub name: &'static str,
-    /// Which API shows it.
-    pub service: Service,
     /// How many units of the pool make one unit of the API: cores are counted in thousandths, since pods ask for parts, and
     /// megabytes of Kubernetes' objects in kilobytes.
     pub scale: u64,
@@ -22,66 +20,27 @@ pub struct Limited {
     pub default: Option<u64>,
 }
 
-/// The OpenStack service that shows a quota.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    Compute,
-    /// Neutron's quotas name whatever its plugins count; what has no API of its own for limits is shown there too.
-    Network,
-}
-
-const fn compute(name: &'static str, scale: u64, default: u64) -> Limited {
-    Limited { name, service: Service::Compute, scale, default: Some(default) }
-}
-const fn network(name: &'static str, default: u64) -> Limited {
-    Limited { name, service: Service::Network, scale: 1, default: Some(default) }
-}
-/// What Kubernetes' API stores. OpenStack has no quota of its own for it; Neutron's takes whatever is registered.
-const fn kube(name: &'static str, scale: u64, default: u64) -> Limited {
-    Limited { name, service: Service::Network, scale, default: Some(default) }
-}
-
 /// Every resource that is counted. Defaults are those of Nova and Neutron, except that containers share them.
-pub const LIMITED: &[Limited] = &[
-    compute("instances", 1, 10),
-    compute("cores", 1000, 20),
-    compute("ram", 1, 51200),
-    compute("server_groups", 1, 10),
-    network("network", 100),
-    network("subnet", 100),
-    network("subnetpool", 100),
-    network("port", 500),
-    network("router", 10),
-    network("floatingip", 50),
-    network("security_group", 10),
-    network("security_group_rule", 100),
-    network("rbac_policy", 10),
-    // Neutron limits none of them.
-    network("port_forwarding", 100),
-    network("address_scope", 100),
-    network("address_group", 100),
-    network("trunk", 100),
-    kube("kube_objects", 1, 20_000),
-    // All rows are in the memory of every process.
-    kube("kube_megabytes", 1024, 256),
-    // What a project's repositories hold: MiB (as Glance's image_size_total) and blobs.
-    Limited { name: "registry_size_total", service: Service::Network, scale: 1 << 20, default: Some(51200) },
-    network("registry_blobs", 20_000),
-    // What the rows of its manifests name, since all rows are in the memory of every process.
-    network("registry_references", 200_000),
-    // What a project's images hold: MiB, by the name that Glance has for it.
-    Limited { name: "image_size_total", service: Service::Network, scale: 1 << 20, default: Some(102_400) },
-    network("image_count_total", 1000),
-    // Images that are staged or imported at the moment.
-    network("image_count_uploading", 10),
-];
+pub fn all() -> impl Iterator<Item = &'static Limited> {
+    Kind::ALL.iter().flat_map(|kind| kind.quotas())
+}
 
 /// The limited resource of this name.
 pub fn limited(name: &str) -> Option<&'static Limited> {
-    LIMITED.iter().find(|l| l.name == name)
+    all().find(|l| l.name == name)
 }
 
 impl Limited {
+    /// One that is counted in the API's units.
+    pub const fn new(name: &'static str, default: u64) -> Self {
+        Self { name, scale: 1, default: Some(default) }
+    }
+
+    /// The same, of which so many units of the pool make one of the API.
+    pub const fn scaled(self, scale: u64) -> Self {
+        Self { scale, ..self }
+    }
+
     /// An amount of the pool in the API's units, for people: `1.5`.
     pub fn show(&self, amount: u64) -> String {
         match (amount / self.scale, amount % self.scale) {
@@ -177,7 +136,7 @@ impl Resource for Quota {
         self.project_id.clone()
     }
     fn claims(&self) -> Vec<Claim> {
-        let limits = LIMITED.iter().filter_map(|resource| {
+        let limits = all().filter_map(|resource| {
             let limit = self.limit(resource)?.saturating_mul(resource.scale);
             Some(Claim::Limit { pool: pool(&self.project_id, resource.name), limit })
         });
@@ -189,6 +148,15 @@ impl Resource for Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_counted_in_one_way() {
+        let mut names: Vec<&str> = all().map(|limited| limited.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "{names:?}");
+    }
 
     #[test]
     fn parts_of_cores_read_well() {

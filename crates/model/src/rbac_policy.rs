@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
 use crate::{
-    AddressScope, Change, Claim, Entry, Index, Key, Kind, Network, Resource, Snapshot, SubnetPool, Time, quota,
+    AddressScope, Change, Claim, Entry, Index, Key, Kind, Limited, Network, Resource, Snapshot, SubnetPool, Time, quota,
 };
 
 /// In which way others have access.
@@ -123,6 +123,7 @@ impl RbacPolicy {
 
 impl Resource for RbacPolicy {
     kind!(RbacPolicy: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("rbac_policy", 10)];
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![
             Claim::Needs(self.object.clone()),

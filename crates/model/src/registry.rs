@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Key, Kind, Realm, Resource, Time, quota};
+use crate::{Claim, Key, Kind, Limited, Realm, Resource, Time, quota};
 
 /// Bytes that a project's repositories have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ impl OciBlob {
 
 impl Resource for OciBlob {
     kind!(OciBlob);
+    // MiB, as Glance's image_size_total, and blobs.
+    const QUOTAS: &[Limited] =
+        &[Limited::new("registry_size_total", 51200).scaled(1 << 20), Limited::new("registry_blobs", 20_000)];
     fn realm(&self) -> Realm {
         Realm::project(&self.project_id)
     }
@@ -98,6 +101,9 @@ impl OciManifest {
 
 impl Resource for OciManifest {
     kind!(OciManifest);
+    // What they name, since all rows are in the memory of every process.
+    const QUOTAS: &[Limited] = &[Limited::new("registry_references", 200_000)];
+    const HOLDS: bool = true;
     fn realm(&self) -> Realm {
         Realm::project(&self.project_id)
     }

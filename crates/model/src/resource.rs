@@ -12,6 +12,11 @@ use crate::*;
 /// A kind of row: one declaration gives its key, its claims, who may see it and how it is found.
 pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: Kind;
+    /// What of a project's limits is counted by what its rows claim.
+    const QUOTAS: &'static [Limited] = &[];
+    /// Whether a project can be deleted only when it has none: such a row takes room on hosts, addresses or disks. The
+    /// others go with it.
+    const HOLDS: bool = false;
     /// Whose row it is.
     fn realm(&self) -> Realm;
     /// The last part of the key: the id, for most kinds.
@@ -66,6 +71,16 @@ macro_rules! kinds {
             /// The kind's name in keys and in messages.
             pub fn as_str(self) -> &'static str {
                 match self { $(Kind::$name => $text,)* }
+            }
+
+            /// What of a project's limits is counted by its rows' claims.
+            pub fn quotas(self) -> &'static [Limited] {
+                match self { $(Kind::$name => <$name as Resource>::QUOTAS,)* }
+            }
+
+            /// Whether a project can be deleted only when it has none of them.
+            pub fn holds(self) -> bool {
+                match self { $(Kind::$name => <$name as Resource>::HOLDS,)* }
             }
 
             pub fn parse(text: &str) -> Option<Self> {

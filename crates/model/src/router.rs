@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Realm, Resource, Time, quota};
+use crate::{Claim, Index, Key, Kind, Limited, Realm, Resource, Time, quota};
 
 /// A router's way out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ impl Router {
 
 impl Resource for Router {
     kind!(Router: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("router", 10)];
+    const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = quota::uses(&self.project_id, "router", 1).into_iter().collect();
         if let Some(gateway) = &self.gateway {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Resource, Snapshot, Time, quota};
+use crate::{Claim, Index, Key, Kind, Limited, Resource, Snapshot, Time, quota};
 
 /// A Neutron security group: rules that allow; what no rule allows is dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,7 @@ pub fn of_both_sorts(rows: &Snapshot, groups: &[String]) -> bool {
 
 impl Resource for SecurityGroup {
     kind!(SecurityGroup: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("security_group", 10)];
     fn claims(&self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = quota::uses(&self.project_id, "security_group", 1).into_iter().collect();
         if self.name == "default" {
@@ -178,6 +179,7 @@ impl SecurityGroupRule {
 
 impl Resource for SecurityGroupRule {
     kind!(SecurityGroupRule: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("security_group_rule", 100)];
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![
             Claim::Needs(Key::new(Kind::SecurityGroup, self.realm(), self.group_id.as_str())),

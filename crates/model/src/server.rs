@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Flavor, Index, Key, Kind, Realm, Resource, Source, Time, quota};
+use crate::{Claim, Flavor, Index, Key, Kind, Limited, Realm, Resource, Source, Time, quota};
 
 /// A network interface asked for at creation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -234,6 +234,10 @@ impl Server {
 
 impl Resource for Server {
     kind!(Server: of a project);
+    // Pods use cores and memory, too, and may ask for parts of a core.
+    const QUOTAS: &[Limited] =
+        &[Limited::new("instances", 10), Limited::new("cores", 20).scaled(1000), Limited::new("ram", 51200)];
+    const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         // An unconfirmed resize keeps the room of the larger size, so that it can always be reverted.
         let old = self.old_flavor.as_ref();
@@ -305,6 +309,7 @@ pub struct ServerGroup {
 
 impl Resource for ServerGroup {
     kind!(ServerGroup: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("server_groups", 10)];
     fn claims(&self) -> Vec<Claim> {
         quota::uses(&self.project_id, "server_groups", 1).into_iter().collect()
     }

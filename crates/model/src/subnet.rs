@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Network, Port, Realm, Resource, Snapshot, Time, quota};
+use crate::{Claim, Index, Key, Kind, Limited, Network, Port, Realm, Resource, Snapshot, Time, quota};
 
 /// A Neutron subnet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,7 @@ impl Subnet {
 
 impl Resource for Subnet {
     kind!(Subnet: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("subnet", 100)];
     fn claims(&self) -> Vec<Claim> {
         let mut claims =
             vec![Claim::Needs(self.network_key()), Claim::Unique(format!("cidr/{}/{}", self.network_id, self.cidr()))];
@@ -144,6 +145,7 @@ pub struct SubnetPool {
 
 impl Resource for SubnetPool {
     kind!(SubnetPool: of a project);
+    const QUOTAS: &[Limited] = &[Limited::new("subnetpool", 100)];
     fn claims(&self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = quota::uses(&self.project_id, "subnetpool", 1).into_iter().collect();
         if self.is_default {

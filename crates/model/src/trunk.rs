@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Entry, Index, Key, Network, Port, PortStatus, Resource, Snapshot, Time, quota};
+use crate::{Claim, Entry, Index, Key, Limited, Network, Port, PortStatus, Resource, Snapshot, Time, quota};
 
 /// Tags that a trunk can tell apart: 0 is none, and 4095 is nobody's (IEEE 802.1Q).
 pub const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
@@ -92,6 +92,8 @@ impl Trunk {
 
 impl Resource for Trunk {
     kind!(Trunk: of a project);
+    // Neutron limits none of them.
+    const QUOTAS: &[Limited] = &[Limited::new("trunk", 100)];
     fn claims(&self) -> Vec<Claim> {
         let needs = self.ports().cloned().map(Claim::Needs);
         let part = self.ports().map(|port| Claim::Unique(format!("trunk-port/{}", port.name)));

@@ -134,7 +134,7 @@ fn first_rows(hosts: usize, clusters: usize) -> Vec<Write> {
         let project = format!("project-{n}");
         change.create(Project::new(&project, &project, "default"));
         let mut quota = Quota::new(&project);
-        model::quota::LIMITED.iter().for_each(|limited| _ = quota.limits.insert(limited.name.into(), None));
+        model::quota::all().for_each(|limited| _ = quota.limits.insert(limited.name.into(), None));
         change.create(quota);
         let network = Network::new(format!("net-{n}"), &project, n as u32 + 1, now);
         let cluster = Cluster::new(cluster(n), &network, now);

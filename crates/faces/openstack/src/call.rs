@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Cloud;
-use crate::table::{self, Access};
+use crate::access::Access;
+use crate::pages::Page;
+use crate::service::Service;
 
 /// The largest JSON body that any endpoint reads. User data is at most 64 KiB; Nova's own limit is 112 KiB.
 pub const MAX_JSON: usize = 1 << 20;
@@ -48,7 +50,7 @@ pub struct Call {
 
 /// What somebody was let in for: it is looked at again when a body has come.
 pub struct Entry {
-    pub service: &'static str,
+    pub service: &'static Service,
     pub method: String,
     /// Below the service's prefix.
     pub path: String,
@@ -91,6 +93,16 @@ impl Call {
         }
     }
 
+    /// The address of something of the service: `/v2.1/servers`.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{}{path}", self.base_url(), self.entry.service.prefix)
+    }
+
+    /// A page of a list that is asked for, and the item behind which the next one begins.
+    pub fn page<'a>(&'a self, list: &'a str, next: Option<&'a str>) -> Page<'a> {
+        Page { list, base: self.base_url(), uri: &self.uri, query: &self.query, next, previous: None }
+    }
+
     /// The body as a stream; the second time it is empty.
     pub fn take_body(&mut self) -> Body {
         std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner))
@@ -115,29 +127,19 @@ impl Call {
         }
         if let (Some(_), Some(token)) = (&self.principal, &self.token) {
             let Entry { service, method, path, access } = &self.entry;
-            let principal = self.cloud.gate.token(token, &Asked { service, method, path }).await?;
-            table::allowed(*access, &principal)?;
+            let asked = Asked { service: service.name, method, path };
+            let principal = self.cloud.gate.token(token, &asked).await?;
+            access.check(&principal)?;
             self.principal = Some(principal);
         }
         self.snapshot = snapshot;
-        self.entry.check_reach(self)
+        (self.entry.service.reach)(self)
     }
 
     /// The body as a type; unknown and missing fields are as the type's serde attributes say.
     pub async fn read<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
         let value = self.json().await?;
         serde_json::from_value(value).map_err(|e| Fault::invalid(format!("Invalid request body: {e}")))
-    }
-}
-
-impl Entry {
-    /// Refuses what is beyond the domain of whoever may reach no further.
-    pub fn check_reach(&self, call: &Call) -> Result<(), Fault> {
-        match self.access {
-            Access::DomainReader => crate::identity::check_reach(call, false),
-            Access::DomainManager => crate::identity::check_reach(call, true),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use model::Fault;
 use serde_json::json;
 
 use crate::call::Reply;
-use crate::table::ErrorContext;
+use crate::service::ErrorContext;
 
 /// The HTTP status of a fault in OpenStack's services.
 pub fn status(fault: &Fault) -> u16 {

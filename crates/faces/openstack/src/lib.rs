@@ -1,18 +1,23 @@
 //! The OpenStack face: Keystone, Nova, Placement, Neutron and Glance as views of the store.
 //!
-//! * [`table`]: what an endpoint is; each service is a table of them, and `dispatch` is the only way in
-//! * [`absent`]: what is not here, by name
+//! * [`service`]: what a service declares, with the table of its endpoints; [`dispatch`] is the only way in
+//! * [`access`]: who may call what; [`absent`]: what is not here, by name; [`versions`]: documents of versions
 //! * [`call`]: a request after the gate, and the reply; [`fault`]: how each service words its errors; [`json`]: what is shown
 //!   of rows
 //! * one folder a service, one file (or a folder of `requests`, `view`) a resource
 //!
 //! Must never know the Kubernetes face, planners, drivers or the agent: they meet in the store alone.
 
-pub mod absent;
+mod absent;
+pub mod access;
 pub mod call;
+pub mod dispatch;
 pub mod fault;
 mod json;
-pub mod table;
+mod limits;
+mod pages;
+pub mod service;
+mod versions;
 
 pub mod compute;
 pub mod identity;
@@ -50,14 +55,13 @@ pub trait HostStreams: Send + Sync {
     fn get<'a>(&'a self, endpoint: &'a str, path: &'a str, limit: usize) -> HostAnswer<'a>;
 }
 
-/// Every service, in the order of their prefixes.
-pub fn services() -> Vec<table::Service> {
-    vec![compute::service(), identity::service(), image::service(), network::service(), placement::service()]
-}
+/// Every service, in the order of the catalog.
+pub static SERVICES: &[&service::Service] =
+    &[&identity::SERVICE, &compute::SERVICE, &placement::SERVICE, &network::SERVICE, &image::SERVICE];
 
 /// The face as one router, to be mounted at the root.
 pub fn router(cloud: Cloud) -> axum::Router {
-    let face = Arc::new(table::Face::new(cloud, services()));
+    let face = Arc::new(dispatch::Face::new(cloud, SERVICES));
     axum::Router::new().fallback(move |request| {
         let face = face.clone();
         async move { face.dispatch(request).await }

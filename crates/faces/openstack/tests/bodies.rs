@@ -1,20 +1,23 @@
 //! A stranger puts the victim's ids into every body and query that takes an id. Each request is sent twice: with an id of
 //! the caller's own it is taken (so the test reaches what it means to reach), with the victim's it is refused. Afterwards
 //! no row of the stranger's names anything of the victim's, and no row of the victim's has changed. Every endpoint that a
-//! member may send a body to stands in one of the two lists, or the test says so.
+//! member may send a body to stands in a list here or in its service's `walk.json`, or the test says so.
 
 mod common;
 #[path = "common/cloud.rs"]
 mod rows;
+#[path = "common/walking.rs"]
+mod walking;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Harness, text};
+use face_openstack::access::Access;
 use face_openstack::network::{Attr, Declared, Is, Set, declared};
-use face_openstack::table::Access;
 use http::Method;
 use model::{Image, ImageStatus, Object, Realm, VmPhase};
 use serde_json::{Value, json};
+use walking::Walk;
 
 /// The least that makes one of Neutron's resources, with ids of the caller's own; `%kind` is the kind of what is tried.
 const LEAST: &[(&str, &str)] = &[
@@ -172,43 +175,6 @@ fn requests_by_hand() -> Vec<(&'static str, &'static str, Value)> {
         act(json!({"addSecurityGroup": {"name": "$security-group"}})),
     ]
 }
-
-/// What else a member may send, and why no id in it could be somebody else's.
-const WITHOUT_IDS: &[(&str, &str)] = &[
-    ("/v2.0/subnets/{id}", "plain values"),
-    ("/v2.0/routers/{id}/add_extraroutes", "addresses"),
-    ("/v2.0/routers/{id}/remove_extraroutes", "addresses"),
-    ("/v2.0/address-groups", "plain values"),
-    ("/v2.0/address-scopes", "plain values"),
-    ("/v2.0/address-groups/{id}/add_addresses", "addresses"),
-    ("/v2.0/address-groups/{id}/remove_addresses", "addresses"),
-    ("/v2.1/servers/{id}", "plain values"),
-    ("/v2.1/servers/{id}/metadata", "texts"),
-    ("/v2.1/servers/{id}/metadata/{key}", "texts"),
-    ("/v2.1/servers/{id}/tags", "texts"),
-    ("/v2.1/servers/{id}/tags/{tag}", "texts"),
-    ("/v2.1/servers/{id}/remote-consoles", "a protocol's name"),
-    ("/v2.1/servers/{id}/os-volume_attachments", "there are no volumes"),
-    ("/v2.1/servers/{id}/os-volume_attachments/{volume}", "there are no volumes"),
-    ("/v2.1/servers/{id}/shares", "there are no shares"),
-    ("/v2.1/os-keypairs", "names"),
-    ("/v2.1/os-server-groups", "names"),
-    ("/v2.1/os-security-groups", "names"),
-    ("/v2.1/os-security-groups/{id}", "names"),
-    ("/v2.1/images/{id}/metadata", "texts"),
-    ("/v2.1/images/{id}/metadata/{key}", "texts"),
-    ("/v2.1/os-floating-ips", "an external network, which everybody sees"),
-    ("/v2/images", "its owner is the caller"),
-    ("/v2/images/{image_id}", "its owner is the caller"),
-    ("/v2/images/{image_id}/file", "bytes"),
-    ("/v2/images/{image_id}/stage", "bytes"),
-    ("/v2/images/{image_id}/import", "a method's name, and a URI"),
-    ("/v2/images/{image_id}/actions/deactivate", "nothing"),
-    ("/v2/images/{image_id}/actions/reactivate", "nothing"),
-    ("/v2/images/{image_id}/tags/{tag}", "nothing"),
-    ("/v2/images/{image_id}/members", "an image is offered to any project, which may not exist"),
-    ("/v2/images/{image_id}/members/{member_id}", "a word"),
-];
 
 type Ids = BTreeMap<&'static str, String>;
 
@@ -418,9 +384,11 @@ async fn every_body_that_a_member_may_send_is_thought_of() {
     let cloud = Harness::new().await;
     let requests = requests();
     let declared = declared();
-    let mut listed: BTreeSet<&str> = WITHOUT_IDS.iter().map(|(path, _)| *path).collect();
+    let walks: Vec<Walk> = cloud.face.services().map(|service| Walk::of(service)).collect();
+    let mut listed: BTreeSet<&str> =
+        walks.iter().flat_map(|walk| walk.without_ids.keys().map(String::as_str)).collect();
     let mut forgotten = Vec::new();
-    for service in cloud.face.services().filter(|service| service.name != "identity") {
+    for (service, walk) in cloud.face.services().zip(&walks).filter(|(service, _)| service.name != "identity") {
         let bodies = |method: &Method| !matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
         let may = |access: &Access| matches!(access, Access::Token | Access::Reader | Access::Member);
         for endpoint in service.endpoints.iter().filter(|e| bodies(&e.method) && may(&e.access)) {
@@ -442,13 +410,13 @@ async fn every_body_that_a_member_may_send_is_thought_of() {
             if service.name == "network" && resource.is_some_and(|resource| is_plain(resource, &endpoint.method)) {
                 continue;
             }
-            if !sent && !WITHOUT_IDS.iter().any(|(path, _)| *path == endpoint.path) {
+            if !sent && !walk.without_ids.contains_key(endpoint.path) {
                 forgotten.push(format!("{} {}{}", endpoint.method, service.prefix, endpoint.path));
             }
         }
     }
-    assert!(forgotten.is_empty(), "neither in `requests` nor in WITHOUT_IDS: {forgotten:#?}");
-    assert!(listed.is_empty(), "in WITHOUT_IDS, but no endpoint: {listed:#?}");
+    assert!(forgotten.is_empty(), "neither in `requests` nor in `without_ids` of walk.json: {forgotten:#?}");
+    assert!(listed.is_empty(), "in `without_ids`, but no endpoint: {listed:#?}");
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ mod rows;
 use std::sync::Arc;
 
 use common::{Harness, text};
-use face_openstack::table::Face;
-use face_openstack::{Cloud, HostAnswer, HostStreams, services};
+use face_openstack::dispatch::Face;
+use face_openstack::{Cloud, HostAnswer, HostStreams, SERVICES};
 use model::{DiskUsage, VmPhase, VmUsage};
 use rows::Rows;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ impl HostStreams for Host {
 async fn cloud() -> (Harness, Rows) {
     let mut h = Harness::new().await;
     let cloud = Cloud { streams: Arc::new(Host), ..h.cloud.clone() };
-    h.face = Arc::new(Face::new(cloud, services()));
+    h.face = Arc::new(Face::new(cloud, SERVICES));
     let rows = Rows::new(&h).await;
     (h, rows)
 }

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Harness, text};
-use face_openstack::table::Face;
-use face_openstack::{Cloud, services};
+use face_openstack::dispatch::Face;
+use face_openstack::{Cloud, SERVICES};
 use serde_json::{Value, json};
 
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
@@ -309,9 +309,9 @@ async fn bytes_are_refused_before_the_disk_is_short() {
     refused(&cloud, &[OCTETS, ("x-openstack-image-size", &size)]).await;
     let blobs = cloud.cloud.blobs.clone();
     let nearly_full = Cloud { blobs: blobs.clone().keeping(room.disk.available), ..cloud.cloud.clone() };
-    cloud.face = std::sync::Arc::new(Face::new(nearly_full, services()));
+    cloud.face = std::sync::Arc::new(Face::new(nearly_full, SERVICES));
     refused(&cloud, &[OCTETS]).await;
-    cloud.face = std::sync::Arc::new(Face::new(cloud.cloud.clone(), services()));
+    cloud.face = std::sync::Arc::new(Face::new(cloud.cloud.clone(), SERVICES));
     let (status, ..) = cloud.raw("PUT", &path, &cloud.demo, &[OCTETS], b"bytes".to_vec()).await;
     assert_eq!(status, 204);
 }

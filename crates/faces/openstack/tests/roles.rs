@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use common::Harness;
-use face_openstack::table::{Access, Endpoint, Service};
+use face_openstack::access::Access;
+use face_openstack::dispatch::Served;
+use face_openstack::service::Endpoint;
 use http::Method;
 use model::{Actor, Assignment, Change, DEFAULT_DOMAIN, Group, Project, Realm, Role, Target, User};
 use serde_json::{Value, json};
@@ -113,7 +115,7 @@ async fn spare(cloud: &Harness) -> BTreeMap<&'static str, String> {
 
 /// The path with ids: what is only looked at is the project's own; what may be changed is nobody's, so that the walk
 /// goes on; in the identity service it is made for the purpose.
-async fn path_of(cloud: &Harness, service: &Service, endpoint: &Endpoint) -> String {
+async fn path_of(cloud: &Harness, service: &Served, endpoint: &Endpoint) -> String {
     let spare = if service.name == "identity" { spare(cloud).await } else { BTreeMap::new() };
     let snapshot = cloud.cloud.store.snapshot();
     let own = Realm::project(&cloud.demo_project);
@@ -141,7 +143,7 @@ fn body_of(endpoint: &Endpoint) -> Value {
     if matches!(endpoint.method, Method::GET | Method::HEAD | Method::DELETE) { Value::Null } else { json!({}) }
 }
 
-async fn answer(cloud: &Harness, service: &Service, endpoint: &Endpoint, token: &str) -> &'static str {
+async fn answer(cloud: &Harness, service: &Served, endpoint: &Endpoint, token: &str) -> &'static str {
     let path = path_of(cloud, service, endpoint).await;
     let headers = version_for(service, endpoint);
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -178,7 +180,9 @@ async fn every_role_may_what_the_table_says() {
     ];
     let mut text = HEAD.to_owned();
     let face = cloud.face.clone();
-    for service in face.services() {
+    let mut services: Vec<&Served> = face.services().collect();
+    services.sort_by_key(|service| service.name);
+    for service in services {
         let _ =
             write!(text, "\n## {}\n\n| | {} |\n|{}\n", service.name, WHO.join(" | "), " --- |".repeat(WHO.len() + 1));
         for endpoint in service.endpoints.iter().filter(|e| e.access != Access::Public) {

@@ -44,7 +44,7 @@ pub fn embedded(flavor: &Flavor) -> Json<'_> {
 
 fn brief(call: &Call, flavor: &Flavor) -> Value {
     let mut out = json!({
-        "id": flavor.id, "name": flavor.name, "links": links(&call.base_url(), &format!("/flavors/{}", flavor.id)),
+        "id": flavor.id, "name": flavor.name, "links": links(&call.url(""), &format!("/flavors/{}", flavor.id)),
     });
     if call.version >= (2, 55) {
         out["description"] = json!(flavor.description);
@@ -72,12 +72,12 @@ fn detail(call: &Call, flavor: &Flavor) -> Value {
 
 /// `GET /flavors`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/flavors", brief)
+    listing(call, brief)
 }
 
 /// `GET /flavors/detail`
 pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/flavors/detail", detail)
+    listing(call, detail)
 }
 
 fn number(call: &Call, name: &str) -> Result<u64, Fault> {
@@ -85,7 +85,7 @@ fn number(call: &Call, name: &str) -> Result<u64, Fault> {
     text.parse().map_err(|_| Fault::Invalid(format!("Invalid {name} filter [{text}]")))
 }
 
-fn listing(call: Call, path: &str, show: fn(&Call, &Flavor) -> Value) -> Result<Reply, Fault> {
+fn listing(call: Call, show: fn(&Call, &Flavor) -> Value) -> Result<Reply, Fault> {
     let view = call.view()?;
     let (least_disk, least_ram) = (number(&call, "minDisk")?, number(&call, "minRam")?);
     let name = call.query("name").filter(|_| call.version >= PLAIN);
@@ -112,7 +112,7 @@ fn listing(call: Call, path: &str, show: fn(&Call, &Flavor) -> Value) -> Result<
     let page = page(&call, flavors, |f| f.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|f| f.id.clone())).flatten();
     let items = page.items.into_iter().map(|f| show(&call, f)).collect();
-    Ok(Reply::ok(list(&call, "flavors", path, items, next)))
+    Ok(Reply::ok(list(&call, "flavors", items, next)))
 }
 
 fn sort(call: &Call, flavors: &mut [&Flavor]) -> Result<(), Fault> {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::body::Fields;
 use super::fault::{missing, not_built};
+use super::wire::number_of;
 use super::wire::{list, page, time_micro};
-use super::{ZONE, number_of};
 use crate::call::{Call, Reply};
 
 /// When the host was last heard.
@@ -105,7 +105,7 @@ fn with_servers(call: &Call, host: &Host, out: &mut Value) {
 /// Hosts that are asked at a time for what only they know.
 const ASKED_AT_ONCE: usize = 16;
 
-async fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) -> Result<Reply, Fault> {
+async fn hypervisors(call: Call, show: fn(&Call, &Host) -> Value) -> Result<Reply, Fault> {
     let mut hosts: Vec<Entry<'_, Host>> = call.snapshot.all::<Host>().collect();
     if call.version >= (2, 53)
         && let Some(pattern) = call.query("hypervisor_hostname_pattern")
@@ -125,14 +125,14 @@ async fn hypervisors(call: Call, path: &str, show: fn(&Call, &Host) -> Value) ->
     };
     if call.version < (2, 33) {
         let items = hosts.iter().map(|host| show(host)).collect();
-        return Ok(Reply::ok(list(&call, "hypervisors", path, items, None)));
+        return Ok(Reply::ok(list(&call, "hypervisors", items, None)));
     }
     let page = page(&call, hosts, |host| host.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|host| host.id.clone())).flatten();
     let mut items: Vec<Value> = page.items.iter().map(|host| show(host)).collect();
     let asked: Vec<_> = page.items.iter().zip(&mut items).map(|(host, item)| add_uptime(&call, host, item)).collect();
     futures_util::stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
-    Ok(Reply::ok(list(&call, "hypervisors", path, items, next)))
+    Ok(Reply::ok(list(&call, "hypervisors", items, next)))
 }
 
 /// Fills in what only the host knows, where it is shown. Of one that does not answer it stays null, as in Nova.
@@ -144,12 +144,12 @@ async fn add_uptime(call: &Call, host: &Host, out: &mut Value) {
 
 /// `GET /os-hypervisors`
 pub async fn hypervisor_index(call: Call) -> Result<Reply, Fault> {
-    hypervisors(call, "/os-hypervisors", brief).await
+    hypervisors(call, brief).await
 }
 
 /// `GET /os-hypervisors/detail`
 pub async fn hypervisor_detail(call: Call) -> Result<Reply, Fault> {
-    hypervisors(call, "/os-hypervisors/detail", detail).await
+    hypervisors(call, detail).await
 }
 
 /// `GET /os-hypervisors/{id}`
@@ -369,7 +369,7 @@ fn zones<'a>(call: &'a Call, aggregates: &Aggregates<'a>) -> BTreeMap<&'a str, V
 /// Whether there is such an availability zone.
 pub fn is_zone(snapshot: &Snapshot, zone: &str) -> bool {
     let aggregates = Aggregates::of(snapshot);
-    zone == ZONE || snapshot.all::<Host>().any(|host| aggregates.zone(&host.name) == zone)
+    zone == model::ZONE || snapshot.all::<Host>().any(|host| aggregates.zone(&host.name) == zone)
 }
 
 fn show_zones(call: &Call, hosts: impl Fn(&Host) -> Option<Value>) -> Reply {

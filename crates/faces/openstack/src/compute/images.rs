@@ -16,11 +16,11 @@ pub fn find<'a>(view: &View<'a>, id: &str) -> Option<Entry<'a, Image>> {
 
 fn brief(call: &Call, image: &Image) -> Value {
     let path = format!("/images/{}", image.id);
-    let mut links = json!(links(&call.base_url(), &path));
+    let mut links = json!(links(&call.url(""), &path));
     if let Some(list) = links.as_array_mut() {
         list.push(json!({
             "rel": "alternate", "type": "application/vnd.openstack.image",
-            "href": format!("{}/image/images/{}", call.base_url(), image.id),
+            "href": format!("{}{}/images/{}", call.base_url(), crate::image::SERVICE.prefix, image.id),
         }));
     }
     json!({"id": image.id, "name": image.name, "links": links})
@@ -45,12 +45,12 @@ fn detail(call: &Call, image: &Image) -> Value {
     if let Some(server) = image.properties.get("instance_uuid") {
         let path = format!("/servers/{server}");
         out["server"] = json!({"id": server, "links": [
-            {"rel": "self", "href": super::wire::href(call, &path)}, bookmark(&call.base_url(), &path)]});
+            {"rel": "self", "href": super::wire::href(call, &path)}, bookmark(&call.url(""), &path)]});
     }
     out
 }
 
-fn listing(call: Call, path: &str, show: fn(&Call, &Image) -> Value) -> Result<Reply, Fault> {
+fn listing(call: Call, show: fn(&Call, &Image) -> Value) -> Result<Reply, Fault> {
     let view = call.view()?;
     let mut images: Vec<&Image> = call.snapshot.all::<Image>().map(|e| e.value).filter(|i| sees(view.who, i)).collect();
     images.retain(|image| {
@@ -71,17 +71,17 @@ fn listing(call: Call, path: &str, show: fn(&Call, &Image) -> Value) -> Result<R
     let page = page(&call, images, |image| image.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|image| image.id.clone())).flatten();
     let items = page.items.into_iter().map(|image| show(&call, image)).collect();
-    Ok(Reply::ok(list(&call, "images", path, items, next)))
+    Ok(Reply::ok(list(&call, "images", items, next)))
 }
 
 /// `GET /images`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/images", brief)
+    listing(call, brief)
 }
 
 /// `GET /images/detail`
 pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/images/detail", detail)
+    listing(call, detail)
 }
 
 /// `GET /images/{id}`

@@ -49,7 +49,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         (pairs, None)
     };
     let items = pairs.into_iter().map(|pair| json!({"keypair": show_pair(&call, pair)})).collect();
-    Ok(Reply::ok(list(&call, "keypairs", "/os-keypairs", items, next)))
+    Ok(Reply::ok(list(&call, "keypairs", items, next)))
 }
 
 /// `GET /os-keypairs/{name}`
@@ -59,7 +59,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     let mut out = show_pair(&call, &pair);
     out["user_id"] = json!(pair.user_id);
     // Nova's number of the row; ours have none, so one is made from the name.
-    out["id"] = json!(super::number_of(&model::derived_id(&["keypair", &pair.user_id, &pair.name])));
+    out["id"] = json!(super::wire::number_of(&model::derived_id(&["keypair", &pair.user_id, &pair.name])));
     out["created_at"] = json!(super::wire::time_micro(pair.created_at));
     out["deleted"] = json!(false);
     out["deleted_at"] = Value::Null;

@@ -11,6 +11,7 @@
 //! 2.101 changed what attaching a volume answers and 2.103 took away an alias of `/servers` for booting from volumes: there
 //! is neither here in any version.
 
+mod absent;
 pub mod aggregates;
 mod audit_log;
 mod body;
@@ -36,47 +37,80 @@ pub mod server_groups;
 pub mod servers;
 mod shares;
 pub mod usage;
-pub mod versions;
 pub mod volumes;
 pub mod wire;
 
+use model::Kind;
+
 use crate::endpoint;
-use crate::table::{Endpoint, Service, Versions};
-
-/// The newest microversion.
-pub const MAX: (u16, u16) = (2, 104);
-
-pub use model::ZONE;
+use crate::service::{Dialect, Endpoint, Micro, Microversions, PLAIN, Quotas, Service, Version, Versions};
+use crate::versions;
 
 /// The last version of Nova's views of other services' things.
 const PROXY: (u16, u16) = (2, 35);
 
-/// The number that older versions show where newer ones show a UUID.
-pub fn number_of(id: &str) -> u32 {
-    uuid::Uuid::try_parse(id).map_or(0, |id| (id.as_u128() >> 96) as u32 & 0x7fff_ffff)
-}
-
 /// The compute service.
-pub fn service() -> Service {
-    let versions = Versions {
+pub static SERVICE: Service = Service {
+    name: "compute",
+    project: "nova",
+    prefix: "/compute",
+    root: "/v2.1",
+    versions: Versions {
+        all: &[
+            // What 2.1 was before it had microversions: the same, under another path, in version 2.1 alone.
+            Version {
+                micro: Micro::Without,
+                updated: Some("2025-07-04T12:00:00Z"),
+                media_type: Some("application/vnd.openstack.compute+json;version=2"),
+                ..Version::new("v2.0", "DEPRECATED", "/v2/")
+            },
+            Version {
+                micro: Micro::InForce,
+                updated: Some("2013-07-23T11:33:21Z"),
+                media_type: Some("application/vnd.openstack.compute+json;version=2.1"),
+                ..Version::new("v2.1", "CURRENT", "/v2.1/")
+            },
+        ],
+        described: true,
+        ..PLAIN
+    },
+    microversions: Some(Microversions {
         name: "compute",
         legacy_header: Some("x-openstack-nova-api-version"),
         min: (2, 1),
-        max: MAX,
+        max: (2, 104),
         check_query: queries::check,
-    };
+    }),
+    kinds: &[
+        Kind::Host,
+        Kind::Aggregate,
+        Kind::Flavor,
+        Kind::Keypair,
+        Kind::Server,
+        Kind::Vm,
+        Kind::ServerAction,
+        Kind::ServerUsage,
+        Kind::ServerGroup,
+        Kind::QuotaClass,
+    ],
+    quotas: Quotas::Own,
+    dialect: Dialect {
+        error: fault::render,
+        absent: crate::absent::not_built,
+        request_id: Some("x-compute-request-id"),
+        pages: wire::pages,
+    },
+    absent: absent::ABSENT,
+    reach: |_| Ok(()),
+    table,
+};
+
+fn table() -> Vec<Endpoint> {
     let tables = [server_rows(), flavor_rows(), host_rows(), other_rows(), proxy_rows(), gone_rows()];
     let mut endpoints: Vec<Endpoint> = tables.into_iter().flatten().collect();
     endpoints.extend(endpoints.iter().filter_map(old_path).collect::<Vec<_>>());
-    endpoints.push(endpoint!(GET "/v2" Public versions::show_old));
-    Service {
-        name: "compute",
-        prefix: "/compute",
-        versions: Some(versions),
-        endpoints,
-        absent: crate::absent::COMPUTE,
-        render: fault::render,
-    }
+    endpoints.push(endpoint!(GET "/v2" Public versions::show));
+    endpoints
 }
 
 /// The same row under `/v2/`, where clients without microversions look.
@@ -195,7 +229,7 @@ fn host_rows() -> Vec<Endpoint> {
 
 fn other_rows() -> Vec<Endpoint> {
     vec![
-        endpoint!(GET "/" Public versions::list),
+        endpoint!(GET "/" Public versions::index),
         endpoint!(GET "/v2.1" Public versions::show),
         endpoint!(GET "/v2.1/extensions" Token extensions::index),
         endpoint!(GET "/v2.1/extensions/{alias}" Token extensions::show),

@@ -7,15 +7,17 @@ use serde_json::{Map, Value, json};
 
 use super::body::Fields;
 use crate::call::{Call, Reply};
+use crate::limits::{self, fresh, number, of as row};
 
 /// A resource of Nova's quota sets.
+#[derive(Clone, Copy)]
 struct Entry {
     name: &'static str,
     /// The limit of a new project; `None`: counted, or kept for compatibility without a limit.
     default: Option<u64>,
     /// The last version that shows it.
     until: (u16, u16),
-    /// The name of the claims' resource, where that counts it.
+    /// The claims' resource, where that counts it.
     counted: Option<&'static str>,
 }
 
@@ -23,9 +25,6 @@ const ALWAYS: (u16, u16) = (u16::MAX, u16::MAX);
 const PROXY: (u16, u16) = (2, 35);
 const INJECTED: (u16, u16) = (2, 56);
 
-const fn counted(name: &'static str) -> Entry {
-    Entry { name, default: None, until: ALWAYS, counted: Some(name) }
-}
 const fn plain(name: &'static str, default: u64, until: (u16, u16)) -> Entry {
     Entry { name, default: Some(default), until, counted: None }
 }
@@ -34,11 +33,8 @@ const fn proxied(name: &'static str, counted: Option<&'static str>) -> Entry {
     Entry { name, default: None, until: PROXY, counted }
 }
 
+/// What is limited beside that which the service's own rows claim.
 const ENTRIES: &[Entry] = &[
-    counted("instances"),
-    counted("cores"),
-    counted("ram"),
-    counted("server_groups"),
     plain("metadata_items", 128, ALWAYS),
     plain("key_pairs", 100, ALWAYS),
     plain("server_group_members", 10, ALWAYS),
@@ -52,11 +48,26 @@ const ENTRIES: &[Entry] = &[
     plain("injected_file_path_bytes", 255, INJECTED),
 ];
 
-fn entries(version: (u16, u16)) -> impl Iterator<Item = &'static Entry> {
-    ENTRIES.iter().filter(move |entry| version <= entry.until)
+/// All that Nova limits, in any version.
+fn all(call: &Call) -> impl Iterator<Item = Entry> + use<> {
+    limits::shown_by(call.entry.service).map(Entry::claimed).chain(ENTRIES.iter().copied())
+}
+
+fn entries(call: &Call) -> impl Iterator<Item = Entry> + use<> {
+    let version = call.version;
+    all(call).filter(move |entry| version <= entry.until)
 }
 
 impl Entry {
+    fn claimed(limited: &Limited) -> Self {
+        Self { name: limited.name, default: None, until: ALWAYS, counted: Some(limited.name) }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let own = || ENTRIES.iter().copied().find(|entry| entry.name == name);
+        own().or_else(|| quota::limited(name).map(Self::claimed))
+    }
+
     fn limited(&self) -> Option<&'static Limited> {
         self.counted.and_then(quota::limited)
     }
@@ -76,38 +87,24 @@ impl Entry {
 
     /// How much is in use, in Nova's units.
     fn used(&self, call: &Call, project: &str) -> u64 {
-        let Some(limited) = self.limited() else { return 0 };
-        call.cloud.store.pool(&quota::pool(project, limited.name)).used.div_ceil(limited.scale)
+        self.limited().map_or(0, |limited| limits::used(&call.cloud.store, project, limited))
     }
-}
-
-fn row(snapshot: &Snapshot, project: &str) -> Quota {
-    snapshot.get::<Quota>(project).map_or_else(|| fresh(snapshot, project), |entry| entry.value.clone())
-}
-
-/// What a new project has.
-fn fresh(snapshot: &Snapshot, project: &str) -> Quota {
-    Quota { defaults: QuotaClass::limits(snapshot), ..Quota::new(project) }
 }
 
 /// A project's limit of one resource; `None` is unlimited.
 pub fn limit(snapshot: &Snapshot, project: &str, name: &str) -> Option<u64> {
-    ENTRIES.iter().find(|entry| entry.name == name).and_then(|entry| entry.limit(&row(snapshot, project)))
+    Entry::named(name).and_then(|entry| entry.limit(&row(snapshot, project)))
 }
 
 /// The use and limit of a project's claims, in Nova's units.
 pub fn pool(call: &Call, project: &str, name: &str) -> Pool {
-    let Some(entry) = ENTRIES.iter().find(|entry| entry.name == name) else { return Pool::default() };
+    let Some(entry) = Entry::named(name) else { return Pool::default() };
     Pool { used: entry.used(call, project), limit: entry.limit(&row(&call.snapshot, project)) }
-}
-
-fn number(limit: Option<u64>) -> i64 {
-    limit.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 fn set(call: &Call, quota: &Quota, id: Option<&str>) -> Value {
     let mut set: Map<String, Value> =
-        entries(call.version).map(|entry| (entry.name.to_owned(), json!(number(entry.limit(quota))))).collect();
+        entries(call).map(|entry| (entry.name.to_owned(), json!(number(entry.limit(quota))))).collect();
     if let Some(id) = id {
         set.insert("id".into(), json!(id));
     }
@@ -145,7 +142,7 @@ pub async fn defaults(call: Call) -> Result<Reply, Fault> {
 pub async fn detail(call: Call) -> Result<Reply, Fault> {
     let id = project(&call)?;
     let quota = row(&call.snapshot, id);
-    let mut set: Map<String, Value> = entries(call.version)
+    let mut set: Map<String, Value> = entries(&call)
         .map(|entry| {
             let value = json!({"limit": number(entry.limit(&quota)), "in_use": entry.used(&call, id), "reserved": 0});
             (entry.name.to_owned(), value)
@@ -159,7 +156,7 @@ pub async fn detail(call: Call) -> Result<Reply, Fault> {
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     let fields = Fields::of(&body, "quota_set")?;
-    let mut known: Vec<&str> = entries(call.version).map(|entry| entry.name).collect();
+    let mut known: Vec<&str> = entries(&call).map(|entry| entry.name).collect();
     known.extend(["force", "tenant_id"]);
     fields.only(&known)?;
     if call.query("user_id").is_some() {
@@ -168,7 +165,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let id = project(&call)?;
     let force = fields.boolean("force")?.unwrap_or(false);
     let mut limits = Vec::new();
-    for entry in entries(call.version) {
+    for entry in entries(&call) {
         let Some(value) = fields.integer(entry.name, -1, i64::from(i32::MAX))? else { continue };
         let value = u64::try_from(value).ok();
         let used = entry.used(&call, id);
@@ -206,7 +203,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
             let mut change = Change::new();
             if let Some(entry) = snapshot.get::<Quota>(id) {
                 change.edit(entry, |q| {
-                    q.limits.retain(|name, _| !entries(call.version).any(|entry| entry.stated_as() == name));
+                    q.limits.retain(|name, _| !entries(&call).any(|entry| entry.stated_as() == name));
                 });
             }
             Ok((change, ()))
@@ -216,8 +213,9 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
 }
 
 /// What a class shows and takes of the resources: until 2.49 those that Neutron limits, since 2.50 those of server groups.
-fn entries_of_class(version: (u16, u16)) -> impl Iterator<Item = &'static Entry> {
-    ENTRIES.iter().filter(move |entry| match entry.name {
+fn entries_of_class(call: &Call) -> impl Iterator<Item = Entry> + use<> {
+    let version = call.version;
+    all(call).filter(move |entry| match entry.name {
         "server_groups" | "server_group_members" => version >= (2, 50),
         _ if entry.until == PROXY => version < (2, 50),
         _ => version <= entry.until,
@@ -225,7 +223,7 @@ fn entries_of_class(version: (u16, u16)) -> impl Iterator<Item = &'static Entry>
 }
 
 fn class(call: &Call, quota: &Quota, id: Option<&str>) -> Reply {
-    let limits = entries_of_class(call.version).map(|entry| (entry.name.to_owned(), json!(number(entry.limit(quota)))));
+    let limits = entries_of_class(call).map(|entry| (entry.name.to_owned(), json!(number(entry.limit(quota)))));
     let mut out: Map<String, Value> = limits.collect();
     out.extend(id.map(|id| ("id".to_owned(), json!(id))));
     Reply::ok(json!({"quota_class_set": out}))
@@ -241,7 +239,7 @@ pub async fn show_class(call: Call) -> Result<Reply, Fault> {
 pub async fn update_class(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     let fields = Fields::of(&body, "quota_class_set")?;
-    let known: Vec<&str> = entries_of_class(call.version).map(|entry| entry.name).collect();
+    let known: Vec<&str> = entries_of_class(&call).map(|entry| entry.name).collect();
     fields.only(&known)?;
     let id = call.param("id");
     if id != QuotaClass::DEFAULT {
@@ -252,7 +250,7 @@ pub async fn update_class(mut call: Call) -> Result<Reply, Fault> {
         )));
     }
     let mut limits = Vec::new();
-    for entry in entries_of_class(call.version) {
+    for entry in entries_of_class(&call) {
         let Some(value) = fields.integer(entry.name, -1, i64::from(i32::MAX))? else { continue };
         limits.push((entry.stated_as().to_owned(), u64::try_from(value).ok()));
     }
@@ -291,7 +289,7 @@ pub async fn limits(call: Call) -> Result<Reply, Fault> {
         if call.version > until {
             return;
         }
-        if let Some(entry) = ENTRIES.iter().find(|e| e.name == entry) {
+        if let Some(entry) = Entry::named(entry) {
             absolute.insert(most.to_owned(), json!(number(entry.limit(&quota))));
             if !used.is_empty() {
                 absolute.insert(used.to_owned(), json!(entry.used(&call, project)));

@@ -51,7 +51,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     groups.drain(..offset.min(groups.len()));
     let page = page(&call, groups, |group| group.id.clone())?;
     let items = page.items.into_iter().map(|group| show_group(&call, &group)).collect();
-    Ok(Reply::ok(list(&call, "server_groups", "/os-server-groups", items, None)))
+    Ok(Reply::ok(list(&call, "server_groups", items, None)))
 }
 
 /// `GET /os-server-groups/{id}`

@@ -131,7 +131,7 @@ fn report(call: &Call, project: Option<&str>, detailed: bool) -> Result<(Vec<Val
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let detailed = call.query("detailed") == Some("1");
     let (projects, next) = report(&call, None, detailed)?;
-    Ok(Reply::ok(list(&call, "tenant_usages", "/os-simple-tenant-usage", projects, next)))
+    Ok(Reply::ok(list(&call, "tenant_usages", projects, next)))
 }
 
 /// `GET /os-simple-tenant-usage/{project}`
@@ -143,8 +143,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
         ));
     }
     let (projects, next) = report(&call, Some(project), true)?;
-    let path = format!("/os-simple-tenant-usage/{project}");
-    let mut out = list(&call, "tenant_usage", &path, Vec::new(), next);
+    let mut out = list(&call, "tenant_usage", Vec::new(), next);
     out["tenant_usage"] = projects.into_iter().next().unwrap_or_else(|| Value::Object(Map::new()));
     Ok(Reply::ok(out))
 }

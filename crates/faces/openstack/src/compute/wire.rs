@@ -1,28 +1,34 @@
 //! What all of Nova's resources share on the wire: links, pages, times.
 
 use model::{Fault, Time};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::call::{Call, escape};
+use crate::call::Call;
 use crate::json::Json;
+use crate::pages;
 
 /// The most items that one page has (`[api]max_limit`).
 pub const MAX_LIMIT: usize = 1000;
 
 /// The address of a resource: `/flavors/1`.
 pub fn href(call: &Call, path: &str) -> String {
-    format!("{}/compute/v2.1{path}", call.base_url())
+    call.url(&format!("/v2.1{path}"))
 }
 
-/// The links that every resource has.
+/// The links that every resource has; `base` is the address of the service.
 pub fn links(base: &str, path: &str) -> Json<'static> {
-    let own = Json::object([("rel", "self".into()), ("href", format!("{base}/compute/v2.1{path}").into())]);
+    let own = Json::object([("rel", "self".into()), ("href", format!("{base}/v2.1{path}").into())]);
     Json::List(vec![own, bookmark(base, path)])
 }
 
 /// The link without a version.
 pub fn bookmark(base: &str, path: &str) -> Json<'static> {
-    Json::object([("rel", "bookmark".into()), ("href", format!("{base}/compute{path}").into())])
+    Json::object([("rel", "bookmark".into()), ("href", format!("{base}{path}").into())])
+}
+
+/// The number that older versions show where newer ones show a UUID.
+pub fn number_of(id: &str) -> u32 {
+    uuid::Uuid::try_parse(id).map_or(0, |id| (id.as_u128() >> 96) as u32 & 0x7fff_ffff)
 }
 
 /// `2026-11-21T19:34:15Z`
@@ -72,27 +78,20 @@ pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<
 }
 
 /// The list's body: the items, and the link to the next page if there is one.
-pub fn list(call: &Call, name: &str, path: &str, items: Vec<Value>, next: Option<String>) -> Value {
-    let mut body = json!({name: items});
-    if let Some(links) = next_link(call, path, next) {
-        body[format!("{name}_links")] = json!(links);
-    }
-    body
+pub fn list(call: &Call, name: &str, items: Vec<Value>, next: Option<String>) -> Value {
+    let mut body = Map::from_iter([(name.to_owned(), Value::from(items))]);
+    body.extend(pages(&call.page(name, next.as_deref())));
+    Value::Object(body)
 }
 
-/// The links of a list: to the page behind the item with an id.
-pub fn next_link(call: &Call, path: &str, next: Option<String>) -> Option<Json<'static>> {
-    next.map(|marker| {
-        let mut query: Vec<String> = call
-            .query
-            .iter()
-            .filter(|(n, _)| n != "marker")
-            .map(|(n, v)| format!("{}={}", escape(n), escape(v)))
-            .collect();
-        query.push(format!("marker={}", escape(&marker)));
-        let href = format!("{}?{}", href(call, path), query.join("&"));
-        Json::List(vec![Json::object([("rel", "next".into()), ("href", href.into())])])
-    })
+/// The links of a list: to the next page, in the version that is in force.
+pub fn pages(page: &pages::Page<'_>) -> Vec<(String, Value)> {
+    let link = |next: &str| {
+        let path = page.path().trim_end_matches('/').replacen("/v2/", "/v2.1/", 1);
+        let href = format!("{}{path}?{}", page.base, page.query_at(next, &[]));
+        (format!("{}_links", page.list), json!([{"rel": "next", "href": href}]))
+    };
+    page.next.map(link).into_iter().collect()
 }
 
 /// A moment given by a user: ISO 8601 with or without a zone (then UTC), or a date.

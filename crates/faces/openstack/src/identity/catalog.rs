@@ -10,23 +10,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::wire::passes;
+use crate::SERVICES;
 use crate::call::{Call, Reply};
-
-/// Type, name and path of every service of the cloud's own.
-const SERVICES: [(&str, &str, &str); 5] = [
-    ("identity", "keystone", "/identity"),
-    ("compute", "nova", "/compute/v2.1"),
-    ("placement", "placement", "/placement"),
-    ("network", "neutron", "/network"),
-    ("image", "glance", "/image"),
-];
 
 pub const INTERFACES: [&str; 3] = ["public", "internal", "admin"];
 
 /// Ids of the services, each with those of its endpoints.
-static IDS: LazyLock<[(String, [String; 3]); 5]> = LazyLock::new(|| {
+static IDS: LazyLock<Vec<(String, [String; 3])>> = LazyLock::new(|| {
     let id = |parts: &[&str]| derived_id(parts).replace('-', "");
-    SERVICES.map(|(kind, ..)| (id(&["service", kind]), INTERFACES.map(|interface| id(&["endpoint", kind, interface]))))
+    let ids = |name| (id(&["service", name]), INTERFACES.map(|interface| id(&["endpoint", name, interface])));
+    SERVICES.iter().map(|service| ids(service.name)).collect()
 });
 
 /// A service with its endpoints, as tokens carry it.
@@ -51,15 +44,16 @@ pub struct EndpointEntry<'a> {
 /// The cloud's own part, with addresses by which the client reached it.
 pub fn own(call: &Call) -> impl Iterator<Item = CatalogEntry<'_>> {
     let (base, region) = (call.base_url(), Some(call.cloud.region.as_str()));
-    SERVICES.iter().zip(&*IDS).map(move |(&(service_type, name, path), (id, ids))| {
+    SERVICES.iter().zip(&*IDS).map(move |(service, (id, ids))| {
         let endpoint = |(id, interface): (&'static String, &'static str)| EndpointEntry {
             id,
             interface,
             region_id: region,
             region,
-            url: format!("{base}{path}"),
+            url: format!("{base}{}{}", service.prefix, service.root),
         };
-        CatalogEntry { id, service_type, name, endpoints: ids.iter().zip(INTERFACES).map(endpoint).collect() }
+        let endpoints = ids.iter().zip(INTERFACES).map(endpoint).collect();
+        CatalogEntry { id, service_type: service.name, name: service.project, endpoints }
     })
 }
 

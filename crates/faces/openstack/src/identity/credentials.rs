@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::reach;
 use super::wire::{Fields, base, forbidden, invalid, list, missing, passes, undelegated};
+use crate::access::reads_all;
 use crate::call::{Call, Reply};
-use crate::table::reads_all;
 
 const KNOWN: [&str; 6] = ["id", "links", "user_id", "project_id", "type", "blob"];
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::options::{self, Wanted};
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, page, passes, passes_flag};
 use super::{Deletion, groups, projects, reach, users};
+use crate::access::reads_all;
 use crate::call::{Call, Reply};
-use crate::table::reads_all;
 
 pub fn view(base: &str, domain: &Domain) -> Value {
     json!({

@@ -2,9 +2,10 @@
 //! what where, tokens and passwords are [`gate`]'s.
 //!
 //! Users see and change themselves. A domain's readers see what is in it, its managers change that, a reader of the system
-//! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. [`crate::absent`]
+//! sees everything, as in Keystone's defaults (`reach` says where not); the rest is an administrator's. [`absent`]
 //! says what Keystone has besides.
 
+mod absent;
 mod access_rules;
 mod app_credentials;
 mod assignments;
@@ -12,7 +13,6 @@ mod auth;
 mod catalog;
 mod credentials;
 mod deletion;
-mod discovery;
 mod domains;
 mod ec2;
 mod endpoints;
@@ -29,29 +29,68 @@ mod users;
 mod wire;
 
 use deletion::Deletion;
-pub use reach::check as check_reach;
+use model::Kind;
 
 use crate::endpoint;
-use crate::table::{Endpoint, Service};
+use crate::service::{Dialect, Endpoint, PLAIN, Quotas, Service, Version, Versions};
+use crate::versions;
 
 /// The identity service.
-pub fn service() -> Service {
-    let endpoints =
+pub static SERVICE: Service = Service {
+    name: "identity",
+    project: "keystone",
+    prefix: "/identity",
+    root: "",
+    versions: Versions {
+        all: &[Version {
+            updated: Some("2020-04-07T00:00:00Z"),
+            media_type: Some("application/vnd.openstack.identity-v3+json"),
+            ..Version::new("v3.14", "stable", "/v3/")
+        }],
+        status: 300,
+        choice: true,
+        ..PLAIN
+    },
+    microversions: None,
+    kinds: &[
+        Kind::Domain,
+        Kind::Project,
+        Kind::User,
+        Kind::Group,
+        Kind::Role,
+        Kind::Assignment,
+        Kind::AppCredential,
+        Kind::AccessRule,
+        Kind::Credential,
+        Kind::Trust,
+        Kind::Revocation,
+        Kind::TokenKey,
+        Kind::CatalogRegion,
+        Kind::CatalogService,
+        Kind::CatalogEndpoint,
+    ],
+    quotas: Quotas::Elsewhere,
+    dialect: Dialect {
+        error: crate::fault::keystone,
+        absent: crate::absent::not_built,
+        request_id: None,
+        pages: wire::pages,
+    },
+    absent: absent::ABSENT,
+    reach: reach::check,
+    table,
+};
+
+fn table() -> Vec<Endpoint> {
+    let tables =
         [auth_endpoints(), credential_endpoints(), resource_endpoints(), role_endpoints(), catalog_endpoints()];
-    Service {
-        name: "identity",
-        prefix: "/identity",
-        versions: None,
-        endpoints: endpoints.into_iter().flatten().collect(),
-        absent: crate::absent::IDENTITY,
-        render: crate::fault::keystone,
-    }
+    tables.into_iter().flatten().collect()
 }
 
 fn auth_endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(GET "/" Public discovery::versions),
-        endpoint!(GET "/v3" Public discovery::v3),
+        endpoint!(GET "/" Public versions::index),
+        endpoint!(GET "/v3" Public versions::show),
         endpoint!(POST "/v3/auth/tokens" Public auth::create),
         endpoint!(GET "/v3/auth/tokens" Token auth::show),
         endpoint!(DELETE "/v3/auth/tokens" Token auth::delete),

@@ -11,8 +11,8 @@ use super::wire::{
     Fields, base, duplicate, forbidden, get, invalid, is_tag, page, passes, passes_flag, self_or_reader, tags,
 };
 use super::{Deletion, app_credentials, reach, trusts};
+use crate::access::reads_all;
 use crate::call::{Call, Reply};
-use crate::table::reads_all;
 
 /// How deep projects may be nested, as in Keystone.
 const DEEPEST: usize = 5;

@@ -9,6 +9,7 @@ use gate::{Ref, Scope, Scoped, View, roles};
 use model::{Actor, Assignment, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, Trust, User};
 
 use super::wire::forbidden;
+use crate::access::Access;
 use crate::call::Call;
 
 /// The roles that a domain's manager gives and takes.
@@ -60,7 +61,12 @@ pub fn own_project(call: &Call, snapshot: &Snapshot, user_id: &str, project: &Re
 
 /// Refuses what names something beyond the caller's reach. What is not there is beyond it too, so that nothing tells
 /// whether it exists elsewhere.
-pub fn check(call: &Call, writes: bool) -> Result<(), Fault> {
+pub fn check(call: &Call) -> Result<(), Fault> {
+    let writes = match call.entry.access {
+        Access::DomainReader => false,
+        Access::DomainManager => true,
+        _ => return Ok(()),
+    };
     let Some(own) = domain(call)? else { return Ok(()) };
     let snapshot = &call.snapshot;
     let param = |name: &str| call.params.get(name).map(String::as_str);

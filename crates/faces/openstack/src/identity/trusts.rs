@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::wire::{Fields, base, forbidden, future, get, invalid, list, missing, time, unrestricted};
 use super::{Deletion, reach};
+use crate::access::reads_all;
 use crate::call::{Call, Reply};
-use crate::table::reads_all;
 
 const KNOWN: [&str; 9] = [
     "trustor_user_id",

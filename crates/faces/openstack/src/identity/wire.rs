@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use model::{AppCredential, Entry, Fault, Resource, Snapshot, Time, User};
 use serde_json::{Map, Value, json};
 
-use crate::call::{Call, Reply, escape};
-use crate::table::reads_all;
+use crate::access::reads_all;
+use crate::call::{Call, Reply};
+use crate::pages::Page;
 
 /// The longest names that Keystone stores: of users and roles, and of domains, projects and groups.
 const LONGEST_NAME: usize = 255;
@@ -136,13 +137,25 @@ pub fn is_tag(text: &str) -> bool {
 
 /// The front of every link.
 pub fn base(call: &Call) -> String {
-    format!("{}/identity/v3", call.base_url())
+    call.url("/v3")
 }
 
 /// A list of resources under their plural.
 pub fn list(call: &Call, plural: &str, items: Vec<Value>) -> Reply {
-    let own = format!("{}{}", call.base_url(), call.uri);
-    Reply::ok(json!({plural: items, "links": {"next": null, "self": own, "previous": null}}))
+    paged(call, plural, items, None)
+}
+
+fn paged(call: &Call, plural: &str, items: Vec<Value>, next: Option<&str>) -> Reply {
+    let mut body = Map::from_iter([(plural.to_owned(), Value::from(items))]);
+    body.extend(pages(&call.page(plural, next)));
+    Reply::ok(body)
+}
+
+/// The links of a list: to itself and to the next page.
+pub fn pages(page: &Page<'_>) -> Vec<(String, Value)> {
+    let next = page.next.map(|next| format!("{}{}?{}", page.base, page.path(), page.query_at(next, &[])));
+    let own = format!("{}{}", page.base, page.uri);
+    vec![("links".to_owned(), json!({"next": next, "self": own, "previous": null}))]
 }
 
 /// A page of a list in the order of its items' ids, if one is asked for: so many, after the one whose id is the marker,
@@ -162,14 +175,7 @@ pub fn page(call: &Call, plural: &str, mut items: Vec<Value>) -> Result<Reply, F
     let more = limit.is_some_and(|limit| limit > 0 && items.len() > limit);
     items.truncate(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX));
     let last = items.last().filter(|_| more).map(id);
-    let next = last.map(|last| {
-        let others = call.query.iter().filter(|(name, _)| name != "marker");
-        let others = others.map(|(name, value)| format!("{}={}&", escape(name), escape(value)));
-        let path = call.uri.split('?').next().unwrap_or_default();
-        format!("{}{path}?{}marker={}", call.base_url(), others.collect::<String>(), escape(&last))
-    });
-    let own = format!("{}{}", call.base_url(), call.uri);
-    Ok(Reply::ok(json!({plural: items, "links": {"next": next, "self": own, "previous": null}})))
+    Ok(paged(call, plural, items, last.as_deref()))
 }
 
 /// Whether a value passes the filters on a field: `name=x`, `name__contains=x` and the like.

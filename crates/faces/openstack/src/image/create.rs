@@ -24,7 +24,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         }
         other => other?,
     }
-    let location = format!("{}/image/v2/images/{}", call.base_url(), image.id);
+    let location = call.url(&format!("/v2/images/{}", image.id));
     Ok(Reply::json(201, &view::image(&image))
         .with("location", &location)
         .with("openstack-image-import-methods", &METHODS.join(","))

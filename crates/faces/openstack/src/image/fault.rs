@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::call::Reply;
 use crate::fault;
-use crate::table::ErrorContext;
+use crate::service::ErrorContext;
 
 /// 404 in words of its own.
 pub fn missing(text: impl Into<String>) -> Fault {

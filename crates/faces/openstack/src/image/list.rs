@@ -5,11 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 
 use gate::Principal;
 use model::{Fault, Image, MemberStatus, Visibility};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::create::no_empty_id;
 use super::{access, view};
 use crate::call::{Call, Reply};
+use crate::pages::Page;
 
 /// Glance's own limits of a page.
 const DEFAULT_LIMIT: usize = 25;
@@ -50,19 +51,28 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 }
 
 fn page(call: &Call, images: &[&Image], limit: usize) -> Value {
-    let pairs: Vec<&(String, String)> = call.query.iter().filter(|(name, _)| name != "marker").collect();
-    let mut query: Vec<String> = pairs.iter().map(|(n, v)| format!("{}={}", encode(n), encode(v))).collect();
+    let shown: Vec<Value> = images.iter().map(|image| view::image(image)).collect();
+    let mut body =
+        Map::from_iter([("images".to_owned(), json!(shown)), ("schema".to_owned(), json!("/v2/schemas/images"))]);
+    // Like Glance's, a full page promises a next one, which may be empty.
+    let last = images.last().filter(|_| images.len() == limit);
+    body.extend(pages(&call.page("images", last.map(|image| image.id.as_str()))));
+    Value::Object(body)
+}
+
+/// Where a list begins and goes on, below the service's prefix.
+pub fn pages(page: &Page<'_>) -> Vec<(String, Value)> {
+    let pairs = page.query.iter().filter(|(name, _)| name != "marker");
+    let mut query: Vec<String> = pairs.map(|(n, v)| format!("{}={}", encode(n), encode(v))).collect();
     let href = |query: &[String]| {
         if query.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{}", query.join("&")) }
     };
-    let shown: Vec<Value> = images.iter().map(|image| view::image(image)).collect();
-    let mut body = json!({"images": shown, "first": href(&query), "schema": "/v2/schemas/images"});
-    // Like Glance's, a full page promises a next one, which may be empty.
-    if let Some(last) = images.last().filter(|_| images.len() == limit) {
-        query.push(format!("marker={}", encode(&last.id)));
-        body["next"] = json!(href(&query));
+    let mut links = vec![("first".to_owned(), json!(href(&query)))];
+    if let Some(last) = page.next {
+        query.push(format!("marker={}", encode(last)));
+        links.push(("next".to_owned(), json!(href(&query))));
     }
-    body
+    links
 }
 
 /// A part of a query string.

@@ -12,6 +12,7 @@
 //!   [`actions`], [`members`]: what is asked; [`attributes`]: what an image may say; [`view`], [`schemas`], [`fault`]: what is answered
 //! * [`metadefs`]: the catalog of properties
 
+mod absent;
 pub mod access;
 mod actions;
 mod attributes;
@@ -36,10 +37,11 @@ pub use patch::change_properties;
 
 use std::collections::HashSet;
 
-use model::{Object, Snapshot, Source};
+use model::{Kind, Object, Snapshot, Source};
 
 use crate::endpoint;
-use crate::table::{Endpoint, Service};
+use crate::service::{Dialect, Endpoint, PLAIN, Quotas, Service, Version, Versions};
+use crate::versions;
 
 /// The name of the one place where bytes are kept.
 pub const STORE: &str = "blobs";
@@ -71,21 +73,40 @@ pub fn blobs_of(row: &Object) -> Vec<String> {
 }
 
 /// The image service.
-pub fn service() -> Service {
-    Service {
-        name: "image",
-        prefix: "/image",
-        versions: None,
-        endpoints: endpoints().into_iter().chain(metadefs::endpoints()).collect(),
-        absent: crate::absent::IMAGE,
-        render: fault::render,
-    }
-}
+pub static SERVICE: Service = Service {
+    name: "image",
+    project: "glance",
+    prefix: "/image",
+    root: "",
+    // The newest is the last before parts of Glance that are not built: several stores, the cache, locations.
+    versions: Versions {
+        all: &[
+            Version::new("v2.9", "CURRENT", "/v2/"),
+            Version::new("v2.7", "SUPPORTED", "/v2/"),
+            Version::new("v2.6", "SUPPORTED", "/v2/"),
+            Version::new("v2.5", "SUPPORTED", "/v2/"),
+            Version::new("v2.4", "SUPPORTED", "/v2/"),
+            Version::new("v2.3", "SUPPORTED", "/v2/"),
+            Version::new("v2.2", "SUPPORTED", "/v2/"),
+            Version::new("v2.1", "SUPPORTED", "/v2/"),
+            Version::new("v2.0", "SUPPORTED", "/v2/"),
+        ],
+        status: 300,
+        ..PLAIN
+    },
+    microversions: None,
+    kinds: &[Kind::Image, Kind::Task, Kind::MetadefNamespace],
+    quotas: Quotas::Elsewhere,
+    dialect: Dialect { error: fault::render, absent: crate::absent::not_built, request_id: None, pages: list::pages },
+    absent: absent::ABSENT,
+    reach: |_| Ok(()),
+    table: || endpoints().into_iter().chain(metadefs::endpoints()).collect(),
+};
 
 fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(GET "/" Public discovery::choices),
-        endpoint!(GET "/versions" Public discovery::versions),
+        endpoint!(GET "/" Public versions::index),
+        endpoint!(GET "/versions" Public versions::list),
         endpoint!(GET "/v2/info/import" Reader discovery::import_methods),
         endpoint!(GET "/v2/info/stores" Reader discovery::stores),
         endpoint!(GET "/v2/info/stores/detail" Admin discovery::stores_detail),

@@ -1,4 +1,4 @@
-//! What Neutron says about itself: versions, extensions (only those that are really here), agents, availability zones,
+//! What Neutron says about itself: extensions (only those that are really here), agents, availability zones,
 //! and how full networks are.
 
 use std::collections::{BTreeSet, HashSet};
@@ -275,18 +275,10 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
 const RESOURCES: &[(&str, &str)] =
     &[("network", "networks"), ("subnet", "subnets"), ("subnetpool", "subnetpools"), ("port", "ports")];
 
-/// `GET /`
-pub async fn versions(call: Call) -> Result<Reply, Fault> {
-    let href = format!("{}/network/v2.0/", call.base_url());
-    let links = json!([{"rel": "self", "href": href}]);
-    Ok(Reply::ok(json!({"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})))
-}
-
 /// `GET /v2.0`
 pub async fn resources(call: Call) -> Result<Reply, Fault> {
-    let base = call.base_url();
     let resources = RESOURCES.iter().map(|(one, many)| {
-        let links = json!([{"rel": "self", "href": format!("{base}/network/v2.0/{many}")}]);
+        let links = json!([{"rel": "self", "href": call.url(&format!("/v2.0/{many}"))}]);
         json!({"name": one, "collection": many, "links": links})
     });
     Ok(Reply::ok(json!({"resources": resources.collect::<Vec<_>>()})))

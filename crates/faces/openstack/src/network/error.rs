@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::call::Reply;
 use crate::fault;
-use crate::table::ErrorContext;
+use crate::service::ErrorContext;
 
 /// Why a request to Neutron fails.
 #[derive(Debug)]
@@ -147,6 +147,12 @@ pub fn not_found(kind: Kind, id: &str) -> NeutronError {
 /// The row, or the error that says that there is none.
 pub fn found<'a, T: Resource>(entry: Option<Entry<'a, T>>, id: &str) -> Result<Entry<'a, T>, NeutronError> {
     entry.ok_or_else(|| not_found(T::KIND, id))
+}
+
+/// What belongs to an extension that is not loaded is not there: by that Neutron's clients know it.
+pub fn not_loaded(alias: &str) -> Fault {
+    let what = format!("The resource could not be found. The extension '{alias}' is not built in this cloud.");
+    Fault::NotFound { what, id: String::new() }
 }
 
 /// Words a fault as Neutron does.

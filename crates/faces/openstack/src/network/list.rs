@@ -5,15 +5,16 @@
 use gate::View;
 use model::Kind;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::attrs::{Attr, Item};
 use super::body::{boolean, python_list};
 use super::error::{NeutronError, not_found};
 use super::filters::{self, Filters};
 use super::request::Request;
-use crate::call::{Reply, escape};
+use crate::call::Reply;
 use crate::json::Json;
+use crate::pages;
 
 /// What a list is of.
 pub struct Listed<T: 'static> {
@@ -79,7 +80,7 @@ impl<T> Listed<T> {
             (Some(limit), true) => &before[before.len().saturating_sub(limit)..],
         };
         let attrs = chosen(request, self.attrs);
-        let shown = Shown { many: self.many, links: page.links(request, items), view, attrs: &attrs, items };
+        let shown = Shown { many: self.many, links: page.links(request, self.many, items), view, attrs: &attrs, items };
         Ok(Reply::ok(shown))
     }
 }
@@ -87,7 +88,7 @@ impl<T> Listed<T> {
 /// A page of a list.
 struct Shown<'l, 'a, T: 'static> {
     many: &'static str,
-    links: Vec<Value>,
+    links: Vec<(String, Value)>,
     view: &'l View<'a>,
     attrs: &'l [&'static Attr<T>],
     items: &'l [Item<'a, T>],
@@ -99,8 +100,8 @@ impl<T> Serialize for Shown<'_, '_, T> {
             self.items.iter().map(|item| Rendered { view: self.view, attrs: self.attrs, item: *item }).collect();
         let mut map = to.serialize_map(None)?;
         map.serialize_entry(self.many, &items)?;
-        if !self.links.is_empty() {
-            map.serialize_entry(&format!("{}_links", self.many), &self.links)?;
+        for (name, links) in &self.links {
+            map.serialize_entry(name, links)?;
         }
         map.end()
     }
@@ -227,21 +228,28 @@ impl Page {
         Ok(Self { limit, marker, reverse })
     }
 
-    fn links<T>(&self, request: &Request, items: &[Item<'_, T>]) -> Vec<Value> {
+    fn links<T>(&self, request: &Request, list: &str, items: &[Item<'_, T>]) -> Vec<(String, Value)> {
         let Some(limit) = self.limit else { return Vec::new() };
         let short = items.len() < limit;
-        let kept = request.query.iter().filter(|(name, _)| !matches!(name.as_str(), "marker" | "page_reverse"));
-        let kept: Vec<String> = kept.map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
-        let link = |rel: &str, item: Option<&Item<'_, T>>, reverse: bool| {
-            let mut pairs = kept.clone();
-            pairs.extend(item.map(|item| format!("marker={}", item.id)));
-            pairs.extend(reverse.then(|| "page_reverse=True".to_owned()));
-            serde_json::json!({"rel": rel, "href": format!("{}?{}", request.url, pairs.join("&"))})
-        };
-        let next = (!short || self.reverse).then(|| link("next", items.last(), false));
-        let previous = (!short || !self.reverse).then(|| link("previous", items.first(), true));
-        next.into_iter().chain(previous).collect()
+        let id = |item: Option<&Item<'_, T>>| item.map_or_else(String::new, |item| item.id.to_owned());
+        let next = (!short || self.reverse).then(|| id(items.last()));
+        let previous = (!short || !self.reverse).then(|| id(items.first()));
+        let (next, previous) = (next.as_deref(), previous.as_deref());
+        pages(&pages::Page { list, base: String::new(), uri: &request.url, query: &request.query, next, previous })
     }
+}
+
+/// The links of a list: to the next page and to the one before.
+pub fn pages(page: &pages::Page<'_>) -> Vec<(String, Value)> {
+    let link = |rel: &str, marker: &str, reverse: &str| {
+        let query = page.query_at(marker, &["page_reverse"]);
+        let query = if query.is_empty() { reverse.trim_start_matches('&').to_owned() } else { query + reverse };
+        json!({"rel": rel, "href": format!("{}{}?{query}", page.base, page.path())})
+    };
+    let next = page.next.map(|marker| link("next", marker, ""));
+    let previous = page.previous.map(|marker| link("previous", marker, "&page_reverse=True"));
+    let links: Vec<Value> = next.into_iter().chain(previous).collect();
+    if links.is_empty() { Vec::new() } else { vec![(format!("{}_links", page.list), links.into())] }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! and from the table, so that clients learn it the way they learn it from a Neutron without those plugins.
 
 mod about;
+mod absent;
 mod address_groups;
 mod address_scopes;
 mod addresses;
@@ -42,7 +43,7 @@ mod tags;
 mod trunks;
 
 use model::{
-    AddressGroup, AddressScope, FloatingIp, Network, Port, PortForwarding, QosPolicy, RbacPolicy, Router,
+    AddressGroup, AddressScope, FloatingIp, Kind, Network, Port, PortForwarding, QosPolicy, RbacPolicy, Router,
     SecurityGroup, SecurityGroupRule, Subnet, SubnetPool, Trunk,
 };
 
@@ -50,14 +51,15 @@ pub use attrs::{Attr, Is, Set};
 use resource::NeutronResource;
 
 use crate::endpoint;
-use crate::table::{Endpoint, Service};
+use crate::service::{Dialect, Endpoint, PLAIN, Quotas, Service, Version, Versions};
+use crate::versions;
 
 macro_rules! crud {
     ($type:ty, $method:ident, $path:expr, $access:ident, $module:ident :: $handler:ident) => {
         Endpoint {
             method: http::Method::$method,
             path: $path,
-            access: crate::table::Access::$access,
+            access: crate::access::Access::$access,
             since: (0, 0),
             until: (u16::MAX, u16::MAX),
             handler: |call| Box::pin($module::$handler::<$type>(call)),
@@ -143,9 +145,40 @@ pub fn declared() -> Vec<Declared> {
 }
 
 /// The network service.
-pub fn service() -> Service {
+pub static SERVICE: Service = Service {
+    name: "network",
+    project: "neutron",
+    prefix: "/network",
+    root: "",
+    versions: Versions { all: &[Version::new("v2.0", "CURRENT", "/v2.0/")], ..PLAIN },
+    microversions: None,
+    kinds: &[
+        Kind::Network,
+        Kind::Subnet,
+        Kind::SubnetPool,
+        Kind::AddressScope,
+        Kind::Port,
+        Kind::Router,
+        Kind::FloatingIp,
+        Kind::PortForwarding,
+        Kind::SecurityGroup,
+        Kind::SecurityGroupRule,
+        Kind::AddressGroup,
+        Kind::QosPolicy,
+        Kind::Trunk,
+        Kind::RbacPolicy,
+    ],
+    // Neutron's quotas name whatever its plugins register.
+    quotas: Quotas::All,
+    dialect: Dialect { error: error::render, absent: error::not_loaded, request_id: None, pages: list::pages },
+    absent: absent::ABSENT,
+    reach: |_| Ok(()),
+    table,
+};
+
+fn table() -> Vec<Endpoint> {
     let mut rows = vec![
-        endpoint!(GET "/" Public about::versions),
+        endpoint!(GET "/" Public versions::index),
         endpoint!(GET "/v2.0" Token about::resources),
         endpoint!(GET "/v2.0/extensions" Token about::extensions),
         endpoint!(GET "/v2.0/extensions/{alias}" Token about::show_extension),
@@ -218,12 +251,5 @@ pub fn service() -> Service {
     tagged!(rows, SecurityGroup, "security-groups");
     tagged!(rows, Trunk, "trunks");
     tagged!(rows, QosPolicy, "policies", Admin);
-    Service {
-        name: "network",
-        prefix: "/network",
-        versions: None,
-        endpoints: rows,
-        absent: crate::absent::NETWORK,
-        render: error::render,
-    }
+    rows
 }

@@ -4,22 +4,18 @@ use super::body::{boolean, shown_value};
 use super::error::NeutronError;
 use super::request::Request;
 use super::resource::answer;
-use model::{Fault, Project, Quota, quota};
+use model::{Fault, Limited, Project, Quota};
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Reply};
+use crate::limits::{self, number, used};
 
-fn resources() -> impl Iterator<Item = &'static quota::Limited> {
-    quota::LIMITED.iter().filter(|resource| resource.service == quota::Service::Network)
+fn resources() -> impl Iterator<Item = &'static Limited> {
+    limits::shown_by(&super::SERVICE)
 }
 
-/// -1 is unlimited.
-fn number(limit: Option<u64>) -> Value {
-    limit.map_or(json!(-1), |limit| json!(limit))
-}
-
-fn limits(quota: &Quota) -> Map<String, Value> {
-    resources().map(|resource| (resource.name.to_owned(), number(quota.limit(resource)))).collect()
+fn shown(quota: &Quota) -> Map<String, Value> {
+    resources().map(|resource| (resource.name.to_owned(), json!(number(quota.limit(resource))))).collect()
 }
 
 fn of(request: &Request, project: &str) -> Quota {
@@ -41,7 +37,7 @@ pub async fn list(call: Call) -> Result<Reply, Fault> {
         let request = Request::read(call, false).await?;
         let changed = |quota: &Quota| resources().any(|r| quota.limits.contains_key(r.name));
         let quotas = request.snapshot.all::<Quota>().filter(|quota| changed(quota.value)).map(|quota| {
-            let mut shown = limits(quota.value);
+            let mut shown = shown(quota.value);
             shown.insert("project_id".into(), json!(quota.value.project_id));
             shown.insert("tenant_id".into(), json!(quota.value.project_id));
             shown
@@ -56,7 +52,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let request = Request::read(call, false).await?;
         let project = project(&request)?;
-        Ok(Reply::ok(json!({"quota": limits(&of(&request, &project))})))
+        Ok(Reply::ok(json!({"quota": shown(&of(&request, &project))})))
     })
     .await
 }
@@ -66,7 +62,7 @@ pub async fn default(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let request = Request::read(call, false).await?;
         let project = project(&request)?;
-        Ok(Reply::ok(json!({"quota": limits(&Quota::new(project))})))
+        Ok(Reply::ok(json!({"quota": shown(&Quota::new(project))})))
     })
     .await
 }
@@ -79,7 +75,7 @@ pub async fn details(call: Call) -> Result<Reply, Fault> {
         let quota = of(&request, &project);
         let shown: Map<String, Value> = resources()
             .map(|resource| {
-                let used = request.store.pool(&quota::pool(&project, resource.name)).used.div_ceil(resource.scale);
+                let used = used(&request.store, &project, resource);
                 let limit = number(quota.limit(resource));
                 (resource.name.to_owned(), json!({"limit": limit, "used": used, "reserved": 0}))
             })
@@ -131,7 +127,7 @@ pub async fn update(call: Call) -> Result<Reply, Fault> {
         if checks[0].1 && !checks[1].1 {
             for resource in resources() {
                 let Some((name, Some(limit))) = new.iter().find(|(name, _)| name == resource.name) else { continue };
-                let used = request.store.pool(&quota::pool(&project, name)).used.div_ceil(resource.scale);
+                let used = used(&request.store, &project, resource);
                 if *limit < used {
                     let message = format!("Quota limit {limit} for {name} is below the {used} in use");
                     return Err(NeutronError::invalid(message));
@@ -143,7 +139,7 @@ pub async fn update(call: Call) -> Result<Reply, Fault> {
                 known_project(plan, &project)?;
                 let mut quota: Quota = plan.get(&project).unwrap_or_else(|| Quota::new(&project));
                 quota.limits.extend(new.iter().cloned());
-                let shown = limits(&quota);
+                let shown = shown(&quota);
                 plan.put(quota);
                 Ok(shown)
             })

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::call::Reply;
 use crate::fault;
-use crate::table::ErrorContext;
+use crate::service::ErrorContext;
 
 /// 404 in words of its own.
 pub fn missing(text: impl Into<String>) -> Fault {
@@ -42,9 +42,9 @@ pub fn render(fault: &Fault, context: &ErrorContext<'_>) -> Reply {
     if context.version >= (1, 23) {
         error["code"] = json!("placement.undefined_code");
     }
-    if status == 406 {
-        error["min_version"] = json!("1.0");
-        error["max_version"] = json!(format!("{}.{}", super::MAX.0, super::MAX.1));
+    if let Some(versions) = context.service.microversions.as_ref().filter(|_| status == 406) {
+        error["min_version"] = json!(format!("{}.{}", versions.min.0, versions.min.1));
+        error["max_version"] = json!(format!("{}.{}", versions.max.0, versions.max.1));
     }
     Reply::json(status, &json!({"errors": [error]}))
 }

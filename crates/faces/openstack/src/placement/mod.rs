@@ -11,10 +11,8 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, Reply};
 use crate::endpoint;
-use crate::table::{Service, Versions};
-
-/// The newest microversion.
-pub const MAX: (u16, u16) = (1, 39);
+use crate::service::{Dialect, Endpoint, Micro, Microversions, PLAIN, Quotas, Service, Version, Versions};
+use crate::versions;
 
 /// The standard resource classes (os-resource-classes), in their order.
 const STANDARD: &[&str] = &[
@@ -47,66 +45,77 @@ pub fn is_class(name: &str) -> bool {
 }
 
 /// The placement service.
-pub fn service() -> Service {
-    let versions = Versions {
+pub static SERVICE: Service = Service {
+    name: "placement",
+    project: "placement",
+    prefix: "/placement",
+    root: "",
+    versions: Versions {
+        all: &[Version { path: None, micro: Micro::InForce, ..Version::new("v1.0", "CURRENT", "/") }],
+        newest: "max_version",
+        ..PLAIN
+    },
+    microversions: Some(Microversions {
         name: "placement",
         legacy_header: None,
         min: (1, 0),
-        max: MAX,
+        max: (1, 39),
         // Its handlers read their queries as a whole.
         check_query: |_, _| Ok(()),
-    };
-    Service {
-        name: "placement",
-        prefix: "/placement",
-        versions: Some(versions),
-        endpoints: vec![
-            endpoint!(GET "/" Public root),
-            endpoint!(GET "/resource_providers" Admin provider::index),
-            endpoint!(POST "/resource_providers" Admin read_only),
-            endpoint!(GET "/resource_providers/{id}" Admin provider::show),
-            endpoint!(PUT "/resource_providers/{id}" Admin read_only),
-            endpoint!(DELETE "/resource_providers/{id}" Admin read_only),
-            endpoint!(GET "/resource_providers/{id}/inventories" Admin provider::inventories),
-            endpoint!(POST "/resource_providers/{id}/inventories" Admin read_only),
-            endpoint!(PUT "/resource_providers/{id}/inventories" Admin read_only),
-            endpoint!(DELETE "/resource_providers/{id}/inventories" Admin read_only, since (1, 5)),
-            endpoint!(GET "/resource_providers/{id}/inventories/{class}" Admin provider::inventory_of),
-            endpoint!(PUT "/resource_providers/{id}/inventories/{class}" Admin read_only),
-            endpoint!(DELETE "/resource_providers/{id}/inventories/{class}" Admin read_only),
-            endpoint!(GET "/resource_providers/{id}/usages" Admin provider::usages),
-            endpoint!(GET "/resource_providers/{id}/allocations" Admin provider::allocations_of),
-            endpoint!(GET "/resource_providers/{id}/aggregates" Admin provider::aggregates_of, since (1, 1)),
-            endpoint!(PUT "/resource_providers/{id}/aggregates" Admin read_only, since (1, 1)),
-            endpoint!(GET "/resource_providers/{id}/traits" Admin traits::of_provider, since (1, 6)),
-            endpoint!(PUT "/resource_providers/{id}/traits" Admin traits::replace, since (1, 6)),
-            endpoint!(DELETE "/resource_providers/{id}/traits" Admin traits::clear, since (1, 6)),
-            endpoint!(GET "/resource_classes" Admin classes, since (1, 2)),
-            endpoint!(POST "/resource_classes" Admin read_only, since (1, 2)),
-            endpoint!(GET "/resource_classes/{name}" Admin class, since (1, 2)),
-            endpoint!(PUT "/resource_classes/{name}" Admin read_only, since (1, 2)),
-            endpoint!(DELETE "/resource_classes/{name}" Admin read_only, since (1, 2)),
-            endpoint!(GET "/traits" Admin traits::index, since (1, 6)),
-            endpoint!(GET "/traits/{name}" Admin traits::show, since (1, 6)),
-            endpoint!(PUT "/traits/{name}" Admin traits::create, since (1, 6)),
-            endpoint!(DELETE "/traits/{name}" Admin traits::delete, since (1, 6)),
-            endpoint!(GET "/allocation_candidates" Admin provider::candidates, since (1, 10)),
-            endpoint!(POST "/allocations" Admin read_only, since (1, 13)),
-            endpoint!(GET "/allocations/{consumer}" Admin provider::allocations),
-            endpoint!(PUT "/allocations/{consumer}" Admin read_only),
-            endpoint!(DELETE "/allocations/{consumer}" Admin read_only),
-            endpoint!(GET "/usages" Admin provider::project_usages, since (1, 9)),
-        ],
-        absent: &[],
-        render: fault::render,
-    }
-}
+    }),
+    // It shows what hosts and servers take.
+    kinds: &[],
+    quotas: Quotas::Elsewhere,
+    dialect: Dialect {
+        error: fault::render,
+        absent: crate::absent::not_built,
+        request_id: None,
+        // Its lists are whole.
+        pages: |_| Vec::new(),
+    },
+    absent: &[],
+    reach: |_| Ok(()),
+    table,
+};
 
-async fn root(_: Call) -> Result<Reply, Fault> {
-    Ok(Reply::ok(json!({"versions": [{
-        "id": "v1.0", "max_version": format!("{}.{}", MAX.0, MAX.1), "min_version": "1.0", "status": "CURRENT",
-        "links": [{"rel": "self", "href": ""}],
-    }]})))
+fn table() -> Vec<Endpoint> {
+    vec![
+        endpoint!(GET "/" Public versions::index),
+        endpoint!(GET "/resource_providers" Admin provider::index),
+        endpoint!(POST "/resource_providers" Admin read_only),
+        endpoint!(GET "/resource_providers/{id}" Admin provider::show),
+        endpoint!(PUT "/resource_providers/{id}" Admin read_only),
+        endpoint!(DELETE "/resource_providers/{id}" Admin read_only),
+        endpoint!(GET "/resource_providers/{id}/inventories" Admin provider::inventories),
+        endpoint!(POST "/resource_providers/{id}/inventories" Admin read_only),
+        endpoint!(PUT "/resource_providers/{id}/inventories" Admin read_only),
+        endpoint!(DELETE "/resource_providers/{id}/inventories" Admin read_only, since (1, 5)),
+        endpoint!(GET "/resource_providers/{id}/inventories/{class}" Admin provider::inventory_of),
+        endpoint!(PUT "/resource_providers/{id}/inventories/{class}" Admin read_only),
+        endpoint!(DELETE "/resource_providers/{id}/inventories/{class}" Admin read_only),
+        endpoint!(GET "/resource_providers/{id}/usages" Admin provider::usages),
+        endpoint!(GET "/resource_providers/{id}/allocations" Admin provider::allocations_of),
+        endpoint!(GET "/resource_providers/{id}/aggregates" Admin provider::aggregates_of, since (1, 1)),
+        endpoint!(PUT "/resource_providers/{id}/aggregates" Admin read_only, since (1, 1)),
+        endpoint!(GET "/resource_providers/{id}/traits" Admin traits::of_provider, since (1, 6)),
+        endpoint!(PUT "/resource_providers/{id}/traits" Admin traits::replace, since (1, 6)),
+        endpoint!(DELETE "/resource_providers/{id}/traits" Admin traits::clear, since (1, 6)),
+        endpoint!(GET "/resource_classes" Admin classes, since (1, 2)),
+        endpoint!(POST "/resource_classes" Admin read_only, since (1, 2)),
+        endpoint!(GET "/resource_classes/{name}" Admin class, since (1, 2)),
+        endpoint!(PUT "/resource_classes/{name}" Admin read_only, since (1, 2)),
+        endpoint!(DELETE "/resource_classes/{name}" Admin read_only, since (1, 2)),
+        endpoint!(GET "/traits" Admin traits::index, since (1, 6)),
+        endpoint!(GET "/traits/{name}" Admin traits::show, since (1, 6)),
+        endpoint!(PUT "/traits/{name}" Admin traits::create, since (1, 6)),
+        endpoint!(DELETE "/traits/{name}" Admin traits::delete, since (1, 6)),
+        endpoint!(GET "/allocation_candidates" Admin provider::candidates, since (1, 10)),
+        endpoint!(POST "/allocations" Admin read_only, since (1, 13)),
+        endpoint!(GET "/allocations/{consumer}" Admin provider::allocations),
+        endpoint!(PUT "/allocations/{consumer}" Admin read_only),
+        endpoint!(DELETE "/allocations/{consumer}" Admin read_only),
+        endpoint!(GET "/usages" Admin provider::project_usages, since (1, 9)),
+    ]
 }
 
 async fn read_only(_: Call) -> Result<Reply, Fault> {
@@ -115,19 +124,19 @@ async fn read_only(_: Call) -> Result<Reply, Fault> {
     ))
 }
 
-fn show_class(name: &str) -> Value {
-    json!({"name": name, "links": [{"rel": "self", "href": format!("/placement/resource_classes/{name}")}]})
+fn show_class(call: &Call, name: &str) -> Value {
+    json!({"name": name, "links": [{"rel": "self", "href": format!("{}/resource_classes/{name}", call.entry.service.prefix)}]})
 }
 
-async fn classes(_: Call) -> Result<Reply, Fault> {
-    let all: Vec<Value> = STANDARD.iter().map(|name| show_class(name)).collect();
+async fn classes(call: Call) -> Result<Reply, Fault> {
+    let all: Vec<Value> = STANDARD.iter().map(|name| show_class(&call, name)).collect();
     Ok(Reply::ok(json!({"resource_classes": all})))
 }
 
 async fn class(call: Call) -> Result<Reply, Fault> {
     let name = call.param("name");
     if is_class(name) {
-        Ok(Reply::ok(show_class(name)))
+        Ok(Reply::ok(show_class(&call, name)))
     } else {
         Err(fault::missing(format!("No such resource class {name}.")))
     }

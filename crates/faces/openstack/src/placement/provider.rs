@@ -52,7 +52,7 @@ pub fn of_path<'a>(call: &Call, snapshot: &'a Snapshot) -> Result<Entry<'a, Host
 }
 
 fn show_provider(call: &Call, host: Entry<'_, Host>) -> Value {
-    let path = format!("/placement/resource_providers/{}", host.id);
+    let path = format!("{}/resource_providers/{}", call.entry.service.prefix, host.id);
     let mut relations = vec!["inventories", "usages"];
     for (since, relation) in [((1, 1), "aggregates"), ((1, 6), "traits"), ((1, 11), "allocations")] {
         relations.extend((call.version >= since).then_some(relation));

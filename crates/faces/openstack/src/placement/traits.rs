@@ -69,7 +69,7 @@ pub async fn create(call: Call) -> Result<Reply, Fault> {
     }
     let made = edit_custom(&call, |_, all| Ok(all.insert(name.to_owned()))).await?;
     let reply = Reply::empty(if made { 201 } else { 204 });
-    Ok(reply.with("location", &format!("{}/placement/traits/{name}", call.base_url())))
+    Ok(reply.with("location", &call.url(&format!("/traits/{name}"))))
 }
 
 /// `DELETE /traits/{name}`

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use face_openstack::table::Face;
-use face_openstack::{Cloud, HostAnswer, HostStreams, services};
+use face_openstack::dispatch::Face;
+use face_openstack::{Cloud, HostAnswer, HostStreams, SERVICES};
 use gate::Gate;
 use http::{HeaderMap, Request};
 use model::Fault;
@@ -55,7 +55,7 @@ impl Harness {
             uploads: Default::default(),
             reach: Default::default(),
         };
-        let face = Arc::new(Face::new(cloud.clone(), services()));
+        let face = Arc::new(Face::new(cloud.clone(), SERVICES));
         let mut harness = Self {
             cloud,
             face,

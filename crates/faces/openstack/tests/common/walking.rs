@@ -1,80 +1,118 @@
 //! What the walks over the tables of endpoints have in common.
 #![allow(dead_code, reason = "each walk uses its own part of it")]
 
-use face_openstack::table::{Endpoint, Service};
-use model::Kind;
-use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use crate::common::{self, Harness};
+use face_openstack::SERVICES;
+use face_openstack::dispatch::Served;
+use face_openstack::service::Endpoint;
+use face_openstack::service::Service;
+use model::Kind;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::common::Harness;
 use crate::rows;
+
+/// What a service's folder says for the walks, in `walk.json`: a new service brings its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Walk {
+    /// Of what kind of row a part of a path is that follows such a part.
+    names: BTreeMap<String, Kind>,
+    /// Requests that give a project something of each kind, in this order.
+    makes: Vec<Make>,
+    /// Endpoints to which members send bodies, and why no id in these could be somebody else's.
+    pub without_ids: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Make {
+    /// Below the service's prefix.
+    path: String,
+    /// `admin`, or else a member of the project.
+    #[serde(default)]
+    by: String,
+    /// `$network` is the id of the network that was made before.
+    body: Value,
+}
+
+impl Walk {
+    pub fn of(service: &Service) -> Self {
+        let folder = service.prefix.trim_start_matches('/').replace('-', "_");
+        let file = format!("{}/src/{folder}/walk.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}"));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"))
+    }
+
+    /// The kinds of rows that paths name.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.names.values().copied()
+    }
+}
+
+fn walks() -> impl Iterator<Item = (&'static Service, Walk)> {
+    SERVICES.iter().map(|service| (*service, Walk::of(service)))
+}
+
+static NAMES: LazyLock<BTreeMap<String, Kind>> = LazyLock::new(|| walks().flat_map(|(_, walk)| walk.names).collect());
+
+/// The names under which resources stand in bodies.
+pub static RESOURCES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let mut names = BTreeSet::new();
+    for (_, walk) in walks() {
+        names.extend(walk.kinds().map(|kind| kind.as_str().replace('-', "_")));
+        names.extend(walk.makes.iter().filter_map(|make| make.body.as_object()?.keys().next().cloned()));
+    }
+    names
+});
 
 /// What a part of a path in a collection names.
 pub fn kind_of(collection: &str) -> Option<Kind> {
-    Some(match collection {
-        "servers" => Kind::Server,
-        "os-server-groups" => Kind::ServerGroup,
-        "os-keypairs" => Kind::Keypair,
-        "images" => Kind::Image,
-        "namespaces" => Kind::MetadefNamespace,
-        "networks" | "os-networks" | "os-tenant-networks" => Kind::Network,
-        "subnets" => Kind::Subnet,
-        "subnetpools" => Kind::SubnetPool,
-        "ports" => Kind::Port,
-        "routers" => Kind::Router,
-        "floatingips" | "os-floating-ips" => Kind::FloatingIp,
-        "security-groups" | "os-security-groups" => Kind::SecurityGroup,
-        "security-group-rules" | "os-security-group-rules" => Kind::SecurityGroupRule,
-        "address-groups" => Kind::AddressGroup,
-        "port_forwardings" => Kind::PortForwarding,
-        "address-scopes" => Kind::AddressScope,
-        "rbac-policies" => Kind::RbacPolicy,
-        "policies" => Kind::QosPolicy,
-        "trunks" => Kind::Trunk,
-        "projects" | "os-simple-tenant-usage" | "auto-allocated-topology" => Kind::Project,
-        "users" => Kind::User,
-        _ => return None,
-    })
+    NAMES.get(collection).copied()
+}
+
+/// Puts ids where they are named.
+fn fill(value: &mut Value, ids: &BTreeMap<String, String>) {
+    match value {
+        Value::String(text) => {
+            if let Some(id) = ids.get(text) {
+                text.clone_from(id);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, ids)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| fill(field, ids)),
+        _ => {}
+    }
 }
 
 /// Something of each kind that a project can have.
 pub async fn fill_project(cloud: &Harness) {
     let rows = rows::Rows::new(cloud).await;
-    let server = json!({"server": {"name": "walked", "imageRef": rows.image, "flavorRef": rows.small}});
-    let (_, _, server) = cloud.ok("POST", "/compute/v2.1/servers", &cloud.demo, server).await;
-    rows.place(cloud, common::text(&server["server"]["id"]), "node1", model::VmPhase::Running).await;
-    let policy = json!({"policy": {"name": "walked", "project_id": cloud.demo_project}});
-    cloud.ok("POST", "/network/v2.0/qos/policies", &cloud.admin, policy).await;
-    let namespace = json!({"namespace": "walked", "owner": cloud.demo_project});
-    cloud.ok("POST", "/image/v2/metadefs/namespaces", &cloud.admin, namespace).await;
-    for (path, body) in [
-        ("/network/v2.0/networks", json!({"network": {"name": "walked"}})),
-        ("/network/v2.0/routers", json!({"router": {"name": "walked"}})),
-        ("/network/v2.0/address-groups", json!({"address_group": {"name": "walked", "addresses": ["10.0.0.0/8"]}})),
-        ("/network/v2.0/address-scopes", json!({"address_scope": {"name": "walked", "ip_version": 4}})),
-        ("/compute/v2.1/os-server-groups", json!({"server_group": {"name": "walked", "policies": ["affinity"]}})),
-        ("/compute/v2.1/os-keypairs", json!({"keypair": {"name": "walked"}})),
-        ("/image/v2/images", json!({"name": "walked", "disk_format": "raw", "container_format": "bare"})),
-    ] {
-        let (status, _, answer) = cloud.call("POST", path, &cloud.demo, body).await;
-        // 404: that service is not there yet.
-        assert!(status == 404 || (200..300).contains(&status), "{path}: {status} {answer}");
-        if let Some(id) = answer["network"]["id"].as_str() {
-            let subnet = json!({"subnet": {"network_id": id, "ip_version": 4, "cidr": "10.99.0.0/24"}});
-            cloud.ok("POST", "/network/v2.0/subnets", &cloud.demo, subnet).await;
-            let policy = json!({"object_type": "network", "object_id": id, "action": "access_as_shared",
-                "target_tenant": "nobody"});
-            cloud.ok("POST", "/network/v2.0/rbac-policies", &cloud.demo, json!({"rbac_policy": policy})).await;
-            let port = json!({"port": {"network_id": id}});
-            let (_, _, port) = cloud.ok("POST", "/network/v2.0/ports", &cloud.demo, port).await;
-            let trunk = json!({"trunk": {"port_id": port["port"]["id"]}});
-            cloud.ok("POST", "/network/v2.0/trunks", &cloud.demo, trunk).await;
+    let mut ids = BTreeMap::from([
+        ("$project".to_owned(), cloud.demo_project.clone()),
+        ("$image".to_owned(), rows.image.clone()),
+        ("$small".to_owned(), rows.small.clone()),
+    ]);
+    for (service, walk) in walks() {
+        for make in walk.makes {
+            let mut body = make.body;
+            fill(&mut body, &ids);
+            let token = if make.by == "admin" { &cloud.admin } else { &cloud.demo };
+            let (_, _, answer) = cloud.ok("POST", &format!("{}{}", service.prefix, make.path), token, body).await;
+            for (one, made) in answer.as_object().into_iter().flatten() {
+                ids.extend(made["id"].as_str().map(|id| (format!("${one}"), id.to_owned())));
+            }
         }
     }
+    rows.place(cloud, &ids["$server"], "node1", model::VmPhase::Running).await;
 }
 
 /// The header that asks for a version in which the endpoint exists.
-pub fn version_for(service: &Service, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
-    let Some(versions) = &service.versions else { return Vec::new() };
+pub fn version_for(service: &Served, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let Some(versions) = &service.microversions else { return Vec::new() };
     let (major, minor) = endpoint.since.max(versions.min).min(versions.max);
     vec![("openstack-api-version", format!("{} {major}.{minor}", versions.name))]
 }

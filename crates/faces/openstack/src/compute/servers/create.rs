@@ -28,7 +28,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let path = format!("/servers/{}", first.id);
     let groups: Vec<Value> = asked.security_group_names.iter().map(|name| json!({"name": name})).collect();
     let out = json!({"server": {
-        "id": first.id, "links": links(&call.base_url(), &path), "adminPass": asked.admin_pass, "security_groups": groups,
+        "id": first.id, "links": links(&call.url(""), &path), "adminPass": asked.admin_pass, "security_groups": groups,
         "OS-DCF:diskConfig": if asked.auto_disk { "AUTO" } else { "MANUAL" },
     }});
     Ok(Reply::json(202, &out).with("location", &href(&call, &path)))

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::status::{self, State};
 use super::view::{self, Extent};
 use crate::call::{Call, Reply};
-use crate::compute::wire::{next_link, page, parse_time};
+use crate::compute::wire::{page, pages, parse_time};
 use crate::json::Json;
 
 /// The most bytes of a compiled pattern.
@@ -17,14 +17,12 @@ const LARGEST_PATTERN: usize = 32 << 10;
 
 /// `GET /servers`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/servers", |call, item| view::brief(call, item.server))
+    listing(call, |call, item| view::brief(call, item.server))
 }
 
 /// `GET /servers/detail`
 pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
-    listing(call, "/servers/detail", |call, item| {
-        view::server(call, &call.snapshot, item.server, &item.state, Extent::List)
-    })
+    listing(call, |call, item| view::server(call, &call.snapshot, item.server, &item.state, Extent::List))
 }
 
 /// A server of which it is already known what it is.
@@ -33,7 +31,7 @@ struct Item<'a> {
     state: State,
 }
 
-fn listing(call: Call, path: &str, show: for<'a> fn(&'a Call, &Item<'a>) -> Json<'a>) -> Result<Reply, Fault> {
+fn listing(call: Call, show: for<'a> fn(&'a Call, &Item<'a>) -> Json<'a>) -> Result<Reply, Fault> {
     let filters = Filters::read(&call)?;
     let view = call.view()?;
     let all = flag(&call, "all_tenants")?;
@@ -56,8 +54,10 @@ fn listing(call: Call, path: &str, show: for<'a> fn(&'a Call, &Item<'a>) -> Json
     let page = page(&call, items, |item| item.server.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|item| item.server.id.clone())).flatten();
     let items = page.items.iter().map(|item| show(&call, item)).collect();
-    let links = next_link(&call, path, next).unwrap_or(Json::Absent);
-    Ok(Reply::ok(Json::object([("servers", Json::List(items)), ("servers_links", links)])))
+    let links = pages(&call.page("servers", next.as_deref()));
+    let mut body = vec![("servers", Json::List(items))];
+    body.extend(links.iter().map(|(name, links)| (name.as_str(), Json::from(links))));
+    Ok(Reply::ok(Json::Object(body)))
 }
 
 fn flag(call: &Call, name: &str) -> Result<bool, Fault> {

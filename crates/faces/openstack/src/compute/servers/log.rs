@@ -41,8 +41,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     let page = page(&call, actions, |action| action.request_id.clone())?;
     let next = page.more.then(|| page.items.last().map(|action| action.request_id.clone())).flatten();
     let items = page.items.iter().map(|action| show_action(&call, action)).collect();
-    let path = format!("/servers/{id}/os-instance-actions");
-    let mut out = list(&call, "instanceActions", &path, items, next);
+    let mut out = list(&call, "instanceActions", items, next);
     // Nova calls the links of this list after the resource, not after the list.
     if let Some(links) = out.as_object_mut().and_then(|map| map.remove("instanceActions_links")) {
         out["links"] = links;

@@ -78,7 +78,11 @@ async fn make(call: &Call, verb: &str, asked: Asked) -> Result<Reply, Fault> {
     // Of what will not be kept at all, no address is given.
     let kept = asked.backup.is_none_or(|(_, rotation)| rotation > 0);
     let reply = Reply::empty(202);
-    Ok(if kept { reply.with("location", &format!("{}/image/images/{id}", call.base_url())) } else { reply })
+    Ok(if kept {
+        reply.with("location", &format!("{}{}/images/{id}", call.base_url(), crate::image::SERVICE.prefix))
+    } else {
+        reply
+    })
 }
 
 fn row(call: &Call, id: &str, server: &Server, snapshot: &Snapshot, asked: &Asked) -> Result<Image, Fault> {

@@ -34,7 +34,7 @@ pub fn instance_name(id: &str) -> String {
 pub fn brief<'a>(call: &Call, server: &'a Server) -> Json<'a> {
     Json::object([
         ("id", (&server.id).into()),
-        ("links", links(&call.base_url(), &format!("/servers/{}", server.id))),
+        ("links", links(&call.url(""), &format!("/servers/{}", server.id))),
         ("name", (&server.name).into()),
     ])
 }
@@ -74,7 +74,7 @@ pub fn server<'a>(
 type Fields<'a> = Vec<(&'a str, Json<'a>)>;
 
 fn common<'a>(call: &Call, server: &'a Server, state: &State, host: Option<&str>) -> Fields<'a> {
-    let base = call.base_url();
+    let base = call.url("");
     let flavor = &server.flavor;
     let mut out = vec![
         ("id", (&server.id).into()),

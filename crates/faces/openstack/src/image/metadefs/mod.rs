@@ -27,7 +27,7 @@ use model::{Change, Entry, Fault, MetadefNamespace, Snapshot};
 use super::fault::missing;
 use crate::call::Call;
 use crate::endpoint;
-use crate::table::Endpoint;
+use crate::service::Endpoint;
 
 /// The endpoints, for the table of the service.
 pub fn endpoints() -> Vec<Endpoint> {

@@ -220,7 +220,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Ok((Change::from(MetadefNamespace { place, ..namespace.clone() }), ()))
     });
     created.await?;
-    let location = format!("{}/image{}", call.base_url(), href(&namespace.name));
+    let location = call.url(&href(&namespace.name));
     Ok(Reply::json(201, &whole(&namespace, "")).with("location", &location))
 }
 

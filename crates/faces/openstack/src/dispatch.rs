@@ -1,155 +1,75 @@
-//! The table of endpoints: method, path, permission, versions and handler of each in one row, so that tests can walk
-//! all of them without credentials and with another project's.
+//! The way of every request: its service and endpoint, its version, its sender, the handler, and the reply in the service's
+//! words. Tests walk the same tables without credentials and with another project's.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::body::Body;
-use gate::{Principal, Scope};
+use gate::Principal;
 use http::{HeaderValue, Method, Request, Response};
 use model::Fault;
 use percent_encoding::percent_decode_str;
 
-use crate::absent::Absent;
+use crate::access::Access;
 use crate::call::{Call, Entry, Reply};
+use crate::service::{Endpoint, ErrorContext, Microversions, Service};
 use crate::{Cloud, absent, fault};
 
-/// Who may call an endpoint at all. What they see and change there is the [`gate::View`]'s decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Anybody, without a token.
-    Public,
-    /// Anybody with a valid token, whatever its scope and roles.
-    Token,
-    /// `reader` in a project, or more; or `admin` wherever.
-    Reader,
-    /// `member` in a project, or more; or `admin` wherever.
-    Member,
-    /// `admin`, or `reader` of the system.
-    SystemReader,
-    /// The same, or `reader` of a domain, for what is in it.
-    DomainReader,
-    /// `admin`, or `manager` of a domain, for what is in it.
-    DomainManager,
-    /// `admin`.
-    Admin,
-}
-
-pub type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>>;
-
-/// One row of a service's table.
-pub struct Endpoint {
-    pub method: Method,
-    /// Below the service's prefix; `{name}` is a part, `{*name}` the rest.
-    pub path: &'static str,
-    pub access: Access,
-    /// First and last microversion in which it exists.
-    pub since: (u16, u16),
-    pub until: (u16, u16),
-    pub handler: Handler,
-}
-
-/// A row for an `async fn(Call) -> Result<Reply, Fault>`: `endpoint!(GET "/servers" Reader list)`. Versions may follow:
-/// `endpoint!(GET "/os-networks" Reader list, until (2, 35))`.
-#[macro_export]
-macro_rules! endpoint {
-    ($method:ident $path:literal $access:ident $handler:path) => {
-        $crate::table::Endpoint {
-            method: http::Method::$method,
-            path: $path,
-            access: $crate::table::Access::$access,
-            since: (0, 0),
-            until: (u16::MAX, u16::MAX),
-            handler: |call| Box::pin($handler(call)),
-        }
-    };
-    ($method:ident $path:literal $access:ident $handler:path, since $since:expr) => {{
-        let mut row = $crate::endpoint!($method $path $access $handler);
-        row.since = $since;
-        row
-    }};
-    ($method:ident $path:literal $access:ident $handler:path, until $until:expr) => {{
-        let mut row = $crate::endpoint!($method $path $access $handler);
-        row.until = $until;
-        row
-    }};
-}
-
-/// Microversions of a service.
-#[derive(Clone, Copy)]
-pub struct Versions {
-    /// The name in `OpenStack-API-Version: <name> 2.1`.
-    pub name: &'static str,
-    /// An older header with the version alone.
-    pub legacy_header: Option<&'static str>,
-    pub min: (u16, u16),
-    pub max: (u16, u16),
-    /// Refuses what a query may not say to an endpoint in the request's version.
-    pub check_query: fn(&Call, &Endpoint) -> Result<(), Fault>,
-}
-
-/// A service: a prefix, its table and its ways.
-pub struct Service {
-    pub name: &'static str,
-    /// `/compute`.
-    pub prefix: &'static str,
-    pub versions: Option<Versions>,
+/// A service with its table, and the table's paths compiled.
+pub struct Served {
+    service: &'static Service,
     pub endpoints: Vec<Endpoint>,
-    /// What the real service has besides.
-    pub absent: Absent,
-    /// How the service words its errors.
-    pub render: fn(&Fault, &ErrorContext<'_>) -> Reply,
+    router: matchit::Router<Vec<usize>>,
 }
 
-/// What an error's rendering may need of the request.
-pub struct ErrorContext<'a> {
-    pub path: &'a str,
-    pub request_id: &'a str,
-    pub base_url: &'a str,
-    pub version: (u16, u16),
-    /// The request's Accept header; empty without one.
-    pub accept: &'a str,
+impl Deref for Served {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        self.service
+    }
+}
+
+impl Served {
+    fn new(service: &'static Service) -> Self {
+        let endpoints = (service.table)();
+        let mut paths: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (i, endpoint) in endpoints.iter().enumerate() {
+            paths.entry(endpoint.path).or_default().push(i);
+        }
+        let mut router = matchit::Router::new();
+        for (path, rows) in paths {
+            router.insert(path, rows).unwrap_or_else(|e| panic!("{} {path}: {e}", service.name));
+        }
+        Self { service, endpoints, router }
+    }
 }
 
 /// All services with their paths compiled.
 pub struct Face {
     cloud: Cloud,
-    services: Vec<(Service, matchit::Router<Vec<usize>>)>,
+    services: Vec<Served>,
 }
 
 impl Face {
     /// # Panics
     /// If two rows of a table contradict each other; the tables are constants, and a test builds them.
-    pub fn new(cloud: Cloud, services: Vec<Service>) -> Self {
-        let services = services
-            .into_iter()
-            .map(|service| {
-                let mut paths: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-                for (i, endpoint) in service.endpoints.iter().enumerate() {
-                    paths.entry(endpoint.path).or_default().push(i);
-                }
-                let mut router = matchit::Router::new();
-                for (path, rows) in paths {
-                    router.insert(path, rows).unwrap_or_else(|e| panic!("{} {path}: {e}", service.name));
-                }
-                (service, router)
-            })
-            .collect();
-        Self { cloud, services }
+    pub fn new(cloud: Cloud, services: &[&'static Service]) -> Self {
+        Self { cloud, services: services.iter().copied().map(Served::new).collect() }
     }
 
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.iter().map(|(service, _)| service)
+    pub fn services(&self) -> impl Iterator<Item = &Served> {
+        self.services.iter()
     }
 
     /// Serves one request.
     pub async fn dispatch(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
-        let found = self.services.iter().find(|(service, _)| {
+        let found = self.services.iter().find(|service| {
             path.strip_prefix(service.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
-        let Some((service, router)) = found else {
+        let Some(service) = found else {
             return plain(404, "nothing is served at this path\n");
         };
         let request_id = format!("req-{}", uuid::Uuid::new_v4());
@@ -163,12 +83,14 @@ impl Face {
         let accept = request.headers().get(http::header::ACCEPT).cloned();
         let mut version = (0, 0);
         let mut actor = gate::audit::Actor::default();
-        let result = self.serve(service, router, request, &request_id, &mut version, &mut actor).await;
+        let result = self.serve(service, request, &request_id, &mut version, &mut actor).await;
         let reply = result.unwrap_or_else(|fault| {
             fault::log(&fault, service.name, &path, &request_id);
             let accept = accept.as_ref().and_then(|a| a.to_str().ok()).unwrap_or("");
-            let context = ErrorContext { path: &path, request_id: &request_id, base_url: &base_url, version, accept };
-            (service.render)(&fault, &context)
+            let service = service.service;
+            let context =
+                ErrorContext { service, path: &path, request_id: &request_id, base_url: &base_url, version, accept };
+            (service.dialect.error)(&fault, &context)
         });
         if !method.is_safe() {
             gate::audit::record(&actor, method.as_str(), &path, reply.status.as_u16(), &request_id);
@@ -178,23 +100,22 @@ impl Face {
 
     async fn serve(
         &self,
-        service: &Service,
-        router: &matchit::Router<Vec<usize>>,
+        service: &Served,
         request: Request<Body>,
         request_id: &str,
         version: &mut (u16, u16),
         actor: &mut gate::audit::Actor,
     ) -> Result<Reply, Fault> {
         let (parts, body) = request.into_parts();
-        if let Some(versions) = &service.versions {
+        if let Some(versions) = &service.microversions {
             *version = negotiate(versions, &parts.headers)?;
         }
         let rest = &parts.uri.path()[service.prefix.len()..];
         let rest = if rest.is_empty() { "/" } else { rest };
         // A trailing slash means the same, as in the real services' routers.
         let trimmed = if rest.len() > 1 { rest.trim_end_matches('/') } else { rest };
-        let no_route = || absent::refusal(service.name, service.absent, trimmed);
-        let route = router.at(if trimmed.is_empty() { "/" } else { trimmed }).map_err(|_| no_route());
+        let no_route = || absent::refusal(service, trimmed);
+        let route = service.router.at(if trimmed.is_empty() { "/" } else { trimmed }).map_err(|_| no_route());
 
         // Without a valid token nobody learns which paths exist; only the public ones answer.
         let token = parts.headers.get("x-auth-token").and_then(|t| t.to_str().ok()).map(str::to_owned);
@@ -218,7 +139,7 @@ impl Face {
             return Err(Fault::MethodNotAllowed(format!("The method {method} is not allowed for this resource.")));
         };
         if let Some(principal) = &principal {
-            allowed(endpoint.access, principal)?;
+            endpoint.access.check(principal)?;
         }
         *actor = gate::audit::Actor::of(principal.as_ref());
         let route = route?;
@@ -241,14 +162,14 @@ impl Face {
             body: body.into(),
             snapshot: self.cloud.store.snapshot(),
             entry: Entry {
-                service: service.name,
+                service: service.service,
                 method: parts.method.as_str().to_owned(),
                 path: rest.to_owned(),
                 access: endpoint.access,
             },
         };
-        call.entry.check_reach(&call)?;
-        if let Some(versions) = &service.versions {
+        (service.reach)(&call)?;
+        if let Some(versions) = &service.microversions {
             (versions.check_query)(&call, endpoint)?;
         }
         let head = parts.method == Method::HEAD;
@@ -266,31 +187,8 @@ impl Face {
     }
 }
 
-/// Whether somebody looks at everything in the cloud.
-pub fn reads_all(who: &Principal) -> bool {
-    who.is_admin() || (who.scope == Scope::System && who.is_reader())
-}
-
-/// Refuses who may not call such an endpoint.
-pub fn allowed(access: Access, who: &Principal) -> Result<(), Fault> {
-    let enough = match access {
-        Access::Public | Access::Token => true,
-        Access::Reader => who.is_admin() || (who.project_id().is_some() && who.is_reader()),
-        Access::Member => who.is_admin() || (who.project_id().is_some() && who.is_member()),
-        Access::SystemReader => reads_all(who),
-        Access::DomainReader => reads_all(who) || (matches!(who.scope, Scope::Domain { .. }) && who.is_reader()),
-        Access::DomainManager => who.is_admin() || (matches!(who.scope, Scope::Domain { .. }) && who.has("manager")),
-        Access::Admin => who.is_admin(),
-    };
-    if enough {
-        Ok(())
-    } else {
-        Err(Fault::Forbidden("You are not authorized to perform the requested action.".into()))
-    }
-}
-
 /// The microversion that the request asks for, or the lowest.
-fn negotiate(versions: &Versions, headers: &http::HeaderMap) -> Result<(u16, u16), Fault> {
+fn negotiate(versions: &Microversions, headers: &http::HeaderMap) -> Result<(u16, u16), Fault> {
     let asked = headers
         .get_all("openstack-api-version")
         .iter()
@@ -328,10 +226,10 @@ fn finish(reply: Reply, service: &Service, version: (u16, u16), request_id: &str
         }
     };
     put("x-openstack-request-id", request_id);
-    if service.name == "compute" {
-        put("x-compute-request-id", request_id);
+    if let Some(header) = service.dialect.request_id {
+        put(header, request_id);
     }
-    if let Some(versions) = &service.versions
+    if let Some(versions) = &service.microversions
         && version != (0, 0)
     {
         put("openstack-api-version", &format!("{} {}.{}", versions.name, version.0, version.1));
