@@ -1,13 +1,11 @@
 //! `/v3/domains`.
 
-use model::{
-    Assignment, Change, DEFAULT_DOMAIN, Domain, Fault, Group, Index, Options, Project, Role, Snapshot, Target, User,
-};
+use model::{Assignment, Change, Domain, Fault, Group, Index, Options, Project, Role, Snapshot, Target, User};
 use serde_json::{Value, json};
 
 use super::options::{self, Wanted};
 use super::wire::{Fields, base, duplicate, forbidden, get, invalid, page, passes, passes_flag};
-use super::{Deletion, groups, projects, reach, users};
+use super::{Deletion, groups, projects, users};
 use crate::access::reads_all;
 use crate::call::{Call, Reply};
 
@@ -25,18 +23,6 @@ pub fn view(base: &str, domain: &Domain) -> Value {
 
 fn reply(call: &Call, status: u16, domain: &Domain) -> Reply {
     Reply::json(status, &json!({"domain": view(&base(call), domain)}))
-}
-
-/// The domain that a request for something new means: the one it names, or the caller's own.
-pub fn domain_of(call: &Call, fields: &Fields) -> Result<String, Fault> {
-    if let Some(domain) = fields.reference::<Domain>("domain_id")? {
-        return reach::refer(call, &call.snapshot, &domain);
-    }
-    Ok(match &call.who()?.scope {
-        gate::Scope::Domain { id } => id.clone(),
-        gate::Scope::Project { domain_id, .. } => domain_id.clone(),
-        _ => DEFAULT_DOMAIN.to_owned(),
-    })
 }
 
 fn check_name(snapshot: &Snapshot, id: &str, name: &str) -> Result<(), Fault> {

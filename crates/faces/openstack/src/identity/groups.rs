@@ -3,7 +3,7 @@
 use model::{Assignment, Change, Domain, Entry, Fault, Group, Index, Snapshot, User};
 use serde_json::{Value, json};
 
-use super::domains::domain_of;
+use super::reach::domain_of;
 use super::wire::{Fields, base, duplicate, get, invalid, page, passes, self_or_reader};
 use super::{Deletion, reach};
 use crate::call::{Call, Reply};

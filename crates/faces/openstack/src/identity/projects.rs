@@ -5,8 +5,8 @@ use gate::{View, roles};
 use model::{AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Index, Project, Snapshot, Target};
 use serde_json::{Map, Value, json};
 
-use super::domains::domain_of;
 use super::options::{self, Wanted};
+use super::reach::domain_of;
 use super::wire::{
     Fields, base, duplicate, forbidden, get, invalid, is_tag, page, passes, passes_flag, self_or_reader, tags,
 };

@@ -6,9 +6,11 @@
 //! to change, nor is a group that has. Whoever sets the password of an administrator is one.
 
 use gate::{Ref, Scope, Scoped, View, roles};
-use model::{Actor, Assignment, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, Trust, User};
+use model::{
+    Actor, Assignment, DEFAULT_DOMAIN, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, Trust, User,
+};
 
-use super::wire::forbidden;
+use super::wire::{Fields, forbidden};
 use crate::access::Access;
 use crate::call::Call;
 
@@ -43,6 +45,18 @@ pub fn refer(call: &Call, snapshot: &Snapshot, domain: &Ref<Domain>) -> Result<S
     }
     let who = call.who()?;
     View::new(snapshot, who).refer_if(domain, |_| true).map(|domain| domain.id.clone())
+}
+
+/// The domain that a request for something new means: the one it names, or the caller's own.
+pub fn domain_of(call: &Call, fields: &Fields) -> Result<String, Fault> {
+    if let Some(domain) = fields.reference::<Domain>("domain_id")? {
+        return refer(call, &call.snapshot, &domain);
+    }
+    Ok(match &call.who()?.scope {
+        gate::Scope::Domain { id } => id.clone(),
+        gate::Scope::Project { domain_id, .. } => domain_id.clone(),
+        _ => DEFAULT_DOMAIN.to_owned(),
+    })
 }
 
 /// The project that a body names: one on which the user has a role, and the caller's own if the caller acts for the user

@@ -9,8 +9,8 @@ use model::{
 };
 use serde_json::{Value, json};
 
-use super::domains::domain_of;
 use super::options::Wanted;
+use super::reach::domain_of;
 use super::wire::{Fields, base, duplicate, get, invalid, list, missing, page, passes, passes_flag, self_or_reader};
 use super::{Deletion, groups, reach, trusts};
 use crate::call::{Call, Reply};

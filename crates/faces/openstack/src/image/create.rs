@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::attributes::{self, mismatch};
 use super::fault::missing;
 use super::imports::METHODS;
-use super::{STORE, access, view};
+use super::view::STORE;
+use super::{access, view};
 use crate::call::{Call, Reply};
 
 /// `POST /v2/images`

@@ -119,9 +119,9 @@ pub fn check_format(image: &Image, found: &Found) -> Result<(), Fault> {
 /// There is one store, which a client may name.
 pub fn check_store(call: &Call) -> Result<(), Fault> {
     match call.headers.get("x-image-meta-store") {
-        Some(name) if name != super::STORE => {
+        Some(name) if name != view::STORE => {
             let name = String::from_utf8_lossy(name.as_bytes());
-            Err(Fault::Invalid(format!("Store {name} is not one of those of this site: {}", super::STORE)))
+            Err(Fault::Invalid(format!("Store {name} is not one of those of this site: {}", view::STORE)))
         }
         _ => Ok(()),
     }

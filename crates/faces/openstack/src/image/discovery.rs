@@ -3,8 +3,8 @@
 use model::Fault;
 use serde_json::json;
 
-use super::STORE;
 use super::imports::METHODS;
+use super::view::STORE;
 use crate::call::{Call, Reply};
 
 const ABOUT: &str = "The cloud's one store of bytes, each once, by their hash";

@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 use store::Store;
 
 use super::inspect::Found;
-use super::{STORE, access, data};
+use super::view::STORE;
+use super::{access, data};
 use crate::call::{Call, Reply};
 
 /// The ways of import that are offered.

@@ -43,9 +43,6 @@ use crate::endpoint;
 use crate::service::{Dialect, Endpoint, PLAIN, Quotas, Service, Version, Versions};
 use crate::versions;
 
-/// The name of the one place where bytes are kept.
-pub const STORE: &str = "blobs";
-
 /// The blobs that images and manifests of the registry need, for [`blob::Blobs::sweep`].
 pub fn needed_blobs(snapshot: &Snapshot) -> HashSet<String> {
     snapshot.rows().flat_map(|row| blobs_of(&row.object)).collect()

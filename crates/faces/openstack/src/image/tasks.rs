@@ -4,7 +4,8 @@ use model::{Fault, Index, Task};
 use serde_json::{Value, json};
 
 use super::fault::missing;
-use super::{STORE, access, view};
+use super::view::STORE;
+use super::{access, view};
 use crate::call::{Call, Reply, escape};
 
 /// Glance's own limits of a page.

@@ -3,7 +3,8 @@
 use model::{Image, ImageMember, ImageStatus, MemberStatus, Time, Visibility};
 use serde_json::{Map, Value, json};
 
-use super::STORE;
+/// The name of the one place where bytes are kept.
+pub const STORE: &str = "blobs";
 
 /// `2026-11-21T19:34:15Z`
 pub fn time(time: Time) -> String {

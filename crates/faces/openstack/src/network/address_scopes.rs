@@ -8,9 +8,9 @@ use super::attrs::{Attr, Is, NAME, field, owned, ruled};
 use super::body::Body;
 use super::cidr::version;
 use super::error::NeutronError;
-use super::rbac_policies;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, referred};
+use super::sharing;
 use super::subnetpools::{pool_version, ranges};
 
 impl NeutronResource for AddressScope {
@@ -40,7 +40,7 @@ impl NeutronResource for AddressScope {
             was_shared: false,
             updated_at: request.now,
         });
-        rbac_policies::give_all(plan, &scope, RbacAction::Shared, body.bool("shared"), request.now);
+        sharing::give_all(plan, &scope, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(scope)
     }
 
@@ -52,7 +52,7 @@ impl NeutronResource for AddressScope {
                 format!("Unable to update address scope {} : Shared address scope can't be unshared.", value.id),
             ));
         }
-        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
+        sharing::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(())
     }
 

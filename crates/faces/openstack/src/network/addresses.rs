@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::cidr::Cidr;
 use super::error::NeutronError;
-use super::ports;
 use super::request::Plan;
+use super::uses;
 
 /// More addresses than this no port may have.
 const MAX_FIXED_IPS: usize = 32;
@@ -108,7 +108,7 @@ fn pick_all(pick: &mut Pick<'_>, subnets: &[Subnet], wanted: Option<&[Wanted]>) 
         }
     }
     let asked_for_none = wanted.is_some_and(<[Wanted]>::is_empty);
-    if !ports::is_routers(port) && !asked_for_none {
+    if !uses::is_routers(port) && !asked_for_none {
         for subnet in serving(subnets, port.device_owner()).iter().filter(|s| is_automatic(s)) {
             pick.automatic(subnet)?;
         }
@@ -157,7 +157,7 @@ impl Pick<'_> {
                 )
             })?,
         };
-        if is_automatic(subnet) && !ports::is_routers(self.port) && Cidr::of(subnet).eui64(&self.port.mac) != Some(ip) {
+        if is_automatic(subnet) && !uses::is_routers(self.port) && Cidr::of(subnet).eui64(&self.port.mac) != Some(ip) {
             return Err(NeutronError::invalid(format!(
                 "IPv6 address {ip} can not be directly assigned to a port on subnet {} since the subnet is configured for automatic addresses",
                 subnet.id
@@ -173,7 +173,7 @@ impl Pick<'_> {
     fn any_of(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), NeutronError> {
         let Some(id) = &want.subnet else { return Ok(()) };
         let subnet = self.named(subnets, id)?;
-        if is_automatic(subnet) && !ports::is_routers(self.port) {
+        if is_automatic(subnet) && !uses::is_routers(self.port) {
             return self.automatic(subnet);
         }
         let kept = self.port.fixed_ips.iter().find(|f| f.subnet_id == subnet.id && !self.used.contains(&f.ip));
@@ -240,7 +240,7 @@ pub fn give_automatic(plan: &mut Plan, subnet: &Subnet, now: Time) {
         .rows
         .find::<Port>(Index::Network, &subnet.network_id)
         .map(|port| port.value.clone())
-        .filter(|port| !ports::is_routers(port) && !ports::is_dhcp(port) && !port.fixed_ips.is_empty())
+        .filter(|port| !uses::is_routers(port) && !uses::is_dhcp(port) && !port.fixed_ips.is_empty())
         .collect();
     for mut port in ports {
         if let Some(ip) = Cidr::of(subnet).eui64(&port.mac) {

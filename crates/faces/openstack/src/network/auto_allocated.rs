@@ -12,7 +12,7 @@ use super::body::Body;
 use super::error::NeutronError;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, answer};
-use super::{interfaces, rbac_policies, routers, subnetpools};
+use super::{interfaces, routers, sharing, subnetpools};
 use crate::call::{Call, Reply};
 
 /// `GET /auto-allocated-topology/{project}`: makes it if it is not there. With `fields=dry-run` it is only asked whether
@@ -161,7 +161,7 @@ fn remove(plan: &mut Plan, request: &Request, project: &str) -> Result<(), Neutr
 fn gone<T: NeutronResource>(plan: &mut Plan, request: &Request, value: T) -> Result<(), NeutronError> {
     let key = value.key();
     T::delete(plan, request, value)?;
-    rbac_policies::remove_about(plan, &key);
+    sharing::remove_about(plan, &key);
     plan.remove(&key);
     Ok(())
 }

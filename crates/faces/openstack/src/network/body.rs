@@ -10,8 +10,7 @@ use serde_json::{Map, Value};
 use super::attrs::{Attr, Is, Set};
 use super::cidr::Cidr;
 use super::error::NeutronError;
-use super::resource::NeutronResource;
-use super::{ports, tags};
+use super::words;
 
 /// A request's attributes after they were checked. Ids of rows are apart from texts, so that one that a stranger sent
 /// gets nowhere but by way of what its sender sees.
@@ -142,16 +141,6 @@ impl Body {
         Some(self.texts(name)?.iter().filter_map(|t| t.parse().ok()).collect())
     }
 
-    /// The row with the plain attributes that were given.
-    pub fn fill<T: NeutronResource>(&self, mut row: T) -> T {
-        for attr in T::ATTRS {
-            if let (Some(put), Some(given)) = (attr.put, self.values.get(attr.name)) {
-                put(&mut row, given);
-            }
-        }
-        row
-    }
-
     /// The project that the client names.
     pub fn project(&self) -> Option<String> {
         self.text("project_id").or_else(|| self.text("tenant_id"))
@@ -248,9 +237,9 @@ pub fn fit_value(is: Is, value: &Value) -> Result<Value, String> {
             _ => Err(format!("'{}' is not in {}.", shown(), python_list(values.iter().copied()))),
         },
         Is::TextList => each(value, |item| fit_value(Is::Text(255), item)),
-        Is::Tags => tags::fit(fit_value(Is::TextList, value)?),
+        Is::Tags => words::fit_tags(fit_value(Is::TextList, value)?),
         Is::Domain => match fit_value(Is::Text(255), value)? {
-            Value::String(name) if !ports::is_domain(&name) => Err(format!("'{name}' not a valid PQDN or FQDN.")),
+            Value::String(name) if !words::is_domain(&name) => Err(format!("'{name}' not a valid PQDN or FQDN.")),
             name => Ok(name),
         },
         Is::ObjectOrNull => match value {

@@ -16,6 +16,7 @@ use super::qos_policies::{self, QOS_POLICY};
 use super::rbac_policies;
 use super::request::{Plan, Request};
 use super::resource::{self, NeutronResource, referred, referred_own};
+use super::uses;
 use crate::call::Call;
 use crate::json::Json;
 
@@ -137,7 +138,7 @@ fn address_port(
         let message = format!("Network {} does not contain any IPv4 subnet", network.id);
         return Err(NeutronError::bad_request("floatingip", message));
     }
-    let mut port = ports::bare(network, "", request.now);
+    let mut port = uses::bare(network, "", request.now);
     port.hold(holder);
     port.mac = ports::free_mac(plan, &port);
     let ip = body.ip("floating_ip_address").flatten();

@@ -13,6 +13,7 @@ use super::request::{Plan, Request};
 use super::resource::{self, answer, changeable, referred, referred_own};
 use super::routers::{change_routes, interfaces, overlap};
 use super::trunks;
+use super::uses;
 use crate::call::{Call, Reply};
 
 /// `PUT /routers/{id}/add_router_interface`
@@ -182,7 +183,7 @@ pub(super) fn add_by_subnet(
     let mut port = match shared {
         Some(port) => port,
         None => {
-            let mut port = ports::bare(&network, &router.project_id, request.now);
+            let mut port = uses::bare(&network, &router.project_id, request.now);
             port.hold(Holder::interface(router));
             port.mac = ports::free_mac(plan, &port);
             port
@@ -197,7 +198,7 @@ pub(super) fn add_by_subnet(
 fn add_by_port(plan: &mut Plan, request: &Request, router: &Router, id: &Ref<Port>) -> Result<Port, NeutronError> {
     let mut port: Port = referred_own(plan, request, id)?;
     if !port.is_free() {
-        return Err(ports::in_use(&port));
+        return Err(uses::in_use(&port));
     }
     // A router's port goes with its router, and has no device that could carry others.
     trunks::check_deleted(plan, &port)?;

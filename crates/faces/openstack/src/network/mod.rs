@@ -37,10 +37,13 @@ mod resource;
 mod routers;
 mod rules;
 mod security_groups;
+mod sharing;
 mod subnetpools;
 mod subnets;
 mod tags;
 mod trunks;
+mod uses;
+mod words;
 
 use model::{
     AddressGroup, AddressScope, FloatingIp, Kind, Network, Port, PortForwarding, QosPolicy, RbacPolicy, Router,

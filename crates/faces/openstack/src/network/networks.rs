@@ -2,18 +2,16 @@
 
 use std::collections::HashSet;
 
-use model::{
-    AddressScope, Cluster, FloatingIp, Index, Key, Network, Port, RbacAction, Resource, Router, Subnet, most_mtu,
-};
+use model::{AddressScope, Cluster, FloatingIp, Index, Key, Network, Port, RbacAction, Resource, Subnet, most_mtu};
 
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
 use super::body::Body;
 use super::error::NeutronError;
-use super::ports;
 use super::qos_policies::{self, QOS_POLICY};
-use super::rbac_policies;
 use super::request::{Plan, Request};
 use super::resource::NeutronResource;
+use super::sharing;
+use super::uses;
 use crate::json::Json;
 
 /// Of what networks are made, but for external ones.
@@ -79,16 +77,15 @@ impl NeutronResource for Network {
         });
         network.set_external(external);
         only_default(plan, &network)?;
-        rbac_policies::give_all(plan, &network, RbacAction::Shared, body.bool("shared"), request.now);
-        rbac_policies::give_all(plan, &network, RbacAction::External, Some(external), request.now);
+        sharing::give_all(plan, &network, RbacAction::Shared, body.bool("shared"), request.now);
+        sharing::give_all(plan, &network, RbacAction::External, Some(external), request.now);
         Ok(network)
     }
 
     fn withdrawn(plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
         let key = value.key();
-        let shared =
-            (body.bool("shared") == Some(false)).then(|| rbac_policies::for_all(plan, &key, RbacAction::Shared));
-        let external = (body.bool("router:external") == Some(false)).then(|| rbac_policies::external(plan, &key));
+        let shared = (body.bool("shared") == Some(false)).then(|| sharing::for_all(plan, &key, RbacAction::Shared));
+        let external = (body.bool("router:external") == Some(false)).then(|| sharing::external(plan, &key));
         shared.into_iter().chain(external).flatten().collect()
     }
 
@@ -103,7 +100,7 @@ impl NeutronResource for Network {
                 check_mtu(value, subnet.value.base.is_ipv6())?;
             }
         }
-        if body.bool("shared") == Some(false) && !rbac_policies::unshare(plan, value) {
+        if body.bool("shared") == Some(false) && !sharing::unshare(plan, value) {
             return Err(NeutronError::conflict(
                 "InvalidSharedSetting",
                 format!(
@@ -112,7 +109,7 @@ impl NeutronResource for Network {
                 ),
             ));
         }
-        if was_external && !value.external && has_gateways(plan, value) {
+        if was_external && !value.external && uses::has_gateways(plan, value) {
             return Err(NeutronError::conflict(
                 "ExternalNetworkInUse",
                 format!(
@@ -121,11 +118,11 @@ impl NeutronResource for Network {
                 ),
             ));
         }
-        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
+        sharing::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
         if body.bool("router:external") == Some(false) {
-            rbac_policies::take_all(plan, &value.key(), |policy| policy.action == RbacAction::External);
+            sharing::take_all(plan, &value.key(), |policy| policy.action == RbacAction::External);
         }
-        rbac_policies::give_all(plan, value, RbacAction::External, body.bool("router:external"), request.now);
+        sharing::give_all(plan, value, RbacAction::External, body.bool("router:external"), request.now);
         Ok(())
     }
 
@@ -145,7 +142,7 @@ impl NeutronResource for Network {
         }
         let ports: Vec<Port> =
             plan.rows.find::<Port>(Index::Network, &value.id).map(|entry| entry.value.clone()).collect();
-        let busy: Vec<&str> = ports.iter().filter(|p| !ports::is_dhcp(p)).map(|p| p.id.as_str()).collect();
+        let busy: Vec<&str> = ports.iter().filter(|p| !uses::is_dhcp(p)).map(|p| p.id.as_str()).collect();
         if !busy.is_empty() {
             return Err(NeutronError::conflict(
                 "NetworkInUse",
@@ -242,10 +239,4 @@ pub fn check_mtu(network: &Network, ipv6: bool) -> Result<(), NeutronError> {
         network.mtu, network.id
     );
     Err(NeutronError::conflict("NetworkMTUSubnetConflict", message))
-}
-
-/// Routers lead out by it, or addresses of it inwards.
-pub fn has_gateways(plan: &Plan, network: &Network) -> bool {
-    plan.rows.find::<Router>(Index::Network, &network.id).next().is_some()
-        || plan.rows.find::<FloatingIp>(Index::Network, &network.id).next().is_some()
 }

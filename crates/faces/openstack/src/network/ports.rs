@@ -20,6 +20,7 @@ use super::request::{Plan, Request};
 use super::resource::{NeutronResource, referred};
 use super::security_groups;
 use super::trunks;
+use super::uses::{bare, in_use};
 use crate::json::Json;
 
 /// What nobody may say of a port of his: that it is one of Neutron's own.
@@ -32,30 +33,6 @@ const DNS_DOMAIN: &str = "braid.internal";
 const VNIC_TYPE: &str = "normal";
 const MAX_ADDRESS_PAIRS: usize = 10;
 const MAX_DHCP_OPTIONS: usize = 64;
-
-/// The port belongs to a router.
-pub fn is_routers(port: &Port) -> bool {
-    port.holder.as_ref().and_then(Holder::router_id).is_some()
-}
-
-/// The port holds the address from which DHCP answers.
-pub fn is_dhcp(port: &Port) -> bool {
-    matches!(port.holder, Some(Holder::Dhcp(_)))
-}
-
-/// One label of a DNS name.
-fn is_dns_label(label: &str) -> bool {
-    (1..=63).contains(&label.len())
-        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-}
-
-/// A name in the DNS, with or without the last dot, or none.
-pub fn is_domain(name: &str) -> bool {
-    let bare = name.trim_end_matches('.');
-    bare.is_empty() || bare.split('.').all(is_dns_label)
-}
 
 impl NeutronResource for Port {
     const ONE: &'static str = "port";
@@ -233,16 +210,6 @@ pub fn addresses_json(all: &[FixedIp]) -> Json<'_> {
     )
 }
 
-/// A port with nothing set but where it is and whose.
-pub fn bare(network: &Network, project: &str, now: Time) -> Port {
-    Port {
-        project_id: project.to_owned(),
-        mac: String::new(),
-        port_security_enabled: false,
-        ..Port::new(uuid::Uuid::new_v4().to_string(), network, now)
-    }
-}
-
 /// A MAC that no port of the network has.
 pub fn free_mac(plan: &mut Plan, port: &Port) -> String {
     let taken = &plan.taken(&port.network_id).macs;
@@ -378,19 +345,6 @@ fn set_device(port: &mut Port, body: &Body) -> Result<(), NeutronError> {
     port.free_device_owner = owner.unwrap_or_else(|| std::mem::take(&mut port.free_device_owner));
     port.format = 1;
     Ok(())
-}
-
-/// That something is attached to the port.
-pub fn in_use(port: &Port) -> NeutronError {
-    NeutronError::conflict(
-        "PortInUse",
-        format!(
-            "Unable to complete operation on port {} for network {}. Port already has an attached device {}.",
-            port.id,
-            port.network_id,
-            port.device_id()
-        ),
-    )
 }
 
 /// Security groups and address pairs need port security, in whatever order they were asked for.

@@ -2,9 +2,7 @@
 //! Rules are in [`super::qos_rules`]. Policies are made by administrators, and used by whoever sees them.
 
 use gate::{Ref, View};
-use model::{
-    DSCP_MARKS, Fault, FloatingIp, Key, Kind, Network, Port, QosPolicy, RbacAction, Realm, Resource, Router, Snapshot,
-};
+use model::{DSCP_MARKS, Fault, Key, Kind, Network, QosPolicy, RbacAction, Realm, Resource};
 use serde_json::{Value, json};
 
 use super::attrs::{Attr, Is, Item, NAME, field, ruled, shown, standard};
@@ -12,9 +10,10 @@ use super::body::Body;
 use super::error::NeutronError;
 use super::list::Listed;
 use super::qos_rules;
-use super::rbac_policies;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, answer, referred};
+use super::sharing;
+use super::uses::{PolicyUser, policy_users};
 use crate::call::{Call, Reply};
 use crate::json::Json;
 
@@ -45,18 +44,18 @@ impl NeutronResource for QosPolicy {
             updated_at: request.now,
         });
         check_default(plan, &policy)?;
-        rbac_policies::give_all(plan, &policy, RbacAction::Shared, body.bool("shared"), request.now);
+        sharing::give_all(plan, &policy, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(policy)
     }
 
     fn withdrawn(plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
         let unshared = body.bool("shared") == Some(false);
-        if unshared { rbac_policies::for_all(plan, &value.key(), RbacAction::Shared) } else { Vec::new() }
+        if unshared { sharing::for_all(plan, &value.key(), RbacAction::Shared) } else { Vec::new() }
     }
 
     fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
         check_default(plan, value)?;
-        if body.bool("shared") == Some(false) && !rbac_policies::unshare(plan, value) {
+        if body.bool("shared") == Some(false) && !sharing::unshare(plan, value) {
             return Err(NeutronError::conflict(
                 "RbacPolicyInUse",
                 format!(
@@ -65,45 +64,20 @@ impl NeutronResource for QosPolicy {
                 ),
             ));
         }
-        rbac_policies::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
+        sharing::give_all(plan, value, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(())
     }
 
     fn delete(plan: &mut Plan, _ask: &Request, value: Self) -> Result<(), NeutronError> {
         // The claims of whoever has it say so too, for one that is given it meanwhile.
-        match users(&plan.rows, &value.key()).next() {
+        match policy_users(&plan.rows, &value.key()).next() {
             None => Ok(()),
-            Some(User { kind, id, .. }) => {
+            Some(PolicyUser { kind, id, .. }) => {
                 let message = format!("QoS Policy {} is used by {} {id}.", value.id, kind.as_str());
                 Err(NeutronError::conflict("QosPolicyInUse", message))
             }
         }
     }
-}
-
-/// Something that has a policy.
-pub struct User {
-    pub kind: Kind,
-    pub id: String,
-    pub project_id: String,
-}
-
-/// What has the policy. Looks through all there is: policies are changed seldom, and by administrators.
-pub fn users<'a>(rows: &'a Snapshot, policy: &'a Key) -> impl Iterator<Item = User> + use<'a> {
-    let has = move |of: &Option<Key>| of.as_ref() == Some(policy);
-    let user = |kind, id: &str, project: &str| User { kind, id: id.to_owned(), project_id: project.to_owned() };
-    let networks = rows.all::<Network>().map(|entry| entry.value).filter(move |network| has(&network.qos_policy));
-    let ports = rows.all::<Port>().map(|entry| entry.value).filter(move |port| has(&port.qos_policy));
-    let floating = rows.all::<FloatingIp>().map(|entry| entry.value).filter(move |floating| has(&floating.qos_policy));
-    let networks = networks.map(move |network| user(Kind::Network, &network.id, &network.project_id));
-    let routers = rows.all::<Router>().map(|entry| entry.value);
-    let routers = routers.filter(move |router| router.gateway.as_ref().is_some_and(|gateway| has(&gateway.qos_policy)));
-    let routers = routers.map(move |router| user(Kind::Router, &router.id, &router.project_id));
-    let ports = ports.map(move |port| user(Kind::Port, &port.id, &port.project_id));
-    networks
-        .chain(ports)
-        .chain(routers)
-        .chain(floating.map(move |fip| user(Kind::FloatingIp, &fip.id, &fip.project_id)))
 }
 
 /// A project has one default at most; the claims say so too.

@@ -10,8 +10,8 @@ use super::attrs::{Attr, Item, Updated};
 use super::body::Body;
 use super::error::{NeutronError, found, refers_to_nothing};
 use super::list::{self, Listed, Rendered};
-use super::rbac_policies;
 use super::request::{Plan, Request, project_for};
+use super::sharing;
 use crate::call::{Call, Reply};
 use crate::json::Json;
 
@@ -53,7 +53,7 @@ pub trait NeutronResource: Resource + Into<Object> + Updated {
         Ok(())
     }
 
-    /// The policies that an update takes from whom they give something; see [`rbac_policies::withdraw`].
+    /// The policies that an update takes from whom they give something; see [`sharing::withdraw`].
     fn withdrawn(_plan: &Plan, _value: &Self, _body: &Body) -> Vec<Key> {
         Vec::new()
     }
@@ -69,6 +69,18 @@ pub trait NeutronResource: Resource + Into<Object> + Updated {
         Ok(())
     }
     fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError>;
+}
+
+impl Body {
+    /// The row with the plain attributes that were given.
+    pub fn fill<T: NeutronResource>(&self, mut row: T) -> T {
+        for attr in T::ATTRS {
+            if let (Some(put), Some(given)) = (attr.put, self.value(attr.name)) {
+                put(&mut row, given);
+            }
+        }
+        row
+    }
 }
 
 /// The row, if the caller may know of it.
@@ -225,7 +237,7 @@ pub async fn change<T: NeutronResource>(request: &Request, id: &str, body: &Body
         plan.put(value);
         Ok(())
     };
-    rbac_policies::withdraw(request, which, write).await
+    sharing::withdraw(request, which, write).await
 }
 
 /// `DELETE /networks/{id}`
@@ -245,11 +257,11 @@ pub async fn remove<T: NeutronResource>(request: &Request, id: &str) -> Result<(
         let value = changeable::<T>(plan, request, id, "delete")?;
         let key = value.key();
         T::delete(plan, request, value)?;
-        rbac_policies::remove_about(plan, &key);
+        sharing::remove_about(plan, &key);
         plan.remove(&key);
         Ok(())
     };
-    rbac_policies::withdraw(request, which, write).await
+    sharing::withdraw(request, which, write).await
 }
 
 /// A resource after a change.

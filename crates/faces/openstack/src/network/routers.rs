@@ -18,6 +18,7 @@ use super::rbac_policies;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, referred};
 use super::subnets::{routes_json, routes_of};
+use super::uses;
 use crate::json::Json;
 
 /// Neutron's limit.
@@ -200,7 +201,7 @@ fn set_gateway(
     }
     drop_gateway(plan, router)?;
     check_no_overlap(plan, router, &way.network)?;
-    let mut port = ports::bare(&way.network, "", request.now);
+    let mut port = uses::bare(&way.network, "", request.now);
     port.hold(Holder::gateway(router));
     port.mac = ports::free_mac(plan, &port);
     let wanted = way.fixed_ips.as_ref().map(addresses::wanted).transpose()?;

@@ -8,9 +8,9 @@ use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
 use super::body::Body;
 use super::cidr::{Cidr, address, version, width};
 use super::error::NeutronError;
-use super::rbac_policies;
 use super::request::{Plan, Request};
 use super::resource::NeutronResource;
+use super::sharing;
 
 const MAX_PREFIXES: usize = 256;
 
@@ -57,7 +57,7 @@ impl NeutronResource for SubnetPool {
         check_lengths(&pool)?;
         address_scopes::associate(plan, request, &mut pool, body)?;
         only_default(plan, &pool)?;
-        rbac_policies::give_all(plan, &pool, RbacAction::Shared, body.bool("shared"), request.now);
+        sharing::give_all(plan, &pool, RbacAction::Shared, body.bool("shared"), request.now);
         Ok(pool)
     }
 

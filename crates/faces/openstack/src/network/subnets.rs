@@ -12,7 +12,7 @@ use super::cidr::{Cidr, number, version};
 use super::error::NeutronError;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, referred};
-use super::{address_scopes, addresses, networks, ports, subnetpools};
+use super::{address_scopes, addresses, networks, ports, subnetpools, uses};
 use crate::json::Json;
 
 /// Neutron's limits.
@@ -115,7 +115,7 @@ impl NeutronResource for Subnet {
     fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError> {
         let on_it: Vec<Port> = ports_on(plan, &value);
         let automatic = addresses::is_automatic(&value);
-        let stays = |p: &&Port| !ports::is_dhcp(p) && (!automatic || ports::is_routers(p));
+        let stays = |p: &&Port| !uses::is_dhcp(p) && (!automatic || uses::is_routers(p));
         if let Some(port) = on_it.iter().find(stays) {
             return Err(NeutronError::conflict(
                 "SubnetInUse",
@@ -127,7 +127,7 @@ impl NeutronResource for Subnet {
         }
         for mut port in on_it {
             port.fixed_ips.retain(|fixed| fixed.subnet_id != value.id);
-            if ports::is_dhcp(&port) && port.fixed_ips.is_empty() {
+            if uses::is_dhcp(&port) && port.fixed_ips.is_empty() {
                 plan.remove(&port.key());
             } else {
                 port.updated_at = request.now;

@@ -3,35 +3,12 @@
 use super::error::NeutronError;
 use super::request::{Plan, Request};
 use super::resource::{self, NeutronResource, answer, changeable};
+use super::words::checked_tags;
 use gate::View;
 use model::{Fault, FloatingIp, Network, Port, QosPolicy, Router, SecurityGroup, Subnet, SubnetPool, Trunk};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Reply};
-
-/// Neutron has no limit on their number; this one has.
-const MAX_TAGS: usize = 100;
-
-/// Checks a list of tags.
-fn checked(mut tags: Vec<String>) -> Result<Vec<String>, String> {
-    if tags.len() > MAX_TAGS {
-        return Err(format!("a resource has at most {MAX_TAGS} tags."));
-    }
-    for tag in &tags {
-        if tag.is_empty() || tag.chars().count() > 255 || tag.contains(',') || tag.contains('/') {
-            return Err(format!("'{tag}' is not a valid tag."));
-        }
-    }
-    tags.sort();
-    tags.dedup();
-    Ok(tags)
-}
-
-/// The tags of a new resource.
-pub fn fit(list: Value) -> Result<Value, String> {
-    let tags = list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-    checked(tags.collect()).map(Value::from)
-}
 
 /// A resource with tags.
 pub trait Tagged: NeutronResource {
@@ -65,7 +42,7 @@ async fn edit<T: Tagged>(
             let mut value = changeable::<T>(plan, request, &id, "update")?;
             let tags = value.tags_mut();
             change(tags)?;
-            *tags = checked(std::mem::take(tags)).map_err(|reason| NeutronError::attribute("tags", reason))?;
+            *tags = checked_tags(std::mem::take(tags)).map_err(|reason| NeutronError::attribute("tags", reason))?;
             let tags = tags.clone();
             *value.updated_mut() = request.now;
             plan.put(value);
@@ -139,7 +116,7 @@ fn given(request: &Request) -> Result<Vec<String>, NeutronError> {
     let given = given.ok_or_else(|| NeutronError::http_bad("Invalid tags body"))?;
     let texts: Option<Vec<String>> = given.iter().map(|tag| tag.as_str().map(str::to_owned)).collect();
     let texts = texts.ok_or_else(|| NeutronError::attribute("tags", "tags are strings."))?;
-    checked(texts).map_err(|reason| NeutronError::attribute("tags", reason))
+    checked_tags(texts).map_err(|reason| NeutronError::attribute("tags", reason))
 }
 
 /// `PUT /networks/{id}/tags/{tag}`

@@ -11,9 +11,9 @@ use super::body::{Body, is_uuid, shown_value};
 use super::error::NeutronError;
 use super::list::{self, Rendered};
 use super::networks::NETWORK_TYPE;
-use super::ports;
 use super::request::{Plan, Request};
 use super::resource::{self, Named, NeutronResource, answer, changeable, referred_own};
+use super::uses;
 use crate::call::{Call, Reply};
 use crate::json::Json;
 
@@ -248,7 +248,7 @@ fn take(plan: &mut Plan, request: &Request, trunk: &mut Trunk, wanted: &[Wanted]
         check_unused(plan, &port)?;
         // A text that a user wrote says no more than that the user means the port for something.
         if !port.is_free() || !port.device_id().is_empty() {
-            return Err(ports::in_use(&port));
+            return Err(uses::in_use(&port));
         }
         if !tags.insert(vlan) {
             return Err(NeutronError::conflict(

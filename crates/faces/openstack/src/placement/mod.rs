@@ -1,48 +1,18 @@
 //! Placement 1.0 to 1.39: hosts and the claims on them, computed from rows. What takes room is decided by claims in the
 //! store's commit, so of all this a client can write traits alone; the rest is refused as by a policy that lets nobody.
 
+mod classes;
 pub mod fault;
 pub mod provider;
 pub mod query;
 pub mod traits;
 
 use model::Fault;
-use serde_json::{Value, json};
 
 use crate::call::{Call, Reply};
 use crate::endpoint;
 use crate::service::{Dialect, Endpoint, Micro, Microversions, PLAIN, Quotas, Service, Version, Versions};
 use crate::versions;
-
-/// The standard resource classes (os-resource-classes), in their order.
-const STANDARD: &[&str] = &[
-    "VCPU",
-    "MEMORY_MB",
-    "DISK_GB",
-    "PCI_DEVICE",
-    "SRIOV_NET_VF",
-    "NUMA_SOCKET",
-    "NUMA_CORE",
-    "NUMA_THREAD",
-    "NUMA_MEMORY_MB",
-    "IPV4_ADDRESS",
-    "VGPU",
-    "VGPU_DISPLAY_HEAD",
-    "NET_BW_EGR_KILOBIT_PER_SEC",
-    "NET_BW_IGR_KILOBIT_PER_SEC",
-    "PCPU",
-    "MEM_ENCRYPTION_CONTEXT",
-    "FPGA",
-    "PGPU",
-    "NET_PACKET_RATE_KILOPACKET_PER_SEC",
-    "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
-    "NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC",
-];
-
-/// Whether there is such a resource class.
-pub fn is_class(name: &str) -> bool {
-    STANDARD.contains(&name)
-}
 
 /// The placement service.
 pub static SERVICE: Service = Service {
@@ -100,9 +70,9 @@ fn table() -> Vec<Endpoint> {
         endpoint!(GET "/resource_providers/{id}/traits" Admin traits::of_provider, since (1, 6)),
         endpoint!(PUT "/resource_providers/{id}/traits" Admin traits::replace, since (1, 6)),
         endpoint!(DELETE "/resource_providers/{id}/traits" Admin traits::clear, since (1, 6)),
-        endpoint!(GET "/resource_classes" Admin classes, since (1, 2)),
+        endpoint!(GET "/resource_classes" Admin classes::classes, since (1, 2)),
         endpoint!(POST "/resource_classes" Admin read_only, since (1, 2)),
-        endpoint!(GET "/resource_classes/{name}" Admin class, since (1, 2)),
+        endpoint!(GET "/resource_classes/{name}" Admin classes::class, since (1, 2)),
         endpoint!(PUT "/resource_classes/{name}" Admin read_only, since (1, 2)),
         endpoint!(DELETE "/resource_classes/{name}" Admin read_only, since (1, 2)),
         endpoint!(GET "/traits" Admin traits::index, since (1, 6)),
@@ -122,22 +92,4 @@ async fn read_only(_: Call) -> Result<Reply, Fault> {
     Err(Fault::Forbidden(
         "Placement is read-only in this cloud: inventories and allocations follow from hosts, servers and pods.".into(),
     ))
-}
-
-fn show_class(call: &Call, name: &str) -> Value {
-    json!({"name": name, "links": [{"rel": "self", "href": format!("{}/resource_classes/{name}", call.entry.service.prefix)}]})
-}
-
-async fn classes(call: Call) -> Result<Reply, Fault> {
-    let all: Vec<Value> = STANDARD.iter().map(|name| show_class(&call, name)).collect();
-    Ok(Reply::ok(json!({"resource_classes": all})))
-}
-
-async fn class(call: Call) -> Result<Reply, Fault> {
-    let name = call.param("name");
-    if is_class(name) {
-        Ok(Reply::ok(show_class(&call, name)))
-    } else {
-        Err(fault::missing(format!("No such resource class {name}.")))
-    }
 }

@@ -6,13 +6,11 @@ use model::{Aggregate, Entry, Fault, Host, Index, KubeObject, Server, Snapshot, 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::classes::CLASSES;
 use super::fault::missing;
 use super::query::Wanted;
 use super::traits;
 use crate::call::{Call, Reply};
-
-/// Resource classes of which hosts have inventory, with the pools that count them.
-pub const CLASSES: [(&str, &str); 3] = [("VCPU", "cpu"), ("MEMORY_MB", "memory"), ("DISK_GB", "disk")];
 
 /// What a host has of a class: how much there is, and how often it may be promised.
 pub struct Inventory {

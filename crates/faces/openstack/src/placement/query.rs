@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use model::{Fault, Host};
 
-use super::provider::{CLASSES, inventory};
+use super::classes::{CLASSES, is_class};
+use super::provider::inventory;
 use super::traits;
 use crate::call::Call;
 
@@ -43,7 +44,7 @@ impl Wanted {
                      ?resources=VCPU:2,MEMORY_MB:1024. Got: {part}."
                 )));
             };
-            if !super::is_class(class) {
+            if !is_class(class) {
                 return Err(Fault::Invalid(format!(
                     "Invalid resource class in resources parameter: No such resource class {class}."
                 )));

@@ -10,7 +10,7 @@ use face_openstack::service::Endpoint;
 use face_openstack::service::Service;
 use model::Kind;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::common::Harness;
 use crate::rows;

@@ -21,11 +21,6 @@ mod resource_types;
 pub mod schemas;
 mod tags;
 
-use gate::{Principal, View};
-use model::{Change, Entry, Fault, MetadefNamespace, Snapshot};
-
-use super::fault::missing;
-use crate::call::Call;
 use crate::endpoint;
 use crate::service::Endpoint;
 
@@ -62,64 +57,4 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!(PUT "/v2/metadefs/namespaces/{namespace}/tags/{name}" Admin tags::update),
         endpoint!(DELETE "/v2/metadefs/namespaces/{namespace}/tags/{name}" Admin tags::delete),
     ]
-}
-
-/// The namespace with this name if the caller may know of it; else it does not exist.
-fn find<'a>(snapshot: &'a Snapshot, who: &'a Principal, name: &str) -> Result<Entry<'a, MetadefNamespace>, Fault> {
-    let found = View::new(snapshot, who).get::<MetadefNamespace>(name);
-    found.map_err(|_| missing(format!("Metadata definition namespace={name} was not found.")))
-}
-
-/// The namespace of the path.
-fn of_path<'a>(call: &'a Call) -> Result<Entry<'a, MetadefNamespace>, Fault> {
-    find(&call.snapshot, call.who()?, call.param("namespace"))
-}
-
-/// Changes what is in the namespace of the path; what `change` answers is given back.
-async fn edit<T>(call: &Call, change: impl Fn(&mut MetadefNamespace) -> Result<T, Fault>) -> Result<T, Fault> {
-    let (who, name) = (call.who()?, call.param("namespace"));
-    call.cloud
-        .store
-        .transact(|snapshot| {
-            let entry = find(snapshot, who, name)?;
-            let mut namespace = entry.value.clone();
-            let answer = change(&mut namespace)?;
-            check_bounds(&namespace)?;
-            let mut commit = Change::new();
-            commit.update(entry, namespace);
-            Ok((commit, answer))
-        })
-        .await
-}
-
-/// Refuses a namespace that holds too much.
-fn check_bounds(namespace: &MetadefNamespace) -> Result<(), Fault> {
-    let over = |what: &str, attempted: usize, maximum: usize| {
-        Fault::TooLarge(format!(
-            "The limit has been exceeded on the number of allowed metadata definition {what}. Attempted: {attempted}, \
-             Maximum: {maximum}"
-        ))
-    };
-    let counts = [
-        ("objects", namespace.objects.len()),
-        ("properties", namespace.properties.len()),
-        ("tags", namespace.tags.len()),
-        ("resource types", namespace.resource_types.len()),
-    ];
-    if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > MetadefNamespace::MOST_WITHIN) {
-        return Err(over(what, count, MetadefNamespace::MOST_WITHIN));
-    }
-    let size = serde_json::to_vec(namespace).map_or(usize::MAX, |bytes| bytes.len());
-    if size > MetadefNamespace::LARGEST {
-        return Err(over("bytes in one namespace", size, MetadefNamespace::LARGEST));
-    }
-    Ok(())
-}
-
-/// Refuses to delete something of a protected namespace.
-fn check_unprotected(namespace: &MetadefNamespace, what: &str, name: &str) -> Result<(), Fault> {
-    match namespace.protected {
-        true => Err(Fault::Forbidden(format!("Metadata definition {what} {name} is protected and cannot be deleted."))),
-        false => Ok(()),
-    }
 }

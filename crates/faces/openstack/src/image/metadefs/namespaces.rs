@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::body::{self, Attributes, LONGEST_DESCRIPTION, LONGEST_NAME};
 use super::pages::Page;
-use super::{check_bounds, check_unprotected, definitions, find, objects, of_path, properties, resource_types, tags};
+use super::parts::{check_bounds, check_unprotected, find, of_path};
+use super::{definitions, objects, properties, resource_types, tags};
 use crate::call::{Call, Reply, escape};
 use crate::image::fault::missing;
 use crate::image::view::time;

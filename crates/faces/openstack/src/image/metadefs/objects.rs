@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::body::{self, Attributes};
 use super::pages::Page;
-use super::parts::Part;
-use super::{definitions, edit, of_path, properties};
+use super::parts::{Part, edit, of_path};
+use super::{definitions, properties};
 use crate::call::{Call, Reply};
 use crate::image::view::time;
 

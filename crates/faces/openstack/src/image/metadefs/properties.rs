@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use model::{Fault, PropertyDefinition};
 use serde_json::{Value, json};
 
-use super::parts::Part;
-use super::{body, definitions, edit, of_path};
+use super::parts::{Part, edit, of_path};
+use super::{body, definitions};
 use crate::call::{Call, Reply};
 use crate::image::fault::missing;
 

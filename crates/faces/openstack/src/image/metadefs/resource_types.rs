@@ -9,7 +9,7 @@ use model::{Fault, MetadefAssociation, MetadefNamespace, Time};
 use serde_json::{Value, json};
 
 use super::body::{self, Attributes, LONGEST_NAME};
-use super::{check_unprotected, edit, of_path};
+use super::parts::{check_unprotected, edit, of_path};
 use crate::call::{Call, Reply};
 use crate::image::fault::missing;
 use crate::image::view::time;

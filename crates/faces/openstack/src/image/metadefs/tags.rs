@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::body::{self, Attributes, check_name};
 use super::pages::Page;
-use super::parts::Part;
-use super::{edit, of_path};
+use super::parts::{Part, edit, of_path};
 use crate::call::{Call, Reply};
 use crate::image::view::time;
 
