@@ -192,6 +192,12 @@ impl<'a> From<&'a Value> for Json<'a> {
     }
 }
 
+impl From<Value> for Json<'_> {
+    fn from(value: Value) -> Self {
+        Self::Value(Cow::Owned(value))
+    }
+}
+
 impl<'a, T: Into<Json<'a>>> From<Option<T>> for Json<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)

@@ -10,6 +10,7 @@
 
 mod absent;
 pub mod access;
+pub mod attrs;
 pub mod call;
 pub mod dispatch;
 pub mod fault;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use common::{Harness, text};
+use face_openstack::attrs::Answers;
 use face_openstack::network::{Attr, Is, Set, declared};
 use serde_json::{Value, json};
 
@@ -202,5 +203,77 @@ async fn names_are_declared_once() {
         let all = names.len();
         names.dedup();
         assert_eq!(names.len(), all, "{}", resource.one);
+    }
+}
+
+const NOVA: &str = "# What Nova's resources show
+
+Each attribute is declared once, with the resource in `crates/faces/openstack/src/compute/`; what is shown in which version and answer,
+and what lists are sorted by, follows from it. Written and held true by `cargo test -p face-openstack --test attributes`
+(`BLESS=1` writes it anew).
+
+*in*: in which answers; nothing is all of them. *list* is a list without details, *detail* one with them, *one* the resource by itself,
+*create*, *update* and *rebuild* what these answer where it is less than that. Since 2.75 an update of a server answers as *one*,
+and a rebuild as *rebuild, later*. *admin*: only administrators see it.
+
+What a request may set is read by hand, since Nova takes other names and forms than it shows, and other ones in other versions. So are
+the filters and sort keys of servers, which look at what is computed under names of Nova's database, and whatever looks at hosts
+(hypervisors, services, availability zones): half of it is no row's.
+";
+
+#[test]
+fn novas_attributes_are_documented() {
+    let version = |(major, minor): (u16, u16)| format!("{major}.{minor}");
+    let mut text = NOVA.to_owned();
+    for (one, attrs) in face_openstack::compute::declared() {
+        let _ = write!(
+            text,
+            "\n## {one}\n\n| attribute | versions | in | admin | sort keys |\n| --- | --- | --- | --- | --- |\n"
+        );
+        for attr in attrs {
+            let versions = match (attr.since, attr.until) {
+                ((0, 0), (u16::MAX, _)) => String::new(),
+                ((0, 0), until) => format!("to {}", version(until)),
+                (since, (u16::MAX, _)) => format!("since {}", version(since)),
+                (since, until) => format!("{} to {}", version(since), version(until)),
+            };
+            let all = Answers::NAMES.iter().filter(|(one, _)| attr.answers.has(*one)).map(|(_, name)| *name);
+            let answers = match attr.answers {
+                Answers::ALL => String::new(),
+                Answers::DETAILED => "all but list".to_owned(),
+                _ => all.collect::<Vec<_>>().join(", "),
+            };
+            let admin = if attr.admin { "yes" } else { "" };
+            let keys: Vec<String> = attr.sort_keys.iter().map(|key| format!("`{key}`")).collect();
+            let _ = writeln!(text, "| `{}` | {versions} | {} | {admin} | {} |", attr.name, answers, keys.join(", "));
+        }
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/compute.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    let written = std::fs::read_to_string(file).unwrap_or_default();
+    for (line, (is, should)) in text.lines().zip(written.lines()).enumerate() {
+        assert_eq!(is, should, "line {} of docs/compute.md", line + 1);
+    }
+    assert_eq!(text, written);
+}
+
+/// No version shows an attribute twice in one answer, whoever asks.
+#[test]
+fn an_attribute_is_shown_once() {
+    for (one, attrs) in face_openstack::compute::declared() {
+        for (answer, name) in Answers::NAMES {
+            for minor in 1..=104 {
+                let here = attrs
+                    .iter()
+                    .filter(|attr| (attr.since..=attr.until).contains(&(2, minor)) && attr.answers.has(answer));
+                let mut names: Vec<&str> = here.map(|attr| attr.name).collect();
+                names.sort_unstable();
+                let all = names.len();
+                names.dedup();
+                assert_eq!(all, names.len(), "{one} in {name} of 2.{minor}");
+            }
+        }
     }
 }

@@ -9,27 +9,29 @@ use serde_json::{Value, json};
 use super::body::{Fields, bad, texts};
 use super::fault::{missing, not_built};
 use super::wire::time_micro;
+use crate::attrs::{Answers, Attr, Shown, attr};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
 /// The most entries of an aggregate's metadata.
 const MOST_METADATA: usize = 128;
 
-fn show(call: &Call, aggregate: &Aggregate) -> Value {
-    let mut out = json!({
-        "id": aggregate.id.parse::<u64>().unwrap_or_default(),
-        "name": aggregate.name,
-        "availability_zone": aggregate.zone(),
-        "hosts": aggregate.hosts,
-        "metadata": aggregate.metadata,
-        "created_at": time_micro(aggregate.created_at),
-        "updated_at": aggregate.updated_at.map(time_micro),
-        "deleted": false,
-        "deleted_at": null,
-    });
-    if call.version >= (2, 41) {
-        out["uuid"] = json!(aggregate.uuid);
-    }
-    out
+impl Shown for Aggregate {
+    type Of<'a> = &'a Aggregate;
+    const ONE: &'static str = "aggregate";
+    const ATTRS: &'static [Attr<Self>] = &[
+        attr::<Self>("id", |_, aggregate| aggregate.id.parse::<u64>().unwrap_or_default().into()),
+        attr::<Self>("uuid", |_, aggregate| (&aggregate.uuid).into()).since(2, 41),
+        attr::<Self>("name", |_, aggregate| (&aggregate.name).into()),
+        attr::<Self>("availability_zone", |_, aggregate| aggregate.zone().into()),
+        // As in Nova, what is new has neither.
+        attr::<Self>("hosts", |_, aggregate| Json::list(&aggregate.hosts)).only(Answers::ALL.but(Answers::MADE)),
+        attr::<Self>("metadata", |_, aggregate| (&aggregate.metadata).into()).only(Answers::ALL.but(Answers::MADE)),
+        attr::<Self>("created_at", |_, aggregate| time_micro(aggregate.created_at).into()),
+        attr::<Self>("updated_at", |_, aggregate| aggregate.updated_at.map(time_micro).into()),
+        attr::<Self>("deleted", |_, _| false.into()),
+        attr::<Self>("deleted_at", |_, _| Json::Null),
+    ];
 }
 
 fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, Aggregate>, Fault> {
@@ -37,14 +39,16 @@ fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, Aggregate>, Fa
 }
 
 fn reply(call: &Call, aggregate: &Aggregate) -> Reply {
-    Reply::ok(json!({"aggregate": show(call, aggregate)}))
+    Reply::ok(json!({"aggregate": Aggregate::shown(call, &aggregate, Answers::ONE)}))
 }
 
 /// `GET /os-aggregates`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let mut all: Vec<&Aggregate> = call.snapshot.all::<Aggregate>().map(|aggregate| aggregate.value).collect();
     all.sort_by_key(|aggregate| aggregate.id.parse::<u64>().unwrap_or_default());
-    Ok(Reply::ok(json!({"aggregates": all.into_iter().map(|one| show(&call, one)).collect::<Vec<_>>()})))
+    Ok(Reply::ok(
+        json!({"aggregates": all.iter().map(|one| Aggregate::shown(&call, one, Answers::LIST)).collect::<Vec<_>>()}),
+    ))
 }
 
 /// `GET /os-aggregates/{id}`
@@ -112,12 +116,8 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Aggregate::changed(snapshot, &mut change);
         Ok((change, aggregate))
     });
-    let mut out = show(&call, &made.await?);
-    // As in Nova, what is new has neither.
-    for field in ["hosts", "metadata"] {
-        out.as_object_mut().and_then(|out| out.remove(field));
-    }
-    Ok(Reply::ok(json!({"aggregate": out})))
+    let made = made.await?;
+    Ok(Reply::ok(json!({"aggregate": Aggregate::shown(&call, &&made, Answers::MADE)})))
 }
 
 /// Changes the aggregate of the path.

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use super::body::{self, Fields, bad};
 use super::fault::missing;
 use super::wire::{bookmark, links, list, page};
+use crate::attrs::{Answers, Attr, Shown, attr};
 use crate::call::{Call, Reply};
 use crate::json::Json;
+
+const DETAILED: Answers = Answers::DETAILED;
 
 /// Nova's largest integers in the database.
 const MOST: i64 = 0x7fff_ffff;
@@ -42,42 +45,52 @@ pub fn embedded(flavor: &Flavor) -> Json<'_> {
     ])
 }
 
-fn brief(call: &Call, flavor: &Flavor) -> Value {
-    let mut out = json!({
-        "id": flavor.id, "name": flavor.name, "links": links(&call.url(""), &format!("/flavors/{}", flavor.id)),
-    });
-    if call.version >= (2, 55) {
-        out["description"] = json!(flavor.description);
-    }
-    out
-}
-
-fn detail(call: &Call, flavor: &Flavor) -> Value {
-    let mut out = brief(call, flavor);
-    out["ram"] = json!(flavor.ram);
-    out["disk"] = json!(flavor.disk);
-    out["vcpus"] = json!(flavor.vcpus);
-    out["swap"] = if flavor.swap == 0 && call.version < (2, 75) { json!("") } else { json!(flavor.swap) };
-    out["OS-FLV-EXT-DATA:ephemeral"] = json!(flavor.ephemeral);
-    out["os-flavor-access:is_public"] = json!(flavor.is_public);
-    if call.version < PLAIN {
-        out["OS-FLV-DISABLED:disabled"] = json!(false);
-        out["rxtx_factor"] = json!(flavor.rxtx_factor);
-    }
-    if call.version >= (2, 61) {
-        out["extra_specs"] = json!(flavor.extra_specs);
-    }
-    out
+impl Shown for Flavor {
+    type Of<'a> = &'a Flavor;
+    const ONE: &'static str = "flavor";
+    const ATTRS: &'static [Attr<Self>] = &[
+        attr::<Self>("id", |_, flavor| (&flavor.id).into()).sorts(&["flavorid", "id"], |a, b| a.id.cmp(&b.id)),
+        attr::<Self>("name", |_, flavor| (&flavor.name).into()).sorts(&["name"], |a, b| a.name.cmp(&b.name)),
+        attr::<Self>("links", |call, flavor| links(&call.url(""), &format!("/flavors/{}", flavor.id))),
+        attr::<Self>("description", |_, flavor| (&flavor.description).into()).since(2, 55),
+        attr::<Self>("ram", |_, flavor| flavor.ram.into())
+            .only(DETAILED)
+            .sorts(&["memory_mb"], |a, b| a.ram.cmp(&b.ram)),
+        attr::<Self>("disk", |_, flavor| flavor.disk.into())
+            .only(DETAILED)
+            .sorts(&["root_gb"], |a, b| a.disk.cmp(&b.disk)),
+        attr::<Self>("vcpus", |_, flavor| flavor.vcpus.into())
+            .only(DETAILED)
+            .sorts(&["vcpus"], |a, b| a.vcpus.cmp(&b.vcpus)),
+        attr::<Self>("swap", |call, flavor| match flavor.swap {
+            0 if call.version < (2, 75) => "".into(),
+            swap => swap.into(),
+        })
+        .only(DETAILED)
+        .sorts(&["swap"], |a, b| a.swap.cmp(&b.swap)),
+        attr::<Self>("OS-FLV-EXT-DATA:ephemeral", |_, flavor| flavor.ephemeral.into())
+            .only(DETAILED)
+            .sorts(&["ephemeral_gb"], |a, b| a.ephemeral.cmp(&b.ephemeral)),
+        attr::<Self>("os-flavor-access:is_public", |_, flavor| flavor.is_public.into())
+            .only(DETAILED)
+            .sorts(&["is_public"], |a, b| a.is_public.cmp(&b.is_public)),
+        attr::<Self>("OS-FLV-DISABLED:disabled", |_, _| false.into()).only(DETAILED).until(2, 101),
+        attr::<Self>("rxtx_factor", |_, flavor| json!(flavor.rxtx_factor).into())
+            .only(DETAILED)
+            .until(2, 101)
+            .sorts(&["rxtx_factor"], |a, b| a.rxtx_factor.total_cmp(&b.rxtx_factor)),
+        attr::<Self>("extra_specs", |_, flavor| (&flavor.extra_specs).into()).only(DETAILED).since(2, 61),
+    ];
 }
 
 /// `GET /flavors`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    listing(call, brief)
+    listing(call, Answers::BRIEF)
 }
 
 /// `GET /flavors/detail`
 pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
-    listing(call, detail)
+    listing(call, Answers::LIST)
 }
 
 fn number(call: &Call, name: &str) -> Result<u64, Fault> {
@@ -85,7 +98,7 @@ fn number(call: &Call, name: &str) -> Result<u64, Fault> {
     text.parse().map_err(|_| Fault::Invalid(format!("Invalid {name} filter [{text}]")))
 }
 
-fn listing(call: Call, show: fn(&Call, &Flavor) -> Value) -> Result<Reply, Fault> {
+fn listing(call: Call, answer: Answers) -> Result<Reply, Fault> {
     let view = call.view()?;
     let (least_disk, least_ram) = (number(&call, "minDisk")?, number(&call, "minRam")?);
     let name = call.query("name").filter(|_| call.version >= PLAIN);
@@ -111,32 +124,23 @@ fn listing(call: Call, show: fn(&Call, &Flavor) -> Value) -> Result<Reply, Fault
     sort(&call, &mut flavors)?;
     let page = page(&call, flavors, |f| f.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|f| f.id.clone())).flatten();
-    let items = page.items.into_iter().map(|f| show(&call, f)).collect();
+    let items = page.items.into_iter().map(|f| json!(Flavor::shown(&call, &f, answer))).collect();
     Ok(Reply::ok(list(&call, "flavors", items, next)))
 }
 
 fn sort(call: &Call, flavors: &mut [&Flavor]) -> Result<(), Fault> {
     let key = call.query("sort_key").unwrap_or("flavorid");
-    let by: fn(&Flavor, &Flavor) -> Ordering = match key {
-        "flavorid" | "id" => |a, b| a.id.cmp(&b.id),
-        "name" => |a, b| a.name.cmp(&b.name),
-        "memory_mb" => |a, b| a.ram.cmp(&b.ram),
-        "vcpus" => |a, b| a.vcpus.cmp(&b.vcpus),
-        "root_gb" => |a, b| a.disk.cmp(&b.disk),
-        "ephemeral_gb" => |a, b| a.ephemeral.cmp(&b.ephemeral),
-        "swap" => |a, b| a.swap.cmp(&b.swap),
-        "is_public" => |a, b| a.is_public.cmp(&b.is_public),
-        "rxtx_factor" => |a, b| a.rxtx_factor.total_cmp(&b.rxtx_factor),
-        "created_at" | "updated_at" | "disabled" | "description" | "vcpu_weight" => |_, _| Ordering::Equal,
-        _ => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}."))),
-    };
+    let by = Flavor::order(key);
+    if by.is_none() && !["created_at", "updated_at", "disabled", "description", "vcpu_weight"].contains(&key) {
+        return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}.")));
+    }
     let down = match call.query("sort_dir").unwrap_or("asc") {
         "asc" => false,
         "desc" => true,
         other => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_dir. Value: {other}."))),
     };
     flavors.sort_by(|a, b| {
-        let order = by(a, b).then_with(|| a.id.cmp(&b.id));
+        let order = by.map_or(Ordering::Equal, |by| by(a, b)).then_with(|| a.id.cmp(&b.id));
         if down { order.reverse() } else { order }
     });
     Ok(())
@@ -146,7 +150,7 @@ fn sort(call: &Call, flavors: &mut [&Flavor]) -> Result<(), Fault> {
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let view = call.view()?;
     let flavor = find(&view, call.param("id"))?;
-    Ok(Reply::ok(json!({"flavor": detail(&call, &flavor)})))
+    Ok(Reply::ok(json!({"flavor": Flavor::shown(&call, &&*flavor, Answers::ONE)})))
 }
 
 /// `POST /flavors`
@@ -190,7 +194,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
             Ok((Change::from(flavor.clone()), flavor.clone()))
         })
         .await?;
-    Ok(Reply::ok(json!({"flavor": detail(&call, &made)})))
+    Ok(Reply::ok(json!({"flavor": Flavor::shown(&call, &&made, Answers::ONE)})))
 }
 
 /// Nova's factor of bandwidth, which none of its drivers heeds any more: it is kept and shown. From 0 to the largest
@@ -249,7 +253,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         Ok(())
     })
     .await?;
-    Ok(Reply::ok(json!({"flavor": detail(&call, &flavor)})))
+    Ok(Reply::ok(json!({"flavor": Flavor::shown(&call, &&flavor, Answers::ONE)})))
 }
 
 /// `DELETE /flavors/{id}`

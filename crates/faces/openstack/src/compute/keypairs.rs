@@ -1,13 +1,15 @@
 //! Key pairs. They belong to users, not to projects.
 
-use model::{Change, Entry, Fault, Index, Keypair, Pool, Snapshot};
+use model::{Change, Entry, Fault, Index, Keypair, Pool, Snapshot, derived_id};
 use serde_json::{Value, json};
 
 use super::body::{Fields, bad};
 use super::fault::{missing, over};
-use super::wire::{list, page};
+use super::wire::{list, number_of, page, time_micro};
 use super::{keys, quotas};
+use crate::attrs::{Answers, Attr, Shown, attr};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
 /// Whose key pairs the request is about: the caller's, or (2.10, administrators) another user's.
 fn user(call: &Call, asked: Option<&str>) -> Result<String, Fault> {
@@ -27,12 +29,23 @@ fn find<'a>(snapshot: &'a Snapshot, user: &str, name: &str) -> Result<Entry<'a, 
     found.ok_or_else(|| missing(format!("Keypair {name} not found for user {user}")))
 }
 
-fn show_pair(call: &Call, pair: &Keypair) -> Value {
-    let mut out = json!({"name": pair.name, "public_key": pair.public_key, "fingerprint": pair.fingerprint});
-    if call.version >= (2, 2) {
-        out["type"] = json!(pair.kind);
-    }
-    out
+impl Shown for Keypair {
+    type Of<'a> = &'a Keypair;
+    const ONE: &'static str = "keypair";
+    const ATTRS: &'static [Attr<Self>] = &[
+        attr::<Self>("name", |_, pair| (&pair.name).into()),
+        attr::<Self>("public_key", |_, pair| (&pair.public_key).into()),
+        attr::<Self>("fingerprint", |_, pair| (&pair.fingerprint).into()),
+        attr::<Self>("type", |_, pair| (&pair.kind).into()).since(2, 2),
+        attr::<Self>("user_id", |_, pair| (&pair.user_id).into()).only(Answers::ONE.and(Answers::MADE)),
+        // Nova's number of the row; ours have none, so one is made from the name.
+        attr::<Self>("id", |_, pair| number_of(&derived_id(&["keypair", &pair.user_id, &pair.name])).into())
+            .only(Answers::ONE),
+        attr::<Self>("created_at", |_, pair| time_micro(pair.created_at).into()).only(Answers::ONE),
+        attr::<Self>("deleted", |_, _| false.into()).only(Answers::ONE),
+        attr::<Self>("deleted_at", |_, _| Json::Null).only(Answers::ONE),
+        attr::<Self>("updated_at", |_, _| Json::Null).only(Answers::ONE),
+    ];
 }
 
 /// `GET /os-keypairs`
@@ -48,7 +61,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     } else {
         (pairs, None)
     };
-    let items = pairs.into_iter().map(|pair| json!({"keypair": show_pair(&call, pair)})).collect();
+    let items = pairs.into_iter().map(|pair| json!({"keypair": Keypair::shown(&call, &pair, Answers::LIST)})).collect();
     Ok(Reply::ok(list(&call, "keypairs", items, next)))
 }
 
@@ -56,15 +69,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let user = user(&call, call.query("user_id"))?;
     let pair = find(&call.snapshot, &user, call.param("name"))?;
-    let mut out = show_pair(&call, &pair);
-    out["user_id"] = json!(pair.user_id);
-    // Nova's number of the row; ours have none, so one is made from the name.
-    out["id"] = json!(super::wire::number_of(&model::derived_id(&["keypair", &pair.user_id, &pair.name])));
-    out["created_at"] = json!(super::wire::time_micro(pair.created_at));
-    out["deleted"] = json!(false);
-    out["deleted_at"] = Value::Null;
-    out["updated_at"] = Value::Null;
-    Ok(Reply::ok(json!({"keypair": out})))
+    Ok(Reply::ok(json!({"keypair": Keypair::shown(&call, &&*pair, Answers::ONE)})))
 }
 
 fn checked_name(call: &Call, fields: &Fields<'_>) -> Result<String, Fault> {
@@ -131,8 +136,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
             Ok((Change::from(pair.clone()), ()))
         })
         .await?;
-    let mut out = show_pair(&call, &pair);
-    out["user_id"] = json!(pair.user_id);
+    let mut out = json!(Keypair::shown(&call, &&pair, Answers::MADE));
     if let Some(key) = private_key {
         out["private_key"] = json!(key);
     }

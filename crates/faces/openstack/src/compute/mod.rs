@@ -40,8 +40,9 @@ pub mod usage;
 pub mod volumes;
 pub mod wire;
 
-use model::Kind;
+use model::{Aggregate, Flavor, Keypair, Kind, Server, ServerGroup};
 
+use crate::attrs::{Attr, Declared, Shown};
 use crate::endpoint;
 use crate::service::{Dialect, Endpoint, Micro, Microversions, PLAIN, Quotas, Service, Version, Versions};
 use crate::versions;
@@ -111,6 +112,14 @@ fn table() -> Vec<Endpoint> {
     endpoints.extend(endpoints.iter().filter_map(old_path).collect::<Vec<_>>());
     endpoints.push(endpoint!(GET "/v2" Public versions::show));
     endpoints
+}
+
+/// What is declared of the attributes of resources, for their documentation.
+pub fn declared() -> Vec<(&'static str, Vec<Declared>)> {
+    fn of<S: Shown>() -> (&'static str, Vec<Declared>) {
+        (S::ONE, S::ATTRS.iter().map(Attr::declared).collect())
+    }
+    vec![of::<Server>(), of::<Flavor>(), of::<Keypair>(), of::<ServerGroup>(), of::<Aggregate>()]
 }
 
 /// The same row under `/v2/`, where clients without microversions look.

@@ -1,11 +1,13 @@
 //! Server groups: servers that shall be together or apart.
 
 use model::{Change, Entry, Fault, Realm, Server, ServerGroup, Snapshot};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::body::{Fields, bad};
 use super::wire::{list, page};
+use crate::attrs::{Answers, Attr, Shown, attr};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
 const POLICIES: &[&str] = &["anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity"];
 
@@ -19,22 +21,23 @@ pub fn members(snapshot: &Snapshot, group: &ServerGroup) -> Vec<String> {
         .collect()
 }
 
-fn show_group(call: &Call, group: &ServerGroup) -> Value {
-    let mut out = json!({
-        "id": group.id, "name": group.name, "members": members(&call.snapshot, group),
-    });
-    if call.version >= (2, 64) {
-        out["policy"] = json!(group.policy);
-        out["rules"] = group.max_server_per_host.map_or(json!({}), |n| json!({"max_server_per_host": n}));
-    } else {
-        out["policies"] = json!([group.policy]);
-        out["metadata"] = json!({});
-    }
-    if call.version >= (2, 13) {
-        out["project_id"] = json!(group.project_id);
-        out["user_id"] = json!(group.user_id);
-    }
-    out
+impl Shown for ServerGroup {
+    type Of<'a> = &'a ServerGroup;
+    const ONE: &'static str = "server_group";
+    const ATTRS: &'static [Attr<Self>] = &[
+        attr::<Self>("id", |_, group| (&group.id).into()),
+        attr::<Self>("name", |_, group| (&group.name).into()),
+        attr::<Self>("members", |call, group| Json::list(members(&call.snapshot, group))),
+        attr::<Self>("policy", |_, group| (&group.policy).into()).since(2, 64),
+        attr::<Self>("rules", |_, group| {
+            Json::Object(group.max_server_per_host.iter().map(|most| ("max_server_per_host", most.into())).collect())
+        })
+        .since(2, 64),
+        attr::<Self>("policies", |_, group| Json::list([&group.policy])).until(2, 63),
+        attr::<Self>("metadata", |_, _| Json::object([])).until(2, 63),
+        attr::<Self>("project_id", |_, group| (&group.project_id).into()).since(2, 13),
+        attr::<Self>("user_id", |_, group| (&group.user_id).into()).since(2, 13),
+    ];
 }
 
 /// `GET /os-server-groups`
@@ -50,7 +53,8 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     let offset = offset.map_err(|_| Fault::Invalid("offset must be a whole number".into()))?.unwrap_or(0);
     groups.drain(..offset.min(groups.len()));
     let page = page(&call, groups, |group| group.id.clone())?;
-    let items = page.items.into_iter().map(|group| show_group(&call, &group)).collect();
+    let items =
+        page.items.into_iter().map(|group| json!(ServerGroup::shown(&call, &group.value, Answers::LIST))).collect();
     Ok(Reply::ok(list(&call, "server_groups", items, None)))
 }
 
@@ -58,7 +62,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let view = call.view()?;
     let group = view.get::<ServerGroup>(call.param("id"))?;
-    Ok(Reply::ok(json!({"server_group": show_group(&call, &group)})))
+    Ok(Reply::ok(json!({"server_group": ServerGroup::shown(&call, &&*group, Answers::ONE)})))
 }
 
 /// `POST /os-server-groups`
@@ -99,7 +103,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         max_server_per_host,
     };
     call.cloud.store.transact(|_| Ok((Change::from(group.clone()), ()))).await?;
-    Ok(Reply::ok(json!({"server_group": show_group(&call, &group)})))
+    Ok(Reply::ok(json!({"server_group": ServerGroup::shown(&call, &&group, Answers::ONE)})))
 }
 
 /// `DELETE /os-server-groups/{id}`: its servers stay, without the group.

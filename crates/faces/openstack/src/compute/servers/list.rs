@@ -7,7 +7,8 @@ use regex_lite::{Regex, RegexBuilder};
 use serde_json::json;
 
 use super::status::{self, State};
-use super::view::{self, Extent};
+use super::view;
+use crate::attrs::Answers;
 use crate::call::{Call, Reply};
 use crate::compute::wire::{page, pages, parse_time};
 use crate::json::Json;
@@ -17,12 +18,12 @@ const LARGEST_PATTERN: usize = 32 << 10;
 
 /// `GET /servers`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    listing(call, |call, item| view::brief(call, item.server))
+    listing(call, |call, item| view::brief(call, item.server, &item.state))
 }
 
 /// `GET /servers/detail`
 pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
-    listing(call, |call, item| view::server(call, &call.snapshot, item.server, &item.state, Extent::List))
+    listing(call, |call, item| view::server(call, &call.snapshot, item.server, &item.state, Answers::LIST))
 }
 
 /// A server of which it is already known what it is.
@@ -308,6 +309,6 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     let view = call.view()?;
     let server = super::find(&view, call.param("id"))?;
     Ok(Reply::ok(
-        json!({"server": view::server(&call, &call.snapshot, &server, &status::state(&call.snapshot, &server), Extent::Show)}),
+        json!({"server": view::server(&call, &call.snapshot, &server, &status::state(&call.snapshot, &server), Answers::ONE)}),
     ))
 }

@@ -8,9 +8,10 @@ use model::machine::Machine;
 use model::{Entry, Fault, Flavor, Index, InjectedFile, Server, ServerUsage, Vm};
 use serde_json::{Value, json};
 
-use super::view::{self, Extent};
+use super::view;
 use super::{Subject, When, act};
 use super::{personality, requests, status};
+use crate::attrs::Answers;
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
 
@@ -118,7 +119,7 @@ pub async fn rebuild(call: &Call, body: &Value) -> Result<Reply, Fault> {
     })
     .await?;
     let state = status::state(&call.snapshot, &server);
-    let mut out = json!(view::server(call, &call.snapshot, &server, &state, Extent::Rebuild));
+    let mut out = json!(view::server(call, &call.snapshot, &server, &state, Answers::REBUILT));
     out["adminPass"] = json!(asked.admin_pass);
     out["status"] = json!("REBUILD");
     Ok(Reply::json(202, &json!({"server": out})))

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::requests;
 use super::status;
-use super::view::{self, Extent};
+use super::view;
 use super::{When, act};
+use crate::attrs::Answers;
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
 
@@ -63,7 +64,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     })
     .await?;
     let state = status::state(&call.snapshot, &server);
-    Ok(Reply::ok(json!({"server": view::server(&call, &call.snapshot, &server, &state, Extent::Update)})))
+    Ok(Reply::ok(json!({"server": view::server(&call, &call.snapshot, &server, &state, Answers::CHANGED)})))
 }
 
 /// Pins a server to the zone that it is in, or frees it.
