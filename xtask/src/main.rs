@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod circles;
+#[cfg(test)]
+mod upstream;
 
 fn main() {}
 
@@ -49,8 +51,14 @@ mod tests {
     }
 
     fn metadata() -> Value {
+        metadata_with("")
+    }
+
+    /// The workspace's packages, with these features beside the usual ones.
+    pub fn metadata_with(features: &str) -> Value {
         let out = Command::new(env!("CARGO"))
             .args(["metadata", "--format-version=1", "--locked", "--filter-platform=x86_64-unknown-linux-gnu"])
+            .args(["--features", features])
             .current_dir(root())
             .output()
             .expect("cargo runs");
@@ -143,7 +151,7 @@ mod tests {
         manifests.filter_map(|m| Path::new(m).parent()).map(Path::to_owned).collect()
     }
 
-    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    pub fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
             let path = entry.path();
             if path.is_dir() && path.file_name().is_some_and(|n| n != "target") {

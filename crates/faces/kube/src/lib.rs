@@ -6,7 +6,7 @@
 //! * `request`: what a URL asks for; `call`: a request that passed the gate; `body`: what goes over the wire
 //! * `names`, `denied`, `fault`: how kinds are called and what is refused; `registry`, `kinds`: the kinds that all
 //!   clusters have; `custom`: those that clusters define; `known`: both; `types`,
-//!   `annotations`, `check`, `validate`: their shapes and rules
+//!   `check`, `validate`: their shapes and rules; `upstream`: what is known of Kubernetes' own types beside their schemas
 //! * `admission`: who is asked between a write's draft and its commit
 //! * `verbs`, `patch`, `watch`, `table`, `selectors`: what is done with objects
 //! * `discovery`, `openapi`: what the API says about itself; `reviews`, `authz`: who may what
@@ -16,7 +16,6 @@
 //! Must never know the OpenStack face, planners, drivers or the agent: they meet in the store alone.
 
 mod admission;
-mod annotations;
 mod authz;
 mod body;
 mod call;
@@ -47,6 +46,7 @@ mod shares;
 mod stream;
 mod table;
 mod types;
+mod upstream;
 mod validate;
 mod verbs;
 mod watch;

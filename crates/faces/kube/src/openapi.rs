@@ -13,7 +13,6 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::{Map, Value, json};
 
-use crate::annotations::{self, ListType};
 use crate::body;
 use crate::custom;
 use crate::fault::{Failure, Result};
@@ -21,6 +20,7 @@ use crate::known::Kinds;
 use crate::openapi_v2;
 use crate::registry::Kind;
 use crate::types::definitions;
+use crate::upstream::{self, ListType};
 
 /// Documents that were made, compressed, by path.
 #[derive(Debug, Default)]
@@ -135,8 +135,7 @@ fn pack(document: &[u8]) -> std::io::Result<Bytes> {
 fn build(kinds: &[&Kind]) -> Value {
     let mut schemas = definitions(kinds.iter().flat_map(|k| k.schemas()));
     for (name, schema) in &mut schemas {
-        let short = name.rsplit('.').next().unwrap_or(name).to_owned();
-        annotate(schema, &short);
+        annotate(schema, name);
     }
     for kind in kinds {
         if let Some(origin) = &kind.origin {
@@ -160,8 +159,8 @@ fn build(kinds: &[&Kind]) -> Value {
 }
 
 /// Adds what the schemas of k8s-openapi leave out, and puts references beside other words into `allOf`.
-fn annotate(schema: &mut Value, owner: &str) {
-    if annotations::atomic_struct(owner) {
+fn annotate(schema: &mut Value, definition: &str) {
+    if upstream::atomic(definition) {
         schema["x-kubernetes-map-type"] = "atomic".into();
     }
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
@@ -170,7 +169,7 @@ fn annotate(schema: &mut Value, owner: &str) {
         if let Some(items) = property.get_mut("items") {
             wrap_reference(items);
         }
-        let rule = annotations::list(owner, field);
+        let rule = upstream::rule(definition, field);
         if property["type"] == "array" {
             property["x-kubernetes-list-type"] = match rule.list {
                 ListType::Atomic => "atomic",
@@ -182,19 +181,18 @@ fn annotate(schema: &mut Value, owner: &str) {
                 property["x-kubernetes-list-map-keys"] = json!(rule.keys);
             }
         }
-        if annotations::atomic_map(owner, field) {
+        if rule.atomic {
             property["x-kubernetes-map-type"] = "atomic".into();
         }
-        let retain = annotations::retain_keys(owner, field);
-        let strategy = match (rule.merge, retain) {
+        let strategy = match (rule.merge.is_some(), rule.retain_keys) {
             (true, true) => "merge,retainKeys",
             (true, false) => "merge",
             (false, true) => "retainKeys",
             (false, false) => continue,
         };
         property["x-kubernetes-patch-strategy"] = strategy.into();
-        if !rule.merge_key.is_empty() {
-            property["x-kubernetes-patch-merge-key"] = rule.merge_key.into();
+        if let Some(key) = rule.merge.filter(|key| !key.is_empty()) {
+            property["x-kubernetes-patch-merge-key"] = key.into();
         }
     }
 }

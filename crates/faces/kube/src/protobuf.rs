@@ -1,10 +1,6 @@
 //! Bodies in Kubernetes' protobuf, which typed Go clients send for built-in kinds. They are read into the same JSON as
-//! everything else, by the graph of types and a table of field numbers (`protobuf.txt`: a message a line, with its
-//! numbers and JSON names; `@` is a message whose fields stand in its parent). Generated Rust messages were refused: they
-//! are twenty thousand lines that would know the same as the table. Replies are JSON: clients accept it everywhere.
-
-use std::collections::HashMap;
-use std::sync::LazyLock;
+//! everything else, by the graph of types and upstream's field numbers (`upstream`). Generated Rust messages were refused:
+//! they are twenty thousand lines that would know the same as the table. Replies are JSON: clients accept it everywhere.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,40 +11,23 @@ use crate::check::MAX_DEPTH;
 use crate::fault::{Failure, Result};
 use crate::registry::types;
 use crate::types::{Type, TypeId, Types};
+use crate::upstream::{self, Slot};
 
 /// What typed Go clients send for built-in kinds.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 const MAGIC: &[u8] = b"k8s\0";
 
-enum Slot {
-    Field(&'static str),
-    /// The message's fields are its parent's.
-    Inline(&'static str),
-}
-
-/// Field numbers of messages, by definition.
-static NUMBERS: LazyLock<HashMap<&'static str, Vec<(u32, Slot)>>> = LazyLock::new(|| {
-    let message = |line: &'static str| {
-        let mut words = line.split(' ');
-        let name = words.next()?;
-        let slots = words.filter_map(|word| {
-            let (number, field) = word.split_once('=')?;
-            let slot = field.strip_prefix('@').map_or(Slot::Field(field), Slot::Inline);
-            Some((number.parse().ok()?, slot))
-        });
-        Some((name, slots.collect()))
-    };
-    include_str!("protobuf.txt").lines().filter_map(message).collect()
-});
-
 /// Numbers and truth values that Go writes even when they were not set, because the field has no pointer. Zero means
 /// absent there.
 const ZERO_IS_ABSENT: &[&str] = &[
+    "chapAuthDiscovery",
+    "chapAuthSession",
     "collisionCount",
     "count",
     "failureThreshold",
     "generation",
+    "globalDefault",
     "healthCheckNodePort",
     "hostIPC",
     "hostNetwork",
@@ -59,9 +38,12 @@ const ZERO_IS_ABSENT: &[&str] = &[
     "minReadySeconds",
     "nodePort",
     "observedGeneration",
+    "partition",
     "periodSeconds",
     "publishNotReadyAddresses",
     "readOnly",
+    "sslEnabled",
+    "start",
     "stdin",
     "stdinOnce",
     "successThreshold",
@@ -70,13 +52,16 @@ const ZERO_IS_ABSENT: &[&str] = &[
     "unschedulable",
 ];
 
+/// Kinds that are not read from protobuf: a field of theirs is one of several types, of which the graph has none.
+const JSON_ALONE: &[&str] = &["io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition"];
+
 fn broken() -> Failure {
     Failure::bad_request("the object provided is unrecognized: it is not Kubernetes' protobuf")
 }
 
 /// Whether messages of this type can be read.
 pub fn knows(definition: &str) -> bool {
-    NUMBERS.contains_key(definition)
+    upstream::message(definition).is_some() && !JSON_ALONE.contains(&definition)
 }
 
 /// Reads a body of a type that is known by its definition.
@@ -204,12 +189,12 @@ fn into(
         return Err(broken());
     }
     let Type::Struct(structure) = types.get(id) else { return Err(broken()) };
-    let Some(slots) = NUMBERS.get(definition) else { return Err(broken()) };
+    let Some(message) = upstream::message(definition) else { return Err(broken()) };
     for field in Fields(bytes) {
         let (number, wire) = field?;
-        match slots.iter().find(|(n, _)| *n == number) {
+        match message.slots.iter().find(|(n, _)| *n == number) {
             Some((_, Slot::Inline(definition))) => into(types, id, definition, inner(&wire)?, object, depth + 1)?,
-            Some((_, Slot::Field(name))) => {
+            Some((_, Slot::Field(name, _))) => {
                 if let Some(child) = structure.fields.get(*name) {
                     add(types, *child, name, wire, object, depth)?;
                 }
@@ -357,9 +342,6 @@ mod tests {
         }
     }
 
-    /// Kinds that are not read from protobuf: a field of theirs is one of several types, of which the graph has none.
-    const JSON_ALONE: &[&str] = &["io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition"];
-
     fn reach(id: TypeId, seen: &mut std::collections::BTreeSet<String>) {
         match types().get(id) {
             Type::Struct(structure) if seen.insert(structure.definition.to_string()) => {
@@ -371,61 +353,32 @@ mod tests {
         }
     }
 
+    /// The table is of another source than the schemas are: what it lacks, or names differently, is seen here.
     #[test]
     fn every_message_that_a_kind_reaches_has_numbers() {
         let mut reached = std::collections::BTreeSet::new();
-        let definitions = |kind: &crate::registry::Kind| -> Vec<String> {
-            crate::types::definitions(kind.schemas()).keys().cloned().collect()
-        };
-        for kind in crate::registry::built_in() {
-            assert_eq!(knows(&kind.definition), !JSON_ALONE.contains(&kind.definition.as_str()), "{}", kind.definition);
-            if knows(&kind.definition) {
-                // Those of its subresources among them.
-                for name in definitions(kind) {
-                    types().named(&name).into_iter().for_each(|id| reach(id, &mut reached));
-                }
+        for kind in crate::registry::built_in().iter().filter(|kind| knows(&kind.definition)) {
+            // Those of its subresources among them.
+            for name in crate::types::definitions(kind.schemas()).keys() {
+                types().named(name).into_iter().for_each(|id| reach(id, &mut reached));
             }
         }
-        let missing: Vec<&String> = reached.iter().filter(|name| !knows(name)).collect();
-        assert!(missing.is_empty(), "without field numbers in protobuf.txt: {missing:#?}");
         for name in reached {
             let Some(Type::Struct(structure)) = types().named(&name).map(|id| types().get(id)) else { continue };
-            let inline = |slot: &Slot| match slot {
-                Slot::Field(name) => vec![*name],
-                Slot::Inline(of) => fields_of(of),
-            };
-            let numbered: Vec<&str> = NUMBERS[name.as_str()].iter().flat_map(|(_, slot)| inline(slot)).collect();
+            let numbered = fields_of(&name);
             for field in structure.fields.keys() {
                 let head = matches!(&**field, "apiVersion" | "kind");
-                assert!(head || numbered.contains(&&**field), "{name}.{field} has no number in protobuf.txt");
+                assert!(head || numbered.contains(&&**field), "{name}.{field} has no number in upstream.txt");
             }
         }
     }
 
     fn fields_of(definition: &str) -> Vec<&'static str> {
-        NUMBERS[definition]
-            .iter()
-            .flat_map(|(_, slot)| match slot {
-                Slot::Field(name) => vec![*name],
-                Slot::Inline(of) => fields_of(of),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn every_message_of_the_table_is_a_type() {
-        let inline = ["v1.Rule", "VolumeSource", "ProbeHandler", "EphemeralContainerCommon"];
-        for (definition, slots) in NUMBERS.iter() {
-            if inline.iter().any(|i| definition.ends_with(i)) {
-                continue;
-            }
-            let id = types().named(definition).unwrap_or_else(|| panic!("{definition} is no type"));
-            let Type::Struct(structure) = types().get(id) else { panic!("{definition} is no struct") };
-            for (_, slot) in slots {
-                if let Slot::Field(name) = slot {
-                    assert!(structure.fields.contains_key(*name), "{definition}.{name}");
-                }
-            }
-        }
+        let message = upstream::message(definition).unwrap_or_else(|| panic!("{definition} is not in upstream.txt"));
+        let inner = |(_, slot): &(u32, Slot)| match slot {
+            Slot::Field(name, _) => vec![*name],
+            Slot::Inline(of) => fields_of(of),
+        };
+        message.slots.iter().flat_map(inner).collect()
     }
 }

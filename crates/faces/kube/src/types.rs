@@ -9,8 +9,8 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use crate::annotations::{self, ListType};
 use crate::custom::schema::Schema;
+use crate::upstream::{self, ListType};
 
 /// Adds a type and all that it reaches to a generator.
 pub type AddType = fn(&mut SchemaGenerator);
@@ -155,7 +155,6 @@ impl Types {
 
     /// The node of a schema that stands in `field` of `owner`.
     fn node(&mut self, schema: &Value, definition: &str, field: &str, definitions: &Map<String, Value>) -> Type {
-        let owner = definition.rsplit('.').next().unwrap_or(definition);
         match schema["type"].as_str() {
             Some("string") => match schema["format"].as_str() {
                 Some("byte") => Type::Bytes,
@@ -170,28 +169,24 @@ impl Types {
             Some("boolean") => Type::Bool,
             Some("array") => {
                 let item = self.reference(&schema["items"], definition, field, definitions);
-                let rule = annotations::list(owner, field);
+                let rule = upstream::rule(definition, field);
                 let key = |name: &&str| ListKey {
                     name: (*name).into(),
-                    default: annotations::key_default(name).map(Value::from),
+                    default: upstream::key_default(name).map(Value::from),
                 };
                 let keys = rule.keys.iter().map(key).collect();
-                Type::List { item, list: rule.list, keys, merge: rule.merge.then_some(rule.merge_key) }
+                Type::List { item, list: rule.list, keys, merge: rule.merge }
             }
             Some("object") if schema["properties"].is_object() => {
                 let mut fields = BTreeMap::new();
                 for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
                     fields.insert(name.as_str().into(), self.reference(schema, definition, name, definitions));
                 }
-                Type::Struct(Struct {
-                    definition: definition.into(),
-                    fields,
-                    atomic: annotations::atomic_struct(owner),
-                })
+                Type::Struct(Struct { definition: definition.into(), fields, atomic: upstream::atomic(definition) })
             }
             Some("object") if schema["additionalProperties"].is_object() => {
                 let value = self.reference(&schema["additionalProperties"], definition, field, definitions);
-                Type::Map { value, atomic: annotations::atomic_map(owner, field) }
+                Type::Map { value, atomic: upstream::rule(definition, field).atomic }
             }
             // A struct without fields: `emptyDir: {}` has some, but `ContainerUser` like ones may not.
             Some("object") if !field.is_empty() || schema.get("additionalProperties").is_some() => Type::Any,

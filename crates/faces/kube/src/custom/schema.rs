@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
-use crate::annotations::ListType;
+use crate::upstream::ListType;
 use crate::validate::Errors;
 
 /// The most nodes that a schema may have: what is checked against it is work.

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::format;
 use super::schema::{Bounds, Is, Schema};
-use crate::annotations::ListType;
 use crate::check::MAX_OBJECT;
+use crate::upstream::ListType;
 use crate::validate::Errors;
 
 /// The most unknown fields that are named.

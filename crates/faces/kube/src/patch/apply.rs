@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::fields::{self, Difference, Fields, Topology};
 use super::places::{Name, Places};
-use crate::annotations::ListType;
 use crate::fault::{Failure, Result};
 use crate::meta;
 use crate::types::{ListKey, Shape, TypeId, Types};
+use crate::upstream::ListType;
 
 /// How many managers that update (rather than apply) are told apart; older ones become one.
 const MAX_UPDATERS: usize = 10;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::places::work;
-use crate::annotations::ListType;
 use crate::types::{ListKey, Type, TypeId, Types};
+use crate::upstream::ListType;
 
 /// A set of paths, as a tree; a child is never empty. The names of children are those of `FieldsV1`: `f:name`, `k:{"name":"a"}`, `v:"x"`.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::places::{Name, Places};
-use crate::annotations;
 use crate::fault::{Failure, Result};
 use crate::types::{Shape, Type, TypeId, Types};
+use crate::upstream;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -67,8 +67,8 @@ fn struct_(types: &Types, id: TypeId, target: &mut Map<String, Value>, mut patch
         }
     }
     let node = types.get(id);
-    let owner = match node {
-        Type::Struct(s) => s.name(),
+    let definition = match node {
+        Type::Struct(s) => &*s.definition,
         _ => "",
     };
     for (name, value) in fields {
@@ -85,7 +85,7 @@ fn struct_(types: &Types, id: TypeId, target: &mut Map<String, Value>, mut patch
     }
     for (name, order) in orders {
         if let Some(Value::Array(list)) = target.get_mut(&name) {
-            sort(list, &order, annotations::list(owner, &name).merge_key);
+            sort(list, &order, upstream::rule(definition, &name).merge.unwrap_or_default());
         }
     }
     Ok(())
