@@ -1,16 +1,21 @@
 //! The loop around the planners: commits touch items of the [`Agenda`], what is due is planned from a snapshot, each change is
 //! committed by itself, and so on until nothing is due. A refused change is not an error: the next snapshot shows why, and
-//! its items are planned again. Of several processes on one store one plans; the others wait to take over.
+//! its items are planned again. Where a cluster's webhooks are to be asked about what a change makes, the change waits for them
+//! by itself; its items are planned again when it is done with. Of several processes on one store one plans; the others wait to take over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use std::collections::BTreeMap;
+
+use face_kube::{Kube, Unadmitted};
 use futures_util::future::join_all;
-use model::{Change, Fault, Snapshot, Time};
-use plan::{Agenda, PLANNERS, Plan, Seen};
+use model::{Change, Fault, Key, Snapshot, Time};
+use plan::{Agenda, PLANNERS, Plan, Seen, Step};
 use store::{Concern, Interest, Store, StoreFault, Watch};
+use tokio::task::JoinSet;
 
 /// How many changes are committed at once.
 const AT_ONCE: usize = 128;
@@ -21,8 +26,8 @@ const ROLE: &str = "planner";
 /// How long to wait before asking for the role again when the store did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Runs until the process ends; plans while this process leads. `here` says whether it does.
-pub async fn run(store: Store, here: Arc<AtomicBool>) {
+/// Runs until the process ends; plans while this process leads. `here` says whether it does, `kube` asks webhooks.
+pub async fn run(store: Store, kube: Kube, here: Arc<AtomicBool>) {
     let mut said = String::new();
     loop {
         match store.lead(ROLE).await {
@@ -31,7 +36,7 @@ pub async fn run(store: Store, here: Arc<AtomicBool>) {
                 here.store(true, Ordering::Relaxed);
                 tracing::info!("the planners run here");
                 tokio::select! {
-                    () = plan(lead.store()) => {}
+                    () = plan(lead.store(), &kube) => {}
                     () = listen(lead.store()) => {}
                     () = lead.lost() => {}
                 }
@@ -66,11 +71,12 @@ async fn listen(store: &Store) {
 }
 
 /// Plans for ever; from the beginning when commits were missed.
-async fn plan(store: &Store) {
+async fn plan(store: &Store, kube: &Kube) {
     loop {
         match store.watch_part(store.snapshot().revision(), NEWS) {
             Ok(mut watch) => {
-                let mut desk = Desk { store, agenda: Agenda::new(&store.snapshot()) };
+                let agenda = Agenda::new(&store.snapshot());
+                let mut desk = Desk { store, kube, agenda, asked: JoinSet::new() };
                 let Err(fault) = desk.work(&mut watch).await;
                 tracing::info!("the planners begin anew: {fault}");
             }
@@ -85,7 +91,48 @@ const NEWS: Interest = Interest::Concern(Concern { name: "planners", rule: plan:
 
 struct Desk<'a> {
     store: &'a Store,
+    kube: &'a Kube,
     agenda: Agenda,
+    /// Steps about which somebody is being asked.
+    asked: JoinSet<Asked>,
+}
+
+/// Steps of the same items, the next for the case that the one before is not done; what became of each.
+struct Asked {
+    planner: usize,
+    items: Vec<Key>,
+    rows: Snapshot,
+    done: Vec<(Step, Outcome)>,
+}
+
+/// What became of a step.
+enum Outcome {
+    Committed,
+    Denied(Unadmitted),
+    Fault(StoreFault),
+}
+
+impl From<Result<u64, StoreFault>> for Outcome {
+    fn from(result: Result<u64, StoreFault>) -> Self {
+        result.map_or_else(Self::Fault, |_| Self::Committed)
+    }
+}
+
+/// Asks about each step whose turn comes, and commits it as it was admitted.
+async fn ask(store: Store, kube: Kube, mut asked: Asked, steps: Vec<Step>) -> Asked {
+    let name = format!("{}-controller", PLANNERS[asked.planner].name);
+    for step in steps {
+        // Nobody is asked about what cannot be any more.
+        let outcome = match store.snapshot().prepare(&step.change) {
+            Err(refused) => Outcome::Fault(StoreFault::Refused(refused)),
+            Ok(_) => match kube.admit(&asked.rows, &step.change, &name).await {
+                Ok(()) => store.commit(&step.change).await.into(),
+                Err(denied) => Outcome::Denied(denied),
+            },
+        };
+        asked.done.push((step, outcome));
+    }
+    asked
 }
 
 impl Desk<'_> {
@@ -98,6 +145,9 @@ impl Desk<'_> {
                 self.follow(watch)?;
                 busy |= self.round(planner).await;
             }
+            while let Some(Ok(asked)) = self.asked.try_join_next() {
+                self.answered(asked).await;
+            }
             if busy {
                 continue;
             }
@@ -106,6 +156,7 @@ impl Desk<'_> {
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 result = watch.changed() => result?,
+                Some(Ok(asked)) = self.asked.join_next() => self.answered(asked).await,
             }
         }
     }
@@ -153,32 +204,64 @@ impl Desk<'_> {
 
     /// Commits the steps of a plan. They do not build on each other, so that many share one sync of the disk.
     async fn carry_out(&mut self, planner: usize, rows: &Snapshot, plan: Plan) {
-        let name = PLANNERS[planner].name;
         self.agenda.planned(planner, &plan);
-        let mut parts = plan.steps.chunks(AT_ONCE);
+        let (asked, steps): (Vec<Step>, Vec<Step>) =
+            plan.steps.into_iter().partition(|step| self.kube.asks(rows, &step.change));
+        self.ask(planner, rows, asked);
+        let mut parts = steps.chunks(AT_ONCE);
         for some in parts.by_ref() {
             let mut broken = false;
             let results = join_all(some.iter().map(|step| self.store.commit(&step.change))).await;
             for (step, result) in some.iter().zip(results) {
-                match result {
-                    Ok(_) => self.agenda.committed(planner, &step.items),
-                    Err(StoreFault::Refused(refused)) => {
-                        tracing::debug!(planner = name, "refused: {refused}");
-                        let comes_back = self.agenda.refused(planner, &step.items, &refused, Time::now());
-                        self.tell(plan::refused(rows, step, &refused, comes_back, Time::now())).await;
-                    }
-                    Err(fault) => {
-                        tracing::warn!(planner = name, "{fault}");
-                        self.agenda.put_back(planner, &step.items, Time::now());
-                        broken |= !matches!(fault, StoreFault::TooLarge(_));
-                    }
-                }
+                broken |= self.note(planner, rows, step, result.into()).await;
             }
             if broken {
                 break;
             }
         }
         parts.flatten().for_each(|step| self.agenda.put_back(planner, &step.items, Time::now()));
+    }
+
+    /// Has those asked whom clusters ask about these steps, which wait for nothing but that.
+    fn ask(&mut self, planner: usize, rows: &Snapshot, steps: Vec<Step>) {
+        let mut together: BTreeMap<Vec<Key>, Vec<Step>> = BTreeMap::new();
+        steps.into_iter().for_each(|step| together.entry(step.items.clone()).or_default().push(step));
+        for (items, steps) in together {
+            self.agenda.hold(planner, &items);
+            let asked = Asked { planner, items, rows: rows.clone(), done: Vec::new() };
+            self.asked.spawn(ask(self.store.clone(), self.kube.clone(), asked, steps));
+        }
+    }
+
+    async fn answered(&mut self, asked: Asked) {
+        for (step, outcome) in asked.done {
+            self.note(asked.planner, &asked.rows, &step, outcome).await;
+        }
+        self.agenda.release(asked.planner, &asked.items);
+    }
+
+    /// Notes what became of a step; whether the store does not answer.
+    async fn note(&mut self, planner: usize, rows: &Snapshot, step: &Step, outcome: Outcome) -> bool {
+        let name = PLANNERS[planner].name;
+        match outcome {
+            Outcome::Committed => self.agenda.committed(planner, &step.items),
+            Outcome::Denied(Unadmitted { object, why }) => {
+                tracing::debug!(planner = name, "denied: {why}");
+                self.agenda.denied(planner, &step.items, Time::now());
+                self.tell(plan::denied(&self.store.snapshot(), step, &object, &why, Time::now())).await;
+            }
+            Outcome::Fault(StoreFault::Refused(refused)) => {
+                tracing::debug!(planner = name, "refused: {refused}");
+                let comes_back = self.agenda.refused(planner, &step.items, &refused, Time::now());
+                self.tell(plan::refused(rows, step, &refused, comes_back, Time::now())).await;
+            }
+            Outcome::Fault(fault) => {
+                tracing::warn!(planner = name, "{fault}");
+                self.agenda.put_back(planner, &step.items, Time::now());
+                return !matches!(fault, StoreFault::TooLarge(_));
+            }
+        }
+        false
     }
 
     /// Says why something was refused. If all that could be said is refused too, somebody else was faster.
@@ -190,3 +273,6 @@ impl Desk<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

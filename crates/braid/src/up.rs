@@ -262,7 +262,8 @@ async fn serve(
     let reach = Arc::new(reach(&args));
     let web = imports::Web::new(reach.clone(), host::all_addresses);
     let hooks = Arc::new(crate::hooks::WebHooks { web: web.clone(), store: store.clone() });
-    let kube = face_kube::router(face_kube::Kube::new(asked.clone(), gate.clone()).with_hooks(hooks));
+    let kube_face = face_kube::Kube::new(asked.clone(), gate.clone()).with_hooks(hooks);
+    let kube = face_kube::router(kube_face.clone());
     let door = crate::door::Door::new(dir.clone(), store.clone(), kube.clone());
     let tokens = Arc::new(ServiceTokens(gate.clone()));
     let cloud = hosts::Local::new(store.clone(), &name, Time::now, Some(tokens));
@@ -301,7 +302,7 @@ async fn serve(
     };
     clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(log::keep_short(dir.log()));
-    tokio::spawn(crate::planner::run(asked, plans_here));
+    tokio::spawn(crate::planner::run(asked, kube_face, plans_here));
     tokio::spawn(imports::run(store.clone(), blobs.clone(), web));
     let holding = agent.clone();
     tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));

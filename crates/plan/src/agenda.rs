@@ -41,6 +41,8 @@ struct Pending {
     later: BTreeMap<Key, Time>,
     moments: BTreeSet<(Time, Key)>,
     waiting: BTreeSet<Key>,
+    /// Items for which something is being decided elsewhere, by how many decisions, and whether they became due meanwhile.
+    held: BTreeMap<Key, (usize, bool)>,
     /// Why the last change for an item was refused.
     refused: BTreeMap<Key, Refused>,
     /// What waits shall be planned, not before this moment.
@@ -101,7 +103,10 @@ impl Agenda {
         {
             pending.forget(&key);
             pending.waiting.remove(&key);
-            taken.push(key);
+            match pending.held.get_mut(&key) {
+                Some((_, due)) => *due = true,
+                None => taken.push(key),
+            }
         }
         taken
     }
@@ -131,6 +136,34 @@ impl Agenda {
     pub fn committed(&mut self, planner: usize, items: &[Key]) {
         if let Some(pending) = self.pending.get_mut(planner) {
             items.iter().for_each(|key| _ = pending.refused.remove(key));
+        }
+    }
+
+    /// These items are not planned until they are [`release`](Self::release)d: a change of theirs is made up, and somebody
+    /// thinks about it.
+    pub fn hold(&mut self, planner: usize, items: &[Key]) {
+        let Some(pending) = self.pending.get_mut(planner) else { return };
+        items.iter().for_each(|key| pending.held.entry(key.clone()).or_default().0 += 1);
+    }
+
+    /// What became due while it was held is due now.
+    pub fn release(&mut self, planner: usize, items: &[Key]) {
+        let Some(pending) = self.pending.get_mut(planner) else { return };
+        for key in items {
+            let Some((holders, due)) = pending.held.get_mut(key) else { continue };
+            *holders -= 1;
+            if *holders == 0 {
+                let due = *due;
+                pending.held.remove(key);
+                pending.due.extend(due.then(|| key.clone()));
+            }
+        }
+    }
+
+    /// Items whose change somebody denied are planned again in a while.
+    pub fn denied(&mut self, planner: usize, items: &[Key], now: Time) {
+        if let Some(pending) = self.pending.get_mut(planner) {
+            items.iter().for_each(|key| pending.later(key, after(now, TRY_AGAIN)));
         }
     }
 

@@ -16,7 +16,7 @@ mod silence;
 
 pub use agenda::{Agenda, is_news};
 pub use planner::{Plan, Planner, Rows, Seen, Step, Touched};
-pub use refused::refused;
+pub use refused::{denied, refused};
 pub use silence::silent;
 
 /// All planners, in the order in which a new thing passes them.

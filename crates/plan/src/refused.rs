@@ -19,6 +19,17 @@ pub fn refused(rows: &Snapshot, step: &Step, refused: &Refused, comes_back: bool
     if change.is_empty() { Vec::new() } else { vec![change] }
 }
 
+/// What to write when a cluster's own webhooks denied an object of a step, as [`refused`].
+pub fn denied(rows: &Snapshot, step: &Step, object: &KubeObject, why: &str, now: Time) -> Vec<Change> {
+    let told = kube::refused::tell(rows, object, why, now);
+    if !told.is_empty() {
+        return told;
+    }
+    let why = format!("{}/{} may not be made: {why}", object.resource, object.name);
+    let change = step.items.first().map(|item| on(rows, item, &why, now)).unwrap_or_default();
+    if change.is_empty() { Vec::new() } else { vec![change] }
+}
+
 fn on(rows: &Snapshot, item: &Key, why: &str, now: Time) -> Change {
     let mut change = Change::new();
     let server = rows.at::<Vm>(item).and_then(|vm| rows.get::<Server>(&vm.server_id)).or_else(|| rows.at(item));

@@ -172,3 +172,27 @@ fn plain_data_that_stays_wakes_nobody() {
     let commit = rows.apply(rows.revision() + 1, &change.writes);
     assert!(commit.events.iter().all(plan::is_news), "what goes may have been waited for");
 }
+
+#[test]
+fn what_is_held_is_planned_when_it_is_let_go() {
+    let rows = cloud(2);
+    let (sets, mut agenda) = (number("replicaset"), Agenda::new(&rows));
+    let taken = agenda.take(sets, at(0));
+    assert_eq!(taken.len(), 2);
+    let one = &taken[..1];
+    // Two changes of one item are being decided on.
+    agenda.hold(sets, one);
+    agenda.hold(sets, one);
+    agenda.put_back(sets, &taken, at(0));
+    assert_eq!(agenda.take(sets, at(5)), &taken[1..], "only what is not held");
+    agenda.release(sets, one);
+    assert!(agenda.take(sets, at(5)).is_empty(), "it is held by another");
+    agenda.release(sets, one);
+    assert_eq!(agenda.take(sets, at(5)), one, "it was due meanwhile");
+    agenda.hold(sets, one);
+    agenda.release(sets, one);
+    assert!(agenda.take(sets, at(5)).is_empty(), "nothing touched it");
+    agenda.denied(sets, one, at(5));
+    assert!(agenda.take(sets, at(6)).is_empty());
+    assert_eq!(agenda.take(sets, at(60)), one);
+}

@@ -9,8 +9,8 @@ use model::{
     VmPhase,
 };
 
-use crate::World;
 use crate::world::{MAX_CORES, MAX_SERVERS};
+use crate::{World, policy};
 
 /// Nothing is promised twice and nothing runs twice, whatever fails. What is checked is read from the rows themselves, not
 /// from their claims: a claim that somebody forgets must be missed here.
@@ -22,6 +22,7 @@ pub fn always(world: &mut World) -> Result<(), String> {
     quota(&snapshot)?;
     room(&snapshot)?;
     apart(&snapshot)?;
+    admitted(&snapshot)?;
     pools(world)?;
     once(world)?;
     careful(world)?;
@@ -104,6 +105,12 @@ fn apart(snapshot: &Snapshot) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// No pod is there that the cluster's webhook denies.
+fn admitted(snapshot: &Snapshot) -> Result<(), String> {
+    let pod = snapshot.all::<KubeObject>().find(|object| policy::forbids(object));
+    pod.map_or(Ok(()), |pod| Err(format!("pod {} is there, which the webhook denies", pod.name)))
 }
 
 /// No ReplicaSet got more pods than it asked for.

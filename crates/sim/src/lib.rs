@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod late;
 mod mutation;
+mod policy;
 mod world;
 
 use std::cell::Cell;

@@ -63,6 +63,8 @@ pub enum Mutation {
     KeptDisks,
     /// What could not be removed is believed to be gone.
     Believed,
+    /// What planners make is committed whatever the cluster's webhook says.
+    Unasked,
 }
 
 impl Mutation {

@@ -18,7 +18,7 @@ use store::{Store, StoreFault, Watch};
 use crate::client::{Follower, flavor};
 use crate::late::Late;
 use crate::mutation::{self, Mutation};
-use crate::now;
+use crate::{now, policy};
 
 pub(crate) const PROJECT: &str = "project-1";
 pub(crate) const NETWORK: &str = "11111111-1111-4111-8111-111111111111";
@@ -53,6 +53,8 @@ pub struct World {
     /// What the planning process has still to plan, and what it has heard of.
     agenda: Agenda,
     news: Watch,
+    /// What the cluster's webhook still thinks about.
+    asked: Vec<(usize, Step)>,
     /// When it began.
     began: Time,
     /// Older snapshots that a planner may still look at.
@@ -103,6 +105,7 @@ impl World {
             store,
             agenda,
             news,
+            asked: Vec::new(),
             began: now(),
             machines,
             agents,
@@ -139,7 +142,8 @@ impl World {
             25..29 => self.reboot().await,
             29..35 => self.clients().await,
             35..38 => self.follow().await,
-            38..72 => self.plan().await,
+            38..69 => self.plan().await,
+            69..72 => self.answer().await,
             72..92 => self.work().await,
             92..95 => self.wake().await,
             95..97 => self.put_back().await,
@@ -309,7 +313,9 @@ impl World {
             changes.extend(planned);
         }
         for step in changes {
-            self.commit_planned(&step).await;
+            if self.denied(&step).is_none() {
+                self.commit_planned(&step).await;
+            }
         }
         "plan"
     }
@@ -325,14 +331,43 @@ impl World {
         let plan = self.planned(planner, &book.snapshot, &book.ledger, &items);
         self.agenda.planned(planner, &plan);
         for step in plan.steps {
-            match self.commit_planned(&step).await {
-                None => self.agenda.committed(planner, &step.items),
-                Some(refused) => {
-                    let comes_back = self.agenda.refused(planner, &step.items, &refused, now());
-                    self.tell(&book.snapshot, &step, &refused, comes_back).await;
-                }
+            if policy::asks(&step.change) && self.chance.bool() {
+                self.agenda.hold(planner, &step.items);
+                self.asked.push((planner, step));
+            } else {
+                self.decide(planner, &book.snapshot, &step).await;
             }
         }
+    }
+
+    /// The webhook answers what it was asked, now or a while ago.
+    async fn answer(&mut self) -> &'static str {
+        if self.asked.is_empty() {
+            return "nobody is asked";
+        }
+        let (planner, step) = self.asked.swap_remove(self.chance.usize(0..self.asked.len()));
+        self.decide(planner, &self.store.snapshot(), &step).await;
+        self.agenda.release(planner, &step.items);
+        "the webhook answers"
+    }
+
+    /// What the planning process does with a step that nobody thinks about any more.
+    async fn decide(&mut self, planner: usize, rows: &Snapshot, step: &Step) {
+        if let Some(pod) = self.denied(step) {
+            self.agenda.denied(planner, &step.items, now());
+            return self.say(plan::denied(rows, step, &pod, "it is forbidden", now())).await;
+        }
+        match self.commit_planned(step).await {
+            None => self.agenda.committed(planner, &step.items),
+            Some(refused) => {
+                let comes_back = self.agenda.refused(planner, &step.items, &refused, now());
+                self.say(plan::refused(rows, step, &refused, comes_back, now())).await;
+            }
+        }
+    }
+
+    fn denied(&self, step: &Step) -> Option<Arc<KubeObject>> {
+        policy::denied(&step.change).filter(|_| self.mutation != Some(Mutation::Unasked)).cloned()
     }
 
     /// Notes what the newest commits touch; begins anew when some were missed.
@@ -347,7 +382,11 @@ impl World {
                 }
                 Ok(None) => return,
                 Err(_) => match begin(&self.store) {
-                    Ok((agenda, news)) => (self.agenda, self.news) = (agenda, news),
+                    Ok((agenda, news)) => {
+                        (self.agenda, self.news) = (agenda, news);
+                        // Who asked is no more.
+                        self.asked.clear();
+                    }
                     Err(why) => return self.wrong.push(why),
                 },
             }
@@ -366,6 +405,9 @@ impl World {
             };
             for mut step in planner.audit(&seen, now()).steps {
                 step.change.writes.retain(|write| !told_again(write));
+                if self.denied(&step).is_some() {
+                    continue;
+                }
                 if !step.change.is_empty() && self.store.commit(&step.change).await.is_ok() {
                     let what = step.change.writes.iter().map(|write| write.key().to_string()).collect::<Vec<_>>();
                     return Err(format!("nobody touched {:?}, for which {} writes {what:?}", step.items, planner.name));
@@ -409,8 +451,8 @@ impl World {
     }
 
     /// Tells why something was refused, as `braid` does it.
-    async fn tell(&self, rows: &Snapshot, step: &Step, refused: &Refused, comes_back: bool) {
-        for said in plan::refused(rows, step, refused, comes_back, now()) {
+    async fn say(&self, ways: Vec<Change>) {
+        for said in ways {
             if self.store.commit(&said).await.is_ok() {
                 break;
             }
@@ -524,6 +566,9 @@ impl World {
 
     /// Every planner and every agent once, from fresh snapshots.
     pub async fn calm_round(&mut self) {
+        while !self.asked.is_empty() {
+            self.answer().await;
+        }
         for planner in 0..PLANNERS.len() {
             self.plan_due(planner).await;
         }
@@ -534,11 +579,11 @@ impl World {
         }
     }
 
-    /// The newest revision of any row but those that tell that a host lives.
+    /// The newest revision of any row but those that tell that a host lives, or once more that somebody waits.
     pub fn revision_without_heartbeats(&self) -> u64 {
         let snapshot = self.store.snapshot();
-        let heartbeat = |key: &model::Key| key.kind == model::Kind::Host || key.name.starts_with("/nodes/");
-        let rows = snapshot.rows().filter(|row| !heartbeat(&row.key));
+        let told = |key: &model::Key| ["/nodes/", "/events/"].iter().any(|prefix| key.name.starts_with(prefix));
+        let rows = snapshot.rows().filter(|row| row.key.kind != model::Kind::Host && !told(&row.key));
         // Deletions count too: fewer rows are another state.
         rows.map(|row| row.modified).max().unwrap_or(0) * 1_000_000 + snapshot.len() as u64
     }
@@ -723,6 +768,14 @@ fn cluster(change: &mut Change) {
         "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template},
     });
     change.create(object("apps", "deployments", "default", "web", deployment));
+    let labels = json!({"app": policy::FORBIDDEN});
+    let set = json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": {
+            "metadata": {"labels": labels}, "spec": {"automountServiceAccountToken": false, "containers": [container()]},
+        }},
+    });
+    change.create(object("apps", "replicasets", "default", policy::FORBIDDEN, set));
 }
 
 fn object(group: &str, resource: &str, namespace: &str, name: &str, mut body: serde_json::Value) -> KubeObject {

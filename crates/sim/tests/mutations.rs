@@ -54,4 +54,5 @@ mutations! {
     stuck: Stuck,
     kept_disks: KeptDisks,
     believed: Believed,
+    unasked: Unasked,
 }

@@ -54,6 +54,7 @@ mod watch;
 use http::Method;
 
 pub use crate::admission::hooks::{Hook, Hooks};
+pub use crate::admission::planned::Unadmitted;
 pub use crate::kube::{ClientCertificate, Kube};
 pub use crate::renew::renew;
 pub use crate::rows::cluster_rows;

@@ -20,15 +20,20 @@ pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Tim
     if first.is_pod() && created.any(KubeObject::is_pod) {
         return Vec::new();
     }
-    let Some(owner) = owner(snapshot, first) else { return Vec::new() };
     let plural =
         if first.group.is_empty() { first.resource.clone() } else { format!("{}.{}", first.resource, first.group) };
     let why = format!("{plural} \"{}\" is forbidden: {why}", first.name);
+    tell(snapshot, first, &why, now)
+}
+
+/// Says on the owner of an object why it cannot be made.
+pub fn tell(snapshot: &Snapshot, made: &KubeObject, why: &str, now: Time) -> Vec<Change> {
+    let Some(owner) = owner(snapshot, made) else { return Vec::new() };
     let mut said = Change::new();
     match owner.value.resource.as_str() {
-        "replicasets" => replicaset::failed(&mut said, snapshot, owner, &why, now),
-        "deployments" => deployment::failed(&mut said, snapshot, owner, &first.name, &why, now),
-        "jobs" => job::failed(&mut said, snapshot, owner.value, &why, now),
+        "replicasets" => replicaset::failed(&mut said, snapshot, owner, why, now),
+        "deployments" => deployment::failed(&mut said, snapshot, owner, &made.name, why, now),
+        "jobs" => job::failed(&mut said, snapshot, owner.value, why, now),
         "services" => {
             let message =
                 format!("Error updating Endpoint Slices for Service {}/{}: {why}", owner.namespace, owner.name);

@@ -3,8 +3,7 @@
 use model::{Entry, KubeObject, Realm, Snapshot};
 use serde_json::Value;
 
-use super::Review;
-use crate::call::Call;
+use super::{Author, Review};
 use crate::kinds::items;
 use crate::registry::Kind;
 use crate::selectors::LabelSelector;
@@ -30,31 +29,34 @@ impl Asked<'_> {
 }
 
 /// The configurations of a cluster, by name.
-pub fn configurations<'s>(call: &Call<'_>, snapshot: &'s Snapshot) -> impl Iterator<Item = Entry<'s, KubeObject>> {
+pub fn configurations<'s>(
+    cluster: &str,
+    snapshot: &'s Snapshot,
+) -> impl Iterator<Item = Entry<'s, KubeObject>> + use<'s> {
     let prefix = KubeObject::prefix(GROUP, "validatingwebhookconfigurations", "");
-    let realm = Realm::cluster(&call.cluster.id);
+    let realm = Realm::cluster(cluster);
     snapshot.names::<KubeObject>(&realm, &prefix, None).filter(|entry| !entry.value.deleting())
 }
 
 /// The webhooks that are asked about a write.
-pub fn asked<'s>(call: &'s Call<'_>, snapshot: &'s Snapshot, review: &Review) -> Vec<Asked<'s>> {
-    let hooks = configurations(call, snapshot).flat_map(|entry| items(&entry.value.body, "webhooks"));
+pub fn asked<'s>(author: &'s Author<'_>, snapshot: &'s Snapshot, review: &Review) -> Vec<Asked<'s>> {
+    let hooks = configurations(&author.cluster.id, snapshot).flat_map(|entry| items(&entry.value.body, "webhooks"));
     hooks
-        .filter_map(|hook| Some(Asked { hook, place: place(call, hook, review)? }))
-        .filter(|asked| selects(call, snapshot, asked.hook, review))
+        .filter_map(|hook| Some(Asked { hook, place: place(author, hook, review)? }))
+        .filter(|asked| selects(author, snapshot, asked.hook, review))
         .collect()
 }
 
 /// As what the rules of a webhook see the resource, if they do.
-fn place<'s>(call: &'s Call<'_>, hook: &Value, review: &Review) -> Option<Place<'s>> {
-    let own = call.kind();
+fn place<'s>(author: &'s Author<'_>, hook: &Value, review: &Review) -> Option<Place<'s>> {
+    let own = author.kind;
     let fits = |kind: &Kind| items(hook, "rules").any(|rule| matches(rule, kind, review));
     if fits(own) {
         return Some(Place { kind: own });
     }
     // The same objects may be there in other versions and groups.
     let equivalent = hook["matchPolicy"] != "Exact";
-    let mut others = call.kinds.iter().filter(|kind| equivalent && kind.stored == own.stored);
+    let mut others = author.kinds.iter().filter(|kind| equivalent && kind.stored == own.stored);
     others.find(|kind| fits(kind)).map(|kind| Place { kind })
 }
 
@@ -77,7 +79,7 @@ fn matches(rule: &Value, kind: &Kind, review: &Review) -> bool {
 }
 
 /// Whether the webhook's selectors are for the namespace and for the object, as it was or as it will be.
-fn selects(call: &Call<'_>, snapshot: &Snapshot, hook: &Value, review: &Review) -> bool {
+fn selects(author: &Author<'_>, snapshot: &Snapshot, hook: &Value, review: &Review) -> bool {
     let objects = LabelSelector::of(&hook["objectSelector"]);
     let labels = |body: &Value| objects.matches(&body["metadata"]["labels"]);
     let there = [&review.object, &review.old].into_iter().any(|body| body.is_object() && labels(body));
@@ -89,12 +91,12 @@ fn selects(call: &Call<'_>, snapshot: &Snapshot, hook: &Value, review: &Review) 
         return true;
     }
     // A namespace is selected by its own labels; what is in none, always.
-    if call.kind().strategy.is_place() {
+    if author.kind.strategy.is_place() {
         return [&review.object, &review.old].into_iter().any(|body| spaces.matches(&body["metadata"]["labels"]));
     }
     if review.namespace.is_empty() {
         return true;
     }
-    let key = KubeObject::key_of(&call.cluster.id, "", "namespaces", "", &review.namespace);
+    let key = KubeObject::key_of(&author.cluster.id, "", "namespaces", "", &review.namespace);
     snapshot.at::<KubeObject>(&key).is_none_or(|space| spaces.matches(&space.value.body["metadata"]["labels"]))
 }

@@ -6,15 +6,19 @@
 
 pub mod hooks;
 mod matching;
+pub mod planned;
 
-use model::{KubeObject, Snapshot};
+use model::{Cluster, KubeObject, Snapshot};
 use serde_json::{Value, json};
 
 use crate::authz::Subject;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
 use crate::kinds::items;
+use crate::known::Kinds;
+use crate::kube::Kube;
 use crate::registry::Kind;
+use crate::shares::Holder;
 use matching::{Asked, Place};
 
 /// What is about to happen, as those who are asked see it.
@@ -78,10 +82,27 @@ impl Review {
     }
 }
 
+/// Who writes something of a kind, and where.
+pub struct Author<'a> {
+    pub kube: &'a Kube,
+    pub cluster: &'a Cluster,
+    pub who: &'a Subject,
+    pub holder: &'a Holder,
+    pub kinds: &'a Kinds,
+    pub kind: &'a Kind,
+}
+
+impl<'a> Author<'a> {
+    fn of(call: &'a Call<'_>) -> Self {
+        let Call { kube, cluster, who, holder, kinds, .. } = call;
+        Self { kube, cluster, who, holder, kinds, kind: call.kind() }
+    }
+}
+
 /// Whether the cluster asks anybody before it does this.
 pub fn is_asked(call: &Call<'_>, snapshot: &Snapshot) -> bool {
     // Those who ask are never asked about: who made a mistake can take it back.
-    call.kind().group != matching::GROUP && matching::configurations(call, snapshot).next().is_some()
+    call.kind().group != matching::GROUP && matching::configurations(&call.cluster.id, snapshot).next().is_some()
 }
 
 /// Asks everybody whom the cluster asks, at once. Their warnings go to the call; whether anybody was asked.
@@ -89,21 +110,29 @@ pub async fn admit(call: &Call<'_>, snapshot: &Snapshot, review: &Review, dry_ru
     if !is_asked(call, snapshot) {
         return Ok(false);
     }
-    let asked = matching::asked(call, snapshot, review);
+    let author = Author::of(call);
+    let asked = matching::asked(&author, snapshot, review);
     if asked.is_empty() {
         return Ok(false);
     }
+    // Everybody is heard, and of several refusals the first is told.
+    let warnings = call.waiting(ask(&author, &asked, review, dry_run)).await?;
+    call.tell(warnings);
+    Ok(true)
+}
+
+/// Asks them at once; their warnings.
+async fn ask(author: &Author<'_>, asked: &[Asked<'_>], review: &Review, dry_run: bool) -> Result<Vec<String>> {
     if asked.len() > MOST {
         let message = format!("{} webhooks are to be asked, and {MOST} may be: make fewer", asked.len());
         return Err(Failure::new(500, "InternalError", message));
     }
-    let verdicts = asked.iter().map(|one| verdict(call, one, review, dry_run));
-    // Everybody is heard, and of several refusals the first is told.
-    let verdicts = call.waiting(futures_util::future::join_all(verdicts)).await;
-    let mut refused = None;
+    let verdicts = asked.iter().map(|one| verdict(author, one, review, dry_run));
+    let verdicts = futures_util::future::join_all(verdicts).await;
+    let (mut told, mut refused) = (Vec::new(), None);
     for (asked, verdict) in asked.iter().zip(verdicts) {
         match verdict {
-            Ok(warnings) => call.tell(warnings),
+            Ok(warnings) => told.extend(warnings),
             Err(Refusal::Denied(failure)) => refused = refused.or(Some(failure)),
             Err(Refusal::Failed(why)) if asked.hook["failurePolicy"] == "Ignore" => {
                 tracing::info!(webhook = asked.name(), "a webhook failed and is ignored: {why}");
@@ -114,7 +143,7 @@ pub async fn admit(call: &Call<'_>, snapshot: &Snapshot, review: &Review, dry_ru
             }
         }
     }
-    refused.map_or(Ok(true), Err)
+    refused.map_or(Ok(told), Err)
 }
 
 /// The most webhooks that one write is shown to.
@@ -130,16 +159,16 @@ enum Refusal {
 const MAX_WARNINGS: usize = 16;
 
 async fn verdict(
-    call: &Call<'_>,
+    author: &Author<'_>,
     asked: &Asked<'_>,
     review: &Review,
     dry_run: bool,
 ) -> std::result::Result<Vec<String>, Refusal> {
     let uid = uuid::Uuid::new_v4().to_string();
-    let request = request(call, &asked.place, review, &uid, dry_run);
+    let request = request(author, &asked.place, review, &uid, dry_run);
     let body = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request});
-    let _held = call.kube.pools.hooks.take(&call.holder, 1).await;
-    let answer = hooks::ask(&call.kube.hooks, asked.hook, &body).await.map_err(Refusal::Failed)?;
+    let _held = author.kube.pools.hooks.take(author.holder, 1).await;
+    let answer = hooks::ask(&author.kube.hooks, asked.hook, &body).await.map_err(Refusal::Failed)?;
     if answer["kind"] != "AdmissionReview" || answer["apiVersion"] != "admission.k8s.io/v1" {
         return Err(Refusal::Failed("the answer is no AdmissionReview of admission.k8s.io/v1".to_owned()));
     }
@@ -178,8 +207,8 @@ fn denied(webhook: &str, status: &Value) -> Failure {
     Failure::new(code, reason, format!("admission webhook {webhook:?} {message}"))
 }
 
-fn request(call: &Call<'_>, place: &Place<'_>, review: &Review, uid: &str, dry_run: bool) -> Value {
-    let own = call.kind();
+fn request(author: &Author<'_>, place: &Place<'_>, review: &Review, uid: &str, dry_run: bool) -> Value {
+    let own = author.kind;
     let gvk = |kind: &Kind| match review.of {
         Some((group, version, kind)) => json!({"group": group, "version": version, "kind": kind}),
         None => json!({"group": kind.group, "version": kind.version, "kind": kind.kind}),
@@ -197,7 +226,7 @@ fn request(call: &Call<'_>, place: &Place<'_>, review: &Review, uid: &str, dry_r
     };
     let mut request = json!({
         "uid": uid, "kind": gvk(place.kind), "resource": gvr(place.kind), "requestKind": gvk(own),
-        "requestResource": gvr(own), "operation": review.operation, "userInfo": user_info(call.who),
+        "requestResource": gvr(own), "operation": review.operation, "userInfo": user_info(author.who),
         "object": shown(&review.object), "oldObject": shown(&review.old), "dryRun": dry_run,
         "options": {"kind": options, "apiVersion": "meta.k8s.io/v1"},
     });
