@@ -24,7 +24,6 @@ use syn::visit::{self, Visit};
 
 /// Circles that are still there: a file that stands in one, and of how many files it is. A number may only fall.
 const KNOWN: &[(&str, usize)] = &[
-    ("crates/faces/kube/src/registry.rs", 5),
     ("crates/model/src/port.rs", 4),
 ];
 

@@ -7,9 +7,9 @@ use model::{Cluster, KubeObject, Realm, Snapshot};
 use serde_json::{Value, json};
 
 use crate::fault::{Failure, Result};
-use crate::kinds::items;
 use crate::names::qualified;
 use crate::rows;
+use crate::strategy::items;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 

@@ -5,9 +5,9 @@ use http::{HeaderMap, Response, header};
 use serde_json::{Value, json};
 
 use crate::body;
+use crate::kind::Kind;
 use crate::known::Kinds;
 use crate::names::group_version;
-use crate::registry::Kind;
 
 /// The version of Kubernetes whose types are served.
 pub const VERSION: (&str, &str) = ("1", "35");

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::{Entry, KubeObject, Realm, Revision, Snapshot};
 
 use crate::custom;
+use crate::kind::Kind;
 use crate::openapi::Documents;
-use crate::registry::{self, Kind};
+use crate::registry;
 
 /// The kinds of a cluster at one moment.
 #[derive(Clone, Debug, Default)]

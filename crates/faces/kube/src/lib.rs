@@ -1,11 +1,11 @@
 //! The Kubernetes face: `/clusters/{id}` is a complete Kubernetes API of its own over the rows of one logical cluster.
-//! The verbs are generic; a kind adds its strategy (`kinds`) and one entry in `registry`. Which kinds there are is asked of
+//! The verbs are generic; a kind is a file in `kinds`, and its line there. Which kinds there are is asked of
 //! [`known::Kinds`], of one cluster at one moment.
 //!
 //! * `kube`: what every request has; `serve`: the way in: gate, cluster, rights, verb; [`endpoints`] is every route, for tests that walk them
 //! * `request`: what a URL asks for; `call`: a request that passed the gate; `body`: what goes over the wire
-//! * `names`, `denied`, `fault`: how kinds are called and what is refused; `registry`, `kinds`: the kinds that all
-//!   clusters have; `custom`: those that clusters define; `known`: both; `types`,
+//! * `names`, `denied`, `fault`: how kinds are called and what is refused; `kind`, `strategy`: what a kind is; `kinds`, `registry`: those
+//!   that all clusters have; `fields`: what becomes of each of their fields; `custom`: those that clusters define; `known`: both; `types`,
 //!   `check`, `validate`: their shapes and rules; `upstream`: what is known of Kubernetes' own types beside their schemas
 //! * `admission`: who is asked between a write's draft and its commit
 //! * `verbs`, `patch`, `watch`, `table`, `selectors`: what is done with objects
@@ -25,6 +25,8 @@ mod denied;
 mod discovery;
 mod entrance;
 mod fault;
+mod fields;
+mod kind;
 mod kinds;
 mod known;
 mod kube;
@@ -43,6 +45,7 @@ mod rows;
 mod selectors;
 mod serve;
 mod shares;
+mod strategy;
 mod stream;
 mod table;
 mod types;

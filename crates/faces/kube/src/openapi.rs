@@ -16,9 +16,9 @@ use serde_json::{Map, Value, json};
 use crate::body;
 use crate::custom;
 use crate::fault::{Failure, Result};
+use crate::kind::Kind;
 use crate::known::Kinds;
 use crate::openapi_v2;
-use crate::registry::Kind;
 use crate::types::definitions;
 use crate::upstream::{self, ListType};
 

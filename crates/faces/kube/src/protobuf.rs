@@ -68,10 +68,10 @@ pub fn knows(definition: &str) -> bool {
 pub fn decode(bytes: &Bytes, definition: &str) -> Result<Value> {
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(broken)?;
     let (mut raw, mut head) = (&[][..], Map::new());
-    for field in Fields(rest) {
+    for field in Records(rest) {
         match field? {
             (1, Wire::Bytes(meta)) => {
-                for field in Fields(meta) {
+                for field in Records(meta) {
                     let (number, wire) = field?;
                     let name = match number {
                         1 => "apiVersion",
@@ -103,10 +103,10 @@ enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message, in order.
-struct Fields<'a>(&'a [u8]);
+/// What stands in a message, in order.
+struct Records<'a>(&'a [u8]);
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for Records<'a> {
     type Item = Result<(u32, Wire<'a>)>;
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -190,7 +190,7 @@ fn into(
     }
     let Type::Struct(structure) = types.get(id) else { return Err(broken()) };
     let Some(message) = upstream::message(definition) else { return Err(broken()) };
-    for field in Fields(bytes) {
+    for field in Records(bytes) {
         let (number, wire) = field?;
         match message.slots.iter().find(|(n, _)| *n == number) {
             Some((_, Slot::Inline(definition))) => into(types, id, definition, inner(&wire)?, object, depth + 1)?,
@@ -223,7 +223,7 @@ fn add(
         }
         Type::Map { value, .. } => {
             let (mut key, mut entry) = (String::new(), None);
-            for field in Fields(inner(&wire)?) {
+            for field in Records(inner(&wire)?) {
                 match field? {
                     (1, wire) => key = text(wire)?,
                     (2, wire) => entry = one(types, *value, "", wire, depth)?,
@@ -265,19 +265,19 @@ fn one(types: &Types, id: TypeId, name: &str, wire: Wire<'_>, depth: usize) -> R
             Some(text) => Value::String(text),
             None => return Ok(None),
         },
-        (Type::Quantity, Wire::Bytes(bytes)) => match Fields(bytes).next() {
+        (Type::Quantity, Wire::Bytes(bytes)) => match Records(bytes).next() {
             Some(field) => Value::String(text(field?.1)?),
             None => "0".into(),
         },
         (Type::IntOrString, Wire::Bytes(bytes)) => int_or_string(bytes)?,
-        (Type::Any, Wire::Bytes(bytes)) => match Fields(bytes).next() {
+        (Type::Any, Wire::Bytes(bytes)) => match Records(bytes).next() {
             Some(field) => serde_json::from_slice(inner(&field?.1)?).map_err(|_| broken())?,
             None => return Ok(None),
         },
         // A list within a map is a message with the list as its first field.
         (Type::List { item, .. }, Wire::Bytes(bytes)) => {
             let mut list = Vec::new();
-            for field in Fields(bytes) {
+            for field in Records(bytes) {
                 list.extend(one(types, *item, "", field?.1, depth + 1)?);
             }
             Value::Array(list)
@@ -290,7 +290,7 @@ fn one(types: &Types, id: TypeId, name: &str, wire: Wire<'_>, depth: usize) -> R
 /// A moment; an empty message is none.
 fn moment(bytes: &[u8]) -> Result<Option<String>> {
     let (mut seconds, mut nanos) = (0i64, 0i32);
-    for field in Fields(bytes) {
+    for field in Records(bytes) {
         match field? {
             (1, Wire::Varint(value)) => seconds = value as i64,
             (2, Wire::Varint(value)) => nanos = value as i32,
@@ -305,7 +305,7 @@ fn moment(bytes: &[u8]) -> Result<Option<String>> {
 
 fn int_or_string(bytes: &[u8]) -> Result<Value> {
     let (mut is_text, mut number, mut string) = (false, 0, String::new());
-    for field in Fields(bytes) {
+    for field in Records(bytes) {
         match field? {
             (1, Wire::Varint(value)) => is_text = value == 1,
             (2, Wire::Varint(value)) => number = value as i64,

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use store::Store;
 
 use crate::authz::{BINDINGS, CLUSTER_BINDINGS, covered};
-use crate::kinds::items;
 use crate::rows::cluster_rows;
+use crate::strategy::items;
 
 /// With "false" a cluster role is left as its owner made it.
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";

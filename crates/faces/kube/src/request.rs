@@ -5,8 +5,8 @@ use http::Method;
 use crate::fault::{Failure, Result};
 use std::sync::Arc;
 
+use crate::kind::Kind;
 use crate::known::Kinds;
-use crate::registry::Kind;
 
 /// What a path below `/clusters/{id}` names.
 #[derive(Debug, PartialEq)]

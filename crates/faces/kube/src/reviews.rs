@@ -11,9 +11,9 @@ use crate::authz::{self, Attributes, Grant, Subject};
 use crate::body;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
-use crate::kinds::items;
 use crate::meta;
 use crate::request::WriteOptions;
+use crate::strategy::items;
 use crate::verbs::{Expected, decode};
 
 /// `POST` of a review.

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use model::{Cluster, KubeObject, Time};
 use serde_json::{Value, json};
 
+use crate::kind::{Given, Kind};
 use crate::kinds::service;
 use crate::known::Kinds;
 use crate::meta;
-use crate::registry::{self, Given, Kind};
+use crate::registry;
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 

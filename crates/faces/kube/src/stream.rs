@@ -17,7 +17,7 @@ use crate::admission::{self, Review};
 use crate::authz::Attributes;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
-use crate::kinds::items;
+use crate::strategy::items;
 
 /// A connection to a host's endpoint.
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}

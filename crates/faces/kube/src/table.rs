@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::body::{Metadata, Shown};
 use crate::call::Call;
-use crate::kinds::Column;
+use crate::strategy::Column;
 
 /// An object's metadata alone.
 pub fn partial(body: &Value, revision: Revision) -> Partial<'_> {

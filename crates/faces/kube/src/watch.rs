@@ -19,10 +19,10 @@ use crate::body::{self, Shown};
 use crate::call::{Call, Form, revision, view};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
-use crate::kinds::Column;
+use crate::kind::Kind;
 use crate::kube::Kube;
-use crate::registry::Kind;
 use crate::shares::{Held, Holder};
+use crate::strategy::Column;
 use crate::table::{self, Include, OneRow, TableRow};
 use crate::verbs::get::{Selection, TURN};
 

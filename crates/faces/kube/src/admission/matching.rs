@@ -4,9 +4,9 @@ use model::{Entry, KubeObject, Realm, Snapshot};
 use serde_json::Value;
 
 use super::{Author, Review};
-use crate::kinds::items;
-use crate::registry::Kind;
+use crate::kind::Kind;
 use crate::selectors::LabelSelector;
+use crate::strategy::items;
 
 /// The group of those who ask.
 pub const GROUP: &str = "admissionregistration.k8s.io";

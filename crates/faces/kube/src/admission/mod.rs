@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::authz::Subject;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
-use crate::kinds::items;
+use crate::kind::Kind;
 use crate::known::Kinds;
 use crate::kube::Kube;
-use crate::registry::Kind;
 use crate::shares::Holder;
+use crate::strategy::items;
 use matching::{Asked, Place};
 
 /// What is about to happen, as those who are asked see it.

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use self::path::Path;
 use self::schema::Schema;
 use crate::denied::Denied;
-use crate::kinds::{Cell, Column, Context, Result, Strategy, age_column, items, name_column};
+use crate::kind::{Kind, Origin, SCALE, ScalePaths};
 use crate::names::Names;
-use crate::registry::{Kind, Origin, SCALE, ScalePaths};
+use crate::strategy::{Cell, Column, Context, Result, Strategy, age_column, items, name_column};
 use crate::types::{AddType, ListKey, Shape, Struct, Type, TypeId, Types, definitions};
 use crate::validate::Errors;
 

@@ -3,14 +3,26 @@
 
 use std::collections::HashSet;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use model::{KubeObject, Realm};
 use serde_json::{Value, json};
 
-use super::{Column, Context, Result, Strategy, column, default, items, name_column, object};
 use crate::custom::{path::Path, schema, shape, storage_version};
 use crate::denied::Denied;
+use crate::kind::{Given::Nobody, Kind, WHOLE};
 use crate::meta;
+use crate::strategy::{Column, Context, Result, Strategy, column, default, items, name_column, object};
 use crate::validate::{Errors, NameRule, is_subdomain, name_problem};
+
+pub fn kind() -> Kind {
+    Kind::of::<extensions::CustomResourceDefinition>(CustomResourceDefinition)
+        .short("crd")
+        .also("crds")
+        .given(Nobody(WHOLE))
+        .status()
+        .generation()
+        .no_table("its strategy refuses what is not done, keyword by keyword")
+}
 
 pub struct CustomResourceDefinition;
 

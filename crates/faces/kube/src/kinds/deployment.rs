@@ -1,13 +1,35 @@
 //! Deployments.
 
+use k8s_openapi::api::{apps, autoscaling};
 use serde_json::{Value, json};
 
 use super::pod_validation::{self, default_template};
-use super::{
+use crate::kind::{Given::View, Kind, SCALE, Treatment, done, schema};
+use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, containers, count, default, images, name_column, object,
     selector, wide,
 };
 use crate::validate::{self, Errors};
+
+const FIELDS: &[Treatment] = &[
+    done(
+        "DeploymentSpec",
+        "minReadySeconds paused progressDeadlineSeconds replicas revisionHistoryLimit selector strategy template",
+    ),
+    done("DeploymentStrategy", "rollingUpdate type"),
+    done("RollingUpdateDeployment", "maxSurge maxUnavailable"),
+];
+
+pub fn kind() -> Kind {
+    Kind::of::<apps::v1::Deployment>(Deployment)
+        .short("deploy")
+        .given(View)
+        .all()
+        .status()
+        .generation()
+        .with(SCALE, &[schema::<autoscaling::v1::Scale>])
+        .fields(FIELDS)
+}
 
 pub struct Deployment;
 
@@ -64,7 +86,7 @@ impl Strategy for Deployment {
     }
 
     fn warnings(&self, deployment: &Value) -> Vec<String> {
-        super::template_warnings(&deployment["spec"]["template"])
+        crate::strategy::template_warnings(&deployment["spec"]["template"])
     }
 
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
@@ -95,7 +117,7 @@ pub fn workload_selector(spec: &Value, errors: &mut Errors) {
         errors.required("spec.selector", "");
     } else {
         validate::label_selector(labels, "spec.selector", errors);
-        if super::size(&labels["matchLabels"]) + super::size(&labels["matchExpressions"]) == 0 {
+        if crate::strategy::size(&labels["matchLabels"]) + crate::strategy::size(&labels["matchExpressions"]) == 0 {
             errors.invalid("spec.selector", labels, "empty selector is invalid for deployment");
         }
     }

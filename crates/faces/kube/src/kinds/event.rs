@@ -1,9 +1,25 @@
 //! Events: one set of objects under two groups. They are stored in the core group's form; `events.k8s.io` is a view.
 
+use k8s_openapi::api::{core, events};
 use serde_json::{Map, Value};
 
-use super::{Column, Strategy, column, count, since, wide};
+use crate::kind::{
+    Given::{Read, View},
+    Kind,
+};
+use crate::strategy::{Column, Strategy, column, count, since, wide};
 use crate::validate::{Errors, NameRule};
+
+/// Why events have no table.
+const SAID: &str = "said, not acted on";
+
+pub fn kind() -> Kind {
+    Kind::of::<core::v1::Event>(Event).short("ev").given(View).no_table(SAID)
+}
+
+pub fn new_kind() -> Kind {
+    Kind::of::<events::v1::Event>(NewEvent).short("ev").stored("", "events", "v1").given(Read).no_table(SAID)
+}
 
 pub struct Event;
 

@@ -1,9 +1,11 @@
 //! Jobs.
 
+use k8s_openapi::api::batch;
 use serde_json::{Map, Value, json};
 
 use super::pod_validation::{self, default_template};
-use super::{
+use crate::kind::{Given::View, Kind, Treatment};
+use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, containers, default, duration, images, name_column, object,
     selector, wide,
 };
@@ -12,6 +14,28 @@ use crate::validate::{self, Errors};
 /// Labels of a Job's pods, each under its own and under its older name.
 const UIDS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
 const NAMES: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+
+const NO_INDEX: &str = "Jobs with indexes are not offered";
+
+const FIELDS: &[Treatment] = &[Treatment {
+    of: "JobSpec",
+    done: "activeDeadlineSeconds backoffLimit completions manualSelector parallelism selector suspend template ttlSecondsAfterFinished",
+    policed: "",
+    idle: &[],
+    refused: &[
+        ("backoffLimitPerIndex", &[], NO_INDEX),
+        ("completionMode", &["\"NonIndexed\""], NO_INDEX),
+        ("managedBy", &["\"kubernetes.io/job-controller\""], "there is no other controller for Jobs"),
+        ("maxFailedIndexes", &[], NO_INDEX),
+        ("podFailurePolicy", &[], "policies for single failures are not offered"),
+        ("podReplacementPolicy", &["\"TerminatingOrFailed\""], "a pod that is being deleted is replaced at once"),
+        ("successPolicy", &[], NO_INDEX),
+    ],
+}];
+
+pub fn kind() -> Kind {
+    Kind::of::<batch::v1::Job>(Job).given(View).all().status().generation().fields(FIELDS)
+}
 
 pub struct Job;
 
@@ -65,7 +89,7 @@ impl Strategy for Job {
     }
 
     fn warnings(&self, job: &Value) -> Vec<String> {
-        super::template_warnings(&job["spec"]["template"])
+        crate::strategy::template_warnings(&job["spec"]["template"])
     }
 
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
@@ -114,7 +138,7 @@ fn generated(job: &Value, errors: &mut Errors) {
 }
 
 fn holds(job: &Value, kind: &str) -> bool {
-    super::items(&job["status"], "conditions").any(|c| c["type"] == kind && c["status"] == "True")
+    crate::strategy::items(&job["status"], "conditions").any(|c| c["type"] == kind && c["status"] == "True")
 }
 
 /// kubectl's word for how a Job stands.

@@ -1,9 +1,15 @@
 //! Leases.
 
+use k8s_openapi::api::coordination;
 use serde_json::Value;
 
-use super::{Column, Strategy, age_column, column, name_column};
+use crate::kind::{Given::Edit, Kind};
+use crate::strategy::{Column, Strategy, age_column, column, name_column};
 use crate::validate::Errors;
+
+pub fn kind() -> Kind {
+    Kind::of::<coordination::v1::Lease>(Lease).given(Edit).no_table("acted on by those who hold it")
+}
 
 pub struct Lease;
 

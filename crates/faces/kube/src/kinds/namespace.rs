@@ -1,10 +1,27 @@
 //! Namespaces. A deleted one stays, terminating, until `spec.finalizers` is empty; what is in it is removed by a planner.
 
+use k8s_openapi::api::core;
 use model::{Cluster, KubeObject, Time};
 use serde_json::{Value, json};
 
-use super::{Column, Context, Result, Strategy, age_column, column, items, name_column, object};
+use crate::kind::{
+    Given::{Nobody, Read},
+    Kind, Subresource, sub,
+};
+use crate::strategy::{Column, Context, Result, Strategy, age_column, column, items, name_column, object};
 use crate::validate::NameRule;
+
+const FINALIZE: &[Subresource] =
+    &[sub("finalize", "", "v1", "Namespace", &["update"], Nobody("for who empties namespaces"))];
+
+pub fn kind() -> Kind {
+    Kind::of::<core::v1::Namespace>(Namespace)
+        .short("ns")
+        .status()
+        .with(FINALIZE, &[])
+        .given(Read)
+        .no_table("its specification is the server's")
+}
 
 pub struct Namespace;
 

@@ -1,9 +1,19 @@
 //! Nodes.
 
+use k8s_openapi::api::core;
 use serde_json::Value;
 
-use super::{Column, Strategy, age_column, column, items, name_column, wide};
+use crate::kind::{Given::Nobody, Kind};
+use crate::strategy::{Column, Strategy, age_column, column, items, name_column, wide};
 use crate::validate::Errors;
+
+pub fn kind() -> Kind {
+    Kind::of::<core::v1::Node>(Node)
+        .short("no")
+        .status()
+        .given(Nobody("hosts are shared by projects"))
+        .no_table("hosts write it, of users' fields taints and `unschedulable` are acted on")
+}
 
 pub struct Node;
 

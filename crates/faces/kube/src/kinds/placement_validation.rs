@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::items;
+use crate::strategy::items;
 use crate::validate::{self, Errors, key_problem};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";

@@ -2,15 +2,41 @@
 
 use std::collections::HashSet;
 
+use k8s_openapi::api::{core, policy};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 use model::{Aggregates, Cluster, KubeObject, Snapshot, Time};
 use serde_json::Value;
 
-use super::{
-    Column, Context, Result, Strategy, age_column, column, default, duration, items, name_column, object,
-    pod_validation, template, wide,
-};
+use super::{pod_validation, template};
 use crate::denied::Denied;
+use crate::kind::{
+    Given::{Edit, Nobody, View},
+    Kind, STREAM, Subresource, schema, sub,
+};
+use crate::strategy::{
+    Column, Context, Result, Strategy, age_column, column, default, duration, items, name_column, object, wide,
+};
 use crate::validate::Errors;
+
+const SUBRESOURCES: &[Subresource] = &[
+    sub("attach", "", "v1", "PodAttachOptions", STREAM, Edit),
+    sub("binding", "", "v1", "Binding", &["create"], Nobody("for schedulers")),
+    sub("eviction", "policy", "v1", "Eviction", &["create"], Edit),
+    sub("exec", "", "v1", "PodExecOptions", STREAM, Edit),
+    sub("log", "", "v1", "Pod", &["get"], View),
+    sub("portforward", "", "v1", "PodPortForwardOptions", STREAM, Edit),
+];
+
+pub fn kind() -> Kind {
+    Kind::of::<core::v1::Pod>(Pod)
+        .short("po")
+        .given(View)
+        .all()
+        .status()
+        .generation()
+        .with(SUBRESOURCES, &[schema::<core::v1::Binding>, schema::<policy::v1::Eviction>, schema::<DeleteOptions>])
+        .fields(super::pod_fields::TABLE)
+}
 
 pub struct Pod;
 

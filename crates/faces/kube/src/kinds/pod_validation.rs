@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{items, items_mut, placement_validation, template};
+use super::{placement_validation, template};
 use crate::patch::places::Name;
+use crate::strategy::{items, items_mut};
 use crate::validate::{self, Errors, NameRule, is_label, name_problem};
 
 /// A pod's specification, at `at`.
@@ -398,7 +399,7 @@ fn any_template(template: &Value, at: &str, selector: &Value, policies: &[&str],
 
 /// Fills in what a pod template leaves out.
 pub fn default_template(template: &mut Value) {
-    super::object(template, "metadata");
-    let spec = super::object(template, "spec");
+    crate::strategy::object(template, "metadata");
+    let spec = crate::strategy::object(template, "spec");
     template::pod_spec(spec);
 }

@@ -1,14 +1,29 @@
 //! ReplicaSets.
 
+use k8s_openapi::api::apps;
 use serde_json::{Value, json};
 
 use super::deployment::workload_selector;
 use super::pod_validation::default_template;
-use super::{
+use crate::kind::{Given::View, Kind, SCALE, Treatment, done};
+use crate::strategy::{
     Column, Context, Result, Strategy, age_column, containers, count, default, images, name_column, object, selector,
     wide,
 };
 use crate::validate::Errors;
+
+const FIELDS: &[Treatment] = &[done("ReplicaSetSpec", "minReadySeconds replicas selector template")];
+
+pub fn kind() -> Kind {
+    Kind::of::<apps::v1::ReplicaSet>(ReplicaSet)
+        .short("rs")
+        .given(View)
+        .all()
+        .status()
+        .generation()
+        .with(SCALE, &[])
+        .fields(FIELDS)
+}
 
 pub struct ReplicaSet;
 
@@ -33,7 +48,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn warnings(&self, set: &Value) -> Vec<String> {
-        super::template_warnings(&set["spec"]["template"])
+        crate::strategy::template_warnings(&set["spec"]["template"])
     }
 
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors) {

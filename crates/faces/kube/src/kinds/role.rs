@@ -1,9 +1,33 @@
 //! Roles and role bindings, of namespaces and of the cluster. Whether their author may grant so much is for `authz`.
 
+use k8s_openapi::api::rbac;
 use serde_json::Value;
 
-use super::{Column, Strategy, age_column, column, default, items, items_mut, name_column, wide};
+use crate::kind::{
+    Given::{Admin, Nobody},
+    Kind, WHOLE,
+};
+use crate::strategy::{Column, Strategy, age_column, column, default, items, items_mut, name_column, wide};
 use crate::validate::{Errors, NameRule};
+
+/// Why roles and bindings have no table.
+const READ: &str = "who may what: every field is read by each check";
+
+pub fn cluster_role() -> Kind {
+    Kind::of::<rbac::v1::ClusterRole>(Role).given(Nobody(WHOLE)).no_table(READ)
+}
+
+pub fn cluster_role_binding() -> Kind {
+    Kind::of::<rbac::v1::ClusterRoleBinding>(Binding).given(Nobody(WHOLE)).no_table(READ)
+}
+
+pub fn role() -> Kind {
+    Kind::of::<rbac::v1::Role>(Role).given(Admin).no_table(READ)
+}
+
+pub fn role_binding() -> Kind {
+    Kind::of::<rbac::v1::RoleBinding>(Binding).given(Admin).no_table(READ)
+}
 
 pub struct Role;
 pub struct Binding;

@@ -2,10 +2,17 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::api::core;
 use serde_json::{Map, Value};
 
-use super::{Column, Strategy, age_column, column, configmap, count, default, name_column, size};
+use super::configmap;
+use crate::kind::{Given::Edit, Kind};
+use crate::strategy::{Column, Strategy, age_column, column, count, default, name_column, size};
 use crate::validate::Errors;
+
+pub fn kind() -> Kind {
+    Kind::of::<core::v1::Secret>(Secret).given(Edit).no_table("data")
+}
 
 pub struct Secret;
 

@@ -3,15 +3,61 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use k8s_openapi::api::core;
 use model::{Cluster, KubeObject, Realm, Snapshot};
 use serde_json::{Value, json};
 
-use super::{
+use crate::denied::Denied;
+use crate::kind::{Given::View, Kind, Treatment, done};
+use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, default, items, items_mut, name_column, object, pairs, size,
     wide,
 };
-use crate::denied::Denied;
 use crate::validate::{self, Errors, NameRule, name_problem};
+
+const FIELDS: &[Treatment] = &[
+    Treatment {
+        of: "ServiceSpec",
+        done: "clusterIP clusterIPs externalName ipFamilies internalTrafficPolicy ports publishNotReadyAddresses selector sessionAffinity sessionAffinityConfig type",
+        policed: "",
+        idle: &[
+            ("allocateLoadBalancerNodePorts", "hosts' ports are nobody's: none is ever allocated"),
+            ("externalTrafficPolicy", "no load balancer is offered yet: nothing comes from outside"),
+            ("ipFamilyPolicy", "a cluster has one family; RequireDualStack is refused"),
+            ("trafficDistribution", "a preference; all endpoints are near"),
+        ],
+        refused: &[
+            ("externalIPs", &[], "other people's addresses cannot be taken: use a floating IP"),
+            ("healthCheckNodePort", &["0"], "hosts' ports are not offered"),
+            ("loadBalancerClass", &[], "no load balancer is offered yet"),
+            ("loadBalancerIP", &["\"\""], "no load balancer is offered yet"),
+            ("loadBalancerSourceRanges", &[], "no load balancer is offered yet"),
+        ],
+    },
+    Treatment {
+        of: "ServicePort",
+        done: "appProtocol name port protocol targetPort",
+        policed: "",
+        idle: &[],
+        refused: &[(
+            "nodePort",
+            &["0"],
+            "hosts are shared by clusters: their ports are not offered; the type NodePort is taken without one",
+        )],
+    },
+    done("SessionAffinityConfig", "clientIP"),
+    Treatment {
+        of: "ClientIPConfig",
+        done: "",
+        policed: "",
+        idle: &[("timeoutSeconds", "a client keeps its endpoint for as long as the endpoints stay the same")],
+        refused: &[],
+    },
+];
+
+pub fn kind() -> Kind {
+    Kind::of::<core::v1::Service>(Service).short("svc").all().status().given(View).fields(FIELDS)
+}
 
 pub struct Service;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{default, items_mut, object};
+use crate::strategy::{default, items_mut, object};
 
 /// Fills in what a pod's specification leaves out.
 pub fn pod_spec(spec: &mut Value) {

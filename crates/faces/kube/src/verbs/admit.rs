@@ -11,10 +11,11 @@ use crate::authz;
 use crate::call::Call;
 use crate::check::MAX_OBJECT;
 use crate::fault::{Failure, Result};
-use crate::kinds::{Context, fields, items};
+use crate::fields;
+use crate::kind::Kind;
 use crate::meta;
 use crate::patch::apply::{self, Manager};
-use crate::registry::Kind;
+use crate::strategy::{Context, items};
 use crate::validate::{self, Errors, name_problem};
 
 /// How the owners of fields are written.
@@ -327,7 +328,7 @@ fn status_only(new: &mut Value, old: &Value) {
 fn finalizers_only(new: &mut Value, old: &Value) {
     let finalizers = new["spec"]["finalizers"].take();
     *new = old.clone();
-    let spec = crate::kinds::object(new, "spec");
+    let spec = crate::strategy::object(new, "spec");
     if let Value::Object(spec) = spec {
         match finalizers {
             Value::Array(list) if !list.is_empty() => spec.insert("finalizers".to_owned(), Value::Array(list)),

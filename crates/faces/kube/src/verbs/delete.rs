@@ -16,10 +16,10 @@ use crate::admission::Review;
 use crate::body::{self, Shown};
 use crate::call::{Call, view};
 use crate::fault::{Failure, Result};
-use crate::kinds::items;
+use crate::kind::Kind;
 use crate::meta;
-use crate::registry::Kind;
 use crate::request::FieldValidation;
+use crate::strategy::items;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";

@@ -23,7 +23,8 @@ use crate::body;
 use crate::call::Call;
 use crate::check;
 use crate::fault::{Failure, Result};
-use crate::registry::{Kind, shape_of};
+use crate::kind::Kind;
+use crate::registry::shape_of;
 use crate::request::FieldValidation;
 use crate::types::Shape;
 

@@ -16,10 +16,10 @@ use crate::admission::{self, Review};
 use crate::body;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
-use crate::kinds::items;
 use crate::kinds::pod::check_node;
 use crate::meta;
 use crate::request::WriteOptions;
+use crate::strategy::items;
 
 fn created() -> Response<Body> {
     body::json(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))

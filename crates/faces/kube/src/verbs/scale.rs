@@ -15,10 +15,10 @@ use crate::admission::Review;
 use crate::body;
 use crate::call::{Call, editable};
 use crate::fault::{Failure, Result};
-use crate::kinds::selector;
+use crate::kind::Kind;
 use crate::patch::{json as json_patch, merge};
-use crate::registry::Kind;
 use crate::request::WriteOptions;
+use crate::strategy::selector;
 
 const VERSION: &str = "autoscaling/v1";
 
@@ -73,7 +73,7 @@ pub async fn scale(call: &Call<'_>, method: &Method, bytes: Bytes) -> Result<Res
             return Err(Failure::new(422, "Invalid", message));
         }
         let mut new = editable(call.kind(), entry.row, entry.value);
-        let place = call.kind().scale.wanted.iter().fold(&mut new, |value, name| crate::kinds::entry(value, name));
+        let place = call.kind().scale.wanted.iter().fold(&mut new, |value, name| crate::strategy::entry(value, name));
         *place = replicas.clone();
         let updated = changed_object(call, snapshot, entry, new, &Owners::Track(&options.manager))?;
         let mut draft = outcome(call, snapshot, entry, updated);

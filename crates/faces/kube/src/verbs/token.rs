@@ -12,9 +12,9 @@ use crate::body;
 use crate::call::Call;
 use crate::denied::Cause;
 use crate::fault::{Failure, Result};
-use crate::kinds::items;
 use crate::meta;
 use crate::request::WriteOptions;
+use crate::strategy::items;
 
 const SHORTEST: i64 = 600;
 /// A day; longer wishes are cut, as the API allows.
