@@ -72,7 +72,8 @@ impl Agenda {
         for (planner, pending) in PLANNERS.iter().zip(&mut self.pending).filter(|(planner, _)| planner.reads(event)) {
             let mut touched = Touched::default();
             (planner.touched)(rows, event, &mut touched);
-            pending.due.append(&mut touched.items);
+            // Not by `append`: that goes through all that is due.
+            pending.due.extend(touched.items);
             if touched.all {
                 pending.due.extend((planner.items)(rows));
             }
