@@ -217,6 +217,10 @@ impl Resource for KubeObject {
     fn name(&self) -> String {
         format!("{}/{}/{}/{}", self.group, self.resource, self.namespace, self.name)
     }
+    fn packed(mut self) -> Self {
+        self.body.shrink();
+        self
+    }
     fn claims(&self) -> Vec<Claim> {
         let mut claims = Vec::new();
         if !self.namespace.is_empty() {

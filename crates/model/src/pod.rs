@@ -2,6 +2,8 @@
 //! priority, quality of service, and whether it may be at all. The API does it for pods that clients send, planners for
 //! those that they make from templates.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use crate::{pod_security, quantity_milli};
@@ -75,13 +77,7 @@ fn token_volume(spec: &mut Value, suffix: &str) {
         return;
     }
     let volume = format!("kube-api-access-{suffix}");
-    let namespace = json!({"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}});
-    let entry = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
-        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [namespace]}}
-    ]}});
-    push(spec, "volumes", entry);
+    push(spec, "volumes", json!({"name": volume, "projected": *TOKEN_SOURCES}));
     for field in CONTAINERS {
         for container in spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
             if !mounted(container) {
@@ -91,16 +87,30 @@ fn token_volume(spec: &mut Value, suffix: &str) {
     }
 }
 
+/// What every pod has is there once for all of them.
+static TOKEN_SOURCES: LazyLock<Value> = LazyLock::new(|| {
+    let namespace = json!({"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}});
+    json!({"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [namespace]}}
+    ]})
+});
+
+static TOLERATIONS: LazyLock<[Value; 2]> = LazyLock::new(|| {
+    ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
+        .map(|key| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}))
+});
+
 /// A pod stays five minutes on a node that is lost, unless it says otherwise.
 fn tolerations(spec: &mut Value) {
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+    for toleration in TOLERATIONS.iter() {
         let tolerated = items(spec, "tolerations").any(|t| {
-            (t["key"] == key || t["key"].as_str().is_none_or(str::is_empty))
+            (t["key"] == toleration["key"] || t["key"].as_str().is_none_or(str::is_empty))
                 && (t["effect"] == "NoExecute" || t["effect"].as_str().is_none_or(str::is_empty))
         });
         if !tolerated {
-            let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
-            push(spec, "tolerations", toleration);
+            push(spec, "tolerations", toleration.clone());
         }
     }
 }

@@ -36,6 +36,10 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + S
     fn key(&self) -> Key {
         Key::new(Self::KIND, self.realm(), self.name())
     }
+    /// The row as it is kept, without memory that was taken in advance.
+    fn packed(self) -> Self {
+        self
+    }
     fn of(object: &Object) -> Option<&Self>;
 }
 
@@ -111,15 +115,17 @@ macro_rules! kinds {
             }
             /// A row as it was read from a disk, in today's form.
             pub fn upgraded(mut self) -> Self {
-                if let Object::Port(port) = &mut self {
-                    Arc::make_mut(port).upgrade();
+                match &mut self {
+                    Object::Port(port) => Arc::make_mut(port).upgrade(),
+                    Object::KubeObject(object) => Arc::make_mut(object).body.shrink(),
+                    _ => {}
                 }
                 self
             }
         }
 
         $(impl From<$name> for Object {
-            fn from(value: $name) -> Self { Object::$name(Arc::new(value)) }
+            fn from(value: $name) -> Self { Object::$name(Arc::new(value.packed())) }
         })*
     };
 }

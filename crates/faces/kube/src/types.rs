@@ -103,7 +103,7 @@ pub fn definitions(schemas: impl Iterator<Item = AddType>) -> Map<String, Value>
     for schema in schemas {
         schema(&mut generator);
     }
-    generator.take_definitions(false)
+    generator.take_definitions(false).into_iter().map(|(name, schema)| (name, schema.into())).collect()
 }
 
 impl Types {

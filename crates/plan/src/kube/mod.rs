@@ -86,7 +86,8 @@ pub(crate) struct New<'a> {
 }
 
 impl New<'_> {
-    /// An object in the owner's namespace, controlled by it. `body` may bring labels and annotations of its own.
+    /// An object in the owner's namespace, controlled by it. `body` may bring labels and annotations of its own, and the
+    /// reference to the owner.
     pub fn object(self, mut body: Value, now: Time) -> KubeObject {
         let owner = self.owner;
         let uid = model::derived_id(&["kube", owner.uid(), self.resource, &self.name, &self.salt]);
@@ -98,7 +99,9 @@ impl New<'_> {
         meta["uid"] = json!(uid);
         meta["creationTimestamp"] = json!(seconds(now));
         meta["generation"] = json!(1);
-        meta["ownerReferences"] = json!([adopt::reference(owner)]);
+        if meta["ownerReferences"].is_null() {
+            meta["ownerReferences"] = json!([adopt::reference(owner)]);
+        }
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
         KubeObject {
             cluster_id: owner.cluster_id.clone(),

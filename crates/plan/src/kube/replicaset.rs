@@ -208,6 +208,8 @@ mod tests {
         assert_eq!(pods.len(), 7);
         assert_eq!(pods[0].body["spec"]["serviceAccountName"], "default");
         assert!(pods[0].body["spec"]["volumes"][0]["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-")));
+        let container = |pod: &KubeObject| pod.body["spec"]["containers"][0].as_object().cloned().unwrap_or_default();
+        assert!(container(pods[0]).shares(&container(pods[6])), "what they have in common is there once");
         let events = created(&changes[0], "events");
         assert_eq!(events.len(), TOLD, "the rest is told as one");
         assert_eq!(created(&changes[1], "pods").len(), 1, "one alone, should all be too many");

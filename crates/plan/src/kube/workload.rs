@@ -9,6 +9,7 @@ use model::kube_event::News;
 use model::{Entry, Index, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
+use super::adopt::reference;
 use super::{New, condition, controlled, holds, number, suffix};
 
 /// So many pods by name; more are told as one.
@@ -122,28 +123,32 @@ pub fn new_pods(snapshot: &Snapshot, owner: &KubeObject, count: usize, now: Time
         model::pod::account_name(template),
     );
     let account = snapshot.at::<KubeObject>(&account).map(|row| &row.value.body);
+    let stem: String = owner.name.chars().take(57).collect();
+    // One for all of them, who share what they have in common: the name of the token's volume, too.
+    let mut meta = json!({
+        "labels": template["metadata"]["labels"], "generateName": format!("{stem}-"), "namespace": owner.namespace,
+        "ownerReferences": [reference(owner)],
+    });
+    if template["metadata"]["annotations"].is_object() {
+        meta["annotations"] = template["metadata"]["annotations"].clone();
+    }
+    let mut one = json!({"metadata": meta, "spec": template["spec"]});
+    let admitted = model::pod::admit(&mut one, account, &suffix(&format!("{}/token", owner.uid())));
     let mut pods = Vec::with_capacity(count);
     let mut attempt = 0u64;
     while pods.len() < count {
         let salt = format!("{}.{attempt}", snapshot.revision());
         attempt += 1;
-        let stem: String = owner.name.chars().take(57).collect();
         let name = format!("{stem}-{}", suffix(&format!("{}/{salt}", owner.uid())));
         let key = KubeObject::key_of(&owner.cluster_id, "", "pods", &owner.namespace, &name);
         if snapshot.row(&key).is_some() || pods.iter().any(|p: &KubeObject| p.name == name) {
             continue;
         }
-        let mut meta = json!({"labels": template["metadata"]["labels"], "generateName": format!("{stem}-")});
-        if template["metadata"]["annotations"].is_object() {
-            meta["annotations"] = template["metadata"]["annotations"].clone();
+        if let Err(why) = &admitted {
+            return Err(format!("pods \"{name}\" is forbidden: {why}"));
         }
-        let body = json!({"metadata": meta, "spec": template["spec"]});
         let new = New { owner, api_version: "v1", kind: "Pod", resource: "pods", name, salt };
-        let mut pod = new.object(body, now);
-        let volume = suffix(&format!("{}/token", pod.uid()));
-        model::pod::admit(&mut pod.body, account, &volume)
-            .map_err(|why| format!("pods \"{}\" is forbidden: {why}", pod.name))?;
-        pods.push(pod);
+        pods.push(new.object(one.clone(), now));
     }
     Ok(pods)
 }

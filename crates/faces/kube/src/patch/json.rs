@@ -1,10 +1,9 @@
 //! RFC 6902.
 
 use json_patch::PatchOperation;
-use serde_json::Value;
+use serde_json::{Foreign, Value};
 
 use crate::fault::{Failure, Result};
-use model::json_size;
 
 /// The most operations of one patch, as Kubernetes has it.
 const MAX_OPERATIONS: usize = 10_000;
@@ -17,9 +16,9 @@ const MAX_COPIED: usize = 3 << 20;
 const MAX_MOVED: usize = 1 << 24;
 
 /// How many items of a list change their place when one comes or goes at this path.
-fn moved(object: &Value, path: &str) -> usize {
+fn moved(object: &Foreign, path: &str) -> usize {
     let Some((parent, _)) = path.rsplit_once('/') else { return 0 };
-    object.pointer(parent).and_then(Value::as_array).map_or(0, Vec::len)
+    object.pointer(parent).and_then(Foreign::as_array).map_or(0, Vec::len)
 }
 
 /// Applies a JSON patch.
@@ -33,6 +32,13 @@ pub fn patch(object: &mut Value, patch: Value) -> Result<()> {
     }
     let patch: json_patch::Patch =
         serde_json::from_value(patch).map_err(|e| Failure::bad_request(format!("error decoding patch: {e}")))?;
+    let mut tree = Foreign::from(object.take());
+    let done = apply(&mut tree, &patch);
+    *object = tree.into();
+    done
+}
+
+fn apply(object: &mut Foreign, patch: &json_patch::Patch) -> Result<()> {
     let (mut copied, mut pushed) = (0, 0);
     for operation in &patch.0 {
         pushed += match operation {
@@ -45,7 +51,7 @@ pub fn patch(object: &mut Value, patch: Value) -> Result<()> {
             return Err(Failure::new(413, "RequestEntityTooLarge", message));
         }
         if let PatchOperation::Copy(copy) = operation {
-            copied += object.pointer(copy.from.as_str()).map_or(0, json_size);
+            copied += object.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
             if copied > MAX_COPIED {
                 let message = format!("The copies of a JSON patch may make {MAX_COPIED} bytes at most");
                 return Err(Failure::new(413, "RequestEntityTooLarge", message));
