@@ -113,6 +113,13 @@ impl Snapshot {
             .filter_map(|(_, row)| entry(row))
     }
 
+    /// The rows of a kind, by realm and name, none of which is looked at.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Row>> {
+        let start = Key::new(kind, Realm::Cloud, "");
+        let rows = self.rows.range((Bound::Included(start), Bound::Unbounded));
+        rows.take_while(move |(key, _)| key.kind == kind).map(|(_, row)| row)
+    }
+
     /// All rows of a kind in one realm, by name.
     pub fn within<'a, T: Resource>(&'a self, realm: &Realm) -> impl Iterator<Item = Entry<'a, T>> + use<'a, T> {
         self.names(realm, "", None)
@@ -202,6 +209,8 @@ impl Snapshot {
         for write in writes {
             let key = write.key();
             let before = self.rows.get(&key).cloned();
+            // One key for the row and all that names it, however often it is written.
+            let key = before.as_ref().map_or(key, |row| row.key.clone());
             let after = match write {
                 Write::Create(object) | Write::Update { object, .. } => Some(Arc::new(Row {
                     key: key.clone(),
@@ -231,18 +240,21 @@ impl Snapshot {
         self.revision = self.revision.max(revision);
     }
 
+    /// Of the indexes only what differs is touched: each touch copies a way through a tree.
     fn put(&mut self, key: &Key, before: Option<&Arc<Row>>, after: Option<&Arc<Row>>) {
-        if let Some(row) = before {
-            for (index, value) in row.object.index() {
-                self.index.remove(&(index, value.into(), key.clone()));
-            }
+        let index = |row: Option<&Arc<Row>>| row.map(|row| row.object.index()).unwrap_or_default();
+        let (old, new) = (index(before), index(after));
+        for (index, value) in old.iter().filter(|entry| !new.contains(entry)) {
+            self.index.remove(&(*index, value.as_str().into(), key.clone()));
+        }
+        for (index, value) in new.iter().filter(|entry| !old.contains(entry)) {
+            self.index.insert((*index, value.as_str().into(), key.clone()), ());
         }
         match after {
             Some(row) => {
-                for (index, value) in row.object.index() {
-                    self.index.insert((index, value.into(), key.clone()), ());
+                if before.is_none() {
+                    self.ids.insert((key.kind, key.name.clone(), key.realm.clone()), ());
                 }
-                self.ids.insert((key.kind, key.name.clone(), key.realm.clone()), ());
                 self.rows.insert(key.clone(), row.clone());
             }
             None => {
@@ -273,6 +285,27 @@ mod tests {
         assert!(Snapshot::default().prepare(&change).is_ok());
         change.create(setting("a"));
         assert!(matches!(Snapshot::default().prepare(&change), Err(Refused::Stale(_))));
+    }
+
+    #[test]
+    fn a_row_that_is_written_again_keeps_its_key_and_is_found_by_what_it_says_now() {
+        let pod = |host: &str| KubeObject {
+            cluster_id: "c".into(),
+            project_id: "p".into(),
+            group: String::new(),
+            resource: "pods".into(),
+            namespace: "n".into(),
+            name: "a".into(),
+            body: serde_json::json!({"metadata": {"uid": "u"}, "spec": {"nodeName": host}}),
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(1, &[Write::Create(pod("one").into())]);
+        let first = snapshot.row(&pod("one").key()).cloned().expect("it was made");
+        snapshot.apply(2, &[Write::Update { object: pod("two").into(), expected: 1 }]);
+        let second = snapshot.row(&pod("two").key()).expect("it is there");
+        assert!(Arc::ptr_eq(&first.key.name, &second.key.name) && second.modified == 2);
+        let found = |index, value: &str| snapshot.find::<KubeObject>(index, value).count();
+        assert_eq!([found(Index::Host, "one"), found(Index::Host, "two"), found(Index::Name, "u")], [0, 1, 1]);
     }
 
     #[test]
