@@ -3,6 +3,7 @@
 //! writing later was refused: with stale snapshots it gives one address to two ports.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -281,6 +282,12 @@ impl Ledger {
     /// Use and limit of a pool; a pool that nobody mentioned is empty and unlimited.
     pub fn pool(&self, name: &str) -> Pool {
         self.pools.get(name).copied().unwrap_or_default()
+    }
+
+    /// The pools whose names begin so, by what follows.
+    pub fn pools<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, Pool)> {
+        let all = self.pools.range::<_, str>((Bound::Included(prefix), Bound::Unbounded));
+        all.map_while(move |(name, pool)| Some((name.strip_prefix(prefix)?, *pool)))
     }
 
     /// How many rows need a key.

@@ -20,6 +20,28 @@ struct Taint {
     effect: String,
 }
 
+/// What a pod asks of nodes, found once for all that are looked at.
+pub struct Asks<'a> {
+    spec: &'a Value,
+    selector: Option<&'a serde_json::Map<String, Value>>,
+    required: Option<&'a [Value]>,
+    preferred: &'a [Value],
+}
+
+impl<'a> Asks<'a> {
+    pub fn of(pod: &'a Value) -> Self {
+        let spec = &pod["spec"];
+        let affinity = &spec["affinity"]["nodeAffinity"];
+        let array = |value: &'a Value| value.as_array().map(Vec::as_slice);
+        Self {
+            spec,
+            selector: spec["nodeSelector"].as_object(),
+            required: array(&affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]),
+            preferred: array(&affinity["preferredDuringSchedulingIgnoredDuringExecution"]).unwrap_or_default(),
+        }
+    }
+}
+
 /// The nodes of a cluster, by name.
 pub fn of_cluster(snapshot: &Snapshot, cluster: &str) -> BTreeMap<String, Node> {
     let realm = Realm::Cluster(cluster.into());
@@ -63,12 +85,12 @@ impl Node {
     }
 
     /// Why a pod cannot be on the node, in kube-scheduler's words.
-    pub fn refuses(&self, pod: &Value) -> Option<String> {
-        let spec = &pod["spec"];
-        let cordon =
-            Taint { key: "node.kubernetes.io/unschedulable".into(), value: String::new(), effect: "NoSchedule".into() };
-        if self.cordoned && !tolerated(spec, &cordon) {
-            return Some("node(s) were unschedulable".into());
+    pub fn refuses(&self, pod: &Asks<'_>) -> Option<String> {
+        if self.cordoned {
+            let (key, effect) = ("node.kubernetes.io/unschedulable".into(), "NoSchedule".into());
+            if !tolerated(pod.spec, &Taint { key, value: String::new(), effect }) {
+                return Some("node(s) were unschedulable".into());
+            }
         }
         if let Some(taint) = self.untolerated(pod) {
             return Some(format!("node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value));
@@ -82,38 +104,32 @@ impl Node {
     }
 
     /// Whether the pod tolerates all that keeps pods away.
-    pub fn tolerated_by(&self, pod: &Value) -> bool {
+    pub fn tolerated_by(&self, pod: &Asks<'_>) -> bool {
         self.untolerated(pod).is_none()
     }
 
-    fn untolerated(&self, pod: &Value) -> Option<&Taint> {
+    fn untolerated(&self, pod: &Asks<'_>) -> Option<&Taint> {
         let hard = |t: &&Taint| t.effect == "NoSchedule" || t.effect == "NoExecute";
-        self.taints.iter().filter(hard).find(|taint| !tolerated(&pod["spec"], taint))
+        self.taints.iter().filter(hard).find(|taint| !tolerated(pod.spec, taint))
     }
 
     /// Whether the node has what the pod's node selector and required node affinity name.
-    pub fn selected_by(&self, pod: &Value) -> bool {
-        let spec = &pod["spec"];
-        let selected = spec["nodeSelector"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .all(|(key, value)| self.labels.get(key).map(String::as_str) == value.as_str());
-        let required = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-        let terms = &required["nodeSelectorTerms"];
-        selected && (!terms.is_array() || list(terms).any(|term| self.matches(term)))
+    pub fn selected_by(&self, pod: &Asks<'_>) -> bool {
+        let has = |(key, value): (&String, &Value)| self.labels.get(key).map(String::as_str) == value.as_str();
+        pod.selector.is_none_or(|selector| selector.iter().all(has))
+            && pod.required.is_none_or(|terms| terms.iter().any(|term| self.matches(term)))
     }
 
     /// How much better the pod likes this node than another, in thousandths of the scheduler's weight.
-    pub fn preference(&self, pod: &Value) -> i64 {
-        let spec = &pod["spec"];
-        let preferred = &spec["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"];
-        let liked: i64 = list(preferred)
+    pub fn preference(&self, pod: &Asks<'_>) -> i64 {
+        let liked: i64 = pod
+            .preferred
+            .iter()
             .filter(|term| self.matches(&term["preference"]))
             .filter_map(|term| term["weight"].as_i64())
             .map(|weight| weight.clamp(0, 100) * 10)
             .sum();
-        let disliked = self.taints.iter().filter(|t| t.effect == "PreferNoSchedule" && !tolerated(spec, t)).count();
+        let disliked = self.taints.iter().filter(|t| t.effect == "PreferNoSchedule" && !tolerated(pod.spec, t)).count();
         liked - 1000 * disliked as i64
     }
 

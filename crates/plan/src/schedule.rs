@@ -211,7 +211,8 @@ fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
         Kind::Server => values::<Server>(event).for_each(|server| touched.items(vms(&server.id))),
         Kind::Vm => {
             values::<Vm>(event).for_each(|vm| touched.items(vms(&vm.server_id)));
-            if changed::<Vm, _>(event, |vm| (vm.host.clone(), vm.cpu_milli, vm.memory_mib, vm.disk_gib)) {
+            let takes = |vm: &Vm| (vm.cpu_milli, vm.memory_mib, vm.disk_gib);
+            if changed(event, |vm: &Vm, other: &Vm| vm.host != other.host || takes(vm) != takes(other)) {
                 touched.waiting();
             }
         }
@@ -221,18 +222,14 @@ fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
                 touched.item(event.key.clone());
             }
             // What others may have waited for: not what a host says of how it is.
-            let heard = |object: &KubeObject| {
-                let (meta, spec) = (&object.body["metadata"], &object.body["spec"]);
-                let ends = object.is_pod() && object.pod_finished();
-                (
-                    meta["labels"].clone(),
-                    spec["nodeName"].clone(),
-                    spec["taints"].clone(),
-                    spec["unschedulable"].clone(),
-                    ends,
-                )
+            let heard = |object: &KubeObject, other: &KubeObject| {
+                let ends = |object: &KubeObject| object.is_pod() && object.pod_finished();
+                let (spec, others) = (&object.body["spec"], &other.body["spec"]);
+                ["nodeName", "taints", "unschedulable"].iter().any(|field| spec[*field] != others[*field])
+                    || object.body["metadata"]["labels"] != other.body["metadata"]["labels"]
+                    || ends(object) != ends(other)
             };
-            if changed::<KubeObject, _>(event, heard) {
+            if changed(event, heard) {
                 touched.waiting();
             }
         }
@@ -240,11 +237,13 @@ fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
     }
 }
 
-/// Whether an event changed what is read of a row; it did if the row came or went.
-fn changed<T: model::Resource, R: PartialEq>(event: &Event, read: impl Fn(&T) -> R) -> bool {
-    let mut values = values::<T>(event).map(read);
-    let (one, other) = (values.next(), values.next());
-    other.is_none() || one != other
+/// Whether an event came with a row, or took it, or made one of which it is to be heard.
+fn changed<T: model::Resource>(event: &Event, heard: impl Fn(&T, &T) -> bool) -> bool {
+    let mut values = values::<T>(event);
+    match (values.next(), values.next()) {
+        (Some(before), Some(after)) => heard(before, after),
+        _ => true,
+    }
 }
 
 fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
@@ -254,9 +253,9 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
         return plan;
     }
     let aggregates = Aggregates::of(seen.rows);
-    let mut rooms = Rooms::of(seen, &aggregates);
-    place_vms(&mut plan, seen.rows, vms, now, &mut rooms);
-    pods::plan(&mut plan, seen.rows, pods, now, &mut rooms);
+    let rooms = Rooms::of(seen, &aggregates);
+    place_vms(&mut plan, seen.rows, vms, now, &rooms);
+    pods::plan(&mut plan, seen.rows, pods, now, &rooms);
     plan
 }
 
@@ -268,10 +267,10 @@ fn waiting<'s, T: model::Resource>(rows: &'s Snapshot, items: &[Key], waits: fn(
 type Verdict<'a> = (&'a Host, Result<i64, Unfit>);
 
 /// The best of the hosts that were looked at, and the verdict on each.
-fn choose<'a>(rooms: &Rooms<'a>, id: &str, demand: &Demand) -> (Option<&'a Host>, Vec<Verdict<'a>>) {
+fn choose<'a>(rooms: &Rooms<'a>, asker: u64, demand: &Demand) -> (Option<&'a Host>, Vec<Verdict<'a>>) {
     let mut enough = rooms::ENOUGH;
     let mut looked: Vec<Verdict<'a>> = Vec::new();
-    for room in rooms.from(id) {
+    for (_, room) in rooms.from(asker, 0) {
         let verdict = room.unfit(demand).map_or_else(|| Ok(room.weight(demand)), Err);
         enough -= usize::from(verdict.is_ok());
         looked.push((room.host, verdict));
@@ -299,7 +298,7 @@ struct Placed {
     host: String,
 }
 
-fn place_vms(plan: &mut Plan, snapshot: &Snapshot, mut waiting: Vec<Entry<'_, Vm>>, now: Time, rooms: &mut Rooms<'_>) {
+fn place_vms(plan: &mut Plan, snapshot: &Snapshot, mut waiting: Vec<Entry<'_, Vm>>, now: Time, rooms: &Rooms<'_>) {
     waiting.sort_by_key(|vm| vm.row.created);
     let mut placed: Vec<Placed> = Vec::new();
     for vm in waiting {
@@ -318,7 +317,7 @@ fn place_vms(plan: &mut Plan, snapshot: &Snapshot, mut waiting: Vec<Entry<'_, Vm
         }
         others.iter().for_each(|other| rooms.give_back(other));
         let demand = vm_demand(snapshot, &vm, &server, &others, &placed);
-        let (best, looked) = choose(rooms, &vm.server_id, &demand);
+        let (best, looked) = choose(rooms, rooms::asker(&vm.server_id, 0), &demand);
         let lines = lines(&looked);
         let mut change = Change::new();
         match best {

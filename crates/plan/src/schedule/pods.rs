@@ -18,7 +18,7 @@ use super::neighbours::Neighbours;
 use super::rooms::{self, Rooms};
 use super::spread::{self, Spread};
 use super::{Demand, Unfit};
-use crate::fit::{self, Node};
+use crate::fit::{self, Asks, Node};
 use crate::planner::{Plan, Step};
 
 /// The most placements of one change.
@@ -29,13 +29,7 @@ const AT_ONCE: usize = 1024;
 const LIKED: i64 = 2000;
 
 /// Where the pods shall go.
-pub fn plan(
-    plan: &mut Plan,
-    snapshot: &Snapshot,
-    waiting: Vec<Entry<'_, KubeObject>>,
-    now: Time,
-    rooms: &mut Rooms<'_>,
-) {
+pub fn plan(plan: &mut Plan, snapshot: &Snapshot, waiting: Vec<Entry<'_, KubeObject>>, now: Time, rooms: &Rooms<'_>) {
     let mut waiting = in_turn(waiting);
     plan.left.extend(waiting.drain(AT_ONCE.min(waiting.len())..).map(|pod| pod.row.key.clone()));
     let mut clusters: BTreeMap<&str, Placing<'_>> = BTreeMap::new();
@@ -69,8 +63,12 @@ fn in_turn(mut waiting: Vec<Entry<'_, KubeObject>>) -> Vec<Entry<'_, KubeObject>
 struct Placing<'a> {
     snapshot: &'a Snapshot,
     cluster: &'a str,
-    /// Those that were looked at; all, where pods care about others.
+    /// All nodes, where pods care about others; else the views of those that were looked at, by the numbers of the hosts.
     nodes: BTreeMap<String, Node>,
+    views: Vec<Option<Node>>,
+    /// Where the search for a host begins, and how many pods have searched.
+    asker: u64,
+    searches: usize,
     /// Where pods care about others.
     company: Option<Company<'a>>,
     placements: Option<Entry<'a, Setting>>,
@@ -99,15 +97,25 @@ impl<'a> Placing<'a> {
         let mut nodes = BTreeMap::new();
         if company.is_some() {
             let mut known = fit::of_cluster(snapshot, cluster);
-            let node = |name: &String| (name.clone(), known.remove(name).unwrap_or_else(|| Node::bare(name)));
+            let node = |name: &str| (name.to_owned(), known.remove(name).unwrap_or_else(|| Node::bare(name)));
             nodes = rooms.names().map(node).collect();
         }
         let name = format!("pod-placements/{cluster}");
-        Self { snapshot, cluster, nodes, company, placements: snapshot.get::<Setting>(&name), name }
+        Self {
+            snapshot,
+            cluster,
+            nodes,
+            views: std::iter::repeat_with(|| None).take(rooms.len()).collect(),
+            asker: rooms::asker(cluster, snapshot.revision()),
+            searches: 0,
+            company,
+            placements: snapshot.get::<Setting>(&name),
+            name,
+        }
     }
 
     /// Places one pod, or says why not.
-    fn pod(&mut self, plan: &mut Plan, pod: Entry<'a, KubeObject>, now: Time, rooms: &mut Rooms<'_>) {
+    fn pod(&mut self, plan: &mut Plan, pod: Entry<'a, KubeObject>, now: Time, rooms: &Rooms<'_>) {
         let key = &pod.row.key;
         let bound = self.company.as_ref().is_some_and(|company| company.binds(pod.value));
         if let Some(company) = self.company.as_mut().filter(|company| bound && company.items.len() >= TOGETHER) {
@@ -181,23 +189,26 @@ impl<'a> Placing<'a> {
         let mut enough = if rules.is_some() { usize::MAX } else { rooms::ENOUGH };
         let mut fit: Vec<(&str, i64)> = Vec::new();
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        for room in rooms.from(pod.uid()) {
+        let asks = Asks::of(&pod.body);
+        self.searches += 1;
+        for (number, room) in rooms.from(self.asker, self.searches) {
             let name = &room.host.name;
-            if !self.nodes.contains_key(name) {
-                self.nodes.insert(name.clone(), fit::of_host(self.snapshot, self.cluster, name));
-            }
-            let Some(node) = self.nodes.get(name) else { continue };
+            let view = || fit::of_host(self.snapshot, self.cluster, name);
+            let node = match self.nodes.get(name).filter(|_| rules.is_some()) {
+                Some(node) => node,
+                None => &*self.views[number].get_or_insert_with(view),
+            };
             let company =
                 || rules.as_ref().and_then(|(spread, near)| spread.refuses(node).or_else(|| near.refuses(node)));
             let refusal = node
-                .refuses(&pod.body)
+                .refuses(&asks)
                 .map(Unfit::Node)
                 .or_else(|| room.unfit(&demand))
                 .or_else(|| company().map(|why| Unfit::Node(why.to_owned())));
             match refusal {
                 Some(why) => *reasons.entry(why.kube()).or_default() += 1,
                 None => {
-                    fit.push((name, room.weight(&demand) + node.preference(&pod.body)));
+                    fit.push((name, room.weight(&demand) + node.preference(&asks)));
                     enough -= 1;
                     if enough == 0 {
                         break;
