@@ -98,6 +98,11 @@ pub struct Port {
 }
 
 impl Port {
+    /// The name of the claim on a MAC on a network.
+    pub fn mac_claim(network: &str, mac: &str) -> String {
+        format!("mac/{network}/{mac}")
+    }
+
     /// A port of the network's own project with a MAC made from its id: nobody's yet, without addresses and groups.
     pub fn new(id: impl Into<String>, network: &Network, now: Time) -> Self {
         let id = id.into();
@@ -234,7 +239,7 @@ impl Resource for Port {
     const HOLDS: bool = true;
     fn claims(&self) -> Vec<Claim> {
         let network = Key::new(Kind::Network, Realm::project(&self.network_project_id), self.network_id.as_str());
-        let mut claims = vec![Claim::Needs(network), Claim::Unique(format!("mac/{}/{}", self.network_id, self.mac))];
+        let mut claims = vec![Claim::Needs(network), Claim::Unique(Self::mac_claim(&self.network_id, &self.mac))];
         for fixed in &self.fixed_ips {
             claims.push(Claim::Unique(address_claim(&self.network_id, fixed.ip)));
             let subnet = Key::new(Kind::Subnet, Realm::project(&self.network_project_id), fixed.subnet_id.as_str());

@@ -181,7 +181,17 @@ pub fn addresses_in_use(snapshot: &Snapshot, network: &str) -> HashSet<IpAddr> {
 
 /// The lowest address of the subnet's pools that is neither used nor the gateway's.
 pub fn next_address(subnet: &Subnet, used: &HashSet<IpAddr>) -> Option<IpAddr> {
-    subnet.pools.iter().find_map(|(first, last)| lowest_free(*first, *last, used, subnet.gateway_ip))
+    next_address_behind(subnet, used, None)
+}
+
+/// The same for whoever was given an address before and knows of none that became free since: what lies before it is not
+/// looked at again.
+pub fn next_address_behind(subnet: &Subnet, used: &HashSet<IpAddr>, last: Option<IpAddr>) -> Option<IpAddr> {
+    let has = |(a, b): &(IpAddr, IpAddr)| last.is_some_and(|last| (*a..=*b).contains(&last));
+    let at = subnet.pools.iter().position(has);
+    let pools = subnet.pools.iter().enumerate().skip(at.unwrap_or(0));
+    let first = |n: usize, a: IpAddr| last.filter(|_| at == Some(n)).unwrap_or(a);
+    pools.into_iter().find_map(|(n, (a, b))| lowest_free(first(n, *a), *b, used, subnet.gateway_ip))
 }
 
 fn lowest_free(first: IpAddr, last: IpAddr, used: &HashSet<IpAddr>, gateway: Option<IpAddr>) -> Option<IpAddr> {
@@ -197,5 +207,28 @@ fn lowest_free(first: IpAddr, last: IpAddr, used: &HashSet<IpAddr>, gateway: Opt
             (u128::from(a)..=u128::from(b)).take(tries as usize).map(|n| IpAddr::V6(Ipv6Addr::from(n))).find(free)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Network;
+
+    #[test]
+    fn who_goes_on_from_an_address_gets_what_others_get_who_begin_at_the_first() {
+        let ip = |n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
+        let network = Network::new("n", "p", 1, Time::UNIX_EPOCH);
+        let pools = vec![(ip(20), ip(22)), (ip(2), ip(4))];
+        let subnet =
+            Subnet { pools, gateway_ip: Some(ip(3)), ..Subnet::new("s", &network, (ip(0), 24), Time::UNIX_EPOCH) };
+        let (mut used, mut last, mut given) = (HashSet::from([ip(21)]), None, Vec::new());
+        while let Some(next) = next_address_behind(&subnet, &used, last) {
+            assert_eq!(next_address(&subnet, &used), Some(next));
+            used.insert(next);
+            given.push(next);
+            last = Some(next);
+        }
+        assert_eq!(given, [20, 22, 2, 4].map(ip));
     }
 }

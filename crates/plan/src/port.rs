@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use model::kube_event::{self, News};
 use model::{
-    Change, Cluster, Entry, Event, FixedIp, FloatingIp, Holder, Index, Key, Kind, KubeObject, Network, NicRequest,
-    Port, PortForwarding, PortStatus, Quota, RbacAction, RbacPolicy, Realm, SecurityGroup, Server, Snapshot, Subnet,
-    Time, Trunk, Vm, addresses_in_use, default_security_group, derived_id, next_address, quota,
+    Change, Cluster, Entry, Event, FixedIp, FloatingIp, Holder, Index, Key, Kind, KubeObject, Ledger, Network,
+    NicRequest, Port, PortForwarding, PortStatus, Quota, RbacAction, RbacPolicy, Realm, SecurityGroup, Server,
+    Snapshot, Subnet, Time, Trunk, Vm, addresses_in_use, default_security_group, derived_id, next_address_behind,
+    quota,
 };
 
 use crate::kube::keys;
@@ -100,7 +101,15 @@ fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
 
 fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
     let snapshot = seen.rows;
-    let mut round = Round { snapshot, now, used: HashMap::new(), macs: HashMap::new(), room: HashMap::new() };
+    let mut round = Round {
+        snapshot,
+        ledger: seen.ledger,
+        now,
+        used: HashMap::new(),
+        last: HashMap::new(),
+        macs: HashMap::new(),
+        room: HashMap::new(),
+    };
     let mut plan = Plan::default();
     // Projects without a default group, each with those that need it.
     let mut groupless: BTreeMap<String, Vec<Key>> = BTreeMap::new();
@@ -172,10 +181,13 @@ fn problem<T>(text: String) -> Result<T, Trouble> {
 /// What was given away in this round, so that two changes of one round do not ask for the same.
 struct Round<'a> {
     snapshot: &'a Snapshot,
+    ledger: &'a Ledger,
     now: Time,
     /// Addresses in use, by network.
     used: HashMap<String, HashSet<IpAddr>>,
-    /// MACs in use, by network.
+    /// The last address that was given, by subnet: none before it became free.
+    last: HashMap<String, IpAddr>,
+    /// MACs that were given, by network.
     macs: HashMap<String, HashSet<String>>,
     /// How many ports a project may still have; `None`: any number.
     room: HashMap<String, Option<u64>>,
@@ -338,14 +350,13 @@ impl Round<'_> {
         left.as_mut()
     }
 
+    /// A MAC that no port on the network has. The ports are not looked through: there may be many.
     fn mac(&mut self, network: &str, id: &str) -> String {
-        let snapshot = self.snapshot;
-        let used = self
-            .macs
-            .entry(network.to_owned())
-            .or_insert_with(|| snapshot.find::<Port>(Index::Network, network).map(|port| port.mac.clone()).collect());
-        let mac = (0..u32::MAX).map(|n| Port::mac_from(id, n)).find(|mac| !used.contains(mac)).unwrap_or_default();
-        used.insert(mac.clone());
+        let given = self.macs.entry(network.to_owned()).or_default();
+        let is_free =
+            |mac: &String| !given.contains(mac) && self.ledger.holder(&Port::mac_claim(network, mac)).is_none();
+        let mac = (0..u32::MAX).map(|n| Port::mac_from(id, n)).find(is_free).unwrap_or_default();
+        given.insert(mac.clone());
         mac
     }
 
@@ -388,9 +399,11 @@ impl Round<'_> {
             if given.is_empty() {
                 continue;
             }
-            let Some((subnet, ip)) = given.iter().find_map(|s| Some((s, next_address(s, used)?))) else {
+            let next = |s: &&Subnet| next_address_behind(s, used, self.last.get(&s.id).copied());
+            let Some((subnet, ip)) = given.iter().find_map(|s| Some((s, next(s)?))) else {
                 return problem(format!("No more IP addresses available on network {network}."));
             };
+            self.last.insert(subnet.id.clone(), ip);
             fixed.push(FixedIp { subnet_id: subnet.id.clone(), ip });
         }
         if fixed.is_empty() {
