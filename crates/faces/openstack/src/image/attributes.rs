@@ -1,5 +1,5 @@
-//! What an image may say: the attributes that every image has, and properties, which are all else. One function sets any
-//! of them, for new images and for changes alike.
+//! What the attributes of an image may hold, and its properties, tags and all of it together: checks for new images and for
+//! changes alike. Which attributes there are is declared in [`super::attrs`].
 
 use gate::Principal;
 use model::{Fault, Image, ImageStatus, Visibility};
@@ -10,40 +10,6 @@ pub const DISK_FORMATS: &[&str] = &["ami", "ari", "aki", "vhd", "vhdx", "vmdk", 
 
 /// Formats of containers of disks that Glance knows.
 pub const CONTAINER_FORMATS: &[&str] = &["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"];
-
-/// Set by the service alone.
-const READ_ONLY: &[&str] = &[
-    "created_at",
-    "updated_at",
-    "status",
-    "checksum",
-    "size",
-    "virtual_size",
-    "direct_url",
-    "self",
-    "file",
-    "schema",
-    "stores",
-    "os_hash_algo",
-    "os_hash_value",
-];
-
-/// Words that mean something else inside of Glance.
-const RESERVED: &[&str] = &["location", "deleted", "deleted_at"];
-
-/// Attributes that every image has and a client may set.
-const SETTABLE: &[&str] = &[
-    "name",
-    "visibility",
-    "disk_format",
-    "container_format",
-    "min_disk",
-    "min_ram",
-    "protected",
-    "os_hidden",
-    "owner",
-    "tags",
-];
 
 /// Glance's own limits.
 const MAX_TEXT: usize = 255;
@@ -79,22 +45,6 @@ pub fn mismatch(reason: impl std::fmt::Display) -> Fault {
     Fault::Invalid(format!("Provided object does not match schema 'image': {reason}"))
 }
 
-/// Every image has an attribute of this name; a property can have any other.
-pub fn is_attribute(name: &str) -> bool {
-    SETTABLE.contains(&name) || matches!(name, "id" | "locations")
-}
-
-/// Refuses names that clients cannot set.
-pub fn check_name(name: &str) -> Result<(), Fault> {
-    if READ_ONLY.contains(&name) {
-        return Err(Fault::Forbidden(format!("Attribute '{name}' is read-only.")));
-    }
-    if RESERVED.contains(&name) || name.starts_with("os_glance") {
-        return Err(Fault::Forbidden(format!("Attribute '{name}' is reserved.")));
-    }
-    Ok(())
-}
-
 /// A tag as it may be.
 pub fn check_tag(tag: &str) -> Result<(), Fault> {
     if tag.chars().count() > MAX_TEXT { Err(mismatch(format!("'{tag}' is too long"))) } else { Ok(()) }
@@ -120,39 +70,8 @@ pub fn over(what: &str, attempted: usize, maximum: usize) -> Fault {
     ))
 }
 
-/// Sets an attribute or property.
-pub fn set(image: &mut Image, name: &str, value: &Value, who: &Principal) -> Result<(), Fault> {
-    match name {
-        "name" => image.name = text_or_null(name, value)?.map(str::to_owned),
-        "visibility" => image.visibility = visibility(value, who)?,
-        "disk_format" => {
-            let format = one_of(name, value, DISK_FORMATS)?;
-            only_queued(image, name)?;
-            image.disk_format = format;
-        }
-        "container_format" => {
-            let format = one_of(name, value, CONTAINER_FORMATS)?;
-            only_queued(image, name)?;
-            image.container_format = format;
-        }
-        "min_disk" => image.min_disk = number(name, value)?,
-        "min_ram" => image.min_ram = number(name, value)?,
-        "protected" => image.protected = boolean(value)?,
-        "os_hidden" => image.os_hidden = boolean(value)?,
-        "owner" => image.project_id = owner(value)?,
-        "tags" => {
-            image.tags.clear();
-            for tag in value.as_array().ok_or_else(|| mismatch(format!("{value} is not of type 'array'")))? {
-                let tag = tag.as_str().ok_or_else(|| mismatch(format!("{tag} is not of type 'string'")))?;
-                add_tag(image, tag)?;
-            }
-        }
-        _ => set_property(image, name, value)?,
-    }
-    Ok(())
-}
-
-fn set_property(image: &mut Image, name: &str, value: &Value) -> Result<(), Fault> {
+/// Sets a property.
+pub fn set_property(image: &mut Image, name: &str, value: &Value) -> Result<(), Fault> {
     let value = value.as_str().ok_or_else(|| mismatch(format!("{value} is not of type 'string'")))?;
     if name.chars().count() > MAX_TEXT {
         return Err(Fault::invalid("Custom property should not be greater than 255 characters."));
@@ -168,7 +87,8 @@ fn set_property(image: &mut Image, name: &str, value: &Value) -> Result<(), Faul
     Ok(())
 }
 
-fn text_or_null<'a>(name: &str, value: &'a Value) -> Result<Option<&'a str>, Fault> {
+/// A text of bounded length, or nothing.
+pub fn text_or_null<'a>(name: &str, value: &'a Value) -> Result<Option<&'a str>, Fault> {
     match value {
         Value::Null => Ok(None),
         Value::String(text) if text.chars().count() <= MAX_TEXT => Ok(Some(text)),
@@ -177,7 +97,8 @@ fn text_or_null<'a>(name: &str, value: &'a Value) -> Result<Option<&'a str>, Fau
     }
 }
 
-fn one_of(name: &str, value: &Value, known: &[&str]) -> Result<Option<String>, Fault> {
+/// One of the texts that are known, or nothing.
+pub fn one_of(name: &str, value: &Value, known: &[&str]) -> Result<Option<String>, Fault> {
     match text_or_null(name, value)? {
         None => Ok(None),
         Some(text) if known.contains(&text) => Ok(Some(text.to_owned())),
@@ -185,14 +106,16 @@ fn one_of(name: &str, value: &Value, known: &[&str]) -> Result<Option<String>, F
     }
 }
 
-fn only_queued(image: &Image, name: &str) -> Result<(), Fault> {
+/// Refuses what can be set only before there are bytes.
+pub fn only_queued(image: &Image, name: &str) -> Result<(), Fault> {
     match image.status {
         ImageStatus::Queued => Ok(()),
         _ => Err(Fault::Forbidden(format!("Attribute {name} can be only replaced for a queued image."))),
     }
 }
 
-fn visibility(value: &Value, who: &Principal) -> Result<Visibility, Fault> {
+/// Who sees an image, if the caller may say so.
+pub fn visibility(value: &Value, who: &Principal) -> Result<Visibility, Fault> {
     match value.as_str() {
         Some("public") if who.is_admin() => Ok(Visibility::Public),
         Some("public") => Err(Fault::Forbidden("You are not authorized to complete publicize_image action.".into())),
@@ -203,7 +126,8 @@ fn visibility(value: &Value, who: &Principal) -> Result<Visibility, Fault> {
     }
 }
 
-fn number(name: &str, value: &Value) -> Result<u64, Fault> {
+/// A number that Glance's database holds.
+pub fn number(name: &str, value: &Value) -> Result<u64, Fault> {
     if let Some(number) = value.as_u64().filter(|n| *n <= MAX_NUMBER) {
         return Ok(number);
     }
@@ -218,13 +142,14 @@ fn number(name: &str, value: &Value) -> Result<u64, Fault> {
     }
 }
 
-fn boolean(value: &Value) -> Result<bool, Fault> {
+/// `true` or `false`.
+pub fn boolean(value: &Value) -> Result<bool, Fault> {
     value.as_bool().ok_or_else(|| mismatch(format!("{value} is not of type 'boolean'")))
 }
 
 /// An owner's id becomes a part of the row's key, so it has the form of an id; that there is such a project is not
 /// asked, as in Glance.
-fn owner(value: &Value) -> Result<String, Fault> {
+pub fn owner(value: &Value) -> Result<String, Fault> {
     let Some(id) = text_or_null("owner", value)? else { return Ok(String::new()) };
     if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
         return Ok(id.to_owned());

@@ -3,11 +3,12 @@
 use model::{Change, Fault, Image};
 use serde_json::{Map, Value};
 
+use super::access;
 use super::attributes::{self, mismatch};
+use super::attrs;
 use super::fault::missing;
 use super::imports::METHODS;
 use super::view::STORE;
-use super::{access, view};
 use crate::call::{Call, Reply};
 
 /// `POST /v2/images`
@@ -26,7 +27,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         other => other?,
     }
     let location = call.url(&format!("/v2/images/{}", image.id));
-    Ok(Reply::json(201, &view::image(&image))
+    Ok(Reply::json(201, &attrs::shown(&image))
         .with("location", &location)
         .with("openstack-image-import-methods", &METHODS.join(","))
         .with("openstack-image-store-ids", STORE))
@@ -41,11 +42,11 @@ fn new_image(call: &Call, body: &Map<String, Value>) -> Result<Image, Fault> {
     };
     let mut image = Image::new(id, who.project_id().unwrap_or_default(), call.now);
     for (name, value) in body.iter().filter(|(name, _)| *name != "id") {
-        attributes::check_name(name)?;
+        attrs::check_name(name)?;
         if name == "locations" {
             return Err(Fault::Forbidden("Attribute 'locations' is reserved.".into()));
         }
-        attributes::set(&mut image, name, value, who)?;
+        attrs::set(&mut image, name, value, who)?;
     }
     attributes::check_size(&image, None)?;
     if !who.is_admin() && (image.project_id.is_empty() || !access::owns(who, &image)) {
@@ -74,7 +75,7 @@ pub async fn delete_nothing(call: Call) -> Result<Reply, Fault> {
 /// `GET /v2/images/{image_id}`
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let image = access::find(&call.snapshot, call.who()?, call.param("image_id"))?;
-    Ok(Reply::ok(view::image(&image)))
+    Ok(Reply::ok(attrs::shown(&image)))
 }
 
 /// `DELETE /v2/images/{image_id}`

@@ -7,6 +7,7 @@ use gate::Principal;
 use model::{Fault, Image, MemberStatus, Visibility};
 use serde_json::{Map, Value, json};
 
+use super::attrs::{self, Comparison, Filter as By};
 use super::create::no_empty_id;
 use super::{access, view};
 use crate::call::{Call, Reply};
@@ -51,7 +52,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
 }
 
 fn page(call: &Call, images: &[&Image], limit: usize) -> Value {
-    let shown: Vec<Value> = images.iter().map(|image| view::image(image)).collect();
+    let shown: Vec<Value> = images.iter().map(|image| attrs::shown(image)).collect();
     let mut body =
         Map::from_iter([("images".to_owned(), json!(shown)), ("schema".to_owned(), json!("/v2/schemas/images"))]);
     // Like Glance's, a full page promises a next one, which may be empty.
@@ -154,32 +155,23 @@ fn filter(name: &str, value: String) -> Result<Filter, Fault> {
         "changes-since" => {
             return Err(Fault::invalid("The \"changes-since\" filter is no longer available on v2."));
         }
-        "os_hidden" => {
-            let wanted = flag(name, &value.to_lowercase())?;
-            Box::new(move |image| image.os_hidden == wanted)
-        }
-        "protected" => {
-            let wanted = flag(name, &value)?;
-            Box::new(move |image| image.protected == wanted)
-        }
-        "created_at" => moment(name, &value, |image| image.created_at)?,
-        "updated_at" => moment(name, &value, |image| image.updated_at)?,
-        "name" => any_of(&value, |image| image.name.clone())?,
-        "id" => any_of(&value, |image| Some(image.id.clone()))?,
-        "status" => any_of(&value, |image| Some(view::status(image.status).to_owned()))?,
-        "container_format" => any_of(&value, |image| image.container_format.clone())?,
-        "disk_format" => any_of(&value, |image| image.disk_format.clone())?,
-        "owner" => Box::new(move |image| image.project_id == value),
-        "checksum" => Box::new(move |image| image.checksum.as_ref() == Some(&value)),
-        "os_hash_value" => Box::new(move |image| image.os_hash_value.as_ref() == Some(&value)),
-        "os_hash_algo" => Box::new(move |image| image.os_hash_value.is_some() && value == "sha512"),
-        _ => match amount(name.trim_end_matches("_min").trim_end_matches("_max")) {
-            Some(amount) => bound(name, &value, amount)?,
-            None => {
-                let name = name.to_owned();
-                Box::new(move |image| image.properties.get(&name) == Some(&value))
+        _ => {
+            let bare = name.trim_end_matches("_min").trim_end_matches("_max");
+            match (attrs::named(bare).and_then(|attr| attr.filter), bare == name) {
+                (Some(By::Amount(of)), _) => bound(name, &value, of)?,
+                (Some(By::AnyOf(of)), true) => any_of(&value, of)?,
+                (Some(By::Equal(of)), true) => Box::new(move |image| of(image) == Some(&value)),
+                (Some(By::Moment(of)), true) => moment(name, &value, of)?,
+                (Some(By::Flag { of, capitals }), true) => {
+                    let wanted = flag(name, &if capitals { value.to_lowercase() } else { value })?;
+                    Box::new(move |image| of(image) == wanted)
+                }
+                _ => {
+                    let name = name.to_owned();
+                    Box::new(move |image| image.properties.get(&name) == Some(&value))
+                }
             }
-        },
+        }
     })
 }
 
@@ -189,19 +181,7 @@ fn flag(name: &str, value: &str) -> Result<bool, Fault> {
     })
 }
 
-type Amount = fn(&Image) -> Option<u64>;
-
-fn amount(name: &str) -> Option<Amount> {
-    Some(match name {
-        "size" => |image| image.size,
-        "virtual_size" => |image| image.virtual_size,
-        "min_ram" => |image| Some(image.min_ram),
-        "min_disk" => |image| Some(image.min_disk),
-        _ => return None,
-    })
-}
-
-fn bound(name: &str, value: &str, amount: Amount) -> Result<Filter, Fault> {
+fn bound(name: &str, value: &str, amount: fn(&Image) -> Option<u64>) -> Result<Filter, Fault> {
     let number: i128 =
         value.trim().parse().map_err(|_| Fault::invalid("Unable to filter on a range with a non-numeric value."))?;
     let holds: fn(i128, i128) -> bool = match name {
@@ -275,8 +255,6 @@ fn moment(name: &str, value: &str, field: fn(&Image) -> model::Time) -> Result<F
     Ok(Box::new(move |image| holds(field(image).as_second().cmp(&asked))))
 }
 
-type Comparison = fn(&Image, &Image) -> Ordering;
-
 /// The sort keys, each with whether it descends.
 fn order(call: &Call) -> Result<Vec<(Comparison, bool)>, Fault> {
     let mut keys: Vec<String> = Vec::new();
@@ -320,21 +298,11 @@ fn order(call: &Call) -> Result<Vec<(Comparison, bool)>, Fault> {
 }
 
 fn comparison(key: &str) -> Result<Comparison, Fault> {
-    Ok(match key {
-        "name" => |a, b| a.name.cmp(&b.name),
-        "status" => |a, b| view::status(a.status).cmp(view::status(b.status)),
-        "container_format" => |a, b| a.container_format.cmp(&b.container_format),
-        "disk_format" => |a, b| a.disk_format.cmp(&b.disk_format),
-        "size" => |a, b| a.size.cmp(&b.size),
-        "id" => |a, b| a.id.cmp(&b.id),
-        "created_at" => |a, b| a.created_at.cmp(&b.created_at),
-        "updated_at" => |a, b| a.updated_at.cmp(&b.updated_at),
-        _ => {
-            return Err(Fault::Invalid(format!(
-                "Invalid sort key: {key}. It must be one of the following: name, status, container_format, disk_format, \
-                 size, id, created_at, updated_at"
-            )));
-        }
+    let sorted = || attrs::ATTRS.iter().filter_map(|attr| Some((attr.name, attr.order?)));
+    let found = sorted().find(|(name, _)| *name == key);
+    found.map(|(_, order)| order).ok_or_else(|| {
+        let keys: Vec<&str> = sorted().map(|(name, _)| name).collect();
+        Fault::Invalid(format!("Invalid sort key: {key}. It must be one of the following: {}", keys.join(", ")))
     })
 }
 

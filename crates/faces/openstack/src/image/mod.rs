@@ -16,6 +16,7 @@ mod absent;
 pub mod access;
 mod actions;
 mod attributes;
+mod attrs;
 mod create;
 pub mod data;
 mod discovery;

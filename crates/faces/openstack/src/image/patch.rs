@@ -7,8 +7,9 @@ use gate::Principal;
 use model::{Change, Fault, Image};
 use serde_json::{Map, Value};
 
-use super::attributes::{self, check_name, is_attribute};
-use super::{access, view};
+use super::access;
+use super::attributes;
+use super::attrs::{self, check_name, is_attribute};
 use crate::call::{Call, Reply};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +84,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
             Ok((change, image))
         })
         .await?;
-    Ok(Reply::ok(view::image(&image)))
+    Ok(Reply::ok(attrs::shown(&image)))
 }
 
 fn operation(raw: &Map<String, Value>, draft: Draft) -> Result<Operation, Fault> {
@@ -158,7 +159,7 @@ fn apply(image: &mut Image, operation: &Operation, who: &Principal) -> Result<()
         Op::Remove | Op::Replace if !there => Err(Fault::Conflict(format!("Property {name} does not exist."))),
         Op::Add if there && *draft == Draft::Four => Err(Fault::Conflict(format!("Property {name} already present."))),
         _ if name == "owner" && !who.is_admin() => Err(Fault::Forbidden("Owner can't be updated by non admin.".into())),
-        _ => attributes::set(image, name, value, who),
+        _ => attrs::set(image, name, value, who),
     }
 }
 
@@ -185,7 +186,7 @@ pub async fn change_properties(
                 if is_attribute(name) {
                     return Err(Fault::Invalid(format!("{name} is an attribute of images and no property.")));
                 }
-                attributes::set(&mut image, name, &Value::from(value.as_str()), who)?;
+                attrs::set(&mut image, name, &Value::from(value.as_str()), who)?;
             }
             attributes::check_size(&image, Some(entry.value))?;
             image.updated_at = now;

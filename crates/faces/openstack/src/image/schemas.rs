@@ -2,13 +2,11 @@
 //! metadata definitions are with them.
 
 use model::Fault;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::attributes::{CONTAINER_FORMATS, DISK_FORMATS};
+use super::attrs::{self, ID};
 use super::fault::missing;
 use crate::call::{Call, Reply};
-
-const ID: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$";
 
 /// `GET /v2/schemas/{name}`
 pub async fn show(call: Call) -> Result<Reply, Fault> {
@@ -41,17 +39,10 @@ pub fn collection(name: &str, item: Value) -> Value {
     })
 }
 
-fn formats(known: &[&str]) -> Value {
-    let known = known.iter().map(|format| json!(format));
-    std::iter::once(Value::Null).chain(known).collect()
-}
-
 fn image() -> Value {
-    let mut properties = attributes();
-    properties.append(&mut found());
     json!({
         "name": "image",
-        "properties": properties,
+        "properties": attrs::schemas(),
         "additionalProperties": {"type": "string"},
         "links": [
             {"rel": "self", "href": "{self}"},
@@ -59,73 +50,6 @@ fn image() -> Value {
             {"rel": "describedby", "href": "{schema}"},
         ],
     })
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
-/// What a client may set.
-fn attributes() -> Map<String, Value> {
-    object(json!({
-        "id": {"type": "string", "description": "An identifier for the image", "pattern": ID},
-        "name": {"type": ["null", "string"], "description": "Descriptive name for the image", "maxLength": 255},
-        "visibility": {
-            "type": "string", "description": "Scope of image accessibility",
-            "enum": ["community", "public", "private", "shared"],
-        },
-        "protected": {"type": "boolean", "description": "If true, image will not be deletable."},
-        "os_hidden": {
-            "type": "boolean", "description": "If true, image will not appear in default image list response.",
-        },
-        "owner": {"type": ["null", "string"], "description": "Owner of the image", "maxLength": 255},
-        "container_format": {
-            "type": ["null", "string"], "description": "Format of the container", "enum": formats(CONTAINER_FORMATS),
-        },
-        "disk_format": {
-            "type": ["null", "string"], "description": "Format of the disk", "enum": formats(DISK_FORMATS),
-        },
-        "tags": {
-            "type": "array", "description": "List of strings related to the image",
-            "items": {"type": "string", "maxLength": 255},
-        },
-        "min_ram": {"type": "integer", "description": "Amount of ram (in MB) required to boot image."},
-        "min_disk": {"type": "integer", "description": "Amount of disk space (in GB) required to boot image."},
-    }))
-}
-
-/// What only the service sets.
-fn found() -> Map<String, Value> {
-    object(json!({
-        "status": {
-            "type": "string", "readOnly": true, "description": "Status of the image",
-            "enum": ["queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete",
-                "deactivated"],
-        },
-        "checksum": {
-            "type": ["null", "string"], "readOnly": true, "description": "md5 hash of image contents.", "maxLength": 32,
-        },
-        "os_hash_algo": {
-            "type": ["null", "string"], "readOnly": true, "maxLength": 64,
-            "description": "Algorithm to calculate the os_hash_value",
-        },
-        "os_hash_value": {
-            "type": ["null", "string"], "readOnly": true, "maxLength": 128,
-            "description": "Hexdigest of the image contents using the algorithm specified by the os_hash_algo",
-        },
-        "size": {"type": ["null", "integer"], "readOnly": true, "description": "Size of image file in bytes"},
-        "virtual_size": {"type": ["null", "integer"], "readOnly": true, "description": "Virtual size of image in bytes"},
-        "created_at": {"type": "string", "readOnly": true, "description": "Date and time of image registration"},
-        "updated_at": {
-            "type": "string", "readOnly": true, "description": "Date and time of the last image modification",
-        },
-        "self": {"type": "string", "readOnly": true, "description": "An image self url"},
-        "file": {"type": "string", "readOnly": true, "description": "An image file url"},
-        "schema": {"type": "string", "readOnly": true, "description": "An image schema url"},
-    }))
 }
 
 fn member() -> Value {
