@@ -11,7 +11,7 @@ use crate::limits::{self, fresh, number, of as row};
 
 /// A resource of Nova's quota sets.
 #[derive(Clone, Copy)]
-struct Entry {
+struct QuotaItem {
     name: &'static str,
     /// The limit of a new project; `None`: counted, or kept for compatibility without a limit.
     default: Option<u64>,
@@ -25,16 +25,16 @@ const ALWAYS: (u16, u16) = (u16::MAX, u16::MAX);
 const PROXY: (u16, u16) = (2, 35);
 const INJECTED: (u16, u16) = (2, 56);
 
-const fn plain(name: &'static str, default: u64, until: (u16, u16)) -> Entry {
-    Entry { name, default: Some(default), until, counted: None }
+const fn plain(name: &'static str, default: u64, until: (u16, u16)) -> QuotaItem {
+    QuotaItem { name, default: Some(default), until, counted: None }
 }
 /// What Neutron limits, under Nova's old name.
-const fn proxied(name: &'static str, counted: Option<&'static str>) -> Entry {
-    Entry { name, default: None, until: PROXY, counted }
+const fn proxied(name: &'static str, counted: Option<&'static str>) -> QuotaItem {
+    QuotaItem { name, default: None, until: PROXY, counted }
 }
 
 /// What is limited beside that which the service's own rows claim.
-const ENTRIES: &[Entry] = &[
+const ENTRIES: &[QuotaItem] = &[
     plain("metadata_items", 128, ALWAYS),
     plain("key_pairs", 100, ALWAYS),
     plain("server_group_members", 10, ALWAYS),
@@ -49,16 +49,16 @@ const ENTRIES: &[Entry] = &[
 ];
 
 /// All that Nova limits, in any version.
-fn all(call: &Call) -> impl Iterator<Item = Entry> + use<> {
-    limits::shown_by(call.entry.service).map(Entry::claimed).chain(ENTRIES.iter().copied())
+fn all(call: &Call) -> impl Iterator<Item = QuotaItem> + use<> {
+    limits::shown_by(call.entry.service).map(QuotaItem::claimed).chain(ENTRIES.iter().copied())
 }
 
-fn entries(call: &Call) -> impl Iterator<Item = Entry> + use<> {
+fn entries(call: &Call) -> impl Iterator<Item = QuotaItem> + use<> {
     let version = call.version;
     all(call).filter(move |entry| version <= entry.until)
 }
 
-impl Entry {
+impl QuotaItem {
     fn claimed(limited: &Limited) -> Self {
         Self { name: limited.name, default: None, until: ALWAYS, counted: Some(limited.name) }
     }
@@ -93,12 +93,12 @@ impl Entry {
 
 /// A project's limit of one resource; `None` is unlimited.
 pub fn limit(snapshot: &Snapshot, project: &str, name: &str) -> Option<u64> {
-    Entry::named(name).and_then(|entry| entry.limit(&row(snapshot, project)))
+    QuotaItem::named(name).and_then(|entry| entry.limit(&row(snapshot, project)))
 }
 
 /// The use and limit of a project's claims, in Nova's units.
 pub fn pool(call: &Call, project: &str, name: &str) -> Pool {
-    let Some(entry) = Entry::named(name) else { return Pool::default() };
+    let Some(entry) = QuotaItem::named(name) else { return Pool::default() };
     Pool { used: entry.used(call, project), limit: entry.limit(&row(&call.snapshot, project)) }
 }
 
@@ -213,7 +213,7 @@ pub async fn delete(call: Call) -> Result<Reply, Fault> {
 }
 
 /// What a class shows and takes of the resources: until 2.49 those that Neutron limits, since 2.50 those of server groups.
-fn entries_of_class(call: &Call) -> impl Iterator<Item = Entry> + use<> {
+fn entries_of_class(call: &Call) -> impl Iterator<Item = QuotaItem> + use<> {
     let version = call.version;
     all(call).filter(move |entry| match entry.name {
         "server_groups" | "server_group_members" => version >= (2, 50),
@@ -289,7 +289,7 @@ pub async fn limits(call: Call) -> Result<Reply, Fault> {
         if call.version > until {
             return;
         }
-        if let Some(entry) = Entry::named(entry) {
+        if let Some(entry) = QuotaItem::named(entry) {
             absolute.insert(most.to_owned(), json!(number(entry.limit(&quota))));
             if !used.is_empty() {
                 absolute.insert(used.to_owned(), json!(entry.used(&call, project)));

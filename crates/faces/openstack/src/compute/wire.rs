@@ -42,14 +42,14 @@ pub fn time_micro(time: Time) -> String {
 }
 
 /// A part of a list.
-pub struct Page<T> {
+pub struct Paged<T> {
     pub items: Vec<T>,
     /// There are more, behind the last.
     pub more: bool,
 }
 
 /// Cuts a sorted list as `limit` and `marker` say. `id` names an item; a marker that is not in the list is refused.
-pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<Page<T>, Fault> {
+pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<Paged<T>, Fault> {
     let limit = match call.query("limit") {
         None => MAX_LIMIT,
         Some(text) => match text.parse::<i64>() {
@@ -74,7 +74,7 @@ pub fn page<T>(call: &Call, items: Vec<T>, id: impl Fn(&T) -> String) -> Result<
     }
     let more = items.len() > limit;
     items.truncate(limit);
-    Ok(Page { items, more })
+    Ok(Paged { items, more })
 }
 
 /// The list's body: the items, and the link to the next page if there is one.

@@ -28,7 +28,7 @@ pub const METHODS: [&str; 2] = ["glance-direct", "web-download"];
 const LONGEST_REASON: usize = 1000;
 
 /// What an import is asked to do.
-enum Method {
+enum ImportMethod {
     Staged,
     Web(String),
 }
@@ -38,7 +38,7 @@ pub async fn import(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     data::check_store(&call)?;
     let (said, method) = read(&body)?;
-    if let Method::Web(uri) = &method {
+    if let ImportMethod::Web(uri) = &method {
         let refused = |why| Fault::Invalid(format!("URI for web-download does not pass filtering: {uri} ({why})"));
         call.cloud.reach.target(uri).map_err(refused)?;
     }
@@ -51,7 +51,7 @@ pub async fn import(mut call: Call) -> Result<Reply, Fault> {
             importable(&image, &method)?;
             let mut change = Change::new();
             let mut task = new_task(&call, snapshot, &image, &task_id, &said, &mut change)?;
-            if matches!(method, Method::Staged) {
+            if matches!(method, ImportMethod::Staged) {
                 task.end(None, call.now);
             }
             change.create(task);
@@ -63,7 +63,7 @@ pub async fn import(mut call: Call) -> Result<Reply, Fault> {
 }
 
 /// The method with what it was told, and what that means.
-fn read(body: &Value) -> Result<(Value, Method), Fault> {
+fn read(body: &Value) -> Result<(Value, ImportMethod), Fault> {
     let invalid = |text: String| Err(Fault::Invalid(text));
     let none = Map::new();
     let all = body.as_object().unwrap_or(&none);
@@ -101,9 +101,9 @@ fn read(body: &Value) -> Result<(Value, Method), Fault> {
         _ => {}
     }
     match (name.as_str(), method.get("uri")) {
-        (Some("glance-direct"), _) => Ok((json!({"name": name}), Method::Staged)),
+        (Some("glance-direct"), _) => Ok((json!({"name": name}), ImportMethod::Staged)),
         (Some("web-download"), Some(Value::String(uri))) => {
-            Ok((json!({"name": name, "uri": uri}), Method::Web(uri.clone())))
+            Ok((json!({"name": name, "uri": uri}), ImportMethod::Web(uri.clone())))
         }
         (Some("web-download"), _) => invalid("URI is required for 'web-download' import method.".into()),
         (Some(name), _) => invalid(format!("Unknown import method name '{name}'.")),
@@ -111,14 +111,16 @@ fn read(body: &Value) -> Result<(Value, Method), Fault> {
     }
 }
 
-fn importable(image: &Image, method: &Method) -> Result<(), Fault> {
+fn importable(image: &Image, method: &ImportMethod) -> Result<(), Fault> {
     let conflict = |text: &str| Err(Fault::Conflict(text.to_owned()));
     match (image.status, method) {
         (ImageStatus::Active, _) => return conflict("Image with status active cannot be target for import"),
-        (ImageStatus::Queued, Method::Web(_)) if image.source.is_none() => {}
-        (_, Method::Web(_)) => return conflict("Image needs to be in 'queued' state to use 'web-download' method"),
-        (ImageStatus::Uploading, Method::Staged) => {}
-        (_, Method::Staged) => {
+        (ImageStatus::Queued, ImportMethod::Web(_)) if image.source.is_none() => {}
+        (_, ImportMethod::Web(_)) => {
+            return conflict("Image needs to be in 'queued' state to use 'web-download' method");
+        }
+        (ImageStatus::Uploading, ImportMethod::Staged) => {}
+        (_, ImportMethod::Staged) => {
             return conflict("Image needs to be staged before 'glance-direct' method can be used");
         }
     }
@@ -130,15 +132,15 @@ fn importable(image: &Image, method: &Method) -> Result<(), Fault> {
     Ok(())
 }
 
-fn begin(image: &mut Image, method: &Method, task_id: &str, now: Time) {
+fn begin(image: &mut Image, method: &ImportMethod, task_id: &str, now: Time) {
     image.updated_at = now;
     image.import_failed = false;
     match method {
-        Method::Web(uri) => {
+        ImportMethod::Web(uri) => {
             image.status = ImageStatus::Importing;
             image.download = Some(WebDownload { uri: uri.clone(), task_id: task_id.to_owned() });
         }
-        Method::Staged => {
+        ImportMethod::Staged => {
             let Some(staged) = image.staged.take() else { return };
             image.status = ImageStatus::Active;
             image.blob = Some(staged.blob);

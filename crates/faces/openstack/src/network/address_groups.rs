@@ -6,7 +6,7 @@ use model::{AddressGroup, Fault, Index, SecurityGroupRule};
 use serde_json::Value;
 
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
-use super::body::{Body, python_list, shown_value};
+use super::body::{Attributes, python_list, shown_value};
 use super::cidr::Cidr;
 use super::error::NeutronError;
 use super::request::{Plan, Request};
@@ -22,7 +22,7 @@ impl NeutronResource for AddressGroup {
         shown::<Self>("shared", |view, group| view.is_given(group).into()),
     ];
 
-    fn create(_plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(_plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let addresses = body.value("addresses").filter(|given| !given.is_null());
         Ok(body.fill(Self {
             id: uuid::Uuid::new_v4().to_string(),

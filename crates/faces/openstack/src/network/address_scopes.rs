@@ -5,7 +5,7 @@ use model::{AddressScope, Index, Network, RbacAction, RbacPolicy, Resource, Subn
 use serde_json::Value;
 
 use super::attrs::{Attr, Is, NAME, field, owned, ruled};
-use super::body::Body;
+use super::body::Attributes;
 use super::cidr::version;
 use super::error::NeutronError;
 use super::request::{Plan, Request};
@@ -22,7 +22,7 @@ impl NeutronResource for AddressScope {
         ruled::<Self>("shared", Is::Bool, |view, scope| view.is_given(scope).into()).admin_sets(),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let asked = body.value("ip_version").unwrap_or(&Value::Null);
         let ipv6 = match asked.as_i64().or_else(|| asked.as_str().and_then(|text| text.parse().ok())) {
             Some(4) => false,
@@ -44,7 +44,7 @@ impl NeutronResource for AddressScope {
         Ok(scope)
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         let shared = RbacPolicy::is_for_all(&plan.rows, &value.key(), RbacAction::Shared);
         if shared && body.bool("shared") == Some(false) {
             return Err(NeutronError::bad(
@@ -75,7 +75,12 @@ fn family(ipv6: bool) -> u8 {
 }
 
 /// Puts the pool into the scope that the request names, or into none; what a pool in a scope may not be is refused.
-pub fn associate(plan: &mut Plan, request: &Request, pool: &mut SubnetPool, body: &Body) -> Result<(), NeutronError> {
+pub fn associate(
+    plan: &mut Plan,
+    request: &Request,
+    pool: &mut SubnetPool,
+    body: &Attributes,
+) -> Result<(), NeutronError> {
     let before = pool.address_scope.clone();
     if let Some(given) = body.reference_or_null("address_scope_id") {
         pool.address_scope = match given {

@@ -21,7 +21,7 @@ pub enum Is {
     Bool,
     /// An integer within bounds.
     Int(i64, i64),
-    /// The id of a row of one of these kinds, which is not to be had as text: [`Body::reference`](super::body::Body::reference).
+    /// The id of a row of one of these kinds, which is not to be had as text: [`Attributes::reference`](super::body::Attributes::reference).
     Uuid(&'static [Kind]),
     UuidOrNull(&'static [Kind]),
     UuidList(&'static [Kind]),

@@ -8,7 +8,7 @@ use gate::Ref;
 use model::{Fault, Network, RbacAction, RbacPolicy, Realm, Resource, Router, Snapshot, Subnet, SubnetPool};
 use serde_json::{Value, json};
 
-use super::body::Body;
+use super::body::Attributes;
 use super::error::NeutronError;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, answer};
@@ -127,7 +127,7 @@ fn create<T: NeutronResource>(
     project: &str,
     given: &Value,
 ) -> Result<T, NeutronError> {
-    let body = Body::post(T::ATTRS, T::ONE, given, request.who.is_admin())?;
+    let body = Attributes::post(T::ATTRS, T::ONE, given, request.who.is_admin())?;
     let value = T::create(plan, request, project.to_owned(), &body)?;
     plan.put(value.clone());
     Ok(value)

@@ -14,12 +14,12 @@ use super::words;
 
 /// A request's attributes after they were checked. Ids of rows are apart from texts, so that one that a stranger sent
 /// gets nowhere but by way of what its sender sees.
-pub struct Body {
+pub struct Attributes {
     values: Map<String, Value>,
     references: Map<String, Value>,
 }
 
-impl Body {
+impl Attributes {
     /// Checks the attributes of a creation.
     pub fn post<T>(attrs: &[Attr<T>], one: &str, given: &Value, admin: bool) -> Result<Self, NeutronError> {
         let given = object(one, given)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::addresses::{self, Wanted};
 use super::attrs::{Attr, Is, field, ruled, said, shown, standard};
-use super::body::Body;
+use super::body::Attributes;
 use super::error::NeutronError;
 use super::port_forwardings;
 use super::ports;
@@ -46,7 +46,7 @@ impl NeutronResource for FloatingIp {
         shown::<Self>("port_forwardings", |view, floating| port_forwardings::shown_with(view.snapshot, floating)),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let network: Network = referred(plan, request, &body.required_reference("floating_network_id")?)?;
         if !rbac_policies::leads_out(&View::new(&plan.rows, &request.who), &network) {
             let message = format!("Network {} is not a valid external network", network.id);
@@ -76,7 +76,7 @@ impl NeutronResource for FloatingIp {
         Ok(floating)
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         // It once had no other attribute, and an update of nothing still ends the association.
         if body.is_empty() {
             return dissociate(plan, value);
@@ -126,7 +126,7 @@ fn address_port(
     request: &Request,
     network: &Network,
     holder: Holder,
-    body: &Body,
+    body: &Attributes,
 ) -> Result<Port, NeutronError> {
     let v4: Vec<Subnet> = plan
         .rows
@@ -188,7 +188,12 @@ fn dissociate(plan: &Plan, floating: &mut FloatingIp) -> Result<(), NeutronError
 }
 
 /// Leads the floating IP to the port asked for, or to none.
-fn associate(plan: &mut Plan, request: &Request, floating: &mut FloatingIp, body: &Body) -> Result<(), NeutronError> {
+fn associate(
+    plan: &mut Plan,
+    request: &Request,
+    floating: &mut FloatingIp,
+    body: &Attributes,
+) -> Result<(), NeutronError> {
     let fixed = body.ip("fixed_ip_address").flatten();
     let port = match body.reference_or_null("port_id") {
         None if fixed.is_none() => return Ok(()),
@@ -284,7 +289,7 @@ pub fn router_between(plan: &Plan, floating: &FloatingIp, subnet_id: &str) -> Op
 pub async fn allocate(call: &Call, project: &str, network: &Network) -> Result<String, Fault> {
     let body = json!({"floating_network_id": network.id});
     let made = async {
-        let body = Body::post(FloatingIp::ATTRS, FloatingIp::ONE, &body, true)?;
+        let body = Attributes::post(FloatingIp::ATTRS, FloatingIp::ONE, &body, true)?;
         resource::make::<FloatingIp>(&Request::of(call)?, &[(project.to_owned(), body)]).await
     };
     let ids = made.await.map_err(NeutronError::into_fault)?;
@@ -298,7 +303,7 @@ pub async fn lead(call: &Call, id: &str, to: Option<(&Port, IpAddr)>) -> Result<
         None => json!({"port_id": null}),
     };
     let led = async {
-        let body = Body::put(FloatingIp::ATTRS, FloatingIp::ONE, &body, true)?;
+        let body = Attributes::put(FloatingIp::ATTRS, FloatingIp::ONE, &body, true)?;
         resource::change::<FloatingIp>(&Request::of(call)?, id, &body).await
     };
     led.await.map_err(NeutronError::into_fault)

@@ -61,7 +61,7 @@ impl<T> Listed<T> {
         filters: &Filters<T>,
         items: impl Iterator<Item = Item<'a, T>>,
     ) -> Result<Reply, NeutronError> {
-        let page = Page::of(request)?;
+        let page = Paging::of(request)?;
         let order = Order::of(request, self)?;
         let marker = page.limit.and(page.marker.as_deref());
         let items = items.filter(|item| filters.pass(view, *item) || marker == Some(item.id)).collect();
@@ -208,13 +208,13 @@ impl<T> Order<T> {
     }
 }
 
-struct Page {
+struct Paging {
     limit: Option<usize>,
     marker: Option<String>,
     reverse: bool,
 }
 
-impl Page {
+impl Paging {
     fn of(request: &Request) -> Result<Self, NeutronError> {
         let limit = match request.queries("limit").next() {
             None | Some("" | "-1") => None,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use model::{AddressScope, Cluster, FloatingIp, Index, Key, Network, Port, RbacAction, Resource, Subnet, most_mtu};
 
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
-use super::body::Body;
+use super::body::Attributes;
 use super::error::NeutronError;
 use super::qos_policies::{self, QOS_POLICY};
 use super::request::{Plan, Request};
@@ -56,7 +56,7 @@ impl NeutronResource for Network {
         }),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let external = body.bool("router:external").unwrap_or(false);
         let vni = match segment(body, external)? {
             Some(vni) => {
@@ -82,14 +82,14 @@ impl NeutronResource for Network {
         Ok(network)
     }
 
-    fn withdrawn(plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
+    fn withdrawn(plan: &Plan, value: &Self, body: &Attributes) -> Vec<Key> {
         let key = value.key();
         let shared = (body.bool("shared") == Some(false)).then(|| sharing::for_all(plan, &key, RbacAction::Shared));
         let external = (body.bool("router:external") == Some(false)).then(|| sharing::external(plan, &key));
         shared.into_iter().chain(external).flatten().collect()
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         let was_external = value.external;
         qos_policies::set(plan, request, body, &mut value.qos_policy)?;
         value.set_external(body.bool("router:external").unwrap_or(value.external));
@@ -194,7 +194,7 @@ fn free_vni(plan: &Plan) -> Result<u32, NeutronError> {
 }
 
 /// The segment that an administrator asks for. Networks are VXLANs, external ones bridges of the host.
-fn segment(body: &Body, external: bool) -> Result<Option<u32>, NeutronError> {
+fn segment(body: &Attributes, external: bool) -> Result<Option<u32>, NeutronError> {
     let kind = body.text("provider:network_type");
     let physical = body.value("provider:physical_network").filter(|v| !v.is_null());
     let wanted = body.value("provider:segmentation_id").filter(|v| !v.is_null());
@@ -217,7 +217,7 @@ fn segment(body: &Body, external: bool) -> Result<Option<u32>, NeutronError> {
     }
 }
 
-fn mtu(body: &Body, external: bool) -> Result<Option<u32>, NeutronError> {
+fn mtu(body: &Attributes, external: bool) -> Result<Option<u32>, NeutronError> {
     let max = most_mtu(external);
     match body.int("mtu").and_then(|mtu| u32::try_from(mtu).ok()) {
         // Zero asks for the default.

@@ -8,7 +8,7 @@ use gate::{Ref, View};
 use model::{Fault, FloatingIp, Index, Kind, MAX_MOVED_PORTS, Port, PortForwarding, Resource, Router};
 
 use super::attrs::{Attr, Is, field, ruled, standard};
-use super::body::Body;
+use super::body::Attributes;
 use super::error::{NeutronError, found, not_found};
 use super::floatingips::router_between;
 use super::request::{Plan, Request};
@@ -42,7 +42,7 @@ impl NeutronResource for PortForwarding {
         parent(plan, request).map(drop)
     }
 
-    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let floating = own_parent(plan, request)?;
         let missing = |name| {
             NeutronError::http_bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
@@ -77,7 +77,7 @@ impl NeutronResource for PortForwarding {
         aimed(plan, request, floating, forwarding, &port, body.ip("internal_ip_address").flatten())
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         let floating = own_parent(plan, request)?;
         value.external = ports(body, "external_port")?.unwrap_or(value.external);
         value.internal = ports(body, "internal_port")?.unwrap_or(value.internal);
@@ -228,7 +228,7 @@ fn bad(message: impl std::fmt::Display) -> NeutronError {
 }
 
 /// The ports of a request: one, or a range `first:last`.
-fn ports(body: &Body, name: &str) -> Result<Option<(u16, u16)>, NeutronError> {
+fn ports(body: &Attributes, name: &str) -> Result<Option<(u16, u16)>, NeutronError> {
     let range_name = format!("{name}_range");
     let single = body.int(name).and_then(|port| u16::try_from(port).ok());
     match (single, body.text(&range_name)) {

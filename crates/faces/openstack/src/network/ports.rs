@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::addresses::{self, Wanted};
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
-use super::body::{Body, mac, shown_value};
+use super::body::{Attributes, mac, shown_value};
 use super::cidr::Cidr;
 use super::error::NeutronError;
 use super::port_forwardings;
@@ -87,7 +87,7 @@ impl NeutronResource for Port {
         Self::changes(view, value) || owns_network(view, &value.network_id)
     }
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let network: Network = referred(plan, request, &body.required_reference("network_id")?)?;
         may_be_on(plan, request, &network, &project)?;
         let mut port = bare(&network, &project, request.now);
@@ -105,7 +105,7 @@ impl NeutronResource for Port {
         Ok(port)
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         let network: Network = plan.need(&value.network_id)?;
         may_set(plan, request, &network, body, "update")?;
         let structural = ["fixed_ips", "mac_address", "device_id", "device_owner"];
@@ -217,7 +217,7 @@ pub fn free_mac(plan: &mut Plan, port: &Port) -> String {
     tries.into_iter().find(|mac| !taken.contains(mac)).unwrap_or_default()
 }
 
-fn mac_for(plan: &mut Plan, port: &Port, body: &Body) -> Result<String, NeutronError> {
+fn mac_for(plan: &mut Plan, port: &Port, body: &Attributes) -> Result<String, NeutronError> {
     let Some(mac) = body.text("mac_address") else { return Ok(free_mac(plan, port)) };
     if mac != port.mac && plan.taken(&port.network_id).macs.contains(&mac) {
         return Err(NeutronError::conflict(
@@ -238,7 +238,13 @@ fn may_be_on(plan: &Plan, request: &Request, network: &Network, project: &str) -
 }
 
 /// On a network of somebody else a port takes what it is given.
-fn may_set(plan: &Plan, request: &Request, network: &Network, body: &Body, verb: &str) -> Result<(), NeutronError> {
+fn may_set(
+    plan: &Plan,
+    request: &Request,
+    network: &Network,
+    body: &Attributes,
+    verb: &str,
+) -> Result<(), NeutronError> {
     let view = View::new(&plan.rows, &request.who);
     let own = request.who.is_admin() || view.owns(network);
     let asks_ip =
@@ -258,7 +264,7 @@ fn may_set(plan: &Plan, request: &Request, network: &Network, body: &Body, verb:
 }
 
 /// What creation and update set alike, addresses aside.
-fn set_common(plan: &mut Plan, request: &Request, port: &mut Port, body: &Body) -> Result<(), NeutronError> {
+fn set_common(plan: &mut Plan, request: &Request, port: &mut Port, body: &Attributes) -> Result<(), NeutronError> {
     set_device(port, body)?;
     port.port_security_enabled = body.bool("port_security_enabled").unwrap_or(port.port_security_enabled);
     if body.has("binding:host_id") {
@@ -326,7 +332,7 @@ fn bind(port: &mut Port, host: String) -> Result<(), NeutronError> {
 
 /// What the caller says of the device of a port that nobody holds: a text that nothing reads. Who holds a port is said by
 /// attaching it, and by nothing else.
-fn set_device(port: &mut Port, body: &Body) -> Result<(), NeutronError> {
+fn set_device(port: &mut Port, body: &Attributes) -> Result<(), NeutronError> {
     let (id, owner) = (body.text("device_id"), body.text("device_owner"));
     if let Some(holder) = &port.holder {
         let same = |said: Option<String>, is: &str| said.is_none_or(|said| said == is);
@@ -348,7 +354,7 @@ fn set_device(port: &mut Port, body: &Body) -> Result<(), NeutronError> {
 }
 
 /// Security groups and address pairs need port security, in whatever order they were asked for.
-fn check_security(port: &Port, body: &Body) -> Result<(), NeutronError> {
+fn check_security(port: &Port, body: &Attributes) -> Result<(), NeutronError> {
     if port.port_security_enabled {
         return Ok(());
     }

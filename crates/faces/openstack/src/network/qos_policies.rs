@@ -6,7 +6,7 @@ use model::{DSCP_MARKS, Fault, Key, Kind, Network, QosPolicy, RbacAction, Realm,
 use serde_json::{Value, json};
 
 use super::attrs::{Attr, Is, Item, NAME, field, ruled, shown, standard};
-use super::body::Body;
+use super::body::Attributes;
 use super::error::NeutronError;
 use super::list::Listed;
 use super::qos_rules;
@@ -31,7 +31,7 @@ impl NeutronResource for QosPolicy {
         shown::<Self>("rules", |_, policy| qos_rules::shown_with(policy)),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let policy = body.fill(Self {
             id: uuid::Uuid::new_v4().to_string(),
             project_id: project,
@@ -48,12 +48,12 @@ impl NeutronResource for QosPolicy {
         Ok(policy)
     }
 
-    fn withdrawn(plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
+    fn withdrawn(plan: &Plan, value: &Self, body: &Attributes) -> Vec<Key> {
         let unshared = body.bool("shared") == Some(false);
         if unshared { sharing::for_all(plan, &value.key(), RbacAction::Shared) } else { Vec::new() }
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         check_default(plan, value)?;
         if body.bool("shared") == Some(false) && !sharing::unshare(plan, value) {
             return Err(NeutronError::conflict(
@@ -99,7 +99,7 @@ pub fn default_of(plan: &Plan, project: &str) -> Option<Key> {
 }
 
 /// Gives what the request is about the policy that it names, or takes it away.
-pub fn set(plan: &mut Plan, request: &Request, body: &Body, field: &mut Option<Key>) -> Result<(), NeutronError> {
+pub fn set(plan: &mut Plan, request: &Request, body: &Attributes, field: &mut Option<Key>) -> Result<(), NeutronError> {
     give(plan, request, body.reference_or_null("qos_policy_id"), field)
 }
 

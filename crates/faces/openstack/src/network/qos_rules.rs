@@ -2,7 +2,7 @@
 //! calls aliases. A rule is part of its policy's row; what has no endpoint here, such as minimum bandwidths, no host obeys.
 
 use super::attrs::{Attr, Is, Item, ruled, shown};
-use super::body::{Body, shown_value};
+use super::body::{Attributes, shown_value};
 use super::error::{NeutronError, not_found};
 use super::list::{self, Listed, Rendered};
 use super::request::{Plan, Request};
@@ -70,7 +70,7 @@ pub trait Sort: 'static {
 
     fn is(effect: &QosEffect) -> bool;
     /// The effect that a request asks for; what it does not name is as before.
-    fn effect(body: &Body, before: Option<&QosEffect>) -> Result<QosEffect, NeutronError>;
+    fn effect(body: &Attributes, before: Option<&QosEffect>) -> Result<QosEffect, NeutronError>;
 }
 
 /// `/bandwidth_limit_rules`
@@ -93,7 +93,7 @@ impl Sort for BandwidthLimit {
         matches!(effect, QosEffect::BandwidthLimit { .. })
     }
 
-    fn effect(body: &Body, before: Option<&QosEffect>) -> Result<QosEffect, NeutronError> {
+    fn effect(body: &Attributes, before: Option<&QosEffect>) -> Result<QosEffect, NeutronError> {
         let (mut kbps, mut burst, mut way) = (0, 0, Direction::Egress);
         if let Some(QosEffect::BandwidthLimit { max_kbps, max_burst_kbps, direction }) = before {
             (kbps, burst, way) = (*max_kbps, *max_burst_kbps, *direction);
@@ -126,7 +126,7 @@ impl Sort for DscpMarking {
         matches!(effect, QosEffect::DscpMarking { .. })
     }
 
-    fn effect(body: &Body, before: Option<&QosEffect>) -> Result<QosEffect, NeutronError> {
+    fn effect(body: &Attributes, before: Option<&QosEffect>) -> Result<QosEffect, NeutronError> {
         let Some(given) = body.value("dscp_mark") else {
             return Ok(before.cloned().unwrap_or(QosEffect::DscpMarking { dscp_mark: 0 }));
         };
@@ -227,7 +227,7 @@ pub async fn show_one<S: Sort>(call: Call) -> Result<Reply, Fault> {
 pub async fn create<S: Sort>(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let request = Request::read(call, true).await?;
-        let body = Body::post(S::ATTRS, S::ONE, request.body.get(S::ONE).unwrap_or(&Value::Null), true)?;
+        let body = Attributes::post(S::ATTRS, S::ONE, request.body.get(S::ONE).unwrap_or(&Value::Null), true)?;
         let rule = QosRule { id: uuid::Uuid::new_v4().to_string(), effect: S::effect(&body, None)? };
         let rule = request
             .commit(|plan| {
@@ -249,7 +249,7 @@ pub async fn update<S: Sort>(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let request = Request::read(call, true).await?;
         let word = word::<S>(&request);
-        let body = Body::put(S::ATTRS, word, request.body.get(word).unwrap_or(&Value::Null), true)?;
+        let body = Attributes::put(S::ATTRS, word, request.body.get(word).unwrap_or(&Value::Null), true)?;
         let rule = request
             .commit(|plan| {
                 let (mut policy, at) = find::<S>(&plan.rows, &request)?;

@@ -10,7 +10,7 @@ use model::{
 };
 
 use super::attrs::{Attr, Is, owned, ruled};
-use super::body::{Body, python_list};
+use super::body::{Attributes, python_list};
 use super::error::NeutronError;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, referred};
@@ -48,7 +48,7 @@ impl NeutronResource for RbacPolicy {
         ruled::<Self>("target_tenant", Is::Text(255), |_, policy| (&policy.target).into()).required(),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let asked = body.text("object_type").unwrap_or_default();
         let name = asked.trim().to_ascii_lowercase();
         let object = match TYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind) {
@@ -81,7 +81,7 @@ impl NeutronResource for RbacPolicy {
         Ok(policy)
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         let target = target(request, body, "update")?;
         if target.is_some() {
             value.closing = false;
@@ -97,7 +97,7 @@ impl NeutronResource for RbacPolicy {
         Ok(())
     }
 
-    fn withdrawn(_plan: &Plan, value: &Self, body: &Body) -> Vec<Key> {
+    fn withdrawn(_plan: &Plan, value: &Self, body: &Attributes) -> Vec<Key> {
         let stays = body.text("target_tenant").is_none_or(|target| target == value.target);
         if stays { Vec::new() } else { vec![value.key()] }
     }
@@ -127,7 +127,7 @@ pub fn leads_out(view: &View<'_>, network: &Network) -> bool {
 }
 
 /// The key of something of the caller's own.
-fn own<T: NeutronResource>(plan: &mut Plan, request: &Request, body: &Body) -> Result<Key, NeutronError> {
+fn own<T: NeutronResource>(plan: &mut Plan, request: &Request, body: &Attributes) -> Result<Key, NeutronError> {
     let value: T = referred(plan, request, &body.required_reference("object_id")?)?;
     if T::changes(&View::new(&plan.rows, &request.who), &value) {
         return Ok(value.key());
@@ -145,7 +145,7 @@ fn action(asked: &str, kind: Kind, name: &str) -> Result<RbacAction, NeutronErro
 }
 
 /// For whom; all projects at once are an administrator's to give to.
-fn target(request: &Request, body: &Body, verb: &str) -> Result<Option<String>, NeutronError> {
+fn target(request: &Request, body: &Attributes, verb: &str) -> Result<Option<String>, NeutronError> {
     let target = body.text("target_tenant");
     match target.as_deref() {
         Some("") => Err(NeutronError::attribute("target_tenant", "'' is not a project or '*'.")),

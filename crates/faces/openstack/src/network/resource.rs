@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::attrs::{Attr, Item, Updated};
-use super::body::Body;
+use super::body::Attributes;
 use super::error::{NeutronError, found, refers_to_nothing};
 use super::list::{self, Listed, Rendered};
 use super::request::{Plan, Request, project_for};
@@ -54,7 +54,7 @@ pub trait NeutronResource: Resource + Into<Object> + Updated {
     }
 
     /// The policies that an update takes from whom they give something; see [`sharing::withdraw`].
-    fn withdrawn(_plan: &Plan, _value: &Self, _body: &Body) -> Vec<Key> {
+    fn withdrawn(_plan: &Plan, _value: &Self, _body: &Attributes) -> Vec<Key> {
         Vec::new()
     }
     /// The same of a deletion of the row itself. What refers to a shared row keeps it anyway.
@@ -62,16 +62,16 @@ pub trait NeutronResource: Resource + Into<Object> + Updated {
         Vec::new()
     }
 
-    /// The new row: [`Body::fill`] puts the plain attributes into it.
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError>;
+    /// The new row: [`Attributes::fill`] puts the plain attributes into it.
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError>;
     /// What the rules say of a row into which the plain attributes have been put.
-    fn update(_plan: &mut Plan, _request: &Request, _value: &mut Self, _body: &Body) -> Result<(), NeutronError> {
+    fn update(_plan: &mut Plan, _request: &Request, _value: &mut Self, _body: &Attributes) -> Result<(), NeutronError> {
         Ok(())
     }
     fn delete(plan: &mut Plan, request: &Request, value: Self) -> Result<(), NeutronError>;
 }
 
-impl Body {
+impl Attributes {
     /// The row with the plain attributes that were given.
     pub fn fill<T: NeutronResource>(&self, mut row: T) -> T {
         for attr in T::ATTRS {
@@ -164,8 +164,8 @@ pub async fn create<T: NeutronResource>(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let request = Request::read(call, true).await?;
         let admin = request.who.is_admin();
-        let check = |one: &Value| -> Result<(String, Body), NeutronError> {
-            let body = Body::post(T::ATTRS, T::ONE, one, admin)?;
+        let check = |one: &Value| -> Result<(String, Attributes), NeutronError> {
+            let body = Attributes::post(T::ATTRS, T::ONE, one, admin)?;
             Ok((project_for(&request.who, body.project().as_deref())?, body))
         };
         let (bodies, bulk) = match (request.body.get(T::MANY), request.body.get(T::ONE)) {
@@ -198,9 +198,9 @@ pub async fn create<T: NeutronResource>(call: Call) -> Result<Reply, Fault> {
 /// Makes resources, each of a project, in one commit; their ids.
 pub async fn make<T: NeutronResource>(
     request: &Request,
-    bodies: &[(String, Body)],
+    bodies: &[(String, Attributes)],
 ) -> Result<Vec<String>, NeutronError> {
-    let one = |plan: &mut Plan, (project, body): &(String, Body)| {
+    let one = |plan: &mut Plan, (project, body): &(String, Attributes)| {
         let value = T::create(plan, request, project.clone(), body)?;
         let id = value.name();
         plan.put(value);
@@ -220,7 +220,7 @@ pub async fn update<T: NeutronResource>(call: Call) -> Result<Reply, Fault> {
         let request = Request::read(call, true).await?;
         let id = request.param("id").to_owned();
         let given = request.body.get(T::ONE).unwrap_or(&Value::Null);
-        let body = Body::put(T::ATTRS, T::ONE, given, request.who.is_admin())?;
+        let body = Attributes::put(T::ATTRS, T::ONE, given, request.who.is_admin())?;
         change::<T>(&request, &id, &body).await?;
         shown::<T>(&request, &id)
     })
@@ -228,7 +228,7 @@ pub async fn update<T: NeutronResource>(call: Call) -> Result<Reply, Fault> {
 }
 
 /// Changes a resource.
-pub async fn change<T: NeutronResource>(request: &Request, id: &str, body: &Body) -> Result<(), NeutronError> {
+pub async fn change<T: NeutronResource>(request: &Request, id: &str, body: &Attributes) -> Result<(), NeutronError> {
     let which = |plan: &Plan| Ok(T::withdrawn(plan, &changeable::<T>(plan, request, id, "update")?, body));
     let write = |plan: &mut Plan| {
         let mut value = body.fill(changeable::<T>(plan, request, id, "update")?);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::addresses;
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
-use super::body::{Body, boolean};
+use super::body::{Attributes, boolean};
 use super::cidr::Cidr;
 use super::error::NeutronError;
 use super::port_forwardings;
@@ -38,7 +38,7 @@ impl NeutronResource for Router {
         shown::<Self>("status", |_, _| "ACTIVE".into()),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let mut router = body.fill(Router::new(uuid::Uuid::new_v4().to_string(), project, request.now));
         if let Some(info) = body.value("external_gateway_info") {
             set_gateway(plan, request, &mut router, info, "create")?;
@@ -46,7 +46,7 @@ impl NeutronResource for Router {
         Ok(router)
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         if let Some(info) = body.value("external_gateway_info") {
             set_gateway(plan, request, value, info, "update")?;
         }

@@ -5,7 +5,7 @@ use model::{AddressGroup, Direction, Index, Kind, PROTOCOLS, Resource, SecurityG
 use serde_json::Value;
 
 use super::attrs::{Attr, Is, ruled, shown, standard};
-use super::body::{Body, python_list, shown_value};
+use super::body::{Attributes, python_list, shown_value};
 use super::cidr::Cidr;
 use super::error::NeutronError;
 use super::request::{Plan, Request};
@@ -47,7 +47,7 @@ impl NeutronResource for SecurityGroupRule {
         }),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let group_id = body.required_reference("security_group_id")?;
         let prefix = prefix(body.value("remote_ip_prefix"))?;
         let ipv6 = ethertype(body.value("ethertype"))?;

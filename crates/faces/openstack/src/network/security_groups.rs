@@ -3,7 +3,7 @@
 use model::{Direction, Index, Object, Port, RbacPolicy, Realm, Resource, SecurityGroup, SecurityGroupRule, Time};
 
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
-use super::body::Body;
+use super::body::Attributes;
 use super::error::NeutronError;
 use super::request::{Plan, Request};
 use super::resource::{NeutronResource, objects};
@@ -32,7 +32,7 @@ impl NeutronResource for SecurityGroup {
         Ok(())
     }
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let name = body.text("name").unwrap_or_default();
         not_default(&name)?;
         default_group(plan, &project, request.now);
@@ -52,7 +52,7 @@ impl NeutronResource for SecurityGroup {
         Ok(group)
     }
 
-    fn update(plan: &mut Plan, _ask: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, _ask: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         if let Some(name) = body.text("name").filter(|name| *name != value.name) {
             if value.name == DEFAULT {
                 return Err(NeutronError::conflict(

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::address_scopes;
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
-use super::body::Body;
+use super::body::Attributes;
 use super::cidr::{Cidr, address, version, width};
 use super::error::NeutronError;
 use super::request::{Plan, Request};
@@ -32,7 +32,7 @@ impl NeutronResource for SubnetPool {
         shown::<Self>("ip_version", |_, pool| pool_version(pool).into()),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let prefixes = prefixes(body.texts("prefixes").unwrap_or_default())?;
         let first = prefixes.first().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |c| c.base);
         let least = if first.is_ipv4() { 8 } else { 64 };
@@ -61,7 +61,7 @@ impl NeutronResource for SubnetPool {
         Ok(pool)
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         if let Some(quota) = quota(body)? {
             value.default_quota = quota;
         }
@@ -132,7 +132,7 @@ fn prefixes(given: Vec<String>) -> Result<Vec<Cidr>, NeutronError> {
     Ok(merged)
 }
 
-fn quota(body: &Body) -> Result<Option<Option<u64>>, NeutronError> {
+fn quota(body: &Attributes) -> Result<Option<Option<u64>>, NeutronError> {
     match body.value("default_quota") {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),

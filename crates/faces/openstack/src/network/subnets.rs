@@ -7,7 +7,7 @@ use model::{Index, Kind, Network, Port, Resource, Subnet, SubnetPool};
 use serde_json::Value;
 
 use super::attrs::{Attr, Is, NAME, field, ruled, said, shown, standard};
-use super::body::Body;
+use super::body::Attributes;
 use super::cidr::{Cidr, number, version};
 use super::error::NeutronError;
 use super::request::{Plan, Request};
@@ -61,7 +61,7 @@ impl NeutronResource for Subnet {
         view.sees(value) || network_of(view, value).is_some_and(|network| view.sees(network))
     }
 
-    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, _project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let network: Network = referred(plan, request, &body.required_reference("network_id")?)?;
         if !Network::changes(&View::new(&plan.rows, &request.who), &network) {
             return Err(NeutronError::policy("rule:create_subnet"));
@@ -93,7 +93,7 @@ impl NeutronResource for Subnet {
         Ok(subnet)
     }
 
-    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Body) -> Result<(), NeutronError> {
+    fn update(plan: &mut Plan, request: &Request, value: &mut Self, body: &Attributes) -> Result<(), NeutronError> {
         if let Some(gateway) = body.ip("gateway_ip")
             && gateway != value.gateway_ip
         {
@@ -162,7 +162,7 @@ fn touch_network(plan: &mut Plan, request: &Request, mut network: Network) {
 fn range(
     plan: &mut Plan,
     request: &Request,
-    body: &Body,
+    body: &Attributes,
     network: &Network,
 ) -> Result<(Cidr, Option<String>), NeutronError> {
     let wanted = body.text("cidr").and_then(|t| Cidr::parse(&t).ok());
@@ -200,7 +200,7 @@ fn range(
 fn pool_of(
     plan: &Plan,
     request: &Request,
-    body: &Body,
+    body: &Attributes,
     ip_version: Option<i64>,
 ) -> Result<Option<Ref<SubnetPool>>, NeutronError> {
     let named = body.reference("subnetpool_id");
@@ -227,7 +227,7 @@ fn pool_of(
 }
 
 /// What can be set at any time and needs no look at other rows.
-fn set_common(subnet: &mut Subnet, body: &Body) -> Result<(), NeutronError> {
+fn set_common(subnet: &mut Subnet, body: &Attributes) -> Result<(), NeutronError> {
     if let Some(servers) = body.ips("dns_nameservers") {
         if servers.len() > MAX_NAMESERVERS {
             return Err(NeutronError::bad(
@@ -401,7 +401,7 @@ fn gateway_unused(plan: &Plan, subnet: &Subnet) -> Result<(), NeutronError> {
 }
 
 /// The allocation pools asked for, sorted; `None` if the request does not say.
-fn pools(body: &Body, subnet: &Subnet) -> Result<Option<Vec<(IpAddr, IpAddr)>>, NeutronError> {
+fn pools(body: &Attributes, subnet: &Subnet) -> Result<Option<Vec<(IpAddr, IpAddr)>>, NeutronError> {
     let Some(given) = body.value("allocation_pools").and_then(Value::as_array) else { return Ok(None) };
     let cidr = Cidr::of(subnet);
     let mut pools = Vec::with_capacity(given.len());

@@ -7,7 +7,7 @@ use model::{Fault, Holder, Kind, Network, Port, PortStatus, Resource, SubPort, T
 use serde_json::Value;
 
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
-use super::body::{Body, is_uuid, shown_value};
+use super::body::{Attributes, is_uuid, shown_value};
 use super::error::NeutronError;
 use super::list::{self, Rendered};
 use super::networks::NETWORK_TYPE;
@@ -34,7 +34,7 @@ impl NeutronResource for Trunk {
         shown::<Self>("status", |view, trunk| word(trunk.status(view.snapshot)).into()),
     ];
 
-    fn create(plan: &mut Plan, request: &Request, project: String, body: &Body) -> Result<Self, NeutronError> {
+    fn create(plan: &mut Plan, request: &Request, project: String, body: &Attributes) -> Result<Self, NeutronError> {
         let wanted = match body.value("sub_ports").filter(|given| !given.is_null()) {
             None => Vec::new(),
             Some(given) => read(given).map_err(|reason| NeutronError::attribute("sub_ports", reason))?,

@@ -7,7 +7,7 @@ use model::{Change, Fault, MetadefNamespace, Project, Snapshot, free_place};
 use serde_json::{Map, Value, json};
 
 use super::body::{self, Attributes, LONGEST_DESCRIPTION, LONGEST_NAME};
-use super::pages::Page;
+use super::pages::Paging;
 use super::parts::{check_bounds, check_unprotected, find, of_path};
 use super::{definitions, objects, properties, resource_types, tags};
 use crate::call::{Call, Reply, escape};
@@ -84,7 +84,7 @@ fn whole(namespace: &MetadefNamespace, prefix: &str) -> Value {
 
 /// `GET /v2/metadefs/namespaces`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let page = Page::of(&call, &SORT_KEYS, &["visibility", "resource_types"], 0)?;
+    let page = Paging::of(&call, &SORT_KEYS, &["visibility", "resource_types"], 0)?;
     let page = page.bounded(DEFAULT_LIMIT, MAX_LIMIT);
     let shown = match call.query("visibility").filter(|text| !text.is_empty()) {
         None => None,

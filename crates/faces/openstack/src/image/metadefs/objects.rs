@@ -4,7 +4,7 @@ use model::{Fault, MetadefNamespace, MetadefObject, Time};
 use serde_json::{Value, json};
 
 use super::body::{self, Attributes};
-use super::pages::Page;
+use super::pages::Paging;
 use super::parts::{Part, edit, of_path};
 use super::{definitions, properties};
 use crate::call::{Call, Reply};
@@ -59,7 +59,7 @@ pub fn add(namespace: &mut MetadefNamespace, value: &Value, now: Time) -> Result
 
 /// `GET .../objects`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let page = Page::of(&call, &["created_at", "updated_at", "name", "description"], &[], 1)?;
+    let page = Paging::of(&call, &["created_at", "updated_at", "name", "description"], &[], 1)?;
     let namespace = of_path(&call)?;
     let all: Vec<(&String, &MetadefObject)> = namespace.value.objects.iter().collect();
     let key = |(name, object): &(&String, &MetadefObject)| {

@@ -24,7 +24,7 @@ impl From<&str> for SortKey {
 }
 
 /// What a list is asked for.
-pub struct Page<'a> {
+pub struct Paging<'a> {
     pub limit: Option<usize>,
     marker: Option<&'a str>,
     /// One of the keys of this sort of list.
@@ -32,7 +32,7 @@ pub struct Page<'a> {
     descends: bool,
 }
 
-impl<'a> Page<'a> {
+impl<'a> Paging<'a> {
     /// Reads the query of a list that has these sort keys and filters. `least` is the smallest limit that it takes.
     pub fn of(call: &'a Call, keys: &[&str], filters: &[&str], least: usize) -> Result<Self, Fault> {
         let own = ["limit", "marker", "sort_key", "sort_dir"];

@@ -4,7 +4,7 @@ use model::{Fault, MetadefNamespace, MetadefTag, Time};
 use serde_json::{Value, json};
 
 use super::body::{self, Attributes, check_name};
-use super::pages::Page;
+use super::pages::Paging;
 use super::parts::{Part, edit, of_path};
 use crate::call::{Call, Reply};
 use crate::image::view::time;
@@ -29,7 +29,7 @@ pub fn add(namespace: &mut MetadefNamespace, name: &str, now: Time) -> Result<()
 
 /// `GET .../tags`
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let page = Page::of(&call, &["created_at", "updated_at", "name"], &[], 0)?;
+    let page = Paging::of(&call, &["created_at", "updated_at", "name"], &[], 0)?;
     let namespace = of_path(&call)?;
     let all: Vec<(&String, &MetadefTag)> = namespace.value.tags.iter().collect();
     let key = |(name, tag): &(&String, &MetadefTag)| {
