@@ -65,7 +65,7 @@ struct Placing<'a> {
     cluster: &'a str,
     /// All nodes, where pods care about others; else the views of those that were looked at, by the numbers of the hosts.
     nodes: BTreeMap<String, Node>,
-    views: Vec<Option<Node>>,
+    views: Vec<Option<Box<Node>>>,
     /// Where the search for a host begins, and how many pods have searched.
     asker: u64,
     searches: usize,
@@ -193,10 +193,10 @@ impl<'a> Placing<'a> {
         self.searches += 1;
         for (number, room) in rooms.from(self.asker, self.searches) {
             let name = &room.host.name;
-            let view = || fit::of_host(self.snapshot, self.cluster, name);
+            let view = || Box::new(fit::of_host(self.snapshot, self.cluster, name));
             let node = match self.nodes.get(name).filter(|_| rules.is_some()) {
                 Some(node) => node,
-                None => &*self.views[number].get_or_insert_with(view),
+                None => &**self.views[number].get_or_insert_with(view),
             };
             let company =
                 || rules.as_ref().and_then(|(spread, near)| spread.refuses(node).or_else(|| near.refuses(node)));
