@@ -13,6 +13,7 @@ use crate::fault::{Failure, Result};
 use crate::known::{Kinds, Known};
 use crate::pages::Pages;
 use crate::shares::Shares;
+use crate::written::Written;
 
 /// What the face needs. A clone is the same face.
 #[derive(Clone)]
@@ -37,6 +38,11 @@ impl Kube {
     /// Calls webhooks by this.
     pub fn with_hooks(self, hooks: Arc<dyn Hooks>) -> Self {
         Self { hooks: Some(hooks), ..self }
+    }
+
+    /// How often an object was written as JSON for lists and watches: not again for each of them.
+    pub fn objects_written(&self) -> u64 {
+        self.pools.written.times()
     }
 
     /// The kinds that a cluster has now.
@@ -81,6 +87,7 @@ const HOOKS: [usize; 3] = [16, 32, 128];
 pub(crate) struct Pools {
     kinds: Known,
     pub pages: Pages,
+    pub written: Written,
     pub watches: Shares,
     pub ready: Shares,
     pub large: Shares,
@@ -94,6 +101,7 @@ impl Default for Pools {
         Self {
             kinds,
             pages,
+            written: Written::default(),
             watches: shares(WATCHES),
             ready: shares(READY_KIB),
             large: shares(LARGE),

@@ -53,6 +53,7 @@ mod upstream;
 mod validate;
 mod verbs;
 mod watch;
+mod written;
 
 use http::Method;
 

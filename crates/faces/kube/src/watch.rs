@@ -1,5 +1,6 @@
 //! Watch: what is there, if asked for, then every change in order, as lines of JSON.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -172,6 +173,12 @@ struct Line<'a, T> {
     object: &'a T,
 }
 
+/// The line of an object that is written already.
+fn line_of(r#type: &str, object: &[u8]) -> Bytes {
+    let head = format!("{{\"type\":\"{type}\",\"object\":");
+    [head.as_bytes(), object, b"}\n"].concat().into()
+}
+
 fn line(r#type: &str, object: &impl Serialize) -> Bytes {
     let mut out = Vec::with_capacity(512);
     if let Err(e) = serde_json::to_writer(&mut out, &Line { r#type, object }) {
@@ -316,9 +323,7 @@ impl Stream {
         }
         tokio::task::yield_now().await;
         for row in self.initial.next(TURN) {
-            if let Some(object) = object(&row) {
-                self.event("ADDED", object, row.modified);
-            }
+            self.event("ADDED", &row, row.modified);
         }
         Ok(true)
     }
@@ -347,8 +352,8 @@ impl Stream {
             if !ours {
                 continue;
             }
-            let before = event.before.as_deref().and_then(object).filter(|o| self.selection.matches(o));
-            let after = event.after.as_deref().and_then(object).filter(|o| self.selection.matches(o));
+            let ours = |row: &&Row| object(row).is_some_and(|object| self.selection.matches(object));
+            let (before, after) = (event.before.as_deref().filter(ours), event.after.as_deref().filter(ours));
             made += match (before, after) {
                 (None, None) => 0,
                 (None, Some(new)) => self.event("ADDED", new, commit.revision),
@@ -360,9 +365,16 @@ impl Stream {
     }
 
     /// Makes an event ready; how many bytes it has.
-    fn event(&mut self, r#type: &str, object: &KubeObject, revision: Revision) -> usize {
+    fn event(&mut self, r#type: &str, row: &Row, revision: Revision) -> usize {
+        let Some(object) = object(row) else { return 0 };
         let bytes = match self.form {
-            Form::Object => line(r#type, &Shown { body: &view(&self.kind, &object.body), revision }),
+            Form::Object => match view(&self.kind, &object.body) {
+                Cow::Borrowed(body) if revision == row.modified => match self.kube.pools.written.of(row, body) {
+                    Ok(bytes) => line_of(r#type, &bytes),
+                    Err(_) => line(r#type, &Shown { body, revision }),
+                },
+                body => line(r#type, &Shown { body: &body, revision }),
+            },
             Form::Metadata => line(r#type, &table::partial(&object.body, revision)),
             Form::Table => {
                 let told = std::mem::replace(&mut self.told, true);
