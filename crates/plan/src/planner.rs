@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{Change, Event, Key, Kind, KubeObject, Ledger, Resource, Snapshot, Time};
+use model::{Change, Entry, Event, Key, Kind, KubeObject, Ledger, Resource, Snapshot, Time};
 
 /// What a planner looks at.
 #[derive(Clone, Copy)]
@@ -28,8 +28,18 @@ pub struct Planner {
     pub items: fn(&Snapshot) -> Vec<Key>,
     /// Which items may have to be planned anew after an event. The rows are those after the event, or newer.
     pub touched: fn(&Snapshot, &Event, &mut Touched),
+    /// How it is told on a Kubernetes object that what this planner makes for it cannot be.
+    pub failed: Option<Failed>,
     /// What is to be done for these items; an item that is no more is passed over.
     pub plan: fn(&Seen<'_>, &[Key], Time) -> Plan,
+}
+
+/// How it is told on an object why what it controls cannot be made.
+pub struct Failed {
+    /// Kind, group and plural of the object.
+    pub of: (&'static str, &'static str, &'static str),
+    /// The object, what could not be made, and why.
+    pub tell: fn(&mut Change, &Snapshot, Entry<'_, KubeObject>, (&KubeObject, &str), Time),
 }
 
 /// Rows of one sort.

@@ -47,6 +47,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 512,
     items,
     touched,
+    failed: None,
     plan,
 };
 

@@ -188,6 +188,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 8192,
     items,
     touched,
+    failed: None,
     plan,
 };
 

@@ -30,6 +30,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 256,
     items: |rows| rows.all::<Server>().map(|server| server.row.key.clone()).collect(),
     touched,
+    failed: None,
     plan,
 };
 

@@ -17,6 +17,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 64,
     items: |rows| keys(rows, GROUP, RESOURCE),
     touched,
+    failed: None,
     plan,
 };
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::adopt::adopt;
 use super::replicaset::FAILURE;
 use super::{New, condition, controlled, keys, map, number, seconds, set_status, since, suffix, touched_by_parts};
-use crate::planner::{EVENTS, Plan, Planner, Rows, Seen};
+use crate::planner::{EVENTS, Failed, Plan, Planner, Rows, Seen};
 
 /// Which change of the template a ReplicaSet belongs to, counted up.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -33,6 +33,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 64,
     items: |rows| keys(rows, "apps", "deployments"),
     touched: |rows, event, touched| touched_by_parts(rows, event, touched, ("Deployment", "apps", "deployments")),
+    failed: Some(Failed { of: ("Deployment", "apps", "deployments"), tell: failed }),
     plan,
 };
 
@@ -510,15 +511,14 @@ fn progress(
 }
 
 /// Says on a Deployment why it has no ReplicaSet for its template.
-pub(super) fn failed(
+fn failed(
     change: &mut Change,
     snapshot: &Snapshot,
     deployment: Entry<'_, KubeObject>,
-    name: &str,
-    why: &str,
+    (made, why): (&KubeObject, &str),
     now: Time,
 ) {
-    let message = format!("Failed to create new replica set \"{name}\": {why}");
+    let message = format!("Failed to create new replica set \"{}\": {why}", made.name);
     let news = News::new(CONTROLLER, "ReplicaSetCreateError", message.clone()).warning();
     kube_event::tell(change, snapshot, deployment.value, &[news], now);
     let before = &deployment.body["status"];

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use model::kube_event::{self, News};
 use model::{Change, Entry, Event, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use crate::hostnet::{cluster_ips, is_api};
 
 use super::{New, controlled, controller, holds, keys, matches, seconds, suffix};
-use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
+use crate::planner::{EVENTS, Failed, PODS, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// The most endpoints of one slice, as in Kubernetes.
 const MOST: usize = 1000;
@@ -24,6 +25,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 64,
     items: |rows| keys(rows, "", "services"),
     touched,
+    failed: Some(Failed { of: ("Service", "", "services"), tell: failed }),
     plan,
 };
 
@@ -251,4 +253,16 @@ fn named_port(pod: &KubeObject, name: &str) -> Option<i64> {
     let containers = pod.body["spec"]["containers"].as_array().into_iter().flatten();
     let mut ports = containers.flat_map(|c| c["ports"].as_array().into_iter().flatten());
     ports.find(|p| p["name"] == name)?["containerPort"].as_i64()
+}
+/// Says on a Service why its endpoints cannot be written down.
+fn failed(
+    change: &mut Change,
+    snapshot: &Snapshot,
+    service: Entry<'_, KubeObject>,
+    (_, why): (&KubeObject, &str),
+    now: Time,
+) {
+    let message = format!("Error updating Endpoint Slices for Service {}/{}: {why}", service.namespace, service.name);
+    let news = News::new("endpoint-slice-controller", "FailedToUpdateEndpointSlices", message).warning();
+    kube_event::tell(change, snapshot, service.value, &[news], now);
 }

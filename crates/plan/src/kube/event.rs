@@ -22,6 +22,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 16,
     items: |rows| rows.all::<Cluster>().map(|cluster| cluster.row.key.clone()).collect(),
     touched,
+    failed: None,
     plan,
 };
 

@@ -18,6 +18,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 256,
     items: |rows| rows.find::<KubeObject>(Index::Collectable, "").map(|object| object.row.key.clone()).collect(),
     touched,
+    failed: None,
     plan,
 };
 

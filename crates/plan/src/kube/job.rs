@@ -15,7 +15,7 @@ use super::{
     condition, controlled, controller, delete, delete_without, holds, keys, number, release, seconds, set_status,
     touched_by_parts,
 };
-use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
+use crate::planner::{EVENTS, Failed, PODS, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// As whom it speaks in events.
 const CONTROLLER: &str = "job-controller";
@@ -38,6 +38,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 64,
     items,
     touched,
+    failed: Some(Failed { of: ("Job", "batch", "jobs"), tell: failed }),
     plan,
 };
 
@@ -349,7 +350,7 @@ fn grow(
             Ok(new) => new,
             Err(why) => {
                 plan.waits(key);
-                failed(&mut change, snapshot, job.value, &why, now);
+                failed(&mut change, snapshot, job, (job.value, &why), now);
                 return plan.step(key, change);
             }
         };
@@ -374,7 +375,13 @@ fn grow(
 }
 
 /// Says why a Job gets no pod.
-pub(super) fn failed(change: &mut Change, snapshot: &Snapshot, job: &KubeObject, why: &str, now: Time) {
+fn failed(
+    change: &mut Change,
+    snapshot: &Snapshot,
+    job: Entry<'_, KubeObject>,
+    (_, why): (&KubeObject, &str),
+    now: Time,
+) {
     let news = News::new(CONTROLLER, "FailedCreate", format!("Error creating: {why}")).warning();
-    kube_event::tell(change, snapshot, job, &[news], now);
+    kube_event::tell(change, snapshot, job.value, &[news], now);
 }

@@ -26,6 +26,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 64,
     items: |rows| keys(rows, "", "namespaces"),
     touched,
+    failed: None,
     plan,
 };
 

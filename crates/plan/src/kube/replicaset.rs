@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::adopt::adopt;
 use super::workload::{available, new_pods, pods_of, settled, told, victims};
 use super::{condition, delete, holds, keys, number, seconds, set_status, touched_by_parts};
-use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen};
+use crate::planner::{EVENTS, Failed, PODS, Plan, Planner, Rows, Seen};
 
 /// As whom it speaks in events.
 const CONTROLLER: &str = "replicaset-controller";
@@ -28,6 +28,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 64,
     items: |rows| keys(rows, "apps", "replicasets"),
     touched: |rows, event, touched| touched_by_parts(rows, event, touched, ("ReplicaSet", "apps", "replicasets")),
+    failed: Some(Failed { of: ("ReplicaSet", "apps", "replicasets"), tell: failed }),
     plan,
 };
 
@@ -92,7 +93,7 @@ fn one(plan: &mut Plan, snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Ti
             }
             Err(why) => {
                 plan.waits(key);
-                failed(&mut change, snapshot, set, &why, now);
+                failed(&mut change, snapshot, set, (set.value, &why), now);
                 return plan.step(key, change);
             }
         }
@@ -101,7 +102,13 @@ fn one(plan: &mut Plan, snapshot: &Snapshot, set: Entry<'_, KubeObject>, now: Ti
 }
 
 /// Says on a ReplicaSet why it has too few pods: an event, and the condition that Deployments pass on.
-pub(super) fn failed(change: &mut Change, snapshot: &Snapshot, set: Entry<'_, KubeObject>, why: &str, now: Time) {
+fn failed(
+    change: &mut Change,
+    snapshot: &Snapshot,
+    set: Entry<'_, KubeObject>,
+    (_, why): (&KubeObject, &str),
+    now: Time,
+) {
     // The generated name of the pod that was refused is another each time, and is not news.
     let stem = format!("{}-", set.name);
     let why: String =

@@ -23,6 +23,7 @@ pub const PLANNER: Planner = Planner {
     at_once: 64,
     items: |rows| keys(rows, "", "nodes"),
     touched,
+    failed: None,
     plan,
 };
 
