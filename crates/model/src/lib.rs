@@ -10,6 +10,7 @@
 mod address_group;
 mod address_scope;
 mod aggregate;
+pub mod batch;
 mod catalog;
 mod change;
 mod claim;

@@ -24,6 +24,7 @@ pub const PLANNERS: &[Planner] = &[
     kube::namespace::PLANNER,
     kube::deployment::PLANNER,
     kube::replicaset::PLANNER,
+    kube::cronjob::PLANNER,
     kube::job::PLANNER,
     kube::taint::PLANNER,
     server::PLANNER,

@@ -289,3 +289,35 @@ async fn kubectl_watches_and_waits() {
     tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.unwrap_or_else(|_| panic!("watched: {all}"));
     watcher.kill().await.unwrap();
 }
+
+const NIGHT: &str = "apiVersion: batch/v1
+kind: CronJob
+metadata: {name: night}
+spec:
+  schedule: 30 2 * * *
+  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: busybox}]}}}}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cron_jobs_are_made_shown_and_tried() {
+    let Some(k) = Referee::new().await else { return };
+    assert!(k.with("apply -f -", NIGHT).await.contains("cronjob.batch/night created"));
+    k.run("create cronjob hourly --image=busybox --schedule=@hourly").await;
+    let text = k.run("get cj").await;
+    for word in ["LAST SCHEDULE", "30 2 * * *", "@hourly", "<none>", "False"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(k.run("get all").await.contains("cronjob.batch/night"));
+    let text = k.run("describe cronjob night").await;
+    assert!(text.contains("Concurrency Policy:") && text.contains("Allow"), "{text}");
+    // One at once, by hand: the client makes a Job of the template.
+    k.run("create job now --from=cronjob/night").await;
+    assert_eq!(k.run("get job now -o jsonpath={.metadata.ownerReferences[0].kind}").await, "CronJob");
+    k.run(r#"patch cronjob night -p {"spec":{"suspend":true}}"#).await;
+    assert_eq!(k.run("get cronjob night -o jsonpath={.spec.suspend}").await, "true");
+    let text = k.fails("apply -f -", &NIGHT.replace("30 2", "30 25")).await;
+    assert!(text.contains("not between 0 and 23: 25"), "{text}");
+    let text = k.fails("apply -f -", &NIGHT.replace("schedule:", "timeZone: Europe/Vienna\n  schedule:")).await;
+    assert!(text.contains("schedules are in UTC"), "{text}");
+    k.run("delete cronjob night hourly").await;
+}

@@ -188,7 +188,7 @@ impl Tally {
 }
 
 /// When the Job came to its end.
-fn ended(job: &KubeObject) -> Option<Time> {
+pub(super) fn ended(job: &KubeObject) -> Option<Time> {
     let end = ["Complete", "Failed"]
         .into_iter()
         .find_map(|kind| condition(&job.body["status"], kind).filter(|condition| condition["status"] == "True"))?;

@@ -3,6 +3,7 @@
 //! writes the owner's row, so that one planned from an old snapshot is refused whole instead of making pods twice.
 
 mod adopt;
+pub mod cronjob;
 pub mod definition;
 pub mod deployment;
 pub mod endpointslice;

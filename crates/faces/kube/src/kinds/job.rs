@@ -1,7 +1,8 @@
 //! Jobs.
 
 use k8s_openapi::api::batch;
-use serde_json::{Map, Value, json};
+use model::batch::{NAMES, UIDS, select_own};
+use serde_json::{Value, json};
 
 use super::pod_validation::{self, default_template};
 use crate::kind::{Given::View, Kind, Treatment};
@@ -10,10 +11,6 @@ use crate::strategy::{
     selector, wide,
 };
 use crate::validate::{self, Errors};
-
-/// Labels of a Job's pods, each under its own and under its older name.
-const UIDS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
-const NAMES: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
 const NO_INDEX: &str = "Jobs with indexes are not offered";
 
@@ -41,42 +38,19 @@ pub struct Job;
 
 impl Strategy for Job {
     fn default(&self, job: &mut Value) {
-        let spec = object(job, "spec");
-        // One pod, unless pods find out together that there is no work left.
-        if spec["completions"].is_null() && spec["parallelism"].is_null() {
-            default(spec, "completions", 1);
-        }
-        default(spec, "parallelism", 1);
-        default(spec, "backoffLimit", 6);
-        default(spec, "completionMode", "NonIndexed");
-        default(spec, "suspend", false);
-        default(spec, "podReplacementPolicy", "TerminatingOrFailed");
-        default_template(object(spec, "template"));
+        default_spec(object(job, "spec"));
     }
 
     fn create(&self, job: &mut Value, _: &Context<'_>) -> Result<()> {
         job["status"] = json!({});
-        let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
-        let spec = object(job, "spec");
-        if spec["manualSelector"] == true {
-            return Ok(());
-        }
-        let labels = object(object(object(spec, "template"), "metadata"), "labels");
-        for (key, value) in UIDS.map(|key| (key, &uid)).into_iter().chain(NAMES.map(|key| (key, &name))) {
-            default(labels, key, value.clone());
-        }
-        if spec["selector"].is_null() {
-            spec["selector"] = json!({"matchLabels": Map::from_iter([(UIDS[0].to_owned(), uid)])});
+        if job["spec"]["manualSelector"] != true {
+            select_own(job);
         }
         Ok(())
     }
 
     fn validate(&self, job: &Value, errors: &mut Errors) {
         let spec = &job["spec"];
-        for field in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"]
-        {
-            errors.non_negative(format!("spec.{field}"), &spec[field]);
-        }
         if spec["selector"].is_object() {
             validate::label_selector(&spec["selector"], "spec.selector", errors);
         } else {
@@ -85,7 +59,7 @@ impl Strategy for Job {
         if spec["manualSelector"] != true {
             generated(job, errors);
         }
-        pod_validation::template_of_job(&spec["template"], "spec.template", &spec["selector"], errors);
+        validate_spec(spec, "spec", errors);
     }
 
     fn warnings(&self, job: &Value) -> Vec<String> {
@@ -119,6 +93,28 @@ impl Strategy for Job {
             wide("Selector", |job, _| selector(&job["spec"]["selector"]).into()),
         ]
     }
+}
+
+/// Fills in what a Job leaves out.
+pub fn default_spec(spec: &mut Value) {
+    // One pod, unless pods find out together that there is no work left.
+    if spec["completions"].is_null() && spec["parallelism"].is_null() {
+        default(spec, "completions", 1);
+    }
+    default(spec, "parallelism", 1);
+    default(spec, "backoffLimit", 6);
+    default(spec, "completionMode", "NonIndexed");
+    default(spec, "suspend", false);
+    default(spec, "podReplacementPolicy", "TerminatingOrFailed");
+    default_template(object(spec, "template"));
+}
+
+/// The rules that a Job keeps, and one that is to be.
+pub fn validate_spec(spec: &Value, at: &str, errors: &mut Errors) {
+    for field in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"] {
+        errors.non_negative(format!("{at}.{field}"), &spec[field]);
+    }
+    pod_validation::template_of_job(&spec["template"], &format!("{at}.template"), &spec["selector"], errors);
 }
 
 /// Labels and selector that the server makes are not somebody else's.

@@ -3,6 +3,7 @@
 
 mod configmap;
 mod crd;
+mod cronjob;
 mod deployment;
 mod endpointslice;
 mod event;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Kind> {
         deployment::kind(),
         replicaset::kind(),
         job::kind(),
+        cronjob::kind(),
         webhook::kind(),
         crd::kind(),
     ];
