@@ -23,9 +23,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
 /// Circles that are still there: a file that stands in one, and of how many files it is. A number may only fall.
-const KNOWN: &[(&str, usize)] = &[
-    ("crates/model/src/port.rs", 4),
-];
+const KNOWN: &[(&str, usize)] = &[("crates/model/src/port.rs", 4)];
 
 /// Lists of all that there is of something closed, which each of its members knows: left out as the root of a crate is, and
 /// for the same reason. Each new kind of row would make the circle longer by one.
