@@ -1,5 +1,5 @@
 //! What requests that clients send most cost: CPU time of the handler alone, without a socket and TLS, over a cluster in memory
-//! of 1,000 pods that run. `cargo run --release -p face-kube --example cost`
+//! of 1,000 pods that run. `cargo run --release -p face-kube --example lists`
 //!
 //! It prints and judges nothing: times differ from machine to machine. What must not grow is counted by tests.
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
@@ -27,7 +27,7 @@ async fn fill(world: &World) {
     let snapshot = world.store.snapshot();
     let quota = snapshot.all::<Quota>().find(|q| q.project_id == world.cluster.project_id).expect("a quota");
     let mut change = Change::new();
-    change.edit(quota, |quota| model::quota::LIMITED.iter().for_each(|l| _ = quota.limits.insert(l.name.into(), None)));
+    change.edit(quota, |quota| model::quota::all().for_each(|l| _ = quota.limits.insert(l.name.into(), None)));
     world.store.commit(&change).await.expect("a commit");
     for n in 0..PODS {
         let path = "/api/v1/namespaces/default/pods";
