@@ -13,6 +13,8 @@ use crate::planner::{Plan, Rows, Touched, objects};
 
 /// A refusal is tried again after so long, if nothing touches the item before.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// What was planned from old rows so often in a row is planned as seldom as what is refused.
+const OFTEN: u32 = 10;
 /// So many that wait are planned anew at once when something comes that they may wait for; more of them once in a while.
 const FEW: usize = 64;
 const A_WHILE: SignedDuration = SignedDuration::from_secs(1);
@@ -45,6 +47,8 @@ struct Pending {
     held: BTreeMap<Key, (usize, bool)>,
     /// Why the last change for an item was refused.
     refused: BTreeMap<Key, Refused>,
+    /// How often in a row an item was planned from rows that were old by then.
+    stale: BTreeMap<Key, u32>,
     /// What waits shall be planned, not before this moment.
     stirred: Option<Time>,
     /// When it was last.
@@ -120,12 +124,21 @@ impl Agenda {
         pending.due.extend(plan.left.iter().cloned());
     }
 
-    /// Items whose change was refused are planned again: at once if they were planned from old rows, else in a while.
+    /// Items whose change was refused are planned again: at once if they were planned from old rows, unless that happens again and
+    /// again, else in a while.
     /// Whether the refusal comes back: it is the same as the last time, from newer rows.
     pub fn refused(&mut self, planner: usize, items: &[Key], refused: &Refused, now: Time) -> bool {
         let Some(pending) = self.pending.get_mut(planner) else { return false };
         if matches!(refused, Refused::Stale(_)) {
-            pending.due.extend(items.iter().cloned());
+            for key in items {
+                let times = pending.stale.entry(key.clone()).or_default();
+                *times += 1;
+                match *times < OFTEN {
+                    true => _ = pending.due.insert(key.clone()),
+                    // Others are faster each time, or it can never be committed.
+                    false => pending.later(key, after(now, TRY_AGAIN)),
+                }
+            }
             return false;
         }
         items.iter().for_each(|key| pending.later(key, after(now, TRY_AGAIN)));
@@ -136,7 +149,10 @@ impl Agenda {
     /// What was refused of these items before is forgotten.
     pub fn committed(&mut self, planner: usize, items: &[Key]) {
         if let Some(pending) = self.pending.get_mut(planner) {
-            items.iter().for_each(|key| _ = pending.refused.remove(key));
+            for key in items {
+                pending.refused.remove(key);
+                pending.stale.remove(key);
+            }
         }
     }
 
@@ -201,6 +217,7 @@ impl Pending {
         self.forget(key);
         self.waiting.remove(key);
         self.refused.remove(key);
+        self.stale.remove(key);
     }
 
     fn forget(&mut self, key: &Key) {

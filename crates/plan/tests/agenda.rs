@@ -196,3 +196,27 @@ fn what_is_held_is_planned_when_it_is_let_go() {
     assert!(agenda.take(sets, at(6)).is_empty());
     assert_eq!(agenda.take(sets, at(60)), one);
 }
+
+#[test]
+fn what_is_never_new_enough_is_not_tried_without_end() {
+    let rows = cloud(1);
+    let (sets, mut agenda) = (number("replicaset"), Agenda::new(&rows));
+    let stale = Refused::Stale(pod(0).key());
+    let tries = |agenda: &mut Agenda| {
+        let mut tries = 0;
+        while let [item] = agenda.take(sets, at(0)).as_slice() {
+            tries += 1;
+            assert!(tries < 100, "it is tried for ever");
+            agenda.refused(sets, std::slice::from_ref(item), &stale, at(0));
+        }
+        tries
+    };
+    assert_eq!(tries(&mut agenda), 10);
+    let item = agenda.take(sets, at(60));
+    assert_eq!(item.len(), 1, "but later it is");
+    agenda.committed(sets, &item);
+    agenda.put_back(sets, &item, at(0));
+    assert_eq!(agenda.take(sets, at(5)), item);
+    agenda.refused(sets, &item, &stale, at(0));
+    assert_eq!(tries(&mut agenda), 9, "it is counted anew");
+}

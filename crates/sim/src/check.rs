@@ -9,7 +9,7 @@ use model::{
     VmPhase,
 };
 
-use crate::world::{MAX_CORES, MAX_SERVERS};
+use crate::rows::{MAX_CORES, MAX_SERVERS};
 use crate::{World, policy};
 
 /// Nothing is promised twice and nothing runs twice, whatever fails. What is checked is read from the rows themselves, not

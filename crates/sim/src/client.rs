@@ -8,8 +8,9 @@ use futures_util::FutureExt;
 use model::{Change, Fault, FixedIp, Flavor, Index, Key, Port, Revision, SecurityGroup, Snapshot, Subnet};
 use store::{Store, Watch};
 
+use crate::World;
 use crate::now;
-use crate::world::{NETWORK, PROJECT, SUBNET, World, network};
+use crate::rows::{NETWORK, PROJECT, SUBNET, network};
 
 /// The most ports that clients keep for themselves: servers and pods need addresses too.
 const PORTS: usize = 3;

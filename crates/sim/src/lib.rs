@@ -9,6 +9,7 @@ mod client;
 mod late;
 mod mutation;
 mod policy;
+mod rows;
 mod world;
 
 use std::cell::Cell;

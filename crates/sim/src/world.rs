@@ -8,27 +8,18 @@ use agent::turns::{Begun, Played};
 use agent::{Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
 use model::{
-    Change, Cluster, Domain, Entry, Host, HostStatus, Index, Key, KubeObject, Ledger, Network, NicRequest, Project,
-    Quota, Refused, Resource, Server, Setting, Snapshot, Subnet, Time, Vm, VmPhase, Write,
+    Change, Entry, Host, Index, Key, KubeObject, Ledger, Refused, Resource, Server, Setting, Snapshot, Time, Vm,
+    VmPhase, Write,
 };
 use plan::{Agenda, PLANNERS, Plan, Seen, Step};
 use serde_json::json;
 use store::{Store, StoreFault, Watch};
 
-use crate::client::{Follower, flavor};
+use crate::client::Follower;
 use crate::late::Late;
 use crate::mutation::{self, Mutation};
+use crate::rows::{self, CLUSTER, HOSTS, apart, pod, server};
 use crate::{now, policy};
-
-pub(crate) const PROJECT: &str = "project-1";
-pub(crate) const NETWORK: &str = "11111111-1111-4111-8111-111111111111";
-pub(crate) const SUBNET: &str = "22222222-2222-4222-8222-222222222222";
-const CLUSTER: &str = "cluster-1";
-const HOSTS: [&str; 3] = ["host-a", "host-b", "host-c"];
-
-/// What the project may have.
-pub(crate) const MAX_SERVERS: u64 = 7;
-pub(crate) const MAX_CORES: u64 = 10;
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +70,7 @@ pub struct World {
 impl World {
     pub async fn new(seed: u64, mutation: Option<Mutation>) -> Result<Self, String> {
         let store = mutation.map_or_else(Store::memory, mutation::store);
-        store.commit(&first_rows()).await.map_err(|e| format!("the first rows: {e}"))?;
+        store.commit(&rows::first_rows()).await.map_err(|e| format!("the first rows: {e}"))?;
         let folder = tempfile::tempdir().map_err(|e| format!("no folder: {e}"))?;
         let destroyed = Arc::default();
         let mut chance = fastrand::Rng::with_seed(seed);
@@ -684,140 +675,5 @@ async fn write_on(store: &Store, past: model::Revision) {
         if store.commit(&change).await.is_err() {
             return;
         }
-    }
-}
-
-fn first_rows() -> Change {
-    let moment = now();
-    let mut change = Change::new();
-    change.create(Setting { name: model::CLOUD_ID.into(), value: json!("one") });
-    change.create(Domain {
-        id: "default".into(),
-        name: "Default".into(),
-        description: String::new(),
-        enabled: true,
-        tags: Vec::new(),
-        options: Default::default(),
-    });
-    change.create(Project::new(PROJECT, "one", "default"));
-    let mut quota = Quota::new(PROJECT);
-    quota.limits.insert("cores".into(), Some(MAX_CORES));
-    quota.limits.insert("instances".into(), Some(MAX_SERVERS));
-    change.create(quota);
-    let (group, rules) = model::default_security_group(PROJECT, moment);
-    change.create(group);
-    rules.into_iter().for_each(|rule| _ = change.create(rule));
-    for name in HOSTS {
-        change.create(Host {
-            // Room for two servers and a few pods, so that it runs out.
-            cpu_milli: 4000,
-            memory_mib: 320 + 2 * model::Vm::OVERHEAD_MIB,
-            disk_gib: 100,
-            cores: 4,
-            endpoint: format!("sim:{name}"),
-            status: HostStatus { heartbeat: Some(moment), ..HostStatus::default() },
-            ..Host::new(name, moment)
-        });
-    }
-    change.create(image());
-    addresses(&mut change);
-    cluster(&mut change);
-    change
-}
-
-fn image() -> model::Image {
-    model::Image {
-        name: Some("tiny".into()),
-        visibility: model::Visibility::Public,
-        status: model::ImageStatus::Active,
-        disk_format: Some("raw".into()),
-        container_format: Some("bare".into()),
-        blob: Some("0".repeat(64)),
-        size: Some(1),
-        ..model::Image::new("44444444-4444-4444-8444-444444444444", PROJECT, now())
-    }
-}
-
-/// A network with fourteen addresses, so that they run out.
-/// The project's network.
-pub fn network() -> Network {
-    Network { name: "net".into(), ..Network::new(NETWORK, PROJECT, 1000, now()) }
-}
-
-fn addresses(change: &mut Change) {
-    let network = network();
-    let ip = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
-    change.create(Subnet {
-        name: "subnet".into(),
-        gateway_ip: Some(ip(1)),
-        pools: vec![(ip(2), ip(14))],
-        ..Subnet::new(SUBNET, &network, (ip(0), 28), now())
-    });
-    change.create(network);
-}
-
-fn cluster(change: &mut Change) {
-    change.create(Cluster { name: "one".into(), ..Cluster::new(CLUSTER, &network(), now()) });
-    change.create(object("", "namespaces", "", "default", json!({"apiVersion": "v1", "kind": "Namespace"})));
-    // Without a token: nobody signs any here.
-    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
-        "automountServiceAccountToken": false, "containers": [container()], "affinity": apart("web"),
-    }});
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template},
-    });
-    change.create(object("apps", "deployments", "default", "web", deployment));
-    let labels = json!({"app": policy::FORBIDDEN});
-    let set = json!({
-        "apiVersion": "apps/v1", "kind": "ReplicaSet",
-        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": {
-            "metadata": {"labels": labels}, "spec": {"automountServiceAccountToken": false, "containers": [container()]},
-        }},
-    });
-    change.create(object("apps", "replicasets", "default", policy::FORBIDDEN, set));
-}
-
-fn object(group: &str, resource: &str, namespace: &str, name: &str, mut body: serde_json::Value) -> KubeObject {
-    body["metadata"]["name"] = json!(name);
-    body["metadata"]["uid"] = json!(model::derived_id(&["sim", resource, name]));
-    body["metadata"]["generation"] = json!(1);
-    KubeObject {
-        cluster_id: CLUSTER.into(),
-        project_id: PROJECT.into(),
-        group: group.into(),
-        resource: resource.into(),
-        namespace: namespace.into(),
-        name: name.into(),
-        body,
-    }
-}
-
-/// The affinity of a pod that shares no host with those of an app.
-fn apart(app: &str) -> serde_json::Value {
-    let term = json!({"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": "kubernetes.io/hostname"});
-    json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}})
-}
-
-fn container() -> serde_json::Value {
-    json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}}})
-}
-
-fn pod(name: &str) -> KubeObject {
-    let body = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "spec": {"containers": [container()], "schedulerName": "default-scheduler"},
-        "status": {"phase": "Pending"},
-    });
-    object("", "pods", "default", name, body)
-}
-
-fn server(id: &str, cores: u64) -> Server {
-    Server {
-        user_id: "user".into(),
-        image_id: Some(image().id),
-        nics: vec![NicRequest { network_id: Some(NETWORK.into()), ..NicRequest::default() }],
-        reservation_id: "r-1".into(),
-        ..Server::new(id, PROJECT, id, flavor("f", "f", cores), now())
     }
 }
