@@ -71,7 +71,10 @@ impl Played {
     async fn turn(&mut self) {
         self.turns.turn().await;
         // How short this machine is of memory is no news of a host that is played.
-        self.steps.extend(self.begun.try_iter().filter(|step| step.key != "pressure"));
+        let mut begun: Vec<Begun> = self.begun.try_iter().filter(|step| step.key != "pressure").collect();
+        // The order in which they began is the chance of hash tables, which nobody can play again.
+        begun.sort_by(|a, b| a.key.cmp(&b.key));
+        self.steps.extend(begun);
     }
 
     /// Time passes, and everything is done until the agent has no reason to look again.

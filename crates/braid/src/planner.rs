@@ -3,14 +3,14 @@
 //! its items are planned again. Where a cluster's webhooks are to be asked about what a change makes, the change waits for them
 //! by itself; its items are planned again when it is done with. Of several processes on one store one plans; the others wait to take over.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use std::collections::BTreeMap;
-
 use face_kube::{Kube, Unadmitted};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use model::{Change, Fault, Key, Snapshot, Time};
 use plan::{Agenda, PLANNERS, Plan, Seen, Step};
@@ -97,18 +97,23 @@ struct Desk<'a> {
     asked: JoinSet<Asked>,
 }
 
-/// Steps of the same items, the next for the case that the one before is not done; what became of each.
+/// Steps of the same items, the next for the case that the store refuses the one before; what became of each.
 struct Asked {
     planner: usize,
     items: Vec<Key>,
-    rows: Snapshot,
     done: Vec<(Step, Outcome)>,
 }
+
+/// What a change makes is asked about for so long in all, and then in a while again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a step.
 enum Outcome {
     Committed,
-    Denied(Unadmitted),
+    /// It was said so.
+    Denied,
+    /// Somebody takes too long.
+    Late,
     Fault(StoreFault),
 }
 
@@ -122,17 +127,36 @@ impl From<Result<u64, StoreFault>> for Outcome {
 async fn ask(store: Store, kube: Kube, mut asked: Asked, steps: Vec<Step>) -> Asked {
     let name = format!("{}-controller", PLANNERS[asked.planner].name);
     for step in steps {
+        let rows = store.snapshot();
         // Nobody is asked about what cannot be any more.
-        let outcome = match store.snapshot().prepare(&step.change) {
+        let outcome = match rows.prepare(&step.change) {
             Err(refused) => Outcome::Fault(StoreFault::Refused(refused)),
-            Ok(_) => match kube.admit(&asked.rows, &step.change, &name).await {
-                Ok(()) => store.commit(&step.change).await.into(),
-                Err(denied) => Outcome::Denied(denied),
+            Ok(_) => match tokio::time::timeout(PATIENCE, kube.admit(&rows, &step.change, &name)).await {
+                Ok(Ok(())) => store.commit(&step.change).await.into(),
+                Ok(Err(Unadmitted { object, why })) => {
+                    tracing::debug!(planner = name, "denied: {why}");
+                    tell(&store, plan::denied(&store.snapshot(), &step, &object, &why, Time::now())).await;
+                    Outcome::Denied
+                }
+                Err(_) => Outcome::Late,
             },
         };
+        let ends = matches!(outcome, Outcome::Denied | Outcome::Late);
         asked.done.push((step, outcome));
+        if ends {
+            break;
+        }
     }
     asked
+}
+
+/// Says why something was refused. If all that could be said is refused too, somebody else was faster.
+async fn tell(store: &Store, ways: Vec<Change>) {
+    for said in ways {
+        if store.commit(&said).await.is_ok() {
+            return;
+        }
+    }
 }
 
 impl Desk<'_> {
@@ -145,7 +169,8 @@ impl Desk<'_> {
                 self.follow(watch)?;
                 busy |= self.round(planner).await;
             }
-            while let Some(Ok(asked)) = self.asked.try_join_next() {
+            for _ in 0..AT_ONCE {
+                let Some(Ok(asked)) = self.asked.try_join_next() else { break };
                 self.answered(asked).await;
             }
             if busy {
@@ -207,7 +232,7 @@ impl Desk<'_> {
         self.agenda.planned(planner, &plan);
         let (asked, steps): (Vec<Step>, Vec<Step>) =
             plan.steps.into_iter().partition(|step| self.kube.asks(rows, &step.change));
-        self.ask(planner, rows, asked);
+        self.ask(planner, asked);
         let mut parts = steps.chunks(AT_ONCE);
         for some in parts.by_ref() {
             let mut broken = false;
@@ -223,19 +248,29 @@ impl Desk<'_> {
     }
 
     /// Has those asked whom clusters ask about these steps, which wait for nothing but that.
-    fn ask(&mut self, planner: usize, rows: &Snapshot, steps: Vec<Step>) {
+    fn ask(&mut self, planner: usize, steps: Vec<Step>) {
         let mut together: BTreeMap<Vec<Key>, Vec<Step>> = BTreeMap::new();
         steps.into_iter().for_each(|step| together.entry(step.items.clone()).or_default().push(step));
         for (items, steps) in together {
             self.agenda.hold(planner, &items);
-            let asked = Asked { planner, items, rows: rows.clone(), done: Vec::new() };
-            self.asked.spawn(ask(self.store.clone(), self.kube.clone(), asked, steps));
+            let asked = Asked { planner, items, done: Vec::new() };
+            let broken = Asked { items: asked.items.clone(), done: Vec::new(), planner };
+            let answer = AssertUnwindSafe(ask(self.store.clone(), self.kube.clone(), asked, steps)).catch_unwind();
+            self.asked.spawn(async move {
+                let name = PLANNERS[planner].name;
+                let bug = |_| tracing::error!(planner = name, "a bug: nobody can be asked about {:?}", broken.items);
+                answer.await.map_err(bug).unwrap_or(broken)
+            });
         }
     }
 
     async fn answered(&mut self, asked: Asked) {
+        if asked.done.is_empty() {
+            self.agenda.put_back(asked.planner, &asked.items, Time::now());
+        }
+        let rows = self.store.snapshot();
         for (step, outcome) in asked.done {
-            self.note(asked.planner, &asked.rows, &step, outcome).await;
+            self.note(asked.planner, &rows, &step, outcome).await;
         }
         self.agenda.release(asked.planner, &asked.items);
     }
@@ -245,15 +280,11 @@ impl Desk<'_> {
         let name = PLANNERS[planner].name;
         match outcome {
             Outcome::Committed => self.agenda.committed(planner, &step.items),
-            Outcome::Denied(Unadmitted { object, why }) => {
-                tracing::debug!(planner = name, "denied: {why}");
-                self.agenda.denied(planner, &step.items, Time::now());
-                self.tell(plan::denied(&self.store.snapshot(), step, &object, &why, Time::now())).await;
-            }
+            Outcome::Denied | Outcome::Late => self.agenda.denied(planner, &step.items, Time::now()),
             Outcome::Fault(StoreFault::Refused(refused)) => {
                 tracing::debug!(planner = name, "refused: {refused}");
                 let comes_back = self.agenda.refused(planner, &step.items, &refused, Time::now());
-                self.tell(plan::refused(rows, step, &refused, comes_back, Time::now())).await;
+                tell(self.store, plan::refused(rows, step, &refused, comes_back, Time::now())).await;
             }
             Outcome::Fault(fault) => {
                 tracing::warn!(planner = name, "{fault}");
@@ -262,15 +293,6 @@ impl Desk<'_> {
             }
         }
         false
-    }
-
-    /// Says why something was refused. If all that could be said is refused too, somebody else was faster.
-    async fn tell(&self, ways: Vec<Change>) {
-        for said in ways {
-            if self.store.commit(&said).await.is_ok() {
-                return;
-            }
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the API and the controllers must say alike of Jobs and CronJobs: whose pods are a Job's, and when a schedule is due.
 
+use jiff::ToSpan;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, ToSpan};
 use serde_json::{Value, json};
 
 use crate::Time;
@@ -61,7 +61,8 @@ impl Schedule {
         let [minutes, hours, days, months, weekdays] = fields[..] else {
             return Err(format!("expected exactly 5 fields, found {}: [{text}]", fields.len()));
         };
-        let every = |field: &str| field.split(',').any(|part| part.starts_with(['*', '?']));
+        // With a step it is not every one, as Kubernetes' parser has it.
+        let every = |field: &str| field.split(',').any(|part| matches!(part, "*" | "?" | "*/1" | "?/1"));
         Ok(Self {
             minutes: set(minutes, 0, 59, &[])?,
             hours: set(hours, 0, 23, &[])?,
@@ -98,18 +99,18 @@ impl Schedule {
 
     /// The last moment after `since` that is not after `until`.
     pub fn last(&self, since: Time, until: Time) -> Option<Time> {
-        // From near to far, so that a schedule of each minute is not walked through for years.
-        let hours = [1, 24, 32 * 24, 367 * 24, i64::from(YEARS) * 366 * 24];
-        let starts =
-            hours.into_iter().map(|hours| until.checked_sub(SignedDuration::from_hours(hours)).unwrap_or(since));
-        for start in starts.map(|start| start.max(since)) {
-            let next = |at: &Time| self.after(*at).filter(|next| *next <= until);
-            let last = std::iter::successors(next(&start), next).last();
-            if last.is_some() || start == since {
-                return last;
+        // By halves: a schedule of each minute is not walked through for years.
+        let next = |second: i64| self.after(Time::from_second(second).ok()?).filter(|next| *next <= until);
+        let (mut before, mut after) = (since.as_second(), until.as_second());
+        let mut last = next(before)?;
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            match next(middle) {
+                Some(later) => (before, last) = (middle, later),
+                None => after = middle,
             }
         }
-        None
+        Some(last)
     }
 }
 
@@ -130,7 +131,7 @@ fn set(field: &str, least: i8, most: i8, names: &[&str]) -> Result<u64, String> 
             Some((from, to)) => (value(from), value(to)),
         };
         let (Some(from), Some(to)) = (from, to) else { return Err(wrong("failed to parse number")) };
-        let step = step.map_or(Some(1), |step| step.parse::<i8>().ok()).filter(|step| *step > 0);
+        let step = step.map_or(Some(1), |step| step.parse::<u32>().ok()).filter(|step| *step > 0);
         let step = step.ok_or_else(|| wrong("step of range should be a positive number"))?;
         if from < least || to > most {
             return Err(wrong(&format!("not between {least} and {most}")));
@@ -163,7 +164,9 @@ mod tests {
             // Both are said: either will do.
             ("0 0 13 * fri", "01-02T00:00", "01-09T00:00"),
             ("0 0 13 * 5", "01-09T00:00", "01-13T00:00"),
-            ("0 0 */10 * 5", "01-02T00:00", "05-01T00:00"),
+            ("0 0 */10 * 5", "01-02T00:00", "01-09T00:00"),
+            ("0 0 */10 * 5", "01-09T00:00", "01-11T00:00"),
+            ("0 */200 * * *", "01-01T00:00", "01-02T00:00"),
             ("@monthly", "01-01T00:00", "02-01T00:00"),
             ("1,2-3 4 ? JUN *", "06-01T04:02", "06-01T04:03"),
         ] {
@@ -192,5 +195,19 @@ mod tests {
         for text in ["+5 * * * *", "* * 0 * *", "* * * 13 *", "* * * * 7", "1- * * * *", "*/-1 * * * *"] {
             assert!(Schedule::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_last_moment_is_found_however_long_ago_and_however_many_there_were() {
+        let last = |schedule: &str, since: &str| {
+            let until = "2026-11-29T12:00:30Z".parse().unwrap();
+            Schedule::parse(schedule).unwrap().last(since.parse().unwrap(), until).map(|at| at.to_string())
+        };
+        let long_ago = "1970-01-01T00:00:00Z";
+        assert_eq!(last("* * * 1-9,12 *", long_ago).as_deref(), Some("2026-09-30T23:59:00Z"));
+        assert_eq!(last("* * * * *", long_ago).as_deref(), Some("2026-11-29T12:00:00Z"));
+        assert_eq!(last("0 0 29 2 *", "2020-01-01T00:00:00Z").as_deref(), Some("2024-02-29T00:00:00Z"));
+        assert_eq!(last("0 12 * * *", "2026-11-29T12:00:00Z"), None, "it has been");
+        assert_eq!(last("* * * * *", "2027-01-01T00:00:00Z"), None);
     }
 }

@@ -244,11 +244,14 @@ impl Snapshot {
     fn put(&mut self, key: &Key, before: Option<&Arc<Row>>, after: Option<&Arc<Row>>) {
         let index = |row: Option<&Arc<Row>>| row.map(|row| row.object.index()).unwrap_or_default();
         let (old, new) = (index(before), index(after));
-        for (index, value) in old.iter().filter(|entry| !new.contains(entry)) {
-            self.index.remove(&(*index, value.as_str().into(), key.clone()));
-        }
-        for (index, value) in new.iter().filter(|entry| !old.contains(entry)) {
-            self.index.insert((*index, value.as_str().into(), key.clone()), ());
+        if old != new {
+            let (old, new): (BTreeSet<_>, BTreeSet<_>) = (old.into_iter().collect(), new.into_iter().collect());
+            for (index, value) in old.difference(&new) {
+                self.index.remove(&(*index, value.as_str().into(), key.clone()));
+            }
+            for (index, value) in new.difference(&old) {
+                self.index.insert((*index, value.as_str().into(), key.clone()), ());
+            }
         }
         match after {
             Some(row) => {

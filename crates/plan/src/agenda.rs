@@ -3,6 +3,7 @@
 //! begins with everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use jiff::SignedDuration;
 use model::{Event, Key, KubeObject, Refused, Snapshot, Time};
@@ -49,6 +50,10 @@ struct Pending {
     refused: BTreeMap<Key, Refused>,
     /// How often in a row an item was planned from rows that were old by then.
     stale: BTreeMap<Key, u32>,
+    /// Items that are not planned before a moment, whatever touches them.
+    rests: BTreeMap<Key, Time>,
+    /// The last item that was taken: those behind it have their turn first.
+    last: Option<Key>,
     /// What waits shall be planned, not before this moment.
     stirred: Option<Time>,
     /// When it was last.
@@ -104,10 +109,15 @@ impl Agenda {
         }
         let mut taken = Vec::new();
         while taken.len() < PLANNERS[planner].at_once
-            && let Some(key) = pending.due.pop_first()
+            && let Some(key) = pending.pop()
         {
             pending.forget(&key);
             pending.waiting.remove(&key);
+            if let Some(at) = pending.rests.remove(&key).filter(|at| now < *at) {
+                pending.later(&key, at);
+                pending.rests.insert(key, at);
+                continue;
+            }
             match pending.held.get_mut(&key) {
                 Some((_, due)) => *due = true,
                 None => taken.push(key),
@@ -177,10 +187,13 @@ impl Agenda {
         }
     }
 
-    /// Items whose change somebody denied are planned again in a while.
+    /// Items whose change somebody denied are planned again in a while, and not before, whatever touches them: whoever denies
+    /// may touch them each time.
     pub fn denied(&mut self, planner: usize, items: &[Key], now: Time) {
-        if let Some(pending) = self.pending.get_mut(planner) {
-            items.iter().for_each(|key| pending.later(key, after(now, TRY_AGAIN)));
+        let Some(pending) = self.pending.get_mut(planner) else { return };
+        for key in items {
+            pending.rests.insert(key.clone(), after(now, TRY_AGAIN));
+            pending.later(key, after(now, TRY_AGAIN));
         }
     }
 
@@ -218,6 +231,16 @@ impl Pending {
         self.waiting.remove(key);
         self.refused.remove(key);
         self.stale.remove(key);
+        self.rests.remove(key);
+    }
+
+    /// The next that is due, each in its turn: who is first by name is not always first.
+    fn pop(&mut self) -> Option<Key> {
+        let behind = self.last.take().and_then(|last| self.due.range((Excluded(last), Unbounded)).next().cloned());
+        let next = behind.or_else(|| self.due.first().cloned())?;
+        self.due.remove(&next);
+        self.last = Some(next.clone());
+        Some(next)
     }
 
     fn forget(&mut self, key: &Key) {

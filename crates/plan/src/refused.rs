@@ -12,8 +12,8 @@ use crate::planner::Step;
 /// Nothing if it was a race.
 pub fn refused(rows: &Snapshot, step: &Step, refused: &Refused, comes_back: bool, now: Time) -> Vec<Change> {
     let told = kube::refused::refused(rows, &step.change, refused, now);
-    if !told.is_empty() || !comes_back || matches!(refused, Refused::Stale(_)) {
-        return told;
+    if told.is_some() || !comes_back || matches!(refused, Refused::Stale(_)) {
+        return told.unwrap_or_default();
     }
     let change = step.items.first().map(|item| on(rows, item, &refused.to_string(), now)).unwrap_or_default();
     if change.is_empty() { Vec::new() } else { vec![change] }
@@ -21,11 +21,11 @@ pub fn refused(rows: &Snapshot, step: &Step, refused: &Refused, comes_back: bool
 
 /// What to write when a cluster's own webhooks denied an object of a step, as [`refused`].
 pub fn denied(rows: &Snapshot, step: &Step, object: &KubeObject, why: &str, now: Time) -> Vec<Change> {
-    let told = kube::refused::tell(rows, object, why, now);
-    if !told.is_empty() {
+    if let Some(told) = kube::refused::tell(rows, object, why, now) {
         return told;
     }
-    let why = format!("{}/{} may not be made: {why}", object.resource, object.name);
+    // Without the name, which is another one each time.
+    let why = format!("{} may not be made: {why}", object.resource);
     let change = step.items.first().map(|item| on(rows, item, &why, now)).unwrap_or_default();
     if change.is_empty() { Vec::new() } else { vec![change] }
 }

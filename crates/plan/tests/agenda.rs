@@ -194,7 +194,21 @@ fn what_is_held_is_planned_when_it_is_let_go() {
     assert!(agenda.take(sets, at(5)).is_empty(), "nothing touched it");
     agenda.denied(sets, one, at(5));
     assert!(agenda.take(sets, at(6)).is_empty());
+    agenda.put_back(sets, one, at(6));
+    assert!(agenda.take(sets, at(8)).is_empty(), "whoever denies may touch it each time");
     assert_eq!(agenda.take(sets, at(60)), one);
+}
+
+#[test]
+fn each_has_its_turn() {
+    let rows = cloud(300);
+    let (sets, mut agenda) = (number("replicaset"), Agenda::new(&rows));
+    let first = agenda.take(sets, at(0));
+    assert!(first.len() < 150, "{} are taken at once", first.len());
+    // They are due again at once, as they may be for ever.
+    agenda.planned(sets, &Plan { left: first.clone(), ..Plan::default() });
+    let second = agenda.take(sets, at(0));
+    assert!(second.iter().all(|item| !first.contains(item)), "others wait");
 }
 
 #[test]

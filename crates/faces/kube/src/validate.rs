@@ -209,6 +209,9 @@ pub fn label_selector(selector: &Value, field: &str, errors: &mut Errors) {
     }
 }
 
+/// So many owners an object has at most: each is an entry of an index.
+const MOST_OWNERS: usize = 1000;
+
 /// The rules that the metadata of all kinds share; `at` is its path.
 pub fn metadata(meta: &Value, at: &str, errors: &mut Errors) {
     labels(&meta["labels"], &format!("{at}.labels"), errors);
@@ -226,6 +229,11 @@ pub fn metadata(meta: &Value, at: &str, errors: &mut Errors) {
         if let Some(problem) = finalizer.as_str().and_then(key_problem) {
             errors.invalid(format!("{at}.finalizers"), finalizer, problem);
         }
+    }
+    let owners = meta["ownerReferences"].as_array().map_or(0, Vec::len);
+    if owners > MOST_OWNERS {
+        let problem = format!("must have at most {MOST_OWNERS} items");
+        return errors.invalid(format!("{at}.ownerReferences"), &owners.into(), &problem);
     }
     let mut controllers = 0;
     for (i, owner) in meta["ownerReferences"].as_array().into_iter().flatten().enumerate() {
@@ -256,5 +264,23 @@ pub fn quantity(field: impl Into<String>, value: &Value, errors: &mut Errors) {
             value,
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_has_so_many_owners_at_most() {
+        let problems = |owners: usize| {
+            let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "u"});
+            let mut errors = Errors::default();
+            metadata(&json!({"ownerReferences": vec![owner; owners]}), "metadata", &mut errors);
+            errors.len()
+        };
+        assert_eq!((problems(MOST_OWNERS), problems(MOST_OWNERS + 1)), (0, 1));
     }
 }

@@ -46,7 +46,7 @@ impl Written {
             Some(bytes) => bytes,
             None => {
                 self.times.fetch_add(1, Ordering::Relaxed);
-                serde_json::to_vec(&Shown { body, revision: row.modified })?.into()
+                serde_json::to_vec(&Shown { body, revision: row.modified })?.into_boxed_slice().into()
             }
         };
         let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);

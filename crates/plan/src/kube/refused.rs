@@ -8,18 +8,18 @@ use crate::PLANNERS;
 use crate::planner::Failed;
 
 /// What to write when the store refused a change for good: what is tried first, then what is left if there is no room for
-/// an event either. Nothing if the change is none of Kubernetes' controllers', or lost a race only.
-pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Time) -> Vec<Change> {
-    let Refused::Exceeded { pool, asked, used, limit } = refused else { return Vec::new() };
-    let Some(why) = model::quota::exceeded(pool, *asked, *used, *limit) else { return Vec::new() };
+/// an event either; nothing if it was told already. `None` if the change is none of Kubernetes' controllers', or lost a race only.
+pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Time) -> Option<Vec<Change>> {
+    let Refused::Exceeded { pool, asked, used, limit } = refused else { return None };
+    let why = model::quota::exceeded(pool, *asked, *used, *limit)?;
     let mut created = change.writes.iter().filter_map(|write| match write {
         Write::Create(object) => KubeObject::of(object).filter(|object| object.controller().is_some()),
         _ => None,
     });
-    let Some(first) = created.next() else { return Vec::new() };
+    let first = created.next()?;
     // A smaller change is still to be tried.
     if first.is_pod() && created.any(KubeObject::is_pod) {
-        return Vec::new();
+        return None;
     }
     let plural =
         if first.group.is_empty() { first.resource.clone() } else { format!("{}.{}", first.resource, first.group) };
@@ -27,11 +27,11 @@ pub fn refused(snapshot: &Snapshot, change: &Change, refused: &Refused, now: Tim
     tell(snapshot, first, &why, now)
 }
 
-/// Says on the owner of an object why it cannot be made.
-pub fn tell(snapshot: &Snapshot, made: &KubeObject, why: &str, now: Time) -> Vec<Change> {
+/// Says on the owner of an object why it cannot be made; `None` if nobody owns it who could say so.
+pub fn tell(snapshot: &Snapshot, made: &KubeObject, why: &str, now: Time) -> Option<Vec<Change>> {
     let failed = PLANNERS.iter().filter_map(|planner| planner.failed.as_ref());
     let of = |failed: &'static Failed| Some((failed, owner(snapshot, made, failed.of)?));
-    let Some((failed, owner)) = failed.filter_map(of).next() else { return Vec::new() };
+    let (failed, owner) = failed.filter_map(of).next()?;
     let mut said = Change::new();
     (failed.tell)(&mut said, snapshot, owner, (made, why), now);
     let mut bare = said.clone();
@@ -39,7 +39,7 @@ pub fn tell(snapshot: &Snapshot, made: &KubeObject, why: &str, now: Time) -> Vec
     let mut all = vec![said, bare];
     all.retain(|change| !change.is_empty());
     all.dedup();
-    all
+    Some(all)
 }
 
 /// The object of this kind that controls this one.

@@ -243,14 +243,14 @@ mod tests {
         let mut snapshot = with_set(json!({"name": "c"}));
         let changes = PLANNER.scan(&snapshot, Time::UNIX_EPOCH);
         let refusal = model::Refused::Exceeded { pool: "quota/p/cores".into(), asked: 100, used: 1000, limit: 1000 };
-        assert_eq!(refused(&snapshot, &changes[0], &refusal, Time::UNIX_EPOCH), [], "a smaller one is to be tried");
-        let said = refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH);
+        assert_eq!(refused(&snapshot, &changes[0], &refusal, Time::UNIX_EPOCH), None, "a smaller one is to be tried");
+        let said = refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH).unwrap();
         let events = created(&said[0], "events");
         let words = "is forbidden: exceeded quota: cores, requested: 0.1, used: 1, limited: 1";
         assert!(events[0].body["message"].as_str().is_some_and(|m| m.contains(words)), "{}", events[0].body);
         assert!(created(&said[1], "events").is_empty() && !said[1].is_empty(), "without room for an event");
         snapshot.apply(2, &said[0].writes);
         let changes = PLANNER.scan(&snapshot, Time::UNIX_EPOCH);
-        assert_eq!(refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH), [], "nothing new to say");
+        assert_eq!(refused(&snapshot, &changes[1], &refusal, Time::UNIX_EPOCH), Some(vec![]), "nothing new to say");
     }
 }

@@ -35,12 +35,17 @@ pub trait Hooks: Send + Sync {
 /// The most bytes of an answer: it says yes or no.
 const MOST: usize = 256 << 10;
 
+/// How long a webhook may take.
+pub fn timeout(hook: &Value) -> Duration {
+    Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30))
+}
+
 /// Asks one webhook, for as long as it says itself.
 pub async fn ask(hooks: &Option<Arc<dyn Hooks>>, hook: &Value, body: &Value) -> Result<Value, String> {
     let Some(hooks) = hooks else { return Err("webhooks are not called from here".to_owned()) };
     let config = &hook["clientConfig"];
     let url = config["url"].as_str().ok_or("it has no URL")?.to_owned();
-    let timeout = Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30));
+    let timeout = timeout(hook);
     let authorities = config["caBundle"].as_str().map(|text| BASE64_STANDARD.decode(text)).transpose();
     let authorities = authorities.map_err(|_| "its caBundle is not base64")?.filter(|bytes| !bytes.is_empty());
     let call = Hook { url, authorities, body: body.to_string().into(), timeout, most: MOST };

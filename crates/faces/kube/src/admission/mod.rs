@@ -167,7 +167,16 @@ async fn verdict(
     let uid = uuid::Uuid::new_v4().to_string();
     let request = request(author, &asked.place, review, &uid, dry_run);
     let body = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request});
-    let _held = author.kube.pools.hooks.take(author.holder, 1).await;
+    // Of projects, not of clusters, of which a project may have any number.
+    let holder = Holder { cluster: author.cluster.project_id.as_str().into(), ..author.holder.clone() };
+    let limit = hooks::timeout(asked.hook);
+    let Ok(_held) = tokio::time::timeout(limit, author.kube.pools.hooks.take(&holder, 1)).await else {
+        let why = format!(
+            "too many of the project's webhooks are being called: none had an end within {} s",
+            limit.as_secs()
+        );
+        return Err(Refusal::Failed(why));
+    };
     let answer = hooks::ask(&author.kube.hooks, asked.hook, &body).await.map_err(Refusal::Failed)?;
     if answer["kind"] != "AdmissionReview" || answer["apiVersion"] != "admission.k8s.io/v1" {
         return Err(Refusal::Failed("the answer is no AdmissionReview of admission.k8s.io/v1".to_owned()));

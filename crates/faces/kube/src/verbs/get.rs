@@ -185,6 +185,8 @@ pub const TURN: usize = 256 << 10;
 
 /// By the length of so many objects the length of a list is guessed.
 const SAMPLE: usize = 16;
+/// The most bytes for which room is taken before they are there.
+const MOST_AT_ONCE: usize = 16 << 20;
 
 /// How many objects are looked at before others get their turn.
 const LOOK: usize = 1024;
@@ -223,7 +225,8 @@ async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) 
             tokio::task::yield_now().await;
         }
         if i == SAMPLE {
-            out.reserve(out.len() / SAMPLE * (page.len() - SAMPLE));
+            // The first need not be like the rest.
+            out.reserve((out.len() / SAMPLE).saturating_mul(page.len() - SAMPLE).min(MOST_AT_ONCE));
         }
         let revision = entry.row.modified;
         match call.form {
