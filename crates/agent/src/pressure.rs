@@ -133,6 +133,9 @@ pub async fn step(agent: &Agent) -> Result<Left, Fault> {
         }
         pressure.state().victim = None;
     }
+    if short.is_empty() {
+        return Ok(Left::Settled);
+    }
     let view = agent.cloud().view();
     let pods: Vec<PodView> = view.pods().iter().filter_map(|pod| view.pod(&pod.id)).collect();
     for (resource, margin) in &short {
@@ -148,7 +151,7 @@ pub async fn step(agent: &Agent) -> Result<Left, Fault> {
             break;
         }
     }
-    Ok(if short.is_empty() { Left::Settled } else { Left::Unsettled })
+    Ok(Left::Unsettled)
 }
 
 /// Whether a victim has left. One that is being deleted takes its time in its own step, so it is ended from here.

@@ -110,10 +110,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What became of a step.
 enum Outcome {
     Committed,
-    /// It was said so.
-    Denied,
-    /// Somebody takes too long.
-    Late,
+    /// It was denied, or somebody takes too long to say so.
+    Rests,
     Fault(StoreFault),
 }
 
@@ -136,12 +134,12 @@ async fn ask(store: Store, kube: Kube, mut asked: Asked, steps: Vec<Step>) -> As
                 Ok(Err(Unadmitted { object, why })) => {
                     tracing::debug!(planner = name, "denied: {why}");
                     tell(&store, plan::denied(&store.snapshot(), &step, &object, &why, Time::now())).await;
-                    Outcome::Denied
+                    Outcome::Rests
                 }
-                Err(_) => Outcome::Late,
+                Err(_) => Outcome::Rests,
             },
         };
-        let ends = matches!(outcome, Outcome::Denied | Outcome::Late);
+        let ends = matches!(outcome, Outcome::Rests);
         asked.done.push((step, outcome));
         if ends {
             break;
@@ -280,7 +278,7 @@ impl Desk<'_> {
         let name = PLANNERS[planner].name;
         match outcome {
             Outcome::Committed => self.agenda.committed(planner, &step.items),
-            Outcome::Denied | Outcome::Late => self.agenda.denied(planner, &step.items, Time::now()),
+            Outcome::Rests => self.agenda.denied(planner, &step.items, Time::now()),
             Outcome::Fault(StoreFault::Refused(refused)) => {
                 tracing::debug!(planner = name, "refused: {refused}");
                 let comes_back = self.agenda.refused(planner, &step.items, &refused, Time::now());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::hostnet::HostNetwork;
 use model::wanted::{Generation, Nic, WantedPod, WantedVm};
-use model::{Time, VmPhase, VmUsage};
+use model::{Time, Vm, VmPhase, VmUsage};
 
 use crate::{
     Attach, Attachment, ContainerState, DriverFault, ExecOutput, Health, NetDriver, PodDriver, Result, SeenContainer,
@@ -251,9 +251,7 @@ fn pod_of(uid: &str) -> String {
 
 /// Whether a VM is an earlier incarnation of another's server.
 fn is_earlier(id: &str, than: &str) -> bool {
-    let parts =
-        |id: &str| id.rsplit_once('.').and_then(|(server, n)| Some((server.to_owned(), n.parse::<u32>().ok()?)));
-    matches!((parts(id), parts(than)), (Some((a, n)), Some((b, m))) if a == b && n < m)
+    matches!((Vm::parts(id), Vm::parts(than)), (Some((a, n)), Some((b, m))) if a == b && n < m)
 }
 
 fn health(part: &str) -> Health {

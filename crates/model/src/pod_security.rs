@@ -69,7 +69,8 @@ pub fn refusal(violations: &str) -> String {
     format!("violates PodSecurity \"baseline:latest\": {violations}")
 }
 
-fn list<'a>(parent: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+/// What is in a list of an object; nothing if it has none of that name.
+pub fn list<'a>(parent: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     parent[field].as_array().into_iter().flatten()
 }
 

@@ -106,11 +106,7 @@ impl Snapshot {
 
     /// All rows of a kind, by realm and name.
     pub fn all<T: Resource>(&self) -> impl Iterator<Item = Entry<'_, T>> {
-        let start = Key::new(T::KIND, Realm::Cloud, "");
-        self.rows
-            .range((Bound::Included(start), Bound::Unbounded))
-            .take_while(|(key, _)| key.kind == T::KIND)
-            .filter_map(|(_, row)| entry(row))
+        self.of_kind(T::KIND).filter_map(entry)
     }
 
     /// The rows of a kind, by realm and name, none of which is looked at.

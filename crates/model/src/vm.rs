@@ -144,6 +144,12 @@ impl Vm {
     pub fn id(server: &str, incarnation: u32) -> String {
         format!("{server}.{incarnation}")
     }
+
+    /// The server and the incarnation that a name of [`Vm::id`] is made of.
+    pub fn parts(id: &str) -> Option<(&str, u32)> {
+        let (server, incarnation) = id.rsplit_once('.')?;
+        Some((server, incarnation.parse().ok()?))
+    }
 }
 
 impl Resource for Vm {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use model::host_view::{HostView, PodView, VmView, Wanted};
+use model::pod_security::{containers, list};
 use model::{
     Aggregate, Aggregates, Cluster, Entry, Fault, Host, Image, Index, KubeObject, Port, Realm, Server, Setting,
     Snapshot, Vm, VmPhase,
@@ -126,8 +127,7 @@ fn named_by(pod: &Value) -> BTreeSet<(&'static str, &str)> {
             named.extend([(MAPS, &source["configMap"]["name"]), (SECRETS, &source["secret"]["name"])]);
         }
     }
-    for container in ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|all| list(spec, all))
-    {
+    for container in containers(spec) {
         for source in list(container, "envFrom") {
             named.extend([(MAPS, &source["configMapRef"]["name"]), (SECRETS, &source["secretRef"]["name"])]);
         }
@@ -136,10 +136,6 @@ fn named_by(pod: &Value) -> BTreeSet<(&'static str, &str)> {
         }
     }
     named.into_iter().filter_map(|(resource, name)| Some((resource, name.as_str()?))).collect()
-}
-
-fn list<'a>(of: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    of[field].as_array().into_iter().flatten()
 }
 
 /// The service account of a pod of the host.

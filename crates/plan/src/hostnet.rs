@@ -53,12 +53,6 @@ pub fn compile(snapshot: &Snapshot, host: &str) -> HostNetwork {
     HostNetwork { domains, externals }
 }
 
-/// The id of the domain to which a network belongs, as [`compile`] gives it: an agent finds a port's namespace by it.
-/// `None` for external networks, which are in no domain.
-pub fn domain_of(snapshot: &Snapshot, network: &str) -> Option<String> {
-    Component::around(snapshot, network).map(|component| component.id().to_owned())
-}
-
 fn domain(snapshot: &Snapshot, host: &str, component: &Component<'_>) -> Domain {
     let routers = || component.routers.iter().filter(|r| r.admin_state_up);
     let mut routes: Vec<(String, IpAddr)> = routers().flat_map(|r| r.routes.iter().cloned()).collect();

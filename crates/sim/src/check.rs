@@ -161,8 +161,8 @@ fn once(world: &World) -> Result<(), String> {
             return Err(format!("{id} on {host} was started {starts} times"));
         }
         for id in machine.everything().0 {
-            let (server, incarnation) = id.split_once('.').unwrap_or((&id, ""));
-            let (server, incarnation) = (server.to_owned(), incarnation.parse().unwrap_or(0));
+            let (server, incarnation) = Vm::parts(&id).unwrap_or((&id, 0));
+            let server = server.to_owned();
             let mut vms = snapshot.find::<Vm>(Index::Owner, &server);
             if let Some(next) = vms.find(|vm| vm.host.is_some() && vm.incarnation > incarnation) {
                 return Err(format!("{server}.{} has a host while {id} is on {host}", next.incarnation));

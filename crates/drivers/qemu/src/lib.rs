@@ -58,8 +58,8 @@ use async_trait::async_trait;
 use driver::generation::{Generations, Pass};
 use driver::{Attach, DriverFault, Health, Result, SeenVm, VmDriver, cgroup, process};
 use futures_util::future::join_all;
-use model::VmUsage;
 use model::wanted::{Generation, WantedVm};
+use model::{Vm, VmUsage};
 use tokio::sync::OnceCell;
 
 pub use accel::Accel;
@@ -317,11 +317,10 @@ impl Qemu {
 
     /// Disks that were kept of this or of an earlier incarnation: nobody will take them over any more.
     async fn forget_kept(&self, id: &str) -> io::Result<()> {
-        let parts =
-            |id: &str| id.rsplit_once('.').and_then(|(server, n)| Some((server.to_owned(), n.parse::<u32>().ok()?)));
-        let Some((server, incarnation)) = parts(id) else { return remove_dir(&self.kept_dir(id)).await };
+        let Some((server, incarnation)) = Vm::parts(id) else { return remove_dir(&self.kept_dir(id)).await };
         for entry in fs::read_dir(self.config.dir.join("kept")).into_iter().flatten().flatten() {
-            let kept = entry.file_name().to_str().and_then(parts);
+            let name = entry.file_name();
+            let kept = name.to_str().and_then(Vm::parts);
             if kept.is_some_and(|(of, n)| of == server && n <= incarnation) {
                 remove_dir(&entry.path()).await?;
             }

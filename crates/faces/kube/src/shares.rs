@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Who takes: a cluster and a credential of it. Not whom the credential acts as.
+/// Who takes: a cluster, or its project where a project's clusters share, and a credential. Not whom the credential acts as.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Holder {
     pub cluster: Arc<str>,

@@ -8,6 +8,8 @@ pub mod hooks;
 mod matching;
 pub mod planned;
 
+use std::sync::Arc;
+
 use model::{Cluster, KubeObject, Snapshot};
 use serde_json::{Value, json};
 
@@ -87,7 +89,7 @@ pub struct Author<'a> {
     pub kube: &'a Kube,
     pub cluster: &'a Cluster,
     pub who: &'a Subject,
-    pub holder: &'a Holder,
+    pub credential: &'a Arc<str>,
     pub kinds: &'a Kinds,
     pub kind: &'a Kind,
 }
@@ -95,7 +97,7 @@ pub struct Author<'a> {
 impl<'a> Author<'a> {
     fn of(call: &'a Call<'_>) -> Self {
         let Call { kube, cluster, who, holder, kinds, .. } = call;
-        Self { kube, cluster, who, holder, kinds, kind: call.kind() }
+        Self { kube, cluster, who, credential: &holder.credential, kinds, kind: call.kind() }
     }
 }
 
@@ -168,7 +170,7 @@ async fn verdict(
     let request = request(author, &asked.place, review, &uid, dry_run);
     let body = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request});
     // Of projects, not of clusters, of which a project may have any number.
-    let holder = Holder { cluster: author.cluster.project_id.as_str().into(), ..author.holder.clone() };
+    let holder = Holder { cluster: author.cluster.project_id.as_str().into(), credential: author.credential.clone() };
     let limit = hooks::timeout(asked.hook);
     let Ok(_held) = tokio::time::timeout(limit, author.kube.pools.hooks.take(&holder, 1)).await else {
         let why = format!(

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::{Author, Review, ask, matching};
 use crate::authz::{Grant, Subject};
 use crate::kube::Kube;
-use crate::shares::Holder;
 
 /// An object that may not be made, and why.
 #[derive(Debug)]
@@ -67,8 +66,8 @@ impl Kube {
             grant: Grant::Nothing,
             is_lent: false,
         };
-        let holder = Holder { cluster: cluster.id.as_str().into(), credential: controller.into() };
-        let author = Author { kube: self, cluster, who: &who, holder: &holder, kinds: &kinds, kind };
+        let credential = controller.into();
+        let author = Author { kube: self, cluster, who: &who, credential: &credential, kinds: &kinds, kind };
         let review = Review {
             operation: "CREATE",
             subresource: "",
