@@ -68,10 +68,10 @@ async fn state(agent: &Agent) -> HostReport {
         os: os_name(),
         hypervisor_version: vm.version,
         container_runtime: pod.version,
+        short: agent.inner.pressure.short_of(agent.now()),
         ..HostStatus::default()
     };
-    let short = agent.inner.pressure.short_of(agent.now());
-    HostReport { status, endpoint: agent.config().endpoint.clone(), short, counts: false }
+    HostReport { status, endpoint: agent.config().endpoint.clone(), counts: false }
 }
 
 /// What a driver says of itself, or that it does not say anything: the host reports in any case.

@@ -13,9 +13,8 @@ use blob::room::Margin;
 use driver::Used;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use model::host_report::Shortage;
 use model::host_view::PodView;
-use model::{Fault, KubeObject, Time};
+use model::{Fault, KubeObject, Shortage, Time};
 use serde::Deserialize;
 
 use crate::Agent;

@@ -38,6 +38,7 @@ pub async fn run(store: &Store, ranges: &Ranges, now: Time) -> Result<String, Pr
                 // A cloud that is older than identities gets one too.
                 let mut change = cloud_id(snapshot);
                 change.writes.extend(RbacPolicy::upgrade(snapshot, now).writes);
+                change.writes.extend(model::node::upgrade(snapshot).writes);
                 return Ok((change, done.value.value["cluster"].as_str().unwrap_or("").to_owned()));
             }
             let project = |name: &str| {

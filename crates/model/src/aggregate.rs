@@ -45,6 +45,12 @@ impl Aggregate {
         snapshot.find::<Self>(Index::Host, host).find_map(|aggregate| aggregate.value.zone()).unwrap_or(ZONE)
     }
 
+    /// The projects for which aggregates reserve a host; none: it is for all.
+    pub fn reserved_for(snapshot: &Snapshot, host: &str) -> Vec<String> {
+        let all = snapshot.find::<Self>(Index::Host, host).flat_map(|aggregate| aggregate.value.tenants());
+        all.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Makes it an availability zone, or none.
     pub fn set_zone(&mut self, zone: Option<String>) {
         match zone {

@@ -1,5 +1,7 @@
 //! A machine that runs VMs and pods.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
@@ -63,6 +65,26 @@ pub struct HostStatus {
     pub os: String,
     pub hypervisor_version: String,
     pub container_runtime: String,
+    /// What it is short of, or was a moment ago.
+    #[serde(default)]
+    pub short: Vec<Shortage>,
+    /// Its availability zone when it reported last.
+    #[serde(default)]
+    pub zone: String,
+    /// The projects for which it was reserved when it reported last; none: it is for all.
+    #[serde(default)]
+    pub reserved_for: Vec<String>,
+    /// When each condition of its [nodes](crate::node) last became what it is.
+    #[serde(default)]
+    pub turned: BTreeMap<String, Time>,
+}
+
+/// What a host may be short of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Shortage {
+    Memory,
+    /// Of the disk, or of its inodes.
+    Disk,
 }
 
 /// The availability zone of hosts that no aggregate puts into another.

@@ -58,22 +58,12 @@ pub enum Report {
 /// How a host is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostReport {
-    /// Its moments and its count are the cloud's to write.
+    /// Its moments, its count and what aggregates say of it are the cloud's to write.
     pub status: HostStatus,
     /// Where it serves streams.
     pub endpoint: String,
-    /// What it is short of, or was a moment ago.
-    pub short: Vec<Shortage>,
     /// It has said something else since the last of these: this one is counted, whatever it says.
     pub counts: bool,
-}
-
-/// What a host may be short of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Shortage {
-    Memory,
-    /// Of the disk, or of its inodes.
-    Disk,
 }
 
 /// The bytes of an image that was made.

@@ -61,7 +61,7 @@ impl KubeObject {
     /// What the object takes of what its project may keep. Hosts and controllers write statuses, and must be able to: a
     /// status is free up to a size. What is being deleted is free: it can always be.
     fn kept(&self) -> Vec<Claim> {
-        if self.deleting() || self.is("", "nodes") {
+        if self.deleting() {
             return Vec::new();
         }
         let fields = self.body.as_object().into_iter().flatten();

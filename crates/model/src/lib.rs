@@ -5,7 +5,7 @@
 //! * [`Claim`], [`Delta`], [`Ledger`], [`Refused`]: what rows claim and how a commit checks it
 //! * [`Change`], [`Write`]: what is committed; [`Fault`]: what a request is told
 //! * one file a kind for the rest; [`hostnet`] is what a host's network shall look like, [`wanted`] what shall run there,
-//!   [`host_view`] what a host may know, [`host_report`] what it says
+//!   [`host_view`] what a host may know, [`host_report`] what it says, [`node`] what clusters see of it
 
 mod address_group;
 mod address_scope;
@@ -22,6 +22,7 @@ pub mod hostnet;
 mod key;
 pub mod kube_event;
 pub mod machine;
+pub mod node;
 pub mod pod;
 pub mod pod_security;
 mod qos_policy;
@@ -72,7 +73,7 @@ pub use fault::Fault;
 pub use flavor::Flavor;
 pub use floatingip::FloatingIp;
 pub use holder::Holder;
-pub use host::{Host, HostStatus, ZONE};
+pub use host::{Host, HostStatus, Shortage, ZONE};
 pub use identity::option;
 pub use identity::{
     AccessRule, Actor, AppCredential, Assignment, DEFAULT_DOMAIN, Domain, Group, Options, Project, Revocation, Role,

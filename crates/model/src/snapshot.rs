@@ -223,6 +223,12 @@ impl Snapshot {
         Committed { revision, events }
     }
 
+    /// The same with some rows that are nowhere: what is made for somebody to read. Only by their keys are they found.
+    pub fn with(mut self, rows: impl IntoIterator<Item = Row>) -> Self {
+        self.rows.extend(rows.into_iter().map(|row| (row.key.clone(), Arc::new(row))));
+        self
+    }
+
     /// Puts back a row read from a backend.
     pub fn load(&mut self, row: Row) {
         self.revision = self.revision.max(row.modified);

@@ -1,9 +1,8 @@
-//! What a cluster's Node object says about a host: labels, taints, cordon. Hosts without a Node object in the cluster
-//! count as nodes that carry their name alone.
+//! What a cluster's Node says about a host: labels and taints of the host itself, and what the cluster says beside.
 
 use std::collections::BTreeMap;
 
-use model::{KubeObject, Realm, Snapshot};
+use model::{Host, KubeObject, Snapshot, node};
 use serde_json::Value;
 
 /// A node as the scheduler sees it.
@@ -42,19 +41,10 @@ impl<'a> Asks<'a> {
     }
 }
 
-/// The nodes of a cluster, by name.
-pub fn of_cluster(snapshot: &Snapshot, cluster: &str) -> BTreeMap<String, Node> {
-    let realm = Realm::Cluster(cluster.into());
-    snapshot
-        .names::<KubeObject>(&realm, "/nodes/", None)
-        .map(|node| (node.value.name.clone(), Node::read(&node)))
-        .collect()
-}
-
-/// One node of a cluster.
-pub fn of_host(snapshot: &Snapshot, cluster: &str, host: &str) -> Node {
-    let node = snapshot.at::<KubeObject>(&KubeObject::key_of(cluster, "", "nodes", "", host));
-    node.map_or_else(|| Node::bare(host), |node| Node::read(node.value))
+/// A host as a node of a cluster.
+pub fn of_host(snapshot: &Snapshot, cluster: &str, host: &Host) -> Node {
+    let said = snapshot.at::<KubeObject>(&node::key(cluster, &host.name));
+    Node::of(host, said.map(|said| said.value))
 }
 
 fn text(value: &Value) -> String {
@@ -66,22 +56,16 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 impl Node {
-    /// A host of which the cluster's API says nothing.
-    pub fn bare(name: &str) -> Self {
-        let labels = BTreeMap::from([("kubernetes.io/hostname".to_owned(), name.to_owned())]);
-        Self { name: name.to_owned(), labels, taints: Vec::new(), cordoned: false }
-    }
-
-    fn read(object: &KubeObject) -> Self {
-        let mut node = Self::bare(&object.name);
-        for (key, value) in object.body["metadata"]["labels"].as_object().into_iter().flatten() {
-            node.labels.insert(key.clone(), text(value));
-        }
-        node.taints = list(&object.body["spec"]["taints"])
-            .map(|t| Taint { key: text(&t["key"]), value: text(&t["value"]), effect: text(&t["effect"]) })
-            .collect();
-        node.cordoned = object.body["spec"]["unschedulable"].as_bool() == Some(true);
-        node
+    /// A host, and what a cluster says of it.
+    pub fn of(host: &Host, said: Option<&KubeObject>) -> Self {
+        let said = said.map_or(&Value::Null, |said| &said.body);
+        let own = said["metadata"]["labels"].as_object().into_iter().flatten();
+        let mut labels: BTreeMap<String, String> = own.map(|(label, value)| (label.clone(), text(value))).collect();
+        labels.extend(node::labels(host).map(|(label, value)| (label.to_owned(), value.to_owned())));
+        let of_host = node::taints(host).map(|(key, effect, _)| (key.to_owned(), String::new(), effect.to_owned()));
+        let own = list(&said["spec"]["taints"]).map(|t| (text(&t["key"]), text(&t["value"]), text(&t["effect"])));
+        let taints = of_host.chain(own).map(|(key, value, effect)| Taint { key, value, effect }).collect();
+        Self { name: host.name.clone(), labels, taints, cordoned: said["spec"]["unschedulable"] == true }
     }
 
     /// Why a pod cannot be on the node, in kube-scheduler's words.

@@ -2,13 +2,15 @@
 //! that is not there, or is not this host's any more, is passed over: it says how things were a moment ago.
 
 mod image;
-mod node;
 mod pod;
 
 use std::collections::BTreeMap;
 
 use model::host_report::{Heard, HostReport, Report, of_another};
-use model::{Change, Fault, Host, HostStatus, Index, Kind, Port, PortStatus, Server, Snapshot, Time, Vm, VmStatus};
+use model::{
+    Aggregate, Change, Fault, Host, HostStatus, Index, Kind, Port, PortStatus, Server, Snapshot, Time, Vm, VmStatus,
+    node,
+};
 
 /// What a report changes, and what its host is told of that.
 pub fn change(rows: &Snapshot, host: &str, report: &Report, now: Time) -> Result<(Change, Heard), Fault> {
@@ -28,15 +30,17 @@ pub fn change(rows: &Snapshot, host: &str, report: &Report, now: Time) -> Result
     Ok((change, Heard { wrote, reports: None }))
 }
 
-/// The host's row and its nodes, if there is anything new or the report is to be counted.
+/// The host's row, if there is anything new or the report is to be counted.
 fn counted(rows: &Snapshot, name: &str, report: &HostReport, now: Time) -> (Change, Heard) {
     let mut change = Change::new();
     let Some(host) = rows.get::<Host>(name) else { return (change, Heard::default()) };
     let before = host.value;
     let mut value = Host { endpoint: report.endpoint.clone(), ..before.clone() };
-    let (heartbeat, reports) = (before.status.heartbeat, before.status.reports);
-    value.status = HostStatus { heartbeat, reports, silent: false, ..report.status.clone() };
-    node::everywhere(&mut change, rows, &value, &report.short, now);
+    let HostStatus { heartbeat, reports, turned, .. } = before.status.clone();
+    let zone = Aggregate::zone_of(rows, name).to_owned();
+    let reserved_for = Aggregate::reserved_for(rows, name);
+    value.status =
+        HostStatus { heartbeat, reports, turned, zone, reserved_for, silent: false, ..report.status.clone() };
     for row in rows.all::<Host>().filter(|row| is_mistaken(row, name)) {
         change.delete(row);
     }
@@ -45,6 +49,7 @@ fn counted(rows: &Snapshot, name: &str, report: &HostReport, now: Time) -> (Chan
     }
     value.status.heartbeat = Some(now);
     value.status.reports += 1;
+    node::turn(&mut value, before, now);
     let heard = Heard { wrote: true, reports: Some(value.status.reports) };
     change.update(host, value);
     (change, heard)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Change, Host, Snapshot, Time};
+use model::{Change, Entry, Host, Snapshot, Time, node};
 
 /// Hosts of which nothing was heard for too long. `since` is when this process began to listen.
 pub fn silent(rows: &Snapshot, heard: &BTreeMap<String, Time>, since: Time, now: Time) -> Vec<Change> {
@@ -11,7 +11,14 @@ pub fn silent(rows: &Snapshot, heard: &BTreeMap<String, Time>, since: Time, now:
         let last = heard.get(&host.name).copied().map_or(since, |last| last.max(since));
         host.is_up() && now.as_second() - last.as_second() > Host::SILENCE_SECONDS
     };
-    let silence = |host| std::mem::take(Change::new().edit(host, |host: &mut Host| host.status.silent = true));
+    let silence = |host: Entry<'_, Host>| {
+        let mut change = Change::new();
+        change.edit(host, |silent| {
+            silent.status.silent = true;
+            node::turn(silent, host.value, now);
+        });
+        change
+    };
     rows.all::<Host>().filter(|host| away(host.value)).map(silence).collect()
 }
 

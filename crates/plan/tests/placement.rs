@@ -124,6 +124,44 @@ fn pods_keep_to_hosts_that_are_for_their_project() {
     assert_eq!(w.why("p"), "0/1 nodes are available: 1 node(s) were reserved for other projects.");
 }
 
+/// What a host says of itself holds in every cluster, without a Node of its own.
+#[test]
+fn a_host_that_is_short_keeps_pods_away_and_wakes_those_that_waited() {
+    let mut w = World::new(&[]);
+    let short = |short: &[Shortage], zone: &str| {
+        let mut host = host("a");
+        (host.status.short, host.status.zone) = (short.to_vec(), zone.into());
+        host
+    };
+    w.add(short(&[Shortage::Memory], "west"));
+    w.pod("p", "web", json!({"nodeSelector": {"topology.kubernetes.io/zone": "west"}}));
+    w.settle();
+    let taint = "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/memory-pressure: }.";
+    assert_eq!(w.why("p"), taint);
+    let mut agenda = plan::Agenda::new(&w.snapshot);
+    let schedule = plan::PLANNERS.iter().position(|planner| planner.name == "schedule").unwrap();
+    // How many of the pods that wait are planned anew when the host says something.
+    let mut due = |w: &mut World, host: Host| {
+        let before = w.snapshot.get::<Host>("a").unwrap().row.modified;
+        let writes = [Write::Update { object: host.into(), expected: before }];
+        let commit = w.snapshot.apply(w.snapshot.revision() + 1, &writes);
+        commit.events.iter().for_each(|event| agenda.touch(&w.snapshot, event, now()));
+        let items = agenda.take(schedule, now());
+        let seen = plan::Seen { rows: &w.snapshot, ledger: &Ledger::of(&w.snapshot) };
+        agenda.planned(schedule, &(plan::PLANNERS[schedule].plan)(&seen, &items, now()));
+        items.len()
+    };
+    assert_eq!(due(&mut w, short(&[Shortage::Memory], "west")), 1, "all are due at first");
+    let mut lives = short(&[Shortage::Memory], "west");
+    lives.status.reports = 1;
+    assert_eq!(due(&mut w, lives), 0, "that it lives changes nothing");
+    assert_eq!(due(&mut w, short(&[Shortage::Memory], "east")), 1, "another zone");
+    assert_eq!(due(&mut w, short(&[], "east")), 1, "well again");
+    assert_eq!(due(&mut w, short(&[], "west")), 1, "the zone that it asks for");
+    w.settle();
+    assert_eq!(w.node("p"), Some("a"));
+}
+
 #[test]
 fn pods_planned_before_a_reservation_stay_where_they_are() {
     // Alone, and among pods that are placed together since each may care where the others are.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use http::{HeaderMap, Response, header};
-use model::{Cluster, KubeObject, Realm, Revision, Row, Snapshot, Time};
+use model::{Change, Cluster, KubeObject, Object, Realm, Resource, Revision, Row, Snapshot, Time, Write};
 use serde_json::Value;
 
 use crate::authz::{self, Attributes, Subject};
@@ -94,11 +94,43 @@ impl Call<'_> {
 
     /// Everything, as new as the client asks for: at a revision or later, whatever there is (`0`), or the newest.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        match self.query.get("resourceVersion") {
-            None => Ok(self.kube.store.fresh().await?),
-            Some("0") => Ok(self.kube.store.snapshot()),
-            Some(text) => self.kube.reach(revision(text)?).await,
+        Ok(self.seen(match self.query.get("resourceVersion") {
+            None => self.kube.store.fresh().await?,
+            Some("0") => self.kube.store.snapshot(),
+            Some(text) => self.kube.reach(revision(text)?).await?,
+        }))
+    }
+
+    /// A snapshot with what the call's kind makes of other rows.
+    pub fn seen(&self, snapshot: Snapshot) -> Snapshot {
+        let Some(derived) = self.kind().strategy.derived() else { return snapshot };
+        let name = Some(self.path.name).filter(|name| !name.is_empty());
+        let rows = (derived.rows)(&self.kube.store, &snapshot, self.cluster, name);
+        snapshot.with(rows)
+    }
+
+    /// A change that was drafted from such a snapshot, as it is committed over the rows that are there.
+    pub fn as_stored(&self, rows: &Snapshot, seen: &Snapshot, mut change: Change) -> Result<Change> {
+        let Some(derived) = self.kind().strategy.derived() else { return Ok(change) };
+        for write in &mut change.writes {
+            let key = write.key();
+            if let (Write::Create(_), Some(_)) = (&*write, seen.row(&key)) {
+                return Err(Failure::exists(self.kind(), self.path.name));
+            }
+            let (Write::Create(object) | Write::Update { object, .. }) = &*write else { continue };
+            let Some(object) =
+                KubeObject::of(object).filter(|object| object.is(&self.kind().group, &self.kind().plural))
+            else {
+                continue;
+            };
+            let body = (derived.said)(rows, &object.name, &object.body);
+            let object = Object::from(KubeObject { body, ..object.clone() });
+            *write = match rows.row(&key) {
+                Some(row) => Write::Update { object, expected: row.modified },
+                None => Write::Create(object),
+            };
         }
+        Ok(change)
     }
 
     /// The row of the object that the path names.

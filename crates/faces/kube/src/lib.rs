@@ -22,6 +22,7 @@ mod call;
 mod check;
 mod custom;
 mod denied;
+mod derived;
 mod discovery;
 mod entrance;
 mod fault;

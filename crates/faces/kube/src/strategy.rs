@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::custom::path::Path;
 use crate::denied::Denied;
+use crate::derived::Derived;
 use crate::validate::{Errors, NameRule};
 
 /// What a strategy may look at when an object is created or updated.
@@ -159,7 +160,12 @@ pub trait Strategy: Sync + Send {
     }
 
     /// Why an object may not be deleted at all.
-    fn keeps(&self, _name: &str) -> Option<&'static str> {
+    fn keeps(&self, _snapshot: &Snapshot, _name: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// How objects are made of other rows, if they are.
+    fn derived(&self) -> Option<&'static Derived> {
         None
     }
 

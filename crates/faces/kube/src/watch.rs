@@ -9,7 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
-use model::{Committed, Fault, Kind as RowKind, KubeObject, Realm, Resource, Revision, Row, Time};
+use model::{Cluster, Committed, Event, Fault, Key, Kind as RowKind, KubeObject, Realm, Resource, Revision, Row, Time};
 use serde::Serialize;
 use serde_json::json;
 use store::{Interest, Watch};
@@ -79,15 +79,19 @@ pub async fn watch(call: &Call<'_>) -> Result<Response<Body>> {
     let asked = call.query.get("resourceVersion").unwrap_or("");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let initial = initial_events(call, asked)?;
-    let snapshot = match asked {
+    let snapshot = call.seen(match asked {
         "" => call.kube.store.fresh().await?,
         "0" => call.kube.store.snapshot(),
         text => call.kube.reach(revision(text)?).await?,
-    };
+    });
     let from = if initial { snapshot.revision() } else { revision(asked)? };
     let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0).unwrap_or(DEFAULT_SECONDS).min(86_400);
-    let interest =
-        Interest::Rows { kind: RowKind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() };
+    let interest = match call.kind().strategy.derived() {
+        Some(derived) => Interest::Concern(derived.news),
+        None => {
+            Interest::Rows { kind: RowKind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() }
+        }
+    };
     let watch = match call.kube.store.watch_part(from, interest) {
         Ok(watch) => watch,
         Err(fault) => return Ok(response(stream::iter([Ok(failed(&expired(fault)))]))),
@@ -346,14 +350,9 @@ impl Stream {
                 self.current = Some((commit.clone(), i));
                 return;
             }
-            let ours = event.key.kind == RowKind::KubeObject
-                && event.key.realm == self.realm
-                && event.key.name.starts_with(&self.selection.prefix);
-            if !ours {
-                continue;
-            }
+            let Some([before, after]) = self.rows(event) else { continue };
             let ours = |row: &&Row| object(row).is_some_and(|object| self.selection.matches(object));
-            let (before, after) = (event.before.as_deref().filter(ours), event.after.as_deref().filter(ours));
+            let (before, after) = (before.as_deref().filter(ours), after.as_deref().filter(ours));
             made += match (before, after) {
                 (None, None) => 0,
                 (None, Some(new)) => self.event("ADDED", new, commit.revision),
@@ -361,6 +360,21 @@ impl Stream {
                 // What left the selection is told as it was, what was deleted too.
                 (Some(old), None) => self.event("DELETED", old, commit.revision),
             };
+        }
+    }
+
+    /// The row that an event is about, as it was and as it is, if that may be one that is watched.
+    fn rows(&self, event: &Event) -> Option<[Option<Arc<Row>>; 2]> {
+        let ours = |key: &Key| {
+            key.kind == RowKind::KubeObject && key.realm == self.realm && key.name.starts_with(&self.selection.prefix)
+        };
+        match self.kind.strategy.derived() {
+            Some(derived) => {
+                let snapshot = self.kube.store.snapshot();
+                let cluster = snapshot.get::<Cluster>(&self.cluster_id)?;
+                Some((derived.told)(&self.kube.store, cluster.value, event)?.map(|row| row.map(Arc::new)))
+            }
+            None => ours(&event.key).then(|| [event.before.clone(), event.after.clone()]),
         }
     }
 

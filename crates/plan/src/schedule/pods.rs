@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use model::kube_event::{self, News};
 use model::{
-    Aggregate, Change, Entry, Expect, Index, Key, KubeObject, PodDemand, Resource, Setting, Snapshot, Time, pod_demand,
+    Aggregate, Change, Entry, Expect, Host, Index, Key, KubeObject, PodDemand, Resource, Setting, Snapshot, Time,
+    pod_demand,
 };
 use serde_json::{Value, json};
 
@@ -94,12 +95,8 @@ impl<'a> Placing<'a> {
             let said = Said::of(&neighbours, of_cluster);
             Company { neighbours, said, together: Change::new(), items: Vec::new(), left: Vec::new() }
         });
-        let mut nodes = BTreeMap::new();
-        if company.is_some() {
-            let mut known = fit::of_cluster(snapshot, cluster);
-            let node = |name: &str| (name.to_owned(), known.remove(name).unwrap_or_else(|| Node::bare(name)));
-            nodes = rooms.names().map(node).collect();
-        }
+        let node = |host: &Host| (host.name.clone(), fit::of_host(snapshot, cluster, host));
+        let nodes = if company.is_some() { rooms.hosts().map(node).collect() } else { BTreeMap::new() };
         let name = format!("pod-placements/{cluster}");
         Self {
             snapshot,
@@ -193,7 +190,7 @@ impl<'a> Placing<'a> {
         self.searches += 1;
         for (number, room) in rooms.from(self.asker, self.searches) {
             let name = &room.host.name;
-            let view = || Box::new(fit::of_host(self.snapshot, self.cluster, name));
+            let view = || Box::new(fit::of_host(self.snapshot, self.cluster, room.host));
             let node = match self.nodes.get(name).filter(|_| rules.is_some()) {
                 Some(node) => node,
                 None => &**self.views[number].get_or_insert_with(view),

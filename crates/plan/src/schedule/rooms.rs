@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use model::{Aggregates, Event, Host, Kind, Ledger, Resource, Revision, Row, Vm};
+use model::{Aggregates, Event, Host, Kind, Ledger, Resource, Revision, Row, Vm, node};
 
 use super::{Demand, Unfit, mib};
 use crate::planner::Seen;
@@ -131,8 +131,8 @@ impl<'a> Rooms<'a> {
         self.places.len()
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.places.iter().map(|place| &*place.row.key.name)
+    pub fn hosts(&self) -> impl Iterator<Item = &'a Host> {
+        self.places.iter().filter_map(|place| Host::of(&place.row.object))
     }
 
     fn room<'r>(&'r self, place: &'r Place<'a>) -> Option<Room<'r, 'a>> {
@@ -186,7 +186,11 @@ pub fn asker(name: &str, revision: Revision) -> u64 {
 /// Whether an event says more of a host than how it is.
 pub fn changed(event: &Event) -> bool {
     let has = |host: &Host| (host.cpu_milli, host.memory_mib, host.disk_gib, host.enabled, host.is_up());
-    super::changed(event, |host: &Host, other: &Host| has(host) != has(other) || host.traits != other.traits)
+    let says = |host: &Host, other: &Host| {
+        let (status, others) = (&host.status, &other.status);
+        host.traits != other.traits || status.short != others.short || node::labels(host) != node::labels(other)
+    };
+    super::changed(event, |host: &Host, other: &Host| has(host) != has(other) || says(host, other))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Namespaces. A deleted one stays, terminating, until `spec.finalizers` is empty; what is in it is removed by a planner.
 
 use k8s_openapi::api::core;
-use model::{Cluster, KubeObject, Time};
+use model::{Cluster, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use crate::kind::{
@@ -64,7 +64,7 @@ impl Strategy for Namespace {
         false
     }
 
-    fn keeps(&self, name: &str) -> Option<&'static str> {
+    fn keeps(&self, _snapshot: &Snapshot, name: &str) -> Option<&'static str> {
         IMMORTAL.contains(&name).then_some("this namespace may not be deleted")
     }
 

@@ -1,7 +1,13 @@
-//! Nodes.
+//! Nodes: the hosts of the cloud, as a cluster sees them ([`model::node`]).
+
+use std::sync::Arc;
 
 use k8s_openapi::api::core;
+use model::{Cluster, Event, Host, Kind as RowKind, Realm, Resource, Row, Snapshot, node};
 use serde_json::Value;
+use store::{Concern, Store};
+
+use crate::derived::{Derived, Turn};
 
 use crate::kind::{Given::Nobody, Kind};
 use crate::strategy::{Column, Strategy, age_column, column, items, name_column, wide};
@@ -37,6 +43,16 @@ impl Strategy for Node {
         }
     }
 
+    fn keeps(&self, snapshot: &Snapshot, name: &str) -> Option<&'static str> {
+        let why =
+            "it is a host of the cloud and goes with it; `kubectl cordon` keeps new pods away, `kubectl drain` all";
+        snapshot.get::<Host>(name).map(|_| why)
+    }
+
+    fn derived(&self) -> Option<&'static Derived> {
+        Some(&DERIVED)
+    }
+
     fn selectable(&self) -> Vec<&str> {
         vec!["spec.unschedulable"]
     }
@@ -55,6 +71,55 @@ impl Strategy for Node {
             wide("Container-Runtime", |node, _| info(node, "containerRuntimeVersion", "<unknown>")),
         ]
     }
+}
+
+const DERIVED: Derived = Derived { rows, said, news: Concern { name: "nodes", rule: concerns_nodes }, told };
+
+fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str>) -> Vec<Row> {
+    let make = |host: &Row| shown(store, snapshot, host, cluster);
+    match name {
+        Some(name) => snapshot.get::<Host>(name).and_then(|host| make(host.row)).into_iter().collect(),
+        None => snapshot.of_kind(RowKind::Host).filter_map(|host| make(host)).collect(),
+    }
+}
+
+fn shown(store: &Store, snapshot: &Snapshot, host: &Row, cluster: &Cluster) -> Option<Row> {
+    let said = snapshot.row(&node::key(&cluster.id, &host.key.name));
+    node::row(host, cluster, said.map(|row| &**row), store.last_beat(&host.key.name))
+}
+
+fn said(snapshot: &Snapshot, name: &str, body: &Value) -> Value {
+    snapshot.get::<Host>(name).map_or_else(|| body.clone(), |host| node::said(body, host.value))
+}
+
+/// Whether an event changes a node of some cluster.
+fn concerns_nodes(event: &Event) -> bool {
+    let host = |row: &Option<Arc<Row>>| row.as_ref().and_then(|row| Host::of(&row.object).cloned());
+    match (event.key.kind, host(&event.before), host(&event.after)) {
+        (RowKind::Host, Some(before), Some(after)) => node::is_another(before, after),
+        (RowKind::Host, ..) => true,
+        (RowKind::KubeObject, ..) => event.key.name.starts_with("/nodes/"),
+        _ => false,
+    }
+}
+
+fn told(store: &Store, cluster: &Cluster, event: &Event) -> Option<Turn> {
+    if !concerns_nodes(event) {
+        return None;
+    }
+    let (rows, both) = (store.snapshot(), [&event.before, &event.after]);
+    if event.key.kind == RowKind::Host {
+        return Some(both.map(|row| row.as_ref().and_then(|host| shown(store, &rows, host, cluster))));
+    }
+    if event.key.realm != Realm::cluster(&cluster.id) {
+        return None;
+    }
+    let name = event.key.name.rsplit('/').next().unwrap_or("");
+    let Some(host) = rows.get::<Host>(name) else {
+        return Some(both.map(|row| row.as_deref().cloned()));
+    };
+    let node = |said: &Option<Arc<Row>>| node::row(host.row, cluster, said.as_deref(), store.last_beat(name));
+    Some(both.map(node))
 }
 
 fn info(node: &Value, field: &str, none: &str) -> Value {

@@ -124,12 +124,12 @@ fn success(kind: &Kind, object: &KubeObject) -> Value {
 /// Deletes one object of the call's kind and namespace.
 pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted> {
     let kind = call.kind();
-    if let Some(why) = kind.strategy.keeps(name) {
-        return Err(Failure::forbidden(kind, name, why));
-    }
     let plan = |snapshot: &Snapshot| {
         let entry = crate::call::find(snapshot, call.cluster, kind, call.path.namespace, name)
             .ok_or_else(|| Failure::not_found(kind, name))?;
+        if let Some(why) = kind.strategy.keeps(snapshot, name) {
+            return Err(Failure::forbidden(kind, name, why));
+        }
         preconditions(kind, entry, options)?;
         let mut change = Change::new();
         let stays = contents::remove(call, snapshot, entry.value, &mut change);
@@ -239,7 +239,7 @@ fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, stays: bool
 pub async fn delete_collection(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = DeleteOptions::read(call, &bytes)?;
     let selection = super::get::Selection::read(call)?;
-    let snapshot = call.kube.store.fresh().await?;
+    let snapshot = call.seen(call.kube.store.fresh().await?);
     let names: Vec<String> = selection.rows(call, &snapshot, None).map(|entry| entry.value.name.clone()).collect();
     let mut shown = Vec::new();
     for name in names {

@@ -101,6 +101,7 @@ pub async fn list(call: &Call<'_>) -> Result<Response<Body>> {
     let selection = Selection::read(call)?;
     let limit = call.query.number("limit")?.filter(|n| *n > 0).map(|n| n as usize);
     let (snapshot, after) = start(call).await?;
+    let snapshot = call.seen(snapshot);
     let (page, meta) = page(call, &selection, &snapshot, after.as_deref(), limit).await;
     Ok(body::bytes_reply(200, "application/json", written(call, &page, &meta).await?.into()))
 }
