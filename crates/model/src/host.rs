@@ -146,6 +146,9 @@ impl Resource for Host {
     fn name(&self) -> String {
         self.name.clone()
     }
+    fn is_report_on(&self, before: &Self) -> bool {
+        *self == Self { status: self.status.clone(), ..before.clone() }
+    }
     fn claims(&self) -> Vec<Claim> {
         let limit = |resource, limit| Claim::Limit { pool: Self::pool(&self.name, resource), limit };
         let disk_mib = self.disk_gib.saturating_mul(1024);

@@ -58,6 +58,12 @@ impl KubeObject {
         self.body["metadata"]["deletionTimestamp"].is_string()
     }
 
+    /// The fields of its body that nobody reports.
+    fn asked(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let fields = self.body.as_object().into_iter().flatten();
+        fields.filter(|(name, _)| *name != "status").map(|(name, value)| (name.as_str(), value))
+    }
+
     /// What the object takes of what its project may keep. Hosts and controllers write statuses, and must be able to: a
     /// status is free up to a size. What is being deleted is free: it can always be.
     fn kept(&self) -> Vec<Claim> {
@@ -213,6 +219,10 @@ impl Resource for KubeObject {
         &[Limited::new("kube_objects", 20_000), Limited::new("kube_megabytes", 256).scaled(1024)];
     fn realm(&self) -> Realm {
         Realm::cluster(&self.cluster_id)
+    }
+    /// That a pod has come to its end is more: it gives back what it took.
+    fn is_report_on(&self, before: &Self) -> bool {
+        self.pod_finished() == before.pod_finished() && self.asked().eq(before.asked())
     }
     fn name(&self) -> String {
         format!("{}/{}/{}/{}", self.group, self.resource, self.namespace, self.name)

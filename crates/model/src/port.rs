@@ -237,6 +237,9 @@ impl Resource for Port {
     kind!(Port: of a project);
     const QUOTAS: &[Limited] = &[Limited::new("port", 500)];
     const HOLDS: bool = true;
+    fn is_report_on(&self, before: &Self) -> bool {
+        *self == Self { status: self.status, ..before.clone() }
+    }
     fn claims(&self) -> Vec<Claim> {
         let network = Key::new(Kind::Network, Realm::project(&self.network_project_id), self.network_id.as_str());
         let mut claims = vec![Claim::Needs(network), Claim::Unique(Self::mac_claim(&self.network_id, &self.mac))];

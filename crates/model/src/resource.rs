@@ -33,6 +33,10 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + S
     fn shared(&self) -> bool {
         false
     }
+    /// Whether the row asks for the same as before, and only what hosts and controllers report of it is another.
+    fn is_report_on(&self, _before: &Self) -> bool {
+        false
+    }
     fn key(&self) -> Key {
         Key::new(Self::KIND, self.realm(), self.name())
     }
@@ -112,6 +116,13 @@ macro_rules! kinds {
             }
             pub fn shared(&self) -> bool {
                 match self { $(Object::$name(o) => o.shared(),)* }
+            }
+            /// See [`Resource::is_report_on`].
+            pub fn is_report_on(&self, before: &Self) -> bool {
+                match (self, before) {
+                    $((Object::$name(o), Object::$name(before)) => o.is_report_on(before),)*
+                    _ => false,
+                }
             }
             /// A row as it was read from a disk, in today's form.
             pub fn upgraded(mut self) -> Self {

@@ -54,6 +54,14 @@ pub struct Event {
     pub after: Option<Arc<Row>>,
 }
 
+impl Event {
+    /// Whether it only tells how the row is: what is asked for is as it was.
+    pub fn is_report(&self) -> bool {
+        let both = self.before.as_ref().zip(self.after.as_ref());
+        both.is_some_and(|(before, after)| after.object.is_report_on(&before.object))
+    }
+}
+
 /// One commit as watchers see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Committed {

@@ -160,6 +160,11 @@ impl Resource for Vm {
     fn name(&self) -> String {
         Self::id(&self.server_id, self.incarnation)
     }
+    /// That a VM is gone is more: the next incarnation may come.
+    fn is_report_on(&self, before: &Self) -> bool {
+        let gone = |vm: &Self| vm.status.phase == VmPhase::Gone;
+        gone(self) == gone(before) && *self == Self { status: self.status.clone(), ..before.clone() }
+    }
     fn claims(&self) -> Vec<Claim> {
         let mut claims = vec![Claim::Needs(Key::new(Kind::Server, self.realm(), self.server_id.as_str()))];
         if let Some(host) = &self.host {

@@ -10,7 +10,7 @@ use model::{Event, Key, KubeObject, Refused, Snapshot, Time};
 
 use crate::PLANNERS;
 use crate::kube::namespace::ROOT_CERTIFICATE;
-use crate::planner::{Plan, Rows, Touched, objects};
+use crate::planner::{News, Plan, Rows, Touched, objects};
 
 /// A refusal is tried again after so long, if nothing touches the item before.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -23,12 +23,17 @@ const A_WHILE: SignedDuration = SignedDuration::from_secs(1);
 /// Whether an event concerns any planner. Kubernetes' plain data does not as long as it stays and nobody owns it, but for
 /// what every namespace has: whoever plans is not woken for it.
 pub fn is_news(event: &Event) -> bool {
+    concerns(&News::of(event))
+}
+
+fn concerns(news: &News<'_>) -> bool {
+    let event = news.event;
     const PLAIN: [Rows; 3] =
         [Rows::Objects("", "configmaps"), Rows::Objects("", "secrets"), Rows::Objects("coordination.k8s.io", "leases")];
     let plain =
         |object: &KubeObject| !object.deleting() && object.owners().next().is_none() && object.name != ROOT_CERTIFICATE;
     let stays = event.after.is_some() && objects(event).all(plain);
-    !(stays && PLAIN.iter().any(|rows| rows.have(&event.key))) && PLANNERS.iter().any(|planner| planner.reads(event))
+    !(stays && PLAIN.iter().any(|rows| rows.have(&event.key))) && PLANNERS.iter().any(|planner| planner.reads(news))
 }
 
 /// What is to be planned.
@@ -72,13 +77,14 @@ impl Agenda {
 
     /// Notes what an event touches. The rows are those after the event, or newer.
     pub fn touch(&mut self, rows: &Snapshot, event: &Event, now: Time) {
-        if !is_news(event) {
+        let news = News::of(event);
+        if !concerns(&news) {
             return;
         }
         if event.after.is_none() {
             self.pending.iter_mut().for_each(|pending| pending.drop_item(&event.key));
         }
-        for (planner, pending) in PLANNERS.iter().zip(&mut self.pending).filter(|(planner, _)| planner.reads(event)) {
+        for (planner, pending) in PLANNERS.iter().zip(&mut self.pending).filter(|(planner, _)| planner.reads(&news)) {
             let mut touched = Touched::default();
             (planner.touched)(rows, event, &mut touched);
             // Not by `append`: that goes through all that is due.

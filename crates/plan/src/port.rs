@@ -13,7 +13,7 @@ use model::{
 };
 
 use crate::kube::keys;
-use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Step, Touched, objects, values};
+use crate::planner::{EVENTS, PODS_ASKED, Plan, Planner, Rows, Seen, Step, Touched, objects, values};
 
 /// The id of a pod's port.
 pub fn pod_port_id(uid: &str) -> String {
@@ -25,9 +25,9 @@ pub const PLANNER: Planner = Planner {
     name: "port",
     reads: &[
         Rows::Of(Kind::Server),
-        Rows::Of(Kind::Vm),
-        PODS,
-        Rows::Of(Kind::Port),
+        Rows::Asked(&Rows::Of(Kind::Vm)),
+        PODS_ASKED,
+        Rows::Asked(&Rows::Of(Kind::Port)),
         Rows::Of(Kind::Trunk),
         Rows::Of(Kind::Network),
         Rows::Of(Kind::Subnet),

@@ -11,7 +11,7 @@ use model::{
 };
 
 use crate::kube;
-use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects, values};
+use crate::planner::{EVENTS, PODS, PODS_ASKED, Plan, Planner, Rows, Seen, Touched, objects, values};
 
 mod affinity;
 mod neighbours;
@@ -175,12 +175,12 @@ impl Group {
 pub const PLANNER: Planner = Planner {
     name: "schedule",
     reads: &[
-        Rows::Of(Kind::Vm),
+        Rows::Asked(&Rows::Of(Kind::Vm)),
         Rows::Of(Kind::Server),
         Rows::Of(Kind::ServerGroup),
         Rows::Of(Kind::Aggregate),
         Rows::Of(Kind::Host),
-        PODS,
+        PODS_ASKED,
         Rows::Objects("", "nodes"),
         Rows::Objects("", "namespaces"),
     ],

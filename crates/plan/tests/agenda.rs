@@ -99,6 +99,60 @@ fn what_an_event_touches_does_not_grow_with_the_cloud() {
     }
 }
 
+/// What hosts report wakes those who count it, and nobody who only cares what is asked for.
+#[test]
+fn reports_and_wishes_wake_different_planners() {
+    let mut rows = cloud(2);
+    let mut host = Host::new("h", at(0));
+    let vm = Vm {
+        server_id: "s".into(),
+        project_id: "p".into(),
+        incarnation: 1,
+        host: Some("h".into()),
+        cpu_milli: 1000,
+        memory_mib: 1,
+        disk_gib: 1,
+        source: None,
+        deleting: false,
+        decision: Vec::new(),
+        status: VmStatus::default(),
+        created_at: at(0),
+    };
+    let port: Port = serde_json::from_value(json!({
+        "id": "port", "project_id": "p", "network_id": "net", "network_project_id": "p", "name": "", "mac": "fa:16:3e:0:0:1",
+        "admin_state_up": true, "port_security_enabled": true, "created_at": at(0), "updated_at": at(0), "fixed_ips": [],
+    }))
+    .unwrap();
+    host.status.heartbeat = Some(at(0));
+    let first = [Object::from(host.clone()), vm.clone().into(), port.clone().into()];
+    rows.apply(2, &first.map(Write::Create));
+    let mut touched = |object: Object| {
+        let mut agenda = idle(&rows);
+        let expected = rows.row(&object.key()).unwrap().modified;
+        let commit = rows.apply(rows.revision() + 1, &[Write::Update { object, expected }]);
+        commit.events.iter().for_each(|event| agenda.touch(&rows, event, at(1)));
+        taken(&mut agenda, at(1)).into_iter().map(|(planner, _)| planner).collect::<Vec<_>>()
+    };
+    let with = |field: &str, value: Value| {
+        let mut pod = pod(1);
+        pod.body[field] = value;
+        Object::from(pod)
+    };
+    assert_eq!(touched(with("status", json!({"phase": "Running"}))), ["replicaset"]);
+    let all = ["replicaset", "schedule", "port", "garbage"];
+    assert_eq!(touched(with("status", json!({"phase": "Failed"}))), all, "it came to its end");
+    assert_eq!(touched(pod(1).into()), all, "it is back");
+    let labels = touched(with("metadata", json!({"labels": {"set": "0"}, "uid": "pods/pod-1", "name": "pod-1"})));
+    assert_eq!(labels, all);
+    let mut alive = host.clone();
+    alive.status.reports = 1;
+    assert_eq!(touched(alive.into()), [""; 0]);
+    let status = VmStatus { phase: VmPhase::Running, ..VmStatus::default() };
+    assert_eq!(touched(Vm { status, ..vm }.into()), [""; 0], "its server is gone");
+    assert_eq!(touched(Port { status: PortStatus::Active, ..port.clone() }.into()), [""; 0]);
+    assert_eq!(touched(Port { name: "another".into(), ..port }.into()), ["port"]);
+}
+
 #[test]
 fn refusals_are_tried_again_and_told_when_they_come_back() {
     let rows = cloud(2);

@@ -3,7 +3,7 @@
 use model::{CLEANUP, Change, Event, Key, KubeObject, Realm, Snapshot, Time};
 
 use super::{keys, release};
-use crate::planner::{Plan, Planner, Rows, Seen, Touched, objects};
+use crate::planner::{ALL_ASKED, Plan, Planner, Rows, Seen, Touched, objects};
 
 const GROUP: &str = "apiextensions.k8s.io";
 const RESOURCE: &str = "customresourcedefinitions";
@@ -12,7 +12,7 @@ const DEFINITIONS: Rows = Rows::Objects(GROUP, RESOURCE);
 /// Lets go of definitions whose kind has no object any more.
 pub const PLANNER: Planner = Planner {
     name: "definition",
-    reads: &[Rows::AllObjects],
+    reads: &[ALL_ASKED],
     writes: &[DEFINITIONS],
     at_once: 64,
     items: |rows| keys(rows, GROUP, RESOURCE),

@@ -5,7 +5,7 @@ use model::{Change, Entry, Event, Index, Key, KubeObject, Realm, Resource, Snaps
 use serde_json::Value;
 
 use super::{delete, release};
-use crate::planner::{Plan, Planner, Rows, Seen, Touched, objects};
+use crate::planner::{ALL_ASKED, Plan, Planner, Rows, Seen, Touched, objects};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -13,7 +13,7 @@ const ORPHAN: &str = "orphan";
 /// Deletes orphans and finishes deletions.
 pub const PLANNER: Planner = Planner {
     name: "garbage",
-    reads: &[Rows::AllObjects],
+    reads: &[ALL_ASKED],
     writes: &[Rows::AllObjects],
     at_once: 256,
     items: |rows| rows.find::<KubeObject>(Index::Collectable, "").map(|object| object.row.key.clone()).collect(),

@@ -6,7 +6,7 @@ use model::{Change, Entry, Event, Key, Kind, KubeObject, Setting, Snapshot, Time
 use serde_json::{Value, json};
 
 use super::{delete, keys, seconds, set_status, since};
-use crate::planner::{Plan, Planner, Rows, Seen, Touched, objects};
+use crate::planner::{ALL_ASKED, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// The setting that holds the certificate of the cloud's authority.
 const CA: &str = "certificate-authority";
@@ -21,7 +21,7 @@ pub(crate) const ROOT_CERTIFICATE: &str = "kube-root-ca.crt";
 /// Fills new namespaces and empties dying ones.
 pub const PLANNER: Planner = Planner {
     name: "namespace",
-    reads: &[Rows::AllObjects, Rows::Of(Kind::Setting)],
+    reads: &[ALL_ASKED, Rows::Of(Kind::Setting)],
     writes: &[Rows::AllObjects],
     at_once: 64,
     items: |rows| keys(rows, "", "namespaces"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{delete, keys, seconds};
 use crate::fit::{self, pushing};
-use crate::planner::{EVENTS, PODS, Plan, Planner, Rows, Seen, Touched, objects};
+use crate::planner::{EVENTS, PODS, PODS_ASKED, Plan, Planner, Rows, Seen, Touched, objects};
 
 /// The most pods that one commit evicts.
 const BATCH: usize = 100;
@@ -18,7 +18,7 @@ const NODES: Rows = Rows::Objects("", "nodes");
 /// Evicts what may not stay.
 pub const PLANNER: Planner = Planner {
     name: "taint",
-    reads: &[NODES, PODS],
+    reads: &[NODES, PODS_ASKED],
     writes: &[NODES, PODS, EVENTS],
     at_once: 64,
     items: |rows| keys(rows, "", "nodes"),
