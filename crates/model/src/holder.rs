@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, Kind, KubeObject, Port, Realm, Resource, Router, Server, Subnet, Trunk};
+use crate::{Key, Kind, KubeObject, Port, Realm, Resource, Router, Server};
 
 /// What `device_owner` says of a server's port.
 pub const SERVER_PORT: &str = "compute:nova";
@@ -65,14 +65,6 @@ impl Holder {
     /// A floating IP of a project, by its id.
     pub fn floating(project: &str, id: &str) -> Self {
         Self::FloatingIp(Key::new(Kind::FloatingIp, Realm::project(project), id))
-    }
-
-    pub fn dhcp(subnet: &Subnet) -> Self {
-        Self::Dhcp(subnet.key())
-    }
-
-    pub fn trunk(trunk: &Trunk) -> Self {
-        Self::Trunk(trunk.key())
     }
 
     /// The holder's row.

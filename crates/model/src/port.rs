@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::resource::kind;
-use crate::subnet::address_claim;
 use crate::{
     Claim, Entry, Holder, Index, Key, Kind, Limited, Network, Realm, Resource, Router, Server, Snapshot, Time, quota,
 };
@@ -98,6 +97,11 @@ pub struct Port {
 }
 
 impl Port {
+    /// The name of the claim on an address of a network.
+    fn address_claim(network: &str, ip: IpAddr) -> String {
+        format!("address/{network}/{ip}")
+    }
+
     /// The name of the claim on a MAC on a network.
     pub fn mac_claim(network: &str, mac: &str) -> String {
         format!("mac/{network}/{mac}")
@@ -244,7 +248,7 @@ impl Resource for Port {
         let network = Key::new(Kind::Network, Realm::project(&self.network_project_id), self.network_id.as_str());
         let mut claims = vec![Claim::Needs(network), Claim::Unique(Self::mac_claim(&self.network_id, &self.mac))];
         for fixed in &self.fixed_ips {
-            claims.push(Claim::Unique(address_claim(&self.network_id, fixed.ip)));
+            claims.push(Claim::Unique(Self::address_claim(&self.network_id, fixed.ip)));
             let subnet = Key::new(Kind::Subnet, Realm::project(&self.network_project_id), fixed.subnet_id.as_str());
             claims.push(Claim::Needs(subnet));
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Index, Key, Kind, Limited, Network, Port, Realm, Resource, Snapshot, Time, quota};
+use crate::{Claim, Holder, Index, Key, Kind, Limited, Network, Port, Realm, Resource, Snapshot, Time, quota};
 
 /// A Neutron subnet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,11 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// Whose the address is from which DHCP answers on it.
+    pub fn as_holder(&self) -> Holder {
+        Holder::Dhcp(self.key())
+    }
+
     /// A network's range with DHCP, and as yet without a gateway and without addresses to give away.
     pub fn new(id: impl Into<String>, network: &Network, (base, prefix): (IpAddr, u8), now: Time) -> Self {
         Self {
@@ -158,11 +163,6 @@ impl Resource for SubnetPool {
     fn index(&self) -> Vec<(Index, String)> {
         self.address_scope.iter().map(|key| (Index::Owner, key.name.to_string())).collect()
     }
-}
-
-/// The name of the claim on an address of a network.
-pub(crate) fn address_claim(network: &str, ip: IpAddr) -> String {
-    format!("address/{network}/{ip}")
 }
 
 /// The lowest address of the subnet's pools that no port of the snapshot holds and that is not in `taken` (addresses that

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resource::kind;
-use crate::{Claim, Entry, Index, Key, Limited, Network, Port, PortStatus, Resource, Snapshot, Time, quota};
+use crate::{Claim, Entry, Holder, Index, Key, Limited, Network, Port, PortStatus, Resource, Snapshot, Time, quota};
 
 /// Tags that a trunk can tell apart: 0 is none, and 4095 is nobody's (IEEE 802.1Q).
 pub const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
@@ -54,6 +54,11 @@ pub enum TrunkStatus {
 }
 
 impl Trunk {
+    /// Whose its subports are.
+    pub fn as_holder(&self) -> Holder {
+        Holder::Trunk(self.key())
+    }
+
     /// The trunk whose parent is the port with this id.
     pub fn of_parent<'a>(rows: &'a Snapshot, port: &str) -> Option<Entry<'a, Self>> {
         rows.find::<Self>(Index::Owner, port).find(|trunk| &*trunk.value.port.name == port)

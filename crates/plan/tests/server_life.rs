@@ -511,7 +511,7 @@ fn trunk(w: &mut World, parent: &str) {
         created_at: now,
         updated_at: now,
     };
-    sub.hold(Holder::trunk(&trunk));
+    sub.hold(trunk.as_holder());
     let mut change = Change::from(trunk);
     change.create(sub);
     w.commit(&change).unwrap();

@@ -482,7 +482,7 @@ pub fn keep_dhcp_port(plan: &mut Plan, subnet: &Subnet, now: Time) -> Result<(),
         (None, true) => {
             let mut port = bare(&network, "", now);
             port.id = id;
-            port.hold(Holder::dhcp(subnet));
+            port.hold(subnet.as_holder());
             port.mac = free_mac(plan, &port);
             let used = model::addresses_in_use(&plan.rows, &network.id);
             // A subnet without room for it works as before, without DHCP.

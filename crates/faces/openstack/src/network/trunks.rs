@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gate::{Ref, View};
-use model::{Fault, Holder, Kind, Network, Port, PortStatus, Resource, SubPort, Trunk, TrunkStatus, VLANS};
+use model::{Fault, Kind, Network, Port, PortStatus, Resource, SubPort, Trunk, TrunkStatus, VLANS};
 use serde_json::Value;
 
 use super::attrs::{Attr, Is, NAME, field, ruled, shown, standard};
@@ -257,7 +257,7 @@ fn take(plan: &mut Plan, request: &Request, trunk: &mut Trunk, wanted: &[Wanted]
             ));
         }
         trunk.sub_ports.push(SubPort { port: port.key(), vlan });
-        port.hold(Holder::trunk(trunk));
+        port.hold(trunk.as_holder());
         port.host.clone_from(&parent.host);
         port.status = PortStatus::Down;
         port.updated_at = request.now;
