@@ -1,5 +1,6 @@
 //! Objects as rows of a table, and objects without anything but metadata.
 
+use bytes::Bytes;
 use model::{KubeObject, Revision, Time};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -69,6 +70,25 @@ pub struct TableRow<'a> {
     pub columns: &'a [Column],
     pub include: Include,
     pub now: Time,
+}
+
+impl TableRow<'_> {
+    /// Writes the row as JSON, with the object's metadata as it was written already.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        metadata: impl FnOnce() -> serde_json::Result<Bytes>,
+    ) -> serde_json::Result<()> {
+        if self.include != Include::Metadata {
+            return serde_json::to_writer(out, self);
+        }
+        out.extend_from_slice(b"{\"cells\":");
+        serde_json::to_writer(&mut *out, &Cells { columns: self.columns, object: &self.object.body, now: self.now })?;
+        out.extend_from_slice(b",\"object\":");
+        out.extend_from_slice(&metadata()?);
+        out.push(b'}');
+        Ok(())
+    }
 }
 
 /// The cells of one object, one for each column.

@@ -389,7 +389,12 @@ impl Stream {
                 },
                 body => line(r#type, &Shown { body: &body, revision }),
             },
-            Form::Metadata => line(r#type, &table::partial(&object.body, revision)),
+            Form::Metadata => {
+                let written = || self.kube.pools.written.metadata(row, &object.body).ok();
+                let written = (revision == row.modified).then(written).flatten();
+                let anew = || line(r#type, &table::partial(&object.body, revision));
+                written.map_or_else(anew, |bytes| line_of(r#type, &bytes))
+            }
             Form::Table => {
                 let told = std::mem::replace(&mut self.told, true);
                 let columns = &self.kind.columns;

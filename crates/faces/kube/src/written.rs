@@ -8,8 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use model::{Key, Revision, Row};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::body::Shown;
+use crate::table;
 
 /// How many bytes are kept, about.
 const MOST: usize = 32 << 20;
@@ -24,20 +27,38 @@ pub(crate) struct Written {
 
 #[derive(Default)]
 struct Half {
-    objects: HashMap<Key, (Revision, Bytes)>,
+    objects: HashMap<(Key, Part), (Revision, Bytes)>,
     bytes: usize,
 }
 
+/// What of an object is written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    All,
+    Metadata,
+}
+
 impl Half {
-    fn get(&self, row: &Row) -> Option<Bytes> {
-        self.objects.get(&row.key).filter(|(revision, _)| *revision == row.modified).map(|(_, bytes)| bytes.clone())
+    fn get(&self, key: &(Key, Part), revision: Revision) -> Option<Bytes> {
+        self.objects.get(key).filter(|(written, _)| *written == revision).map(|(_, bytes)| bytes.clone())
     }
 }
 
 impl Written {
     /// A row's object, as its clients see it.
-    pub fn of(&self, row: &Row, body: &serde_json::Value) -> serde_json::Result<Bytes> {
-        let found = |halves: &[Half; 2]| halves[0].get(row).ok_or_else(|| halves[1].get(row));
+    pub fn of(&self, row: &Row, body: &Value) -> serde_json::Result<Bytes> {
+        self.part(row, Part::All, &Shown { body, revision: row.modified })
+    }
+
+    /// Of a row's object the metadata alone.
+    pub fn metadata(&self, row: &Row, body: &Value) -> serde_json::Result<Bytes> {
+        self.part(row, Part::Metadata, &table::partial(body, row.modified))
+    }
+
+    fn part(&self, row: &Row, part: Part, shown: &impl Serialize) -> serde_json::Result<Bytes> {
+        let key = (row.key.clone(), part);
+        let found =
+            |halves: &[Half; 2]| halves[0].get(&key, row.modified).ok_or_else(|| halves[1].get(&key, row.modified));
         let older = match found(&self.halves.lock().unwrap_or_else(PoisonError::into_inner)) {
             Ok(newer) => return Ok(newer),
             Err(older) => older,
@@ -46,7 +67,7 @@ impl Written {
             Some(bytes) => bytes,
             None => {
                 self.times.fetch_add(1, Ordering::Relaxed);
-                serde_json::to_vec(&Shown { body, revision: row.modified })?.into_boxed_slice().into()
+                serde_json::to_vec(shown)?.into_boxed_slice().into()
             }
         };
         let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +77,7 @@ impl Written {
         }
         let half = &mut halves[0];
         half.bytes += bytes.len();
-        if let Some((_, before)) = half.objects.insert(row.key.clone(), (row.modified, bytes.clone())) {
+        if let Some((_, before)) = half.objects.insert(key, (row.modified, bytes.clone())) {
             half.bytes -= before.len();
         }
         Ok(bytes)

@@ -52,4 +52,18 @@ async fn what_many_look_at_is_written_once() {
         assert_eq!(events(watch, 1).await, [json!({"type": "MODIFIED", "object": changed})]);
     }
     assert_eq!(written(), 21, "an event is written once for all that watch");
+    let shown = async |form: &str| {
+        let mut request = world.request(Method::GET, PODS, "application/json", &Value::Null);
+        request
+            .headers_mut()
+            .insert("accept", format!("application/json;as={form};v=v1;g=meta.k8s.io").parse().unwrap());
+        serde_json::from_slice::<Value>(&world.raw(request).await.2).unwrap()
+    };
+    let (metadata, rows) = (shown("PartialObjectMetadataList").await, shown("Table").await);
+    assert_eq!(written(), 41, "the table has the metadata that was written for the list");
+    assert_eq!(shown("PartialObjectMetadataList").await, metadata);
+    for (row, item) in rows["rows"].as_array().unwrap().iter().zip(metadata["items"].as_array().unwrap()) {
+        assert_eq!((&row["object"], &row["cells"][0]), (item, &item["metadata"]["name"]));
+    }
+    assert_eq!((written(), rows["rows"].as_array().map(Vec::len)), (41, Some(20)));
 }

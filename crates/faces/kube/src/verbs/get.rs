@@ -193,7 +193,7 @@ const MOST_AT_ONCE: usize = 16 << 20;
 const LOOK: usize = 1024;
 
 async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) -> Result<Vec<u8>> {
-    let kind = call.kind();
+    let (kind, written) = (call.kind(), &call.kube.pools.written);
     let mut out = Vec::with_capacity(256 + page.len() * 512);
     let (head, tail) = match call.form {
         Form::Object => (json!({"kind": kind.list, "apiVersion": kind.api_version(), "metadata": meta}), "items"),
@@ -232,15 +232,13 @@ async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) 
         let revision = entry.row.modified;
         match call.form {
             Form::Object => match view(kind, &entry.value.body) {
-                Cow::Borrowed(body) => {
-                    call.kube.pools.written.of(entry.row, body).map(|bytes| out.extend_from_slice(&bytes))
-                }
+                Cow::Borrowed(body) => written.of(entry.row, body).map(|bytes| out.extend_from_slice(&bytes)),
                 Cow::Owned(body) => serde_json::to_writer(&mut out, &Shown { body: &body, revision }),
             },
-            Form::Metadata => serde_json::to_writer(&mut out, &table::partial(&entry.value.body, revision)),
+            Form::Metadata => written.metadata(entry.row, &entry.value.body).map(|bytes| out.extend_from_slice(&bytes)),
             Form::Table => {
                 let row = TableRow { object: entry.value, revision, columns: &kind.columns, include, now: call.now };
-                serde_json::to_writer(&mut out, &row)
+                row.write(&mut out, || written.metadata(entry.row, &entry.value.body))
             }
         }
         .map_err(fail)?;
