@@ -131,11 +131,13 @@ async fn status(State(about): State<Arc<About>>) -> Response {
     let store = json!({"ok": trouble.is_empty(), "problem": trouble});
     let disk = disk(&about.dir);
     let addresses = addresses(&snapshot, about.ours.as_deref());
-    let healthy = store["ok"] == true
+    let ready = about.ready_ms.get().map(|ms| *ms as u64);
+    let healthy = ready.is_some()
+        && store["ok"] == true
         && addresses["ok"] == true
         && disk["ok"] == true
         && hosts.iter().all(|h| h["parts"].as_array().is_some_and(|p| p.iter().all(|p| p["ok"] == true)));
-    let count = |kind: Kind| snapshot.rows().filter(|row| row.key.kind == kind).count();
+    let count = |kind: Kind| snapshot.of_kind(kind).count();
     json_response(
         StatusCode::OK,
         json!({
@@ -145,7 +147,7 @@ async fn status(State(about): State<Arc<About>>) -> Response {
             "pid": std::process::id(),
             "simulated": about.ours.is_none(),
             "uptime_seconds": about.started.elapsed().as_secs(),
-            "ready_ms": about.ready_ms.get().map(|ms| *ms as u64),
+            "ready_ms": ready,
             "memory_mib": resident_mib(),
             "store": store,
             "plans_here": about.plans_here.load(Ordering::Relaxed),

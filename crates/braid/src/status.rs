@@ -51,7 +51,7 @@ fn send(dir: &Dir, request: http::Request<axum::body::Body>) -> Result<Value, Pr
     }
 }
 
-/// Exits with 0 when everything is well, with 1 when it is not.
+/// Exits with 0 when the cloud is ready and everything is well, with 1 when it is not.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
     let dir = Dir::open(&args.dir.dir)?;
     let status = ask(&dir, "/status")?;
@@ -68,9 +68,13 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Problem> {
         text(&status["url"]),
         status["pid"]
     ));
+    let ready = match status["ready_ms"].as_u64() {
+        Some(ms) => format!("ready after {ms} ms"),
+        None => "not ready yet".to_owned(),
+    };
     say(format_args!(
-        "up for {} s, ready after {} ms, {} MiB of memory, revision {}",
-        status["uptime_seconds"], status["ready_ms"], status["memory_mib"], status["revision"]
+        "up for {} s, {ready}, {} MiB of memory, revision {}",
+        status["uptime_seconds"], status["memory_mib"], status["revision"]
     ));
     say(format_args!("store: {}", well(&status["store"]["problem"])));
     say(format_args!("planners: {}", if status["plans_here"] == true { "run here" } else { "run in another process" }));
