@@ -1,6 +1,6 @@
 //! What a service says about itself. Whatever has to do with all services (the catalog, documents of versions, quotas, the
 //! dispatcher, tests that walk them) follows from these declarations and names none of them, so that a new service is a
-//! folder and its place in [`crate::SERVICES`]; `docs/adding-a-service.md` says how.
+//! folder and a line in `lib.rs`; `docs/adding-a-service.md` says how.
 //!
 //! Refused: a trait with a default for each part, by which what a service forgets to say is silently something.
 
