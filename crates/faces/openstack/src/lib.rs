@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod fault;
 mod json;
 mod limits;
+mod lists;
 mod pages;
 pub mod service;
 mod versions;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use common::{Harness, text};
-use face_openstack::attrs::Answers;
+use face_openstack::attrs::{Answers, DeclaredFilter};
 use face_openstack::network::{Attr, Is, Set, declared};
 use serde_json::{Value, json};
 
@@ -209,16 +209,17 @@ async fn names_are_declared_once() {
 const NOVA: &str = "# What Nova's resources show
 
 Each attribute is declared once, with the resource in `crates/faces/openstack/src/compute/`; what is shown in which version and answer,
-and what lists are sorted by, follows from it. Written and held true by `cargo test -p face-openstack --test attributes`
+and what lists are filtered and sorted by, follows from it. Written and held true by `cargo test -p face-openstack --test attributes`
 (`BLESS=1` writes it anew).
 
 *in*: in which answers; nothing is all of them. *list* is a list without details, *detail* one with them, *one* the resource by itself,
 *create*, *update* and *rebuild* what these answer where it is less than that. Since 2.75 an update of a server answers as *one*,
-and a rebuild as *rebuild, later*. *admin*: only administrators see it.
+and a rebuild as *rebuild, later*. *never*: there is nothing to show, but lists are filtered or sorted by it. *admin*: only
+administrators see it. *filters*: parameters of lists, with the version since when they are heeded, whether only for administrators, and
+how what the parameter says is compared; without a word it is equal. What is not heeded is passed over before 2.75 and refused since,
+but for filters of administrators, which are passed over.
 
-What a request may set is read by hand, since Nova takes other names and forms than it shows, and other ones in other versions. So are
-the filters and sort keys of servers, which look at what is computed under names of Nova's database, and whatever looks at hosts
-(hypervisors, services, availability zones): half of it is no row's.
+Whatever looks at hosts (hypervisors, services, availability zones) is written by hand: half of it is no row's.
 ";
 
 #[test]
@@ -228,7 +229,7 @@ fn novas_attributes_are_documented() {
     for (one, attrs) in face_openstack::compute::declared() {
         let _ = write!(
             text,
-            "\n## {one}\n\n| attribute | versions | in | admin | sort keys |\n| --- | --- | --- | --- | --- |\n"
+            "\n## {one}\n\n| attribute | versions | in | admin | filters | sort keys |\n| --- | --- | --- | --- | --- | --- |\n"
         );
         for attr in attrs {
             let versions = match (attr.since, attr.until) {
@@ -240,12 +241,23 @@ fn novas_attributes_are_documented() {
             let all = Answers::NAMES.iter().filter(|(one, _)| attr.answers.has(*one)).map(|(_, name)| *name);
             let answers = match attr.answers {
                 Answers::ALL => String::new(),
+                Answers::NONE => "never".to_owned(),
                 Answers::DETAILED => "all but list".to_owned(),
                 _ => all.collect::<Vec<_>>().join(", "),
             };
             let admin = if attr.admin { "yes" } else { "" };
             let keys: Vec<String> = attr.sort_keys.iter().map(|key| format!("`{key}`")).collect();
-            let _ = writeln!(text, "| `{}` | {versions} | {} | {admin} | {} |", attr.name, answers, keys.join(", "));
+            let filter = |DeclaredFilter { names, since, admin, how }: &DeclaredFilter| {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                let since = if *since == (0, 0) { String::new() } else { format!("since {}", version(*since)) };
+                let notes = [since.as_str(), if *admin { "admin" } else { "" }, how];
+                let notes: Vec<&str> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+                let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+                format!("{}{notes}", names.join(", "))
+            };
+            let filters: Vec<String> = attr.filters.iter().map(filter).collect();
+            let (name, filters, keys) = (attr.name, filters.join(", "), keys.join(", "));
+            let _ = writeln!(text, "| `{name}` | {versions} | {answers} | {admin} | {filters} | {keys} |");
         }
     }
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/compute.md");

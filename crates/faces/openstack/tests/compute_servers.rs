@@ -5,6 +5,7 @@ mod common;
 mod rows;
 
 use common::{Harness, text};
+use face_openstack::attrs::DeclaredFilter;
 use model::{Server, VmPhase};
 use rows::Rows;
 use serde_json::{Value, json};
@@ -566,4 +567,52 @@ async fn a_group_cannot_go_before_the_ports_that_shall_be_in_it() {
     // Nobody needs it any more once there is nothing left to be made.
     h.ok("DELETE", &format!("/compute/v2.1/servers/{}", text(&server["server"]["id"])), &h.demo, Value::Null).await;
     h.ok("DELETE", &path, &h.demo, Value::Null).await;
+}
+
+/// Each filter that is declared lets nothing pass that it says nothing of, to those and from the version for whom it is declared.
+#[tokio::test]
+async fn no_declared_filter_is_passed_over() {
+    let h = Harness::new().await;
+    let rows = Rows::new(&h).await;
+    let body = json!({"server": {"name": "seen", "imageRef": rows.image, "flavorRef": rows.small, "networks": "none",
+        "tags": ["walked"]}});
+    let at = |minor: u16| format!("compute 2.{minor}");
+    let (status, _, answer) = h.call_with("POST", SERVERS, &h.demo, &[("openstack-api-version", &at(90))], body).await;
+    assert_eq!(status, 202, "{answer}");
+    let admin = h.login("admin", common::ADMIN_PASSWORD, "demo").await;
+    let list = async |token: &str, minor: u16, query: &str| {
+        let version = at(minor);
+        let headers = [("openstack-api-version", version.as_str())];
+        let (status, _, body) = h.call_with("GET", &format!("{SERVERS}?{query}"), token, &headers, Value::Null).await;
+        assert_eq!(status, 200, "{query} in 2.{minor}: {body}");
+        body["servers"].as_array().unwrap().len()
+    };
+    let declared = face_openstack::compute::declared();
+    let (_, attrs) = declared.iter().find(|(one, _)| *one == "server").unwrap();
+    let mut tried = 0;
+    for DeclaredFilter { names, since, admin: for_admins, how } in attrs.iter().flat_map(|attr| &attr.filters) {
+        for name in *names {
+            let value = match *how {
+                "at or after" => "2999-01-01",
+                "at or before" => "1999-01-01",
+                "not all of" | "none of" => "walked",
+                "boolean" => "true",
+                "number" => "99",
+                _ => "nobodys",
+            };
+            let query = format!("{name}={value}");
+            assert_eq!(list(&admin, 104, &query).await, 0, "{query}");
+            assert_eq!(list(&h.demo, 104, &query).await, usize::from(*for_admins), "{query} of a member");
+            if *since > (2, 1) {
+                assert_eq!(list(&admin, since.1 - 1, &query).await, 1, "{query} before {since:?}");
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried >= 25, "{tried}");
+    assert_eq!(list(&admin, 104, "ip=nobodys&ip6=nobodys").await, 0);
+    // What nothing is sorted by is refused, whatever the list has.
+    let (status, _, body) =
+        h.call("GET", &format!("{SERVERS}?name=nobodys&sort_key=nothing"), &h.demo, Value::Null).await;
+    assert_eq!(status, 400, "{body}");
 }

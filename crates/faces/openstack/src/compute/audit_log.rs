@@ -4,8 +4,8 @@
 use model::{Fault, Host, Time};
 use serde_json::{Value, json};
 
-use super::wire::parse_time;
 use crate::call::{Call, Reply};
+use crate::lists::parse_time;
 
 /// `2026-11-01 00:00:00`
 fn shown(date: jiff::civil::Date) -> String {

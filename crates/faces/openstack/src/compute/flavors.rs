@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::body::{self, Fields, bad};
 use super::fault::missing;
 use super::wire::{bookmark, links, list, page};
-use crate::attrs::{Answers, Attr, Shown, attr};
+use crate::attrs::{Answers, Attr, Check, Filter, Shown, Test, attr};
 use crate::call::{Call, Reply};
 use crate::json::Json;
+use crate::lists::{self, Filters};
 
 const DETAILED: Answers = Answers::DETAILED;
 
@@ -45,19 +46,30 @@ pub fn embedded(flavor: &Flavor) -> Json<'_> {
     ])
 }
 
+/// What nothing is sorted by, though a key says so.
+fn same(_: &&Flavor, _: &&Flavor) -> Ordering {
+    Ordering::Equal
+}
+
 impl Shown for Flavor {
     type Of<'a> = &'a Flavor;
     const ONE: &'static str = "flavor";
     const ATTRS: &'static [Attr<Self>] = &[
         attr::<Self>("id", |_, flavor| (&flavor.id).into()).sorts(&["flavorid", "id"], |a, b| a.id.cmp(&b.id)),
-        attr::<Self>("name", |_, flavor| (&flavor.name).into()).sorts(&["name"], |a, b| a.name.cmp(&b.name)),
+        attr::<Self>("name", |_, flavor| (&flavor.name).into())
+            .filtered(&[Filter::<Self>::by(&["name"], Test::Equal(|flavor| Some(&flavor.name))).since(2, 102)])
+            .sorts(&["name"], |a, b| a.name.cmp(&b.name)),
         attr::<Self>("links", |call, flavor| links(&call.url(""), &format!("/flavors/{}", flavor.id))),
-        attr::<Self>("description", |_, flavor| (&flavor.description).into()).since(2, 55),
+        attr::<Self>("description", |_, flavor| (&flavor.description).into())
+            .since(2, 55)
+            .sorts(&["description"], |a, b| a.description.cmp(&b.description)),
         attr::<Self>("ram", |_, flavor| flavor.ram.into())
             .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(&["minRam"], Test::AtLeast(|flavor| flavor.ram))])
             .sorts(&["memory_mb"], |a, b| a.ram.cmp(&b.ram)),
         attr::<Self>("disk", |_, flavor| flavor.disk.into())
             .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(&["minDisk"], Test::AtLeast(|flavor| flavor.disk))])
             .sorts(&["root_gb"], |a, b| a.disk.cmp(&b.disk)),
         attr::<Self>("vcpus", |_, flavor| flavor.vcpus.into())
             .only(DETAILED)
@@ -73,13 +85,25 @@ impl Shown for Flavor {
             .sorts(&["ephemeral_gb"], |a, b| a.ephemeral.cmp(&b.ephemeral)),
         attr::<Self>("os-flavor-access:is_public", |_, flavor| flavor.is_public.into())
             .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(
+                &["is_public"],
+                Test::Own("boolean or `none`; true unless given", |call| public(call)),
+            )
+            .admin()])
             .sorts(&["is_public"], |a, b| a.is_public.cmp(&b.is_public)),
-        attr::<Self>("OS-FLV-DISABLED:disabled", |_, _| false.into()).only(DETAILED).until(2, 101),
+        attr::<Self>("OS-FLV-DISABLED:disabled", |_, _| false.into())
+            .only(DETAILED)
+            .until(2, 101)
+            .sorts(&["disabled"], same),
         attr::<Self>("rxtx_factor", |_, flavor| json!(flavor.rxtx_factor).into())
             .only(DETAILED)
             .until(2, 101)
             .sorts(&["rxtx_factor"], |a, b| a.rxtx_factor.total_cmp(&b.rxtx_factor)),
         attr::<Self>("extra_specs", |_, flavor| (&flavor.extra_specs).into()).only(DETAILED).since(2, 61),
+        // Nova's database has them of flavors, and its API sorts by them.
+        attr::<Self>("created_at", |_, _| Json::Null)
+            .only(Answers::NONE)
+            .sorts(&["created_at", "updated_at", "vcpu_weight"], same),
     ];
 }
 
@@ -93,57 +117,28 @@ pub async fn index_detail(call: Call) -> Result<Reply, Fault> {
     listing(call, Answers::LIST)
 }
 
-fn number(call: &Call, name: &str) -> Result<u64, Fault> {
-    let Some(text) = call.query(name) else { return Ok(0) };
-    text.parse().map_err(|_| Fault::Invalid(format!("Invalid {name} filter [{text}]")))
+/// Which flavors an administrator is shown: public ones, unless they ask for others or for all.
+fn public(call: &Call) -> Result<Option<Check<'static, Flavor>>, Fault> {
+    let text = call.query("is_public").map_or("true".to_owned(), str::to_lowercase);
+    let wanted = match text.as_str() {
+        "none" => return Ok(None),
+        "true" | "t" | "1" | "yes" | "on" => true,
+        "false" | "f" | "0" | "no" | "off" => false,
+        _ => return Err(Fault::Invalid(format!("Invalid is_public filter [{text}]"))),
+    };
+    Ok(Some(Box::new(move |flavor| flavor.is_public == wanted)))
 }
 
 fn listing(call: Call, answer: Answers) -> Result<Reply, Fault> {
     let view = call.view()?;
-    let (least_disk, least_ram) = (number(&call, "minDisk")?, number(&call, "minRam")?);
-    let name = call.query("name").filter(|_| call.version >= PLAIN);
-    let public = match call.query("is_public").map(str::to_lowercase) {
-        // Only an administrator may ask for other than the usual: public ones and those that the project may use.
-        _ if !view.who.is_admin() => None,
-        None => Some(true),
-        Some(text) => match text.as_str() {
-            "none" => None,
-            "true" | "t" | "1" | "yes" | "on" => Some(true),
-            "false" | "f" | "0" | "no" | "off" => Some(false),
-            _ => return Err(Fault::Invalid(format!("Invalid is_public filter [{text}]"))),
-        },
-    };
-    let mut flavors: Vec<&Flavor> = view
-        .snapshot
-        .all::<Flavor>()
-        .map(|entry| entry.value)
-        .filter(|f| usable(&view, f) && f.disk >= least_disk && f.ram >= least_ram)
-        .filter(|f| public.is_none_or(|p| f.is_public == p))
-        .filter(|f| name.is_none_or(|name| f.name == name))
-        .collect();
-    sort(&call, &mut flavors)?;
+    let filters = Filters::<Flavor>::read(&call)?;
+    let flavors = view.snapshot.all::<Flavor>().map(|entry| entry.value);
+    let mut flavors: Vec<&Flavor> = flavors.filter(|flavor| usable(&view, flavor) && filters.pass(flavor)).collect();
+    lists::sort::<Flavor>(&call, &mut flavors, "flavorid", false)?;
     let page = page(&call, flavors, |f| f.id.clone())?;
     let next = page.more.then(|| page.items.last().map(|f| f.id.clone())).flatten();
     let items = page.items.into_iter().map(|f| json!(Flavor::shown(&call, &f, answer))).collect();
     Ok(Reply::ok(list(&call, "flavors", items, next)))
-}
-
-fn sort(call: &Call, flavors: &mut [&Flavor]) -> Result<(), Fault> {
-    let key = call.query("sort_key").unwrap_or("flavorid");
-    let by = Flavor::order(key);
-    if by.is_none() && !["created_at", "updated_at", "disabled", "description", "vcpu_weight"].contains(&key) {
-        return Err(Fault::Invalid(format!("Invalid input for query parameters sort_key. Value: {key}.")));
-    }
-    let down = match call.query("sort_dir").unwrap_or("asc") {
-        "asc" => false,
-        "desc" => true,
-        other => return Err(Fault::Invalid(format!("Invalid input for query parameters sort_dir. Value: {other}."))),
-    };
-    flavors.sort_by(|a, b| {
-        let order = by.map_or(Ordering::Equal, |by| by(a, b)).then_with(|| a.id.cmp(&b.id));
-        if down { order.reverse() } else { order }
-    });
-    Ok(())
 }
 
 /// `GET /flavors/{id}`

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::body::Fields;
 use super::fault::missing;
 use super::servers::find;
-use super::wire::parse_time;
 use crate::call::{Call, Reply};
+use crate::lists::parse_time;
 
 /// `GET /os-migrations`
 pub async fn index(call: Call) -> Result<Reply, Fault> {

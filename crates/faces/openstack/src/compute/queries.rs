@@ -2,8 +2,9 @@
 //! lists with 2.75, everything else that is read with 2.102. Refused was a list of names in each row of the table of
 //! endpoints: nearly all of them take none.
 
-use model::Fault;
+use model::{Fault, Flavor, Server};
 
+use crate::attrs::Shown;
 use crate::call::Call;
 use crate::service::Endpoint;
 
@@ -17,6 +18,8 @@ struct Known {
     names: &'static str,
     /// A parameter that came after that, and its first version.
     later: Option<(&'static str, (u16, u16))>,
+    /// What is declared as a filter of the list, in a version.
+    filters: fn(&str, (u16, u16)) -> bool,
 }
 
 /// Since when lists refuse what they do not know.
@@ -25,21 +28,19 @@ const LISTS: (u16, u16) = (2, 75);
 const ALL: (u16, u16) = (2, 102);
 const NEVER: (u16, u16) = (u16::MAX, u16::MAX);
 
-/// Lists of servers. Some of it names nothing that a server here has; Nova's schema has it all.
-const SERVERS: &str = "access_ip_v4 access_ip_v6 all_tenants auto_disk_config availability_zone block_device_mapping \
-    changes-before changes-since config_drive created_at deleted description display_description display_name flavor \
-    host hostname image image_ref info_cache ip ip6 kernel_id key_name launch_index launched_at limit locked locked_by \
-    marker metadata name node not-tags not-tags-any pci_devices power_state progress project_id ramdisk_id \
-    reservation_id root_device_name security_groups services soft_deleted sort_dir sort_key status system_metadata \
-    tags tags-any task_state tenant_id terminated_at user_id uuid vm_state";
+/// Lists of servers, beside their filters. Most of it names nothing that a server here has; Nova's schema has it all.
+const SERVERS: &str = "access_ip_v4 access_ip_v6 all_tenants auto_disk_config block_device_mapping created_at \
+    display_description display_name image_ref info_cache kernel_id launched_at limit locked_by marker metadata \
+    pci_devices progress ramdisk_id root_device_name security_groups services sort_dir sort_key system_metadata \
+    terminated_at";
 /// The last two came with 2.80, which refuses no more than 2.59 did.
 const MIGRATIONS: &str =
     "changes-since hidden host instance_uuid limit marker migration_type source_compute status project_id user_id";
-const FLAVORS: &str = "is_public limit marker minDisk minRam sort_dir sort_key";
+const FLAVORS: &str = "limit marker sort_dir sort_key";
 const HYPERVISORS: &str = "hypervisor_hostname_pattern limit marker with_servers";
 
 const fn known(method: &'static str, path: &'static str, since: (u16, u16), names: &'static str) -> Known {
-    Known { method, path, since, names, later: None }
+    Known { method, path, since, names, later: None, filters: |_, _| false }
 }
 
 const fn get(path: &'static str, since: (u16, u16), names: &'static str) -> Known {
@@ -47,8 +48,8 @@ const fn get(path: &'static str, since: (u16, u16), names: &'static str) -> Know
 }
 
 const KNOWN: &[Known] = &[
-    get("servers", LISTS, SERVERS),
-    get("servers/detail", LISTS, SERVERS),
+    Known { filters: Server::filters_by, ..get("servers", LISTS, SERVERS) },
+    Known { filters: Server::filters_by, ..get("servers/detail", LISTS, SERVERS) },
     get("servers/{id}/tags", NEVER, ""),
     get("servers/{id}/tags/{tag}", NEVER, ""),
     Known {
@@ -59,8 +60,8 @@ const KNOWN: &[Known] = &[
     get("servers/{id}/shares/{share}", (2, 97), ""),
     get("servers/{id}/os-volume_attachments", LISTS, "limit offset"),
     get("servers/{id}/os-volume_attachments/{volume}", NEVER, ""),
-    Known { later: Some(("name", ALL)), ..get("flavors", LISTS, FLAVORS) },
-    Known { later: Some(("name", ALL)), ..get("flavors/detail", LISTS, FLAVORS) },
+    Known { filters: Flavor::filters_by, ..get("flavors", LISTS, FLAVORS) },
+    Known { filters: Flavor::filters_by, ..get("flavors/detail", LISTS, FLAVORS) },
     get("os-hypervisors", (2, 53), HYPERVISORS),
     get("os-hypervisors/detail", (2, 53), HYPERVISORS),
     get("os-hypervisors/{id}", (2, 53), "with_servers"),
@@ -88,18 +89,20 @@ pub fn check(call: &Call, endpoint: &Endpoint) -> Result<(), Fault> {
     }
     let Some(path) = endpoint.path.strip_prefix("/v2.1/") else { return Ok(()) };
     let listed = KNOWN.iter().find(|known| known.method == endpoint.method.as_str() && known.path == path);
-    let (since, names, later) = match listed {
-        Some(known) => (known.since, known.names, known.later),
-        None if endpoint.method == http::Method::GET => (ALL, "", None),
+    const PLAIN: &Known = &get("", ALL, "");
+    let Known { since, names, later, filters, .. } = match listed {
+        Some(known) => known,
+        None if endpoint.method == http::Method::GET => PLAIN,
         None => return Ok(()),
     };
-    if call.version < since {
+    if call.version < *since {
         return Ok(());
     }
     let knows = |name: &str| {
         names.split(' ').any(|known| known == name)
             || later.is_some_and(|(known, first)| known == name && call.version >= first)
-            || (names == SERVERS && name.starts_with('_'))
+            || filters(name, call.version)
+            || (*names == SERVERS && name.starts_with('_'))
     };
     match call.query.iter().find(|(name, _)| !knows(name)) {
         Some((name, _)) => {

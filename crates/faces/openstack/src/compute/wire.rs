@@ -93,12 +93,3 @@ pub fn pages(page: &pages::Page<'_>) -> Vec<(String, Value)> {
     };
     page.next.map(link).into_iter().collect()
 }
-
-/// A moment given by a user: ISO 8601 with or without a zone (then UTC), or a date.
-pub fn parse_time(text: &str) -> Option<Time> {
-    let spaced = text.trim().replacen(' ', "T", 1);
-    let zoned = || spaced.parse::<Time>().ok();
-    let plain = || format!("{spaced}Z").parse::<Time>().ok();
-    let date = || format!("{spaced}T00:00:00Z").parse::<Time>().ok();
-    zoned().or_else(plain).or_else(date)
-}

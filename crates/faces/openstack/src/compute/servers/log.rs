@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, Reply};
 use crate::compute::fault::missing;
-use crate::compute::wire::{list, page, parse_time, time_micro};
+use crate::compute::wire::{list, page, time_micro};
+use crate::lists::parse_time;
 
 fn show_action(call: &Call, action: &ServerAction) -> Value {
     let mut out = json!({

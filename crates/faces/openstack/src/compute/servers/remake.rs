@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::view;
 use super::{Subject, When, act};
-use super::{personality, requests, status};
+use super::{personality, requests};
 use crate::attrs::Answers;
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
@@ -118,8 +118,7 @@ pub async fn rebuild(call: &Call, body: &Value) -> Result<Reply, Fault> {
         Ok(())
     })
     .await?;
-    let state = status::state(&call.snapshot, &server);
-    let mut out = json!(view::server(call, &call.snapshot, &server, &state, Answers::REBUILT));
+    let mut out = json!(view::server(call, &server, Answers::REBUILT));
     out["adminPass"] = json!(asked.admin_pass);
     out["status"] = json!("REBUILD");
     Ok(Reply::json(202, &json!({"server": out})))

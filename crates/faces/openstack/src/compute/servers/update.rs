@@ -63,13 +63,12 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         Ok(())
     })
     .await?;
-    let state = status::state(&call.snapshot, &server);
-    Ok(Reply::ok(json!({"server": view::server(&call, &call.snapshot, &server, &state, Answers::CHANGED)})))
+    Ok(Reply::ok(json!({"server": view::server(&call, &server, Answers::CHANGED)})))
 }
 
 /// Pins a server to the zone that it is in, or frees it.
 fn pin(server: &mut Server, snapshot: &Snapshot, zone: Option<&str>) -> Result<(), Fault> {
-    let here = super::status::host(snapshot, server).map_or("", |host| Aggregate::zone_of(snapshot, host));
+    let here = status::host(snapshot, server).map_or("", |host| Aggregate::zone_of(snapshot, host));
     match (zone, server.availability_zone.as_deref()) {
         (Some(zone), Some(pinned)) if zone != pinned => Err(Fault::Conflict(
             "Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null."

@@ -1,5 +1,7 @@
 //! A server on the wire, in the shape of each microversion.
 
+use std::cell::OnceCell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -7,7 +9,7 @@ use model::{Aggregate, FloatingIp, Index, Network, Port, SecurityGroup, Server, 
 use sha2::{Digest, Sha224};
 
 use super::status::{self, State};
-use crate::attrs::{Answers, Attr, Shown, attr};
+use crate::attrs::{Answers, Attr, Filter, Shown, Tags, Test, attr};
 use crate::call::Call;
 use crate::compute::wire::{bookmark, links, time, time_micro};
 use crate::compute::{flavors, security_groups};
@@ -18,19 +20,49 @@ pub fn instance_name(id: &str) -> String {
     format!("instance-{}", id.get(..8).unwrap_or(id))
 }
 
-/// A server with what is looked up once for an answer.
+/// A server with what is looked up once for an answer, when it is needed.
 pub struct Seen<'a> {
-    snapshot: &'a Snapshot,
-    server: &'a Server,
-    state: State,
-    host: Option<&'a str>,
-    ports: Vec<&'a Port>,
-    /// Ids of its security groups, in the order in which its ports were made.
-    groups: Vec<&'a str>,
-    /// The address of the service.
-    base: String,
+    call: &'a Call,
+    pub server: &'a Server,
     /// Addresses with their type and MAC.
     extended: bool,
+    state: OnceCell<State>,
+    host: OnceCell<Option<&'a str>>,
+    /// In the order in which they were made.
+    ports: OnceCell<Vec<&'a Port>>,
+    /// The address of the service.
+    base: OnceCell<String>,
+}
+
+impl<'a> Seen<'a> {
+    pub fn new(call: &'a Call, server: &'a Server, answer: Answers) -> Self {
+        let (state, host, ports, base) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { call, server, extended: FULL.has(answer), state, host, ports, base }
+    }
+
+    fn state(&self) -> &State {
+        self.state.get_or_init(|| status::state(&self.call.snapshot, self.server))
+    }
+
+    fn host(&self) -> Option<&'a str> {
+        *self.host.get_or_init(|| status::host(&self.call.snapshot, self.server))
+    }
+
+    fn zone(&self) -> Option<&'a str> {
+        self.host().map(|host| Aggregate::zone_of(&self.call.snapshot, host))
+    }
+
+    fn ports(&self) -> &[&'a Port] {
+        self.ports.get_or_init(|| Port::of_server(&self.call.snapshot, self.server).map(|port| port.value).collect())
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ports().iter().flat_map(|port| &port.fixed_ips).map(|fixed| fixed.ip)
+    }
+
+    fn base(&self) -> &str {
+        self.base.get_or_init(|| self.call.url(""))
+    }
 }
 
 /// Which answer a change is, in the version that is in force.
@@ -42,31 +74,11 @@ fn answer(call: &Call, answer: Answers) -> Answers {
     }
 }
 
-/// The server's id, name and links.
-pub fn brief<'a>(call: &'a Call, server: &'a Server, state: &State) -> Json<'a> {
-    let (snapshot, state, base) = (&call.snapshot, state.clone(), call.url(""));
-    let seen =
-        Seen { snapshot, server, state, host: None, ports: Vec::new(), groups: Vec::new(), base, extended: false };
-    Server::shown(call, &seen, Answers::BRIEF)
-}
-
 /// The server with all that the version and the caller's rights show. It is written as it is, not through a tree of JSON
 /// values, and looks each row up once: lists of servers are what clients ask for most.
-pub fn server<'a>(
-    call: &'a Call,
-    snapshot: &'a Snapshot,
-    server: &'a Server,
-    state: &State,
-    asked: Answers,
-) -> Json<'a> {
+pub fn server<'a>(call: &'a Call, server: &'a Server, asked: Answers) -> Json<'a> {
     let answer = answer(call, asked);
-    let mut ports: Vec<&Port> = Port::of_server(snapshot, server).map(|port| port.value).collect();
-    let host = status::host(snapshot, server);
-    let (state, base, extended) = (state.clone(), call.url(""), FULL.has(answer));
-    let groups = if extended { security_groups::of_ports(&ports, server) } else { Vec::new() };
-    in_order(&mut ports, server);
-    let seen = Seen { snapshot, server, state, host, ports, groups, base, extended };
-    Server::shown(call, &seen, answer)
+    Server::shown(call, &Seen::new(call, server, answer), answer)
 }
 
 /// In these answers a server is shown with its extensions.
@@ -75,75 +87,175 @@ const DETAILED: Answers = Answers::DETAILED;
 /// States of servers that make progress.
 const PROGRESS: [&str; 6] = ["ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"];
 
+/// What nothing is sorted by, though a key says so.
+fn same(_: &Seen<'_>, _: &Seen<'_>) -> Ordering {
+    Ordering::Equal
+}
+
 impl Shown for Server {
     type Of<'a> = Seen<'a>;
     const ONE: &'static str = "server";
     const ATTRS: &'static [Attr<Self>] = &[
-        attr::<Self>("id", |_, seen| (&seen.server.id).into()),
-        attr::<Self>("name", |_, seen| (&seen.server.name).into()),
-        attr::<Self>("links", |_, seen| links(&seen.base, &format!("/servers/{}", seen.server.id))),
-        attr::<Self>("status", |_, seen| seen.state.status.into()).only(DETAILED),
-        attr::<Self>("tenant_id", |_, seen| (&seen.server.project_id).into()).only(DETAILED),
-        attr::<Self>("user_id", |_, seen| (&seen.server.user_id).into()).only(DETAILED),
+        attr::<Self>("id", |_, seen| (&seen.server.id).into())
+            .filtered(&[Filter::<Self>::by(&["uuid"], Test::Equal(|seen: &Seen<'_>| Some(&seen.server.id)))])
+            .sorts(&["uuid", "id"], |a, b| a.server.id.cmp(&b.server.id)),
+        attr::<Self>("name", |_, seen| (&seen.server.name).into())
+            .filtered(&[Filter::<Self>::by(&["name"], Test::Pattern(|seen, matches| matches(&seen.server.name)))])
+            .sorts(&["display_name"], |a, b| a.server.name.cmp(&b.server.name)),
+        attr::<Self>("links", |_, seen| links(seen.base(), &format!("/servers/{}", seen.server.id))),
+        attr::<Self>("status", |_, seen| seen.state().status.into())
+            .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(&["status"], Test::OneOf(|seen| seen.state().status))]),
+        attr::<Self>("tenant_id", |_, seen| (&seen.server.project_id).into())
+            .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(
+                &["tenant_id", "project_id"],
+                Test::Equal(|seen| Some(&seen.server.project_id)),
+            )])
+            .sorts(&["project_id"], |a, b| a.server.project_id.cmp(&b.server.project_id)),
+        attr::<Self>("user_id", |_, seen| (&seen.server.user_id).into())
+            .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(&["user_id"], Test::Equal(|seen| Some(&seen.server.user_id)))])
+            .sorts(&["user_id"], |a, b| a.server.user_id.cmp(&b.server.user_id)),
         attr::<Self>("metadata", |_, seen| (&seen.server.metadata).into()).only(DETAILED),
         attr::<Self>("hostId", |_, seen| {
-            seen.host.map_or_else(String::new, |host| host_id(&seen.server.project_id, host)).into()
+            seen.host().map_or_else(String::new, |host| host_id(&seen.server.project_id, host)).into()
         })
         .only(DETAILED),
-        attr::<Self>("image", |call, seen| image(call, &seen.base, seen.server)).only(DETAILED),
+        attr::<Self>("image", |call, seen| image(call, seen.base(), seen.server))
+            .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(&["image"], Test::Equal(|seen| seen.server.image_id.as_deref()))])
+            .sorts(&["image_ref"], |a, b| a.server.image_id.cmp(&b.server.image_id)),
         attr::<Self>("flavor", |call, seen| match call.version >= (2, 47) {
             true => flavors::embedded(&seen.server.flavor),
-            false => flavors::reference(&seen.base, &seen.server.flavor),
+            false => flavors::reference(seen.base(), &seen.server.flavor),
         })
-        .only(DETAILED),
-        attr::<Self>("created", |_, seen| time(seen.server.created_at).into()).only(DETAILED),
-        attr::<Self>("updated", |_, seen| time(seen.server.updated_at).into()).only(DETAILED),
-        attr::<Self>("addresses", |_, seen| addresses_of(seen.snapshot, &seen.ports, seen.extended)).only(DETAILED),
-        attr::<Self>("accessIPv4", |_, seen| (&seen.server.access_ipv4).into()).only(DETAILED),
-        attr::<Self>("accessIPv6", |_, seen| (&seen.server.access_ipv6).into()).only(DETAILED),
+        .only(DETAILED)
+        .filtered(&[Filter::<Self>::by(&["flavor"], Test::Equal(|seen| Some(&seen.server.flavor.id)))])
+        .sorts(&["instance_type_id"], |a, b| a.server.flavor.id.cmp(&b.server.flavor.id)),
+        attr::<Self>("created", |_, seen| time(seen.server.created_at).into())
+            .only(DETAILED)
+            .sorts(&["created_at"], |a, b| a.server.created_at.cmp(&b.server.created_at)),
+        attr::<Self>("updated", |_, seen| time(seen.server.updated_at).into())
+            .only(DETAILED)
+            .filtered(&[
+                Filter::<Self>::by(&["changes-since"], Test::Since(|seen| seen.server.updated_at)),
+                Filter::<Self>::by(&["changes-before"], Test::Before(|seen| seen.server.updated_at)).since(2, 66),
+            ])
+            .sorts(&["updated_at"], |a, b| a.server.updated_at.cmp(&b.server.updated_at)),
+        attr::<Self>("addresses", |_, seen| {
+            addresses_of(&seen.call.snapshot, in_order(seen.ports().to_vec(), seen.server), seen.extended)
+        })
+        .only(DETAILED)
+        .filtered_by_either(&[
+            Filter::<Self>::by(
+                &["ip"],
+                Test::Pattern(|seen, matches| seen.addresses().any(|ip| ip.is_ipv4() && matches(&ip.to_string()))),
+            ),
+            Filter::<Self>::by(
+                &["ip6"],
+                Test::Pattern(|seen, matches| seen.addresses().any(|ip| ip.is_ipv6() && matches(&ip.to_string()))),
+            ),
+        ]),
+        attr::<Self>("accessIPv4", |_, seen| (&seen.server.access_ipv4).into())
+            .only(DETAILED)
+            .sorts(&["access_ip_v4"], |a, b| a.server.access_ipv4.cmp(&b.server.access_ipv4)),
+        attr::<Self>("accessIPv6", |_, seen| (&seen.server.access_ipv6).into())
+            .only(DETAILED)
+            .sorts(&["access_ip_v6"], |a, b| a.server.access_ipv6.cmp(&b.server.access_ipv6)),
         attr::<Self>("OS-DCF:diskConfig", |_, seen| if seen.server.auto_disk { "AUTO" } else { "MANUAL" }.into())
-            .only(DETAILED),
-        attr::<Self>("progress", |_, seen| match PROGRESS.contains(&seen.state.status) {
+            .only(DETAILED)
+            .sorts(&["auto_disk_config"], same),
+        attr::<Self>("progress", |_, seen| match PROGRESS.contains(&seen.state().status) {
             true => 0u8.into(),
             false => Json::Absent,
         })
-        .only(DETAILED),
+        .only(DETAILED)
+        .sorts(&["progress"], same),
         attr::<Self>("fault", |_, seen| fault(seen)).only(DETAILED),
-        attr::<Self>("config_drive", |_, seen| if seen.server.config_drive { "True" } else { "" }.into()).only(FULL),
-        attr::<Self>("key_name", |_, seen| (&seen.server.key_name).into()).only(FULL),
+        attr::<Self>("config_drive", |_, seen| if seen.server.config_drive { "True" } else { "" }.into())
+            .only(FULL)
+            .filtered(&[Filter::<Self>::by(&["config_drive"], Test::Truth(|seen| seen.server.config_drive))])
+            .sorts(&["config_drive"], |a, b| a.server.config_drive.cmp(&b.server.config_drive)),
+        attr::<Self>("key_name", |_, seen| (&seen.server.key_name).into())
+            .only(FULL)
+            .filtered(&[Filter::<Self>::by(&["key_name"], Test::Equal(|seen| seen.server.key_name.as_deref()))])
+            .sorts(&["key_name"], |a, b| a.server.key_name.cmp(&b.server.key_name)),
         attr::<Self>("key_name", |_, seen| (&seen.server.key_name).into()).since(2, 54).only(Answers::REBUILT),
-        attr::<Self>("OS-EXT-AZ:availability_zone", |_, seen| {
-            seen.host.map_or("", |host| Aggregate::zone_of(seen.snapshot, host)).into()
-        })
-        .only(FULL),
-        attr::<Self>("OS-SRV-USG:launched_at", |_, seen| seen.server.launched_at.map(time_micro).into()).only(FULL),
-        attr::<Self>("OS-SRV-USG:terminated_at", |_, _| Json::Null).only(FULL),
-        attr::<Self>("OS-EXT-STS:task_state", |_, seen| seen.state.task_state.into()).only(FULL),
-        attr::<Self>("OS-EXT-STS:vm_state", |_, seen| seen.state.vm_state.into()).only(FULL),
-        attr::<Self>("OS-EXT-STS:power_state", |_, seen| seen.state.power_state.into()).only(FULL),
+        attr::<Self>("OS-EXT-AZ:availability_zone", |_, seen| seen.zone().unwrap_or("").into())
+            .only(FULL)
+            .filtered(&[Filter::<Self>::by(&["availability_zone"], Test::Equal(|seen| seen.zone()))]),
+        attr::<Self>("OS-SRV-USG:launched_at", |_, seen| seen.server.launched_at.map(time_micro).into())
+            .only(FULL)
+            .sorts(&["launched_at"], |a, b| a.server.launched_at.cmp(&b.server.launched_at)),
+        attr::<Self>("OS-SRV-USG:terminated_at", |_, _| Json::Null).only(FULL).sorts(&["terminated_at"], same),
+        attr::<Self>("OS-EXT-STS:task_state", |_, seen| seen.state().task_state.into())
+            .only(FULL)
+            .filtered(&[Filter::<Self>::by(&["task_state"], Test::Equal(|seen| seen.state().task_state.or(Some(""))))])
+            .sorts(&["task_state"], |a, b| a.state().task_state.cmp(&b.state().task_state)),
+        attr::<Self>("OS-EXT-STS:vm_state", |_, seen| seen.state().vm_state.into())
+            .only(FULL)
+            .filtered(&[Filter::<Self>::by(&["vm_state"], Test::Equal(|seen| Some(seen.state().vm_state)))])
+            .sorts(&["vm_state"], |a, b| a.state().vm_state.cmp(b.state().vm_state)),
+        attr::<Self>("OS-EXT-STS:power_state", |_, seen| seen.state().power_state.into())
+            .only(FULL)
+            .filtered(&[Filter::<Self>::by(&["power_state"], Test::Number(|seen| seen.state().power_state.into()))])
+            .sorts(&["power_state"], |a, b| a.state().power_state.cmp(&b.state().power_state)),
         attr::<Self>("os-extended-volumes:volumes_attached", |_, _| Json::List(Vec::new())).only(FULL),
-        attr::<Self>("OS-EXT-SRV-ATTR:host", |_, seen| seen.host.into()).only(FULL).admin(),
-        attr::<Self>("OS-EXT-SRV-ATTR:hypervisor_hostname", |_, seen| seen.host.into()).only(FULL).admin(),
+        attr::<Self>("OS-EXT-SRV-ATTR:host", |_, seen| seen.host().into())
+            .only(FULL)
+            .admin()
+            .filtered(&[Filter::<Self>::by(&["host"], Test::Equal(|seen| seen.host())).admin()])
+            .sorts(&["host"], same),
+        attr::<Self>("OS-EXT-SRV-ATTR:hypervisor_hostname", |_, seen| seen.host().into())
+            .only(FULL)
+            .admin()
+            .filtered(&[Filter::<Self>::by(&["node"], Test::Equal(|seen| seen.host())).admin()])
+            .sorts(&["node"], same),
         attr::<Self>("OS-EXT-SRV-ATTR:instance_name", |_, seen| instance_name(&seen.server.id).into())
             .only(FULL)
             .admin(),
         attr::<Self>("OS-EXT-SRV-ATTR:reservation_id", |_, seen| (&seen.server.reservation_id).into())
             .since(2, 3)
             .only(FULL)
-            .admin(),
+            .admin()
+            .filtered(&[Filter::<Self>::by(
+                &["reservation_id"],
+                Test::Equal(|seen| Some(&seen.server.reservation_id)),
+            )]),
         attr::<Self>("OS-EXT-SRV-ATTR:launch_index", |_, seen| seen.server.launch_index.into())
             .since(2, 3)
             .only(FULL)
-            .admin(),
+            .admin()
+            .filtered(&[
+                Filter::<Self>::by(&["launch_index"], Test::Number(|seen| seen.server.launch_index.into())).admin()
+            ])
+            .sorts(&["launch_index"], |a, b| a.server.launch_index.cmp(&b.server.launch_index)),
         attr::<Self>("OS-EXT-SRV-ATTR:hostname", |_, seen| (&seen.server.hostname).into())
             .since(2, 3)
             .until(2, 89)
             .only(FULL)
             .admin(),
-        attr::<Self>("OS-EXT-SRV-ATTR:hostname", |_, seen| (&seen.server.hostname).into()).since(2, 90).only(FULL),
-        attr::<Self>("OS-EXT-SRV-ATTR:kernel_id", |_, _| "".into()).since(2, 3).only(FULL).admin(),
-        attr::<Self>("OS-EXT-SRV-ATTR:ramdisk_id", |_, _| "".into()).since(2, 3).only(FULL).admin(),
-        attr::<Self>("OS-EXT-SRV-ATTR:root_device_name", |_, _| "/dev/vda".into()).since(2, 3).only(FULL).admin(),
+        attr::<Self>("OS-EXT-SRV-ATTR:hostname", |_, seen| (&seen.server.hostname).into())
+            .since(2, 90)
+            .only(FULL)
+            .filtered(&[Filter::<Self>::by(&["hostname"], Test::Equal(|seen| Some(&seen.server.hostname)))])
+            .sorts(&["hostname"], |a, b| a.server.hostname.cmp(&b.server.hostname)),
+        attr::<Self>("OS-EXT-SRV-ATTR:kernel_id", |_, _| "".into())
+            .since(2, 3)
+            .only(FULL)
+            .admin()
+            .sorts(&["kernel_id"], same),
+        attr::<Self>("OS-EXT-SRV-ATTR:ramdisk_id", |_, _| "".into())
+            .since(2, 3)
+            .only(FULL)
+            .admin()
+            .sorts(&["ramdisk_id"], same),
+        attr::<Self>("OS-EXT-SRV-ATTR:root_device_name", |_, _| "/dev/vda".into())
+            .since(2, 3)
+            .only(FULL)
+            .admin()
+            .sorts(&["root_device_name"], same),
         // After a rebuild it is called `user_data` alone.
         attr::<Self>("OS-EXT-SRV-ATTR:user_data", |_, seen| (&seen.server.user_data).into())
             .since(2, 3)
@@ -154,12 +266,28 @@ impl Shown for Server {
             .only(Answers::REBUILT.and(Answers::REMADE)),
         attr::<Self>("host_status", |_, seen| host_status(seen).into()).since(2, 16).only(FULL).admin(),
         attr::<Self>("security_groups", |_, seen| groups(seen)).only(FULL),
-        attr::<Self>("locked", |_, seen| seen.server.locked.into()).since(2, 9).only(DETAILED),
-        attr::<Self>("description", |_, seen| (&seen.server.description).into()).since(2, 19).only(DETAILED),
-        attr::<Self>("tags", |_, seen| (&seen.server.tags).into()).since(2, 26).only(DETAILED),
+        attr::<Self>("locked", |_, seen| seen.server.locked.into())
+            .since(2, 9)
+            .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(&["locked"], Test::Truth(|seen| seen.server.locked))])
+            .sorts(&["locked", "locked_by"], |a, b| a.server.locked.cmp(&b.server.locked)),
+        attr::<Self>("description", |_, seen| (&seen.server.description).into())
+            .since(2, 19)
+            .only(DETAILED)
+            .filtered(&[Filter::<Self>::by(
+                &["description"],
+                Test::Part(|seen| seen.server.description.as_deref().unwrap_or("")),
+            )])
+            .sorts(&["display_description"], |a, b| a.server.description.cmp(&b.server.description)),
+        attr::<Self>("tags", |_, seen| (&seen.server.tags).into()).since(2, 26).only(DETAILED).filtered(&[
+            Filter::<Self>::by(&["tags"], Test::Tags(Tags::All, |seen| &seen.server.tags)).since(2, 26),
+            Filter::<Self>::by(&["tags-any"], Test::Tags(Tags::Any, |seen| &seen.server.tags)).since(2, 26),
+            Filter::<Self>::by(&["not-tags"], Test::Tags(Tags::NotAll, |seen| &seen.server.tags)).since(2, 26),
+            Filter::<Self>::by(&["not-tags-any"], Test::Tags(Tags::NotAny, |seen| &seen.server.tags)).since(2, 26),
+        ]),
         attr::<Self>("trusted_image_certificates", |_, _| Json::Null).since(2, 63).only(DETAILED),
-        attr::<Self>("server_groups", |_, seen| {
-            let there = |id: &&String| seen.snapshot.get::<ServerGroup>(id).is_some();
+        attr::<Self>("server_groups", |call, seen| {
+            let there = |id: &&String| call.snapshot.get::<ServerGroup>(id).is_some();
             Json::list(seen.server.server_group_id.iter().filter(there))
         })
         .since(2, 71)
@@ -167,18 +295,24 @@ impl Shown for Server {
         attr::<Self>("locked_reason", |_, seen| (&seen.server.locked_reason).into()).since(2, 73).only(DETAILED),
         attr::<Self>("pinned_availability_zone", |_, seen| (&seen.server.availability_zone).into())
             .since(2, 96)
-            .only(FULL),
+            .only(FULL)
+            .sorts(&["availability_zone"], |a, b| a.server.availability_zone.cmp(&b.server.availability_zone)),
         attr::<Self>("scheduler_hints", |_, seen| {
             Json::Object(seen.server.scheduler_hints.iter().map(|(name, hint)| (name.as_str(), hint.into())).collect())
         })
         .since(2, 100)
         .only(DETAILED),
+        // Of servers that are gone no row is left, so nothing deleted is ever found.
+        attr::<Self>("deleted", |_, _| false.into())
+            .only(Answers::NONE)
+            .filtered(&[Filter::<Self>::by(&["deleted", "soft_deleted"], Test::Flag(|_| false))])
+            .sorts(&["deleted"], same),
     ];
 }
 
 /// Why a server is in error, in words.
 fn fault<'a>(seen: &Seen<'a>) -> Json<'a> {
-    match (seen.state.status, &seen.state.fault) {
+    match (seen.state().status, &seen.state().fault) {
         ("ERROR", Some(why)) => {
             let created = time(seen.server.updated_at).into();
             Json::object([("code", 500u16.into()), ("created", created), ("message", why.clone().into())])
@@ -189,13 +323,14 @@ fn fault<'a>(seen: &Seen<'a>) -> Json<'a> {
 
 /// By their names; without any nothing is said.
 fn groups<'a>(seen: &Seen<'a>) -> Json<'a> {
-    let groups = seen.groups.iter().filter_map(|id| seen.snapshot.get::<SecurityGroup>(id));
+    let groups = security_groups::of_ports(seen.ports(), seen.server);
+    let groups = groups.into_iter().filter_map(|id| seen.call.snapshot.get::<SecurityGroup>(id));
     let groups: Vec<_> = groups.map(|group| Json::object([("name", (&group.value.name).into())])).collect();
     if groups.is_empty() { Json::Absent } else { Json::List(groups) }
 }
 
 fn host_status(seen: &Seen<'_>) -> &'static str {
-    let row = seen.host.and_then(|host| seen.snapshot.get::<model::Host>(host));
+    let row = seen.host().and_then(|host| seen.call.snapshot.get::<model::Host>(host));
     row.map_or("", |row| match (row.enabled, row.is_up()) {
         (false, _) => "MAINTENANCE",
         (true, true) => "UP",
@@ -219,23 +354,22 @@ fn host_id(project: &str, host: &str) -> String {
 
 /// The ports of a server in the order of its interfaces; ports that it was not asked for come last.
 pub fn ports<'a>(snapshot: &'a Snapshot, server: &Server) -> Vec<&'a Port> {
-    let mut ports: Vec<&Port> = Port::of_server(snapshot, server).map(|port| port.value).collect();
-    in_order(&mut ports, server);
-    ports
+    in_order(Port::of_server(snapshot, server).map(|port| port.value).collect(), server)
 }
 
-fn in_order(ports: &mut [&Port], server: &Server) {
+fn in_order<'a>(mut ports: Vec<&'a Port>, server: &Server) -> Vec<&'a Port> {
     let place =
         |port: &Port| server.nics.iter().position(|nic| nic.port_id.as_ref() == Some(&port.id)).unwrap_or(usize::MAX);
     ports.sort_by(|a, b| (place(a), a.created_at, &a.id).cmp(&(place(b), b.created_at, &b.id)));
+    ports
 }
 
 /// A server's addresses by the name of their network; `extended` with type and MAC.
 pub fn addresses<'a>(snapshot: &'a Snapshot, server: &Server, extended: bool) -> Json<'a> {
-    addresses_of(snapshot, &ports(snapshot, server), extended)
+    addresses_of(snapshot, ports(snapshot, server), extended)
 }
 
-fn addresses_of<'a>(snapshot: &'a Snapshot, ports: &[&'a Port], extended: bool) -> Json<'a> {
+fn addresses_of<'a>(snapshot: &'a Snapshot, ports: Vec<&'a Port>, extended: bool) -> Json<'a> {
     let mut networks: BTreeMap<&'a str, Vec<Json<'a>>> = BTreeMap::new();
     for port in ports {
         let Some(network) = snapshot.get::<Network>(&port.network_id) else { continue };
