@@ -3,7 +3,7 @@
 //! lists ([`crate::lists`]) and `docs/compute.md` follow.
 //!
 //! Refused: Neutron's declarations (`network::attrs`) for these, too. Neutron reads what it shows, under the same names and in the
-//! same form in all versions; what Nova takes differs from what it shows, so it is read by hand.
+//! same form in all versions; what Nova takes differs from what it shows, and is declared by itself (`compute::schema`).
 
 use std::cmp::Ordering;
 

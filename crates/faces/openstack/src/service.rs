@@ -146,6 +146,41 @@ pub struct Endpoint {
     pub since: (u16, u16),
     pub until: (u16, u16),
     pub handler: Handler,
+    /// What is declared of the bodies that it takes; one that has several takes one of those with a name.
+    pub bodies: Vec<Takes>,
+}
+
+impl Endpoint {
+    /// It takes bodies of which this is declared.
+    pub fn takes(self, bodies: impl IntoIterator<Item = Takes>) -> Self {
+        Self { bodies: bodies.into_iter().collect(), ..self }
+    }
+}
+
+/// A body, or the object that it has under a name, for whoever tries all of them.
+#[derive(Clone)]
+pub struct Takes {
+    /// None: the body itself.
+    pub name: &'static str,
+    pub properties: Vec<Property>,
+}
+
+/// A property of a body.
+#[derive(Clone)]
+pub struct Property {
+    pub name: &'static str,
+    /// First and last microversion that has it.
+    pub since: (u16, u16),
+    pub until: (u16, u16),
+    pub required: bool,
+    /// Only administrators may send it.
+    pub admin: bool,
+    /// The kinds of rows that it names, each with a value of it in which `$` is the id.
+    pub refers_to: Vec<(Kind, String)>,
+    /// No id can be in it.
+    pub plain: bool,
+    /// A value of it; null if none is known.
+    pub sample: serde_json::Value,
 }
 
 /// A row for an `async fn(Call) -> Result<Reply, Fault>`: `endpoint!(GET "/servers" Reader list)`. Versions may follow:
@@ -160,6 +195,7 @@ macro_rules! endpoint {
             since: (0, 0),
             until: (u16::MAX, u16::MAX),
             handler: |call| Box::pin($handler(call)),
+            bodies: Vec::new(),
         }
     };
     ($method:ident $path:literal $access:ident $handler:path, since $since:expr) => {{

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use common::{Harness, text};
 use face_openstack::attrs::{Answers, DeclaredFilter};
 use face_openstack::network::{Attr, Is, Set, declared};
+use face_openstack::service::Property;
 use serde_json::{Value, json};
 
 const HEAD: &str = "# Attributes of Neutron's resources
@@ -206,7 +207,7 @@ async fn names_are_declared_once() {
     }
 }
 
-const NOVA: &str = "# What Nova's resources show
+const NOVA: &str = "# What Nova's resources show, and what requests say
 
 Each attribute is declared once, with the resource in `crates/faces/openstack/src/compute/`; what is shown in which version and answer,
 and what lists are filtered and sorted by, follows from it. Written and held true by `cargo test -p face-openstack --test attributes`
@@ -219,12 +220,20 @@ administrators see it. *filters*: parameters of lists, with the version since wh
 how what the parameter says is compared; without a word it is equal. What is not heeded is passed over before 2.75 and refused since,
 but for filters of administrators, which are passed over.
 
-Whatever looks at hosts (hypervisors, services, availability zones) is written by hand: half of it is no row's.
+What a request says is declared apart, since Nova takes other names and forms than it shows, and stands at the end: *names*, the rows
+whose ids it takes. Requests that are not there are read by hand. Whatever looks at hosts (hypervisors, services, availability zones) is
+written by hand: half of it is no row's.
 ";
 
 #[test]
 fn novas_attributes_are_documented() {
     let version = |(major, minor): (u16, u16)| format!("{major}.{minor}");
+    let versions = |since: (u16, u16), until: (u16, u16)| match (since, until) {
+        ((0, 0), (u16::MAX, _)) => String::new(),
+        ((0, 0), until) => format!("to {}", version(until)),
+        (since, (u16::MAX, _)) => format!("since {}", version(since)),
+        (since, until) => format!("{} to {}", version(since), version(until)),
+    };
     let mut text = NOVA.to_owned();
     for (one, attrs) in face_openstack::compute::declared() {
         let _ = write!(
@@ -232,12 +241,7 @@ fn novas_attributes_are_documented() {
             "\n## {one}\n\n| attribute | versions | in | admin | filters | sort keys |\n| --- | --- | --- | --- | --- | --- |\n"
         );
         for attr in attrs {
-            let versions = match (attr.since, attr.until) {
-                ((0, 0), (u16::MAX, _)) => String::new(),
-                ((0, 0), until) => format!("to {}", version(until)),
-                (since, (u16::MAX, _)) => format!("since {}", version(since)),
-                (since, until) => format!("{} to {}", version(since), version(until)),
-            };
+            let versions = versions(attr.since, attr.until);
             let all = Answers::NAMES.iter().filter(|(one, _)| attr.answers.has(*one)).map(|(_, name)| *name);
             let answers = match attr.answers {
                 Answers::ALL => String::new(),
@@ -258,6 +262,24 @@ fn novas_attributes_are_documented() {
             let filters: Vec<String> = attr.filters.iter().map(filter).collect();
             let (name, filters, keys) = (attr.name, filters.join(", "), keys.join(", "));
             let _ = writeln!(text, "| `{name}` | {versions} | {answers} | {admin} | {filters} | {keys} |");
+        }
+    }
+    for endpoint in (face_openstack::compute::SERVICE.table)().iter().filter(|endpoint| endpoint.until > (2, 1)) {
+        for takes in &endpoint.bodies {
+            let one = if takes.name.is_empty() { "the body" } else { takes.name };
+            let _ = write!(
+                text,
+                "\n## {} {}: {one}\n\n| property | versions | required | names |\n| --- | --- | --- | --- |\n",
+                endpoint.method, endpoint.path
+            );
+            for Property { name, since, until, required, refers_to, .. } in &takes.properties {
+                let required = if *required { "yes" } else { "" };
+                let mut kinds: Vec<String> =
+                    refers_to.iter().map(|(kind, _)| kind.as_str().replace('-', " ")).collect();
+                kinds.dedup();
+                let _ =
+                    writeln!(text, "| `{name}` | {} | {required} | {} |", versions(*since, *until), kinds.join(", "));
+            }
         }
     }
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/compute.md");

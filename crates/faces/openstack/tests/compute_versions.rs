@@ -7,6 +7,7 @@ mod rows;
 use std::collections::BTreeMap;
 
 use common::{Harness, text};
+use face_openstack::service::Property;
 use model::{Image, Server, VmPhase};
 use rows::Rows;
 use serde_json::{Value, json};
@@ -233,4 +234,42 @@ async fn files_are_kept_within_the_quota() {
         assert_eq!(at(&h, "2.56", "POST", &act, &h.demo, rebuild).await.0, 202);
         assert_eq!(files(&h).len(), count);
     }
+}
+
+/// What is declared of a body is all that it may say, in each version that it has it.
+#[tokio::test]
+async fn what_no_schema_has_is_refused() {
+    let h = Harness::new().await;
+    let mut tried = 0;
+    let table = (face_openstack::compute::SERVICE.table)();
+    for endpoint in table.iter().filter(|row| row.until > (2, 1) && !row.path.contains('{')) {
+        for takes in endpoint.bodies.iter().filter(|takes| !takes.name.is_empty()) {
+            let refused = async |version: (u16, u16), property: &str, value: &Value| {
+                let version = format!("compute {}.{}", version.0, version.1);
+                let path = format!("/compute{}", endpoint.path);
+                let body = json!({takes.name: {property: value}});
+                let headers = [("openstack-api-version", version.as_str())];
+                let (status, _, answer) = h.call_with(endpoint.method.as_str(), &path, &h.admin, &headers, body).await;
+                let words = format!("('{property}' was unexpected)");
+                assert!(status == 400 && answer.to_string().contains(&words), "{version} {path} {property}: {answer}");
+            };
+            refused((2, 104), "nobodys", &json!(1)).await;
+            for property in takes.properties.iter().filter(|property| property.since > (2, 1)) {
+                let before = (2, property.since.1 - 1);
+                let here = |other: &Property| other.name == property.name && other.until == before;
+                if !takes.properties.iter().any(here) {
+                    refused(before, property.name, &property.sample).await;
+                    tried += 1;
+                }
+            }
+            for property in takes.properties.iter().filter(|property| property.until < (2, 104)) {
+                let after = (2, property.until.1 + 1);
+                if !takes.properties.iter().any(|other| other.name == property.name && other.since == after) {
+                    refused(after, property.name, &property.sample).await;
+                    tried += 1;
+                }
+            }
+        }
+    }
+    assert!(tried >= 10, "{tried}");
 }

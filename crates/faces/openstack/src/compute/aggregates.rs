@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Aggregate, Change, Entry, Fault, Host, Index, Snapshot};
 use serde_json::{Value, json};
 
-use super::body::{Fields, bad, texts};
+use super::body::{self, Fields, bad, texts};
 use super::fault::{missing, not_built};
+use super::schema::{self, Is, Property, Schema, property};
 use super::wire::time_micro;
 use crate::attrs::{Answers, Attr, Shown, attr};
 use crate::call::{Call, Reply};
@@ -56,22 +57,23 @@ pub async fn get(call: Call) -> Result<Reply, Fault> {
     Ok(reply(&call, find(&call.snapshot, call.param("id"))?.value))
 }
 
-/// The name and the zone in a body; `Some(None)`: no zone.
-type Named = (Option<String>, Option<Option<String>>);
+const NAME: Property<Aggregate> =
+    property::<Aggregate>("name", Is::Name).put(|aggregate, value| aggregate.name = schema::text(value));
+const ZONE: Property<Aggregate> = property::<Aggregate>("availability_zone", Is::Own(zone))
+    .nullable()
+    .put(|aggregate, value| aggregate.set_zone(schema::text_or_none(value)));
 
-fn named(fields: &Fields<'_>) -> Result<Named, Fault> {
-    fields.only(&["name", "availability_zone"])?;
-    let name = fields.name("name")?;
-    let zone = match fields.map.get("availability_zone") {
-        None => None,
-        Some(Value::Null) => Some(None),
-        // A colon divides a zone from a host in requests.
-        Some(value) => match fields.name("availability_zone")? {
-            Some(zone) if !zone.contains(':') => Some(Some(zone)),
-            _ => return Err(bad("availability_zone", value, "It is not the name of a zone")),
-        },
-    };
-    Ok((name, zone))
+/// What `POST /os-aggregates` says.
+pub const NEW: Schema<Aggregate> = Schema { name: "aggregate", properties: &[NAME.required(), ZONE] };
+/// What `PUT /os-aggregates/{id}` says.
+pub const CHANGE: Schema<Aggregate> = Schema { name: "aggregate", properties: &[NAME, ZONE] };
+
+/// A colon divides a zone from a host in requests.
+fn zone(_: (u16, u16), name: &str, value: &Value) -> Result<Value, Fault> {
+    match body::name(name, value)? {
+        zone if zone.contains(':') => Err(bad(name, value, "It is not the name of a zone")),
+        zone => Ok(zone.into()),
+    }
 }
 
 /// A message before the commit says it worse: names are unique, and a host is in one zone.
@@ -94,23 +96,20 @@ fn check(snapshot: &Snapshot, new: &Aggregate) -> Result<(), Fault> {
 /// `POST /os-aggregates`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    let fields = Fields::of(&body, "aggregate")?;
-    fields.required("name")?;
-    let (name, zone) = named(&fields)?;
-    let name = name.unwrap_or_default();
+    let given = NEW.read(call.version, &body)?;
     let uuid = uuid::Uuid::new_v4().to_string();
     let made = call.cloud.store.transact(|snapshot| {
         let numbers = snapshot.all::<Aggregate>().filter_map(|one| one.id.parse::<u64>().ok());
         let mut aggregate = Aggregate {
             id: (numbers.max().unwrap_or(0) + 1).to_string(),
             uuid: uuid.clone(),
-            name: name.clone(),
+            name: String::new(),
             hosts: BTreeSet::new(),
             metadata: BTreeMap::new(),
             created_at: call.now,
             updated_at: None,
         };
-        aggregate.set_zone(zone.clone().flatten());
+        given.put(&mut aggregate);
         check(snapshot, &aggregate)?;
         let mut change = Change::from(aggregate.clone());
         Aggregate::changed(snapshot, &mut change);
@@ -139,15 +138,12 @@ async fn edit(call: &Call, change: impl Fn(&Snapshot, &mut Aggregate) -> Result<
 /// `PUT /os-aggregates/{id}`
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    let (name, zone) = named(&Fields::of(&body, "aggregate")?)?;
-    if name.is_none() && zone.is_none() {
+    let given = CHANGE.read(call.version, &body)?;
+    if !given.has("name") && !given.has("availability_zone") {
         return Err(Fault::Invalid("Invalid input for field/attribute aggregate. Value: {}. {} is too short".into()));
     }
     edit(&call, |_, aggregate| {
-        aggregate.name = name.clone().unwrap_or_else(|| aggregate.name.clone());
-        if let Some(zone) = &zone {
-            aggregate.set_zone(zone.clone());
-        }
+        given.put(aggregate);
         Ok(())
     })
     .await

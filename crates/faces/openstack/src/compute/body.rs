@@ -112,13 +112,23 @@ impl<'a> Fields<'a> {
         Ok(Some(number))
     }
 
+    /// One of these words.
+    pub fn one_of(&self, field: &str, all: &[&str]) -> Result<Option<&'a str>, Fault> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let words = || all.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+        let word = value.as_str().filter(|word| all.contains(word));
+        word.map(Some).ok_or_else(|| bad(field, value, &format!("It is not one of [{}]", words())))
+    }
+
     /// The row that is named by an id, which must look like a UUID.
     pub fn reference<T: Resource>(&self, field: &str) -> Result<Option<Ref<T>>, Fault> {
+        Ok(self.uuid(field)?.map(Ref::sent))
+    }
+
+    /// A text that looks like a UUID.
+    pub fn uuid(&self, field: &str) -> Result<Option<&'a str>, Fault> {
         let Some(value) = self.get(field) else { return Ok(None) };
-        match value.as_str() {
-            Some(text) if is_uuid(text) => Ok(Some(Ref::sent(text))),
-            _ => Err(bad(field, value, "It is not a 'uuid'")),
-        }
+        value.as_str().filter(|text| is_uuid(text)).map(Some).ok_or_else(|| bad(field, value, "It is not a 'uuid'"))
     }
 
     /// An address of one family in its canonical form; the empty text stays empty.

@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 
 use gate::View;
-use model::{Change, Entry, Fault, Flavor};
+use model::{Change, Entry, Fault, Flavor, Kind};
 use serde_json::{Value, json};
 
 use super::body::{self, Fields, bad};
 use super::fault::missing;
+use super::schema::{self, Is, Property, Schema, property};
 use super::wire::{bookmark, links, list, page};
 use crate::attrs::{Answers, Attr, Check, Filter, Shown, Test, attr};
 use crate::call::{Call, Reply};
@@ -18,9 +19,6 @@ const DETAILED: Answers = Answers::DETAILED;
 
 /// Nova's largest integers in the database.
 const MOST: i64 = 0x7fff_ffff;
-
-/// Since when nothing is said of disabling flavors, nor of factors of bandwidth.
-const PLAIN: (u16, u16) = (2, 102);
 
 /// The caller may use the flavor.
 pub fn usable(view: &View<'_>, flavor: &Flavor) -> bool {
@@ -148,34 +146,48 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"flavor": Flavor::shown(&call, &&*flavor, Answers::ONE)})))
 }
 
+const DESCRIPTION: Property<Flavor> = property::<Flavor>("description", Is::Text(65535))
+    .since(2, 55)
+    .nullable()
+    .put(|flavor, value| flavor.description = schema::text_or_none(value));
+
+/// What `POST /flavors` says.
+pub const NEW: Schema<Flavor> = Schema {
+    name: "flavor",
+    properties: &[
+        property::<Flavor>("name", Is::Name).required().put(|flavor, value| flavor.name = schema::text(value)),
+        property("id", Is::Own(flavor_id)),
+        property::<Flavor>("ram", Is::Int(1, MOST)).required().put(|flavor, value| flavor.ram = schema::count(value)),
+        property::<Flavor>("vcpus", Is::Int(1, MOST))
+            .required()
+            .put(|flavor, value| flavor.vcpus = schema::count(value)),
+        property::<Flavor>("disk", Is::Int(0, MOST)).required().put(|flavor, value| flavor.disk = schema::count(value)),
+        property::<Flavor>("swap", Is::Int(0, MOST)).put(|flavor, value| flavor.swap = schema::count(value)),
+        property::<Flavor>("OS-FLV-EXT-DATA:ephemeral", Is::Int(0, MOST))
+            .put(|flavor, value| flavor.ephemeral = schema::count(value)),
+        property::<Flavor>("os-flavor-access:is_public", Is::Flag)
+            .put(|flavor, value| flavor.is_public = value == true),
+        property::<Flavor>("rxtx_factor", Is::Own(rxtx_factor))
+            .until(2, 101)
+            .put(|flavor, value| flavor.rxtx_factor = value.as_f64().unwrap_or(1.0)),
+        DESCRIPTION,
+    ],
+};
+
+/// What `PUT /flavors/{id}` says.
+pub const CHANGE: Schema<Flavor> = Schema { name: "flavor", properties: &[DESCRIPTION.required()] };
+
+const TENANT: &[Property] = &[property("tenant", Is::Text(255)).required().refers_to(&[(Kind::Project, r#""$""#)])];
+pub const GRANT: Schema = Schema { name: "addTenantAccess", properties: TENANT };
+pub const REVOKE: Schema = Schema { name: "removeTenantAccess", properties: TENANT };
+
 /// `POST /flavors`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    let fields = Fields::of(&body, "flavor")?;
-    let mut known =
-        vec!["name", "id", "ram", "vcpus", "disk", "swap", "OS-FLV-EXT-DATA:ephemeral", "os-flavor-access:is_public"];
-    if call.version < PLAIN {
-        known.push("rxtx_factor");
-    }
-    if call.version >= (2, 55) {
-        known.push("description");
-    }
-    fields.only(&known)?;
-    fields.required("name")?;
-    let number = |field: &str, least: i64| Ok::<_, Fault>(fields.integer(field, least, MOST)?.unwrap_or(0) as u64);
-    for field in ["ram", "vcpus", "disk"] {
-        fields.required(field)?;
-    }
-    let (id, name) = (flavor_id(&fields)?, fields.name("name")?.unwrap_or_default());
-    let (vcpus, ram, disk) = (number("vcpus", 1)?, number("ram", 1)?, number("disk", 0)?);
-    let flavor = Flavor {
-        description: fields.text("description", 65535)?.map(str::to_owned),
-        ephemeral: number("OS-FLV-EXT-DATA:ephemeral", 0)?,
-        swap: number("swap", 0)?,
-        rxtx_factor: rxtx_factor(&fields)?,
-        is_public: fields.boolean("os-flavor-access:is_public")?.unwrap_or(true),
-        ..Flavor::new(id, name, vcpus, ram, disk)
-    };
+    let given = NEW.read(call.version, &body)?;
+    let id = given.text("id").map_or_else(new_id, str::to_owned);
+    let mut flavor = Flavor::new(id, "", 0, 0, 0);
+    given.put(&mut flavor);
     let made = call
         .cloud
         .store
@@ -194,27 +206,29 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
 
 /// Nova's factor of bandwidth, which none of its drivers heeds any more: it is kept and shown. From 0 to the largest
 /// number that its database holds.
-fn rxtx_factor(fields: &Fields<'_>) -> Result<f64, Fault> {
+fn rxtx_factor(_: (u16, u16), name: &str, value: &Value) -> Result<Value, Fault> {
     const MOST: f64 = 3.402_823_466_385_288_6e38;
-    let Some(value) = fields.get("rxtx_factor") else { return Ok(1.0) };
     let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
     let fine = number.filter(|number| *number > 0.0 && *number <= MOST);
-    fine.ok_or_else(|| bad("rxtx_factor", value, "It is not a number above 0 and at most 3.40282e+38"))
+    fine.map(Value::from).ok_or_else(|| bad(name, value, "It is not a number above 0 and at most 3.40282e+38"))
 }
 
-fn flavor_id(fields: &Fields<'_>) -> Result<String, Fault> {
-    let Some(value) = fields.get("id") else { return Ok(uuid::Uuid::new_v4().to_string()) };
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn flavor_id(_: (u16, u16), name: &str, value: &Value) -> Result<Value, Fault> {
     let text = match value {
         Value::Number(n) => n.to_string(),
-        Value::String(text) if text == "auto" => return Ok(uuid::Uuid::new_v4().to_string()),
+        Value::String(text) if text == "auto" => new_id(),
         Value::String(text) => text.clone(),
-        _ => return Err(bad("id", value, "It is not of type 'string', 'number', 'null'")),
+        _ => return Err(bad(name, value, "It is not of type 'string', 'number', 'null'")),
     };
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_. ".contains(c);
     if text.is_empty() || text.len() > 255 || text.trim() != text || !text.chars().all(fine) {
-        return Err(bad("id", value, "Flavor ids are 1 to 255 letters, digits, spaces, '-', '_' and '.'"));
+        return Err(bad(name, value, "Flavor ids are 1 to 255 letters, digits, spaces, '-', '_' and '.'"));
     }
-    Ok(text)
+    Ok(text.into())
 }
 
 /// Changes the flavor of the path in one transaction.
@@ -239,12 +253,9 @@ async fn edit(call: &Call, edit: impl Fn(&mut Flavor) -> Result<(), Fault>) -> R
 /// `PUT /flavors/{id}` since 2.55
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    let fields = Fields::of(&body, "flavor")?;
-    fields.only(&["description"])?;
-    fields.required("description")?;
-    let description = fields.text("description", 65535)?.map(str::to_owned);
+    let given = CHANGE.read(call.version, &body)?;
     let flavor = edit(&call, |flavor| {
-        flavor.description = description.clone();
+        given.put(flavor);
         Ok(())
     })
     .await?;
@@ -356,15 +367,12 @@ pub async fn access(call: Call) -> Result<Reply, Fault> {
 /// `POST /flavors/{id}/action`
 pub async fn action(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    let (name, grant) = match body.as_object().and_then(|map| map.keys().next()).map(String::as_str) {
-        Some("addTenantAccess") => ("addTenantAccess", true),
-        Some("removeTenantAccess") => ("removeTenantAccess", false),
+    let (schema, grant) = match body.as_object().and_then(|map| map.keys().next()).map(String::as_str) {
+        Some("addTenantAccess") => (&GRANT, true),
+        Some("removeTenantAccess") => (&REVOKE, false),
         other => return Err(Fault::Invalid(format!("There is no such action: {}", other.unwrap_or("")))),
     };
-    let fields = Fields::of(&body, name)?;
-    fields.only(&["tenant"])?;
-    fields.required("tenant")?;
-    let tenant = fields.text("tenant", 255)?.unwrap_or("").to_owned();
+    let tenant = schema.read(call.version, &body)?.text("tenant").unwrap_or("").to_owned();
     if grant && call.snapshot.get::<model::Project>(&tenant).is_none() {
         return Err(Fault::Invalid(format!("Project ID {tenant} is not a valid project.")));
     }

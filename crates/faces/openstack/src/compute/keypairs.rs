@@ -1,10 +1,11 @@
 //! Key pairs. They belong to users, not to projects.
 
-use model::{Change, Entry, Fault, Index, Keypair, Pool, Snapshot, derived_id};
+use model::{Change, Entry, Fault, Index, Keypair, Kind, Pool, Snapshot, derived_id};
 use serde_json::{Value, json};
 
-use super::body::{Fields, bad};
+use super::body;
 use super::fault::{missing, over};
+use super::schema::{Is, Schema, property};
 use super::wire::{list, number_of, page, time_micro};
 use super::{keys, quotas};
 use crate::attrs::{Answers, Attr, Shown, attr};
@@ -72,43 +73,40 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"keypair": Keypair::shown(&call, &&*pair, Answers::ONE)})))
 }
 
-fn checked_name(call: &Call, fields: &Fields<'_>) -> Result<String, Fault> {
-    let value = fields.required("name")?;
-    let name = fields.name("name")?.unwrap_or_default();
-    let more = if call.version >= (2, 92) { " -_@." } else { " -_" };
-    if !name.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c)) {
-        if call.version >= (2, 92) {
-            return Err(bad("name", value, "Only expected characters: [a-zA-Z0-9-_@. ]"));
-        }
-        return Err(Fault::Invalid("Keypair data is invalid: Keypair name contains unsafe characters".into()));
+fn checked_name(version: (u16, u16), name: &str, value: &Value) -> Result<Value, Fault> {
+    let text = body::name(name, value)?;
+    let more = if version >= (2, 92) { " -_@." } else { " -_" };
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c)) {
+        return Ok(text.into());
     }
-    Ok(name)
+    Err(match version >= (2, 92) {
+        true => body::bad(name, value, "Only expected characters: [a-zA-Z0-9-_@. ]"),
+        false => Fault::Invalid("Keypair data is invalid: Keypair name contains unsafe characters".into()),
+    })
 }
+
+/// What `POST /os-keypairs` says.
+pub const KEYPAIR: Schema<Keypair> = Schema {
+    name: "keypair",
+    properties: &[
+        property("name", Is::Own(checked_name)).required(),
+        property("public_key", Is::Text(16 * 1024)).until(2, 91),
+        property("public_key", Is::Text(16 * 1024)).since(2, 92).required(),
+        property("type", Is::OneOf(&["ssh", "x509"])).since(2, 2),
+        property("user_id", Is::Text(255)).since(2, 10).refers_to(&[(Kind::User, r#""$""#)]),
+    ],
+};
 
 /// `POST /os-keypairs`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    let fields = Fields::of(&body, "keypair")?;
-    let mut known = vec!["name", "public_key"];
-    known.extend((call.version >= (2, 2)).then_some("type"));
-    known.extend((call.version >= (2, 10)).then_some("user_id"));
-    fields.only(&known)?;
-    let name = checked_name(&call, &fields)?;
-    let value = fields.get("type").cloned().unwrap_or_else(|| json!("ssh"));
-    let kind = match value.as_str() {
-        Some(kind @ ("ssh" | "x509")) => kind.to_owned(),
-        _ => return Err(bad("type", &value, "It is not one of ['ssh', 'x509']")),
-    };
-    let user = user(&call, fields.text("user_id", 255)?)?;
-    let (public_key, private_key) = match fields.text("public_key", 16 * 1024)? {
+    let given = KEYPAIR.read(call.version, &body)?;
+    let name = given.text("name").unwrap_or_default().to_owned();
+    let kind = given.text("type").unwrap_or("ssh").to_owned();
+    let user = user(&call, given.text("user_id"))?;
+    let (public_key, private_key) = match given.text("public_key") {
         // As it was given: whoever compares it with a file would see a change for ever.
         Some(text) => (text.to_owned(), None),
-        None if call.version >= (2, 92) => {
-            return Err(fields
-                .required("public_key")
-                .err()
-                .unwrap_or_else(|| bad("public_key", &Value::Null, "None is not of type 'string'")));
-        }
         None if kind == "x509" => {
             let pair = keys::generate_certificate(&user)?;
             (pair.public_key, Some(pair.private_key))

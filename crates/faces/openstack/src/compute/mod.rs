@@ -32,6 +32,7 @@ mod networks;
 mod old_hosts;
 mod queries;
 pub mod quotas;
+mod schema;
 pub mod security_groups;
 pub mod server_groups;
 pub mod servers;
@@ -125,22 +126,26 @@ pub fn declared() -> Vec<(&'static str, Vec<Declared>)> {
 /// The same row under `/v2/`, where clients without microversions look.
 fn old_path(row: &Endpoint) -> Option<Endpoint> {
     let path = row.path.strip_prefix("/v2.1/").filter(|_| row.since <= (2, 1))?;
-    let Endpoint { ref method, access, since, handler, .. } = *row;
+    let Endpoint { ref method, access, since, handler, ref bodies, .. } = *row;
     // Made once for the life of the process, as the literals are.
     let path: &'static str = format!("/v2/{path}").leak();
-    Some(Endpoint { method: method.clone(), path, access, since, until: (2, 1), handler })
+    let (method, bodies) = (method.clone(), bodies.clone());
+    Some(Endpoint { method, path, access, since, until: (2, 1), handler, bodies })
 }
 
 fn server_rows() -> Vec<Endpoint> {
-    use servers::{actions, create, diagnostics, interfaces, list, log, metadata, password, tags, topology, update};
+    use servers::{
+        actions, create, diagnostics, interfaces, list, log, metadata, password, requests, tags, topology, update,
+    };
     vec![
         endpoint!(GET "/v2.1/servers" Reader list::index),
-        endpoint!(POST "/v2.1/servers" Member create::create),
+        endpoint!(POST "/v2.1/servers" Member create::create)
+            .takes([requests::BODY.declared(), requests::SERVER.declared()]),
         endpoint!(GET "/v2.1/servers/detail" Reader list::index_detail),
         endpoint!(GET "/v2.1/servers/{id}" Reader list::show),
-        endpoint!(PUT "/v2.1/servers/{id}" Member update::update),
+        endpoint!(PUT "/v2.1/servers/{id}" Member update::update).takes([update::SERVER.declared()]),
         endpoint!(DELETE "/v2.1/servers/{id}" Member update::delete),
-        endpoint!(POST "/v2.1/servers/{id}/action" Member actions::action),
+        endpoint!(POST "/v2.1/servers/{id}/action" Member actions::action).takes(actions::bodies()),
         endpoint!(GET "/v2.1/servers/{id}/metadata" Reader metadata::index),
         endpoint!(POST "/v2.1/servers/{id}/metadata" Member metadata::create),
         endpoint!(PUT "/v2.1/servers/{id}/metadata" Member metadata::replace),
@@ -156,7 +161,8 @@ fn server_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/servers/{id}/ips" Reader interfaces::addresses),
         endpoint!(GET "/v2.1/servers/{id}/ips/{network}" Reader interfaces::addresses_of),
         endpoint!(GET "/v2.1/servers/{id}/os-interface" Reader interfaces::index),
-        endpoint!(POST "/v2.1/servers/{id}/os-interface" Member interfaces::attach),
+        endpoint!(POST "/v2.1/servers/{id}/os-interface" Member interfaces::attach)
+            .takes([interfaces::ATTACHMENT.declared()]),
         endpoint!(GET "/v2.1/servers/{id}/os-interface/{port}" Reader interfaces::show),
         endpoint!(DELETE "/v2.1/servers/{id}/os-interface/{port}" Member interfaces::detach),
         endpoint!(GET "/v2.1/servers/{id}/os-instance-actions" Reader log::index),
@@ -186,12 +192,13 @@ fn server_rows() -> Vec<Endpoint> {
 fn flavor_rows() -> Vec<Endpoint> {
     vec![
         endpoint!(GET "/v2.1/flavors" Reader flavors::index),
-        endpoint!(POST "/v2.1/flavors" Admin flavors::create),
+        endpoint!(POST "/v2.1/flavors" Admin flavors::create).takes([flavors::NEW.declared()]),
         endpoint!(GET "/v2.1/flavors/detail" Reader flavors::index_detail),
         endpoint!(GET "/v2.1/flavors/{id}" Reader flavors::show),
-        endpoint!(PUT "/v2.1/flavors/{id}" Admin flavors::update, since (2, 55)),
+        endpoint!(PUT "/v2.1/flavors/{id}" Admin flavors::update, since (2, 55)).takes([flavors::CHANGE.declared()]),
         endpoint!(DELETE "/v2.1/flavors/{id}" Admin flavors::delete),
-        endpoint!(POST "/v2.1/flavors/{id}/action" Admin flavors::action),
+        endpoint!(POST "/v2.1/flavors/{id}/action" Admin flavors::action)
+            .takes([flavors::GRANT.declared(), flavors::REVOKE.declared()]),
         endpoint!(GET "/v2.1/flavors/{id}/os-flavor-access" Admin flavors::access),
         endpoint!(GET "/v2.1/flavors/{id}/os-extra_specs" Reader flavors::specs),
         endpoint!(POST "/v2.1/flavors/{id}/os-extra_specs" Admin flavors::create_specs),
@@ -227,9 +234,9 @@ fn host_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/os-availability-zone" Reader hosts::zone_index),
         endpoint!(GET "/v2.1/os-availability-zone/detail" Admin hosts::zone_detail),
         endpoint!(GET "/v2.1/os-aggregates" Admin aggregates::index),
-        endpoint!(POST "/v2.1/os-aggregates" Admin aggregates::create),
+        endpoint!(POST "/v2.1/os-aggregates" Admin aggregates::create).takes([aggregates::NEW.declared()]),
         endpoint!(GET "/v2.1/os-aggregates/{id}" Admin aggregates::get),
-        endpoint!(PUT "/v2.1/os-aggregates/{id}" Admin aggregates::update),
+        endpoint!(PUT "/v2.1/os-aggregates/{id}" Admin aggregates::update).takes([aggregates::CHANGE.declared()]),
         endpoint!(DELETE "/v2.1/os-aggregates/{id}" Admin aggregates::delete),
         endpoint!(POST "/v2.1/os-aggregates/{id}/action" Admin aggregates::action),
         endpoint!(POST "/v2.1/os-aggregates/{id}/images" Admin aggregates::cache_images, since (2, 81)),
@@ -243,7 +250,7 @@ fn other_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/extensions" Token extensions::index),
         endpoint!(GET "/v2.1/extensions/{alias}" Token extensions::show),
         endpoint!(GET "/v2.1/os-keypairs" Token keypairs::index),
-        endpoint!(POST "/v2.1/os-keypairs" Token keypairs::create),
+        endpoint!(POST "/v2.1/os-keypairs" Token keypairs::create).takes([keypairs::KEYPAIR.declared()]),
         endpoint!(GET "/v2.1/os-keypairs/{name}" Token keypairs::show),
         endpoint!(DELETE "/v2.1/os-keypairs/{name}" Token keypairs::delete),
         endpoint!(GET "/v2.1/limits" Reader quotas::limits),
@@ -257,7 +264,7 @@ fn other_rows() -> Vec<Endpoint> {
         endpoint!(GET "/v2.1/os-simple-tenant-usage" Admin usage::index),
         endpoint!(GET "/v2.1/os-simple-tenant-usage/{project}" Reader usage::show),
         endpoint!(GET "/v2.1/os-server-groups" Reader server_groups::index),
-        endpoint!(POST "/v2.1/os-server-groups" Member server_groups::create),
+        endpoint!(POST "/v2.1/os-server-groups" Member server_groups::create).takes([server_groups::GROUP.declared()]),
         endpoint!(GET "/v2.1/os-server-groups/{id}" Reader server_groups::show),
         endpoint!(DELETE "/v2.1/os-server-groups/{id}" Member server_groups::delete),
     ]

@@ -1,9 +1,10 @@
 //! Server groups: servers that shall be together or apart.
 
 use model::{Change, Entry, Fault, Realm, Server, ServerGroup, Snapshot};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::body::{Fields, bad};
+use super::schema::{Is, Schema, property};
 use super::wire::{list, page};
 use crate::attrs::{Answers, Attr, Shown, attr};
 use crate::call::{Call, Reply};
@@ -65,19 +66,28 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(json!({"server_group": ServerGroup::shown(&call, &&*group, Answers::ONE)})))
 }
 
+/// What `POST /os-server-groups` says.
+pub const GROUP: Schema = Schema {
+    name: "server_group",
+    properties: &[
+        property("name", Is::Name).required(),
+        property("policies", Is::Any).until(2, 63).required(),
+        property("policy", Is::Any).since(2, 64).required(),
+        property("rules", Is::Any).since(2, 64),
+    ],
+};
+const RULES: Schema =
+    Schema { name: "rules", properties: &[property("max_server_per_host", Is::Int(1, i32::MAX as i64))] };
+
 /// `POST /os-server-groups`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    let fields = Fields::of(&body, "server_group")?;
-    fields.required("name")?;
-    let name = fields.name("name")?.unwrap_or_default();
+    let given = GROUP.read(call.version, &body)?;
     let (policy, value) = if call.version >= (2, 64) {
-        fields.only(&["name", "policy", "rules"])?;
-        let value = fields.required("policy")?;
+        let value = given.get("policy").unwrap_or(&Value::Null);
         (value.as_str(), value)
     } else {
-        fields.only(&["name", "policies"])?;
-        let value = fields.required("policies")?;
+        let value = given.get("policies").unwrap_or(&Value::Null);
         let one = value.as_array().filter(|list| list.len() == 1).and_then(|list| list[0].as_str());
         (one, value)
     };
@@ -85,10 +95,9 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let policy = policy.filter(|p| POLICIES.contains(p) && (soft || !p.starts_with("soft-")));
     let policy = policy.ok_or_else(|| bad("policy", value, &format!("It is not one of {POLICIES:?}")))?;
     let mut max_server_per_host = None;
-    if let Some(rules) = fields.get("rules") {
-        let rules = Fields::new("rules", rules)?;
-        rules.only(&["max_server_per_host"])?;
-        max_server_per_host = rules.integer("max_server_per_host", 1, i64::from(i32::MAX))?.map(|n| n as u64);
+    if let Some(rules) = given.get("rules") {
+        let rules = RULES.take(call.version, &Fields::new("rules", rules)?)?;
+        max_server_per_host = rules.int("max_server_per_host").map(|n| n as u64);
         if max_server_per_host.is_some() && policy != "anti-affinity" {
             return Err(Fault::Invalid("Only anti-affinity policy supports rules.".into()));
         }
@@ -98,7 +107,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         id: uuid::Uuid::new_v4().to_string(),
         project_id: who.project()?.to_owned(),
         user_id: who.user_id.clone(),
-        name,
+        name: given.text("name").unwrap_or_default().to_owned(),
         policy: policy.to_owned(),
         max_server_per_host,
     };

@@ -6,9 +6,10 @@
 
 use gate::View;
 use model::{Kind, Time};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::json::Json;
+use crate::service::{Property, Takes};
 
 /// The form of an attribute's value.
 #[derive(Clone, Copy, Debug)]
@@ -327,3 +328,37 @@ updated!(
     model::SubnetPool,
     model::Trunk,
 );
+
+/// What a creation takes of a resource, or a change.
+pub fn body(one: &'static str, attrs: &[Attr<()>], creates: bool) -> Takes {
+    let set = if creates { [Set::Post, Set::PostPut] } else { [Set::Put, Set::PostPut] };
+    let property = |attr: &Attr<()>| {
+        let value = if matches!(attr.is, Is::UuidList(_)) { r#"["$"]"# } else { r#""$""# };
+        let refers_to: Vec<_> = attr.is.refers_to().iter().map(|kind| (*kind, value.to_owned())).collect();
+        let open = matches!(attr.is, Is::Any | Is::ObjectList | Is::ObjectOrNull);
+        // Whose something is to be is tried for every resource in one way.
+        let plain = matches!(attr.name, "project_id" | "tenant_id") || (!open && refers_to.is_empty());
+        let (name, required, admin, sample) = (attr.name, creates && attr.required, attr.admin_sets, sample(attr.is));
+        Property { name, since: (0, 0), until: (u16::MAX, u16::MAX), required, admin, refers_to, plain, sample }
+    };
+    Takes { name: one, properties: attrs.iter().filter(|attr| set.contains(&attr.set)).map(property).collect() }
+}
+
+/// A value of this form; null if it is an id, or anything.
+fn sample(is: Is) -> Value {
+    match is {
+        Is::Text(_) | Is::TextOrNull(_) => json!("a"),
+        Is::Domain => json!("a.b."),
+        Is::Bool => json!(true),
+        Is::Int(least, _) => json!(least),
+        Is::IpOrNull => json!("10.0.0.9"),
+        Is::IpList => json!(["10.0.0.9"]),
+        Is::Mac => json!("fa:16:3e:00:00:01"),
+        Is::Cidr => json!("10.9.0.0/24"),
+        Is::OneOf(all) | Is::OneOfOrNull(all) => json!(all.first()),
+        Is::TextList | Is::Tags => json!(["a"]),
+        Is::ObjectOrNull => json!({}),
+        Is::ObjectList => json!([]),
+        Is::Uuid(_) | Is::UuidOrNull(_) | Is::UuidList(_) | Is::Id(_) | Is::IdOrNull(_) | Is::Any => Value::Null,
+    }
+}

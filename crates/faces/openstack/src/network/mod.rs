@@ -66,6 +66,7 @@ macro_rules! crud {
             since: (0, 0),
             until: (u16::MAX, u16::MAX),
             handler: |call| Box::pin($module::$handler::<$type>(call)),
+            bodies: Vec::new(),
         }
     };
 }
@@ -254,5 +255,21 @@ fn table() -> Vec<Endpoint> {
     tagged!(rows, SecurityGroup, "security-groups");
     tagged!(rows, Trunk, "trunks");
     tagged!(rows, QosPolicy, "policies", Admin);
+    // Names of what is in braces differ.
+    let same = |a: &str, b: &str| {
+        a.split('/').count() == b.split('/').count()
+            && a.split('/').zip(b.split('/')).all(|(a, b)| a == b || (a.starts_with('{') && b.starts_with('{')))
+    };
+    for Declared { one, path, attrs } in declared() {
+        for row in &mut rows {
+            match row.method {
+                http::Method::POST if same(row.path, path) => row.bodies = vec![attrs::body(one, &attrs, true)],
+                http::Method::PUT if same(row.path, &format!("{path}/{{id}}")) => {
+                    row.bodies = vec![attrs::body(one, &attrs, false)];
+                }
+                _ => {}
+            }
+        }
+    }
     rows
 }

@@ -10,7 +10,7 @@ use face_openstack::service::Endpoint;
 use face_openstack::service::Service;
 use model::Kind;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::common::Harness;
 use crate::rows;
@@ -23,8 +23,35 @@ pub struct Walk {
     names: BTreeMap<String, Kind>,
     /// Requests that give a project something of each kind, in this order.
     makes: Vec<Make>,
-    /// Endpoints to which members send bodies, and why no id in these could be somebody else's.
+    /// Endpoints to which members send bodies of which nothing is declared, and why no id in these could be somebody else's.
     pub without_ids: BTreeMap<String, String>,
+    /// The least that a creation takes, by its path, where more is needed than what is declared to be required. `#network` is the id
+    /// of one of the caller's own.
+    #[serde(default)]
+    pub least: BTreeMap<String, Map<String, Value>>,
+    /// How paths begin that lead to something special.
+    #[serde(default)]
+    paths: BTreeMap<String, String>,
+    /// What is tried instead of a property alone: `subnet.subnetpool_id`. `$network` is the id that is tried.
+    #[serde(default)]
+    pub instead: BTreeMap<String, Map<String, Value>>,
+    /// Properties whose ids are nobody's secret or are looked up elsewhere, and how so.
+    #[serde(default)]
+    pub untried: BTreeMap<String, String>,
+    /// Requests with ids of which no declaration says: deeper in bodies, several at once.
+    #[serde(default)]
+    pub carries: Vec<Carries>,
+    /// Why none of its bodies is tried.
+    pub elsewhere: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carries {
+    pub method: String,
+    /// Below the service's prefix.
+    pub path: String,
+    pub body: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +72,21 @@ impl Walk {
         let file = format!("{}/src/{folder}/walk.json", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}"));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"))
+    }
+
+    /// A path with ids of the caller's own in it.
+    pub fn own(&self, path: &str) -> String {
+        let mut path = path.to_owned();
+        for (from, to) in &self.paths {
+            path = path.replace(from, to);
+        }
+        let mut collection = "";
+        let parts = path.split('/').map(|part| {
+            let kind = part.starts_with('{').then(|| kind_of(collection)).flatten();
+            collection = part;
+            kind.map_or(part.to_owned(), |kind| format!("#{}", kind.as_str()))
+        });
+        parts.collect::<Vec<_>>().join("/")
     }
 
     /// The kinds of rows that paths name.

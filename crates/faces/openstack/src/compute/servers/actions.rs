@@ -1,13 +1,15 @@
 //! `POST /servers/{id}/action`: what can be done to a server. Verbs change what is wanted; hosts follow.
 
-use model::{Fault, Host, Port, SecurityGroup, Server};
+use model::{Fault, Host, Kind, Port, SecurityGroup, Server};
 use serde_json::Value;
 
 use super::{Subject, When, act, console, remake, rescue, shelve, snapshot, update, view};
 use crate::call::{Call, Reply};
 use crate::compute::body::{Fields, bad};
 use crate::compute::fault::{missing, not_built};
+use crate::compute::schema::{Is, Property, Schema, property};
 use crate::compute::{consoles, floating_ips, security_groups};
+use crate::service::Takes;
 
 /// Actions that ended with a version: their last one.
 const ENDED: &[(&str, (u16, u16))] = &[
@@ -20,6 +22,12 @@ const ENDED: &[(&str, (u16, u16))] = &[
     ("os-getRDPConsole", (2, 5)),
     ("os-getSerialConsole", (2, 5)),
 ];
+
+/// What is declared of the actions.
+pub fn bodies() -> Vec<Takes> {
+    let remade = [remake::REBUILD.declared(), remake::RESIZE.declared(), rescue::RESCUE.declared()];
+    remade.into_iter().chain([ADD_GROUP.declared(), REMOVE_GROUP.declared()]).collect()
+}
 
 /// `POST /servers/{id}/action`
 pub async fn action(mut call: Call) -> Result<Reply, Fault> {
@@ -252,15 +260,17 @@ async fn reset_state(call: &Call, body: &Value) -> Result<Reply, Fault> {
     Ok(Reply::empty(202))
 }
 
+const GROUP: &[Property] = &[property("name", Is::Name).required().refers_to(&[(Kind::SecurityGroup, r#""$""#)])];
+const ADD_GROUP: Schema = Schema { name: "addSecurityGroup", properties: GROUP };
+const REMOVE_GROUP: Schema = Schema { name: "removeSecurityGroup", properties: GROUP };
+
 /// Puts all of the server's ports into a security group, or takes them out.
 async fn groups(call: &Call, body: &Value, add: bool) -> Result<Reply, Fault> {
-    let verb = if add { "addSecurityGroup" } else { "removeSecurityGroup" };
-    let fields = Fields::of(body, verb)?;
-    fields.required("name")?;
-    let name = fields.name("name")?.unwrap_or_default();
+    let given = if add { &ADD_GROUP } else { &REMOVE_GROUP }.read(call.version, body)?;
+    let name = given.text("name").unwrap_or_default();
     let when = When { vm_states: &[], tasks: &[], any_task: true, though_locked: false };
     act(call, if add { "add_security_group" } else { "remove_security_group" }, when, |server, subject| {
-        let group = security_groups::resolve(&subject.view, &name)?.value.clone();
+        let group = security_groups::resolve(&subject.view, name)?.value.clone();
         let lists = |port: &Port| [port.security_groups.clone(), vec![group.id.clone()]].concat();
         let mut ports = view::ports(subject.snapshot, server).into_iter();
         if add && ports.any(|port| model::of_both_sorts(subject.snapshot, &lists(port))) {

@@ -1,21 +1,18 @@
 //! `POST /servers`: one transaction for all servers of the request. Quota is claimed by their rows; a refusal leaves
 //! nothing behind.
 
-use std::collections::BTreeMap;
-
 use model::{Change, Claim, Fault, Pool, Refused, Resource, Server};
 use serde_json::{Value, json};
 
 use super::networks;
 use super::requests::{self, Asked};
 use crate::call::{Call, Reply};
-use crate::compute::body::Fields;
 use crate::compute::wire::{href, links};
 
 /// `POST /servers`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
-    Fields::new("body", &body)?.only(&["server", "os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"])?;
+    requests::BODY.read(call.version, &body)?;
     call.who()?.project()?;
     networks::allocate(&mut call, &body).await?;
     let asked = requests::read(&call, &body)?;
@@ -29,7 +26,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let groups: Vec<Value> = asked.security_group_names.iter().map(|name| json!({"name": name})).collect();
     let out = json!({"server": {
         "id": first.id, "links": links(&call.url(""), &path), "adminPass": asked.admin_pass, "security_groups": groups,
-        "OS-DCF:diskConfig": if asked.auto_disk { "AUTO" } else { "MANUAL" },
+        "OS-DCF:diskConfig": if asked.server.auto_disk { "AUTO" } else { "MANUAL" },
     }});
     Ok(Reply::json(202, &out).with("location", &href(&call, &path)))
 }
@@ -43,12 +40,11 @@ async fn fit(call: &Call, asked: &Asked, reservation: &str) -> Result<Vec<Server
     let mut most = asked.most;
     let mut tries = TRIES;
     loop {
-        let one = row(call, asked, reservation, 0, most)?;
+        let one = row(asked, reservation, 0, most);
         let count = fitting(&one.claims(), |pool| call.cloud.store.pool(pool), asked.least, most)?;
         check_size(&one, count)?;
         asked.hints.check_room(&call.cloud.store.snapshot(), count)?;
-        let servers: Vec<Server> =
-            (0..count).map(|index| row(call, asked, reservation, index, count)).collect::<Result<_, _>>()?;
+        let servers: Vec<Server> = (0..count).map(|index| row(asked, reservation, index, count)).collect();
         let made = call
             .cloud
             .store
@@ -103,44 +99,16 @@ fn reservation_id() -> String {
     format!("r-{}", &id[..8])
 }
 
-fn row(call: &Call, asked: &Asked, reservation: &str, index: u32, count: u32) -> Result<Server, Fault> {
-    let who = call.who()?;
+fn row(asked: &Asked, reservation: &str, index: u32, count: u32) -> Server {
     let id = uuid::Uuid::new_v4().to_string();
-    let name = if count > 1 { format!("{}-{}", asked.name, index + 1) } else { asked.name.clone() };
-    let hostname = match &asked.hostname {
-        Some(given) if count > 1 => format!("{given}-{}", index + 1),
-        Some(given) => given.clone(),
-        None => requests::hostname_of(&name, &id),
+    let numbered = |text: &str| if count > 1 { format!("{text}-{}", index + 1) } else { text.to_owned() };
+    let name = numbered(&asked.server.name);
+    let hostname = match asked.server.hostname.as_str() {
+        "" => requests::hostname_of(&name, &id),
+        given => numbered(given),
     };
-    Ok(Server {
-        user_id: who.user_id.clone(),
-        description: asked.description.clone(),
-        hostname,
-        image_id: asked.image_id.clone(),
-        image_properties: asked.image_properties.clone(),
-        key_name: asked.key_name.clone(),
-        public_key: asked.public_key.clone(),
-        user_data: asked.user_data.clone(),
-        files: asked.files.clone(),
-        metadata: BTreeMap::clone(&asked.metadata),
-        tags: asked.tags.clone(),
-        config_drive: asked.config_drive,
-        access_ipv4: asked.access_ipv4.clone(),
-        access_ipv6: asked.access_ipv6.clone(),
-        availability_zone: asked.availability_zone.clone(),
-        server_group_id: asked.hints.group.clone(),
-        scheduler_hints: asked.hints.given.clone(),
-        same_host: asked.hints.same_host.clone(),
-        different_host: asked.hints.different_host.clone(),
-        nics: asked.nics.clone(),
-        security_groups: asked.security_groups.clone(),
-        requested_host: asked.requested_host.clone(),
-        reservation_id: reservation.to_owned(),
-        launch_index: index,
-        admin_pass: Some(asked.admin_pass.clone()),
-        auto_disk: asked.auto_disk,
-        ..Server::new(&id, who.project()?, &name, asked.flavor.clone(), call.now)
-    })
+    let reservation_id = reservation.to_owned();
+    Server { id, name, hostname, reservation_id, launch_index: index, ..asked.server.clone() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use gate::Ref;
 use model::{
-    Change, Fault, FixedIp, FloatingIp, Holder, Index, NicRequest, Port, PortStatus, Subnet, Trunk, allocate,
+    Change, Fault, FixedIp, FloatingIp, Holder, Index, Kind, NicRequest, Port, PortStatus, Subnet, Trunk, allocate,
     default_security_group,
 };
 use model::{Network, Realm, SecurityGroup, Server};
@@ -14,6 +14,7 @@ use super::{Subject, When, act, networks, view};
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
 use crate::compute::fault::missing;
+use crate::compute::schema::{Is, Schema, property};
 use crate::json::Json;
 
 /// `GET /servers/{id}/ips`
@@ -72,6 +73,17 @@ const WHEN: When =
     When { vm_states: &["active", "paused", "stopped"], tasks: &[], any_task: false, though_locked: false };
 
 /// What to attach.
+/// What is attached.
+pub const ATTACHMENT: Schema = Schema {
+    name: "interfaceAttachment",
+    properties: &[
+        property("port_id", Is::Uuid).refers_to(&[(Kind::Port, r#""$""#)]),
+        property("net_id", Is::Uuid).refers_to(&[(Kind::Network, r#""$""#)]),
+        property("fixed_ips", Is::Any),
+        property("tag", Is::Text(60)).since(2, 49),
+    ],
+};
+
 struct Attach {
     port: Option<Ref<Port>>,
     network: Option<Ref<Network>>,
@@ -86,12 +98,8 @@ fn read(call: &Call, body: &Value) -> Result<Attach, Fault> {
         Some(value) => Fields::new("interfaceAttachment", value)?.map,
     };
     let fields = Fields { name: "interfaceAttachment", map };
-    fields.only(if call.version >= (2, 49) {
-        &["port_id", "net_id", "fixed_ips", "tag"]
-    } else {
-        &["port_id", "net_id", "fixed_ips"]
-    })?;
-    let fixed_ip = match fields.get("fixed_ips").map(|list| (list, list.as_array().map(Vec::as_slice))) {
+    let given = ATTACHMENT.take(call.version, &fields)?;
+    let fixed_ip = match given.get("fixed_ips").map(|list| (list, list.as_array().map(Vec::as_slice))) {
         None => None,
         Some((_, Some([one]))) => {
             let fixed = Fields::new("fixed_ips", one)?;
@@ -102,10 +110,10 @@ fn read(call: &Call, body: &Value) -> Result<Attach, Fault> {
         Some((list, _)) => return Err(crate::compute::body::bad("fixed_ips", list, "It must have exactly one item")),
     };
     let attach = Attach {
-        port: fields.reference("port_id")?,
-        network: fields.reference("net_id")?,
+        port: given.reference("port_id"),
+        network: given.reference("net_id"),
         fixed_ip,
-        tag: fields.text("tag", 60)?.map(str::to_owned),
+        tag: given.text("tag").map(str::to_owned),
     };
     if attach.port.is_some() && attach.network.is_some() {
         return Err(Fault::Invalid("Must not input both network_id and port_id".into()));

@@ -16,8 +16,8 @@ const MOST: usize = 256 << 10;
 ///
 /// # Errors
 /// `Invalid` if one is malformed, `Forbidden` in Nova's words if they are more or larger than the project may have.
-pub fn read(call: &Call, fields: &Fields<'_>) -> Result<Vec<InjectedFile>, Fault> {
-    let Some(value) = fields.get("personality") else { return Ok(Vec::new()) };
+pub fn read(call: &Call, value: Option<&Value>) -> Result<Vec<InjectedFile>, Fault> {
+    let Some(value) = value else { return Ok(Vec::new()) };
     let list = value.as_array().ok_or_else(|| bad("personality", value, "It is not of type 'array'"))?;
     let files: Vec<InjectedFile> = list.iter().map(file).collect::<Result<_, _>>()?;
     let project = call.who()?.project_id().unwrap_or("");

@@ -5,15 +5,17 @@
 //! incarnation takes that room over from it.
 
 use model::machine::Machine;
-use model::{Entry, Fault, Flavor, Index, InjectedFile, Server, ServerUsage, Vm};
+use model::{Entry, Fault, Flavor, Index, Server, ServerUsage, Vm};
 use serde_json::{Value, json};
 
-use super::view;
-use super::{Subject, When, act};
-use super::{personality, requests};
+use super::requests::{
+    self, ACCESS_IPV4, ACCESS_IPV6, ADMIN_PASS, CERTIFICATES, DESCRIPTION, DISK_CONFIG, FLAVOR, HOSTNAME, IMAGE,
+    KEY_NAME, METADATA, NAME, PERSONALITY, USER_DATA,
+};
+use super::{Subject, When, act, personality, view};
 use crate::attrs::Answers;
 use crate::call::{Call, Reply};
-use crate::compute::body::Fields;
+use crate::compute::schema::{Is, Schema, property};
 
 const fn when(vm_states: &'static [&'static str]) -> When {
     When { vm_states, tasks: &[], any_task: false, though_locked: false }
@@ -33,134 +35,72 @@ pub(super) fn next(server: &mut Server, keep_disk: bool) {
     server.problem = None;
 }
 
-fn known(version: (u16, u16)) -> Vec<&'static str> {
-    let mut known = vec![
-        "imageRef",
-        "name",
-        "adminPass",
-        "metadata",
-        "preserve_ephemeral",
-        "OS-DCF:diskConfig",
-        "accessIPv4",
-        "accessIPv6",
-    ];
-    known.extend((version <= (2, 56)).then_some("personality"));
-    for (since, field) in [
-        ((2, 19), "description"),
-        ((2, 54), "key_name"),
-        ((2, 57), "user_data"),
-        ((2, 63), "trusted_image_certificates"),
-        ((2, 90), "hostname"),
-    ] {
-        known.extend((version >= since).then_some(field));
-    }
-    known
-}
-
 /// What a rebuild may change besides the disk.
-struct Rebuild<'a> {
-    image: &'a Value,
-    name: Option<String>,
-    metadata: Option<std::collections::BTreeMap<String, String>>,
-    auto_disk: Option<bool>,
-    access_ipv4: Option<String>,
-    access_ipv6: Option<String>,
-    /// Each given as null takes the value away.
-    description: Option<Option<String>>,
-    key_name: Option<Option<String>>,
-    user_data: Option<Option<String>>,
-    /// A new disk has the files of this request alone.
-    files: Vec<InjectedFile>,
-    hostname: Option<String>,
-    admin_pass: String,
-}
+pub const REBUILD: Schema<Server> = Schema {
+    name: "rebuild",
+    properties: &[
+        IMAGE.required(),
+        NAME,
+        ADMIN_PASS,
+        METADATA,
+        property("preserve_ephemeral", Is::Flag),
+        DISK_CONFIG,
+        ACCESS_IPV4,
+        ACCESS_IPV6,
+        PERSONALITY,
+        DESCRIPTION,
+        KEY_NAME.since(2, 54).nullable(),
+        USER_DATA.since(2, 57),
+        CERTIFICATES,
+        HOSTNAME,
+    ],
+};
 
-fn read_rebuild<'a>(call: &Call, fields: &Fields<'a>) -> Result<Rebuild<'a>, Fault> {
-    fields.only(&known(call.version))?;
-    if fields.get("trusted_image_certificates").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
-        return Err(Fault::Invalid("trusted_image_certificates is not supported by this cloud.".into()));
-    }
-    if fields.boolean("preserve_ephemeral")? == Some(true) {
-        return Err(Fault::Invalid("The current driver does not support preserving ephemeral partitions.".into()));
-    }
-    let given = |field: &str| fields.map.contains_key(field);
-    let text = |field: &str, most: usize| -> Result<Option<Option<String>>, Fault> {
-        Ok(if given(field) { Some(fields.text(field, most)?.map(str::to_owned)) } else { None })
-    };
-    Ok(Rebuild {
-        image: fields.required("imageRef")?,
-        name: fields.name("name")?,
-        metadata: if given("metadata") { Some(requests::metadata(call, fields)?) } else { None },
-        auto_disk: requests::disk_config(fields)?,
-        access_ipv4: fields.address("accessIPv4", false)?,
-        access_ipv6: fields.address("accessIPv6", true)?,
-        description: text("description", 255)?,
-        key_name: text("key_name", 255)?,
-        user_data: if given("user_data") { Some(fields.base64("user_data", 65535)?) } else { None },
-        files: personality::read(call, fields)?,
-        hostname: fields.text("hostname", 255)?.map(|text| requests::hostname(call, text)).transpose()?,
-        admin_pass: requests::admin_pass(fields)?,
-    })
-}
+pub const RESIZE: Schema<Server> = Schema { name: "resize", properties: &[FLAVOR, DISK_CONFIG] };
 
 /// `rebuild`
 pub async fn rebuild(call: &Call, body: &Value) -> Result<Reply, Fault> {
-    let fields = Fields::of(body, "rebuild")?;
-    let asked = read_rebuild(call, &fields)?;
+    let given = REBUILD.read(call.version, body)?;
+    if given.get("trusted_image_certificates").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+        return Err(Fault::Invalid("trusted_image_certificates is not supported by this cloud.".into()));
+    }
+    if given.flag("preserve_ephemeral") == Some(true) {
+        return Err(Fault::Invalid("The current driver does not support preserving ephemeral partitions.".into()));
+    }
+    // A new disk has the files of this request alone.
+    let files = personality::read(call, given.get("personality"))?;
+    let admin_pass = requests::admin_pass(given.text("adminPass"));
     let server = act(call, "rebuild", when(&["active", "stopped", "error"]), |server, subject| {
-        let image = requests::boot_image(&subject.view, asked.image, &server.flavor)?;
+        let image = given.get("imageRef").unwrap_or(&Value::Null);
+        let image = requests::boot_image(&subject.view, image, &server.flavor)?;
         server.image_id = Some(image.id.clone());
         server.image_properties = requests::image_properties(&image);
         server.config_drive |= requests::needs_config_drive(&image);
-        apply(&asked, server, subject)?;
-        server.admin_pass = Some(asked.admin_pass.clone());
+        given.put(server);
+        if given.has("metadata") {
+            requests::check_metadata(call, &server.metadata)?;
+        }
+        server.files.clone_from(&files);
+        if given.has("key_name") {
+            let key = given.text("key_name").map(|name| requests::find_key(&subject.view, name)).transpose()?;
+            server.key_name = key.map(|key| key.value.name.clone());
+            server.public_key = key.and_then(requests::ssh_key);
+        }
+        server.admin_pass = Some(admin_pass.clone());
         next(server, false);
         Ok(())
     })
     .await?;
     let mut out = json!(view::server(call, &server, Answers::REBUILT));
-    out["adminPass"] = json!(asked.admin_pass);
+    out["adminPass"] = json!(admin_pass);
     out["status"] = json!("REBUILD");
     Ok(Reply::json(202, &json!({"server": out})))
 }
 
-fn apply(asked: &Rebuild<'_>, server: &mut Server, subject: &Subject<'_>) -> Result<(), Fault> {
-    let keep = |field: &mut String, value: &Option<String>| {
-        if let Some(value) = value {
-            field.clone_from(value);
-        }
-    };
-    keep(&mut server.name, &asked.name);
-    keep(&mut server.access_ipv4, &asked.access_ipv4);
-    keep(&mut server.access_ipv6, &asked.access_ipv6);
-    keep(&mut server.hostname, &asked.hostname);
-    if let Some(metadata) = &asked.metadata {
-        server.metadata.clone_from(metadata);
-    }
-    if let Some(auto) = asked.auto_disk {
-        server.auto_disk = auto;
-    }
-    if let Some(description) = &asked.description {
-        server.description.clone_from(description);
-    }
-    if let Some(user_data) = &asked.user_data {
-        server.user_data.clone_from(user_data);
-    }
-    server.files.clone_from(&asked.files);
-    if let Some(name) = &asked.key_name {
-        let key = name.as_deref().map(|name| requests::find_key(&subject.view, name)).transpose()?;
-        server.public_key = key.and_then(requests::ssh_key);
-        server.key_name.clone_from(name);
-    }
-    Ok(())
-}
-
 /// `resize`
 pub async fn resize(call: &Call, body: &Value) -> Result<Reply, Fault> {
-    let fields = Fields::of(body, "resize")?;
-    fields.only(&["flavorRef", "OS-DCF:diskConfig"])?;
-    let flavor = requests::flavor(&call.view()?, fields.required("flavorRef")?)?;
-    let auto_disk = requests::disk_config(&fields)?;
+    let given = RESIZE.read(call.version, body)?;
+    let flavor = requests::flavor(&call.view()?, given.get("flavorRef").unwrap_or(&Value::Null))?;
     let done = act(call, "resize", when(&["active", "stopped"]), |server, subject| {
         if flavor.id == server.flavor.id {
             return Err(Fault::Invalid("When resizing, instances must change flavor!".into()));
@@ -177,9 +117,7 @@ pub async fn resize(call: &Call, body: &Value) -> Result<Reply, Fault> {
         reserve(server, &flavor, subject);
         end_size(call, server, subject);
         server.old_flavor = Some(std::mem::replace(&mut server.flavor, flavor.clone()));
-        if let Some(auto) = auto_disk {
-            server.auto_disk = auto;
-        }
+        given.put(server);
         next(server, true);
         Ok(())
     })

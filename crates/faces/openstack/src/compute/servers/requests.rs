@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gate::{Ref, View};
 use model::machine::{Machine, is_hardware};
-use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, InjectedFile, Keypair, NicRequest, Port};
+use model::{Entry, Fault, Flavor, Host, Image, ImageStatus, Keypair, Kind, Port, Server};
 use serde_json::Value;
 
 use super::hints::{self, Hints};
@@ -12,6 +12,7 @@ use super::{networks, personality};
 use crate::call::Call;
 use crate::compute::body::{Fields, bad, is_uuid};
 use crate::compute::fault::{missing, over, referred};
+use crate::compute::schema::{self, Given, Is, Property, Schema, property};
 use crate::compute::{flavors, hosts, quotas, security_groups};
 use crate::image::access::sees;
 
@@ -33,29 +34,90 @@ const IMAGE_PROPERTIES: &str = "hw_architecture hw_emulation_architecture hw_aut
     os_distro os_require_quiesce os_secure_boot os_skip_agent_inject_files_at_boot os_skip_agent_inject_ssh os_type \
     traits_required";
 
-/// A server as asked for, everything resolved.
+pub const NAME: Property<Server> =
+    property::<Server>("name", Is::Name).put(|server, value| server.name = schema::text(value));
+pub const DESCRIPTION: Property<Server> = property::<Server>("description", Is::Text(255))
+    .since(2, 19)
+    .nullable()
+    .put(|server, value| server.description = schema::text_or_none(value));
+pub const HOSTNAME: Property<Server> = property::<Server>("hostname", Is::Own(hostname))
+    .since(2, 90)
+    .put(|server, value| server.hostname = schema::text(value));
+pub const ACCESS_IPV4: Property<Server> =
+    property::<Server>("accessIPv4", Is::Ipv4).put(|server, value| server.access_ipv4 = schema::text(value));
+pub const ACCESS_IPV6: Property<Server> =
+    property::<Server>("accessIPv6", Is::Ipv6).put(|server, value| server.access_ipv6 = schema::text(value));
+pub const DISK_CONFIG: Property<Server> = property::<Server>("OS-DCF:diskConfig", Is::OneOf(&["AUTO", "MANUAL"]))
+    .put(|server, value| server.auto_disk = value == "AUTO");
+pub const METADATA: Property<Server> =
+    property::<Server>("metadata", Is::Texts).put(|server, value| server.metadata = schema::texts(value));
+pub const USER_DATA: Property<Server> = property::<Server>("user_data", Is::Base64(65535))
+    .nullable()
+    .put(|server, value| server.user_data = schema::text_or_none(value));
+pub const KEY_NAME: Property<Server> = property("key_name", Is::Text(255));
+pub const ADMIN_PASS: Property<Server> = property("adminPass", Is::Text(255));
+pub const PERSONALITY: Property<Server> = property("personality", Is::Any).until(2, 56);
+pub const CERTIFICATES: Property<Server> = property("trusted_image_certificates", Is::Any).since(2, 63);
+pub const IMAGE: Property<Server> = property("imageRef", Is::Any).refers_to(&[(Kind::Image, r#""$""#)]);
+pub const FLAVOR: Property<Server> = property("flavorRef", Is::Any).required().refers_to(&[(Kind::Flavor, r#""$""#)]);
+
+/// What `POST /servers` says of the servers.
+pub const SERVER: Schema<Server> = Schema {
+    name: "server",
+    properties: &[
+        NAME.required(),
+        IMAGE,
+        FLAVOR,
+        ADMIN_PASS,
+        METADATA,
+        property("networks", Is::Any)
+            .refers_to(&[(Kind::Network, r#"[{"uuid": "$"}]"#), (Kind::Port, r#"[{"port": "$"}]"#)]),
+        DISK_CONFIG,
+        ACCESS_IPV4,
+        ACCESS_IPV6,
+        property("availability_zone", Is::Text(255)),
+        property("block_device_mapping", Is::Any),
+        property("block_device_mapping_v2", Is::Any),
+        property::<Server>("config_drive", Is::Flag).put(|server, value| server.config_drive = value == true),
+        KEY_NAME,
+        property("min_count", Is::Int(1, 1000)),
+        property("max_count", Is::Int(1, 1000)),
+        property("return_reservation_id", Is::Flag),
+        property("security_groups", Is::Any).refers_to(&[(Kind::SecurityGroup, r#"[{"name": "$"}]"#)]),
+        USER_DATA,
+        PERSONALITY,
+        DESCRIPTION,
+        property::<Server>("tags", Is::Own(|_, _, value| super::tags::read_all(value).map(Value::from)))
+            .since(2, 52)
+            .put(|server, value| server.tags = value.as_array().into_iter().flatten().map(schema::text).collect()),
+        CERTIFICATES,
+        property("host", Is::Text(255)).since(2, 74),
+        property("hypervisor_hostname", Is::Text(255)).since(2, 74),
+        HOSTNAME,
+    ],
+};
+
+const HINTS: &[(Kind, &str)] = &[
+    (Kind::ServerGroup, r#"{"group": "$"}"#),
+    (Kind::Server, r#"{"same_host": ["$"]}"#),
+    (Kind::Server, r#"{"different_host": ["$"]}"#),
+];
+
+/// The body of `POST /servers`.
+pub const BODY: Schema = Schema {
+    name: "",
+    properties: &[
+        property("server", Is::Any).required(),
+        property("os:scheduler_hints", Is::Any).refers_to(HINTS),
+        property("OS-SCH-HNT:scheduler_hints", Is::Any).refers_to(HINTS),
+    ],
+};
+
+/// Servers as asked for, everything resolved.
 pub struct Asked {
-    pub name: String,
-    pub description: Option<String>,
-    pub hostname: Option<String>,
-    pub flavor: Flavor,
-    pub image_id: Option<String>,
-    pub image_properties: BTreeMap<String, String>,
-    pub key_name: Option<String>,
-    pub public_key: Option<String>,
-    pub user_data: Option<String>,
-    pub files: Vec<InjectedFile>,
-    pub metadata: BTreeMap<String, String>,
-    pub tags: Vec<String>,
-    pub config_drive: bool,
-    pub access_ipv4: String,
-    pub access_ipv6: String,
-    pub auto_disk: bool,
-    pub availability_zone: Option<String>,
-    pub requested_host: Option<String>,
+    /// As each of them shall be, but for its id and its number; no hostname: one by its name.
+    pub server: Server,
     pub hints: Hints,
-    pub nics: Vec<NicRequest>,
-    pub security_groups: Vec<String>,
     /// The names or ids as given, for the answer.
     pub security_group_names: Vec<String>,
     pub least: u32,
@@ -64,59 +126,18 @@ pub struct Asked {
     pub admin_pass: String,
 }
 
-const BASE: &[&str] = &[
-    "name",
-    "imageRef",
-    "flavorRef",
-    "adminPass",
-    "metadata",
-    "networks",
-    "OS-DCF:diskConfig",
-    "accessIPv4",
-    "accessIPv6",
-    "availability_zone",
-    "block_device_mapping",
-    "block_device_mapping_v2",
-    "config_drive",
-    "key_name",
-    "min_count",
-    "max_count",
-    "return_reservation_id",
-    "security_groups",
-    "user_data",
-];
-
-fn known(version: (u16, u16)) -> Vec<&'static str> {
-    let mut known = BASE.to_vec();
-    known.extend((version <= (2, 56)).then_some("personality"));
-    for (since, field) in [
-        ((2, 19), "description"),
-        ((2, 52), "tags"),
-        ((2, 63), "trusted_image_certificates"),
-        ((2, 74), "host"),
-        ((2, 74), "hypervisor_hostname"),
-        ((2, 90), "hostname"),
-    ] {
-        known.extend((version >= since).then_some(field));
-    }
-    known
-}
-
 /// Reads and resolves the body.
 pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
     let view = call.view()?;
-    let fields = Fields::of(body, "server")?;
-    fields.only(&known(call.version))?;
-    refuse_what_is_not_built(&fields)?;
-    fields.required("name")?;
-    let name = fields.name("name")?.unwrap_or_default();
-    let flavor = flavor(&view, fields.required("flavorRef")?)?;
-    let image = image(&view, &fields, &flavor)?;
-    let key = key(&view, &fields)?;
-    let (security_groups, security_group_names) = groups(&view, &fields)?;
-    let (availability_zone, requested_host) = place(&view, &fields)?;
-    let (least, most) = counts(&fields)?;
-    let nics = networks::resolve(call, &view, fields.map.get("networks"))?;
+    let given = SERVER.read(call.version, body)?;
+    refuse_what_is_not_built(&given)?;
+    let flavor = flavor(&view, given.get("flavorRef").unwrap_or(&Value::Null))?;
+    let image = image(&view, &given, &flavor)?;
+    let key = given.text("key_name").map(|name| find_key(&view, name)).transpose()?;
+    let (security_groups, security_group_names) = groups(&view, given.get("security_groups"))?;
+    let (availability_zone, requested_host) = place(&view, &given)?;
+    let (least, most) = counts(&given)?;
+    let nics = networks::resolve(call, &view, given.get("networks"))?;
     if most > 1 && nics.iter().any(|nic| nic.port_id.is_some() || nic.fixed_ip.is_some()) {
         return Err(Fault::Invalid(
             "Unable to launch multiple instances with a single configured port ID or fixed IP. Please launch your \
@@ -124,46 +145,43 @@ pub fn read(call: &Call, body: &Value) -> Result<Asked, Fault> {
                 .into(),
         ));
     }
-    Ok(Asked {
-        name,
-        description: fields.text("description", 255)?.map(str::to_owned),
-        hostname: fields.text("hostname", 255)?.map(|text| hostname(call, text)).transpose()?,
-        flavor,
-        image_id: image.map(|image| image.id.clone()),
-        image_properties: image.map(|image| image_properties(&image)).unwrap_or_default(),
+    let hints = hints::read(&view, body)?;
+    let admin_pass = admin_pass(given.text("adminPass"));
+    let mut server = Server {
+        user_id: view.who.user_id.clone(),
+        image_id: Some(image.id.clone()),
+        image_properties: image_properties(&image),
         key_name: key.map(|key| key.value.name.clone()),
         public_key: key.and_then(ssh_key),
-        user_data: fields.base64("user_data", 65535)?,
-        files: personality::read(call, &fields)?,
-        metadata: metadata(call, &fields)?,
-        tags: tags(&fields)?,
-        config_drive: fields.boolean("config_drive")?.unwrap_or(false) || image.is_some_and(|i| needs_config_drive(&i)),
-        access_ipv4: fields.address("accessIPv4", false)?.unwrap_or_default(),
-        access_ipv6: fields.address("accessIPv6", true)?.unwrap_or_default(),
-        auto_disk: disk_config(&fields)?.unwrap_or(false),
+        files: personality::read(call, given.get("personality"))?,
         availability_zone,
         requested_host,
-        hints: hints::read(&view, body)?,
+        server_group_id: hints.group.clone(),
+        scheduler_hints: hints.given.clone(),
+        same_host: hints.same_host.clone(),
+        different_host: hints.different_host.clone(),
         nics,
         security_groups,
-        security_group_names,
-        least,
-        most,
-        return_reservation: fields.boolean("return_reservation_id")?.unwrap_or(false),
-        admin_pass: admin_pass(&fields)?,
-    })
+        admin_pass: Some(admin_pass.clone()),
+        ..Server::new("", view.who.project()?, "", flavor, call.now)
+    };
+    given.put(&mut server);
+    server.config_drive |= needs_config_drive(&image);
+    check_metadata(call, &server.metadata)?;
+    let return_reservation = given.flag("return_reservation_id").unwrap_or(false);
+    Ok(Asked { server, hints, security_group_names, least, most, return_reservation, admin_pass })
 }
 
 /// Volumes and trusted certificates are not built, and not passed over in silence.
-fn refuse_what_is_not_built(fields: &Fields<'_>) -> Result<(), Fault> {
-    let filled = |field: &str| fields.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+fn refuse_what_is_not_built(given: &Given<'_, Server>) -> Result<(), Fault> {
+    let filled = |field: &str| given.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     if filled("trusted_image_certificates") {
         return Err(Fault::Invalid("Image certificate validation is not supported by this cloud.".into()));
     }
     if filled("block_device_mapping") {
         return Err(Fault::Invalid("Block Device Mapping is Invalid: volumes are not supported by this cloud.".into()));
     }
-    let Some(devices) = fields.get("block_device_mapping_v2") else { return Ok(()) };
+    let Some(devices) = given.get("block_device_mapping_v2") else { return Ok(()) };
     let devices =
         devices.as_array().ok_or_else(|| bad("block_device_mapping_v2", devices, "It is not of type 'array'"))?;
     for device in devices {
@@ -175,7 +193,7 @@ fn refuse_what_is_not_built(fields: &Fields<'_>) -> Result<(), Fault> {
                 "Block Device Mapping is Invalid: only one local disk from an image is supported by this cloud.".into(),
             ));
         }
-        let image = fields.get("imageRef").and_then(Value::as_str).unwrap_or("");
+        let image = given.text("imageRef").unwrap_or("");
         if text("uuid") != image {
             return Err(Fault::Invalid("Block Device Mapping is Invalid: its image differs from imageRef.".into()));
         }
@@ -197,8 +215,8 @@ pub fn flavor(view: &View<'_>, value: &Value) -> Result<Flavor, Fault> {
     Ok(found.value.clone())
 }
 
-fn image<'a>(view: &View<'a>, fields: &Fields<'_>, flavor: &Flavor) -> Result<Option<Entry<'a, Image>>, Fault> {
-    let value = fields.get("imageRef").filter(|value| **value != "");
+fn image<'a>(view: &View<'a>, given: &Given<'_, Server>, flavor: &Flavor) -> Result<Entry<'a, Image>, Fault> {
+    let value = given.get("imageRef").filter(|value| **value != "");
     let Some(value) = value else {
         return Err(Fault::Invalid(
             "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping \
@@ -206,7 +224,7 @@ fn image<'a>(view: &View<'a>, fields: &Fields<'_>, flavor: &Flavor) -> Result<Op
                 .into(),
         ));
     };
-    boot_image(view, value, flavor).map(Some)
+    boot_image(view, value, flavor)
 }
 
 /// Whoever made the image knows that its guest has no other way to its metadata.
@@ -255,11 +273,6 @@ pub fn image_properties(image: &Image) -> BTreeMap<String, String> {
     said.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn key<'a>(view: &View<'a>, fields: &Fields<'_>) -> Result<Option<Entry<'a, Keypair>>, Fault> {
-    let Some(name) = fields.text("key_name", 255)? else { return Ok(None) };
-    find_key(view, name).map(Some)
-}
-
 /// The caller's key pair that a body names.
 pub fn find_key<'a>(view: &View<'a>, name: &str) -> Result<Entry<'a, Keypair>, Fault> {
     let found = view.snapshot.get::<Keypair>(&format!("{}/{name}", view.who.user_id));
@@ -272,8 +285,8 @@ pub fn ssh_key(key: Entry<'_, Keypair>) -> Option<String> {
 }
 
 /// Ids of the groups asked for, and their names as given.
-fn groups(view: &View<'_>, fields: &Fields<'_>) -> Result<(Vec<String>, Vec<String>), Fault> {
-    let Some(value) = fields.get("security_groups") else { return Ok((Vec::new(), vec!["default".into()])) };
+fn groups(view: &View<'_>, value: Option<&Value>) -> Result<(Vec<String>, Vec<String>), Fault> {
+    let Some(value) = value else { return Ok((Vec::new(), vec!["default".into()])) };
     let list = value.as_array().ok_or_else(|| bad("security_groups", value, "It is not of type 'array'"))?;
     let (mut ids, mut names) = (Vec::new(), Vec::new());
     for item in list {
@@ -311,8 +324,8 @@ fn groups(view: &View<'_>, fields: &Fields<'_>) -> Result<(Vec<String>, Vec<Stri
 }
 
 /// The availability zone and the host asked for.
-fn place(view: &View<'_>, fields: &Fields<'_>) -> Result<(Option<String>, Option<String>), Fault> {
-    let zone = fields.text("availability_zone", 255)?;
+fn place(view: &View<'_>, given: &Given<'_, Server>) -> Result<(Option<String>, Option<String>), Fault> {
+    let zone = given.text("availability_zone");
     let (zone, mut host) = match zone.map(|z| z.split(':').collect::<Vec<_>>()).as_deref() {
         None => (None, None),
         Some([zone]) => (Some(*zone), None),
@@ -324,7 +337,7 @@ fn place(view: &View<'_>, fields: &Fields<'_>) -> Result<(Option<String>, Option
         return Err(Fault::Invalid("The requested availability zone is not available".into()));
     }
     for field in ["host", "hypervisor_hostname"] {
-        if let Some(name) = fields.text(field, 255)? {
+        if let Some(name) = given.text(field) {
             if zone.is_some() && host.is_some() {
                 return Err(Fault::Invalid(
                     "Destination host and availability zone with a host cannot be given together.".into(),
@@ -346,16 +359,14 @@ fn place(view: &View<'_>, fields: &Fields<'_>) -> Result<(Option<String>, Option
     Ok((zone.filter(|zone| !zone.is_empty()).map(str::to_owned), host.map(str::to_owned)))
 }
 
-fn counts(fields: &Fields<'_>) -> Result<(u32, u32), Fault> {
-    let one = |field: &str| Ok::<_, Fault>(fields.integer(field, 1, 1000)?.and_then(|n| u32::try_from(n).ok()));
-    let least = one("min_count")?;
-    let most = one("max_count")?;
-    let least_or_one = least.unwrap_or(1);
-    let most = most.unwrap_or(least_or_one);
-    if least_or_one > most {
+fn counts(given: &Given<'_, Server>) -> Result<(u32, u32), Fault> {
+    let count = |name: &str| given.int(name).and_then(|n| u32::try_from(n).ok());
+    let least = count("min_count").unwrap_or(1);
+    let most = count("max_count").unwrap_or(least);
+    if least > most {
         return Err(Fault::Invalid("min_count must be <= max_count".into()));
     }
-    Ok((least_or_one, most))
+    Ok((least, most))
 }
 
 /// Metadata within the project's limit.
@@ -375,35 +386,15 @@ pub fn check_metadata(call: &Call, metadata: &BTreeMap<String, String>) -> Resul
     }
 }
 
-fn tags(fields: &Fields<'_>) -> Result<Vec<String>, Fault> {
-    match fields.get("tags") {
-        Some(value) => super::tags::read_all(value),
-        None => Ok(Vec::new()),
-    }
-}
-
-/// `OS-DCF:diskConfig`; true is AUTO.
-pub fn disk_config(fields: &Fields<'_>) -> Result<Option<bool>, Fault> {
-    let Some(value) = fields.get("OS-DCF:diskConfig") else { return Ok(None) };
-    match value.as_str() {
-        Some("AUTO") => Ok(Some(true)),
-        Some("MANUAL") => Ok(Some(false)),
-        _ => Err(bad("OS-DCF:diskConfig", value, "It is not one of ['AUTO', 'MANUAL']")),
-    }
-}
-
 /// A hostname given by the user (2.90); since 2.94 with a domain.
-pub fn hostname(call: &Call, text: &str) -> Result<String, Fault> {
+fn hostname(version: (u16, u16), name: &str, value: &Value) -> Result<Value, Fault> {
     let label = |part: &str| {
         let fine = |c: char| c.is_ascii_alphanumeric() || c == '-';
         (1..=63).contains(&part.len()) && part.chars().all(fine) && !part.starts_with('-') && !part.ends_with('-')
     };
-    let fine = if call.version >= (2, 94) { text.split('.').all(label) } else { label(text) };
-    if fine {
-        Ok(text.to_owned())
-    } else {
-        Err(bad("hostname", &Value::from(text), "It does not match the format 'fqdn'"))
-    }
+    let text = value.as_str().filter(|text| text.len() <= 255);
+    let fine = text.is_some_and(|text| if version >= (2, 94) { text.split('.').all(label) } else { label(text) });
+    if fine { Ok(value.clone()) } else { Err(bad(name, value, "It does not match the format 'fqdn'")) }
 }
 
 /// A hostname made from a server's name.
@@ -420,15 +411,15 @@ pub fn hostname_of(name: &str, id: &str) -> String {
 }
 
 /// The password given, or a new one.
-pub fn admin_pass(fields: &Fields<'_>) -> Result<String, Fault> {
+pub fn admin_pass(given: Option<&str>) -> String {
     const LETTERS: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    match fields.text("adminPass", 255)? {
-        Some(text) => Ok(text.to_owned()),
+    match given {
+        Some(text) => text.to_owned(),
         None => {
             let bytes = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes).concat();
             // The bytes of a UUID that tell its version and variant are no random ones.
             let random = bytes.into_iter().enumerate().filter(|(i, _)| !matches!(i % 16, 6 | 8)).map(|(_, b)| b);
-            Ok(random.take(12).map(|b| char::from(LETTERS[usize::from(b) % LETTERS.len()])).collect())
+            random.take(12).map(|b| char::from(LETTERS[usize::from(b) % LETTERS.len()])).collect()
         }
     }
 }

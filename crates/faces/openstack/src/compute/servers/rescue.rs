@@ -1,16 +1,22 @@
 //! Rescue: a server boots from another image, with its own disk as the second one, until it is unrescued.
 
 use model::machine::Machine;
-use model::{Fault, Source};
+use model::{Fault, Kind, Server, Source};
 use serde_json::{Value, json};
 
 use super::{When, act, requests};
 use crate::call::{Call, Reply};
 use crate::compute::body::Fields;
+use crate::compute::schema::{Is, Schema, property};
 
 const fn when(vm_states: &'static [&'static str]) -> When {
     When { vm_states, tasks: &[], any_task: false, though_locked: false }
 }
+
+pub const RESCUE: Schema<Server> = Schema {
+    name: "rescue",
+    properties: &[requests::ADMIN_PASS, property("rescue_image_ref", Is::Any).refers_to(&[(Kind::Image, r#""$""#)])],
+};
 
 /// `rescue`
 pub async fn rescue(call: &Call, value: &Value) -> Result<Reply, Fault> {
@@ -19,9 +25,9 @@ pub async fn rescue(call: &Call, value: &Value) -> Result<Reply, Fault> {
         Value::Null => Fields { name: "rescue", map: &none },
         value => Fields::new("rescue", value)?,
     };
-    fields.only(&["adminPass", "rescue_image_ref"])?;
-    let password = requests::admin_pass(&fields)?;
-    let image = fields.get("rescue_image_ref");
+    let given = RESCUE.take(call.version, &fields)?;
+    let password = requests::admin_pass(given.text("adminPass"));
+    let image = given.get("rescue_image_ref");
     act(call, "rescue", when(&["active", "stopped", "error"]), |server, subject| {
         let mut from = server.clone();
         if let Some(image) = image {

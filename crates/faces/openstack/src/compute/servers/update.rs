@@ -1,65 +1,44 @@
 //! `PUT` and `DELETE` of a server.
 
 use model::{Aggregate, Fault, Server, Snapshot};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::requests;
+use super::requests::{ACCESS_IPV4, ACCESS_IPV6, DESCRIPTION, DISK_CONFIG, HOSTNAME, NAME};
 use super::status;
 use super::view;
 use super::{When, act};
 use crate::attrs::Answers;
 use crate::call::{Call, Reply};
-use crate::compute::body::Fields;
+use crate::compute::schema::{Is, Schema, property};
+
+const ZONE: &str = "pinned_availability_zone";
+
+/// What `PUT /servers/{id}` changes.
+pub const SERVER: Schema<Server> = Schema {
+    name: "server",
+    properties: &[
+        NAME,
+        DISK_CONFIG,
+        ACCESS_IPV4,
+        ACCESS_IPV6,
+        DESCRIPTION,
+        HOSTNAME,
+        property(ZONE, Is::Name).since(2, 104).nullable(),
+    ],
+};
 
 /// `PUT /servers/{id}`
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let body = call.json().await?;
     super::find(&call.view()?, call.param("id"))?;
-    let fields = Fields::of(&body, "server")?;
-    let mut known = vec!["name", "OS-DCF:diskConfig", "accessIPv4", "accessIPv6"];
-    known.extend((call.version >= (2, 19)).then_some("description"));
-    known.extend((call.version >= (2, 90)).then_some("hostname"));
-    known.extend((call.version >= (2, 104)).then_some("pinned_availability_zone"));
-    fields.only(&known)?;
-    let name = fields.name("name")?;
-    let v4 = fields.address("accessIPv4", false)?;
-    let v6 = fields.address("accessIPv6", true)?;
-    let auto_disk = requests::disk_config(&fields)?;
-    // Null takes the description away.
-    let description = match fields.map.contains_key("description") {
-        true => Some(fields.text("description", 255)?.map(str::to_owned)),
-        false => None,
-    };
-    let hostname = fields.text("hostname", 255)?.map(|text| requests::hostname(&call, text)).transpose()?;
-    // Null frees it from its zone.
-    let zone = match fields.map.get("pinned_availability_zone") {
-        None => None,
-        Some(Value::Null) => Some(None),
-        Some(_) => Some(fields.name("pinned_availability_zone")?),
-    };
+    let given = SERVER.read(call.version, &body)?;
     let when = When { any_task: true, though_locked: true, ..When::default() };
     let server = act(&call, "", when, |server, subject| {
-        if let Some(zone) = &zone {
-            pin(server, subject.snapshot, zone.as_deref())?;
+        // Null frees it from its zone.
+        if given.has(ZONE) {
+            pin(server, subject.snapshot, given.text(ZONE))?;
         }
-        if let Some(name) = &name {
-            server.name.clone_from(name);
-        }
-        if let Some(v4) = &v4 {
-            server.access_ipv4.clone_from(v4);
-        }
-        if let Some(v6) = &v6 {
-            server.access_ipv6.clone_from(v6);
-        }
-        if let Some(auto) = auto_disk {
-            server.auto_disk = auto;
-        }
-        if let Some(description) = &description {
-            server.description.clone_from(description);
-        }
-        if let Some(hostname) = &hostname {
-            server.hostname.clone_from(hostname);
-        }
+        given.put(server);
         Ok(())
     })
     .await?;
