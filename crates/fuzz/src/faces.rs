@@ -1,4 +1,5 @@
-//! The faces, asked by requests. An input is a request: a line `METHOD PATH CONTENT-TYPE TOKEN`, then the body. `PROJECT`,
+//! The faces, asked by requests. An input is a request: a line `METHOD PATH CONTENT-TYPE TOKEN`, which may go on with OpenStack's
+//! header of a version (`compute 2.104`), then the body. `PROJECT`,
 //! `CLUSTER` and `TOKEN` stand for what the cloud of this run has.
 
 use std::cell::RefCell;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use face_kube::Kube;
+use face_openstack::service::{Property, Takes};
 use face_openstack::{Cloud, HostAnswer, HostStreams};
 use face_registry::Registry;
 use gate::{Gate, NamedRef, Proof, ScopeRequest};
 use http::Request;
 use http_body_util::BodyExt;
 use model::{Change, Cluster, Fault, Network, Project, Time};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::Store;
 use tower::ServiceExt;
 
@@ -101,8 +103,10 @@ impl World {
         let mut words = head.split(' ');
         let (method, path, media) = (words.next()?, words.next()?, words.next().unwrap_or(""));
         let token = words.next().unwrap_or("");
+        let version = words.collect::<Vec<_>>().join(" ");
         let request = Request::builder().method(method).uri(path).header("content-type", media);
         let request = request.header("x-auth-token", token).header("authorization", format!("Bearer {token}"));
+        let request = if version.is_empty() { request } else { request.header("openstack-api-version", version) };
         request.body(Body::from(input.get(end + 1..).unwrap_or_default().to_vec())).ok()
     }
 
@@ -292,6 +296,51 @@ pub fn kube_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Each body that is declared: whole, by each way in which it names a row, in the oldest and in the newest version.
+fn declared_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for service in face_openstack::SERVICES {
+        let micro = service.microversions.as_ref();
+        for endpoint in (service.table)() {
+            let versions =
+                micro.map_or([(0, 0); 2], |micro| [endpoint.since.max(micro.min), endpoint.until.min(micro.max)]);
+            for (takes, version) in endpoint.bodies.iter().flat_map(|takes| versions.map(|version| (takes, version))) {
+                let header =
+                    micro.map(|micro| format!(" {} {}.{}", micro.name, version.0, version.1)).unwrap_or_default();
+                let mut parts = endpoint.path.split('/').map(|part| if part.starts_with('{') { NETWORK } else { part });
+                let path = format!("{}{}", service.prefix, parts.by_ref().collect::<Vec<_>>().join("/"));
+                seeds.extend(
+                    bodies(takes, version)
+                        .into_iter()
+                        .map(|body| format!("{} {path} {JSON} TOKEN{header}\n{body}", endpoint.method).into_bytes()),
+                );
+            }
+        }
+    }
+    seeds.sort_unstable();
+    seeds.dedup();
+    seeds
+}
+
+/// An object with all its properties, for each way in which one of them names a row.
+fn bodies(takes: &Takes, version: (u16, u16)) -> Vec<Value> {
+    let here = |property: &&Property| (property.since..=property.until).contains(&version);
+    let named = |value: &str| serde_json::from_str(&value.replace('$', NETWORK)).unwrap_or(Value::Null);
+    let mut whole = Map::new();
+    for property in takes.properties.iter().filter(here) {
+        let value = property.refers_to.first().map_or_else(|| property.sample.clone(), |(_, value)| named(value));
+        whole.extend((!value.is_null()).then(|| (property.name.to_owned(), value)));
+    }
+    let others = takes.properties.iter().filter(here).flat_map(|property| {
+        property.refers_to.iter().skip(1).map(|(_, value)| (property.name.to_owned(), named(value)))
+    });
+    let others = others.map(|other| whole.clone().into_iter().chain([other]).collect::<Map<_, _>>());
+    let objects = std::iter::once(whole.clone()).chain(others.collect::<Vec<_>>());
+    objects
+        .map(|object| if takes.name.is_empty() { Value::Object(object) } else { json!({takes.name: object}) })
+        .collect()
+}
+
 pub fn openstack_seeds() -> Vec<Vec<u8>> {
     let (identity, compute, network, image) = ("/identity/v3", "/compute/v2.1", "/network/v2.0", "/image/v2");
     let post = |path: &str, body: Value| input("POST", path, JSON, &body);
@@ -299,23 +348,17 @@ pub fn openstack_seeds() -> Vec<Vec<u8>> {
     let auth = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": "admin", "password": "admin",
         "domain": {"id": "default"}}}}, "scope": {"project": {"name": "demo", "domain": {"id": "default"}}}}});
     let token = json!({"auth": {"identity": {"methods": ["token"], "token": {"id": "TOKEN"}}, "scope": "unscoped"}});
-    let server = json!({"server": {"name": "s", "flavorRef": "1", "imageRef": NETWORK, "networks": [{"uuid": NETWORK, "fixed_ip": "10.0.0.4"}],
-        "metadata": {"k": "v"}, "user_data": "IyEvYmluL3No", "security_groups": [{"name": "default"}], "min_count": 1, "max_count": 2},
-        "os:scheduler_hints": {"group": NETWORK}});
     let subnet = json!({"subnet": {"network_id": NETWORK, "cidr": "10.0.0.0/24", "ip_version": 4, "gateway_ip": "10.0.0.1",
         "allocation_pools": [{"start": "10.0.0.2", "end": "10.0.0.9"}], "dns_nameservers": ["1.1.1.1"],
         "host_routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"}]}});
     let six = json!({"subnet": {"network_id": NETWORK, "cidr": "fd00:1::/64", "ip_version": 6, "ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}});
     let port = json!({"port": {"network_id": NETWORK, "fixed_ips": [{"ip_address": "10.0.0.7"}], "mac_address": "fa:16:3e:00:00:01",
         "allowed_address_pairs": [{"ip_address": "10.1.0.0/16"}], "extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "1400"}], "binding:profile": {}}});
-    let rule = json!({"security_group_rule": {"security_group_id": NETWORK, "direction": "ingress", "protocol": "tcp", "ethertype": "IPv4",
-        "port_range_min": 22, "port_range_max": 23, "remote_ip_prefix": "10.0.0.0/8"}});
-    let flavor = json!({"flavor": {"name": "f", "vcpus": 1, "ram": 128, "disk": 1, "id": "auto", "OS-FLV-EXT-DATA:ephemeral": 0, "rxtx_factor": 1.0}});
     let picture = json!({"name": "i", "disk_format": "raw", "container_format": "bare", "visibility": "private", "min_ram": 1, "tags": ["t"]});
     let image_patch =
         json!([{"op": "replace", "path": "/name", "value": "j"}, {"op": "add", "path": "/k", "value": "v"}]);
     let id = NETWORK;
-    vec![
+    let by_hand = vec![
         post(&format!("{identity}/auth/tokens"), auth),
         post(&format!("{identity}/auth/tokens?nocatalog"), token),
         post(
@@ -333,17 +376,7 @@ pub fn openstack_seeds() -> Vec<Vec<u8>> {
         ),
         get(&format!("{identity}/role_assignments?user.id={id}&include_names=true&effective")),
         get(&format!("{identity}/projects?name=demo&limit=2&marker={id}&sort_key=name&enabled=true")),
-        post(&format!("{compute}/servers"), server),
         post(&format!("{compute}/servers/{id}/action"), json!({"reboot": {"type": "SOFT"}})),
-        post(&format!("{compute}/flavors"), flavor),
-        post(
-            &format!("{compute}/os-keypairs"),
-            json!({"keypair": {"name": "k", "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL c"}}),
-        ),
-        post(
-            &format!("{compute}/os-server-groups"),
-            json!({"server_group": {"name": "g", "policies": ["affinity"], "rules": {"max_server_per_host": 2}}}),
-        ),
         input(
             "PUT",
             &format!("{compute}/os-quota-sets/PROJECT"),
@@ -353,10 +386,6 @@ pub fn openstack_seeds() -> Vec<Vec<u8>> {
         get(&format!(
             "{compute}/servers/detail?limit=1&marker={id}&sort_key=created_at&sort_dir=asc&changes-since=2020-01-01T00:00:00Z&ip=10.0.&tags=a,b"
         )),
-        post(
-            &format!("{network}/networks"),
-            json!({"network": {"name": "n", "mtu": 1400, "router:external": false, "tags": ["x"], "dns_domain": "a.b."}}),
-        ),
         post(&format!("{network}/networks"), json!({"networks": [{"name": "a"}, {"name": "b"}]})),
         post(&format!("{network}/subnets"), subnet),
         post(&format!("{network}/subnets"), six),
@@ -377,26 +406,12 @@ pub fn openstack_seeds() -> Vec<Vec<u8>> {
             "external_fixed_ips": [{"ip_address": "1.2.3.4"}]}}}),
         ),
         input("PUT", &format!("{network}/routers/{id}/add_router_interface"), JSON, &json!({"subnet_id": id})),
-        post(&format!("{network}/floatingips"), json!({"floatingip": {"floating_network_id": id, "port_id": id}})),
-        post(&format!("{network}/security-groups"), json!({"security_group": {"name": "g", "stateful": true}})),
-        post(&format!("{network}/security-group-rules"), rule),
         post(&format!("{network}/address-groups"), json!({"address_group": {"addresses": ["10.0.0.0/8", "fd00::/8"]}})),
         input(
             "PUT",
             &format!("{network}/address-groups/{id}/add_addresses"),
             JSON,
             &json!({"addresses": ["10.0.0.1"]}),
-        ),
-        post(
-            &format!("{network}/floatingips/{id}/port_forwardings"),
-            json!({"port_forwarding": {"protocol": "tcp", "internal_port_id": id, "internal_ip_address": "10.0.0.4",
-                "internal_port_range": "80:90", "external_port_range": "8080:8090"}}),
-        ),
-        post(&format!("{network}/address-scopes"), json!({"address_scope": {"name": "s", "ip_version": 4}})),
-        post(
-            &format!("{network}/rbac-policies"),
-            json!({"rbac_policy": {"object_type": "network", "object_id": id, "action": "access_as_shared",
-                "target_tenant": "*"}}),
         ),
         get(&format!(
             "{network}/ports?fixed_ips=ip_address%3D10.0.0.4&fixed_ips=subnet_id%3D{id}&fields=id&sort_key=name&sort_dir=desc&limit=1&page_reverse=true"
@@ -413,7 +428,8 @@ pub fn openstack_seeds() -> Vec<Vec<u8>> {
         ),
         get("/placement/allocation_candidates?resources=VCPU:1,MEMORY_MB:64&required=COMPUTE_NODE&limit=2"),
         get(&format!("/placement/resource_providers?name=a&member_of=in:{id}")),
-    ]
+    ];
+    [by_hand, declared_seeds()].concat()
 }
 
 pub fn registry_seeds() -> Vec<Vec<u8>> {
