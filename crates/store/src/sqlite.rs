@@ -26,7 +26,7 @@ use model::{Committed, Refused, Revision};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{Backend, Book, Feed, Fence, MAX_BYTES, Proposal, StoreFault, Weighed};
-use disk::{Disk, Trouble};
+use disk::{Disk, DiskError};
 
 /// How many commits share a transaction at most.
 const GROUP: usize = 512;
@@ -37,7 +37,7 @@ const QUEUE: usize = 1024;
 /// How many commits pass between two cuts of the history on disk.
 const TRIM_EVERY: Revision = 512;
 
-enum Ask {
+enum Command {
     Commit { proposal: Proposal, reply: oneshot::Sender<Result<Revision, StoreFault>> },
     Compact { revision: Revision, reply: oneshot::Sender<Result<(), StoreFault>> },
     Close { reply: oneshot::Sender<()> },
@@ -46,7 +46,7 @@ enum Ask {
 /// A store in an SQLite database.
 pub struct Sqlite {
     path: PathBuf,
-    asks: mpsc::Sender<Ask>,
+    commands: mpsc::Sender<Command>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     counters: Arc<Counters>,
 }
@@ -61,7 +61,7 @@ struct Counters {
 impl Sqlite {
     /// Opens or makes the database and fills the feed. `spare`: bytes that it keeps free for when the disk is full.
     pub async fn open(path: &Path, feed: Feed, spare: u32) -> Result<Self, StoreFault> {
-        let (asks, queue) = mpsc::channel(QUEUE);
+        let (commands, queue) = mpsc::channel(QUEUE);
         let (ready, opened) = oneshot::channel();
         let counters = Arc::new(Counters::default());
         let (path, own, counts) = (path.to_owned(), path.to_owned(), counters.clone());
@@ -70,14 +70,14 @@ impl Sqlite {
                 _ = ready.send(Ok(()));
                 writer.run(queue);
             }
-            Err(trouble) => _ = ready.send(Err(trouble)),
+            Err(error) => _ = ready.send(Err(error)),
         };
         let thread = std::thread::Builder::new()
             .name("store-sqlite".into())
             .spawn(run)
             .map_err(|e| StoreFault::Broken(format!("no thread for the store: {e}")))?;
         opened.await.map_err(|_| gone())?.map_err(StoreFault::Broken)?;
-        Ok(Self { path: own, asks, thread: Mutex::new(Some(thread)), counters })
+        Ok(Self { path: own, commands, thread: Mutex::new(Some(thread)), counters })
     }
 }
 
@@ -89,7 +89,7 @@ fn gone() -> StoreFault {
 impl Backend for Sqlite {
     async fn commit(&self, proposal: Proposal, _: Option<&Fence>) -> Result<Revision, StoreFault> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Commit { proposal, reply }).await.map_err(|_| gone())?;
+        self.commands.send(Command::Commit { proposal, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -99,13 +99,13 @@ impl Backend for Sqlite {
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreFault> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Compact { revision, reply }).await.map_err(|_| gone())?;
+        self.commands.send(Command::Compact { revision, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
     async fn close(&self) {
         let (reply, closed) = oneshot::channel();
-        if self.asks.send(Ask::Close { reply }).await.is_ok() {
+        if self.commands.send(Command::Close { reply }).await.is_ok() {
             _ = closed.await;
         }
         if let Some(thread) = self.thread.lock().await.take() {
@@ -154,16 +154,16 @@ impl Writer {
         Ok(Self { path, feed, book: loaded.book, disk: Some(disk), spare, trimmed, counters })
     }
 
-    fn run(&mut self, mut queue: mpsc::Receiver<Ask>) {
+    fn run(&mut self, mut queue: mpsc::Receiver<Command>) {
         let mut next = None;
-        while let Some(ask) = next.take().or_else(|| queue.blocking_recv()) {
-            match ask {
-                Ask::Commit { proposal, reply } => {
+        while let Some(command) = next.take().or_else(|| queue.blocking_recv()) {
+            match command {
+                Command::Commit { proposal, reply } => {
                     let mut bytes = proposal.bytes;
                     let mut group = vec![(proposal, reply)];
                     while group.len() < GROUP && bytes < MAX_BYTES {
                         match queue.try_recv() {
-                            Ok(Ask::Commit { proposal, reply }) => {
+                            Ok(Command::Commit { proposal, reply }) => {
                                 bytes += proposal.bytes;
                                 group.push((proposal, reply));
                             }
@@ -176,8 +176,8 @@ impl Writer {
                     }
                     self.commit(group);
                 }
-                Ask::Compact { revision, reply } => _ = reply.send(self.compact(revision)),
-                Ask::Close { reply } => {
+                Command::Compact { revision, reply } => _ = reply.send(self.compact(revision)),
+                Command::Close { reply } => {
                     self.disk = None;
                     if self.spare > 0 {
                         disk::keep_room(&self.path, self.spare);
@@ -240,14 +240,14 @@ impl Writer {
         Ok(())
     }
 
-    fn try_disk(&mut self, work: impl FnOnce(&mut Disk) -> Result<(), Trouble>) -> Result<(), String> {
+    fn try_disk(&mut self, work: impl FnOnce(&mut Disk) -> Result<(), DiskError>) -> Result<(), String> {
         let Some(disk) = &mut self.disk else { return Err(format!("{} is not open", self.path.display())) };
-        let Err(trouble) = work(disk) else { return Ok(()) };
+        let Err(error) = work(disk) else { return Ok(()) };
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
-        if !trouble.is_full() {
+        if !error.is_full() {
             self.disk = None;
         }
-        let text = trouble.text(&self.path);
+        let text = error.text(&self.path);
         tracing::error!("commits fail: {text}");
         Err(text)
     }
@@ -257,14 +257,14 @@ impl Writer {
         if self.disk.is_some() {
             return Ok(());
         }
-        let again = || -> Result<_, Trouble> {
+        let again = || -> Result<_, DiskError> {
             let disk = Disk::open(&self.path, self.spare)?;
             // What a failed sync left in the page cache alone is written and synced once more.
             disk.checkpoint()?;
             let loaded = disk.load()?;
             Ok((disk, loaded))
         };
-        let (disk, mut loaded) = again().map_err(|trouble| trouble.text(&self.path))?;
+        let (disk, mut loaded) = again().map_err(|error| error.text(&self.path))?;
         let (known, found) = (self.book.revision(), loaded.book.revision());
         if found < known {
             return Err(format!("{} has lost commits: it is at {found}, was at {known}", self.path.display()));

@@ -49,19 +49,19 @@ const TABLES: &str = "
 
 /// What went wrong with the database.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum DiskError {
     Sql(rusqlite::Error),
     File(io::Error),
     Content(String),
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for DiskError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl Trouble {
+impl DiskError {
     /// The disk is full: nothing was written, and the connection is as good as before.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Sql(e) if e.sqlite_error_code() == Some(ErrorCode::DiskFull))
@@ -99,17 +99,17 @@ pub struct Disk {
 
 impl Disk {
     /// Opens the database, or makes it. Nobody but the owner may read it: it holds password hashes and secrets.
-    pub fn open(path: &Path, spare: u32) -> Result<Self, Trouble> {
+    pub fn open(path: &Path, spare: u32) -> Result<Self, DiskError> {
         let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
         let private = file.and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o600)));
-        private.map_err(Trouble::File)?;
+        private.map_err(DiskError::File)?;
         let mut sql = Connection::open(path)?;
         sql.busy_timeout(Duration::from_secs(3))?;
         // One process, no shared memory file: whoever opens the database next waits until it is closed.
         sql.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         let mode: String = sql.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Trouble::Content(format!("the file system allows no write-ahead log, only {mode}")));
+            return Err(DiskError::Content(format!("the file system allows no write-ahead log, only {mode}")));
         }
         sql.pragma_update(None, "synchronous", "FULL")?;
         sql.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
@@ -118,15 +118,15 @@ impl Disk {
         prepare(&mut sql)?;
         let mut disk = Self { sql, spare: spare.into() };
         let _ = std::fs::remove_file(room(path));
-        if let Err(trouble) = disk.take_spare() {
-            tracing::warn!("nothing is kept for when the disk is full: {}", trouble.text(path));
+        if let Err(error) = disk.take_spare() {
+            tracing::warn!("nothing is kept for when the disk is full: {}", error.text(path));
         }
         Ok(disk)
     }
 
     /// Takes free pages for the database, if it has few, and room for the write-ahead log: a table that is dropped at once.
     /// In two transactions: pages that one takes and frees are never written, and so take no room on the disk.
-    fn take_spare(&mut self) -> Result<(), Trouble> {
+    fn take_spare(&mut self) -> Result<(), DiskError> {
         self.sql.execute_batch("DROP TABLE IF EXISTS spare")?;
         if self.spare == 0 {
             return Ok(());
@@ -148,7 +148,7 @@ impl Disk {
     }
 
     /// Bytes of free pages.
-    fn free(&self) -> Result<i64, Trouble> {
+    fn free(&self) -> Result<i64, DiskError> {
         let read = |name: &str| self.sql.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         Ok(read("freelist_count")? * read("page_size")?)
     }
@@ -158,7 +158,7 @@ impl Disk {
         &mut self,
         group: impl Iterator<Item = (&'a Proposal, &'a Committed)>,
         trim: Option<Revision>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), DiskError> {
         let transaction = self.sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (proposal, commit) in group {
             append(&transaction, proposal, commit)?;
@@ -175,35 +175,35 @@ impl Disk {
     }
 
     /// Forgets the history up to and including a revision.
-    pub fn trim(&mut self, revision: Revision) -> Result<(), Trouble> {
+    pub fn trim(&mut self, revision: Revision) -> Result<(), DiskError> {
         let transaction = self.sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
         bring_forward(&transaction, revision)?;
         Ok(transaction.commit()?)
     }
 
     /// Brings everything from the write-ahead log into the database and syncs it.
-    pub fn checkpoint(&self) -> Result<(), Trouble> {
+    pub fn checkpoint(&self) -> Result<(), DiskError> {
         let busy: i64 = self.sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy == 0 { Ok(()) } else { Err(Trouble::Content("the log could not be written back".into())) }
+        if busy == 0 { Ok(()) } else { Err(DiskError::Content("the log could not be written back".into())) }
     }
 
-    pub fn load(&self) -> Result<Loaded, Trouble> {
+    pub fn load(&self) -> Result<Loaded, DiskError> {
         let mut query = self.sql.prepare("SELECT key, object, created, modified FROM row")?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let rows = rows.map(|row| decode(row?)).filter_map(Result::transpose);
-        let rows: Vec<Row> = rows.collect::<Result<_, Trouble>>()?;
+        let rows: Vec<Row> = rows.collect::<Result<_, DiskError>>()?;
         let oldest: Option<i64> = self.sql.query_row("SELECT min(id) FROM log", [], |row| row.get(0))?;
         let complete_after = oldest.map_or(0, |id| (id / PLACES) as Revision - 1);
         let mut book = Book::load(rows, complete_after);
         if book.revision() != complete_after {
-            return Err(Trouble::Content("a row is newer than the beginning of the log".into()));
+            return Err(DiskError::Content("a row is newer than the beginning of the log".into()));
         }
         let commits = self.replay(&mut book)?;
         Ok(Loaded { book, complete_after, commits })
     }
 
     /// Applies the log to the rows from before it, commit by commit.
-    fn replay(&self, book: &mut Book) -> Result<Vec<Arc<Committed>>, Trouble> {
+    fn replay(&self, book: &mut Book) -> Result<Vec<Arc<Committed>>, DiskError> {
         let mut query = self.sql.prepare("SELECT id, key, object FROM log ORDER BY id")?;
         let mut lines = query.query([])?;
         let (mut commits, mut writes, mut revision) = (Vec::new(), Vec::new(), 0);
@@ -241,7 +241,7 @@ pub fn keep_room(path: &Path, spare: u32) {
     }
 }
 
-fn prepare(sql: &mut Connection) -> Result<(), Trouble> {
+fn prepare(sql: &mut Connection) -> Result<(), DiskError> {
     let transaction = sql.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     let read = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = (read("application_id")?, read("user_version")?);
@@ -255,14 +255,14 @@ fn prepare(sql: &mut Connection) -> Result<(), Trouble> {
         (APPLICATION, SCHEMA, _) => {}
         (APPLICATION, newer, _) => {
             let text = format!("its tables are of version {newer}, this release knows {SCHEMA}");
-            return Err(Trouble::Content(text));
+            return Err(DiskError::Content(text));
         }
-        _ => return Err(Trouble::Content("it is the database of something else".into())),
+        _ => return Err(DiskError::Content("it is the database of something else".into())),
     }
     Ok(transaction.commit()?)
 }
 
-fn append(sql: &Connection, proposal: &Proposal, commit: &Committed) -> Result<(), Trouble> {
+fn append(sql: &Connection, proposal: &Proposal, commit: &Committed) -> Result<(), DiskError> {
     let mut insert = sql.prepare_cached("INSERT INTO log (id, key, object) VALUES (?1, ?2, ?3)")?;
     for (place, (event, object)) in commit.events.iter().zip(&proposal.rows).enumerate() {
         insert.execute(params![commit.revision as i64 * PLACES + place as i64, event.key.to_string(), object])?;
@@ -271,7 +271,7 @@ fn append(sql: &Connection, proposal: &Proposal, commit: &Committed) -> Result<(
 }
 
 /// Brings the rows forward by the log up to and including a revision, and cuts that part of the log off.
-fn bring_forward(sql: &Connection, revision: Revision) -> Result<(), Trouble> {
+fn bring_forward(sql: &Connection, revision: Revision) -> Result<(), DiskError> {
     let end = (revision as i64 + 1) * PLACES;
     let mut lines = sql.prepare_cached("SELECT id / ?2, key, object FROM log WHERE id < ?1 ORDER BY id")?;
     let mut put = sql.prepare_cached(
@@ -287,24 +287,24 @@ fn bring_forward(sql: &Connection, revision: Revision) -> Result<(), Trouble> {
             object => put.execute(params![text(key)?, text(object)?, line.get::<_, i64>(0)?])?,
         };
         if changed != 1 {
-            return Err(Trouble::Content(format!("the log deletes {}, which is not there", text(key)?)));
+            return Err(DiskError::Content(format!("the log deletes {}, which is not there", text(key)?)));
         }
     }
     sql.prepare_cached("DELETE FROM log WHERE id < ?1")?.execute([end])?;
     Ok(())
 }
 
-fn text(value: rusqlite::types::ValueRef<'_>) -> Result<&str, Trouble> {
-    value.as_str().map_err(|e| Trouble::Content(e.to_string()))
+fn text(value: rusqlite::types::ValueRef<'_>) -> Result<&str, DiskError> {
+    value.as_str().map_err(|e| DiskError::Content(e.to_string()))
 }
 
 /// A line of the log as the write that it was, on top of the book; `None`: of a row that is unknown here.
-fn read(book: &Book, key: &str, object: Option<String>) -> Result<Option<Write>, Trouble> {
+fn read(book: &Book, key: &str, object: Option<String>) -> Result<Option<Write>, DiskError> {
     let Some(key) = parse(key)? else { return Ok(None) };
     let before = book.snapshot.row(&key).map(|row| row.modified);
     match (object, before) {
         (None, Some(expected)) => Ok(Some(Write::Delete { key, expected })),
-        (None, None) => Err(Trouble::Content(format!("the log deletes {key}, which is not there"))),
+        (None, None) => Err(DiskError::Content(format!("the log deletes {key}, which is not there"))),
         (Some(object), before) => {
             let object = content(&key, &object)?;
             Ok(Some(match before {
@@ -315,23 +315,23 @@ fn read(book: &Book, key: &str, object: Option<String>) -> Result<Option<Write>,
     }
 }
 
-fn decode((key, object, created, modified): (String, String, i64, i64)) -> Result<Option<Row>, Trouble> {
+fn decode((key, object, created, modified): (String, String, i64, i64)) -> Result<Option<Row>, DiskError> {
     let Some(key) = parse(&key)? else { return Ok(None) };
     let object = content(&key, &object)?;
     Ok(Some(Row { key, object, created: created as Revision, modified: modified as Revision }))
 }
 
-fn content(key: &Key, object: &str) -> Result<Object, Trouble> {
+fn content(key: &Key, object: &str) -> Result<Object, DiskError> {
     let wrong =
-        |e: serde_json::Error| Trouble::Content(format!("{key} was written by a newer release or is damaged: {e}"));
+        |e: serde_json::Error| DiskError::Content(format!("{key} was written by a newer release or is damaged: {e}"));
     let object = serde_json::from_str::<Object>(object).map_err(wrong)?.upgraded();
     if object.key() == *key {
         Ok(object)
     } else {
-        Err(Trouble::Content(format!("{key} holds the row of {}", object.key())))
+        Err(DiskError::Content(format!("{key} holds the row of {}", object.key())))
     }
 }
 
-fn parse(key: &str) -> Result<Option<Key>, Trouble> {
-    newer::known(key).map_err(Trouble::Content)
+fn parse(key: &str) -> Result<Option<Key>, DiskError> {
+    newer::known(key).map_err(DiskError::Content)
 }

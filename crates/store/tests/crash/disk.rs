@@ -10,7 +10,7 @@ use store::Store;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::record::{Kind, Operation};
+use crate::record::{Action, Operation};
 
 /// What a disk writes whole.
 const SECTOR: usize = 512;
@@ -70,8 +70,8 @@ struct Files(HashMap<String, Vec<u8>>);
 impl Files {
     /// Applies one operation, or only the parts of a write that `keep` says, sector by sector.
     fn apply(&mut self, operation: &Operation, mut keep: impl FnMut() -> bool) {
-        match &operation.kind {
-            Kind::Write { offset, data } => {
+        match &operation.action {
+            Action::Write { offset, data } => {
                 let file = self.0.entry(operation.file.clone()).or_default();
                 let end = offset + data.len();
                 let mut at = *offset;
@@ -84,11 +84,11 @@ impl Files {
                     at = next;
                 }
             }
-            Kind::Truncate { length } if keep() => {
+            Action::Truncate { length } if keep() => {
                 self.0.entry(operation.file.clone()).or_default().resize(*length, 0);
             }
-            Kind::Unlink if keep() => _ = self.0.remove(&operation.file),
-            Kind::Truncate { .. } | Kind::Unlink | Kind::Sync => {}
+            Action::Unlink if keep() => _ = self.0.remove(&operation.file),
+            Action::Truncate { .. } | Action::Unlink | Action::Sync => {}
         }
     }
 
@@ -117,7 +117,7 @@ pub async fn crash_everywhere(operations: &[Operation], truth: Truth) -> String 
             let (mut torn, mut random) = (kernel.clone(), disk.clone());
             torn.apply(operation, || rng.bool());
             unsynced.iter().for_each(|operation| random.apply(operation, || rng.bool()));
-            let synced = n == 0 || matches!(operations[n - 1].kind, Kind::Sync) || operations[n - 1].file == "acks";
+            let synced = n == 0 || matches!(operations[n - 1].action, Action::Sync) || operations[n - 1].file == "acks";
             // The tears and the losses are random anyway: a part of them does, unless all are asked for.
             let every = std::env::var_os("STORE_THOROUGH").is_some() || rng.u8(..4) == 0;
             let random = [("torn", &torn), ("random", &random)].into_iter().filter(|_| every);
@@ -136,16 +136,16 @@ pub async fn crash_everywhere(operations: &[Operation], truth: Truth) -> String 
                 }
             }
         }
-        match &operation.kind {
-            Kind::Write { data, .. } if operation.file == "acks" => {
+        match &operation.action {
+            Action::Write { data, .. } if operation.file == "acks" => {
                 let revision: Revision = std::str::from_utf8(data).unwrap().trim().parse().unwrap();
                 acknowledged = acknowledged.max(revision);
                 continue;
             }
-            Kind::Sync => {
+            Action::Sync => {
                 // Syncing the folder, which has the empty name, makes sure which files there are.
-                let made_sure = |o: &&Operation| match o.kind {
-                    Kind::Unlink => operation.file.is_empty(),
+                let made_sure = |o: &&Operation| match o.action {
+                    Action::Unlink => operation.file.is_empty(),
                     _ => o.file == operation.file,
                 };
                 unsynced.iter().filter(|o| made_sure(o)).for_each(|operation| disk.apply(operation, || true));
@@ -160,7 +160,7 @@ pub async fn crash_everywhere(operations: &[Operation], truth: Truth) -> String 
     }
     assert_eq!(acknowledged as usize + 2, truth.len(), "the record has every acknowledgement but of the last row");
     let written_back =
-        operations.iter().filter(|o| o.file == "braid.db" && matches!(o.kind, Kind::Write { .. })).count();
+        operations.iter().filter(|o| o.file == "braid.db" && matches!(o.action, Action::Write { .. })).count();
     assert!(written_back > 40, "the log was written back while commits went on: {written_back} pages");
     let commits = truth.len() - 1;
     format!(

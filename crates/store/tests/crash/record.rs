@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[derive(Debug)]
-pub enum Kind {
+pub enum Action {
     Write { offset: usize, data: Vec<u8> },
     Truncate { length: usize },
     Sync,
@@ -14,7 +14,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Operation {
     pub file: String,
-    pub kind: Kind,
+    pub action: Action,
 }
 
 /// Compiles the recorder and has the command run under it.
@@ -34,14 +34,14 @@ pub fn read(mut log: &[u8]) -> Vec<Operation> {
         let (file, rest) = rest[24..].split_at(name);
         let held = if *kind == b'W' { data } else { 0 };
         let (data, rest) = rest.split_at(held);
-        let kind = match kind {
-            b'W' => Kind::Write { offset, data: data.to_vec() },
-            b'T' => Kind::Truncate { length: offset },
-            b'S' => Kind::Sync,
-            b'D' => Kind::Unlink,
+        let action = match kind {
+            b'W' => Action::Write { offset, data: data.to_vec() },
+            b'T' => Action::Truncate { length: offset },
+            b'S' => Action::Sync,
+            b'D' => Action::Unlink,
             other => panic!("operation {other}"),
         };
-        operations.push(Operation { file: String::from_utf8(file.to_vec()).unwrap(), kind });
+        operations.push(Operation { file: String::from_utf8(file.to_vec()).unwrap(), action });
         log = rest;
     }
     operations
