@@ -43,7 +43,7 @@ use tokio::sync::Notify;
 use cloud::Cloud;
 use trash::Sort;
 use turns::{Steps, Turns};
-use work::{Left, Look, Work};
+use work::{Digest, Left, Work};
 
 /// The drivers of one host.
 #[derive(Clone)]
@@ -107,8 +107,8 @@ pub(crate) struct Inner {
 /// What the drivers had when they were last looked at, by id, as digests.
 #[derive(Clone, Default)]
 struct Seen {
-    vms: HashMap<String, Look>,
-    pods: HashMap<String, Look>,
+    vms: HashMap<String, Digest>,
+    pods: HashMap<String, Digest>,
 }
 
 /// The network that was last made.

@@ -5,10 +5,10 @@
 //! * `find`, `context`: at the bottom, used by all others; they use none
 //! * `start` (by `pull_backoff`), `stop`: what is begun and ended
 //! * `wanted`, of `env`, `volumes` (of `files` and `parts`) and `termination`: instructions for the runtime
-//! * `handler` (by `ask`): what probes and hooks do; `probe`: when
+//! * `handler` (by `client`): what probes and hooks do; `probe`: when
 //! * `status`, `news`: what is told; `storage`: how much of the disk is taken
 
-mod ask;
+mod client;
 mod context;
 mod env;
 mod files;
@@ -39,35 +39,35 @@ use serde::Deserialize;
 
 use crate::prune::{self, Thing};
 use crate::trash::Sort;
-use crate::work::{Left, Look, look};
+use crate::work::{Digest, Left, digest};
 use crate::{Agent, fault};
 use find::seen;
 use news::{Said, Waiting, news};
 
 /// How all pods look that the driver has.
-pub async fn all_seen(agent: &Agent) -> HashMap<String, Look> {
+pub async fn all_seen(agent: &Agent) -> HashMap<String, Digest> {
     let seen = agent.listed("listing pods", agent.drivers().pod.list().await);
     // Newer rows that change nothing about it are no news of it.
-    let same = |pod: SeenPod| (pod.uid.clone(), look(SeenPod { generation: Generation::default(), ..pod }));
+    let same = |pod: SeenPod| (pod.uid.clone(), digest(SeenPod { generation: Generation::default(), ..pod }));
     seen.into_iter().map(same).collect()
 }
 
 /// All pods that somebody wants here or that are here, by uid, and how they look.
-pub fn looks(agent: &Agent, wanted: &[Wanted], seen: &HashMap<String, Look>) -> HashMap<String, Look> {
-    let mut looks: HashMap<String, Look> = seen.clone();
-    let probes = agent.inner.probes.looks();
+pub fn digests(agent: &Agent, wanted: &[Wanted], seen: &HashMap<String, Digest>) -> HashMap<String, Digest> {
+    let mut digests: HashMap<String, Digest> = seen.clone();
+    let probes = agent.inner.probes.digests();
     for Wanted { id: uid, rows, .. } in wanted {
         agent.inner.pruning.give(uid);
-        looks.insert(uid.clone(), look((rows, seen.get(uid), probes.get(uid))));
+        digests.insert(uid.clone(), digest((rows, seen.get(uid), probes.get(uid))));
     }
-    looks
+    digests
 }
 
 /// Pods that the driver has, that nobody wants here, and that this agent never saw wanted.
 pub(crate) fn unwanted<'a>(
     agent: &'a Agent,
     wanted: &'a HashSet<String>,
-    seen: &'a HashMap<String, Look>,
+    seen: &'a HashMap<String, Digest>,
 ) -> impl Iterator<Item = Thing> + 'a {
     let pruning = &agent.inner.pruning;
     let uids = seen.keys().filter(|uid| !pruning.was_given(uid) && !wanted.contains(*uid));
@@ -227,7 +227,7 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
     };
     let probes = agent.inner.probes.results(uid);
     agent.inner.probes.take_news(uid).into_iter().for_each(|news| said.tell(news));
-    let look = status::Look {
+    let observed = status::Observed {
         agent,
         pod,
         seen: seen.as_ref(),
@@ -237,7 +237,7 @@ async fn report(agent: &Agent, uid: &str, pod: &Pod, mut said: Said) -> Result<(
         host_ip: view.host().address(),
         now: agent.now(),
     };
-    let status = look.status(&of.pod.body["status"]);
+    let status = observed.status(&of.pod.body["status"]);
     agent.report(Report::Pod { uid: uid.to_owned(), status, news: said.news }).await.map(drop)
 }
 

@@ -15,7 +15,7 @@ use model::{Fault, Time};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::cloud::{Cloud, Follow, View};
-use crate::work::{Left, Look, Reason};
+use crate::work::{Digest, Left, Reason};
 use crate::{Agent, Config, Drivers, host, identity, image, net, pod, pressure, restore, vm};
 
 /// How often the agent looks although nobody said that anything changed: containers and VMs end by themselves.
@@ -204,9 +204,9 @@ impl Agent {
         let vms = view.vms();
         let mut keys =
             HashSet::from(["host", "network", "trash", "pressure", "look at VMs", "look at pods"].map(str::to_owned));
-        for (id, look) in vm::looks(&vms, &seen.vms) {
+        for (id, digest) in vm::digests(&vms, &seen.vms) {
             let key = format!("vm {id}");
-            self.begin(&key, Some(look), reason, move |agent| async move { vm::step(&agent, &id).await });
+            self.begin(&key, Some(digest), reason, move |agent| async move { vm::step(&agent, &id).await });
             keys.insert(key);
         }
         for id in image::all(self, &vms) {
@@ -214,21 +214,21 @@ impl Agent {
             let step = |agent: Agent| async move { image::step(&agent, &id).await.map(|()| Left::Unsettled) };
             self.begin(&key, None, reason, step);
         }
-        for (uid, look) in pod::looks(self, &view.pods(), &seen.pods) {
+        for (uid, digest) in pod::digests(self, &view.pods(), &seen.pods) {
             let key = format!("pod {uid}");
-            self.begin(&key, Some(look), reason, move |agent| async move { pod::step(&agent, &uid).await });
+            self.begin(&key, Some(digest), reason, move |agent| async move { pod::step(&agent, &uid).await });
             keys.insert(key);
         }
         self.inner.work.keep(&keys);
     }
 
     /// Begins a step about one thing, if it needs that, see [`crate::work::Work::begin`].
-    fn begin<F, W>(&self, key: &str, look: Option<Look>, reason: Reason, work: W)
+    fn begin<F, W>(&self, key: &str, digest: Option<Digest>, reason: Reason, work: W)
     where
         W: FnOnce(Agent) -> F + Send + 'static,
         F: Future<Output = Result<Left, Fault>> + Send + 'static,
     {
-        if !self.inner.work.begin(key, look, reason, self.now()) {
+        if !self.inner.work.begin(key, digest, reason, self.now()) {
             return;
         }
         let step = Step { agent: self.clone(), key: key.to_owned(), left: Left::Unsettled };

@@ -12,24 +12,24 @@ use model::{Fault, Port, Server, Source, Vm, VmPhase, VmStatus};
 
 use crate::prune::{self, Thing};
 use crate::trash::{Sort, Trash};
-use crate::work::{Left, Look, look};
+use crate::work::{Digest, Left, digest};
 use crate::{Agent, fault, metadata};
 
 /// How all VMs look that the driver has.
-pub async fn seen(agent: &Agent) -> HashMap<String, Look> {
+pub async fn seen(agent: &Agent) -> HashMap<String, Digest> {
     let seen = agent.listed("listing VMs", agent.drivers().vm.list().await);
     // Newer rows that change nothing about it are no news of it.
-    let same = |vm: SeenVm| (vm.id.clone(), look(SeenVm { generation: Generation::default(), ..vm }));
+    let same = |vm: SeenVm| (vm.id.clone(), digest(SeenVm { generation: Generation::default(), ..vm }));
     seen.into_iter().map(same).collect()
 }
 
 /// All VMs that somebody wants here or that are here, by id, and how they look.
-pub fn looks(wanted: &[Wanted], seen: &HashMap<String, Look>) -> HashMap<String, Look> {
-    let mut looks: HashMap<String, Look> = seen.clone();
+pub fn digests(wanted: &[Wanted], seen: &HashMap<String, Digest>) -> HashMap<String, Digest> {
+    let mut digests: HashMap<String, Digest> = seen.clone();
     for vm in wanted {
-        looks.insert(vm.id.clone(), look((&vm.rows, seen.get(&vm.id))));
+        digests.insert(vm.id.clone(), digest((&vm.rows, seen.get(&vm.id))));
     }
-    looks
+    digests
 }
 
 /// Makes one VM what it shall be, and says what it is.
@@ -66,7 +66,7 @@ fn left(status: &VmStatus) -> Left {
 /// VMs that the driver has and that nobody wants here.
 pub(crate) fn unwanted<'a>(
     wanted: &'a HashSet<String>,
-    seen: &'a HashMap<String, Look>,
+    seen: &'a HashMap<String, Digest>,
 ) -> impl Iterator<Item = Thing> + 'a {
     seen.keys().filter(|id| !wanted.contains(*id)).map(|id| (Sort::Vm, id.clone()))
 }

@@ -16,10 +16,10 @@ use model::Time;
 const AT_LEAST_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
 /// A digest of how a thing looked: the revisions of its rows and what the drivers have of it.
-pub type Look = u64;
+pub type Digest = u64;
 
 /// The digest of anything.
-pub fn look(of: impl Hash) -> Look {
+pub fn digest(of: impl Hash) -> Digest {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     hasher.finish()
@@ -48,7 +48,7 @@ pub enum Reason {
 pub struct Work(Mutex<HashMap<String, Thing>>);
 
 struct Thing {
-    look: Option<Look>,
+    digest: Option<Digest>,
     busy: bool,
     /// It changed while it was worked on.
     again: bool,
@@ -56,14 +56,14 @@ struct Thing {
 }
 
 impl Work {
-    /// Whether a step shall begin now; who is told so must [`Work::end`] it. Without a look it shall, unless one is running.
-    pub fn begin(&self, key: &str, look: Option<Look>, reason: Reason, now: Time) -> bool {
+    /// Whether a step shall begin now; who is told so must [`Work::end`] it. Without a digest it shall, unless one is running.
+    pub fn begin(&self, key: &str, digest: Option<Digest>, reason: Reason, now: Time) -> bool {
         let mut things = self.things();
         let Some(thing) = things.get_mut(key) else {
-            things.insert(key.to_owned(), Thing { look, busy: true, again: false, settled: None });
+            things.insert(key.to_owned(), Thing { digest, busy: true, again: false, settled: None });
             return true;
         };
-        let same = look.is_some() && thing.look == look;
+        let same = digest.is_some() && thing.digest == digest;
         if thing.busy {
             thing.again |= !same;
             return false;
@@ -75,7 +75,7 @@ impl Work {
         if same && rests {
             return false;
         }
-        (thing.look, thing.busy) = (look, true);
+        (thing.digest, thing.busy) = (digest, true);
         true
     }
 
@@ -86,7 +86,7 @@ impl Work {
         thing.busy = false;
         thing.settled = (left == Left::Settled).then_some(now);
         if thing.again {
-            thing.look = None;
+            thing.digest = None;
         }
         std::mem::take(&mut thing.again)
     }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_settled_rests_until_it_changes() {
         let work = Work::default();
-        let begin = |look, reason, second| work.begin("pod a", Some(look), reason, at(second));
+        let begin = |digest, reason, second| work.begin("pod a", Some(digest), reason, at(second));
         assert!(begin(1, Reason::News, 0));
         assert!(!begin(1, Reason::Tick, 0), "it is being worked on");
         assert!(!work.end("pod a", Left::Settled, at(0)));
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_unsettled_waits_for_the_tick() {
         let work = Work::default();
-        let begin = |look, reason| work.begin("pod a", Some(look), reason, at(0));
+        let begin = |digest, reason| work.begin("pod a", Some(digest), reason, at(0));
         assert!(begin(1, Reason::News));
         work.end("pod a", Left::Unsettled, at(0));
         assert!(!begin(1, Reason::News), "the news are of others");
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_changes_during_a_step_is_stepped_again() {
         let work = Work::default();
-        let begin = |look| work.begin("pod a", Some(look), Reason::News, at(0));
+        let begin = |digest| work.begin("pod a", Some(digest), Reason::News, at(0));
         assert!(begin(1));
         assert!(!begin(2));
         assert!(work.end("pod a", Left::Settled, at(0)), "look again");

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, GRPCAction, HTTPGetAction, Lifecycle
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::Port;
 
-use super::ask::{self, Outcome};
+use super::client::{self, Outcome};
 use crate::Agent;
 
 /// The most of a command's output that is told.
@@ -102,14 +102,14 @@ impl Handler {
     async fn http(&self, get: &HTTPGetAction) -> Outcome {
         let (stream, host) = (self.dial(&get.port).await?, self.host());
         match get.scheme.as_deref() {
-            Some("HTTPS") => ask::http(ask::tls(stream).await?, get, &host).await,
-            _ => ask::http(stream, get, &host).await,
+            Some("HTTPS") => client::http(client::tls(stream).await?, get, &host).await,
+            _ => client::http(stream, get, &host).await,
         }
     }
 
     async fn grpc(&self, grpc: &GRPCAction) -> Outcome {
         let stream = self.dial(&IntOrString::Int(grpc.port)).await?;
-        ask::grpc(stream, &format!("{}:{}", self.host(), grpc.port), grpc.service.as_deref().unwrap_or("")).await
+        client::grpc(stream, &format!("{}:{}", self.host(), grpc.port), grpc.service.as_deref().unwrap_or("")).await
     }
 
     /// The pod's address as it stands in a URL.

@@ -14,7 +14,7 @@ use super::find::newest;
 use super::handler::{Handler, place};
 use super::news::{news, part, together};
 use crate::Agent;
-use crate::work::{Look, look};
+use crate::work::{Digest, digest};
 
 /// What the probes of one container say.
 #[derive(Clone, Debug, Default)]
@@ -109,17 +109,17 @@ impl Probes {
     }
 
     /// How the probes of each pod look, for [`crate::work`].
-    pub fn looks(&self) -> HashMap<String, Look> {
+    pub fn digests(&self) -> HashMap<String, Digest> {
         let running = self.running.lock().expect("no panic under this lock");
-        let mut looks = HashMap::new();
+        let mut digests = HashMap::new();
         for ((uid, container), probe) in running.iter() {
             let verdict = probe.verdict.lock().expect("no panic under this lock");
-            let one = look((container, &probe.container_id, verdict.started, verdict.ready, verdict.news.len()));
+            let one = digest((container, &probe.container_id, verdict.started, verdict.ready, verdict.news.len()));
             // In whatever order they come.
-            let all: &mut Look = looks.entry(uid.clone()).or_default();
+            let all: &mut Digest = digests.entry(uid.clone()).or_default();
             *all = all.wrapping_add(one);
         }
-        looks
+        digests
     }
 
     /// What the probes of a pod say now.

@@ -13,7 +13,7 @@ use super::termination;
 use crate::Agent;
 
 /// All that a status is made from.
-pub struct Look<'a> {
+pub struct Observed<'a> {
     pub agent: &'a Agent,
     pub pod: &'a Pod,
     pub seen: Option<&'a SeenPod>,
@@ -24,7 +24,7 @@ pub struct Look<'a> {
     pub now: Time,
 }
 
-impl Look<'_> {
+impl Observed<'_> {
     /// The whole `status`; `before` gives moments, the QoS class and conditions of other writers.
     pub fn status(&self, before: &Value) -> Value {
         let spec = self.pod.spec.clone().unwrap_or_default();
