@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// How a value is written into the packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum Encoding {
     Addresses,
     /// Names as DNS writes them.
     Names,
@@ -27,9 +27,9 @@ enum Kind {
     Guess,
 }
 
-use Kind::{Addresses, Byte, Guess, Long, Names, Routes, Short, Text, Texts, Time, TimeServers};
+use Encoding::{Addresses, Byte, Guess, Long, Names, Routes, Short, Text, Texts, Time, TimeServers};
 
-type Known = (&'static str, u16, Kind);
+type Known = (&'static str, u16, Encoding);
 
 /// dnsmasq's names for IPv4.
 const V4: &[Known] = &[
@@ -118,11 +118,11 @@ fn is_protocols(code: u16, ipv6: bool) -> bool {
 }
 
 /// The option's code, and how its value is written.
-fn find(name: &str, ipv6: bool) -> Result<(u16, Kind), String> {
+fn find(name: &str, ipv6: bool) -> Result<(u16, Encoding), String> {
     let (known, prefix, version) = if ipv6 { (V6, "option6:", 6) } else { (V4, "option:", 4) };
     let bare = name.strip_prefix(prefix).unwrap_or(name);
-    if let Some((_, code, kind)) = known.iter().find(|known| known.0 == bare) {
-        return Ok((*code, *kind));
+    if let Some((_, code, encoding)) = known.iter().find(|known| known.0 == bare) {
+        return Ok((*code, *encoding));
     }
     match bare.parse::<u16>() {
         Ok(code) if is_protocols(code, ipv6) => Err(format!("the DHCPv{version} option {code} is the server's own")),
@@ -133,9 +133,9 @@ fn find(name: &str, ipv6: bool) -> Result<(u16, Kind), String> {
 
 /// The option's code and bytes, or in words why there are none.
 pub fn read(name: &str, value: &str, ipv6: bool) -> Result<(u16, Vec<u8>), String> {
-    let (code, kind) = find(name, ipv6)?;
+    let (code, encoding) = find(name, ipv6)?;
     let longest = if ipv6 { usize::from(u16::MAX) } else { usize::from(u8::MAX) };
-    let bytes = write(kind, value, ipv6).filter(|bytes| !bytes.is_empty() && bytes.len() <= longest);
+    let bytes = write(encoding, value, ipv6).filter(|bytes| !bytes.is_empty() && bytes.len() <= longest);
     bytes.map(|bytes| (code, bytes)).ok_or_else(|| format!("'{value}' is not a value of the DHCP option '{name}'"))
 }
 
@@ -149,8 +149,8 @@ pub fn check(name: &str, value: &str, ipv6: bool) -> Result<(), String> {
     }
 }
 
-fn write(kind: Kind, value: &str, ipv6: bool) -> Option<Vec<u8>> {
-    match kind {
+fn write(encoding: Encoding, value: &str, ipv6: bool) -> Option<Vec<u8>> {
+    match encoding {
         Text => Some(value.as_bytes().to_vec()),
         Texts => each(value, |text| sized(text.as_bytes())),
         Byte => value.parse::<u8>().ok().map(|number| vec![number]),
@@ -164,7 +164,7 @@ fn write(kind: Kind, value: &str, ipv6: bool) -> Option<Vec<u8>> {
         Names => each(value, dns_name),
         Routes => routes(value),
         TimeServers => each(value, time_server),
-        Guess => [Addresses, Byte, Short, Long, Text].into_iter().find_map(|kind| write(kind, value, ipv6)),
+        Guess => [Addresses, Byte, Short, Long, Text].into_iter().find_map(|encoding| write(encoding, value, ipv6)),
     }
 }
 

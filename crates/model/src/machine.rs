@@ -185,7 +185,7 @@ pub fn is_hardware(property: &str) -> bool {
 
 /// How many sockets, cores and threads are wanted, and are allowed at most.
 #[derive(Default)]
-struct Wish {
+struct TopologyRequest {
     wanted: [Option<u64>; 3],
     most: [Option<u64>; 3],
 }
@@ -193,7 +193,7 @@ struct Wish {
 /// What an image's properties and its flavor say together.
 struct Reader {
     machine: Machine,
-    wish: Wish,
+    requested: TopologyRequest,
     secure_boot: Option<String>,
     pointer: bool,
     input_bus: Option<InputBus>,
@@ -205,7 +205,7 @@ impl Machine {
     pub fn of(properties: &BTreeMap<String, String>, flavor: &Flavor) -> Result<Self, String> {
         let mut reader = Reader {
             machine: Self::default(),
-            wish: Wish::default(),
+            requested: TopologyRequest::default(),
             secure_boot: None,
             pointer: false,
             input_bus: None,
@@ -340,8 +340,8 @@ impl Reader {
     fn read_rest(&mut self, name: &str, value: &str) -> Result<(), String> {
         for (index, part) in ["sockets", "cores", "threads"].iter().enumerate() {
             match name.strip_prefix("hw_cpu_").map(|rest| (rest.strip_prefix("max_"), rest)) {
-                Some((Some(most), _)) if most == *part => self.wish.most[index] = Some(number(value)?),
-                Some((None, wanted)) if wanted == *part => self.wish.wanted[index] = Some(number(value)?),
+                Some((Some(most), _)) if most == *part => self.requested.most[index] = Some(number(value)?),
+                Some((None, wanted)) if wanted == *part => self.requested.wanted[index] = Some(number(value)?),
                 _ => {}
             }
         }
@@ -410,12 +410,12 @@ impl Reader {
             (true, _) => Some(InputBus::Usb),
             (false, bus) => bus,
         };
-        machine.topology = self.wish.topology(flavor.vcpus)?;
+        machine.topology = self.requested.topology(flavor.vcpus)?;
         Ok(machine)
     }
 }
 
-impl Wish {
+impl TopologyRequest {
     /// Of all that make up so many cores and are not above what is allowed, the one that has most of what is wanted; of those,
     /// the one with most sockets.
     fn topology(&self, vcpus: u64) -> Result<Option<Topology>, String> {
