@@ -19,8 +19,8 @@ impl<'de> Deserialize<'de> for Value {
 
 impl<'de> Deserialize<'de> for Map<String, Value> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
+        struct MapVisitor;
+        impl<'de> Visitor<'de> for MapVisitor {
             type Value = Map<String, Value>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map")
@@ -32,7 +32,7 @@ impl<'de> Deserialize<'de> for Map<String, Value> {
                 read_fields(fields)
             }
         }
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(MapVisitor)
     }
 }
 

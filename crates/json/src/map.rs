@@ -14,10 +14,10 @@ use crate::Value;
 const FEW: usize = 48;
 
 /// The fields of an object, by name.
-pub struct Map<K = String, V = Value>(Option<Arc<Fields<K, V>>>);
+pub struct Map<K = String, V = Value>(Option<Arc<Entries<K, V>>>);
 
 #[derive(Clone)]
-enum Fields<K, V> {
+enum Entries<K, V> {
     Few(Vec<(K, V)>),
     Many(BTreeMap<K, V>),
 }
@@ -42,8 +42,8 @@ impl<K, V> Map<K, V> {
     pub fn len(&self) -> usize {
         match self.0.as_deref() {
             None => 0,
-            Some(Fields::Few(list)) => list.len(),
-            Some(Fields::Many(tree)) => tree.len(),
+            Some(Entries::Few(list)) => list.len(),
+            Some(Entries::Many(tree)) => tree.len(),
         }
     }
 
@@ -66,8 +66,8 @@ impl<K, V> Map<K, V> {
     pub fn iter(&self) -> Iter<'_, K, V> {
         match self.0.as_deref() {
             None => Iter::Few([].iter()),
-            Some(Fields::Few(list)) => Iter::Few(list.iter()),
-            Some(Fields::Many(tree)) => Iter::Many(tree.iter()),
+            Some(Entries::Few(list)) => Iter::Few(list.iter()),
+            Some(Entries::Many(tree)) => Iter::Many(tree.iter()),
         }
     }
 
@@ -87,8 +87,8 @@ impl<K: Ord, V> Map<K, V> {
     {
         match self.0.as_deref()? {
             // Names of other lengths are told apart without a look at them.
-            Fields::Few(list) => list.iter().find(|(own, _)| own.borrow() == key).map(|(_, value)| value),
-            Fields::Many(tree) => tree.get(key),
+            Entries::Few(list) => list.iter().find(|(own, _)| own.borrow() == key).map(|(_, value)| value),
+            Entries::Many(tree) => tree.get(key),
         }
     }
 
@@ -109,14 +109,14 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
     pub fn with_capacity(fields: usize) -> Self {
         match fields {
             0 => Self(None),
-            few if few <= FEW => Self(Some(Arc::new(Fields::Few(Vec::with_capacity(few))))),
-            _ => Self(Some(Arc::new(Fields::Many(BTreeMap::new())))),
+            few if few <= FEW => Self(Some(Arc::new(Entries::Few(Vec::with_capacity(few))))),
+            _ => Self(Some(Arc::new(Entries::Many(BTreeMap::new())))),
         }
     }
 
     /// The fields, for whoever changes them: copied if somebody else has them, too.
-    fn own(&mut self) -> &mut Fields<K, V> {
-        Arc::make_mut(self.0.get_or_insert_with(|| Arc::new(Fields::Few(Vec::new()))))
+    fn own(&mut self) -> &mut Entries<K, V> {
+        Arc::make_mut(self.0.get_or_insert_with(|| Arc::new(Entries::Few(Vec::new()))))
     }
 
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
@@ -126,25 +126,25 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
         // What is not there is no reason to copy what is.
         self.get(key)?;
         match self.own() {
-            Fields::Few(list) => list.iter_mut().find(|(own, _)| (*own).borrow() == key).map(|(_, value)| value),
-            Fields::Many(tree) => tree.get_mut(key),
+            Entries::Few(list) => list.iter_mut().find(|(own, _)| (*own).borrow() == key).map(|(_, value)| value),
+            Entries::Many(tree) => tree.get_mut(key),
         }
     }
 
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.own() {
-            Fields::Few(list) => match place(list, &key) {
+            Entries::Few(list) => match place(list, &key) {
                 Ok(at) => Some(std::mem::replace(&mut list[at].1, value)),
                 Err(at) => {
                     list.insert(at, (key, value));
                     if list.len() > FEW {
                         let list = std::mem::take(list);
-                        *self.own() = Fields::Many(list.into_iter().collect());
+                        *self.own() = Entries::Many(list.into_iter().collect());
                     }
                     None
                 }
             },
-            Fields::Many(tree) => tree.insert(key, value),
+            Entries::Many(tree) => tree.insert(key, value),
         }
     }
 
@@ -161,8 +161,8 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
     {
         self.get(key)?;
         match self.own() {
-            Fields::Few(list) => place(list, key).ok().map(|at| list.remove(at)),
-            Fields::Many(tree) => tree.remove_entry(key),
+            Entries::Few(list) => place(list, key).ok().map(|at| list.remove(at)),
+            Entries::Many(tree) => tree.remove_entry(key),
         }
     }
 
@@ -176,15 +176,15 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
             return;
         }
         match self.own() {
-            Fields::Few(list) => list.retain_mut(|(key, value)| keep(key, value)),
-            Fields::Many(tree) => tree.retain(keep),
+            Entries::Few(list) => list.retain_mut(|(key, value)| keep(key, value)),
+            Entries::Many(tree) => tree.retain(keep),
         }
     }
 
     pub fn iter_mut(&mut self) -> IterMut<'_, K, V> {
         match self.own() {
-            Fields::Few(list) => IterMut::Few(list.iter_mut()),
-            Fields::Many(tree) => IterMut::Many(tree.iter_mut()),
+            Entries::Few(list) => IterMut::Few(list.iter_mut()),
+            Entries::Many(tree) => IterMut::Many(tree.iter_mut()),
         }
     }
 
@@ -209,11 +209,11 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
         // What others have as well is as it shall be, or will be made so by them.
         if let Some(fields) = self.0.as_mut().and_then(Arc::get_mut) {
             match fields {
-                Fields::Few(list) => {
+                Entries::Few(list) => {
                     list.shrink_to_fit();
                     list.iter_mut().for_each(|(_, value)| each(value));
                 }
-                Fields::Many(tree) => tree.values_mut().for_each(each),
+                Entries::Many(tree) => tree.values_mut().for_each(each),
             }
         }
         if self.is_empty() {
@@ -376,8 +376,8 @@ impl<K: Clone, V: Clone> IntoIterator for Map<K, V> {
     fn into_iter(self) -> IntoIter<K, V> {
         match self.0.map(Arc::unwrap_or_clone) {
             None => IntoIter::Few(Vec::new().into_iter()),
-            Some(Fields::Few(list)) => IntoIter::Few(list.into_iter()),
-            Some(Fields::Many(tree)) => IntoIter::Many(tree.into_iter()),
+            Some(Entries::Few(list)) => IntoIter::Few(list.into_iter()),
+            Some(Entries::Many(tree)) => IntoIter::Many(tree.into_iter()),
         }
     }
 }
