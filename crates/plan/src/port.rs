@@ -118,8 +118,8 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
         let key = &server.row.key;
         match round.server(server) {
             Ok(change) => plan.step(key, change.unwrap_or_default()),
-            Err(Trouble::NoDefaultGroup) => groupless.entry(server.project_id.clone()).or_default().push(key.clone()),
-            Err(Trouble::Problem(text)) => {
+            Err(PortError::NoDefaultGroup) => groupless.entry(server.project_id.clone()).or_default().push(key.clone()),
+            Err(PortError::Problem(text)) => {
                 plan.waits(key);
                 let mut change = Change::new();
                 if server.problem.as_deref() != Some(&text) {
@@ -134,8 +134,10 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
         let key = &pod.row.key;
         match round.pod(cluster, pod) {
             Ok(change) => plan.step(key, change.unwrap_or_default()),
-            Err(Trouble::NoDefaultGroup) => groupless.entry(cluster.project_id.clone()).or_default().push(key.clone()),
-            Err(Trouble::Problem(why)) => {
+            Err(PortError::NoDefaultGroup) => {
+                groupless.entry(cluster.project_id.clone()).or_default().push(key.clone())
+            }
+            Err(PortError::Problem(why)) => {
                 plan.waits(key);
                 let mut change = Change::new();
                 let news = News::new("port-controller", "FailedCreatePort", format!("The pod gets no port: {why}"));
@@ -168,15 +170,15 @@ fn wants_port(pod: &KubeObject) -> bool {
 }
 
 /// Why a port could not be planned.
-enum Trouble {
+enum PortError {
     /// The project has no default security group yet; it is made first.
     NoDefaultGroup,
     /// In words for the user.
     Problem(String),
 }
 
-fn problem<T>(text: String) -> Result<T, Trouble> {
-    Err(Trouble::Problem(text))
+fn problem<T>(text: String) -> Result<T, PortError> {
+    Err(PortError::Problem(text))
 }
 
 /// What was given away in this round, so that two changes of one round do not ask for the same.
@@ -196,7 +198,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// The change that gives a server the ports it lacks: all of them or none.
-    fn server(&mut self, server: Entry<'_, Server>) -> Result<Option<Change>, Trouble> {
+    fn server(&mut self, server: Entry<'_, Server>) -> Result<Option<Change>, PortError> {
         let ready = |nic: &NicRequest| {
             let port = nic.port_id.as_deref().and_then(|id| self.snapshot.get::<Port>(id));
             port.is_some_and(|port| port.is_of_server(&server.id))
@@ -243,7 +245,7 @@ impl Round<'_> {
         at: usize,
         nic: &NicRequest,
         change: &mut Change,
-    ) -> Result<Port, Trouble> {
+    ) -> Result<Port, PortError> {
         let network = nic.network_id.as_deref().unwrap_or("");
         self.check_access(server, nic, network, change)?;
         let id = derived_id(&["server-port", &server.id, &at.to_string(), network]);
@@ -260,7 +262,7 @@ impl Round<'_> {
         nic: &NicRequest,
         network: &str,
         change: &mut Change,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PortError> {
         let Some(net) = self.snapshot.get::<Network>(network) else { return Ok(()) };
         if net.external {
             return problem(format!("It is not allowed to create an interface on external network {network}."));
@@ -280,7 +282,7 @@ impl Round<'_> {
     }
 
     /// The change that gives a pod its port.
-    fn pod(&mut self, cluster: Entry<'_, Cluster>, pod: Entry<'_, KubeObject>) -> Result<Option<Change>, Trouble> {
+    fn pod(&mut self, cluster: Entry<'_, Cluster>, pod: Entry<'_, KubeObject>) -> Result<Option<Change>, PortError> {
         let uid = pod.uid();
         if uid.is_empty() || !wants_port(&pod) || pod.deleting() {
             return Ok(None);
@@ -307,7 +309,7 @@ impl Round<'_> {
         asked: Option<IpAddr>,
         groups: &[String],
         holder: Holder,
-    ) -> Result<Port, Trouble> {
+    ) -> Result<Port, PortError> {
         let Some(net) = self.snapshot.get::<Network>(network) else {
             return problem(format!("Network {network} could not be found."));
         };
@@ -334,10 +336,10 @@ impl Round<'_> {
         })
     }
 
-    fn default_group(&self, project: &str) -> Result<String, Trouble> {
+    fn default_group(&self, project: &str) -> Result<String, PortError> {
         let realm = Realm::project(project);
         let mut groups = self.snapshot.within::<SecurityGroup>(&realm);
-        groups.find(|group| group.name == "default").map(|group| group.id.clone()).ok_or(Trouble::NoDefaultGroup)
+        groups.find(|group| group.name == "default").map(|group| group.id.clone()).ok_or(PortError::NoDefaultGroup)
     }
 
     /// How many ports a project may still have, if that is limited. The commit decides; this is for the words.
@@ -368,7 +370,7 @@ impl Round<'_> {
         asked: Option<IpAddr>,
         owner: &str,
         mac: &str,
-    ) -> Result<Vec<FixedIp>, Trouble> {
+    ) -> Result<Vec<FixedIp>, PortError> {
         let snapshot = self.snapshot;
         let used = self.used.entry(network.to_owned()).or_insert_with(|| addresses_in_use(snapshot, network));
         let mut subnets: Vec<_> = snapshot
