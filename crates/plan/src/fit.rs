@@ -20,14 +20,14 @@ struct Taint {
 }
 
 /// What a pod asks of nodes, found once for all that are looked at.
-pub struct Asks<'a> {
+pub struct Requirements<'a> {
     spec: &'a Value,
     selector: Option<&'a serde_json::Map<String, Value>>,
     required: Option<&'a [Value]>,
     preferred: &'a [Value],
 }
 
-impl<'a> Asks<'a> {
+impl<'a> Requirements<'a> {
     pub fn of(pod: &'a Value) -> Self {
         let spec = &pod["spec"];
         let affinity = &spec["affinity"]["nodeAffinity"];
@@ -69,7 +69,7 @@ impl Node {
     }
 
     /// Why a pod cannot be on the node, in kube-scheduler's words.
-    pub fn refuses(&self, pod: &Asks<'_>) -> Option<String> {
+    pub fn refuses(&self, pod: &Requirements<'_>) -> Option<String> {
         if self.cordoned {
             let (key, effect) = ("node.kubernetes.io/unschedulable".into(), "NoSchedule".into());
             if !tolerated(pod.spec, &Taint { key, value: String::new(), effect }) {
@@ -88,24 +88,24 @@ impl Node {
     }
 
     /// Whether the pod tolerates all that keeps pods away.
-    pub fn tolerated_by(&self, pod: &Asks<'_>) -> bool {
+    pub fn tolerated_by(&self, pod: &Requirements<'_>) -> bool {
         self.untolerated(pod).is_none()
     }
 
-    fn untolerated(&self, pod: &Asks<'_>) -> Option<&Taint> {
+    fn untolerated(&self, pod: &Requirements<'_>) -> Option<&Taint> {
         let hard = |t: &&Taint| t.effect == "NoSchedule" || t.effect == "NoExecute";
         self.taints.iter().filter(hard).find(|taint| !tolerated(pod.spec, taint))
     }
 
     /// Whether the node has what the pod's node selector and required node affinity name.
-    pub fn selected_by(&self, pod: &Asks<'_>) -> bool {
+    pub fn selected_by(&self, pod: &Requirements<'_>) -> bool {
         let has = |(key, value): (&String, &Value)| self.labels.get(key).map(String::as_str) == value.as_str();
         pod.selector.is_none_or(|selector| selector.iter().all(has))
             && pod.required.is_none_or(|terms| terms.iter().any(|term| self.matches(term)))
     }
 
     /// How much better the pod likes this node than another, in thousandths of the scheduler's weight.
-    pub fn preference(&self, pod: &Asks<'_>) -> i64 {
+    pub fn preference(&self, pod: &Requirements<'_>) -> i64 {
         let liked: i64 = pod
             .preferred
             .iter()

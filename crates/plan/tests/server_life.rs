@@ -572,11 +572,11 @@ fn aggregate(id: &str, hosts: &[&str], metadata: &[(&str, &str)]) -> Aggregate {
 fn reserved_hosts_zones_and_flavors_decide() {
     let all = [("one", 8000), ("two", 8000), ("three", 8000)];
     // What a server asks for beside its aggregates, and where it is then; the project is p.
-    type Asks = fn(&mut Server);
-    let plain: Asks = |_| {};
-    let forced: Asks = |s| s.requested_host = Some("one".into());
-    let east: Asks = |s| s.availability_zone = Some("east".into());
-    let ssd: Asks = |s| _ = s.flavor.extra_specs.insert("aggregate_instance_extra_specs:disk".into(), "ssd".into());
+    type Edit = fn(&mut Server);
+    let plain: Edit = |_| {};
+    let forced: Edit = |s| s.requested_host = Some("one".into());
+    let east: Edit = |s| s.availability_zone = Some("east".into());
+    let ssd: Edit = |s| _ = s.flavor.extra_specs.insert("aggregate_instance_extra_specs:disk".into(), "ssd".into());
     let no: Result<&str, &str> = Err("one: is not for this project: hosts are reserved");
     for (aggregates, asks, expected) in [
         // Reserved for p: its servers go there and nowhere else, wherever they ask to be.

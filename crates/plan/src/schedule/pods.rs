@@ -19,7 +19,7 @@ use super::neighbours::Neighbours;
 use super::rooms::{self, Rooms};
 use super::spread::{self, Spread};
 use super::{Demand, Unfit};
-use crate::fit::{self, Asks, Node};
+use crate::fit::{self, Node, Requirements};
 use crate::planner::{Plan, Step};
 
 /// The most placements of one change.
@@ -186,7 +186,7 @@ impl<'a> Placing<'a> {
         let mut enough = if rules.is_some() { usize::MAX } else { rooms::ENOUGH };
         let mut fit: Vec<(&str, i64)> = Vec::new();
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        let asks = Asks::of(&pod.body);
+        let requirements = Requirements::of(&pod.body);
         self.searches += 1;
         for (number, room) in rooms.from(self.asker, self.searches) {
             let name = &room.host.name;
@@ -198,14 +198,14 @@ impl<'a> Placing<'a> {
             let company =
                 || rules.as_ref().and_then(|(spread, near)| spread.refuses(node).or_else(|| near.refuses(node)));
             let refusal = node
-                .refuses(&asks)
+                .refuses(&requirements)
                 .map(Unfit::Node)
                 .or_else(|| room.unfit(&demand))
                 .or_else(|| company().map(|why| Unfit::Node(why.to_owned())));
             match refusal {
                 Some(why) => *reasons.entry(why.kube()).or_default() += 1,
                 None => {
-                    fit.push((name, room.weight(&demand) + node.preference(&asks)));
+                    fit.push((name, room.weight(&demand) + node.preference(&requirements)));
                     enough -= 1;
                     if enough == 0 {
                         break;

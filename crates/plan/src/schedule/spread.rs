@@ -6,7 +6,7 @@ use model::KubeObject;
 use serde_json::Value;
 
 use super::neighbours::{Neighbours, Sort, list, with_own_labels};
-use crate::fit::{Asks, Node};
+use crate::fit::{Node, Requirements};
 
 /// Whether the pod has constraints that must hold.
 pub fn required(pod: &KubeObject) -> bool {
@@ -46,12 +46,12 @@ impl Constraint {
         let honours = |policy: &str, default: &str| constraint[policy].as_str().unwrap_or(default) == "Honor";
         let (affinity, taints) = (honours("nodeAffinityPolicy", "Honor"), honours("nodeTaintsPolicy", "Ignore"));
         let counts = neighbours.count(std::slice::from_ref(&sort));
-        let asks = Asks::of(&pod.body);
+        let requirements = Requirements::of(&pod.body);
         let mut domains: BTreeMap<String, i64> = BTreeMap::new();
         for (name, node) in nodes {
             let counted = keys.iter().all(|key| node.label(key).is_some())
-                && (!affinity || node.selected_by(&asks))
-                && (!taints || node.tolerated_by(&asks));
+                && (!affinity || node.selected_by(&requirements))
+                && (!taints || node.tolerated_by(&requirements));
             if let Some(domain) = node.label(&topology).filter(|_| counted) {
                 *domains.entry(domain.to_owned()).or_default() += counts.get(name).map_or(0, |count| count.staying);
             }
