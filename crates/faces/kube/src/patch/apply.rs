@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::Time;
 use serde_json::{Map, Value, json};
 
-use super::fields::{self, Difference, Fields, Topology};
+use super::fields::{self, Difference, FieldSet, Topology};
 use super::places::{Name, Places};
 use crate::fault::{Failure, Result};
 use crate::meta;
@@ -34,7 +34,7 @@ pub struct Manager {
 struct Owned {
     manager: Manager,
     time: Value,
-    fields: Fields,
+    fields: FieldSet,
 }
 
 /// Metadata that nobody owns.
@@ -54,7 +54,7 @@ const UNOWNED: &[&[&str]] = &[
     &["metadata", "deletionGracePeriodSeconds"],
 ];
 
-fn strip(fields: &mut Fields) {
+fn strip(fields: &mut FieldSet) {
     for path in UNOWNED {
         fields.remove(path);
     }
@@ -77,7 +77,7 @@ fn read(object: &Value) -> Vec<Owned> {
                 subresource: entry["subresource"].as_str().unwrap_or("").to_owned(),
             },
             time: entry["time"].clone(),
-            fields: Fields::read(&entry["fieldsV1"]),
+            fields: FieldSet::read(&entry["fieldsV1"]),
         })
         .collect()
 }
@@ -201,11 +201,11 @@ pub fn apply(
         Some(i) => std::mem::replace(&mut owners[i].fields, wanted.clone()),
         None => {
             owners.push(Owned { manager: manager.clone(), time: Value::Null, fields: wanted.clone() });
-            Fields::default()
+            FieldSet::default()
         }
     };
     let mine = mine.unwrap_or(owners.len() - 1);
-    let mut all = Fields::default();
+    let mut all = FieldSet::default();
     owners.iter().for_each(|o| all.union(&o.fields));
     prune(types, id, &mut object, &last, Some(&all));
 
@@ -333,7 +333,7 @@ fn merge_items(
 }
 
 /// Removes what the manager owned and nobody owns any more.
-fn prune(types: &Types, id: TypeId, object: &mut Value, last: &Fields, owned: Option<&Fields>) {
+fn prune(types: &Types, id: TypeId, object: &mut Value, last: &FieldSet, owned: Option<&FieldSet>) {
     match (fields::topology(types, id), object) {
         (Topology::Fields { .. }, Value::Object(map)) => map.retain(|name, value| {
             let key = format!("f:{name}");
@@ -349,7 +349,7 @@ fn prune(types: &Types, id: TypeId, object: &mut Value, last: &Fields, owned: Op
     }
 }
 
-fn keep(types: &Types, id: TypeId, value: &mut Value, key: &str, last: &Fields, owned: Option<&Fields>) -> bool {
+fn keep(types: &Types, id: TypeId, value: &mut Value, key: &str, last: &FieldSet, owned: Option<&FieldSet>) -> bool {
     let Some(last) = last.children.get(key) else { return true };
     match owned.and_then(|o| o.children.get(key)) {
         None => false,

@@ -11,16 +11,16 @@ use crate::upstream::ListType;
 
 /// A set of paths, as a tree; a child is never empty. The names of children are those of `FieldsV1`: `f:name`, `k:{"name":"a"}`, `v:"x"`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fields {
+pub struct FieldSet {
     /// The path itself is in the set.
     pub member: bool,
-    pub children: BTreeMap<String, Fields>,
+    pub children: BTreeMap<String, FieldSet>,
 }
 
 /// How deep the sets that are read from a client may be.
 const MAX_DEPTH: usize = 100;
 
-impl Fields {
+impl FieldSet {
     fn leaf() -> Self {
         Self { member: true, children: BTreeMap::new() }
     }
@@ -222,8 +222,8 @@ fn is_void(value: &Value) -> bool {
 }
 
 /// All fields that a value sets: what an apply configuration asks to own.
-pub fn of(types: &Types, id: TypeId, value: &Value) -> Fields {
-    let mut fields = Fields::default();
+pub fn of(types: &Types, id: TypeId, value: &Value) -> FieldSet {
+    let mut fields = FieldSet::default();
     match (topology(types, id), value) {
         (Topology::Fields { struct_ }, Value::Object(map)) => {
             for (name, value) in map {
@@ -237,14 +237,14 @@ pub fn of(types: &Types, id: TypeId, value: &Value) -> Fields {
         (Topology::Items { item, list, keys }, Value::Array(items)) => {
             for value in items {
                 if let Some(name) = item_name(value, list, keys) {
-                    let mut below = if list == ListType::Set { Fields::default() } else { of(types, item, value) };
+                    let mut below = if list == ListType::Set { FieldSet::default() } else { of(types, item, value) };
                     below.member = true;
                     fields.children.insert(name, below);
                 }
             }
         }
         (Topology::Fields { .. } | Topology::Items { .. }, Value::Null) => {}
-        _ => fields = Fields::leaf(),
+        _ => fields = FieldSet::leaf(),
     }
     fields
 }
@@ -252,8 +252,8 @@ pub fn of(types: &Types, id: TypeId, value: &Value) -> Fields {
 /// What differs between two objects.
 #[derive(Debug, Default)]
 pub struct Difference {
-    pub changed: Fields,
-    pub removed: Fields,
+    pub changed: FieldSet,
+    pub removed: FieldSet,
 }
 
 /// What is different in `new`. Fields that were added or modified are `changed`.
@@ -268,8 +268,8 @@ fn compare_into(
     id: TypeId,
     old: Option<&Value>,
     new: Option<&Value>,
-    changed: &mut Fields,
-    removed: &mut Fields,
+    changed: &mut FieldSet,
+    removed: &mut FieldSet,
 ) {
     if old == new {
         return;
@@ -327,13 +327,13 @@ fn descend(
     name: &str,
     old: Option<&Value>,
     new: Option<&Value>,
-    changed: &mut Fields,
-    removed: &mut Fields,
+    changed: &mut FieldSet,
+    removed: &mut FieldSet,
 ) {
     if old == new {
         return;
     }
-    let (mut more, mut less) = (Fields::default(), Fields::default());
+    let (mut more, mut less) = (FieldSet::default(), FieldSet::default());
     compare_into(types, id, old, new, &mut more, &mut less);
     work::step();
     for (set, below) in [(changed, more), (removed, less)] {
