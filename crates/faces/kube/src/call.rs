@@ -12,7 +12,7 @@ use crate::authz::{self, Attributes, Subject};
 use crate::body::{self, Shown};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::known::Kinds;
 use crate::kube::Kube;
 use crate::request::{Query, ResourcePath};
@@ -80,7 +80,7 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub fn kind(&self) -> &Kind {
+    pub fn kind(&self) -> &ApiResource {
         &self.path.kind
     }
 
@@ -205,7 +205,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub fn find<'s>(
     snapshot: &'s Snapshot,
     cluster: &Cluster,
-    kind: &Kind,
+    kind: &ApiResource,
     namespace: &str,
     name: &str,
 ) -> Option<model::Entry<'s, KubeObject>> {
@@ -218,12 +218,12 @@ pub fn revision(text: &str) -> Result<Revision> {
 }
 
 /// A stored body as a kind shows it: events have two forms, and custom kinds versions.
-pub fn view<'a>(kind: &Kind, body: &'a Value) -> Cow<'a, Value> {
+pub fn view<'a>(kind: &ApiResource, body: &'a Value) -> Cow<'a, Value> {
     kind.strategy.shown(body).map_or(Cow::Borrowed(body), Cow::Owned)
 }
 
 /// A body as a kind shows it, with its revision, to be changed.
-pub fn editable(kind: &Kind, row: &Row, object: &KubeObject) -> Value {
+pub fn editable(kind: &ApiResource, row: &Row, object: &KubeObject) -> Value {
     let mut body = view(kind, &object.body).into_owned();
     crate::meta::of(&mut body).insert("resourceVersion".to_owned(), row.modified.to_string().into());
     body

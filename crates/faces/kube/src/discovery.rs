@@ -5,7 +5,7 @@ use http::{HeaderMap, Response, header};
 use serde_json::{Value, json};
 
 use crate::body;
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::known::Kinds;
 use crate::names::group_version;
 
@@ -86,7 +86,7 @@ pub fn group(kinds: &Kinds, name: &str) -> Option<Response<Body>> {
 }
 
 /// Sets what is left out where there is none.
-fn add_words(value: &mut Value, kind: &Kind) {
+fn add_words(value: &mut Value, kind: &ApiResource) {
     for (field, words) in [("shortNames", &kind.short), ("categories", &kind.categories)] {
         if !words.is_empty() {
             value[field] = json!(words);
@@ -126,7 +126,7 @@ pub fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Response<B
 type Sub<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [&'a str]);
 
 /// Subresources with group, version and kind of what they take, `status` included.
-fn subresources(kind: &Kind) -> Vec<Sub<'_>> {
+fn subresources(kind: &ApiResource) -> Vec<Sub<'_>> {
     let mut all: Vec<Sub<'_>> =
         kind.subresources.iter().map(|s| (s.name, s.group, s.version, s.kind, s.verbs)).collect();
     if kind.status {
@@ -150,7 +150,7 @@ fn aggregated_group(kinds: &Kinds, group: &str, versions: &[&str]) -> Value {
     value
 }
 
-fn aggregated_kind(kind: &Kind) -> Value {
+fn aggregated_kind(kind: &ApiResource) -> Value {
     let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
     let mut value = json!({
         "resource": kind.plural, "singularResource": kind.singular, "scope": scope, "verbs": kind.verbs(),

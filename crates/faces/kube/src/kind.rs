@@ -14,8 +14,8 @@ use crate::names::Names;
 use crate::strategy::{Column, Plain, Strategy};
 use crate::types::{AddType, Shape};
 
-/// A kind of object, in one version.
-pub struct Kind {
+/// A kind of object, in one version: what discovery calls an APIResource, and what the API server knows of it besides.
+pub struct ApiResource {
     pub names: Names,
     /// The name of its schema's definition.
     pub definition: String,
@@ -46,7 +46,7 @@ pub struct Kind {
 }
 
 /// Everything that is said of a kind is said of its names first.
-impl std::ops::Deref for Kind {
+impl std::ops::Deref for ApiResource {
     type Target = Names;
     fn deref(&self) -> &Names {
         &self.names
@@ -164,7 +164,7 @@ pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) {
     generator.subschema_for::<T>();
 }
 
-impl Kind {
+impl ApiResource {
     /// A kind that has no name yet.
     pub fn with_schema(schema: AddType, strategy: impl Strategy + 'static) -> Self {
         Self {
@@ -286,7 +286,7 @@ impl Kind {
     }
 }
 
-impl std::fmt::Debug for Kind {
+impl std::fmt::Debug for ApiResource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.qualified())
     }

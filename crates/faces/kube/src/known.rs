@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::{Entry, KubeObject, Realm, Revision, Snapshot};
 
 use crate::custom;
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::openapi::Documents;
 use crate::registry;
 
@@ -19,8 +19,8 @@ pub struct Kinds(Option<Arc<Custom>>);
 #[derive(Debug, Default)]
 struct Custom {
     /// By the definition's name, with the revision that it was read at.
-    definitions: BTreeMap<String, (Revision, Vec<Arc<Kind>>)>,
-    kinds: Vec<Arc<Kind>>,
+    definitions: BTreeMap<String, (Revision, Vec<Arc<ApiResource>>)>,
+    kinds: Vec<Arc<ApiResource>>,
     documents: Documents,
 }
 
@@ -31,18 +31,18 @@ impl Kinds {
     }
 
     /// In the order of discovery.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<ApiResource>> {
         registry::built_in().iter().chain(self.0.iter().flat_map(|custom| &custom.kinds))
     }
 
     /// The kind served under this group, version and plural.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<ApiResource>> {
         self.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
     }
 
     /// The kind in which rows of this group and plural are stored.
-    pub fn stored(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
-        let own = |k: &&Arc<Kind>| k.stored.0 == k.group && k.stored.1 == k.plural && k.stored.2 == k.version;
+    pub fn stored(&self, group: &str, plural: &str) -> Option<&Arc<ApiResource>> {
+        let own = |k: &&Arc<ApiResource>| k.stored.0 == k.group && k.stored.1 == k.plural && k.stored.2 == k.version;
         self.iter().find(|k| k.plural == plural && k.group == group && own(k))
     }
 
@@ -64,7 +64,7 @@ impl Kinds {
     }
 
     /// The kinds of one group in one version.
-    pub fn of_version<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Kind>> {
+    pub fn of_version<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<ApiResource>> {
         self.iter().filter(move |k| k.group == group && k.version == version)
     }
 

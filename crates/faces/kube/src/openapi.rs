@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::body;
 use crate::custom;
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::known::Kinds;
 use crate::openapi_v2;
 use crate::types::definitions;
@@ -46,8 +46,8 @@ pub fn index(kinds: &Kinds, base: &str) -> Response<Body> {
     body::json(200, &json!({"paths": paths}))
 }
 
-fn hash<'a>(kinds: impl Iterator<Item = &'a Arc<Kind>>) -> String {
-    let edition = |kind: &Kind| kind.origin.as_ref().map_or(0, |origin| origin.row.modified);
+fn hash<'a>(kinds: impl Iterator<Item = &'a Arc<ApiResource>>) -> String {
+    let edition = |kind: &ApiResource| kind.origin.as_ref().map_or(0, |origin| origin.row.modified);
     let names: String = kinds.map(|k| format!("{}/{} {};", k.qualified(), k.version, edition(k))).collect();
     let text = format!("{} {names}", env!("CARGO_PKG_VERSION"));
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string().to_uppercase()
@@ -55,7 +55,7 @@ fn hash<'a>(kinds: impl Iterator<Item = &'a Arc<Kind>>) -> String {
 
 /// `/openapi/v3/api/v1` and `/openapi/v3/apis/{group}/{version}`.
 pub fn document(kinds: &Kinds, headers: &HeaderMap, group: &str, version: &str) -> Result<Response<Body>> {
-    let all: Vec<&Kind> = kinds.of_version(group, version).map(|kind| &**kind).collect();
+    let all: Vec<&ApiResource> = kinds.of_version(group, version).map(|kind| &**kind).collect();
     if all.is_empty() {
         return Err(Failure::no_path());
     }
@@ -132,7 +132,7 @@ fn pack(document: &[u8]) -> std::io::Result<Bytes> {
     Ok(writer.finish()?.into())
 }
 
-fn build(kinds: &[&Kind]) -> Value {
+fn build(kinds: &[&ApiResource]) -> Value {
     let mut schemas = definitions(kinds.iter().flat_map(|k| k.schemas()));
     for (name, schema) in &mut schemas {
         annotate(schema, name);
@@ -207,7 +207,7 @@ fn wrap_reference(schema: &mut Value) {
     }
 }
 
-fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
+fn add_paths(paths: &mut Map<String, Value>, kind: &ApiResource) {
     let root = format!("/{}", path_of(&kind.group, &kind.version));
     let place = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{root}{place}/{}", kind.plural);
@@ -229,7 +229,7 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
     paths.insert(collection, at_collection);
 }
 
-fn operation(kind: &Kind, action: &str, parameters: &[&str], schema: &Value) -> Value {
+fn operation(kind: &ApiResource, action: &str, parameters: &[&str], schema: &Value) -> Value {
     let parameters: Vec<Value> = parameters
         .iter()
         .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}))
@@ -255,7 +255,7 @@ fn operation(kind: &Kind, action: &str, parameters: &[&str], schema: &Value) -> 
 
 /// The media types of patches. A schema of a cluster's own does not say how lists merge strategically: kubectl does it by
 /// these, and by the other ways it works everywhere.
-pub fn patches(kind: &Kind) -> &'static [&'static str] {
+pub fn patches(kind: &ApiResource) -> &'static [&'static str] {
     const ALL: &[&str] = &[
         "application/json-patch+json",
         "application/merge-patch+json",

@@ -3,13 +3,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::kinds;
 use crate::types::{self, Shape, Types};
 
 struct BuiltIn {
     types: Arc<Types>,
-    kinds: Vec<Arc<Kind>>,
+    kinds: Vec<Arc<ApiResource>>,
 }
 
 static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
@@ -32,7 +32,7 @@ pub fn shape_of(definition: &str) -> Shape {
 }
 
 /// Every kind that all clusters have, in the order of discovery.
-pub fn built_in() -> &'static [Arc<Kind>] {
+pub fn built_in() -> &'static [Arc<ApiResource>] {
     &BUILT_IN.kinds
 }
 
@@ -41,15 +41,15 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
-    use crate::kind::{Kind, schema};
+    use crate::kind::{ApiResource, schema};
     use crate::strategy::Plain;
 
     /// A kind is given by a role, or says why by none: `given` has no value that means that nobody thought of it, and the
     /// one that custom kinds have is not for these.
     #[test]
     fn every_kind_has_a_place_in_the_roles() {
-        let custom = Kind::with_schema(schema::<ConfigMap>, Plain).given;
-        let forgotten: Vec<&Arc<Kind>> = built_in().iter().filter(|kind| kind.given == custom).collect();
+        let custom = ApiResource::with_schema(schema::<ConfigMap>, Plain).given;
+        let forgotten: Vec<&Arc<ApiResource>> = built_in().iter().filter(|kind| kind.given == custom).collect();
         assert!(forgotten.is_empty(), "in no role, without a reason: {forgotten:?}");
         for kind in built_in() {
             assert!(

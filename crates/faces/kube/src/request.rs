@@ -5,7 +5,7 @@ use http::Method;
 use crate::fault::{Failure, Result};
 use std::sync::Arc;
 
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::known::Kinds;
 
 /// What a path below `/clusters/{id}` names.
@@ -19,7 +19,7 @@ pub enum Target<'a> {
 /// A path to objects.
 #[derive(Debug)]
 pub struct ResourcePath<'a> {
-    pub kind: Arc<Kind>,
+    pub kind: Arc<ApiResource>,
     /// Empty: of all namespaces, or the kind has none.
     pub namespace: &'a str,
     /// Empty: the collection.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use model::{Cluster, KubeObject, Time};
 use serde_json::{Value, json};
 
-use crate::kind::{Given, Kind};
+use crate::kind::{ApiResource, Given};
 use crate::kinds::service;
 use crate::known::Kinds;
 use crate::meta;
@@ -58,7 +58,7 @@ pub fn cluster_rows(cluster: &Cluster, now: Time) -> Vec<KubeObject> {
     rows
 }
 
-fn row(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str, mut body: Value, now: Time) -> KubeObject {
+fn row(cluster: &Cluster, kind: &ApiResource, namespace: &str, name: &str, mut body: Value, now: Time) -> KubeObject {
     body["kind"] = kind.kind.as_str().into();
     body["apiVersion"] = kind.api_version().into();
     let meta = meta::of(&mut body);
@@ -86,7 +86,7 @@ const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "updat
 /// The rules of the roles `view`, `edit` and `admin` (each without what the one before gives), as the kinds say.
 pub fn given() -> [Vec<Value>; 3] {
     let [mut view, mut edit, mut admin] = [const { Vec::new() }; 3];
-    let rule = |kind: &Kind, resource: &str, verbs: &[&str]| json!({"apiGroups": [kind.group], "resources": [resource], "verbs": verbs});
+    let rule = |kind: &ApiResource, resource: &str, verbs: &[&str]| json!({"apiGroups": [kind.group], "resources": [resource], "verbs": verbs});
     for kind in registry::built_in() {
         let status = format!("{}/status", kind.plural);
         let all = if kind.review { vec!["create"] } else { [READ, WRITE].concat() };

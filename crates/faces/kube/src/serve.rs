@@ -12,7 +12,7 @@ use crate::authz::{self, Attributes, Subject};
 use crate::call::{Call, Form};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::known::Kinds;
 use crate::kube::Kube;
 use crate::request::{Query, ResourcePath, Target, target, verb};
@@ -214,7 +214,7 @@ pub fn endpoints() -> Vec<(Method, String)> {
     all
 }
 
-fn of_kind(kind: &Kind, all: &mut Vec<(Method, String)>) {
+fn of_kind(kind: &ApiResource, all: &mut Vec<(Method, String)>) {
     let root =
         if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}/{}", kind.group, kind.version) };
     let place = if kind.namespaced { "/namespaces/default" } else { "" };

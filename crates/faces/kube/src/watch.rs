@@ -9,7 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
-use model::{Cluster, Committed, Event, Fault, Key, Kind as RowKind, KubeObject, Realm, Resource, Revision, Row, Time};
+use model::{Cluster, Committed, Event, Fault, Key, Kind, KubeObject, Realm, Resource, Revision, Row, Time};
 use serde::Serialize;
 use serde_json::json;
 use store::{Interest, Watch};
@@ -20,7 +20,7 @@ use crate::body::{self, Shown};
 use crate::call::{Call, Form, revision, view};
 use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::kube::Kube;
 use crate::shares::{Held, Holder};
 use crate::strategy::Column;
@@ -39,7 +39,7 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 struct Stream {
     kube: Kube,
     entrance: Entrance,
-    kind: Arc<Kind>,
+    kind: Arc<ApiResource>,
     cluster_id: String,
     namespace: String,
     name: String,
@@ -88,9 +88,7 @@ pub async fn watch(call: &Call<'_>) -> Result<Response<Body>> {
     let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0).unwrap_or(DEFAULT_SECONDS).min(86_400);
     let interest = match call.kind().strategy.derived() {
         Some(derived) => Interest::Concern(derived.news),
-        None => {
-            Interest::Rows { kind: RowKind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() }
-        }
+        None => Interest::Rows { kind: Kind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() },
     };
     let watch = match call.kube.store.watch_part(from, interest) {
         Ok(watch) => watch,
@@ -366,7 +364,7 @@ impl Stream {
     /// The row that an event is about, as it was and as it is, if that may be one that is watched.
     fn rows(&self, event: &Event) -> Option<[Option<Arc<Row>>; 2]> {
         let ours = |key: &Key| {
-            key.kind == RowKind::KubeObject && key.realm == self.realm && key.name.starts_with(&self.selection.prefix)
+            key.kind == Kind::KubeObject && key.realm == self.realm && key.name.starts_with(&self.selection.prefix)
         };
         match self.kind.strategy.derived() {
             Some(derived) => {

@@ -4,7 +4,7 @@ use model::{Entry, KubeObject, Realm, Snapshot};
 use serde_json::Value;
 
 use super::{Author, Review};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::selectors::LabelSelector;
 use crate::strategy::items;
 
@@ -19,7 +19,7 @@ pub struct Asked<'a> {
 
 /// As what a rule sees the resource: itself, or another version of it.
 pub struct Place<'a> {
-    pub kind: &'a Kind,
+    pub kind: &'a ApiResource,
 }
 
 impl Asked<'_> {
@@ -50,7 +50,7 @@ pub fn asked<'s>(author: &'s Author<'_>, snapshot: &'s Snapshot, review: &Review
 /// As what the rules of a webhook see the resource, if they do.
 fn place<'s>(author: &'s Author<'_>, hook: &Value, review: &Review) -> Option<Place<'s>> {
     let own = author.kind;
-    let fits = |kind: &Kind| items(hook, "rules").any(|rule| matches(rule, kind, review));
+    let fits = |kind: &ApiResource| items(hook, "rules").any(|rule| matches(rule, kind, review));
     if fits(own) {
         return Some(Place { kind: own });
     }
@@ -60,7 +60,7 @@ fn place<'s>(author: &'s Author<'_>, hook: &Value, review: &Review) -> Option<Pl
     others.find(|kind| fits(kind)).map(|kind| Place { kind })
 }
 
-fn matches(rule: &Value, kind: &Kind, review: &Review) -> bool {
+fn matches(rule: &Value, kind: &ApiResource, review: &Review) -> bool {
     let has = |field: &str, wanted: &str| items(rule, field).any(|value| value == "*" || value == wanted);
     let scope = match rule["scope"].as_str() {
         Some("Cluster") => review.namespace.is_empty(),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::authz::Subject;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::known::Kinds;
 use crate::kube::Kube;
 use crate::shares::Holder;
@@ -91,7 +91,7 @@ pub struct Author<'a> {
     pub who: &'a Subject,
     pub credential: &'a Arc<str>,
     pub kinds: &'a Kinds,
-    pub kind: &'a Kind,
+    pub kind: &'a ApiResource,
 }
 
 impl<'a> Author<'a> {
@@ -220,11 +220,11 @@ fn denied(webhook: &str, status: &Value) -> Failure {
 
 fn request(author: &Author<'_>, place: &Place<'_>, review: &Review, uid: &str, dry_run: bool) -> Value {
     let own = author.kind;
-    let gvk = |kind: &Kind| match review.of {
+    let gvk = |kind: &ApiResource| match review.of {
         Some((group, version, kind)) => json!({"group": group, "version": version, "kind": kind}),
         None => json!({"group": kind.group, "version": kind.version, "kind": kind.kind}),
     };
-    let gvr = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
+    let gvr = |kind: &ApiResource| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
     // As it will be when it is read: in the version that the rule is about.
     let shown = |body: &Value| match review.of {
         None if body.is_object() => place.kind.strategy.shown(body).unwrap_or_else(|| body.clone()),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use self::path::Path;
 use self::schema::Schema;
 use crate::denied::Denied;
-use crate::kind::{Kind, Origin, SCALE, ScalePaths};
+use crate::kind::{ApiResource, Origin, SCALE, ScalePaths};
 use crate::names::Names;
 use crate::strategy::{Cell, Column, Context, Result, Strategy, age_column, items, name_column};
 use crate::types::{AddType, ListKey, Shape, Struct, Type, TypeId, Types, definitions};
@@ -38,7 +38,7 @@ static BASE: LazyLock<Types> = LazyLock::new(|| {
 
 /// The kinds that a definition serves, the preferred version first. What its author could not write (it was checked then)
 /// is left out.
-pub fn kinds(definition: Entry<'_, KubeObject>) -> Vec<Arc<Kind>> {
+pub fn kinds(definition: Entry<'_, KubeObject>) -> Vec<Arc<ApiResource>> {
     let (body, mut errors) = (&definition.value.body, Errors::default());
     let mut served: Vec<(usize, &Value)> =
         items(&body["spec"], "versions").enumerate().filter(|(_, version)| version["served"] == true).collect();
@@ -47,7 +47,7 @@ pub fn kinds(definition: Entry<'_, KubeObject>) -> Vec<Arc<Kind>> {
         let schema = schema::read(&version["schema"]["openAPIV3Schema"], "", &mut errors);
         kind(definition, place, version, schema)
     });
-    let kinds: Vec<Arc<Kind>> = kinds.map(Arc::new).collect();
+    let kinds: Vec<Arc<ApiResource>> = kinds.map(Arc::new).collect();
     if errors.is_empty() { kinds } else { Vec::new() }
 }
 
@@ -79,7 +79,7 @@ pub fn storage_version(definition: &Value) -> &str {
     stored.and_then(|version| version["name"].as_str()).unwrap_or("")
 }
 
-fn kind(definition: Entry<'_, KubeObject>, place: usize, version: &Value, schema: Schema) -> Option<Kind> {
+fn kind(definition: Entry<'_, KubeObject>, place: usize, version: &Value, schema: Schema) -> Option<ApiResource> {
     let body = &definition.value.body;
     let (spec, words) = (&body["spec"], &body["spec"]["names"]);
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
@@ -109,7 +109,7 @@ fn kind(definition: Entry<'_, KubeObject>, place: usize, version: &Value, schema
         ends: definition.value.deleting(),
     };
     let stored = (names.group.clone(), names.plural.clone(), storage_version(body).to_owned());
-    Some(Kind {
+    Some(ApiResource {
         definition: format!("{}.{}.{}", reversed.join("."), names.version, names.kind),
         shape: shape_of(schema),
         subresources: if scale.is_object() { SCALE } else { &[] },
@@ -119,7 +119,7 @@ fn kind(definition: Entry<'_, KubeObject>, place: usize, version: &Value, schema
         origin: Some(Origin { row: definition.row.clone(), version: place }),
         stored,
         names,
-        ..Kind::with_schema(metadata, strategy)
+        ..ApiResource::with_schema(metadata, strategy)
     })
 }
 

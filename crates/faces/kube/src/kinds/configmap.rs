@@ -3,15 +3,15 @@
 use k8s_openapi::api::core;
 use serde_json::Value;
 
-use crate::kind::{Given::View, Kind};
+use crate::kind::{ApiResource, Given::View};
 use crate::strategy::{Column, Strategy, age_column, count, name_column, size};
 use crate::validate::Errors;
 
 /// The most bytes that a ConfigMap or Secret may hold.
 pub const MAX_BYTES: usize = 1 << 20;
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::ConfigMap>(ConfigMap).short("cm").given(View).no_table("data")
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::ConfigMap>(ConfigMap).short("cm").given(View).no_table("data")
 }
 
 pub struct ConfigMap;

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::custom::{path::Path, schema, shape, storage_version};
 use crate::denied::Denied;
-use crate::kind::{Given::Nobody, Kind, WHOLE};
+use crate::kind::{ApiResource, Given::Nobody, WHOLE};
 use crate::meta;
 use crate::strategy::{Column, Context, Result, Strategy, column, default, items, name_column, object};
 use crate::validate::{Errors, NameRule, is_subdomain, name_problem};
 
-pub fn kind() -> Kind {
-    Kind::of::<extensions::CustomResourceDefinition>(CustomResourceDefinition)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<extensions::CustomResourceDefinition>(CustomResourceDefinition)
         .short("crd")
         .also("crds")
         .given(Nobody(WHOLE))

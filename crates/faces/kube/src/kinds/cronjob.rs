@@ -5,7 +5,7 @@ use model::batch::Schedule;
 use serde_json::{Value, json};
 
 use super::job;
-use crate::kind::{Given::View, Kind, Treatment, done};
+use crate::kind::{ApiResource, Given::View, Treatment, done};
 use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, containers, count, default, images, name_column, object,
     selector, since, size, wide,
@@ -26,8 +26,8 @@ const FIELDS: &[Treatment] = &[
     done("JobTemplateSpec", "metadata spec"),
 ];
 
-pub fn kind() -> Kind {
-    Kind::of::<batch::v1::CronJob>(CronJob).short("cj").given(View).all().status().generation().fields(FIELDS)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<batch::v1::CronJob>(CronJob).short("cj").given(View).all().status().generation().fields(FIELDS)
 }
 
 pub struct CronJob;

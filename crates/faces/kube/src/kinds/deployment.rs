@@ -4,7 +4,7 @@ use k8s_openapi::api::{apps, autoscaling};
 use serde_json::{Value, json};
 
 use super::pod_validation::{self, default_template};
-use crate::kind::{Given::View, Kind, SCALE, Treatment, done, schema};
+use crate::kind::{ApiResource, Given::View, SCALE, Treatment, done, schema};
 use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, containers, count, default, images, name_column, object,
     selector, wide,
@@ -20,8 +20,8 @@ const FIELDS: &[Treatment] = &[
     done("RollingUpdateDeployment", "maxSurge maxUnavailable"),
 ];
 
-pub fn kind() -> Kind {
-    Kind::of::<apps::v1::Deployment>(Deployment)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<apps::v1::Deployment>(Deployment)
         .short("deploy")
         .given(View)
         .all()

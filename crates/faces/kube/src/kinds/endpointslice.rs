@@ -3,12 +3,12 @@
 use k8s_openapi::api::discovery;
 use serde_json::Value;
 
-use crate::kind::{Given::Read, Kind};
+use crate::kind::{ApiResource, Given::Read};
 use crate::strategy::{Column, Strategy, age_column, column, default, items, items_mut, name_column};
 use crate::validate::Errors;
 
-pub fn kind() -> Kind {
-    Kind::of::<discovery::v1::EndpointSlice>(EndpointSlice)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<discovery::v1::EndpointSlice>(EndpointSlice)
         .given(Read)
         .no_table("written by a controller; its fields are for those who read it")
 }

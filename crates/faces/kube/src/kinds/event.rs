@@ -4,8 +4,8 @@ use k8s_openapi::api::{core, events};
 use serde_json::{Map, Value};
 
 use crate::kind::{
+    ApiResource,
     Given::{Read, View},
-    Kind,
 };
 use crate::strategy::{Column, Strategy, column, count, since, wide};
 use crate::validate::{Errors, NameRule};
@@ -13,12 +13,12 @@ use crate::validate::{Errors, NameRule};
 /// Why events have no table.
 const SAID: &str = "said, not acted on";
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::Event>(Event).short("ev").given(View).no_table(SAID)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::Event>(Event).short("ev").given(View).no_table(SAID)
 }
 
-pub fn new_kind() -> Kind {
-    Kind::of::<events::v1::Event>(NewEvent).short("ev").stored("", "events", "v1").given(Read).no_table(SAID)
+pub fn new_kind() -> ApiResource {
+    ApiResource::of::<events::v1::Event>(NewEvent).short("ev").stored("", "events", "v1").given(Read).no_table(SAID)
 }
 
 pub struct Event;

@@ -5,7 +5,7 @@ use model::batch::{NAMES, UIDS, select_own};
 use serde_json::{Value, json};
 
 use super::pod_validation::{self, default_template};
-use crate::kind::{Given::View, Kind, Treatment};
+use crate::kind::{ApiResource, Given::View, Treatment};
 use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, containers, default, duration, images, name_column, object,
     selector, wide,
@@ -30,8 +30,8 @@ const FIELDS: &[Treatment] = &[Treatment {
     ],
 }];
 
-pub fn kind() -> Kind {
-    Kind::of::<batch::v1::Job>(Job).given(View).all().status().generation().fields(FIELDS)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<batch::v1::Job>(Job).given(View).all().status().generation().fields(FIELDS)
 }
 
 pub struct Job;

@@ -3,12 +3,12 @@
 use k8s_openapi::api::coordination;
 use serde_json::Value;
 
-use crate::kind::{Given::Edit, Kind};
+use crate::kind::{ApiResource, Given::Edit};
 use crate::strategy::{Column, Strategy, age_column, column, name_column};
 use crate::validate::Errors;
 
-pub fn kind() -> Kind {
-    Kind::of::<coordination::v1::Lease>(Lease).given(Edit).no_table("acted on by those who hold it")
+pub fn kind() -> ApiResource {
+    ApiResource::of::<coordination::v1::Lease>(Lease).given(Edit).no_table("acted on by those who hold it")
 }
 
 pub struct Lease;

@@ -24,10 +24,10 @@ mod serviceaccount;
 mod template;
 mod webhook;
 
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 
 /// All of them, in the order of discovery.
-pub fn all() -> Vec<Kind> {
+pub fn all() -> Vec<ApiResource> {
     let mut all = vec![
         configmap::kind(),
         event::kind(),

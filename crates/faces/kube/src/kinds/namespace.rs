@@ -5,8 +5,9 @@ use model::{Cluster, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use crate::kind::{
+    ApiResource,
     Given::{Nobody, Read},
-    Kind, Subresource, sub,
+    Subresource, sub,
 };
 use crate::strategy::{Column, Context, Result, Strategy, age_column, column, items, name_column, object};
 use crate::validate::NameRule;
@@ -14,8 +15,8 @@ use crate::validate::NameRule;
 const FINALIZE: &[Subresource] =
     &[sub("finalize", "", "v1", "Namespace", &["update"], Nobody("for who empties namespaces"))];
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::Namespace>(Namespace)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::Namespace>(Namespace)
         .short("ns")
         .status()
         .with(FINALIZE, &[])

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core;
-use model::{Cluster, Event, Host, Kind as RowKind, Realm, Resource, Row, Snapshot, node};
+use model::{Cluster, Event, Host, Kind, Realm, Resource, Row, Snapshot, node};
 use serde_json::Value;
 use store::{Concern, Store};
 
 use crate::derived::{Derived, Turn};
 
-use crate::kind::{Given::Nobody, Kind};
+use crate::kind::{ApiResource, Given::Nobody};
 use crate::strategy::{Column, Strategy, age_column, column, items, name_column, wide};
 use crate::validate::Errors;
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::Node>(Node)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::Node>(Node)
         .short("no")
         .status()
         .given(Nobody("hosts are shared by projects"))
@@ -79,7 +79,7 @@ fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str
     let make = |host: &Row| shown(store, snapshot, host, cluster);
     match name {
         Some(name) => snapshot.get::<Host>(name).and_then(|host| make(host.row)).into_iter().collect(),
-        None => snapshot.of_kind(RowKind::Host).filter_map(|host| make(host)).collect(),
+        None => snapshot.of_kind(Kind::Host).filter_map(|host| make(host)).collect(),
     }
 }
 
@@ -96,9 +96,9 @@ fn said(snapshot: &Snapshot, name: &str, body: &Value) -> Value {
 fn concerns_nodes(event: &Event) -> bool {
     let host = |row: &Option<Arc<Row>>| row.as_ref().and_then(|row| Host::of(&row.object).cloned());
     match (event.key.kind, host(&event.before), host(&event.after)) {
-        (RowKind::Host, Some(before), Some(after)) => node::is_another(before, after),
-        (RowKind::Host, ..) => true,
-        (RowKind::KubeObject, ..) => event.key.name.starts_with("/nodes/"),
+        (Kind::Host, Some(before), Some(after)) => node::is_another(before, after),
+        (Kind::Host, ..) => true,
+        (Kind::KubeObject, ..) => event.key.name.starts_with("/nodes/"),
         _ => false,
     }
 }
@@ -108,7 +108,7 @@ fn told(store: &Store, cluster: &Cluster, event: &Event) -> Option<Turn> {
         return None;
     }
     let (rows, both) = (store.snapshot(), [&event.before, &event.after]);
-    if event.key.kind == RowKind::Host {
+    if event.key.kind == Kind::Host {
         return Some(both.map(|row| row.as_ref().and_then(|host| shown(store, &rows, host, cluster))));
     }
     if event.key.realm != Realm::cluster(&cluster.id) {

@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::{pod_validation, template};
 use crate::denied::Denied;
 use crate::kind::{
+    ApiResource,
     Given::{Edit, Nobody, View},
-    Kind, STREAM, Subresource, schema, sub,
+    STREAM, Subresource, schema, sub,
 };
 use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, default, duration, items, name_column, object, wide,
@@ -27,8 +28,8 @@ const SUBRESOURCES: &[Subresource] = &[
     sub("portforward", "", "v1", "PodPortForwardOptions", STREAM, Edit),
 ];
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::Pod>(Pod)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::Pod>(Pod)
         .short("po")
         .given(View)
         .all()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::deployment::workload_selector;
 use super::pod_validation::default_template;
-use crate::kind::{Given::View, Kind, SCALE, Treatment, done};
+use crate::kind::{ApiResource, Given::View, SCALE, Treatment, done};
 use crate::strategy::{
     Column, Context, Result, Strategy, age_column, containers, count, default, images, name_column, object, selector,
     wide,
@@ -14,8 +14,8 @@ use crate::validate::Errors;
 
 const FIELDS: &[Treatment] = &[done("ReplicaSetSpec", "minReadySeconds replicas selector template")];
 
-pub fn kind() -> Kind {
-    Kind::of::<apps::v1::ReplicaSet>(ReplicaSet)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<apps::v1::ReplicaSet>(ReplicaSet)
         .short("rs")
         .given(View)
         .all()

@@ -5,15 +5,15 @@ use k8s_openapi::api::authorization::v1::{
     LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
 };
 
-use crate::kind::{Given::Admin, Kind};
+use crate::kind::{ApiResource, Given::Admin};
 
-pub fn kinds() -> [Kind; 6] {
+pub fn kinds() -> [ApiResource; 6] {
     [
-        Kind::review::<TokenReview>(),
-        Kind::review::<SelfSubjectReview>(),
-        Kind::review::<LocalSubjectAccessReview>().given(Admin),
-        Kind::review::<SelfSubjectAccessReview>(),
-        Kind::review::<SelfSubjectRulesReview>(),
-        Kind::review::<SubjectAccessReview>(),
+        ApiResource::review::<TokenReview>(),
+        ApiResource::review::<SelfSubjectReview>(),
+        ApiResource::review::<LocalSubjectAccessReview>().given(Admin),
+        ApiResource::review::<SelfSubjectAccessReview>(),
+        ApiResource::review::<SelfSubjectRulesReview>(),
+        ApiResource::review::<SubjectAccessReview>(),
     ]
 }

@@ -4,8 +4,9 @@ use k8s_openapi::api::rbac;
 use serde_json::Value;
 
 use crate::kind::{
+    ApiResource,
     Given::{Admin, Nobody},
-    Kind, WHOLE,
+    WHOLE,
 };
 use crate::strategy::{Column, Strategy, age_column, column, default, items, items_mut, name_column, wide};
 use crate::validate::{Errors, NameRule};
@@ -13,20 +14,20 @@ use crate::validate::{Errors, NameRule};
 /// Why roles and bindings have no table.
 const READ: &str = "who may what: every field is read by each check";
 
-pub fn cluster_role() -> Kind {
-    Kind::of::<rbac::v1::ClusterRole>(Role).given(Nobody(WHOLE)).no_table(READ)
+pub fn cluster_role() -> ApiResource {
+    ApiResource::of::<rbac::v1::ClusterRole>(Role).given(Nobody(WHOLE)).no_table(READ)
 }
 
-pub fn cluster_role_binding() -> Kind {
-    Kind::of::<rbac::v1::ClusterRoleBinding>(Binding).given(Nobody(WHOLE)).no_table(READ)
+pub fn cluster_role_binding() -> ApiResource {
+    ApiResource::of::<rbac::v1::ClusterRoleBinding>(Binding).given(Nobody(WHOLE)).no_table(READ)
 }
 
-pub fn role() -> Kind {
-    Kind::of::<rbac::v1::Role>(Role).given(Admin).no_table(READ)
+pub fn role() -> ApiResource {
+    ApiResource::of::<rbac::v1::Role>(Role).given(Admin).no_table(READ)
 }
 
-pub fn role_binding() -> Kind {
-    Kind::of::<rbac::v1::RoleBinding>(Binding).given(Admin).no_table(READ)
+pub fn role_binding() -> ApiResource {
+    ApiResource::of::<rbac::v1::RoleBinding>(Binding).given(Admin).no_table(READ)
 }
 
 pub struct Role;

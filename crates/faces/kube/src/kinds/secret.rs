@@ -6,12 +6,12 @@ use k8s_openapi::api::core;
 use serde_json::{Map, Value};
 
 use super::configmap;
-use crate::kind::{Given::Edit, Kind};
+use crate::kind::{ApiResource, Given::Edit};
 use crate::strategy::{Column, Strategy, age_column, column, count, default, name_column, size};
 use crate::validate::Errors;
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::Secret>(Secret).given(Edit).no_table("data")
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::Secret>(Secret).given(Edit).no_table("data")
 }
 
 pub struct Secret;

@@ -8,7 +8,7 @@ use model::{Cluster, KubeObject, Realm, Snapshot};
 use serde_json::{Value, json};
 
 use crate::denied::Denied;
-use crate::kind::{Given::View, Kind, Treatment, done};
+use crate::kind::{ApiResource, Given::View, Treatment, done};
 use crate::strategy::{
     Column, Context, Result, Strategy, age_column, column, default, items, items_mut, name_column, object, pairs, size,
     wide,
@@ -55,8 +55,8 @@ const FIELDS: &[Treatment] = &[
     },
 ];
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::Service>(Service).short("svc").all().status().given(View).fields(FIELDS)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::Service>(Service).short("svc").all().status().given(View).fields(FIELDS)
 }
 
 pub struct Service;

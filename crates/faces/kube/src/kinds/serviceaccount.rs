@@ -3,15 +3,16 @@
 use k8s_openapi::api::{authentication, core};
 
 use crate::kind::{
+    ApiResource,
     Given::{Edit, View},
-    Kind, Subresource, schema, sub,
+    Subresource, schema, sub,
 };
 use crate::strategy::Plain;
 
 const TOKEN: &[Subresource] = &[sub("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"], Edit)];
 
-pub fn kind() -> Kind {
-    Kind::of::<core::v1::ServiceAccount>(Plain)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<core::v1::ServiceAccount>(Plain)
         .short("sa")
         .given(View)
         .with(TOKEN, &[schema::<authentication::v1::TokenRequest>])

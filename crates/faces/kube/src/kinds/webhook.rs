@@ -7,12 +7,12 @@ use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::admissionregistration;
 use serde_json::{Value, json};
 
-use crate::kind::{Given::Nobody, Kind, WHOLE};
+use crate::kind::{ApiResource, Given::Nobody, WHOLE};
 use crate::strategy::{Column, Strategy, age_column, count, default, items, items_mut, name_column, size};
 use crate::validate::{self, Errors, is_subdomain};
 
-pub fn kind() -> Kind {
-    Kind::of::<admissionregistration::v1::ValidatingWebhookConfiguration>(ValidatingWebhookConfiguration)
+pub fn kind() -> ApiResource {
+    ApiResource::of::<admissionregistration::v1::ValidatingWebhookConfiguration>(ValidatingWebhookConfiguration)
         .generation()
         .given(Nobody(WHOLE))
         .no_table("its strategy refuses what is not done")

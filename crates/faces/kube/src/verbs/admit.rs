@@ -12,7 +12,7 @@ use crate::call::Call;
 use crate::check::MAX_OBJECT;
 use crate::fault::{Failure, Result};
 use crate::fields;
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::meta;
 use crate::patch::apply::{self, Manager};
 use crate::strategy::{Context, items};
@@ -240,7 +240,7 @@ pub fn shell(object: &KubeObject) -> KubeObject {
 }
 
 /// Whether an object that is being deleted is held by nothing: finalizers, a namespace's own, a pod's grace.
-pub fn released(kind: &Kind, object: &KubeObject) -> bool {
+pub fn released(kind: &ApiResource, object: &KubeObject) -> bool {
     let meta = &object.body["metadata"];
     object.deleting()
         && items(meta, "finalizers").len() == 0

@@ -16,7 +16,7 @@ use crate::admission::Review;
 use crate::body::{self, Shown};
 use crate::call::{Call, view};
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::meta;
 use crate::request::FieldValidation;
 use crate::strategy::items;
@@ -113,7 +113,7 @@ pub async fn delete(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     Ok(body::json(200, &success(call.kind(), &deleted.object)))
 }
 
-fn success(kind: &Kind, object: &KubeObject) -> Value {
+fn success(kind: &ApiResource, object: &KubeObject) -> Value {
     let mut details = json!({"name": object.name, "kind": kind.plural, "uid": object.uid()});
     if !kind.group.is_empty() {
         details["group"] = kind.group.as_str().into();
@@ -157,7 +157,7 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Res
     Ok(Deleted { object, gone, revision: if revision > 0 { revision } else { before } })
 }
 
-fn preconditions(kind: &Kind, entry: Entry<'_, KubeObject>, options: &DeleteOptions) -> Result<()> {
+fn preconditions(kind: &ApiResource, entry: Entry<'_, KubeObject>, options: &DeleteOptions) -> Result<()> {
     let name = &entry.value.name;
     if let Some(uid) = &options.uid
         && uid != entry.value.uid()
@@ -186,7 +186,7 @@ enum Mark {
 }
 
 /// What becomes of an object; `stays` says that something that goes with it is held.
-fn marked(kind: &Kind, object: &KubeObject, options: &DeleteOptions, stays: bool, now: Time) -> Mark {
+fn marked(kind: &ApiResource, object: &KubeObject, options: &DeleteOptions, stays: bool, now: Time) -> Mark {
     let meta = &object.body["metadata"];
     let grace = kind.strategy.grace(object, options.grace);
     let mut finalizers: Vec<Value> = items(meta, "finalizers").cloned().collect();

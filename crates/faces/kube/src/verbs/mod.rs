@@ -23,7 +23,7 @@ use crate::body;
 use crate::call::Call;
 use crate::check;
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::registry::shape_of;
 use crate::request::FieldValidation;
 use crate::types::Shape;
@@ -149,7 +149,7 @@ pub struct Expected<'a> {
 
 impl<'a> Expected<'a> {
     /// A kind's own objects.
-    pub fn of(kind: &'a Kind) -> Self {
+    pub fn of(kind: &'a ApiResource) -> Self {
         let (api_version, shape) = (kind.api_version(), kind.shape.clone());
         Self { api_version, kind: &kind.kind, definition: &kind.definition, shape }
     }

@@ -15,7 +15,7 @@ use crate::admission::Review;
 use crate::body;
 use crate::call::{Call, editable};
 use crate::fault::{Failure, Result};
-use crate::kind::Kind;
+use crate::kind::ApiResource;
 use crate::patch::{json as json_patch, merge};
 use crate::request::WriteOptions;
 use crate::strategy::selector;
@@ -30,7 +30,7 @@ fn at<'a>(object: &'a Value, path: &[String]) -> &'a Value {
     path.iter().fold(object, |value, name| &value[name.as_str()])
 }
 
-fn scale_of(kind: &Kind, object: &KubeObject, revision: u64) -> Value {
+fn scale_of(kind: &ApiResource, object: &KubeObject, revision: u64) -> Value {
     let (meta, paths) = (&object.body["metadata"], &kind.scale);
     let labels = match at(&object.body, &paths.selector) {
         _ if paths.selector.is_empty() => String::new(),
