@@ -110,7 +110,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What became of a step.
 enum Outcome {
     Committed,
-    /// It was denied, or somebody takes too long to say so.
+    /// It was not admitted.
     Rests,
     Fault(StoreFault),
 }
@@ -129,14 +129,13 @@ async fn ask(store: Store, kube: Kube, mut asked: Asked, steps: Vec<Step>) -> As
         // Nobody is asked about what cannot be any more.
         let outcome = match rows.prepare(&step.change) {
             Err(refused) => Outcome::Fault(StoreFault::Refused(refused)),
-            Ok(_) => match tokio::time::timeout(PATIENCE, kube.admit(&rows, &step.change, &name)).await {
-                Ok(Ok(())) => store.commit(&step.change).await.into(),
-                Ok(Err(Unadmitted { object, why })) => {
+            Ok(_) => match kube.admit(&rows, &step.change, &name, PATIENCE).await {
+                Ok(()) => store.commit(&step.change).await.into(),
+                Err(Unadmitted { object, why }) => {
                     tracing::debug!(planner = name, "denied: {why}");
                     tell(&store, plan::denied(&store.snapshot(), &step, &object, &why, Time::now())).await;
                     Outcome::Rests
                 }
-                Err(_) => Outcome::Rests,
             },
         };
         let ends = matches!(outcome, Outcome::Rests);

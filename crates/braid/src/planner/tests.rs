@@ -106,6 +106,19 @@ async fn make(store: &Store, object: KubeObject) {
 }
 
 #[tokio::test]
+async fn webhooks_that_take_too_long_for_all_of_a_change_are_named() {
+    let (store, kube, fake) = cloud().await;
+    fake.gate.add_permits(1);
+    let mut change = Change::new();
+    for name in ["a", "b"] {
+        change.create(object("", "pods", "default", name, json!({"kind": "Pod", "apiVersion": "v1"})));
+    }
+    // One is answered, the other never.
+    let late = kube.admit(&store.snapshot(), &change, "controller", Duration::from_millis(200)).await.unwrap_err();
+    assert_eq!(late.why, "the cluster's webhooks did not answer for all within 200ms");
+}
+
+#[tokio::test]
 async fn no_pod_is_there_before_it_is_admitted() {
     let (store, kube, fake) = cloud().await;
     let planning = tokio::spawn({

@@ -3,11 +3,13 @@
 //! change by itself. What controllers change or delete later is theirs, and of the events that they tell nobody is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use gate::Identity;
 use model::{Change, Cluster, KubeObject, Object, Snapshot, Write};
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Author, Review, ask, matching};
 use crate::authz::{Grant, Subject};
@@ -38,16 +40,27 @@ impl Kube {
     }
 
     /// Shows what a controller wants to make to everybody whom the cluster asks. The first alone: if it is denied, so are the
-    /// others in all likelihood, and nobody is asked a thousand times.
-    pub async fn admit(&self, rows: &Snapshot, change: &Change, controller: &str) -> Result<(), Unadmitted> {
+    /// others in all likelihood, and nobody is asked a thousand times. All must have answered within a time.
+    pub async fn admit(
+        &self,
+        rows: &Snapshot,
+        change: &Change,
+        controller: &str,
+        within: Duration,
+    ) -> Result<(), Unadmitted> {
         let made: Vec<Arc<KubeObject>> = made(change).cloned().collect();
+        let end = Instant::now() + within;
         let (first, rest) = made.split_at(made.len().min(1));
         for some in [first].into_iter().chain(rest.chunks(AT_ONCE)) {
             let mut answers = Vec::with_capacity(some.len());
             for object in some {
                 answers.push(self.admitted(rows, object, controller));
             }
-            join_all(answers).await.into_iter().collect::<Result<(), _>>()?;
+            let late = |_| Unadmitted {
+                object: some[0].clone(),
+                why: format!("the cluster's webhooks did not answer for all within {within:?}"),
+            };
+            timeout_at(end, join_all(answers)).await.map_err(late)?.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
     }
