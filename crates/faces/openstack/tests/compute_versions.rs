@@ -272,4 +272,8 @@ async fn what_no_schema_has_is_refused() {
         }
     }
     assert!(tried >= 10, "{tried}");
+    // Nothing is no value of what is required.
+    let flavor = json!({"flavor": {"name": "x", "vcpus": 1, "disk": 1, "ram": null}});
+    let (status, answer) = at(&h, "2.104", "POST", &format!("{V}/flavors"), &h.admin, flavor).await;
+    assert!(status == 400 && answer.to_string().contains("ram. Value: null. It is not of type 'integer'"), "{answer}");
 }

@@ -119,6 +119,19 @@ impl<T> Property<T> {
         Ok(value.map(Cow::Owned))
     }
 
+    /// Why null is no value of it.
+    const fn no_null(&self) -> &'static str {
+        match self.is {
+            Is::Name | Is::Text(_) | Is::Ipv4 | Is::Ipv6 | Is::Base64(_) | Is::OneOf(_) | Is::Uuid => {
+                "It is not of type 'string'"
+            }
+            Is::Flag => "It is not of type 'boolean'",
+            Is::Int(..) => "It is not of type 'integer'",
+            Is::Texts => "It is not of type 'object'",
+            Is::Own(_) | Is::Any => "It must not be null",
+        }
+    }
+
     /// A value of it, if it names nothing.
     fn sample(&self) -> Value {
         match self.is {
@@ -165,7 +178,7 @@ impl<T> Schema<T> {
             } else if let Some(value) = property.fit(version, fields)? {
                 values.insert(name, value);
             } else if required {
-                return Err(bad(name, &Value::Null, "None is not of its type"));
+                return Err(bad(name, &Value::Null, property.no_null()));
             }
         }
         Ok(Given { schema: self, values })

@@ -41,6 +41,9 @@ pub struct Walk {
     /// Requests with ids of which no declaration says: deeper in bodies, several at once.
     #[serde(default)]
     pub carries: Vec<Carries>,
+    /// Lists that are filtered by ids.
+    #[serde(default)]
+    pub queries: Vec<String>,
     /// Why none of its bodies is tried.
     pub elsewhere: Option<String>,
 }
