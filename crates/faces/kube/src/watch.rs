@@ -388,9 +388,10 @@ impl Stream {
                 body => line(r#type, &Shown { body: &body, revision }),
             },
             Form::Metadata => {
-                let written = || self.kube.pools.written.metadata(row, &object.body).ok();
+                let shown = table::partial(&object.body, revision);
+                let written = || self.kube.pools.written.metadata(row, &shown).ok();
                 let written = (revision == row.modified).then(written).flatten();
-                let anew = || line(r#type, &table::partial(&object.body, revision));
+                let anew = || line(r#type, &shown);
                 written.map_or_else(anew, |bytes| line_of(r#type, &bytes))
             }
             Form::Table => {

@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::body::Shown;
-use crate::table;
 
 /// How many bytes are kept, about.
 const MOST: usize = 32 << 20;
@@ -50,9 +49,9 @@ impl Written {
         self.part(row, Part::All, &Shown { body, revision: row.modified })
     }
 
-    /// Of a row's object the metadata alone.
-    pub fn metadata(&self, row: &Row, body: &Value) -> serde_json::Result<Bytes> {
-        self.part(row, Part::Metadata, &table::partial(body, row.modified))
+    /// Of a row's object the metadata alone, as they are shown.
+    pub fn metadata(&self, row: &Row, shown: &impl Serialize) -> serde_json::Result<Bytes> {
+        self.part(row, Part::Metadata, shown)
     }
 
     fn part(&self, row: &Row, part: Part, shown: &impl Serialize) -> serde_json::Result<Bytes> {

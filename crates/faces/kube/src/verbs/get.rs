@@ -230,15 +230,16 @@ async fn written(call: &Call<'_>, page: &[Entry<'_, KubeObject>], meta: &Value) 
             out.reserve((out.len() / SAMPLE).saturating_mul(page.len() - SAMPLE).min(MOST_AT_ONCE));
         }
         let revision = entry.row.modified;
+        let metadata = || written.metadata(entry.row, &table::partial(&entry.value.body, revision));
         match call.form {
             Form::Object => match view(kind, &entry.value.body) {
                 Cow::Borrowed(body) => written.of(entry.row, body).map(|bytes| out.extend_from_slice(&bytes)),
                 Cow::Owned(body) => serde_json::to_writer(&mut out, &Shown { body: &body, revision }),
             },
-            Form::Metadata => written.metadata(entry.row, &entry.value.body).map(|bytes| out.extend_from_slice(&bytes)),
+            Form::Metadata => metadata().map(|bytes| out.extend_from_slice(&bytes)),
             Form::Table => {
                 let row = TableRow { object: entry.value, revision, columns: &kind.columns, include, now: call.now };
-                row.write(&mut out, || written.metadata(entry.row, &entry.value.body))
+                row.write(&mut out, metadata)
             }
         }
         .map_err(fail)?;
