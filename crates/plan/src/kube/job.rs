@@ -10,7 +10,7 @@ use model::{Change, Entry, Event, Index, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
-use super::workload::{new_pods, told, victims};
+use super::workload::{new_pods, told, victims, without_name};
 use super::{
     condition, controlled, controller, delete, delete_without, holds, keys, number, release, seconds, set_status,
     touched_by_parts,
@@ -382,6 +382,45 @@ fn failed(
     (_, why): (&KubeObject, &str),
     now: Time,
 ) {
+    let why = without_name(job.value, why);
     let news = News::new(CONTROLLER, "FailedCreate", format!("Error creating: {why}")).warning();
     kube_event::tell(change, snapshot, job.value, &[news], now);
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Cluster, Network, Refused};
+
+    use super::*;
+    use crate::kube::refused::refused;
+
+    #[test]
+    fn a_quotas_refusal_is_told_once() {
+        let now = Time::UNIX_EPOCH;
+        let object = |group: &str, resource: &str, namespace: &str, name: &str, mut body: Value| {
+            body["metadata"]["uid"] = json!(name);
+            body["metadata"]["name"] = json!(name);
+            let (cluster_id, project_id) = ("c".into(), "p".into());
+            let [group, resource, namespace, name] = [group, resource, namespace, name].map(str::to_owned);
+            KubeObject { cluster_id, project_id, group, resource, namespace, name, body }
+        };
+        let long = "a".repeat(60);
+        let mut change = Change::new();
+        change.create(Cluster::new("c", &Network::new("net", "p", 1, now), now));
+        change.create(object("", "namespaces", "", "n", json!({})));
+        change.create(object("", "serviceaccounts", "n", "default", json!({})));
+        let spec = json!({"completions": 1, "template": {"spec": {"containers": [{"name": "c"}]}}});
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": spec, "status": {}});
+        change.create(object("batch", "jobs", "n", &long, job));
+        let mut rows = Snapshot::default();
+        rows.apply(1, &change.writes);
+        let refusal = Refused::Exceeded { pool: "quota/p/cores".into(), asked: 100, used: 1000, limit: 1000 };
+        let mut say = |revision| {
+            let plan = PLANNER.scan(&rows, now);
+            let said = refused(&rows, &plan[0], &refusal, now)?;
+            said.first().inspect(|said| _ = rows.apply(revision, &said.writes));
+            Some(said.len())
+        };
+        assert_eq!((say(2), say(3)), (Some(1), Some(0)), "the next pod has another name, and that is no news");
+    }
 }

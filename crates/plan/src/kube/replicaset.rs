@@ -5,7 +5,7 @@ use model::{Change, Entry, Key, KubeObject, Snapshot, Time};
 use serde_json::{Value, json};
 
 use super::adopt::adopt;
-use super::workload::{available, new_pods, pods_of, settled, told, victims};
+use super::workload::{available, new_pods, pods_of, settled, told, victims, without_name};
 use super::{condition, delete, holds, keys, number, seconds, set_status, touched_by_parts};
 use crate::planner::{EVENTS, Failed, PODS, Plan, Planner, Rows, Seen};
 
@@ -109,13 +109,7 @@ fn failed(
     (_, why): (&KubeObject, &str),
     now: Time,
 ) {
-    // The generated name of the pod that was refused is another each time, and is not news.
-    let stem = format!("{}-", set.name);
-    let why: String =
-        match why.split_once(&format!("\"{stem}")).and_then(|(a, rest)| Some((a, rest.split_once('"')?.1))) {
-            Some((before, after)) => format!("{before}\"{stem}\"{after}"),
-            None => why.to_owned(),
-        };
+    let why = without_name(set.value, why);
     let news = News::new(CONTROLLER, "FailedCreate", format!("Error creating: {why}")).warning();
     kube_event::tell(change, snapshot, set.value, &[news], now);
     if condition(&set.body["status"], FAILURE).is_some_and(|c| c["message"] == why.as_str()) {

@@ -112,6 +112,20 @@ fn magnitude(since: Option<Time>, now: Time) -> u32 {
     u128::try_from(age).ok().and_then(u128::checked_ilog2).unwrap_or(0)
 }
 
+/// What the names of a workload's pods begin with.
+fn stem(owner: &KubeObject) -> String {
+    owner.name.chars().take(57).collect()
+}
+
+/// Why a pod of a workload cannot be made, without the end of its name: that is another each time, and is not news.
+pub fn without_name(owner: &KubeObject, why: &str) -> String {
+    let stem = format!("\"{}-", stem(owner));
+    match why.split_once(&stem).and_then(|(before, rest)| Some((before, rest.split_once('"')?.1))) {
+        Some((before, after)) => format!("{before}{stem}\"{after}"),
+        None => why.to_owned(),
+    }
+}
+
 /// Pods of the template, as the API would let them in; or why it would not.
 pub fn new_pods(snapshot: &Snapshot, owner: &KubeObject, count: usize, now: Time) -> Result<Vec<KubeObject>, String> {
     let template = &owner.body["spec"]["template"];
@@ -123,7 +137,7 @@ pub fn new_pods(snapshot: &Snapshot, owner: &KubeObject, count: usize, now: Time
         model::pod::account_name(template),
     );
     let account = snapshot.at::<KubeObject>(&account).map(|row| &row.value.body);
-    let stem: String = owner.name.chars().take(57).collect();
+    let stem = stem(owner);
     // One for all of them, who share what they have in common: the name of the token's volume, too.
     let mut meta = json!({
         "labels": template["metadata"]["labels"], "generateName": format!("{stem}-"), "namespace": owner.namespace,
