@@ -169,6 +169,16 @@ impl Host {
         (inside.vms.keys().cloned().collect(), inside.pods.keys().cloned().collect())
     }
 
+    /// All pods that exist, without a chance to fail.
+    pub fn pods(&self) -> Vec<SeenPod> {
+        self.inside().pods.values().cloned().collect()
+    }
+
+    /// A container comes to its end by itself.
+    pub fn end_container(&self, id: &str, code: i32) {
+        self.inside().end_container(id, code);
+    }
+
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,6 +244,17 @@ impl Inside {
 
     fn started(&mut self, id: &str) {
         *self.starts.entry(id.to_owned()).or_default() += 1;
+    }
+
+    fn end_container(&mut self, id: &str, code: i32) {
+        let finished = self.now();
+        let containers = self.pods.values_mut().flat_map(|pod| &mut pod.containers);
+        for container in containers.filter(|container| container.id == id) {
+            if let ContainerState::Running { started } = container.state {
+                let (reason, message) = (String::new(), String::new());
+                container.state = ContainerState::Exited { code, reason, message, started, finished };
+            }
+        }
     }
 
     fn now(&self) -> Time {
@@ -459,16 +480,7 @@ impl PodDriver for Host {
     }
 
     async fn stop_container(&self, container_id: &str, _: Duration) -> Result<()> {
-        self.act("stop container", |inside| {
-            let finished = inside.now();
-            let containers = inside.pods.values_mut().flat_map(|p| &mut p.containers);
-            for container in containers.filter(|c| c.id == container_id) {
-                if let ContainerState::Running { started } = container.state {
-                    let (reason, message) = (String::new(), String::new());
-                    container.state = ContainerState::Exited { code: 143, reason, message, started, finished };
-                }
-            }
-        })
+        self.act("stop container", |inside| inside.end_container(container_id, 143))
     }
 
     async fn remove(&self, uid: &str, _: Duration, at: Generation) -> Result<()> {

@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
+use driver::{ContainerState, SeenContainer};
 use model::hostnet::HostNetwork;
 use model::{
     Claim, Flavor, Holder, Host, Index, KubeObject, Port, SecurityGroup, SecurityGroupRule, Server, Snapshot, Vm,
     VmPhase,
 };
 
+use crate::chronicle::owner;
 use crate::rows::{MAX_CORES, MAX_SERVERS};
 use crate::{World, policy};
 
 /// Nothing is promised twice and nothing runs twice, whatever fails. What is checked is read from the rows themselves, not
 /// from their claims: a claim that somebody forgets must be missed here.
 pub fn always(world: &mut World) -> Result<(), String> {
+    world.hear_commits()?;
     let snapshot = world.store.snapshot();
     ports(&snapshot)?;
     names(&snapshot)?;
@@ -25,6 +28,7 @@ pub fn always(world: &mut World) -> Result<(), String> {
     admitted(&snapshot)?;
     pools(world)?;
     once(world)?;
+    attempts(world, &snapshot)?;
     careful(world)?;
     replicas(world, &snapshot)
 }
@@ -175,6 +179,38 @@ fn once(world: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// A container is started again only if it failed, and only where it may be.
+fn attempts(world: &World, snapshot: &Snapshot) -> Result<(), String> {
+    for pod in world.machines.iter().flat_map(|(_, machine)| machine.pods()) {
+        let rows = snapshot.find::<KubeObject>(Index::Name, &pod.uid).filter(|row| row.is_pod());
+        let again = |row: &KubeObject| row.body["spec"]["restartPolicy"] == "OnFailure";
+        for row in rows.filter(|row| owner(row.value, "Job").is_some()) {
+            let succeeded = |c: &&SeenContainer| matches!(c.state, ContainerState::Exited { code: 0, .. });
+            let last = pod.containers.iter().map(|c| c.attempt).max().unwrap_or(0);
+            let ended = pod.containers.iter().find(|c| c.attempt < last && (succeeded(c) || !again(row.value)));
+            if let Some(ended) = ended {
+                return Err(format!("container {} of pod {} had ended, and was started again", ended.id, row.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pod that has ended did so as its containers did.
+fn ends(world: &World, snapshot: &Snapshot) -> Result<(), String> {
+    for pod in world.machines.iter().flat_map(|(_, machine)| machine.pods()) {
+        let rows = snapshot.find::<KubeObject>(Index::Name, &pod.uid).filter(|row| row.is_pod());
+        let well = pod.containers.iter().any(|c| matches!(c.state, ContainerState::Exited { code: 0, .. }));
+        for row in rows.filter(|row| owner(row.value, "Job").is_some() && row.pod_finished()) {
+            if well != (row.body["status"]["phase"] == "Succeeded") {
+                let states: Vec<_> = pod.containers.iter().map(|c| &c.state).collect();
+                return Err(format!("pod {} says {}, and ended so: {states:?}", row.name, row.body["status"]["phase"]));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Nothing is lost by a mistake: no disk was destroyed that no row said should go, and no host did as another store said.
 fn careful(world: &World) -> Result<(), String> {
     let destroyed = world.destroyed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,6 +235,8 @@ pub fn settled(world: &World) -> Result<(), String> {
         return Err(format!("{} counts as away, and its agent works", host.name));
     }
     pods(world, &snapshot)?;
+    ends(world, &snapshot)?;
+    world.chronicle.at_rest(&snapshot, &world.jobs, world.stubborn.as_deref())?;
     workloads(&snapshot)?;
     reboots(&snapshot)?;
     disks(world, &snapshot)?;
@@ -307,7 +345,7 @@ fn workloads(snapshot: &Snapshot) -> Result<(), String> {
 
 /// What runs was rebooted as often as it was asked for.
 fn reboots(snapshot: &Snapshot) -> Result<(), String> {
-    for vm in snapshot.all::<Vm>().filter(|vm| vm.status.phase == VmPhase::Running) {
+    for vm in snapshot.all::<Vm>().filter(|vm| vm.status.phase == VmPhase::Running && !vm.deleting) {
         let Some(server) = snapshot.get::<Server>(&vm.server_id).filter(|s| s.incarnation == vm.incarnation) else {
             continue;
         };

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::sim::Host;
 use driver::{
-    Attach, Attachment, ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm, StreamRequest,
-    Used, VmDriver,
+    Attach, Attachment, ContainerState, ExecOutput, Health, NetDriver, PodDriver, Result, SeenNetwork, SeenPod, SeenVm,
+    StreamRequest, Used, VmDriver,
 };
 use model::VmUsage;
 use model::hostnet::HostNetwork;
@@ -65,6 +65,19 @@ impl Late {
         orders.push(order);
         if orders.len() > KEPT {
             orders.remove(0);
+        }
+    }
+
+    /// What the host takes a pod for.
+    fn misread(&self, pod: &mut SeenPod) {
+        for container in &mut pod.containers {
+            match (&mut container.state, self.mutation) {
+                (ContainerState::Exited { started, .. }, Some(Mutation::Ends)) => {
+                    container.state = ContainerState::Running { started: *started };
+                }
+                (ContainerState::Exited { code, .. }, Some(Mutation::Codes)) => *code = 1,
+                _ => {}
+            }
         }
     }
 
@@ -160,10 +173,14 @@ impl PodDriver for Late {
         PodDriver::health(&self.host).await
     }
     async fn list(&self) -> Result<Vec<SeenPod>> {
-        PodDriver::list(&self.host).await
+        let mut pods = PodDriver::list(&self.host).await?;
+        pods.iter_mut().for_each(|pod| self.misread(pod));
+        Ok(pods)
     }
     async fn look(&self, uid: &str) -> Result<Option<SeenPod>> {
-        self.host.look(uid).await
+        let mut pod = self.host.look(uid).await?;
+        pod.iter_mut().for_each(|pod| self.misread(pod));
+        Ok(pod)
     }
     async fn ensure_sandbox(&self, pod: &WantedPod) -> Result<()> {
         self.note(Order::Sandbox(Box::new(pod.clone())));
@@ -207,6 +224,10 @@ impl NetDriver for Late {
         if self.mutation == Some(Mutation::Rules) {
             let bridges = network.domains.iter_mut().flat_map(|domain| &mut domain.bridges);
             bridges.flat_map(|bridge| &mut bridge.ports).for_each(|wire| wire.rules = Some(Vec::new()));
+        }
+        if self.mutation == Some(Mutation::Wires) {
+            let bridges = network.domains.iter_mut().flat_map(|domain| &mut domain.bridges);
+            bridges.for_each(|bridge| _ = bridge.ports.pop());
         }
         self.note(Order::Network(Box::new(network.clone()), at));
         self.host.apply(&network, at).await

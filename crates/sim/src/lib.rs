@@ -1,10 +1,13 @@
 //! The whole cloud in one thread, with a seeded will of its own: users who create and delete, planners that look at old
-//! snapshots, clients that do too, agents that crash, drivers that fail before or after an act took effect. The planners, the agent and the
-//! store are the real ones; only drivers, clock and chance are simulated, so a seed reproduces a run exactly.
+//! snapshots, clients that do too, agents that crash, drivers that fail before or after an act took effect, containers that
+//! come to their ends. The planners, the agent and the store are the real ones; only drivers, clock and chance are simulated,
+//! so a seed reproduces a run exactly.
 //!
 //! [`run`] plays a seed, then heals everything, lets it settle and checks what must always hold.
 
+mod batch;
 mod check;
+mod chronicle;
 mod client;
 mod late;
 mod mutation;
@@ -20,13 +23,13 @@ pub use mutation::Mutation;
 pub use world::{Report, World};
 
 /// Steps of one run, before everything is healed.
-const STEPS: u32 = 250;
+const STEPS: u32 = 300;
 /// Rounds within which a healed cloud must have settled.
 const SETTLE: u32 = 80;
-/// So many rounds without a change are rest, each of so many seconds: within them what was refused is tried again, and
-/// who waits for room has lost patience.
+/// So many rounds without a change are rest, each of so many seconds: within them what was refused is tried again, who
+/// waits for room has lost patience, and what failed has waited long enough.
 const REST: u32 = 3;
-const REST_SECONDS: i64 = 5;
+const REST_SECONDS: i64 = 15;
 
 thread_local! {
     /// Seconds since the beginning of the simulated time.
@@ -64,11 +67,14 @@ async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
         check::always(&mut world).map_err(|e| format!("after step {step} ({what}): {e}"))?;
     }
     world.heal_most();
+    world.suspend_cron_jobs(true).await?;
     settle(&mut world).await?;
     if world.stubborn.is_some() {
         world.heal();
         settle(&mut world).await?;
     }
+    world.run_cron_jobs().await?;
+    settle(&mut world).await?;
     world.audit().await?;
     let store = world.store.clone();
     world.follower.check(&store)?;

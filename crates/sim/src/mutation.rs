@@ -7,7 +7,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use model::{Change, Delta, Entry, Event, Kind, Object, Revision, Server, Snapshot, Vm, VmPhase, Write};
+use model::{
+    Change, Delta, Entry, Event, Kind, KubeObject, Object, Resource, Revision, Server, Snapshot, Vm, VmPhase, Write,
+};
+use plan::Rows;
+use serde_json::{Value, json};
 use store::{Backend, Book, Feed, Fence, Proposal, Store, StoreFault};
 
 /// One thing that Braid relies on, taken away.
@@ -65,6 +69,58 @@ pub enum Mutation {
     Believed,
     /// What planners make is committed whatever the cluster's webhook says.
     Unasked,
+    /// Servers that somebody asked for are deleted now and then.
+    LostServers,
+    /// A host's network lacks one port of each bridge.
+    Wires,
+    /// Ports outlive what they were made for.
+    LeftPorts,
+    /// Nobody hears that hosts live.
+    Beats,
+    /// What is refused is told to nobody.
+    Untold,
+    /// Nothing is planned again at the moment that a planner named.
+    Again,
+    /// Hosts do not see that containers end.
+    Ends,
+    /// Hosts take each end of a container for a failure.
+    Codes,
+    /// Jobs make no pods.
+    JobPods,
+    /// Jobs delete no pods.
+    RunOn,
+    /// A Job lets go of pods that have ended, and does not count them.
+    Uncounted,
+    /// A Job counts pods that have ended, and does not let go of them.
+    CountedTwice,
+    /// Jobs come to no end.
+    Endless,
+    /// Jobs that have ended go on.
+    Ended,
+    /// Jobs run one pod too many at once.
+    Parallelism,
+    /// Suspended Jobs run.
+    Suspended,
+    /// Jobs fail as often as they like.
+    BackoffLimit,
+    /// Jobs run for as long as they like.
+    JobDeadline,
+    /// Jobs that have ended stay longer than they should.
+    Expiry,
+    /// Pods of deleted Jobs are held for ever.
+    HeldPods,
+    /// Neither Jobs nor CronJobs say what runs of them.
+    Active,
+    /// CronJobs make no Jobs.
+    Schedules,
+    /// CronJobs do not know for which moments they have run.
+    Moments,
+    /// CronJobs run beside themselves, whatever their policy.
+    Concurrency,
+    /// CronJobs run however late it is.
+    StartingDeadline,
+    /// CronJobs keep all Jobs that have ended.
+    JobHistory,
 }
 
 impl Mutation {
@@ -94,11 +150,78 @@ impl Mutation {
         delta
     }
 
-    /// What becomes of a change that a planner made.
-    pub fn planned(self, change: &mut Change) {
-        if self == Self::NoPods {
-            let is_pod = |write: &Write| matches!(write, Write::Create(Object::KubeObject(object)) if object.is_pod());
-            change.writes.retain(|write| !is_pod(write));
+    /// What becomes of a change that a planner made of these rows.
+    pub fn planned(self, planner: &str, rows: &Snapshot, change: &mut Change) {
+        change.writes.retain(|write| !self.drops(planner, rows, write));
+        let writes_job = change.writes.iter().any(|write| Rows::Objects("batch", "jobs").have(&write.key()));
+        if self == Self::HeldPods && planner == "job" && !writes_job {
+            change.writes.clear();
+        }
+        for write in &mut change.writes {
+            let key = write.key();
+            let Write::Update { object: Object::KubeObject(object), .. } = write else { continue };
+            let before = rows.at::<KubeObject>(&key).filter(|object| object.group == "batch");
+            if let Some(before) = before {
+                self.rewrite(Arc::make_mut(object), before.value);
+            }
+        }
+    }
+
+    /// Whether a write of a planner's is left out.
+    fn drops(self, planner: &str, rows: &Snapshot, write: &Write) -> bool {
+        let key = write.key();
+        let pod = Rows::Objects("", "pods").have(&key);
+        let makes = matches!(write, Write::Create(_));
+        let ended = || rows.at::<KubeObject>(&key).is_some_and(|pod| pod.pod_finished());
+        let deletes = || match write {
+            Write::Update { object, .. } => KubeObject::of(object).is_some_and(KubeObject::deleting) && !ended(),
+            _ => !makes,
+        };
+        match (self, planner) {
+            (Self::NoPods, _) | (Self::JobPods, "job") => pod && makes,
+            (Self::RunOn, "job") => pod && deletes(),
+            (Self::CountedTwice, "job") => pod && ended(),
+            (Self::Schedules, "cronjob") => makes && Rows::Objects("batch", "jobs").have(&key),
+            (Self::LeftPorts, "port") => key.kind == Kind::Port && matches!(write, Write::Delete { .. }),
+            _ => false,
+        }
+    }
+
+    /// What a planner writes of a Job or a CronJob, of which it may have misread what was asked for.
+    fn rewrite(self, object: &mut KubeObject, before: &KubeObject) {
+        object.body["spec"] = before.body["spec"].clone();
+        let forget: &[&str] = match self {
+            Self::Uncounted => &["succeeded", "failed"],
+            Self::Endless => &["conditions"],
+            Self::Active => &["active"],
+            Self::Moments => &["lastScheduleTime"],
+            _ => &[],
+        };
+        for field in forget {
+            object.body["status"][*field] = before.body["status"][*field].clone();
+        }
+    }
+
+    /// What a planner takes a Job or a CronJob for.
+    fn misread(self, object: &mut KubeObject) {
+        let spec = &mut object.body["spec"];
+        match self {
+            Self::Parallelism => spec["parallelism"] = json!(spec["parallelism"].as_i64().unwrap_or(1) + 1),
+            Self::Suspended if object.resource == "jobs" => spec["suspend"] = json!(false),
+            Self::BackoffLimit => spec["backoffLimit"] = json!(1000),
+            Self::JobDeadline => spec["activeDeadlineSeconds"] = Value::Null,
+            Self::Expiry => spec["ttlSecondsAfterFinished"] = Value::Null,
+            Self::Concurrency => spec["concurrencyPolicy"] = json!("Allow"),
+            Self::StartingDeadline => spec["startingDeadlineSeconds"] = Value::Null,
+            Self::JobHistory => {
+                spec["successfulJobsHistoryLimit"] = json!(1000);
+                spec["failedJobsHistoryLimit"] = json!(1000);
+            }
+            Self::Ended => {
+                spec["backoffLimit"] = json!(1000);
+                object.body["status"]["conditions"] = json!([]);
+            }
+            _ => {}
         }
     }
 
@@ -107,23 +230,35 @@ impl Mutation {
         self != Self::Deaf || event.after.is_some()
     }
 
-    /// The rows as the scheduler believes that they are.
-    pub fn believed(self, mut snapshot: Snapshot) -> Snapshot {
-        if self != Self::TwoIncarnations {
-            return snapshot;
-        }
-        let is_old = |vm: &Entry<'_, Vm>| {
-            snapshot.get::<Server>(&vm.server_id).is_some_and(|server| server.incarnation > vm.incarnation)
+    /// The rows as a planner believes that they are.
+    pub fn believed(self, planner: &str, mut snapshot: Snapshot) -> Snapshot {
+        let objects: Vec<(Object, Revision)> = match (self, planner) {
+            (Self::TwoIncarnations, "schedule") => {
+                let is_old = |vm: &Entry<'_, Vm>| {
+                    snapshot.get::<Server>(&vm.server_id).is_some_and(|server| server.incarnation > vm.incarnation)
+                };
+                let gone = |vm: Entry<'_, Vm>| {
+                    let mut gone = Vm { deleting: true, ..vm.value.clone() };
+                    gone.status.phase = VmPhase::Gone;
+                    (gone.into(), vm.row.modified)
+                };
+                snapshot.all::<Vm>().filter(is_old).map(gone).collect()
+            }
+            (_, "job" | "cronjob") => {
+                let misread = |entry: Entry<'_, KubeObject>| {
+                    let mut object = entry.value.clone();
+                    self.misread(&mut object);
+                    (object.into(), entry.row.modified)
+                };
+                snapshot.all::<KubeObject>().filter(|object| object.group == "batch").map(misread).collect()
+            }
+            _ => Vec::new(),
         };
-        let old: Vec<(Vm, Revision)> = snapshot
-            .all::<Vm>()
-            .filter(is_old)
-            .map(|vm| (Vm { deleting: true, ..vm.value.clone() }, vm.row.modified))
-            .collect();
-        for (mut vm, modified) in old {
-            vm.status.phase = VmPhase::Gone;
-            snapshot.apply(modified, &[Write::Update { object: vm.into(), expected: modified }]);
+        let revision = snapshot.revision();
+        for (object, modified) in objects {
+            snapshot.apply(modified, &[Write::Update { object, expected: modified }]);
         }
+        snapshot.set_revision(revision);
         snapshot
     }
 

@@ -144,6 +144,20 @@ pub fn pod(name: &str) -> KubeObject {
     object("", "pods", "default", name, body)
 }
 
+/// A Job as the API lets it in.
+pub fn job(name: &str, spec: serde_json::Value) -> KubeObject {
+    let body = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": spec, "status": {}});
+    let mut job = object("batch", "jobs", "default", name, body);
+    model::batch::select_own(&mut job.body);
+    job
+}
+
+pub fn cron_job(name: &str, spec: serde_json::Value) -> KubeObject {
+    let meta = json!({"creationTimestamp": model::seconds(now())});
+    let body = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": meta, "spec": spec, "status": {}});
+    object("batch", "cronjobs", "default", name, body)
+}
+
 pub fn server(id: &str, cores: u64) -> Server {
     Server {
         user_id: "user".into(),

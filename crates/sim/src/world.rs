@@ -15,6 +15,7 @@ use plan::{Agenda, PLANNERS, Plan, Seen, Step};
 use serde_json::json;
 use store::{Store, StoreFault, Watch};
 
+use crate::chronicle::Chronicle;
 use crate::client::Follower;
 use crate::late::Late;
 use crate::mutation::{self, Mutation};
@@ -59,6 +60,11 @@ pub struct World {
     /// A host on which nothing can be removed although everything else is healed.
     pub(crate) stubborn: Option<String>,
     pub(crate) pods: BTreeSet<String>,
+    /// Jobs that were accepted and not deleted.
+    pub(crate) jobs: BTreeSet<String>,
+    /// What was heard of Jobs, by all commits.
+    pub(crate) chronicle: Chronicle,
+    commits: Watch,
     /// VMs that were destroyed although no row said that they should go.
     pub(crate) destroyed: Arc<Mutex<Vec<String>>>,
     /// What else was seen to be wrong.
@@ -90,9 +96,10 @@ impl World {
         }
         let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store, folder.path(), mutation));
         let agents = agents.collect();
-        let (servers, pods) = Default::default();
+        let (servers, pods, jobs) = Default::default();
         let (agenda, news) = begin(&store)?;
-        Ok(Self {
+        let commits = store.watch(0).map_err(|why| format!("no watch: {why}"))?;
+        let mut world = Self {
             store,
             agenda,
             news,
@@ -111,20 +118,23 @@ impl World {
             made_for: BTreeMap::new(),
             stubborn: None,
             pods,
+            jobs,
+            chronicle: Chronicle::default(),
+            commits,
             destroyed,
             wrong: Vec::new(),
             folder,
-        })
+        };
+        world.create_cron_job().await;
+        Ok(world)
     }
 
     /// One thing happens; its name.
     pub async fn step(&mut self) -> &'static str {
         let snapshot = self.store.snapshot();
         self.old.push(snapshot);
-        if self.old.len() > 6 {
-            self.old.remove(0);
-        }
-        match self.chance.u32(0..100) {
+        self.old.drain(..self.old.len().saturating_sub(6));
+        match self.chance.u32(0..120) {
             0..7 => self.create_server().await,
             7..11 => self.delete_server().await,
             11..18 => self.create_pod().await,
@@ -138,6 +148,8 @@ impl World {
             72..92 => self.work().await,
             92..95 => self.wake().await,
             95..97 => self.put_back().await,
+            97..109 => self.batch().await,
+            109..117 => self.end_containers(2),
             _ => self.crash(),
         }
     }
@@ -224,23 +236,37 @@ impl World {
     async fn create_pod(&mut self) -> &'static str {
         let name = format!("pod-{}", self.next());
         let mut pod = pod(&name);
-        match self.chance.u8(0..8) {
+        match self.chance.u8(0..6) {
             // Who names a host himself goes past the scheduler, not past the claims.
             0..2 => pod.body["spec"]["nodeName"] = json!(HOSTS[self.chance.usize(0..HOSTS.len())]),
-            2..6 => {
-                pod.body["metadata"]["labels"]["app"] = json!("lone");
-                pod.body["spec"]["affinity"] = apart("lone");
-                // All want the same host, where they take no room, and the last is the first to get it.
-                pod.body["spec"]["nodeSelector"]["kubernetes.io/hostname"] = json!(HOSTS[0]);
-                pod.body["spec"]["priority"] = json!(self.serial);
-                pod.body["spec"]["containers"][0]["resources"] = json!({});
-            }
+            2..4 => return self.create_lone_pods().await,
             _ => {}
         }
         if self.commit(&Change::from(pod)).await {
             self.pods.insert(name);
         }
         "create pod"
+    }
+
+    /// Two pods that must be apart. Both want the same host, where they take no room, and the last is the first to get it; two
+    /// processes plan at once, of which one may have seen only the first.
+    async fn create_lone_pods(&mut self) -> &'static str {
+        let app = format!("lone-{}", self.serial);
+        for _ in 0..2 {
+            let name = format!("pod-{}", self.next());
+            let mut pod = pod(&name);
+            pod.body["metadata"]["labels"]["app"] = json!(app);
+            pod.body["spec"]["affinity"] = apart(&app);
+            pod.body["spec"]["nodeSelector"]["kubernetes.io/hostname"] = json!(HOSTS[0]);
+            pod.body["spec"]["priority"] = json!(self.serial);
+            pod.body["spec"]["containers"][0]["resources"] = json!({});
+            if self.commit(&Change::from(pod)).await {
+                self.pods.insert(name);
+            }
+            self.old.push(self.store.snapshot());
+        }
+        self.plan_anew(schedule(), 2).await;
+        "create pods that must be apart"
     }
 
     async fn delete_pod(&mut self) -> &'static str {
@@ -292,6 +318,12 @@ impl World {
             return "plan what is due";
         }
         let processes = self.chance.usize(1..3);
+        self.plan_anew(planner, processes).await;
+        "plan"
+    }
+
+    /// Processes plan everything, all of them before the first commits.
+    async fn plan_anew(&mut self, planner: usize, processes: usize) {
         let mut changes = Vec::new();
         for _ in 0..processes {
             let snapshot = self.some_snapshot();
@@ -308,12 +340,15 @@ impl World {
                 self.commit_planned(&step).await;
             }
         }
-        "plan"
     }
 
     /// The planning process plans what is due.
     async fn plan_due(&mut self, planner: usize) {
-        for change in plan::silent(&self.store.snapshot(), &self.store.beats(), self.began, now()) {
+        let beats = match self.mutation {
+            Some(Mutation::Beats) => BTreeMap::new(),
+            _ => self.store.beats(),
+        };
+        for change in plan::silent(&self.store.snapshot(), &beats, self.began, now()) {
             self.commit(&change).await;
         }
         self.hear();
@@ -410,17 +445,28 @@ impl World {
 
     /// What a planner wants for some items.
     fn planned(&mut self, planner: usize, rows: &Snapshot, ledger: &Ledger, items: &[Key]) -> Plan {
-        let (at, planner) = (planner, &PLANNERS[planner]);
+        let planner = &PLANNERS[planner];
         let plan = |rows: &Snapshot| (planner.plan)(&Seen { rows, ledger }, items, now());
         let mut planned = match self.mutation {
-            Some(mutation) if at == schedule() => plan(&mutation.believed(rows.clone())),
-            _ => plan(rows),
+            Some(mutation) => plan(&mutation.believed(planner.name, rows.clone())),
+            None => plan(rows),
         };
         if let Some(key) = planned.steps.iter().find_map(|step| planner.undeclared(&step.change)) {
             self.wrong.push(format!("{} does not say that it writes {key}", planner.name));
         }
         let Some(mutation) = self.mutation else { return planned };
-        planned.steps.iter_mut().for_each(|step| mutation.planned(&mut step.change));
+        planned.steps.iter_mut().for_each(|step| mutation.planned(planner.name, rows, &mut step.change));
+        planned.steps.retain(|step| !step.change.is_empty());
+        if mutation == Mutation::Again {
+            planned.again.clear();
+        }
+        if mutation == Mutation::LostServers && self.chance.u8(0..50) == 0 {
+            let lost = |server| {
+                let change = std::mem::take(Change::new().edit(server, |server: &mut Server| server.deleting = true));
+                Step { items: Vec::new(), change }
+            };
+            planned.steps.extend(rows.all::<Server>().find(|server| !server.deleting).map(lost));
+        }
         if mutation == Mutation::LostPods && self.chance.u8(0..50) == 0 {
             let pod = rows.all::<KubeObject>().find(|object| object.is_pod() && object.controller().is_none());
             let lost = |pod| Step { items: Vec::new(), change: std::mem::take(Change::new().delete(pod)) };
@@ -443,6 +489,9 @@ impl World {
 
     /// Tells why something was refused, as `braid` does it.
     async fn say(&self, ways: Vec<Change>) {
+        if self.mutation == Some(Mutation::Untold) {
+            return;
+        }
         for said in ways {
             if self.store.commit(&said).await.is_ok() {
                 break;
@@ -555,18 +604,30 @@ impl World {
         self.stubborn = None;
     }
 
+    /// Hears what was committed since it last did.
+    pub(crate) fn hear_commits(&mut self) -> Result<(), String> {
+        while let Some(commit) = self.commits.next_now().map_err(|why| format!("commits were missed: {why}"))? {
+            self.chronicle.hear(&commit)?;
+        }
+        Ok(())
+    }
+
     /// Every planner and every agent once, from fresh snapshots.
     pub async fn calm_round(&mut self) {
-        while !self.asked.is_empty() {
-            self.answer().await;
-        }
+        self.end_containers(1);
         for planner in 0..PLANNERS.len() {
             self.plan_due(planner).await;
+        }
+        while !self.asked.is_empty() {
+            self.answer().await;
         }
         for agent in &mut self.agents {
             // A person looks in.
             let _ = agent.agent().confirm();
             agent.round().await;
+        }
+        if let Err(why) = self.hear_commits() {
+            self.wrong.push(why);
         }
     }
 
