@@ -1,6 +1,7 @@
 //! The simulated cloud: hosts with agents, a user, and chance.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +31,8 @@ pub struct Report {
     pub crashes: u32,
     pub acts: u64,
     pub revision: u64,
+    /// A digest of all rows as they are in the end.
+    pub rows: u64,
 }
 
 /// The simulated cloud.
@@ -652,7 +655,11 @@ impl World {
 
     pub fn report(&self) -> Report {
         let acts = self.machines.iter().map(|(_, m)| m.acts()).sum();
-        Report { acts, revision: self.store.snapshot().revision(), ..self.report.clone() }
+        let (snapshot, mut rows) = (self.store.snapshot(), DefaultHasher::new());
+        for row in snapshot.rows() {
+            (row.modified, serde_json::to_string(&row.object).unwrap_or_default()).hash(&mut rows);
+        }
+        Report { acts, revision: snapshot.revision(), rows: rows.finish(), ..self.report.clone() }
     }
 }
 
