@@ -129,6 +129,8 @@ impl World {
             folder,
         };
         world.create_cron_job().await;
+        // Before anybody forgets what was.
+        world.hear_commits()?;
         Ok(world)
     }
 
