@@ -35,6 +35,11 @@ pub fn key(cluster: &str, host: &str) -> Key {
     KubeObject::key_of(cluster, "", "nodes", "", host)
 }
 
+/// The uid of a host's Node in a cluster.
+pub fn uid(cluster: &str, host: &str) -> String {
+    crate::derived_id(&["node", cluster, host])
+}
+
 /// The labels that a host gives its nodes; a cluster cannot say otherwise.
 pub fn labels(host: &Host) -> [(&'static str, &str); 6] {
     let status = &host.status;
@@ -100,7 +105,7 @@ pub fn of(host: &Host, cluster: &Cluster, said: Option<&KubeObject>, heard: Opti
     let meta = object(&mut body, "metadata");
     for (field, value) in [
         ("name", host.name.clone()),
-        ("uid", crate::derived_id(&["node", &cluster.id, &host.name])),
+        ("uid", uid(&cluster.id, &host.name)),
         ("creationTimestamp", seconds(host.created_at.max(cluster.created_at))),
     ] {
         meta.entry(field).or_insert(value.into());

@@ -208,6 +208,32 @@ fn an_owner_that_stays_keeps_what_it_owns() {
     assert_eq!(owners(world.get("", "configmaps", "other").unwrap()), ["configmaps/d"]);
 }
 
+/// A Node need not be a row: its host is one.
+#[test]
+fn what_a_host_owns_stays_as_long_as_the_host() {
+    let mut world = World::new();
+    world.commit(&Host::new("h", now()).into());
+    let owner = |name: &str| json!([{"kind": "Node", "name": name, "uid": node::uid("c", name)}]);
+    for name in ["h", "lost"] {
+        world.put("", "configmaps", name, json!({"metadata": {"ownerReferences": owner(name)}}));
+    }
+    let forged = json!([{"kind": "Node", "name": "h", "uid": "another"}]);
+    world.put("", "configmaps", "forged", json!({"metadata": {"ownerReferences": forged}}));
+    world.settle(&[GARBAGE]);
+    let left = |world: &World| world.all("", "configmaps").iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+    assert_eq!(left(&world), ["h"]);
+    let mut agenda = plan::Agenda::new(&world.0);
+    let garbage = plan::PLANNERS.iter().position(|planner| planner.name == "garbage").unwrap();
+    agenda.take(garbage, now());
+    let gone = world.0.row(&Host::new("h", now()).key()).cloned().unwrap();
+    let writes = [Write::Delete { key: gone.key.clone(), expected: gone.modified }];
+    let commit = world.0.apply(world.0.revision() + 1, &writes);
+    commit.events.iter().for_each(|event| agenda.touch(&world.0, event, now()));
+    assert_eq!(agenda.take(garbage, now()).len(), 1, "whoever collects hears of it");
+    world.settle(&[GARBAGE]);
+    assert!(left(&world).is_empty());
+}
+
 #[test]
 fn a_namespace_says_what_it_waits_for() {
     let mut world = World::new();

@@ -1,7 +1,7 @@
 //! What lost its owners goes, and the finalizers that deletions leave behind are worked off: `foregroundDeletion` waits
 //! for the dependents, `orphan` lets them go.
 
-use model::{Change, Entry, Event, Index, Key, KubeObject, Realm, Resource, Snapshot, Time};
+use model::{Change, Cluster, Entry, Event, Host, Index, Key, Kind, KubeObject, Realm, Resource, Snapshot, Time, node};
 use serde_json::Value;
 
 use super::{delete, release};
@@ -13,7 +13,7 @@ const ORPHAN: &str = "orphan";
 /// Deletes orphans and finishes deletions.
 pub const PLANNER: Planner = Planner {
     name: "garbage",
-    reads: &[ALL_ASKED],
+    reads: &[ALL_ASKED, Rows::Of(Kind::Host)],
     writes: &[Rows::AllObjects],
     at_once: 256,
     items: |rows| rows.find::<KubeObject>(Index::Collectable, "").map(|object| object.row.key.clone()).collect(),
@@ -23,6 +23,14 @@ pub const PLANNER: Planner = Planner {
 };
 
 fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
+    if event.key.kind == Kind::Host {
+        // Its Nodes go with it, which are rows only where a cluster said something.
+        for cluster in rows.all::<Cluster>().filter(|_| event.after.is_none()) {
+            let uid = node::uid(&cluster.id, &event.key.name);
+            touched.items(rows.find::<KubeObject>(Index::Owner, &uid).map(|o| o.row.key.clone()));
+        }
+        return;
+    }
     let goes = event.after.as_ref().and_then(|row| KubeObject::of(&row.object)).is_none_or(KubeObject::deleting);
     for object in objects(event) {
         if object.deleting() || object.owners().next().is_some() {
@@ -90,10 +98,20 @@ fn state(snapshot: &Snapshot, object: &KubeObject, uid: &str) -> Owner {
         owner.row.key.realm == realm && near
     });
     match owners.next() {
+        None if is_host(snapshot, object, uid) => Owner::Lasting,
         None => Owner::Gone,
         Some(owner) if owner.deleting() && has(owner.value, FOREGROUND) => Owner::Waiting,
         Some(_) => Owner::Lasting,
     }
+}
+
+/// Whether an owner is the Node of a host, which need not be a row.
+fn is_host(snapshot: &Snapshot, object: &KubeObject, uid: &str) -> bool {
+    let owners = object.body["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    let named =
+        owners.filter(|owner| owner["uid"] == uid && owner["kind"] == "Node").filter_map(|o| o["name"].as_str());
+    let mut named = named.filter(|name| node::uid(&object.cluster_id, name) == uid);
+    named.any(|name| snapshot.get::<Host>(name).is_some())
 }
 
 fn has(object: &KubeObject, finalizer: &str) -> bool {
