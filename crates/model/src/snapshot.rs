@@ -231,9 +231,14 @@ impl Snapshot {
         Committed { revision, events }
     }
 
-    /// The same with some rows that are nowhere: what is made for somebody to read. Only by their keys are they found.
-    pub fn with(mut self, rows: impl IntoIterator<Item = Row>) -> Self {
-        self.rows.extend(rows.into_iter().map(|row| (row.key.clone(), Arc::new(row))));
+    /// The same with other rows under some keys, or none: what is made for somebody to read. Only by their keys are they found.
+    pub fn with(mut self, rows: impl IntoIterator<Item = (Key, Option<Row>)>) -> Self {
+        for (key, row) in rows {
+            match row {
+                Some(row) => _ = self.rows.insert(key, Arc::new(row)),
+                None => _ = self.rows.remove(&key),
+            }
+        }
         self
     }
 

@@ -1,7 +1,7 @@
 //! Kinds whose objects are made of other rows when somebody reads them. Of such an object only what the cluster itself says is
 //! stored. The verbs see a snapshot in which the objects stand as rows, so that nothing else knows of the difference.
 
-use model::{Cluster, Event, Row, Snapshot};
+use model::{Cluster, Event, Key, Row, Snapshot};
 use serde_json::Value;
 use store::{Concern, Store};
 
@@ -10,8 +10,8 @@ pub type Turn = [Option<Row>; 2];
 
 /// How the objects of a kind are made.
 pub struct Derived {
-    /// The rows of a cluster: that of one name, or all.
-    pub rows: fn(&Store, &Snapshot, &Cluster, Option<&str>) -> Vec<Row>,
+    /// The rows of a cluster, that of one name or all; none where it does not see what it would be made of.
+    pub rows: fn(&Store, &Snapshot, &Cluster, Option<&str>) -> Vec<(Key, Option<Row>)>,
     /// What is stored of a body under a name; all of it where nothing else says anything.
     pub said: fn(&Snapshot, &str, &Value) -> Value,
     /// What wakes those who watch.

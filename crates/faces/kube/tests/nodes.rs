@@ -165,6 +165,8 @@ async fn a_host_that_is_reserved_for_others_is_not_seen() {
         created_at: Time::now(),
         updated_at: None,
     };
+    let cordon = json!({"spec": {"unschedulable": true}});
+    assert_eq!(world.patch(&format!("{NODES}/a"), MERGE, cordon).await.0, 200);
     world.store.commit(&Change::from(aggregate("somebody"))).await.unwrap();
     report(&world, "a", HostStatus::default()).await;
     assert_eq!(names(&world.get(NODES).await.1), ["b"]);

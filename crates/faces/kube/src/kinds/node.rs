@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core;
-use model::{Cluster, Event, Host, Kind, Realm, Resource, Row, Snapshot, node};
+use model::{Cluster, Event, Host, Key, Kind, Realm, Resource, Row, Snapshot, node};
 use serde_json::Value;
 use store::{Concern, Store};
 
@@ -75,11 +75,11 @@ impl Strategy for Node {
 
 const DERIVED: Derived = Derived { rows, said, news: Concern { name: "nodes", rule: concerns_nodes }, told };
 
-fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str>) -> Vec<Row> {
-    let make = |host: &Row| shown(store, snapshot, host, cluster);
+fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str>) -> Vec<(Key, Option<Row>)> {
+    let make = |host: &Row| (node::key(&cluster.id, &host.key.name), shown(store, snapshot, host, cluster));
     match name {
-        Some(name) => snapshot.get::<Host>(name).and_then(|host| make(host.row)).into_iter().collect(),
-        None => snapshot.of_kind(Kind::Host).filter_map(|host| make(host)).collect(),
+        Some(name) => snapshot.get::<Host>(name).map(|host| make(host.row)).into_iter().collect(),
+        None => snapshot.of_kind(Kind::Host).map(|host| make(host)).collect(),
     }
 }
 
