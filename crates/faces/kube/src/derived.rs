@@ -8,10 +8,13 @@ use store::{Concern, Store};
 /// An object as it was before something happened, and as it is.
 pub type Turn = [Option<Row>; 2];
 
+/// What stands under some keys, and where nothing does.
+pub type Rows = Vec<(Key, Option<Row>)>;
+
 /// How the objects of a kind are made.
 pub struct Derived {
     /// The rows of a cluster, that of one name or all; none where it does not see what it would be made of.
-    pub rows: fn(&Store, &Snapshot, &Cluster, Option<&str>) -> Vec<(Key, Option<Row>)>,
+    pub rows: fn(&Store, &Snapshot, &Cluster, Option<&str>) -> Rows,
     /// What is stored of a body under a name; all of it where nothing else says anything.
     pub said: fn(&Snapshot, &str, &Value) -> Value,
     /// What wakes those who watch.

@@ -7,7 +7,7 @@ use model::{Cluster, Event, Host, Key, Kind, Realm, Resource, Row, Snapshot, nod
 use serde_json::Value;
 use store::{Concern, Store};
 
-use crate::derived::{Derived, Turn};
+use crate::derived::{Derived, Rows, Turn};
 
 use crate::kind::{ApiResource, Given::Nobody};
 use crate::strategy::{Column, Strategy, age_column, column, items, name_column, wide};
@@ -75,7 +75,7 @@ impl Strategy for Node {
 
 const DERIVED: Derived = Derived { rows, said, news: Concern { name: "nodes", rule: concerns_nodes }, told };
 
-fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str>) -> Vec<(Key, Option<Row>)> {
+fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str>) -> Rows {
     let make = |host: &Row| (node::key(&cluster.id, &host.key.name), shown(store, snapshot, host, cluster));
     match name {
         Some(name) => snapshot.get::<Host>(name).map(|host| make(host.row)).into_iter().collect(),
