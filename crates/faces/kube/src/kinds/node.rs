@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core;
-use model::{Cluster, Event, Host, Key, Kind, Realm, Resource, Row, Snapshot, node};
+use model::{Cluster, Event, Host, Kind, Realm, Resource, Row, Snapshot, node};
 use serde_json::Value;
 use store::{Concern, Store};
 
