@@ -2,7 +2,7 @@
 //! is lost that a hand-written type forgot; only what claims something is read here.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::quantity::Quantity;
 use crate::resource::kind;
@@ -199,6 +199,21 @@ pub fn is_kubernetes_group(group: &str) -> bool {
 
 /// How many bytes of a status are free.
 const FREE_STATUS: usize = 16 << 10;
+
+/// The object in a field, which is made one.
+pub fn object_in<'a>(value: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let field = &mut value[field];
+    if !field.is_object() {
+        *field = Value::Object(Map::new());
+    }
+    match field {
+        Value::Object(map) => map,
+        _ => unreachable!("it was made one"),
+    }
+}
 
 /// The size of a value as JSON, roughly.
 pub fn json_size(value: &Value) -> usize {

@@ -83,8 +83,8 @@ pub use image::{Image, ImageMember, ImageSource, ImageStatus, MemberStatus, Stag
 pub use key::{BadKey, Key, Realm};
 pub use keypair::Keypair;
 pub use kube_object::{
-    CLEANUP, KubeObject, PodDemand, container_demand, is_kubernetes_group, json_size, pod_demand, quantity_bytes,
-    quantity_milli,
+    CLEANUP, KubeObject, PodDemand, container_demand, is_kubernetes_group, json_size, object_in, pod_demand,
+    quantity_bytes, quantity_milli,
 };
 pub use metadef::{MetadefAssociation, MetadefNamespace, MetadefObject, MetadefTag, PropertyDefinition};
 pub use network::{Network, most_mtu};

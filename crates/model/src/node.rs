@@ -4,7 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Change, Cluster, Host, Key, KubeObject, Object, Resource, Row, Shortage, Snapshot, Time, seconds};
+use crate::pod_security::list;
+use crate::{
+    Change, Cluster, Host, Key, KubeObject, Object, Realm, Resource, Row, Shortage, Snapshot, Time, object_in, seconds,
+};
 
 /// The label that says in which availability zone a node is, as OpenStack's cloud provider sets it.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
@@ -87,13 +90,13 @@ pub fn turn(host: &mut Host, before: &Host, now: Time) {
 }
 
 /// Whether a host's nodes may show anything else now: not only that it is still there.
-pub fn is_another(before: Host, mut after: Host) -> bool {
-    let (old, new) = (&before.status, &mut after.status);
-    new.reports = old.reports;
-    if old.heartbeat.is_some() && new.heartbeat.is_some() {
-        new.heartbeat = old.heartbeat;
+pub fn is_another(before: &Host, after: &Host) -> bool {
+    let (old, mut alike) = (&before.status, after.clone());
+    alike.status.reports = old.reports;
+    if old.heartbeat.is_some() && alike.status.heartbeat.is_some() {
+        alike.status.heartbeat = old.heartbeat;
     }
-    before != after
+    *before != alike
 }
 
 /// A host's Node in a cluster, with what the cluster says of it; `heard` is the last sign of life.
@@ -102,7 +105,7 @@ pub fn of(host: &Host, cluster: &Cluster, said: Option<&KubeObject>, heard: Opti
     for (field, value) in [("apiVersion", "v1"), ("kind", "Node")] {
         body[field] = value.into();
     }
-    let meta = object(&mut body, "metadata");
+    let meta = object_in(&mut body, "metadata");
     for (field, value) in [
         ("name", host.name.clone()),
         ("uid", uid(&cluster.id, &host.name)),
@@ -110,14 +113,14 @@ pub fn of(host: &Host, cluster: &Cluster, said: Option<&KubeObject>, heard: Opti
     ] {
         meta.entry(field).or_insert(value.into());
     }
-    let set = object(&mut body["metadata"], "labels");
+    let set = object_in(&mut body["metadata"], "labels");
     labels(host).into_iter().for_each(|(label, value)| _ = set.insert(label.to_owned(), value.into()));
     let mut all: Vec<Value> = list(&body["spec"], "taints").filter(|taint| !is_of_host(taint)).cloned().collect();
     all.extend(taints(host).map(|(key, effect, since)| match since {
         Some(since) => json!({"key": key, "effect": effect, "timeAdded": seconds(since)}),
         None => json!({"key": key, "effect": effect}),
     }));
-    let spec = object(&mut body, "spec");
+    let spec = object_in(&mut body, "spec");
     if !all.is_empty() {
         spec.insert("taints".to_owned(), all.into());
     }
@@ -149,13 +152,13 @@ pub fn row(host: &Row, cluster: &Cluster, said: Option<&Row>, heard: Option<Time
 /// Of a Node's body what its cluster says, without what its host does.
 pub fn said(body: &Value, host: &Host) -> Value {
     let mut body = body.clone();
-    let set = object(&mut body["metadata"], "labels");
+    let set = object_in(&mut body["metadata"], "labels");
     labels(host).iter().for_each(|(label, _)| _ = set.remove(*label));
     if set.is_empty() {
-        object(&mut body, "metadata").remove("labels");
+        object_in(&mut body, "metadata").remove("labels");
     }
     let own: Vec<Value> = list(&body["spec"], "taints").filter(|taint| !is_of_host(taint)).cloned().collect();
-    let spec = object(&mut body, "spec");
+    let spec = object_in(&mut body, "spec");
     match own.is_empty() {
         true => _ = spec.remove("taints"),
         false => _ = spec.insert("taints".to_owned(), own.into()),
@@ -168,7 +171,7 @@ pub fn said(body: &Value, host: &Host) -> Value {
                 status[field.as_str()] = own.into();
             }
             "capacity" | "allocatable" => {
-                let own = object(&mut status, field);
+                let own = object_in(&mut status, field);
                 value.as_object().into_iter().flatten().for_each(|(name, _)| _ = own.remove(name));
             }
             _ => _ = status.as_object_mut().and_then(|status| status.remove(field)),
@@ -195,15 +198,15 @@ pub fn is_silent(said: &Value) -> bool {
 /// Makes the Nodes of hosts that a store from before has what the clusters say of them.
 pub fn upgrade(rows: &Snapshot) -> Change {
     let mut change = Change::new();
-    for host in rows.all::<Host>() {
-        let nodes = rows.all::<Cluster>().filter_map(|cluster| rows.at::<KubeObject>(&key(&cluster.id, &host.name)));
-        for node in nodes {
-            let said = said(&node.body, host.value);
-            match is_silent(&said) {
-                true => _ = change.delete(node),
-                false if said != node.body => _ = change.edit(node, |node| node.body = said),
-                false => {}
-            }
+    let clusters = rows.all::<Cluster>().map(|cluster| Realm::cluster(&cluster.id));
+    for node in clusters.flat_map(|realm| rows.names::<KubeObject>(&realm, &KubeObject::prefix("", "nodes", ""), None))
+    {
+        let Some(host) = rows.get::<Host>(&node.name) else { continue };
+        let said = said(&node.body, host.value);
+        match is_silent(&said) {
+            true => _ = change.delete(node),
+            false if said != node.body => _ = change.edit(node, |node| node.body = said),
+            false => {}
         }
     }
     change
@@ -258,25 +261,6 @@ fn is_condition(condition: &Value) -> bool {
     condition["type"] == READY || CONDITIONS.iter().any(|(_, kind, ..)| condition["type"] == **kind)
 }
 
-fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    value[field].as_array().into_iter().flatten()
-}
-
-/// The object in a field, which is made one.
-fn object<'a>(value: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
-    if !value.is_object() {
-        *value = json!({});
-    }
-    let field = &mut value[field];
-    if !field.is_object() {
-        *field = json!({});
-    }
-    match field {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made one"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,7 +299,7 @@ mod tests {
         assert_eq!(shown.body["spec"]["taints"].as_array().map(Vec::len), Some(2));
         assert_eq!(shown.body["status"]["capacity"]["cpu"], "0m");
         let mut kept = said(&shown.body, &host);
-        let meta = object(&mut kept, "metadata");
+        let meta = object_in(&mut kept, "metadata");
         ["name", "uid", "creationTimestamp"].iter().for_each(|field| assert!(meta.remove(*field).is_some()));
         ["apiVersion", "kind"].iter().for_each(|field| _ = object_of(&mut kept).remove(*field));
         assert_eq!(kept, words.body);
@@ -342,9 +326,9 @@ mod tests {
     fn that_a_host_lives_makes_no_other_node() {
         let mut later = host();
         (later.status.heartbeat, later.status.reports) = (Some(at(60)), 7);
-        assert!(!is_another(host(), later.clone()));
+        assert!(!is_another(&host(), &later));
         later.status.silent = true;
-        assert!(is_another(host(), later));
+        assert!(is_another(&host(), &later));
     }
 
     #[test]

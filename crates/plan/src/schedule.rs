@@ -222,7 +222,7 @@ fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
             if objects(event).any(|object| object.is_pod() && pods::waits(object)) {
                 touched.item(event.key.clone());
             }
-            // What others may have waited for: not what a host says of how it is.
+            // What others may have waited for.
             let heard = |object: &KubeObject, other: &KubeObject| {
                 let ends = |object: &KubeObject| object.is_pod() && object.pod_finished();
                 let (spec, others) = (&object.body["spec"], &other.body["spec"]);

@@ -639,7 +639,7 @@ impl World {
     /// The newest revision of any row but those that tell that a host lives, or once more that somebody waits.
     pub fn revision_without_heartbeats(&self) -> u64 {
         let snapshot = self.store.snapshot();
-        let told = |key: &model::Key| ["/nodes/", "/events/"].iter().any(|prefix| key.name.starts_with(prefix));
+        let told = |key: &model::Key| key.name.starts_with("/events/");
         let rows = snapshot.rows().filter(|row| row.key.kind != model::Kind::Host && !told(&row.key));
         // Deletions count too: fewer rows are another state.
         rows.map(|row| row.modified).max().unwrap_or(0) * 1_000_000 + snapshot.len() as u64

@@ -92,37 +92,42 @@ impl Call<'_> {
         Realm::cluster(&self.cluster.id)
     }
 
-    /// Everything, as new as the client asks for: at a revision or later, whatever there is (`0`), or the newest.
-    pub async fn snapshot(&self) -> Result<Snapshot> {
-        Ok(self.seen(match self.query.get("resourceVersion") {
-            None => self.kube.store.fresh().await?,
-            Some("0") => self.kube.store.snapshot(),
-            Some(text) => self.kube.reach(revision(text)?).await?,
-        }))
+    /// All rows, as new as the client asks for: at a revision or later, whatever there is (`0`), or the newest.
+    pub async fn rows(&self) -> Result<Snapshot> {
+        match self.query.get("resourceVersion") {
+            None => Ok(self.kube.store.fresh().await?),
+            Some("0") => Ok(self.kube.store.snapshot()),
+            Some(text) => self.kube.reach(revision(text)?).await,
+        }
     }
 
-    /// A snapshot with what the call's kind makes of other rows.
-    pub fn seen(&self, snapshot: Snapshot) -> Snapshot {
+    /// The same, as the call sees them.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        Ok(self.seen(self.rows().await?, Some(self.path.name).filter(|name| !name.is_empty())))
+    }
+
+    /// A snapshot with what the call's kind makes of other rows: that of one name, or all.
+    pub fn seen(&self, snapshot: Snapshot, name: Option<&str>) -> Snapshot {
         let Some(derived) = self.kind().strategy.derived() else { return snapshot };
-        let name = Some(self.path.name).filter(|name| !name.is_empty());
         let rows = (derived.rows)(&self.kube.store, &snapshot, self.cluster, name);
         snapshot.with(rows)
     }
 
     /// A change that was drafted from such a snapshot, as it is committed over the rows that are there.
-    pub fn as_stored(&self, rows: &Snapshot, seen: &Snapshot, mut change: Change) -> Result<Change> {
+    pub fn as_stored(&self, rows: &Snapshot, mut change: Change) -> Result<Change> {
         let Some(derived) = self.kind().strategy.derived() else { return Ok(change) };
         for write in &mut change.writes {
-            let key = write.key();
-            if let (Write::Create(_), Some(_)) = (&*write, seen.row(&key)) {
-                return Err(Failure::exists(self.kind(), self.path.name));
-            }
+            let (key, makes) = (write.key(), matches!(write, Write::Create(_)));
             let (Write::Create(object) | Write::Update { object, .. }) = &*write else { continue };
             let Some(object) =
                 KubeObject::of(object).filter(|object| object.is(&self.kind().group, &self.kind().plural))
             else {
                 continue;
             };
+            let made = || (derived.rows)(&self.kube.store, rows, self.cluster, Some(&object.name));
+            if makes && made().iter().any(|(_, row)| row.is_some()) {
+                return Err(Failure::exists(self.kind(), &object.name));
+            }
             let body = (derived.said)(rows, &object.name, &object.body);
             let object = Object::from(KubeObject { body, ..object.clone() });
             *write = match rows.row(&key) {

@@ -20,5 +20,5 @@ pub struct Derived {
     /// What wakes those who watch.
     pub news: Concern,
     /// A cluster's object as it was before an event and after it, if the event is about one.
-    pub told: fn(&Store, &Cluster, &Event) -> Option<Turn>,
+    pub told: fn(&Store, &Snapshot, &Cluster, &Event) -> Option<Turn>,
 }

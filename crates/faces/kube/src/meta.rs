@@ -28,16 +28,7 @@ pub fn stamp(moment: Time) -> String {
 
 /// The metadata of an object, made if it is not there.
 pub fn of(object: &mut Value) -> &mut Map<String, Value> {
-    if !object.is_object() {
-        *object = Value::Object(Map::new());
-    }
-    if !object["metadata"].is_object() {
-        object["metadata"] = Value::Object(Map::new());
-    }
-    match &mut object["metadata"] {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made one"),
-    }
+    model::object_in(object, "metadata")
 }
 
 /// A text field of the metadata; empty if it is not there.

@@ -79,11 +79,7 @@ pub async fn watch(call: &Call<'_>) -> Result<Response<Body>> {
     let asked = call.query.get("resourceVersion").unwrap_or("");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let initial = initial_events(call, asked)?;
-    let snapshot = call.seen(match asked {
-        "" => call.kube.store.fresh().await?,
-        "0" => call.kube.store.snapshot(),
-        text => call.kube.reach(revision(text)?).await?,
-    });
+    let snapshot = call.snapshot().await?;
     let from = if initial { snapshot.revision() } else { revision(asked)? };
     let seconds = call.query.number("timeoutSeconds")?.filter(|s| *s > 0).unwrap_or(DEFAULT_SECONDS).min(86_400);
     let interest = match call.kind().strategy.derived() {
@@ -370,7 +366,7 @@ impl Stream {
             Some(derived) => {
                 let snapshot = self.kube.store.snapshot();
                 let cluster = snapshot.get::<Cluster>(&self.cluster_id)?;
-                Some((derived.told)(&self.kube.store, cluster.value, event)?.map(|row| row.map(Arc::new)))
+                Some((derived.told)(&self.kube.store, &snapshot, cluster.value, event)?.map(|row| row.map(Arc::new)))
             }
             None => ours(&event.key).then(|| [event.before.clone(), event.after.clone()]),
         }

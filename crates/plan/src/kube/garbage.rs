@@ -13,7 +13,7 @@ const ORPHAN: &str = "orphan";
 /// Deletes orphans and finishes deletions.
 pub const PLANNER: Planner = Planner {
     name: "garbage",
-    reads: &[ALL_ASKED, Rows::Of(Kind::Host)],
+    reads: &[ALL_ASKED, Rows::Asked(&Rows::Of(Kind::Host))],
     writes: &[Rows::AllObjects],
     at_once: 256,
     items: |rows| rows.find::<KubeObject>(Index::Collectable, "").map(|object| object.row.key.clone()).collect(),
@@ -25,7 +25,8 @@ pub const PLANNER: Planner = Planner {
 fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
     if event.key.kind == Kind::Host {
         // Its Nodes go with it, which are rows only where a cluster said something.
-        for cluster in rows.all::<Cluster>().filter(|_| event.after.is_none()) {
+        let gone = event.after.is_none().then(|| rows.all::<Cluster>());
+        for cluster in gone.into_iter().flatten() {
             let uid = node::uid(&cluster.id, &event.key.name);
             touched.items(rows.find::<KubeObject>(Index::Owner, &uid).map(|o| o.row.key.clone()));
         }

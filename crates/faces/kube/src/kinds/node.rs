@@ -94,8 +94,8 @@ fn said(snapshot: &Snapshot, name: &str, body: &Value) -> Value {
 
 /// Whether an event changes a node of some cluster.
 fn concerns_nodes(event: &Event) -> bool {
-    let host = |row: &Option<Arc<Row>>| row.as_ref().and_then(|row| Host::of(&row.object).cloned());
-    match (event.key.kind, host(&event.before), host(&event.after)) {
+    let host = |row| Option::<&Arc<Row>>::and_then(row, |row| Host::of(&row.object));
+    match (event.key.kind, host(event.before.as_ref()), host(event.after.as_ref())) {
         (Kind::Host, Some(before), Some(after)) => node::is_another(before, after),
         (Kind::Host, ..) => true,
         (Kind::KubeObject, ..) => event.key.name.starts_with("/nodes/"),
@@ -103,13 +103,13 @@ fn concerns_nodes(event: &Event) -> bool {
     }
 }
 
-fn told(store: &Store, cluster: &Cluster, event: &Event) -> Option<Turn> {
+fn told(store: &Store, rows: &Snapshot, cluster: &Cluster, event: &Event) -> Option<Turn> {
     if !concerns_nodes(event) {
         return None;
     }
-    let (rows, both) = (store.snapshot(), [&event.before, &event.after]);
+    let both = [&event.before, &event.after];
     if event.key.kind == Kind::Host {
-        return Some(both.map(|row| row.as_ref().and_then(|host| shown(store, &rows, host, cluster))));
+        return Some(both.map(|row| row.as_ref().and_then(|host| shown(store, rows, host, cluster))));
     }
     if event.key.realm != Realm::cluster(&cluster.id) {
         return None;

@@ -239,7 +239,7 @@ fn marked(kind: &ApiResource, object: &KubeObject, options: &DeleteOptions, stay
 pub async fn delete_collection(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
     let options = DeleteOptions::read(call, &bytes)?;
     let selection = super::get::Selection::read(call)?;
-    let snapshot = call.seen(call.kube.store.fresh().await?);
+    let snapshot = call.seen(call.kube.store.fresh().await?, None);
     let names: Vec<String> = selection.rows(call, &snapshot, None).map(|entry| entry.value.name.clone()).collect();
     let mut shown = Vec::new();
     for name in names {

@@ -101,7 +101,7 @@ pub async fn list(call: &Call<'_>) -> Result<Response<Body>> {
     let selection = Selection::read(call)?;
     let limit = call.query.number("limit")?.filter(|n| *n > 0).map(|n| n as usize);
     let (snapshot, after) = start(call).await?;
-    let snapshot = call.seen(snapshot);
+    let snapshot = call.seen(snapshot, None);
     let (page, meta) = page(call, &selection, &snapshot, after.as_deref(), limit).await;
     Ok(body::bytes_reply(200, "application/json", written(call, &page, &meta).await?.into()))
 }
@@ -176,7 +176,7 @@ async fn start(call: &Call<'_>) -> Result<(Snapshot, Option<String>)> {
             let old = || Failure::expired(format!("The resourceVersion for the provided list is too old: {wanted}"));
             Ok((exact.ok_or_else(old)?, None))
         }
-        (None | Some("NotOlderThan"), _) => Ok((call.snapshot().await?, None)),
+        (None | Some("NotOlderThan"), _) => Ok((call.rows().await?, None)),
         (Some(other), _) => Err(Failure::bad_request(format!("resourceVersionMatch: Unsupported value: {other:?}"))),
     }
 }

@@ -72,9 +72,9 @@ pub async fn commit<T>(
     let (kube, mut last, mut admitted, mut rounds) = (call.kube, None, None, 0);
     for _ in 0..ATTEMPTS {
         let snapshot = kube.store.snapshot();
-        let seen = call.seen(snapshot.clone());
+        let seen = call.seen(snapshot.clone(), Some(name));
         let Draft { change, result, review } = plan(&seen)?;
-        let change = call.as_stored(&snapshot, &seen, change)?;
+        let change = call.as_stored(&snapshot, change)?;
         if let Some(review) = review.filter(|review| admitted.as_ref() != Some(review)) {
             rounds += 1;
             if rounds > ROUNDS {
