@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use crate::{Key, Object, Snapshot};
 
 /// The most that one row may use of one pool: 2^53, which every JSON reader keeps exact.
 pub const MOST: u64 = 1 << 53;
+
+/// So many claims of one row are compared one by one.
+const FEW: usize = 32;
 
 /// One claim of one row. A row's claims are a pure function of the row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,16 +76,20 @@ impl Delta {
 
     /// Adds the replacement of `before` by `after`, rows of the same key.
     pub fn replace(&mut self, key: &Key, before: Option<&Object>, after: Option<&Object>) {
-        if let Some(object) = before {
-            for claim in object.claims() {
-                self.release(key, claim);
-            }
+        let mut released = before.map(Object::claims).unwrap_or_default();
+        let mut laid = after.map(Object::claims).unwrap_or_default();
+        if released.len() <= FEW && laid.len() <= FEW {
+            // Mostly they stay as they are.
+            released.retain(|claim| match laid.iter().position(|other| other == claim) {
+                Some(at) => {
+                    laid.swap_remove(at);
+                    false
+                }
+                None => true,
+            });
         }
-        if let Some(object) = after {
-            for claim in object.claims() {
-                self.lay(key, claim);
-            }
-        }
+        released.into_iter().for_each(|claim| self.release(key, claim));
+        laid.into_iter().for_each(|claim| self.lay(key, claim));
         if before.is_some() && after.is_none() {
             self.gone.push(key.clone());
         }
@@ -165,11 +173,12 @@ pub enum Refused {
 }
 
 /// The claims standing in a whole store, in memory: what the embedded and the in-memory backends check against. A
-/// persistent map like the snapshot, so that a backend can try a group of commits on a copy and drop it.
+/// persistent map like the snapshot, so that a backend can try a group of commits on a copy and drop it. Names are shared: a
+/// part of a tree that is copied copies none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    names: OrdMap<String, Key>,
-    pools: OrdMap<String, Pool>,
+    names: OrdMap<Arc<str>, Key>,
+    pools: OrdMap<Arc<str>, Pool>,
     needed: OrdMap<Key, u64>,
 }
 
@@ -223,7 +232,7 @@ impl Ledger {
             return Err(Refused::Exceeded { pool: pool.clone(), asked: *asked, used: now.used, limit });
         }
         for name in delta.take.keys() {
-            if let Some(holder) = self.names.get(name)
+            if let Some(holder) = self.names.get(name.as_str())
                 && delta.give.get(name) != Some(holder)
             {
                 return Err(Refused::Taken { name: name.clone(), holder: holder.clone() });
@@ -249,10 +258,10 @@ impl Ledger {
     /// Applies a delta that was checked.
     pub fn apply(&mut self, delta: &Delta) {
         for name in delta.give.keys() {
-            self.names.remove(name);
+            self.names.remove(name.as_str());
         }
         for (name, key) in &delta.take {
-            self.names.insert(name.clone(), key.clone());
+            self.names.insert(name.as_str().into(), key.clone());
         }
         for (pool, limit) in &delta.limits {
             let now = self.pool(pool);
@@ -264,8 +273,8 @@ impl Ledger {
         }
         for (key, change) in &delta.needs {
             match self.needed(key).saturating_add_signed(*change) {
-                0 => self.needed.remove(key),
-                users => self.needed.insert(key.clone(), users),
+                0 => _ = self.needed.remove(key),
+                users => put(&mut self.needed, key, users, Key::clone),
             };
         }
     }
@@ -275,7 +284,7 @@ impl Ledger {
         if pool == Pool::default() {
             self.pools.remove(name);
         } else {
-            self.pools.insert(name.to_owned(), pool);
+            put(&mut self.pools, name, pool, |name| name.into());
         }
     }
 
@@ -298,6 +307,19 @@ impl Ledger {
     /// Who holds a unique name.
     pub fn holder(&self, name: &str) -> Option<&Key> {
         self.names.get(name)
+    }
+}
+
+/// Sets what a map says of a key, of which it keeps the copy that it has.
+fn put<K, Q, V>(map: &mut OrdMap<K, V>, key: &Q, value: V, own: impl FnOnce(&Q) -> K)
+where
+    K: Ord + Clone + std::borrow::Borrow<Q>,
+    Q: Ord + ?Sized,
+    V: Clone,
+{
+    match map.get_mut(key) {
+        Some(kept) => *kept = value,
+        None => _ = map.insert(own(key), value),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Rows and the claims that follow from them, at one revision. A clone costs a few pointers: a backend tries a group of
 //! commits on a copy and drops the copy when the disk refuses them.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
-use model::{Change, Committed, Delta, Ledger, Refused, Revision, Row, Snapshot, Write};
+use model::{Change, Committed, Delta, Key, Ledger, Refused, Revision, Row, Snapshot, Write};
 
 /// Rows and claims at one revision.
 #[derive(Clone, Debug, Default)]
@@ -31,17 +32,13 @@ impl Book {
     /// What the change does to the claims, or why it is refused.
     pub fn check(&self, change: &Change) -> Result<Delta, Refused> {
         let delta = self.snapshot.prepare(change)?;
-        let mut made = BTreeSet::new();
-        let mut gone = BTreeSet::new();
-        for write in &change.writes {
-            match write {
-                Write::Create(object) => made.insert(object.key()),
-                Write::Update { .. } => false,
-                Write::Delete { key, .. } => gone.insert(key.clone()),
-            };
-        }
-        self.ledger
-            .check(&delta, |key| made.contains(key) || (self.snapshot.row(key).is_some() && !gone.contains(key)))?;
+        // Mostly what is needed is there already: the keys of what is made are not computed before somebody asks.
+        let made = LazyCell::new(|| -> BTreeSet<Key> {
+            let made = change.writes.iter().filter(|write| matches!(write, Write::Create(_)));
+            made.map(Write::key).collect()
+        });
+        let gone = |key: &Key| delta.gone.contains(key);
+        self.ledger.check(&delta, |key| (self.snapshot.row(key).is_some() && !gone(key)) || made.contains(key))?;
         Ok(delta)
     }
 
