@@ -107,6 +107,11 @@ impl Port {
         format!("mac/{network}/{mac}")
     }
 
+    /// The same of an address.
+    pub fn address_claim(network: &str, ip: IpAddr) -> String {
+        format!("address/{network}/{ip}")
+    }
+
     /// A port of the network's own project with a MAC made from its id: nobody's yet, without addresses and groups.
     pub fn new(id: impl Into<String>, network: &Network, now: Time) -> Self {
         let id = id.into();

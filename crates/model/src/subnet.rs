@@ -181,32 +181,59 @@ pub fn addresses_in_use(snapshot: &Snapshot, network: &str) -> HashSet<IpAddr> {
 
 /// The lowest address of the subnet's pools that is neither used nor the gateway's.
 pub fn next_address(subnet: &Subnet, used: &HashSet<IpAddr>) -> Option<IpAddr> {
-    next_address_behind(subnet, used, None)
+    let free = |ip: &IpAddr| !used.contains(ip) && Some(*ip) != subnet.gateway_ip;
+    subnet.pools.iter().find_map(|(a, b)| addresses(*a, *b).find(free))
 }
 
-/// The same for whoever was given an address before and knows of none that became free since: what lies before it is not
-/// looked at again.
-pub fn next_address_behind(subnet: &Subnet, used: &HashSet<IpAddr>, last: Option<IpAddr>) -> Option<IpAddr> {
-    let has = |(a, b): &(IpAddr, IpAddr)| last.is_some_and(|last| (*a..=*b).contains(&last));
-    let at = subnet.pools.iter().position(has);
-    let pools = subnet.pools.iter().enumerate().skip(at.unwrap_or(0));
-    let first = |n: usize, a: IpAddr| last.filter(|_| at == Some(n)).unwrap_or(a);
-    pools.into_iter().find_map(|(n, (a, b))| lowest_free(first(n, *a), *b, used, subnet.gateway_ip))
+/// An address of the subnet's pools that is neither taken nor the gateway's, without a look at all that are: the first behind
+/// a row of taken ones, the end of which is found by halves. For whoever was given an address before, and knows of none that
+/// became free since, one behind that. What lies before is looked through only when all behind is taken.
+pub fn free_address(subnet: &Subnet, last: Option<IpAddr>, taken: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let free = |ip: IpAddr| !taken(ip) && Some(ip) != subnet.gateway_ip;
+    let at = subnet.pools.iter().position(|(a, b)| last.is_some_and(|last| (*a..=*b).contains(&last)));
+    let begun = at.and_then(|at| search(last?, subnet.pools[at].1, free));
+    let behind = || subnet.pools.iter().skip(at.map_or(0, |at| at + 1));
+    begun
+        .or_else(|| behind().find_map(|(a, b)| search(*a, *b, free)))
+        .or_else(|| subnet.pools.iter().find_map(|(a, b)| addresses(*a, *b).find(|ip| free(*ip))))
 }
 
-fn lowest_free(first: IpAddr, last: IpAddr, used: &HashSet<IpAddr>, gateway: Option<IpAddr>) -> Option<IpAddr> {
-    let free = |ip: &IpAddr| !used.contains(ip) && Some(*ip) != gateway;
-    // Two more candidates than there are used addresses are enough, however large the range.
-    let tries = used.len() as u128 + 2;
-    match (first, last) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(u32::from(a))..=u128::from(u32::from(b)))
-            .take(tries as usize)
-            .map(|n| IpAddr::V4(Ipv4Addr::from(n as u32)))
-            .find(free),
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            (u128::from(a)..=u128::from(b)).take(tries as usize).map(|n| IpAddr::V6(Ipv6Addr::from(n))).find(free)
+/// Steps over taken addresses, twice as far each time, and from a free one back to the end of those that are taken.
+fn search(first: IpAddr, last: IpAddr, free: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let (begin, most) = (number(first), number(last).checked_sub(number(first))?);
+    let free = |steps: u128| free(address(begin + steps, first));
+    let (mut taken, mut steps) = (None, 0);
+    while !free(steps) {
+        if steps == most {
+            return None;
         }
-        _ => None,
+        taken = Some(steps);
+        steps = most.min(steps.saturating_mul(2).saturating_add(1));
+    }
+    while let Some(low) = taken.filter(|low| steps - low > 1) {
+        let middle = low + (steps - low) / 2;
+        if free(middle) { steps = middle } else { taken = Some(middle) }
+    }
+    Some(address(begin + steps, first))
+}
+
+/// The addresses of a pool.
+fn addresses(first: IpAddr, last: IpAddr) -> impl Iterator<Item = IpAddr> {
+    (number(first)..=number(last)).map(move |n| address(n, first))
+}
+
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u32::from(ip).into(),
+        IpAddr::V6(ip) => ip.into(),
+    }
+}
+
+/// The address with this number, of the family of another.
+fn address(number: u128, like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::from(number as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from(number).into(),
     }
 }
 
@@ -216,19 +243,28 @@ mod tests {
     use crate::Network;
 
     #[test]
-    fn who_goes_on_from_an_address_gets_what_others_get_who_begin_at_the_first() {
-        let ip = |n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
+    fn an_address_is_found_without_a_look_at_all_that_are_taken() {
+        let ip = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));
         let network = Network::new("n", "p", 1, Time::UNIX_EPOCH);
-        let pools = vec![(ip(20), ip(22)), (ip(2), ip(4))];
+        let pools = vec![(ip(2), ip(100_000)), (ip(200_000), ip(200_002))];
         let subnet =
-            Subnet { pools, gateway_ip: Some(ip(3)), ..Subnet::new("s", &network, (ip(0), 24), Time::UNIX_EPOCH) };
-        let (mut used, mut last, mut given) = (HashSet::from([ip(21)]), None, Vec::new());
-        while let Some(next) = next_address_behind(&subnet, &used, last) {
-            assert_eq!(next_address(&subnet, &used), Some(next));
-            used.insert(next);
-            given.push(next);
-            last = Some(next);
+            Subnet { pools, gateway_ip: Some(ip(3)), ..Subnet::new("s", &network, (ip(0), 8), Time::UNIX_EPOCH) };
+        let asked = std::cell::Cell::new(0);
+        let find = |last: Option<u32>, taken: &dyn Fn(u32) -> bool| {
+            asked.set(0);
+            let count = |of: IpAddr| {
+                asked.set(asked.get() + 1);
+                taken(number(of) as u32 - 0x0a00_0000)
+            };
+            free_address(&subnet, last.map(ip), count).map(|of| number(of) as u32 - 0x0a00_0000)
+        };
+        for (taken, found) in [(1, 2), (2, 4), (50, 51), (5000, 5001), (70_000, 70_001)] {
+            assert_eq!(find(None, &|n| n <= taken), Some(found));
+            assert!(asked.get() < 40, "{} were looked at", asked.get());
         }
-        assert_eq!(given, [20, 22, 2, 4].map(ip));
+        assert_eq!(find(Some(5000), &|n| n <= 5000), Some(5001));
+        assert_eq!(find(None, &|n| n <= 100_000), Some(200_000), "the next pool");
+        assert_eq!(find(Some(200_000), &|n| n != 77), Some(77), "the only one");
+        assert_eq!(find(None, &|_| true), None);
     }
 }

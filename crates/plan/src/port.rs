@@ -7,9 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use model::kube_event::{self, News};
 use model::{
     Change, Cluster, Entry, Event, FixedIp, FloatingIp, Holder, Index, Key, Kind, KubeObject, Ledger, Network,
-    NicRequest, Port, PortForwarding, PortStatus, Quota, RbacAction, RbacPolicy, Realm, SecurityGroup, Server,
-    Snapshot, Subnet, Time, Trunk, Vm, addresses_in_use, default_security_group, derived_id, next_address_behind,
-    quota,
+    NicRequest, Port, PortForwarding, PortStatus, RbacAction, RbacPolicy, Realm, SecurityGroup, Server, Snapshot,
+    Subnet, Time, Trunk, Vm, default_security_group, derived_id, free_address, quota,
 };
 
 use crate::kube::keys;
@@ -74,7 +73,9 @@ fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
         }
         Kind::KubeObject => {
             touched.item(event.key.clone());
-            touched.items(objects(event).filter_map(|pod| port(&pod_port_id(pod.uid()))));
+            let mut uids: Vec<&str> = objects(event).map(KubeObject::uid).collect();
+            uids.dedup();
+            touched.items(uids.into_iter().filter_map(|uid| port(&pod_port_id(uid))));
         }
         Kind::Port => {
             touched.item(event.key.clone());
@@ -106,7 +107,7 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
         snapshot,
         ledger: seen.ledger,
         now,
-        used: HashMap::new(),
+        given: HashMap::new(),
         last: HashMap::new(),
         macs: HashMap::new(),
         room: HashMap::new(),
@@ -186,8 +187,8 @@ struct Round<'a> {
     snapshot: &'a Snapshot,
     ledger: &'a Ledger,
     now: Time,
-    /// Addresses in use, by network.
-    used: HashMap<String, HashSet<IpAddr>>,
+    /// Addresses that were given, by network.
+    given: HashMap<String, HashSet<IpAddr>>,
     /// The last address that was given, by subnet: none before it became free.
     last: HashMap<String, IpAddr>,
     /// MACs that were given, by network.
@@ -344,11 +345,10 @@ impl Round<'_> {
 
     /// How many ports a project may still have, if that is limited. The commit decides; this is for the words.
     fn room(&mut self, project: &str) -> Option<&mut u64> {
-        let snapshot = self.snapshot;
+        let ledger = self.ledger;
         let left = self.room.entry(project.to_owned()).or_insert_with(|| {
-            let limit = snapshot.get::<Quota>(project).and_then(|q| q.limit(quota::limited("port")?))?;
-            let used = snapshot.within::<Port>(&Realm::project(project)).count() as u64;
-            Some(limit.saturating_sub(used))
+            let pool = ledger.pool(&quota::pool(project, "port"));
+            pool.limit.map(|limit| limit.saturating_sub(pool.used))
         });
         left.as_mut()
     }
@@ -371,8 +371,11 @@ impl Round<'_> {
         owner: &str,
         mac: &str,
     ) -> Result<Vec<FixedIp>, PortError> {
-        let snapshot = self.snapshot;
-        let used = self.used.entry(network.to_owned()).or_insert_with(|| addresses_in_use(snapshot, network));
+        let (snapshot, ledger) = (self.snapshot, self.ledger);
+        let given = self.given.entry(network.to_owned()).or_default();
+        let taken = |given: &HashSet<IpAddr>, ip: IpAddr| {
+            given.contains(&ip) || ledger.holder(&Port::address_claim(network, ip)).is_some()
+        };
         let mut subnets: Vec<_> = snapshot
             .find::<Subnet>(Index::Network, network)
             .filter(|s| s.service_types.is_empty() || s.service_types.iter().any(|t| t == owner))
@@ -384,26 +387,27 @@ impl Round<'_> {
                     "IP address {ip} is not a valid IP for any of the subnets on network {network}."
                 ));
             };
-            if !used.insert(ip) {
+            if taken(given, ip) {
                 return problem(format!("Fixed IP address {ip} is already in use on network {network}."));
             }
+            given.insert(ip);
             return Ok(vec![FixedIp { subnet_id: subnet.id.clone(), ip }]);
         }
         let mut fixed = Vec::new();
         for v6 in [false, true] {
             let family: Vec<_> = subnets.iter().filter(|s| s.base.is_ipv6() == v6).collect();
-            let (own, given): (Vec<&Subnet>, Vec<&Subnet>) =
+            let (own, managed): (Vec<&Subnet>, Vec<&Subnet>) =
                 family.into_iter().map(|s| s.value).partition(|s| self_configured(s));
             for subnet in own {
                 if let Some(ip) = eui64(subnet, mac) {
                     fixed.push(FixedIp { subnet_id: subnet.id.clone(), ip });
                 }
             }
-            if given.is_empty() {
+            if managed.is_empty() {
                 continue;
             }
-            let next = |s: &&Subnet| next_address_behind(s, used, self.last.get(&s.id).copied());
-            let Some((subnet, ip)) = given.iter().find_map(|s| Some((s, next(s)?))) else {
+            let next = |s: &&Subnet| free_address(s, self.last.get(&s.id).copied(), |ip| taken(given, ip));
+            let Some((subnet, ip)) = managed.iter().find_map(|s| Some((s, next(s)?))) else {
                 return problem(format!("No more IP addresses available on network {network}."));
             };
             self.last.insert(subnet.id.clone(), ip);
@@ -412,7 +416,7 @@ impl Round<'_> {
         if fixed.is_empty() {
             return problem(format!("Network {network} requires a subnet in order to boot instances on."));
         }
-        used.extend(fixed.iter().map(|f| f.ip));
+        given.extend(fixed.iter().map(|f| f.ip));
         Ok(fixed)
     }
 }
