@@ -23,17 +23,16 @@ const A_WHILE: SignedDuration = SignedDuration::from_secs(1);
 /// Whether an event concerns any planner. Kubernetes' plain data does not as long as it stays and nobody owns it, but for
 /// what every namespace has: whoever plans is not woken for it.
 pub fn is_news(event: &Event) -> bool {
-    concerns(&News::of(event))
+    let news = News::of(event);
+    !is_plain(event) && PLANNERS.iter().any(|planner| planner.reads(&news))
 }
 
-fn concerns(news: &News<'_>) -> bool {
-    let event = news.event;
+fn is_plain(event: &Event) -> bool {
     const PLAIN: [Rows; 3] =
         [Rows::Objects("", "configmaps"), Rows::Objects("", "secrets"), Rows::Objects("coordination.k8s.io", "leases")];
     let plain =
         |object: &KubeObject| !object.deleting() && object.owners().next().is_none() && object.name != ROOT_CERTIFICATE;
-    let stays = event.after.is_some() && objects(event).all(plain);
-    !(stays && PLAIN.iter().any(|rows| rows.have(&event.key))) && PLANNERS.iter().any(|planner| planner.reads(news))
+    PLAIN.iter().any(|rows| rows.have(&event.key)) && event.after.is_some() && objects(event).all(plain)
 }
 
 /// What is to be planned.
@@ -77,10 +76,10 @@ impl Agenda {
 
     /// Notes what an event touches. The rows are those after the event, or newer.
     pub fn touch(&mut self, rows: &Snapshot, event: &Event, now: Time) {
-        let news = News::of(event);
-        if !concerns(&news) {
+        if is_plain(event) {
             return;
         }
+        let news = News::of(event);
         if event.after.is_none() {
             self.pending.iter_mut().for_each(|pending| pending.drop_item(&event.key));
         }

@@ -61,10 +61,11 @@ impl Rows {
             Self::Of(kind) => key.kind == *kind,
             Self::AllObjects => key.kind == Kind::KubeObject,
             Self::Asked(rows) => rows.have(key),
+            Self::Objects(..) if key.kind != Kind::KubeObject => false,
             Self::Objects(group, resource) => {
                 let rest = key.name.strip_prefix(group).and_then(|rest| rest.strip_prefix('/'));
                 let rest = rest.and_then(|rest| rest.strip_prefix(resource));
-                key.kind == Kind::KubeObject && rest.is_some_and(|rest| rest.starts_with('/'))
+                rest.is_some_and(|rest| rest.starts_with('/'))
             }
         }
     }

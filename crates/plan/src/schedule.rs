@@ -185,7 +185,7 @@ pub const PLANNER: Planner = Planner {
         Rows::Objects("", "namespaces"),
     ],
     writes: &[Rows::Of(Kind::Vm), Rows::Of(Kind::Server), Rows::Of(Kind::Setting), PODS, EVENTS],
-    at_once: 8192,
+    at_once: 4096,
     items,
     touched,
     failed: None,

@@ -25,7 +25,7 @@ use crate::planner::{Plan, Step};
 /// The most placements of one change.
 const TOGETHER: usize = 64;
 /// The most pods that are looked at in one plan; they are the first in turn.
-const AT_ONCE: usize = 1024;
+const AT_ONCE: usize = 2048;
 /// What being liked most weighs: twice the room that is free, as kube-scheduler weighs it.
 const LIKED: i64 = 2000;
 
@@ -66,7 +66,7 @@ struct Placing<'a> {
     cluster: &'a str,
     /// All nodes, where pods care about others; else the views of those that were looked at, by the numbers of the hosts.
     nodes: BTreeMap<String, Node>,
-    views: Vec<Option<Box<Node>>>,
+    views: HashMap<usize, Node>,
     /// Where the search for a host begins, and how many pods have searched.
     asker: u64,
     searches: usize,
@@ -102,7 +102,7 @@ impl<'a> Placing<'a> {
             snapshot,
             cluster,
             nodes,
-            views: std::iter::repeat_with(|| None).take(rooms.len()).collect(),
+            views: HashMap::new(),
             asker: rooms::asker(cluster, snapshot.revision()),
             searches: 0,
             company,
@@ -190,10 +190,10 @@ impl<'a> Placing<'a> {
         self.searches += 1;
         for (number, room) in rooms.from(self.asker, self.searches) {
             let name = &room.host.name;
-            let view = || Box::new(fit::of_host(self.snapshot, self.cluster, room.host));
+            let view = || fit::of_host(self.snapshot, self.cluster, room.host);
             let node = match self.nodes.get(name).filter(|_| rules.is_some()) {
                 Some(node) => node,
-                None => &**self.views[number].get_or_insert_with(view),
+                None => self.views.entry(number).or_insert_with(view),
             };
             let company =
                 || rules.as_ref().and_then(|(spread, near)| spread.refuses(node).or_else(|| near.refuses(node)));

@@ -10,7 +10,7 @@ use super::{Demand, Unfit, mib};
 use crate::planner::Seen;
 
 /// When so many hosts would do, the best of these is taken: with thousands of hosts the rest would hardly be better.
-pub const ENOUGH: usize = 128;
+pub const ENOUGH: usize = 32;
 
 /// A host and what is still free on it.
 #[derive(Clone, Copy)]
