@@ -18,7 +18,7 @@ use store::{Concern, Interest, Store, StoreFault, Watch};
 use tokio::task::JoinSet;
 
 /// How many changes are committed at once.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 512;
 
 /// The role that the planning process has.
 const ROLE: &str = "planner";
