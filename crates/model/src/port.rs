@@ -97,11 +97,6 @@ pub struct Port {
 }
 
 impl Port {
-    /// The name of the claim on an address of a network.
-    fn address_claim(network: &str, ip: IpAddr) -> String {
-        format!("address/{network}/{ip}")
-    }
-
     /// The name of the claim on a MAC on a network.
     pub fn mac_claim(network: &str, mac: &str) -> String {
         format!("mac/{network}/{mac}")
