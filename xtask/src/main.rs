@@ -34,8 +34,9 @@ mod tests {
         ("face-openstack", 3),
         ("face-kube", 3),
         ("face-registry", 3),
-        ("sim", 4),
-        ("fuzz", 4),
+        ("planners", 4),
+        ("sim", 5),
+        ("fuzz", 5),
         ("braid", 5),
         ("xtask", 5),
     ];

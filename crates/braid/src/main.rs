@@ -11,7 +11,6 @@ mod hooks;
 mod imports;
 mod listen;
 mod paths;
-mod planner;
 mod ranges;
 mod status;
 mod streams;

@@ -302,7 +302,7 @@ async fn serve(
     };
     clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(log::keep_short(dir.log()));
-    tokio::spawn(crate::planner::run(asked, kube_face, plans_here));
+    tokio::spawn(planners::run(asked, kube_face, plans_here));
     tokio::spawn(imports::run(store.clone(), blobs.clone(), web));
     let holding = agent.clone();
     tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));

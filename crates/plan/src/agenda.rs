@@ -48,6 +48,8 @@ struct Pending {
     later: BTreeMap<Key, Time>,
     moments: BTreeSet<(Time, Key)>,
     waiting: BTreeSet<Key>,
+    /// Items were taken, and have not landed.
+    away: bool,
     /// Items for which something is being decided elsewhere, by how many decisions, and whether they became due meanwhile.
     held: BTreeMap<Key, (usize, bool)>,
     /// Why the last change for an item was refused.
@@ -98,9 +100,10 @@ impl Agenda {
         }
     }
 
-    /// Takes the items of a planner that are due, as many as it plans at once.
+    /// Takes the items of a planner that are due, as many as it plans at once; none before those taken last have
+    /// [landed](Self::landed): it would plan without what it has just done.
     pub fn take(&mut self, planner: usize, now: Time) -> Vec<Key> {
-        let Some(pending) = self.pending.get_mut(planner) else { return Vec::new() };
+        let Some(pending) = self.pending.get_mut(planner).filter(|pending| !pending.away) else { return Vec::new() };
         while let Some((at, _)) = pending.moments.first()
             && *at <= now
         {
@@ -128,7 +131,20 @@ impl Agenda {
                 None => taken.push(key),
             }
         }
+        pending.away = !taken.is_empty();
         taken
+    }
+
+    /// What was taken is planned, and what became of it is noted. Of what is gone meanwhile nothing is remembered.
+    pub fn landed(&mut self, planner: usize, items: &[Key], rows: &Snapshot) {
+        let Some(pending) = self.pending.get_mut(planner) else { return };
+        pending.away = false;
+        for key in items {
+            let again = pending.due.contains(key) || pending.later.contains_key(key);
+            if !again && rows.row(key).is_none() {
+                pending.drop_item(key);
+            }
+        }
     }
 
     /// Notes what a plan says of its items' future.
@@ -209,13 +225,13 @@ impl Agenda {
         }
     }
 
-    /// When the next item is due; `None`: not before something happens.
+    /// When the next item is due that can be taken; `None`: not before something happens.
     pub fn next(&self) -> Option<Time> {
         let due = |pending: &Pending| match pending.due.is_empty() {
             false => Some(Time::UNIX_EPOCH),
             true => pending.moments.first().map(|(at, _)| *at).into_iter().chain(pending.stirred).min(),
         };
-        self.pending.iter().filter_map(due).min()
+        self.pending.iter().filter(|pending| !pending.away).filter_map(due).min()
     }
 }
 

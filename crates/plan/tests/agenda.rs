@@ -58,10 +58,17 @@ fn number(name: &str) -> usize {
     PLANNERS.iter().position(|planner| planner.name == name).unwrap()
 }
 
+/// Takes what is due, which lands at once.
+fn take(agenda: &mut Agenda, rows: &Snapshot, planner: usize, now: Time) -> Vec<Key> {
+    let items = agenda.take(planner, now);
+    agenda.landed(planner, &items, rows);
+    items
+}
+
 /// Everything was planned.
 fn idle(rows: &Snapshot) -> Agenda {
     let mut agenda = Agenda::new(rows);
-    (0..PLANNERS.len()).for_each(|planner| while !agenda.take(planner, at(0)).is_empty() {});
+    (0..PLANNERS.len()).for_each(|planner| while !take(&mut agenda, rows, planner, at(0)).is_empty() {});
     agenda
 }
 
@@ -160,8 +167,8 @@ fn refusals_are_tried_again_and_told_when_they_come_back() {
     let (planner, item) = (number("port"), pod(0).key());
     let refusal = |used| Refused::Exceeded { pool: "quota/p/port".into(), asked: 1, used, limit: 1 };
     assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(1), at(0)));
-    assert_eq!(agenda.take(planner, at(1)), []);
-    assert_eq!(agenda.take(planner, at(5)), std::slice::from_ref(&item));
+    assert_eq!(take(&mut agenda, &rows, planner, at(1)), []);
+    assert_eq!(take(&mut agenda, &rows, planner, at(5)), std::slice::from_ref(&item));
     assert!(agenda.refused(planner, std::slice::from_ref(&item), &refusal(1), at(5)), "the same again");
     assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(2), at(6)), "another");
     agenda.committed(planner, std::slice::from_ref(&item));
@@ -172,7 +179,7 @@ fn refusals_are_tried_again_and_told_when_they_come_back() {
     assert!(!agenda.refused(planner, std::slice::from_ref(&item), &refusal(2), at(7)));
     // Who planned from old rows plans again at once.
     assert!(!agenda.refused(planner, std::slice::from_ref(&item), &Refused::Stale(item.clone()), at(7)));
-    assert_eq!(agenda.take(planner, at(7)), [item]);
+    assert_eq!(take(&mut agenda, &rows, planner, at(7)), [item]);
 }
 
 #[test]
@@ -185,7 +192,7 @@ fn what_waits_is_planned_when_something_comes_but_not_each_time_if_it_is_much() 
         let host = Host::new(&format!("host-{revision}"), now);
         let commit = rows.apply(revision, &[Write::Create(host.into())]);
         commit.events.iter().for_each(|event| agenda.touch(&rows, event, now));
-        let taken = agenda.take(planner, now);
+        let taken = take(agenda, &rows, planner, now);
         agenda.planned(planner, &Plan { waiting: taken.clone(), ..Plan::default() });
         taken.len()
     };
@@ -193,7 +200,7 @@ fn what_waits_is_planned_when_something_comes_but_not_each_time_if_it_is_much() 
     assert_eq!(comes(&mut agenda, 2, at(10)), 200);
     assert_eq!(comes(&mut agenda, 3, at(10)), 0, "so soon after");
     assert_eq!(agenda.next(), Some(at(11)));
-    assert_eq!(agenda.take(planner, at(11)).len(), 200);
+    assert_eq!(take(&mut agenda, &rows, planner, at(11)).len(), 200);
 }
 
 #[test]
@@ -231,37 +238,37 @@ fn plain_data_that_stays_wakes_nobody() {
 fn what_is_held_is_planned_when_it_is_let_go() {
     let rows = cloud(2);
     let (sets, mut agenda) = (number("replicaset"), Agenda::new(&rows));
-    let taken = agenda.take(sets, at(0));
+    let taken = take(&mut agenda, &rows, sets, at(0));
     assert_eq!(taken.len(), 2);
     let one = &taken[..1];
     // Two changes of one item are being decided on.
     agenda.hold(sets, one);
     agenda.hold(sets, one);
     agenda.put_back(sets, &taken, at(0));
-    assert_eq!(agenda.take(sets, at(5)), &taken[1..], "only what is not held");
+    assert_eq!(take(&mut agenda, &rows, sets, at(5)), &taken[1..], "only what is not held");
     agenda.release(sets, one);
-    assert!(agenda.take(sets, at(5)).is_empty(), "it is held by another");
+    assert!(take(&mut agenda, &rows, sets, at(5)).is_empty(), "it is held by another");
     agenda.release(sets, one);
-    assert_eq!(agenda.take(sets, at(5)), one, "it was due meanwhile");
+    assert_eq!(take(&mut agenda, &rows, sets, at(5)), one, "it was due meanwhile");
     agenda.hold(sets, one);
     agenda.release(sets, one);
-    assert!(agenda.take(sets, at(5)).is_empty(), "nothing touched it");
+    assert!(take(&mut agenda, &rows, sets, at(5)).is_empty(), "nothing touched it");
     agenda.denied(sets, one, at(5));
-    assert!(agenda.take(sets, at(6)).is_empty());
+    assert!(take(&mut agenda, &rows, sets, at(6)).is_empty());
     agenda.put_back(sets, one, at(6));
-    assert!(agenda.take(sets, at(8)).is_empty(), "whoever denies may touch it each time");
-    assert_eq!(agenda.take(sets, at(60)), one);
+    assert!(take(&mut agenda, &rows, sets, at(8)).is_empty(), "whoever denies may touch it each time");
+    assert_eq!(take(&mut agenda, &rows, sets, at(60)), one);
 }
 
 #[test]
 fn each_has_its_turn() {
     let rows = cloud(300);
     let (sets, mut agenda) = (number("replicaset"), Agenda::new(&rows));
-    let first = agenda.take(sets, at(0));
+    let first = take(&mut agenda, &rows, sets, at(0));
     assert!(first.len() < 150, "{} are taken at once", first.len());
     // They are due again at once, as they may be for ever.
     agenda.planned(sets, &Plan { left: first.clone(), ..Plan::default() });
-    let second = agenda.take(sets, at(0));
+    let second = take(&mut agenda, &rows, sets, at(0));
     assert!(second.iter().all(|item| !first.contains(item)), "others wait");
 }
 
@@ -272,7 +279,7 @@ fn what_is_never_new_enough_is_not_tried_without_end() {
     let stale = Refused::Stale(pod(0).key());
     let tries = |agenda: &mut Agenda| {
         let mut tries = 0;
-        while let [item] = agenda.take(sets, at(0)).as_slice() {
+        while let [item] = take(agenda, &rows, sets, at(0)).as_slice() {
             tries += 1;
             assert!(tries < 100, "it is tried for ever");
             agenda.refused(sets, std::slice::from_ref(item), &stale, at(0));
@@ -280,11 +287,47 @@ fn what_is_never_new_enough_is_not_tried_without_end() {
         tries
     };
     assert_eq!(tries(&mut agenda), 10);
-    let item = agenda.take(sets, at(60));
+    let item = take(&mut agenda, &rows, sets, at(60));
     assert_eq!(item.len(), 1, "but later it is");
     agenda.committed(sets, &item);
     agenda.put_back(sets, &item, at(0));
-    assert_eq!(agenda.take(sets, at(5)), item);
+    assert_eq!(take(&mut agenda, &rows, sets, at(5)), item);
     agenda.refused(sets, &item, &stale, at(0));
     assert_eq!(tries(&mut agenda), 9, "it is counted anew");
+}
+
+#[test]
+fn nobody_plans_without_what_he_has_just_done() {
+    let mut rows = cloud(1);
+    let (sets, mut agenda) = (number("replicaset"), idle(&rows));
+    let again = rows.at::<KubeObject>(&object("apps", "replicasets", "set-0", json!({})).key()).unwrap().row.clone();
+    let touch = |agenda: &mut Agenda, rows: &mut Snapshot| {
+        let expected = rows.row(&again.key).unwrap().modified;
+        let writes = [Write::Update { object: again.object.clone(), expected }];
+        let commit = rows.apply(rows.revision() + 1, &writes);
+        commit.events.iter().for_each(|event| agenda.touch(rows, event, at(1)));
+    };
+    touch(&mut agenda, &mut rows);
+    let away = agenda.take(sets, at(1));
+    assert_eq!(away, std::slice::from_ref(&again.key));
+    // It is touched meanwhile, and others wait for something that comes meanwhile.
+    touch(&mut agenda, &mut rows);
+    taken(&mut agenda, at(1));
+    assert_eq!((agenda.take(sets, at(1)), agenda.next()), (Vec::new(), None));
+    agenda.planned(sets, &Plan::default());
+    agenda.landed(sets, &away, &rows);
+    assert_eq!(agenda.next(), Some(Time::UNIX_EPOCH));
+    assert_eq!(take(&mut agenda, &rows, sets, at(1)), away);
+
+    // It is gone before its refusal is heard of.
+    touch(&mut agenda, &mut rows);
+    let away = agenda.take(sets, at(1));
+    let refusal = Refused::Exceeded { pool: "quota/p/object".into(), asked: 1, used: 1, limit: 1 };
+    let set = rows.row(&again.key).unwrap().clone();
+    let commit = rows.apply(rows.revision() + 1, &[Write::Delete { key: set.key.clone(), expected: set.modified }]);
+    commit.events.iter().for_each(|event| agenda.touch(&rows, event, at(1)));
+    assert!(!agenda.refused(sets, &away, &refusal, at(1)));
+    agenda.landed(sets, &away, &rows);
+    assert_eq!(take(&mut agenda, &rows, sets, at(60)), away, "what it left behind is looked at");
+    assert!(!agenda.refused(sets, &away, &refusal, at(60)), "nothing is remembered of it");
 }

@@ -224,7 +224,8 @@ fn what_a_host_owns_stays_as_long_as_the_host() {
     assert_eq!(left(&world), ["h"]);
     let mut agenda = plan::Agenda::new(&world.0);
     let garbage = plan::PLANNERS.iter().position(|planner| planner.name == "garbage").unwrap();
-    agenda.take(garbage, now());
+    let items = agenda.take(garbage, now());
+    agenda.landed(garbage, &items, &world.0);
     let gone = world.0.row(&Host::new("h", now()).key()).cloned().unwrap();
     let writes = [Write::Delete { key: gone.key.clone(), expected: gone.modified }];
     let commit = world.0.apply(world.0.revision() + 1, &writes);

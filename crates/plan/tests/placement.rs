@@ -149,6 +149,7 @@ fn a_host_that_is_short_keeps_pods_away_and_wakes_those_that_waited() {
         let items = agenda.take(schedule, now());
         let seen = plan::Seen { rows: &w.snapshot, ledger: &Ledger::of(&w.snapshot) };
         agenda.planned(schedule, &(plan::PLANNERS[schedule].plan)(&seen, &items, now()));
+        agenda.landed(schedule, &items, &w.snapshot);
         items.len()
     };
     assert_eq!(due(&mut w, short(&[Shortage::Memory], "west")), 1, "all are due at first");

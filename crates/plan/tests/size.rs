@@ -104,6 +104,7 @@ impl World {
                         self.agenda.refused(n, &step.items, &refused, at(0));
                     }
                 }
+                self.agenda.landed(n, &items, &self.rows);
             }
             if !busy {
                 return done;

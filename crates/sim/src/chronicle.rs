@@ -236,13 +236,17 @@ impl Cron {
         let (Some(name), Some(moment)) = (name, moment) else {
             return Err(format!("Job {} does not say for which moment it is", job.name));
         };
-        let words = format!("{} made the Job {} at {}", object.name, job.name, now());
+        // When it was decided: the commit may have waited.
+        let decided: Option<Time> =
+            job.body["metadata"]["creationTimestamp"].as_str().and_then(|moment| moment.parse().ok());
+        let decided = decided.ok_or_else(|| format!("Job {} does not say when it was made", job.name))?;
+        let words = format!("{} made the Job {} at {decided}", object.name, job.name);
         let schedule = Schedule::parse(object.body["spec"]["schedule"].as_str().unwrap_or_default())?;
         let before = Time::from_second(moment.as_second() - 1).ok().and_then(|before| schedule.after(before));
-        if before != Some(moment) || moment > now() {
+        if before != Some(moment) || moment > decided || decided > now() {
             return Err(format!("{words}, for {name}, which is not of its schedule"));
         }
-        let late = now().as_second() - moment.as_second();
+        let late = decided.as_second() - moment.as_second();
         if object.body["spec"]["startingDeadlineSeconds"].as_i64().is_some_and(|most| late > most) {
             return Err(format!("{words}, {late} seconds late"));
         }

@@ -10,7 +10,7 @@ use store::{Store, Watch};
 
 use crate::World;
 use crate::now;
-use crate::rows::{NETWORK, PROJECT, SUBNET, network};
+use crate::rows::{NETWORK, PROJECT, SUBNET, flavor, network};
 
 /// The most ports that clients keep for themselves: servers and pods need addresses too.
 const PORTS: usize = 3;
@@ -101,10 +101,6 @@ impl World {
 
 pub(crate) fn security_group(id: &str, name: &str) -> SecurityGroup {
     SecurityGroup::new(id, PROJECT, name, now())
-}
-
-pub(crate) fn flavor(id: &str, name: &str, vcpus: u64) -> Flavor {
-    Flavor::new(id, name, vcpus, 128, 0)
 }
 
 fn port(id: &str, mac: String) -> Port {

@@ -11,6 +11,7 @@ mod chronicle;
 mod client;
 mod late;
 mod mutation;
+mod planning;
 mod policy;
 mod rows;
 mod world;

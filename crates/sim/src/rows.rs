@@ -1,11 +1,11 @@
 //! What there is in the beginning, and what users ask for: so little of everything that it runs out.
 
 use model::{
-    Change, Cluster, Domain, Host, HostStatus, KubeObject, Network, NicRequest, Project, Quota, Server, Setting, Subnet,
+    Change, Cluster, Domain, Flavor, Host, HostStatus, KubeObject, Network, NicRequest, Project, Quota, Server,
+    Setting, Subnet,
 };
 use serde_json::json;
 
-use crate::client::flavor;
 use crate::{now, policy};
 
 pub const PROJECT: &str = "project-1";
@@ -156,6 +156,10 @@ pub fn cron_job(name: &str, spec: serde_json::Value) -> KubeObject {
     let meta = json!({"creationTimestamp": model::seconds(now())});
     let body = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": meta, "spec": spec, "status": {}});
     object("batch", "cronjobs", "default", name, body)
+}
+
+pub(crate) fn flavor(id: &str, name: &str, vcpus: u64) -> Flavor {
+    Flavor::new(id, name, vcpus, 128, 0)
 }
 
 pub fn server(id: &str, cores: u64) -> Server {

@@ -8,20 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agent::turns::{Begun, Played};
 use agent::{Config, Drivers};
 use driver::sim::{Fate, Host as SimHost};
-use model::{
-    Change, Entry, Host, Index, Key, KubeObject, Ledger, Refused, Resource, Server, Setting, Snapshot, Time, Vm,
-    VmPhase, Write,
-};
-use plan::{Agenda, PLANNERS, Plan, Seen, Step};
+use model::{Change, Entry, Host, Index, KubeObject, Server, Setting, Snapshot, Vm, VmPhase};
+use plan::PLANNERS;
 use serde_json::json;
-use store::{Store, StoreFault, Watch};
+use store::{Store, Watch};
 
 use crate::chronicle::Chronicle;
 use crate::client::Follower;
 use crate::late::Late;
 use crate::mutation::{self, Mutation};
+use crate::now;
+use crate::planning::{Planning, schedule};
 use crate::rows::{self, CLUSTER, HOSTS, apart, pod, server};
-use crate::{now, policy};
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,17 +39,11 @@ pub struct World {
     pub(crate) machines: Vec<(String, Late)>,
     agents: Vec<Played>,
     pub(crate) chance: fastrand::Rng,
-    mutation: Option<Mutation>,
+    pub(crate) mutation: Option<Mutation>,
     pub(crate) follower: Follower,
     /// How many pods each ReplicaSet had after the last step.
     pub(crate) pod_counts: BTreeMap<String, usize>,
-    /// What the planning process has still to plan, and what it has heard of.
-    agenda: Agenda,
-    news: Watch,
-    /// What the cluster's webhook still thinks about.
-    asked: Vec<(usize, Step)>,
-    /// When it began.
-    began: Time,
+    pub(crate) planning: Planning,
     /// Older snapshots that a planner may still look at.
     old: Vec<Snapshot>,
     serial: u32,
@@ -100,14 +92,11 @@ impl World {
         let agents = machines.iter().map(|(name, machine)| agent_of(name, machine, &store, folder.path(), mutation));
         let agents = agents.collect();
         let (servers, pods, jobs) = Default::default();
-        let (agenda, news) = begin(&store)?;
+        let planning = Planning::begin(&store)?;
         let commits = store.watch(0).map_err(|why| format!("no watch: {why}"))?;
         let mut world = Self {
             store,
-            agenda,
-            news,
-            asked: Vec::new(),
-            began: now(),
+            planning,
             machines,
             agents,
             chance,
@@ -139,6 +128,7 @@ impl World {
         let snapshot = self.store.snapshot();
         self.old.push(snapshot);
         self.old.drain(..self.old.len().saturating_sub(6));
+        self.land_some().await;
         match self.chance.u32(0..120) {
             0..7 => self.create_server().await,
             7..11 => self.delete_server().await,
@@ -311,199 +301,6 @@ impl World {
         "scale deployment"
     }
 
-    /// A planner plans: what is due, or from the beginning and from a snapshot that may be old, and may be stopped half-way;
-    /// every other time in two processes at once.
-    async fn plan(&mut self) -> &'static str {
-        let planner = match self.chance.u8(0..4) {
-            0 => schedule(),
-            _ => self.chance.usize(0..PLANNERS.len()),
-        };
-        if self.chance.bool() {
-            self.plan_due(planner).await;
-            return "plan what is due";
-        }
-        let processes = self.chance.usize(1..3);
-        self.plan_anew(planner, processes).await;
-        "plan"
-    }
-
-    /// Processes plan everything, all of them before the first commits.
-    async fn plan_anew(&mut self, planner: usize, processes: usize) {
-        let mut changes = Vec::new();
-        for _ in 0..processes {
-            let snapshot = self.some_snapshot();
-            let ledger = Ledger::of(&snapshot);
-            let items = (PLANNERS[planner].items)(&snapshot);
-            let mut planned = self.planned(planner, &snapshot, &ledger, &items).steps;
-            if self.chance.u8(0..10) == 0 {
-                planned.truncate(self.chance.usize(0..=planned.len()));
-            }
-            changes.extend(planned);
-        }
-        for step in changes {
-            if self.denied(&step).is_none() {
-                self.commit_planned(&step).await;
-            }
-        }
-    }
-
-    /// The planning process plans what is due.
-    async fn plan_due(&mut self, planner: usize) {
-        let beats = match self.mutation {
-            Some(Mutation::Beats) => BTreeMap::new(),
-            _ => self.store.beats(),
-        };
-        for change in plan::silent(&self.store.snapshot(), &beats, self.began, now()) {
-            self.commit(&change).await;
-        }
-        self.hear();
-        let items = self.agenda.take(planner, now());
-        let book = self.store.book();
-        let plan = self.planned(planner, &book.snapshot, &book.ledger, &items);
-        self.agenda.planned(planner, &plan);
-        for step in plan.steps {
-            if policy::asks(&step.change) && self.chance.bool() {
-                self.agenda.hold(planner, &step.items);
-                self.asked.push((planner, step));
-            } else {
-                self.decide(planner, &book.snapshot, &step).await;
-            }
-        }
-    }
-
-    /// The webhook answers what it was asked, now or a while ago.
-    async fn answer(&mut self) -> &'static str {
-        if self.asked.is_empty() {
-            return "nobody is asked";
-        }
-        let (planner, step) = self.asked.swap_remove(self.chance.usize(0..self.asked.len()));
-        self.decide(planner, &self.store.snapshot(), &step).await;
-        self.agenda.release(planner, &step.items);
-        "the webhook answers"
-    }
-
-    /// What the planning process does with a step that nobody thinks about any more.
-    async fn decide(&mut self, planner: usize, rows: &Snapshot, step: &Step) {
-        if let Some(pod) = self.denied(step) {
-            self.agenda.denied(planner, &step.items, now());
-            return self.say(plan::denied(rows, step, &pod, "it is forbidden", now())).await;
-        }
-        match self.commit_planned(step).await {
-            None => self.agenda.committed(planner, &step.items),
-            Some(refused) => {
-                let comes_back = self.agenda.refused(planner, &step.items, &refused, now());
-                self.say(plan::refused(rows, step, &refused, comes_back, now())).await;
-            }
-        }
-    }
-
-    fn denied(&self, step: &Step) -> Option<Arc<KubeObject>> {
-        policy::denied(&step.change).filter(|_| self.mutation != Some(Mutation::Unasked)).cloned()
-    }
-
-    /// Notes what the newest commits touch; begins anew when some were missed.
-    fn hear(&mut self) {
-        loop {
-            match self.news.next_now() {
-                Ok(Some(commit)) => {
-                    let rows = self.store.snapshot();
-                    let mutation = self.mutation;
-                    let heard = commit.events.iter().filter(|event| mutation.is_none_or(|m| m.hears(event)));
-                    heard.for_each(|event| self.agenda.touch(&rows, event, now()));
-                }
-                Ok(None) => return,
-                Err(_) => match begin(&self.store) {
-                    Ok((agenda, news)) => {
-                        (self.agenda, self.news) = (agenda, news);
-                        // Who asked is no more.
-                        self.asked.clear();
-                    }
-                    Err(why) => return self.wrong.push(why),
-                },
-            }
-        }
-    }
-
-    /// Nothing is left to do for any item that nothing touched: what the full scan finds, the store refuses, or it is that
-    /// somebody still waits, which is told again from time to time.
-    pub async fn audit(&mut self) -> Result<(), String> {
-        for planner in PLANNERS {
-            let book = self.store.book();
-            let seen = Seen { rows: &book.snapshot, ledger: &book.ledger };
-            let told_again = |write: &Write| {
-                let event = |object| KubeObject::of(object).is_some_and(|object| object.is("", "events"));
-                matches!(write, Write::Update { object, .. } if event(object))
-            };
-            for mut step in planner.audit(&seen, now()).steps {
-                step.change.writes.retain(|write| !told_again(write));
-                if self.denied(&step).is_some() {
-                    continue;
-                }
-                if !step.change.is_empty() && self.store.commit(&step.change).await.is_ok() {
-                    let what = step.change.writes.iter().map(|write| write.key().to_string()).collect::<Vec<_>>();
-                    return Err(format!("nobody touched {:?}, for which {} writes {what:?}", step.items, planner.name));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What a planner wants for some items.
-    fn planned(&mut self, planner: usize, rows: &Snapshot, ledger: &Ledger, items: &[Key]) -> Plan {
-        let planner = &PLANNERS[planner];
-        let plan = |rows: &Snapshot| (planner.plan)(&Seen { rows, ledger }, items, now());
-        let mut planned = match self.mutation {
-            Some(mutation) => plan(&mutation.believed(planner.name, rows.clone())),
-            None => plan(rows),
-        };
-        if let Some(key) = planned.steps.iter().find_map(|step| planner.undeclared(&step.change)) {
-            self.wrong.push(format!("{} does not say that it writes {key}", planner.name));
-        }
-        let Some(mutation) = self.mutation else { return planned };
-        planned.steps.iter_mut().for_each(|step| mutation.planned(planner.name, rows, &mut step.change));
-        planned.steps.retain(|step| !step.change.is_empty());
-        if mutation == Mutation::Again {
-            planned.again.clear();
-        }
-        if mutation == Mutation::LostServers && self.chance.u8(0..50) == 0 {
-            let lost = |server| {
-                let change = std::mem::take(Change::new().edit(server, |server: &mut Server| server.deleting = true));
-                Step { items: Vec::new(), change }
-            };
-            planned.steps.extend(rows.all::<Server>().find(|server| !server.deleting).map(lost));
-        }
-        if mutation == Mutation::LostPods && self.chance.u8(0..50) == 0 {
-            let pod = rows.all::<KubeObject>().find(|object| object.is_pod() && object.controller().is_none());
-            let lost = |pod| Step { items: Vec::new(), change: std::mem::take(Change::new().delete(pod)) };
-            planned.steps.extend(pod.map(lost));
-        }
-        planned
-    }
-
-    /// Commits what a planner wants, or says why it was refused.
-    async fn commit_planned(&mut self, step: &Step) -> Option<Refused> {
-        let done = match self.mutation {
-            Some(Mutation::DerivedIds) => self.store.commit(&mutation::rename(&step.change, &mut self.chance)).await,
-            _ => self.store.commit(&step.change).await,
-        };
-        match done {
-            Err(StoreFault::Refused(refused)) => Some(refused),
-            _ => None,
-        }
-    }
-
-    /// Tells why something was refused, as `braid` does it.
-    async fn say(&self, ways: Vec<Change>) {
-        if self.mutation == Some(Mutation::Untold) {
-            return;
-        }
-        for said in ways {
-            if self.store.commit(&said).await.is_ok() {
-                break;
-            }
-        }
-    }
-
     async fn work(&mut self) -> &'static str {
         let at = self.chance.usize(0..self.agents.len());
         // Every step but a few that take their time ends before the agent looks again, or none does.
@@ -622,8 +419,9 @@ impl World {
         self.end_containers(1);
         for planner in 0..PLANNERS.len() {
             self.plan_due(planner).await;
+            self.land(planner).await;
         }
-        while !self.asked.is_empty() {
+        while self.thinks() {
             self.answer().await;
         }
         for agent in &mut self.agents {
@@ -663,18 +461,6 @@ impl World {
         }
         Report { acts, revision: snapshot.revision(), rows: rows.finish(), ..self.report.clone() }
     }
-}
-
-/// Which of the planners the scheduler is.
-fn schedule() -> usize {
-    PLANNERS.iter().position(|planner| planner.name == "schedule").unwrap_or_default()
-}
-
-/// A planning process begins: everything is due, and what happens from now on is heard.
-fn begin(store: &Store) -> Result<(Agenda, Watch), String> {
-    let rows = store.snapshot();
-    let news = store.watch(rows.revision()).map_err(|why| format!("no watch: {why}"))?;
-    Ok((Agenda::new(&rows), news))
 }
 
 fn agent_of(name: &str, machine: &Late, store: &Store, folder: &Path, mutation: Option<Mutation>) -> Played {

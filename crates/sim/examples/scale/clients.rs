@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use face_kube::Kube;
 use face_openstack::{Cloud, HostAnswer, HostStreams};
 use gate::{Client, DomainRef, Gate, NamedRef, Proof, ScopeRequest};
 use http::Request;
@@ -35,13 +36,13 @@ pub struct Faces {
 }
 
 impl Faces {
-    pub async fn new(store: &Store, gate: Arc<Gate>) -> Result<Self, Box<dyn Error>> {
+    pub async fn new(store: &Store, gate: Arc<Gate>, kube: Kube) -> Result<Self, Box<dyn Error>> {
         let domain = || DomainRef { id: Some("default".into()), name: None };
         let named = || NamedRef { name: Some("demo".into()), domain: domain(), ..NamedRef::default() };
         let proof = Proof::Password { user: named(), password: "demo-secret".into() };
         let (token, _) = gate.login(vec![proof], ScopeRequest::Project(named()), Client::UNKNOWN).await?;
         let store = store.for_requests();
-        let kube = face_kube::router(face_kube::Kube::new(store.clone(), gate.clone()));
+        let kube = face_kube::router(kube);
         let openstack = face_openstack::router(Cloud {
             store,
             blobs: blob::Blobs::new("/nonexistent"),

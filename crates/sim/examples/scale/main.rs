@@ -6,7 +6,7 @@
 //!
 //!   cargo run --release -p sim --example scale -- HOSTS CLUSTERS PODS [SERVERS]
 
-#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are what it is for")]
 
 mod clients;
 mod planners;
@@ -17,8 +17,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use face_kube::Kube;
 use gate::Gate;
-use model::{Change, Port, Project, Quota, Time, Vm};
+use model::{Change, Port, Project, Quota, Time};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -33,8 +34,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const IDLE: Duration = Duration::from_secs(20);
 /// How often a host says that it lives.
 const BEAT: Duration = Duration::from_secs(10);
-/// How often who is silent is looked for.
-const LISTEN: Duration = Duration::from_secs(5);
 
 /// What is asked for meanwhile.
 const ASKED: &[(&str, &str)] = &[
@@ -53,7 +52,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         servers: number(0)?.max(1),
     };
     let folder = tempfile::tempdir()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // As `braid` has it: what computes and waits has threads of its own beside those of clients.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).thread_name("planning").enable_all();
+    // What a thread has used is counted as long as it is there.
+    let runtime = runtime.thread_keep_alive(Duration::from_secs(3600)).build()?;
     let figures = runtime.block_on(async {
         let store = Store::open_sqlite(folder.path().join("db")).await?;
         let figures = play(&store, &size).await;
@@ -73,18 +76,19 @@ struct Size {
 
 async fn play(store: &Store, size: &Size) -> Result<Value, Box<dyn Error>> {
     let load = load();
-    let (tenants, faces) = begin(store, size).await?;
-    let mut cloud = Cloud::new(store.clone())?;
-    cloud.plan().await?;
+    let (tenants, faces, kube) = begin(store, size).await?;
+    tokio::spawn(beat(store.clone(), size.hosts));
+    let mut cloud = Cloud::new(store.clone(), kube)?;
+    // The pod that clients ask for.
+    cloud.places(1).await?;
     let begun = cpu();
     for first in (0..size.servers).step_by(1000) {
         for n in first..size.servers.min(first + 1000) {
             store.commit(&tenants.server(n).into()).await?;
         }
-        cloud.plan().await?;
+        cloud.places(1000.min(size.servers - first)).await?;
     }
     let of_server = all(&begun) * 1000.0 / size.servers as f64;
-    let placed = store.snapshot().all::<Vm>().filter(|vm| vm.host.is_some()).count();
     let (quiet, empty) = (Clients::start(faces.clone(), ASKED)?, rss());
     tokio::time::sleep(Duration::from_secs(5)).await;
     let quiet = quiet.end()?;
@@ -93,21 +97,21 @@ async fn play(store: &Store, size: &Size) -> Result<Value, Box<dyn Error>> {
     let full = rss();
     let more = more(&mut cloud, &tenants).await?;
     let busy = busy.end()?;
-    let idle = idle(&mut cloud, size.hosts).await?;
+    let idle = idle().await;
     let bound = pods["bound"].as_u64().unwrap_or(0).max(1);
     Ok(json!({
-        "hosts": size.hosts, "clusters": size.clusters, "servers placed": placed, "pods": pods, "more": more,
+        "hosts": size.hosts, "clusters": size.clusters, "servers placed": size.servers, "pods": pods, "more": more,
         "CPU-ms of a server": rounded(of_server),
         "KiB of a pod, its port and events": (full.saturating_sub(empty)) / bound,
         "MiB": full / 1024, "MiB at the end": rss() / 1024,
         "before": quiet, "meanwhile": busy, "idle, CPU of a core in percent": idle,
-        "ports": store.snapshot().all::<Port>().count(), "rows": store.snapshot().len(), "refused": cloud.refused(),
+        "ports": store.snapshot().all::<Port>().count(), "rows": store.snapshot().len(),
         "load average, before and after": [load, self::load()],
     }))
 }
 
 /// The first rows, and what the clients ask for.
-async fn begin(store: &Store, size: &Size) -> Result<(Tenants, Faces), Box<dyn Error>> {
+async fn begin(store: &Store, size: &Size) -> Result<(Tenants, Faces, Kube), Box<dyn Error>> {
     let gate = Arc::new(Gate::with_cost(store.clone(), 4));
     gate.bootstrap("admin-secret", "demo-secret").await?;
     let rows = store.snapshot();
@@ -126,23 +130,26 @@ async fn begin(store: &Store, size: &Size) -> Result<(Tenants, Faces), Box<dyn E
     }
     store.commit(&tenants.pod(0, "asked").into()).await?;
     store.commit(&tenants.config_map(0, "asked").into()).await?;
-    let faces = Faces::new(store, gate).await?;
-    Ok((tenants, faces))
+    let kube = Kube::new(store.for_requests(), gate.clone());
+    let faces = Faces::new(store, gate, kube.clone()).await?;
+    Ok((tenants, faces, kube))
 }
 
 /// ReplicaSets, a fifth of them at a time.
 async fn pods(cloud: &mut Cloud, tenants: &Tenants, sets: usize) -> Result<Value, Box<dyn Error>> {
     let part = sets.div_ceil(5).max(1);
-    let (begun, at, before, mut parts) = (cpu(), Instant::now(), cloud.bound(), Vec::new());
+    let (begun, at, mut parts) = (cpu(), Instant::now(), Vec::new());
     for first in (0..sets).step_by(part) {
         let before = cpu();
-        for set in first..sets.min(first + part) {
+        let last = sets.min(first + part);
+        for set in first..last {
             cloud.store.commit(&tenants.replica_set(set).into()).await?;
         }
-        cloud.plan().await?;
-        parts.push(rounded(all(&before) * 1000.0 / (REPLICAS * part.min(sets - first)) as f64));
+        cloud.places(REPLICAS * (last - first)).await?;
+        parts.push(rounded(all(&before) * 1000.0 / (REPLICAS * (last - first)) as f64));
     }
-    let (took, bound) = (at.elapsed().as_secs_f64(), cloud.bound() - before);
+    let (took, bound) = (at.elapsed().as_secs_f64(), sets * REPLICAS);
+    cloud.rest().await;
     let threads = spent(&begun);
     let placing: f64 = threads.iter().filter(|(name, _)| *name != "clients").map(|(_, seconds)| seconds).sum();
     Ok(json!({
@@ -157,46 +164,38 @@ async fn more(cloud: &mut Cloud, tenants: &Tenants) -> Result<Value, Box<dyn Err
     let before = cpu();
     for one in 0..100 {
         cloud.store.commit(&tenants.pod(one, &format!("one-{one}")).into()).await?;
-        cloud.plan().await?;
+        cloud.places(1).await?;
     }
+    cloud.rest().await;
     let of_one = of_each(&spent(&before).into_iter().map(|(name, s)| (name, s * 10.0)).collect());
-    let (before, at, pods) = (cpu(), Instant::now(), cloud.bound());
+    let (before, at) = (cpu(), Instant::now());
     cloud.store.commit(&tenants.deployment().into()).await?;
-    cloud.plan().await?;
-    let (took, spent) = (at.elapsed().as_secs_f64(), spent(&before));
+    cloud.places(1000).await?;
+    let took = at.elapsed().as_secs_f64();
+    cloud.rest().await;
+    let spent = spent(&before);
     Ok(json!({
         "CPU-ms of one more": of_one,
-        "a Deployment of 1,000": {"bound": cloud.bound() - pods, "s": rounded(took), "CPU-s": of_each(&spent)},
+        "a Deployment of 1,000": {"s": rounded(took), "CPU-s": of_each(&spent)},
     }))
 }
 
 /// Nothing is to be done, and all hosts say that they live.
-async fn idle(cloud: &mut Cloud, hosts: usize) -> Result<Value, Box<dyn Error>> {
-    let (store, since) = (cloud.store.clone(), Time::now());
-    let listening = tokio::spawn(async move {
-        let mut listen = tokio::time::interval(LISTEN);
-        loop {
-            listen.tick().await;
-            let silent = plan::silent(&store.snapshot(), &store.beats(), since, Time::now());
-            assert!(silent.is_empty(), "all are heard");
-        }
-    });
-    let store = cloud.store.clone();
-    let beating = tokio::spawn(async move {
-        let mut each = tokio::time::interval(BEAT / hosts.max(1) as u32);
-        for n in (0..hosts).cycle() {
-            each.tick().await;
-            if store.beat(&host(n), Time::now()).await.is_err() {
-                return;
-            }
-        }
-    });
+async fn idle() -> Value {
     let before = cpu();
-    cloud.rest(IDLE).await?;
-    let spent = all(&before);
-    listening.abort();
-    beating.abort();
-    Ok(json!(rounded(spent * 100.0 / IDLE.as_secs_f64())))
+    tokio::time::sleep(IDLE).await;
+    json!(rounded(all(&before) * 100.0 / IDLE.as_secs_f64()))
+}
+
+/// Each host says that it lives, for ever.
+async fn beat(store: Store, hosts: usize) {
+    let mut each = tokio::time::interval(BEAT / hosts.max(1) as u32);
+    for n in (0..hosts).cycle() {
+        each.tick().await;
+        if store.beat(&host(n), Time::now()).await.is_err() {
+            return;
+        }
+    }
 }
 
 pub fn rounded(number: f64) -> f64 {

@@ -1,99 +1,81 @@
-//! The planners as `braid` runs them, without webhooks and threads: what is due is planned from a book, and its changes are
-//! committed many at a time.
+//! The planners as `braid` runs them, and what comes of them: which pods and servers have a host by now.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use model::{KubeObject, Time};
-use plan::{Agenda, PLANNERS, Plan, Seen};
-use store::{Concern, Interest, Store, StoreFault, Watch};
+use face_kube::Kube;
+use model::{Event, Kind, KubeObject, Resource, Vm};
+use store::{Concern, Interest, Store};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-/// How many changes are committed at once.
-const AT_ONCE: usize = 512;
+/// All that is asked for at once is placed within so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often it is said how far it is.
+const SAID: Duration = Duration::from_secs(5);
+
+/// Without a commit for so long nothing more comes.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// What gets a host.
+const PLACED: Interest = Interest::Concern(Concern { name: "placed", rule: is_placed });
 
 pub struct Cloud {
     pub store: Store,
-    agenda: Agenda,
-    news: Watch,
-    refused: usize,
+    placed: watch::Receiver<usize>,
+    expected: usize,
 }
 
 impl Cloud {
-    pub fn new(store: Store) -> Result<Self, Box<dyn Error>> {
-        let rows = store.snapshot();
-        let interest = Interest::Concern(Concern { name: "planners", rule: plan::is_news });
-        let news = store.watch_part(rows.revision(), interest)?;
-        Ok(Self { agenda: Agenda::new(&rows), news, store, refused: 0 })
+    /// Plans from now on.
+    pub fn new(store: Store, kube: Kube) -> Result<Self, Box<dyn Error>> {
+        let mut watch = store.watch_part(store.snapshot().revision(), PLACED)?;
+        let (count, placed) = watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok(commits) = watch.next().await {
+                let events = commits.iter().flat_map(|commit| &commit.events);
+                count.send_modify(|count| *count += events.filter(|event| is_placed(event)).count());
+            }
+        });
+        let (progress, rows) = (placed.clone(), store.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SAID).await;
+                eprintln!("{} have a host, {:?}", *progress.borrow(), rows.counters());
+            }
+        });
+        tokio::spawn(planners::run(store.clone(), kube, Arc::new(AtomicBool::new(false))));
+        Ok(Self { store, placed, expected: 0 })
     }
 
-    /// Plans until nothing is due.
-    pub async fn plan(&mut self) -> Result<(), Box<dyn Error>> {
-        loop {
-            let mut busy = false;
-            for (at, planner) in PLANNERS.iter().enumerate() {
-                while let Some(commit) = self.news.next_now()? {
-                    let rows = self.store.snapshot();
-                    commit.events.iter().for_each(|event| self.agenda.touch(&rows, event, Time::now()));
-                }
-                let items = self.agenda.take(at, Time::now());
-                if items.is_empty() {
-                    continue;
-                }
-                busy = true;
-                let book = self.store.book();
-                let seen = Seen { rows: &book.snapshot, ledger: &book.ledger };
-                let plan = (planner.plan)(&seen, &items, Time::now());
-                self.carry_out(at, plan).await?;
-            }
-            if !busy {
-                return Ok(());
-            }
+    /// Waits until so many more have a host.
+    pub async fn places(&mut self, more: usize) -> Result<(), Box<dyn Error>> {
+        self.expected += more;
+        let expected = self.expected;
+        let placed = timeout(PATIENCE, self.placed.wait_for(|placed| *placed >= expected)).await.map(drop);
+        let there = *self.placed.borrow();
+        placed.map_err(|_| format!("{there} of {expected} have a host after {PATIENCE:?}").into())
+    }
+
+    /// Waits until nothing more comes of what was done.
+    pub async fn rest(&self) {
+        let mut revision = 0;
+        while std::mem::replace(&mut revision, self.store.snapshot().revision()) != revision {
+            tokio::time::sleep(QUIET).await;
         }
     }
+}
 
-    async fn carry_out(&mut self, at: usize, plan: Plan) -> Result<(), StoreFault> {
-        self.agenda.planned(at, &plan);
-        for some in plan.steps.chunks(AT_ONCE) {
-            let results = join_all(some.iter().map(|step| self.store.commit(&step.change))).await;
-            for (step, result) in some.iter().zip(results) {
-                match result {
-                    Ok(_) => self.agenda.committed(at, &step.items),
-                    Err(StoreFault::Refused(refused)) => {
-                        self.refused += 1;
-                        self.agenda.refused(at, &step.items, &refused, Time::now());
-                    }
-                    Err(fault) => return Err(fault),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for what may be due, and plans it, for so long.
-    pub async fn rest(&mut self, span: Duration) -> Result<(), Box<dyn Error>> {
-        let end = tokio::time::Instant::now() + span;
-        while tokio::time::Instant::now() < end {
-            self.plan().await?;
-            let next = self.agenda.next().map(|at| at.duration_since(Time::now()));
-            let rest = next.map_or(Duration::MAX, |rest| rest.try_into().unwrap_or_default());
-            tokio::select! {
-                () = tokio::time::sleep(rest.min(span)) => {}
-                () = tokio::time::sleep_until(end) => {}
-                result = self.news.changed() => result?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Pods that have a host.
-    pub fn bound(&self) -> usize {
-        let rows = self.store.snapshot();
-        rows.all::<KubeObject>().filter(|o| o.is_pod() && o.body["spec"]["nodeName"].is_string()).count()
-    }
-
-    /// Changes that the store refused: most of them were planned beside another for the same item.
-    pub fn refused(&self) -> usize {
-        self.refused
-    }
+/// Whether an event gives a pod or a VM its host.
+fn is_placed(event: &Event) -> bool {
+    let placed = |row: &Arc<model::Row>| match row.key.kind {
+        Kind::KubeObject => KubeObject::of(&row.object).is_some_and(|pod| pod.body["spec"]["nodeName"].is_string()),
+        _ => Vm::of(&row.object).is_some_and(|vm| vm.host.is_some()),
+    };
+    let of_pod = || event.key.name.starts_with("/pods/");
+    let is_one = event.key.kind == Kind::Vm || event.key.kind == Kind::KubeObject && of_pod();
+    is_one && event.after.as_ref().is_some_and(placed) && !event.before.as_ref().is_some_and(placed)
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use face_kube::{Hook, Hooks};
-use model::{Cluster, Domain, KubeObject, Network, Project};
+use model::{Change, Cluster, Domain, KubeObject, Network, Project};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
