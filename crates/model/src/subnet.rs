@@ -181,8 +181,11 @@ pub fn addresses_in_use(snapshot: &Snapshot, network: &str) -> HashSet<IpAddr> {
 
 /// The lowest address of the subnet's pools that is neither used nor the gateway's.
 pub fn next_address(subnet: &Subnet, used: &HashSet<IpAddr>) -> Option<IpAddr> {
-    let free = |ip: &IpAddr| !used.contains(ip) && Some(*ip) != subnet.gateway_ip;
-    subnet.pools.iter().find_map(|(a, b)| addresses(*a, *b).find(free))
+    lowest(subnet, |ip| !used.contains(&ip) && Some(ip) != subnet.gateway_ip)
+}
+
+fn lowest(subnet: &Subnet, free: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    subnet.pools.iter().find_map(|(a, b)| addresses(*a, *b).find(|ip| free(*ip)))
 }
 
 /// An address of the subnet's pools that is neither taken nor the gateway's, without a look at all that are: the first behind
@@ -193,9 +196,7 @@ pub fn free_address(subnet: &Subnet, last: Option<IpAddr>, taken: impl Fn(IpAddr
     let at = subnet.pools.iter().position(|(a, b)| last.is_some_and(|last| (*a..=*b).contains(&last)));
     let begun = at.and_then(|at| search(last?, subnet.pools[at].1, free));
     let behind = || subnet.pools.iter().skip(at.map_or(0, |at| at + 1));
-    begun
-        .or_else(|| behind().find_map(|(a, b)| search(*a, *b, free)))
-        .or_else(|| subnet.pools.iter().find_map(|(a, b)| addresses(*a, *b).find(|ip| free(*ip))))
+    begun.or_else(|| behind().find_map(|(a, b)| search(*a, *b, free))).or_else(|| lowest(subnet, free))
 }
 
 /// Steps over taken addresses, twice as far each time, and from a free one back to the end of those that are taken.

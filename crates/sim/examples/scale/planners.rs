@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use face_kube::Kube;
-use model::{Event, Kind, KubeObject, Resource, Vm};
+use model::{Event, Object, Row};
 use store::{Concern, Interest, Store};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -71,11 +71,10 @@ impl Cloud {
 
 /// Whether an event gives a pod or a VM its host.
 fn is_placed(event: &Event) -> bool {
-    let placed = |row: &Arc<model::Row>| match row.key.kind {
-        Kind::KubeObject => KubeObject::of(&row.object).is_some_and(|pod| pod.body["spec"]["nodeName"].is_string()),
-        _ => Vm::of(&row.object).is_some_and(|vm| vm.host.is_some()),
+    let placed = |row: &Option<Arc<Row>>| match row.as_ref().map(|row| &row.object) {
+        Some(Object::KubeObject(object)) => object.is_pod() && object.body["spec"]["nodeName"].is_string(),
+        Some(Object::Vm(vm)) => vm.host.is_some(),
+        _ => false,
     };
-    let of_pod = || event.key.name.starts_with("/pods/");
-    let is_one = event.key.kind == Kind::Vm || event.key.kind == Kind::KubeObject && of_pod();
-    is_one && event.after.as_ref().is_some_and(placed) && !event.before.as_ref().is_some_and(placed)
+    placed(&event.after) && !placed(&event.before)
 }

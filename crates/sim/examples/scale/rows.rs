@@ -100,14 +100,13 @@ impl Tenants {
 
 pub fn hosts(count: usize) -> Vec<Write> {
     let now = Time::now();
-    let heartbeat = now.checked_add(jiff::SignedDuration::from_hours(9)).ok();
     let mut change = Change::new();
     for n in 0..count {
         change.create(Host {
             cpu_milli: 256_000,
             memory_mib: 1 << 20,
             disk_gib: 1000,
-            status: HostStatus { heartbeat, ..HostStatus::default() },
+            status: HostStatus { heartbeat: Some(now), ..HostStatus::default() },
             ..Host::new(&host(n), now)
         });
     }
