@@ -151,8 +151,11 @@ pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     log_to_stderr();
     tls::install_provider();
     let (work, faces) = (runtime("work")?, runtime("faces")?);
-    let result = work.block_on(serve(args, dir, started, missing, faces.handle().clone()));
+    let planners = planners::threads().map_err(Problem::io("starting"))?;
+    let threads = Threads { faces: faces.handle().clone(), planners: planners.handle().clone() };
+    let result = work.block_on(serve(args, dir, started, missing, threads));
     faces.shutdown_timeout(Duration::from_secs(2));
+    planners.shutdown_timeout(Duration::from_secs(2));
     work.shutdown_timeout(Duration::from_secs(2));
     drop(lock);
     result
@@ -171,6 +174,12 @@ fn stays_what_it_is(dir: &Dir, sim: bool) -> Result<(), Problem> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Threads beside those that set up the cloud and run its agent.
+struct Threads {
+    faces: Handle,
+    planners: Handle,
 }
 
 /// Threads for tasks. Those of clients have their own: the planners and the agent compute and wait for disks for
@@ -215,7 +224,7 @@ async fn serve(
     dir: Dir,
     started: Instant,
     missing: Vec<String>,
-    clients: Handle,
+    threads: Threads,
 ) -> Result<ExitCode, Problem> {
     let last = || Access::read(&dir).ok().and_then(|access| access.listen);
     let listen = args.listen.or_else(last).unwrap_or(LISTEN);
@@ -300,9 +309,9 @@ async fn serve(
         kube,
         registry: face_registry::router(registry.clone()),
     };
-    clients.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
+    threads.faces.spawn(listen::serve(listener, tls::server_config(&dir)?, faces.router()));
     tokio::spawn(log::keep_short(dir.log()));
-    tokio::spawn(planners::run(asked, kube_face, plans_here));
+    threads.planners.spawn(planners::run(asked, kube_face, plans_here));
     tokio::spawn(imports::run(store.clone(), blobs.clone(), web));
     let holding = agent.clone();
     tokio::spawn(sweep::run(store.clone(), blobs.clone(), move || holding.holds()));

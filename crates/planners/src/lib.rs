@@ -19,6 +19,7 @@ use std::time::Duration;
 use face_kube::Kube;
 use model::Time;
 use store::{Concern, Interest, Store};
+use tokio::runtime::{Builder, Runtime};
 
 use desk::Desk;
 
@@ -33,6 +34,27 @@ const LISTEN: Duration = Duration::from_secs(5);
 
 /// What some planner reads.
 const NEWS: Interest = Interest::Concern(Concern { name: "planners", rule: plan::is_news });
+
+/// What the scheduler of the machine is told: these threads have a third of the weight of others (`setpriority(2)`).
+const NICE: i32 = 5;
+
+/// Threads for [`run`]. Those of clients go before them: planning can fill every core for seconds, and a request that came
+/// meanwhile would wait for its turn.
+pub fn threads() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        // The loop itself and the waiting for commits; what computes has threads beside.
+        .worker_threads(1)
+        .thread_name("planners")
+        // A thread's start costs as much as a plan.
+        .thread_keep_alive(Duration::from_secs(3600))
+        .on_thread_start(|| {
+            if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                tracing::debug!("planners are as important as clients: {error}");
+            }
+        })
+        .enable_all()
+        .build()
+}
 
 /// Runs until the process ends; plans while this process leads. `here` says whether it does, `kube` asks webhooks.
 pub async fn run(store: Store, kube: Kube, here: Arc<AtomicBool>) {

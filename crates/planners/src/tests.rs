@@ -167,3 +167,14 @@ async fn no_pod_is_there_before_it_is_admitted() {
     assert_eq!(pods(&store).len(), 4, "a pod is there that was denied");
     planning.abort();
 }
+
+#[test]
+fn planners_go_behind_clients() {
+    let nice = || rustix::process::getpriority_process(None).unwrap();
+    let threads = threads().unwrap();
+    let (own, wanted) = (nice(), (nice() + NICE).min(19));
+    let both = threads
+        .block_on(async { (tokio::spawn(async move { nice() }).await, tokio::task::spawn_blocking(nice).await) });
+    assert_eq!((both.0.unwrap(), both.1.unwrap()), (wanted, wanted));
+    assert_eq!(nice(), own, "who makes the threads stays what it was");
+}

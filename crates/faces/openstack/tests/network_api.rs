@@ -324,7 +324,7 @@ async fn lists_are_filtered_sorted_and_cut() {
     assert!(second["networks_links"].as_array().unwrap().iter().all(|l| l["rel"] == "previous"));
     let back = text(&second["networks_links"][0]["href"]).strip_prefix("https://127.0.0.1:8443").unwrap();
     assert_eq!(names(&cloud.ok("GET", back, &cloud.demo, Value::Null).await.2), ["a", "b"]);
-    for query in ["nonsense=1", "sort_key=nonsense", "limit=x", "sort_key=name&sort_dir=up"] {
+    for query in ["nonsense=1", "sort_key=nonsense", "limit=x", "limit=-1", "sort_key=name&sort_dir=up"] {
         assert_eq!(refused(&cloud, "GET", &format!("networks?{query}"), Value::Null).await.0, 400, "{query}");
     }
     assert_eq!(refused(&cloud, "GET", "networks?limit=1&marker=nope", Value::Null).await.0, 404);

@@ -13,9 +13,16 @@ use face_openstack::{Cloud, HostAnswer, HostStreams};
 use gate::{Client, DomainRef, Gate, NamedRef, Proof, ScopeRequest};
 use http::Request;
 use http_body_util::BodyExt;
+use model::Time;
 use serde_json::{Value, json};
 use store::Store;
+use tokio::runtime::Runtime;
 use tower::ServiceExt;
+
+use crate::rows::host;
+
+/// How often a host says that it lives.
+const BEAT: Duration = Duration::from_secs(10);
 
 /// The time between two requests.
 const EVERY: Duration = Duration::from_millis(5);
@@ -67,6 +74,33 @@ impl Faces {
     }
 }
 
+/// Each host says that it lives, for ever: by a thread beside the planners' own, as what comes by a socket is heard by another.
+pub fn hosts(store: Store, hosts: usize) -> std::io::Result<()> {
+    ticks("hosts", hosts, async move |n| store.beat(&host(n), Time::now()).await.is_ok())
+}
+
+/// As many ticks of a thread as hosts' signs of life, for nothing: what of those is the thread's waking up.
+pub fn baseline(hosts: usize) -> std::io::Result<()> {
+    ticks("ticks alone", hosts, async |_| true)
+}
+
+/// Does something for each host in turns, each time after a tick, as long as it returns true.
+fn ticks(name: &str, hosts: usize, each: impl AsyncFn(usize) -> bool + Send + 'static) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = move || {
+        runtime.block_on(async {
+            let mut ticks = tokio::time::interval(BEAT / hosts.max(1) as u32);
+            for n in (0..hosts).cycle() {
+                ticks.tick().await;
+                if !each(n).await {
+                    return;
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
 /// Milliseconds of each request.
 #[derive(Default)]
 struct Asked {
@@ -88,7 +122,7 @@ impl Clients {
         let ends = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (end, all) = (ends.clone(), what);
-        let work = move || runtime.block_on(ask(&faces, all, &end)).map_err(|e| e.to_string());
+        let work = move || ask(&runtime, &faces, all, &end).map_err(|e| e.to_string());
         let thread = std::thread::Builder::new().name("clients".into()).spawn(work)?;
         Ok(Self { ends, thread, what })
     }
@@ -106,15 +140,21 @@ impl Clients {
     }
 }
 
-async fn ask(faces: &Faces, what: &[(&str, &str)], end: &AtomicBool) -> Result<Vec<Asked>, Box<dyn Error>> {
+/// The thread sleeps by itself: the runtime's timers are rounded to milliseconds, which a socket's news are not.
+fn ask(
+    runtime: &Runtime,
+    faces: &Faces,
+    what: &[(&str, &str)],
+    end: &AtomicBool,
+) -> Result<Vec<Asked>, Box<dyn Error>> {
     let mut all: Vec<Asked> = what.iter().map(|_| Asked::default()).collect();
     let mut due = Instant::now();
     while !end.load(Ordering::Relaxed) {
         for ((_, path), asked) in what.iter().zip(&mut all) {
             due += EVERY;
-            tokio::time::sleep_until(due.into()).await;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let before = Instant::now();
-            let status = faces.get(path).await?;
+            let status = runtime.block_on(faces.get(path))?;
             if status != 200 {
                 return Err(format!("GET {path}: {status}").into());
             }

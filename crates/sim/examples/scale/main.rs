@@ -19,22 +19,20 @@ use std::time::{Duration, Instant};
 
 use face_kube::Kube;
 use gate::Gate;
-use model::{Change, Port, Project, Quota, Time};
+use model::{Change, Port, Project, Quota};
 use serde_json::{Value, json};
 use store::Store;
+use tokio::runtime::Runtime;
 
 use clients::{Clients, Faces};
 use planners::Cloud;
-use rows::{REPLICAS, Tenants, host};
+use rows::{REPLICAS, Tenants};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// For so long nothing happens at the end.
 const IDLE: Duration = Duration::from_secs(20);
-/// How often a host says that it lives.
-const BEAT: Duration = Duration::from_secs(10);
-
 /// What is asked for meanwhile.
 const ASKED: &[(&str, &str)] = &[
     ("get of a pod", "/clusters/cluster-0/api/v1/namespaces/default/pods/asked"),
@@ -52,14 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         servers: number(0)?.max(1),
     };
     let folder = tempfile::tempdir()?;
-    // As `braid` has it: what computes and waits has threads of its own beside those of clients.
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(2).thread_name("planning").enable_all();
-    // What a thread has used is counted as long as it is there.
-    let runtime = runtime.thread_keep_alive(Duration::from_secs(3600)).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let planners = ::planners::threads()?;
     let figures = runtime.block_on(async {
         let store = Store::open_sqlite(folder.path().join("db")).await?;
-        let figures = play(&store, &size).await;
+        let figures = play(&store, &size, &planners).await;
         store.close().await;
         figures
     })?;
@@ -74,11 +69,11 @@ struct Size {
     servers: usize,
 }
 
-async fn play(store: &Store, size: &Size) -> Result<Value, Box<dyn Error>> {
+async fn play(store: &Store, size: &Size, planners: &Runtime) -> Result<Value, Box<dyn Error>> {
     let load = load();
     let (tenants, faces, kube) = begin(store, size).await?;
-    tokio::spawn(beat(store.clone(), size.hosts));
-    let mut cloud = Cloud::new(store.clone(), kube)?;
+    clients::hosts(store.clone(), size.hosts)?;
+    let mut cloud = Cloud::new(store.clone(), kube, planners)?;
     // The pod that clients ask for.
     cloud.places(1).await?;
     let begun = cpu();
@@ -97,6 +92,7 @@ async fn play(store: &Store, size: &Size) -> Result<Value, Box<dyn Error>> {
     let full = rss();
     let more = more(&mut cloud, &tenants).await?;
     let busy = busy.end()?;
+    clients::baseline(size.hosts)?;
     let idle = idle().await;
     let bound = pods["bound"].as_u64().unwrap_or(0).max(1);
     Ok(json!({
@@ -180,22 +176,12 @@ async fn more(cloud: &mut Cloud, tenants: &Tenants) -> Result<Value, Box<dyn Err
     }))
 }
 
-/// Nothing is to be done, and all hosts say that they live.
+/// Nothing is to be done, and all hosts say that they live: percents of a core that each thread uses.
 async fn idle() -> Value {
     let before = cpu();
     tokio::time::sleep(IDLE).await;
-    json!(rounded(all(&before) * 100.0 / IDLE.as_secs_f64()))
-}
-
-/// Each host says that it lives, for ever.
-async fn beat(store: Store, hosts: usize) {
-    let mut each = tokio::time::interval(BEAT / hosts.max(1) as u32);
-    for n in (0..hosts).cycle() {
-        each.tick().await;
-        if store.beat(&host(n), Time::now()).await.is_err() {
-            return;
-        }
-    }
+    let percent = |seconds: f64| seconds * 100.0 / IDLE.as_secs_f64();
+    of_each(&spent(&before).into_iter().map(|(name, s)| (name, percent(s))).collect())
 }
 
 pub fn rounded(number: f64) -> f64 {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use face_kube::Kube;
 use model::{Event, Object, Row};
 use store::{Concern, Interest, Store};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -31,7 +32,7 @@ pub struct Cloud {
 
 impl Cloud {
     /// Plans from now on.
-    pub fn new(store: Store, kube: Kube) -> Result<Self, Box<dyn Error>> {
+    pub fn new(store: Store, kube: Kube, threads: &Runtime) -> Result<Self, Box<dyn Error>> {
         let mut watch = store.watch_part(store.snapshot().revision(), PLACED)?;
         let (count, placed) = watch::channel(0);
         tokio::spawn(async move {
@@ -47,7 +48,7 @@ impl Cloud {
                 eprintln!("{} have a host, {:?}", *progress.borrow(), rows.counters());
             }
         });
-        tokio::spawn(planners::run(store.clone(), kube, Arc::new(AtomicBool::new(false))));
+        threads.spawn(::planners::run(store.clone(), kube, Arc::new(AtomicBool::new(false))));
         Ok(Self { store, placed, expected: 0 })
     }
 

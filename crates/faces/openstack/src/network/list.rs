@@ -217,7 +217,7 @@ struct Paging {
 impl Paging {
     fn of(request: &Request) -> Result<Self, NeutronError> {
         let limit = match request.queries("limit").next() {
-            None | Some("" | "-1") => None,
+            None => None,
             Some(text) => {
                 let bad = || NeutronError::http_bad(format!("Limit must be an integer 0 or greater and not '{text}'"));
                 Some(text.parse::<usize>().map_err(|_| bad())?).filter(|n| *n > 0)
