@@ -116,7 +116,8 @@ pub trait VmDriver: Send + Sync {
     async fn health(&self) -> Health;
     /// Everything that the driver has on this host, wanted or not, from a fresh look.
     async fn list(&self) -> Result<Vec<SeenVm>>;
-    /// Brings a VM one step nearer to what is wanted and says where it stands. Starting is not waited for.
+    /// Brings a VM one step nearer to what is wanted and says where it stands. Starting is not waited for. Taking over the
+    /// disks of another VM is a change of that one, too: a removal of it that was decided before comes late.
     async fn ensure(&self, vm: &WantedVm, ports: &dyn Attach) -> Result<SeenVm>;
     /// Stops a VM at once and removes all of it, disks too (unless `keep_disks`). Returns when nothing runs any more.
     async fn remove(&self, id: &str, keep_disks: bool, at: Generation) -> Result<()>;

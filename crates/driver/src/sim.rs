@@ -331,14 +331,16 @@ impl VmDriver for Host {
                 pid: None,
             };
             if !inside.disks.contains_key(&vm.id) {
+                // Whoever still removes what is taken over comes late from here on.
+                kept.as_ref().map_or(Ok(()), |from| inside.pass(vm_of(from), vm.generation))?;
                 let content = kept.and_then(|from| inside.disks.remove(&from)).unwrap_or_else(|| vm.id.clone());
                 inside.disks.insert(vm.id.clone(), content);
             }
             if inside.vms.insert(vm.id.clone(), seen.clone()).is_none() {
                 inside.started(&vm.id);
             }
-            seen
-        })
+            Ok(seen)
+        })?
     }
 
     async fn remove(&self, id: &str, keep: bool, at: Generation) -> Result<()> {

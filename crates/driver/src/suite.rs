@@ -23,6 +23,8 @@ pub trait VmBench: Attach {
     fn folder(&self) -> &Path;
     /// Whether guests run here within seconds; else all VMs of the case stay stopped.
     fn runs(&self) -> bool;
+    /// Ids of the VMs of which disks are kept, or a place for them.
+    fn kept(&self) -> Vec<String>;
 }
 
 /// A host with pods.
@@ -125,6 +127,30 @@ pub async fn old_orders_for_vms(bench: &dyn VmBench) {
     for id in ["moved.1", "other.1"] {
         done("removed", driver.remove(id, false, NEXT).await);
     }
+    done("forgotten", driver.forget_generations());
+}
+
+/// Kept disks are taken over once, and a removal that was decided before that and comes after it keeps nothing any more.
+/// For benches where guests run: a VM that never ran has taken nothing over.
+pub async fn kept_disks(bench: &dyn VmBench) {
+    let driver = bench.driver();
+    let vm = |id, generation| WantedVm { generation, ..bench.vm(id) };
+    vm_until(bench, &vm("kept.1", OLD), VmPhase::Running).await;
+    for what in ["removed", "removed again"] {
+        done(what, driver.remove("kept.1", true, NOW).await);
+        assert_eq!(bench.kept(), ["kept.1"], "{what}");
+    }
+    let mut next = vm("kept.2", NEXT);
+    next.disks.iter_mut().for_each(|disk| disk.take_from = Some("kept.1".to_owned()));
+    vm_until(bench, &next, VmPhase::Running).await;
+    assert_eq!(bench.kept(), [""; 0], "what was kept is taken over");
+    for driver in [driver, bench.driver()] {
+        is_stale("a removal whose disks were taken over", driver.remove("kept.1", true, NOW).await);
+        assert_eq!(bench.kept(), [""; 0], "there is nothing to keep any more");
+    }
+    let driver = bench.driver();
+    done("removed", driver.remove("kept.2", false, NEXT).await);
+    assert_eq!((done("a list", driver.list().await), bench.kept()), (Vec::new(), Vec::new()));
     done("forgotten", driver.forget_generations());
 }
 

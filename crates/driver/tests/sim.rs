@@ -30,6 +30,15 @@ impl VmBench for Bench {
         Box::new(self.0.clone())
     }
     fn vm(&self, id: &str) -> WantedVm {
+        let root = Disk {
+            id: "root".to_owned(),
+            base: None,
+            format: "raw".to_owned(),
+            size: 1 << 20,
+            read_only: false,
+            take_from: None,
+            made: false,
+        };
         WantedVm {
             machine: Default::default(),
             generation: Generation::default(),
@@ -45,7 +54,7 @@ impl VmBench for Bench {
             soft_reboots: 0,
             hard_reboots: 0,
             boot: Boot::Disk,
-            disks: Vec::<Disk>::new(),
+            disks: vec![root],
             config_drive: BTreeMap::new(),
             nics: Vec::new(),
         }
@@ -55,6 +64,10 @@ impl VmBench for Bench {
     }
     fn runs(&self) -> bool {
         true
+    }
+    fn kept(&self) -> Vec<String> {
+        let (there, _) = self.0.everything();
+        self.0.disks().into_keys().filter(|id| !there.contains(id)).collect()
     }
 }
 
@@ -147,6 +160,11 @@ async fn vms() {
 #[tokio::test]
 async fn old_orders_for_vms() {
     suite::old_orders_for_vms(&Bench::new()).await;
+}
+
+#[tokio::test]
+async fn kept_disks() {
+    suite::kept_disks(&Bench::new()).await;
 }
 
 #[tokio::test]

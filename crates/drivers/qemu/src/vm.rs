@@ -266,6 +266,9 @@ impl Qemu {
     async fn start(&self, vm: &WantedVm, ports: &dyn Attach, state: &mut State) -> Result<()> {
         let (binary, found) = self.qemu().await?;
         let dir = self.vm_dir(&vm.id);
+        let earlier = vm.disks.iter().find_map(|disk| disk.take_from.as_deref()).filter(|_| !state.made);
+        // Nobody removes what is being taken over, and whoever had decided to comes late from here on.
+        let taking = earlier.map(|id| Ok((id, self.pass(id, vm.generation)?))).transpose()?;
         user::clean(&dir).map_err(|e| failed(format!("cannot clean {}", dir.display()), e))?;
         if vm.rescue != state.rescue {
             disk::remove(&dir, "rescue")?;
@@ -297,6 +300,11 @@ impl Qemu {
         if vm.machine.tpm.is_some() {
             let process = tpm::start(vm, &dir, taken.as_deref(), user).await?;
             self.confine(vm, &process);
+        }
+        if let Some((id, pass)) = taking {
+            // What nobody has taken stays until the server goes.
+            let _ = fs::remove_dir(self.kept_dir(id));
+            self.generations.gone(pass)?;
         }
         let kvm = match user {
             Some(_) if found.accel == Accel::Kvm => Some(launch::open_kvm()?),

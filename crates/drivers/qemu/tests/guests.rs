@@ -172,6 +172,10 @@ impl VmBench for Common {
     fn runs(&self) -> bool {
         self.1
     }
+    fn kept(&self) -> Vec<String> {
+        let kept = std::fs::read_dir(self.0.dir.path().join("qemu/kept")).into_iter().flatten().flatten();
+        kept.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
 }
 
 #[tokio::test]
@@ -186,6 +190,12 @@ async fn what_every_driver_does_with_vms() {
 async fn what_every_driver_does_with_old_orders() {
     let Some(bench) = Bench::new() else { return };
     suite::old_orders_for_vms(&Common(bench, false)).await;
+}
+
+#[tokio::test]
+async fn what_every_driver_does_with_kept_disks() {
+    let Some(bench) = Bench::new() else { return };
+    suite::kept_disks(&Common(bench, true)).await;
 }
 
 fn runs(seen: &SeenVm) -> bool {
