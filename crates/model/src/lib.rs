@@ -103,7 +103,7 @@ pub use server::{InjectedFile, NicRequest, Server, ServerAction, ServerGroup};
 pub use server_usage::ServerUsage;
 pub use setting::{CLOUD_ID, Setting};
 pub use snapshot::{Committed, Entry, Event, Revision, Row, Snapshot};
-pub use subnet::{Subnet, SubnetPool, addresses_in_use, allocate, free_address, next_address};
+pub use subnet::{Subnet, SubnetPool, allocate, free_address};
 pub use task::{Task, TaskStatus};
 pub use trunk::{SubPort, Trunk, TrunkStatus, VLANS};
 pub use trust::Trust;

@@ -168,20 +168,9 @@ impl Resource for SubnetPool {
 /// The lowest address of the subnet's pools that no port of the snapshot holds and that is not in `taken` (addresses that
 /// the same change already gave away). The commit's claims decide; if it refuses, ask again with a fresh snapshot.
 pub fn allocate(snapshot: &Snapshot, subnet: &Subnet, taken: &[IpAddr]) -> Option<IpAddr> {
-    let mut used = addresses_in_use(snapshot, &subnet.network_id);
-    used.extend(taken);
-    next_address(subnet, &used)
-}
-
-/// Every address that a port of the network holds: for those who allocate many at once with [`next_address`].
-pub fn addresses_in_use(snapshot: &Snapshot, network: &str) -> HashSet<IpAddr> {
-    let ports = snapshot.find::<Port>(Index::Network, network);
-    ports.flat_map(|port| port.value.fixed_ips.iter().map(|fixed| fixed.ip)).collect()
-}
-
-/// The lowest address of the subnet's pools that is neither used nor the gateway's.
-pub fn next_address(subnet: &Subnet, used: &HashSet<IpAddr>) -> Option<IpAddr> {
-    lowest(subnet, |ip| !used.contains(&ip) && Some(ip) != subnet.gateway_ip)
+    let ports = snapshot.find::<Port>(Index::Network, &subnet.network_id);
+    let used: HashSet<IpAddr> = ports.flat_map(|port| port.value.fixed_ips.iter().map(|fixed| fixed.ip)).collect();
+    lowest(subnet, |ip| !used.contains(&ip) && !taken.contains(&ip) && Some(ip) != subnet.gateway_ip)
 }
 
 fn lowest(subnet: &Subnet, free: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {

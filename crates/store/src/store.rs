@@ -120,15 +120,23 @@ impl Store {
     /// many times. A claim that another commit took first is planned again as well, on a snapshot that shows it taken;
     /// it is refused for good when the fresh snapshot brings the same refusal.
     pub async fn transact<T>(&self, mut plan: impl FnMut(&Snapshot) -> Result<(Change, T), Fault>) -> Result<T, Fault> {
+        self.transact_by_book(|book| plan(&book.snapshot)).await
+    }
+
+    /// As [`transact`](Self::transact), for plans that look at claims, too.
+    pub async fn transact_by_book<T>(
+        &self,
+        mut plan: impl FnMut(&crate::Book) -> Result<(Change, T), Fault>,
+    ) -> Result<T, Fault> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let snapshot = self.snapshot();
-            let (change, result) = plan(&snapshot)?;
+            let book = self.book();
+            let (change, result) = plan(&book)?;
             match self.commit(&change).await {
                 Ok(_) => return Ok(result),
                 Err(StoreFault::Refused(refused @ Refused::Stale(_))) => last = Some(refused),
                 Err(StoreFault::Refused(refused)) => {
-                    if snapshot.revision() == self.feed.revision() || last.as_ref() == Some(&refused) {
+                    if book.revision() == self.feed.revision() || last.as_ref() == Some(&refused) {
                         return Err(refused.into());
                     }
                     last = Some(refused);

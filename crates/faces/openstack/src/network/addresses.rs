@@ -1,11 +1,10 @@
 //! Which addresses a port gets: those it asks for, or one of each version, and on subnets whose hosts make their own
 //! addresses (SLAAC) the one that its MAC gives. The commit's claims have the last word.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use gate::Ref;
-use model::{FixedIp, Index, Network, Port, Subnet, Time, next_address};
+use model::{FixedIp, Index, Network, Port, Subnet, Time, free_address};
 use serde_json::Value;
 
 use super::cidr::Cidr;
@@ -67,7 +66,7 @@ pub fn wanted(given: &Value) -> Result<Vec<Wanted>, NeutronError> {
 
 /// The addresses of a port. What it holds already (`port.fixed_ips`) it may keep.
 pub fn assign(
-    plan: &mut Plan,
+    plan: &Plan,
     network: &Network,
     port: &Port,
     wanted: Option<&[Wanted]>,
@@ -75,18 +74,9 @@ pub fn assign(
     let mut subnets: Vec<Subnet> =
         plan.rows.find::<Subnet>(Index::Network, &network.id).map(|s| s.value.clone()).collect();
     subnets.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    // Lent by the plan for as long as it takes to pick.
-    let mut used = std::mem::take(&mut plan.taken(&network.id).addresses);
-    let own: Vec<IpAddr> = port.fixed_ips.iter().map(|fixed| fixed.ip).filter(|ip| used.remove(ip)).collect();
-    let mut pick = Pick { network, port, used, given: Vec::new() };
-    let picked = pick_all(&mut pick, &subnets, wanted);
-    let Pick { mut used, given, .. } = pick;
-    for fixed in &given {
-        used.remove(&fixed.ip);
-    }
-    used.extend(own);
-    plan.taken(&network.id).addresses = used;
-    picked.map(|()| given)
+    let mut pick = Pick { plan, network, port, given: Vec::new() };
+    pick_all(&mut pick, &subnets, wanted)?;
+    Ok(pick.given)
 }
 
 fn pick_all(pick: &mut Pick<'_>, subnets: &[Subnet], wanted: Option<&[Wanted]>) -> Result<(), NeutronError> {
@@ -124,17 +114,28 @@ fn serving(subnets: &[Subnet], owner: &str) -> Vec<Subnet> {
 }
 
 struct Pick<'a> {
+    plan: &'a Plan,
     network: &'a Network,
     port: &'a Port,
-    used: HashSet<IpAddr>,
     given: Vec<FixedIp>,
 }
 
 impl Pick<'_> {
     fn give(&mut self, subnet: &Subnet, ip: IpAddr) {
-        if self.used.insert(ip) {
+        if !self.is_used(ip) {
             self.given.push(FixedIp { subnet_id: subnet.id.clone(), ip });
         }
+    }
+
+    /// Whether an address is another port's, or given to this one already.
+    fn is_used(&self, ip: IpAddr) -> bool {
+        let is = |fixed: &FixedIp| fixed.ip == ip;
+        self.given.iter().any(is)
+            || (!self.port.fixed_ips.iter().any(is) && self.plan.has_address(&self.network.id, ip))
+    }
+
+    fn free(&self, subnet: &Subnet) -> Option<IpAddr> {
+        free_address(subnet, None, |ip| self.is_used(ip))
     }
 
     fn exact(&mut self, subnets: &[Subnet], want: &Wanted) -> Result<(), NeutronError> {
@@ -163,7 +164,7 @@ impl Pick<'_> {
                 subnet.id
             )));
         }
-        if self.used.contains(&ip) {
+        if self.is_used(ip) {
             return Err(self.taken(ip));
         }
         self.give(subnet, ip);
@@ -176,8 +177,8 @@ impl Pick<'_> {
         if is_automatic(subnet) && !uses::is_routers(self.port) {
             return self.automatic(subnet);
         }
-        let kept = self.port.fixed_ips.iter().find(|f| f.subnet_id == subnet.id && !self.used.contains(&f.ip));
-        let ip = kept.map(|f| f.ip).or_else(|| next_address(subnet, &self.used)).ok_or_else(|| self.full())?;
+        let kept = self.port.fixed_ips.iter().find(|f| f.subnet_id == subnet.id && !self.is_used(f.ip));
+        let ip = kept.map(|f| f.ip).or_else(|| self.free(subnet)).ok_or_else(|| self.full())?;
         self.give(subnet, ip);
         Ok(())
     }
@@ -186,7 +187,7 @@ impl Pick<'_> {
         let mut any = false;
         for subnet in subnets {
             any = true;
-            if let Some(ip) = next_address(subnet, &self.used) {
+            if let Some(ip) = self.free(subnet) {
                 self.give(subnet, ip);
                 return Ok(());
             }
@@ -199,7 +200,7 @@ impl Pick<'_> {
         if self.given.iter().any(|f| f.ip == ip) {
             return Ok(());
         }
-        if self.used.contains(&ip) {
+        if self.is_used(ip) {
             return Err(self.taken(ip));
         }
         self.give(subnet, ip);

@@ -6,7 +6,7 @@ use gate::View;
 use model::{
     FixedIp, FloatingIp, Holder, Host, Index, Kind, Network, Port, PortStatus, RbacPolicy, SecurityGroup, Subnet, Time,
 };
-use model::{Resource, next_address};
+use model::{Resource, free_address};
 use serde_json::{Value, json};
 
 use super::addresses::{self, Wanted};
@@ -211,15 +211,14 @@ pub fn addresses_json(all: &[FixedIp]) -> Json<'_> {
 }
 
 /// A MAC that no port of the network has.
-pub fn free_mac(plan: &mut Plan, port: &Port) -> String {
-    let taken = &plan.taken(&port.network_id).macs;
+pub fn free_mac(plan: &Plan, port: &Port) -> String {
     let tries = (0..=u32::MAX).map(|attempt| Port::mac_from(&port.id, attempt));
-    tries.into_iter().find(|mac| !taken.contains(mac)).unwrap_or_default()
+    tries.into_iter().find(|mac| !plan.has_mac(&port.network_id, mac)).unwrap_or_default()
 }
 
-fn mac_for(plan: &mut Plan, port: &Port, body: &Attributes) -> Result<String, NeutronError> {
+fn mac_for(plan: &Plan, port: &Port, body: &Attributes) -> Result<String, NeutronError> {
     let Some(mac) = body.text("mac_address") else { return Ok(free_mac(plan, port)) };
-    if mac != port.mac && plan.taken(&port.network_id).macs.contains(&mac) {
+    if mac != port.mac && plan.has_mac(&port.network_id, &mac) {
         return Err(NeutronError::conflict(
             "MacAddressInUse",
             format!("Unable to complete operation for network {}. The mac address {mac} is in use.", port.network_id),
@@ -484,9 +483,8 @@ pub fn keep_dhcp_port(plan: &mut Plan, subnet: &Subnet, now: Time) -> Result<(),
             port.id = id;
             port.hold(subnet.as_holder());
             port.mac = free_mac(plan, &port);
-            let used = model::addresses_in_use(&plan.rows, &network.id);
             // A subnet without room for it works as before, without DHCP.
-            let Some(ip) = next_address(subnet, &used) else { return Ok(()) };
+            let Some(ip) = free_address(subnet, None, |ip| plan.has_address(&network.id, ip)) else { return Ok(()) };
             port.fixed_ips = vec![FixedIp { subnet_id: subnet.id.clone(), ip }];
             plan.put(port);
         }

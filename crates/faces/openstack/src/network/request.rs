@@ -1,14 +1,14 @@
 //! A request to Neutron with its body read, and the plan of a change: rows written so far are visible to what is planned
 //! next, so that a bulk request hands out each address once and is still one commit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use gate::Principal;
 use http::HeaderMap;
-use model::{Change, Expect, Fault, Index, Key, Kind, Object, Port, Resource, Snapshot, Time, Write};
+use model::{Change, Expect, Fault, Key, Ledger, Object, Port, Resource, Snapshot, Time, Write};
 use serde_json::Value;
-use store::Store;
+use store::{Book, Store};
 
 use super::error::NeutronError;
 use crate::call::Call;
@@ -78,8 +78,8 @@ impl Request {
         let mut own = None;
         let result = self
             .store
-            .transact(|snapshot| {
-                let mut work = Plan::new(snapshot.clone());
+            .transact_by_book(|book| {
+                let mut work = Plan::new(book.clone());
                 match plan(&mut work) {
                     Ok(value) => Ok((work.into_change(), value)),
                     Err(error) => {
@@ -103,20 +103,15 @@ pub struct Plan {
     writes: Vec<Option<Write>>,
     places: HashMap<Key, usize>,
     expects: Vec<Expect>,
-    /// What ports take of the networks that were looked at, so that many ports are not counted again for each.
-    taken: HashMap<String, Taken>,
-}
-
-/// What the ports of a network have.
-#[derive(Default)]
-pub struct Taken {
-    pub addresses: HashSet<IpAddr>,
-    pub macs: HashSet<String>,
+    /// The claims of all rows that were there before.
+    ledger: Ledger,
+    /// The ports to which this change gives addresses and MACs, by claim.
+    given: HashMap<String, Key>,
 }
 
 impl Plan {
-    pub fn new(rows: Snapshot) -> Self {
-        Self { rows, writes: Vec::new(), places: HashMap::new(), expects: Vec::new(), taken: HashMap::new() }
+    pub fn new(Book { snapshot: rows, ledger }: Book) -> Self {
+        Self { rows, ledger, writes: Vec::new(), places: HashMap::new(), expects: Vec::new(), given: HashMap::new() }
     }
 
     fn into_change(self) -> Change {
@@ -188,13 +183,20 @@ impl Plan {
         }
     }
 
-    /// What the ports of a network have, those of this change included.
-    pub fn taken(&mut self, network: &str) -> &mut Taken {
-        let rows = &self.rows;
-        self.taken.entry(network.to_owned()).or_insert_with(|| Taken {
-            addresses: model::addresses_in_use(rows, network),
-            macs: rows.find::<Port>(Index::Network, network).map(|port| port.value.mac.clone()).collect(),
-        })
+    /// Whether a port of the network will have an address.
+    pub fn has_address(&self, network: &str, ip: IpAddr) -> bool {
+        self.has(&Port::address_claim(network, ip), |port| port.fixed_ips.iter().any(|fixed| fixed.ip == ip))
+    }
+
+    /// Whether a port of the network will have a MAC.
+    pub fn has_mac(&self, network: &str, mac: &str) -> bool {
+        self.has(&Port::mac_claim(network, mac), |port| port.mac == mac)
+    }
+
+    /// Whether the port that has a claim will still be so.
+    fn has(&self, claim: &str, so: impl Fn(&Port) -> bool) -> bool {
+        let holder = self.given.get(claim).or_else(|| self.ledger.holder(claim));
+        holder.and_then(|key| self.rows.at::<Port>(key)).is_some_and(|port| so(port.value))
     }
 
     fn written(&self, key: &Key) -> Option<&Write> {
@@ -215,17 +217,10 @@ impl Plan {
     fn apply(&mut self, write: &Write) {
         let revision = self.rows.revision();
         let key = write.key();
-        match (self.rows.at::<Port>(&key), write) {
-            // A new port only adds to what is taken. Whatever gives something back has it counted anew.
-            (None, Write::Create(Object::Port(port))) => {
-                if let Some(taken) = self.taken.get_mut(&port.network_id) {
-                    taken.addresses.extend(port.fixed_ips.iter().map(|fixed| fixed.ip));
-                    taken.macs.insert(port.mac.clone());
-                }
-            }
-            (Some(port), _) => _ = self.taken.remove(&port.network_id),
-            _ if matches!(key.kind, Kind::Subnet) => self.taken.clear(),
-            _ => {}
+        if let Write::Create(Object::Port(port)) | Write::Update { object: Object::Port(port), .. } = write {
+            let addresses = port.fixed_ips.iter().map(|fixed| Port::address_claim(&port.network_id, fixed.ip));
+            let claims = addresses.chain([Port::mac_claim(&port.network_id, &port.mac)]);
+            self.given.extend(claims.map(|claim| (claim, key.clone())));
         }
         self.rows.apply(revision, std::slice::from_ref(write));
     }
@@ -270,5 +265,50 @@ pub fn somebody() -> Principal {
         trust: None,
         kube_groups: Vec::new(),
         kube_cluster: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{FixedIp, Network, Row};
+
+    use super::*;
+
+    #[test]
+    fn what_a_port_has_is_as_the_change_leaves_it() {
+        let network = Network::new("n", "p", 1, Time::UNIX_EPOCH);
+        let port = |id: &str, number: u8| Port {
+            mac: format!("fa:16:3e:00:00:{number:02x}"),
+            fixed_ips: vec![FixedIp { subnet_id: "s".into(), ip: IpAddr::from([10, 0, 0, number]) }],
+            ..Port::new(id.to_owned(), &network, Time::UNIX_EPOCH)
+        };
+        let rows = [port("a", 1), port("b", 2)].map(|port| Row {
+            key: port.key(),
+            object: port.into(),
+            created: 1,
+            modified: 1,
+        });
+        let mut plan = Plan::new(Book::load(rows, 1));
+        let has = |plan: &Plan| {
+            [1, 2, 3].map(|number: u8| {
+                let mac = port("", number).mac;
+                let both = (plan.has_address("n", [10, 0, 0, number].into()), plan.has_mac("n", &mac));
+                assert_eq!(both.0, both.1, "{number}");
+                assert!(!plan.has_address("other", [10, 0, 0, number].into()));
+                both.0
+            })
+        };
+        assert_eq!(has(&plan), [true, true, false]);
+        plan.put(port("c", 3));
+        assert_eq!(has(&plan), [true, true, true], "a new port's");
+        plan.put(port("a", 4));
+        assert_eq!(has(&plan), [false, true, true], "one port let go of it");
+        plan.remove(&port("b", 2).key());
+        plan.put(port("c", 2));
+        assert_eq!(has(&plan), [false, true, false], "what was another's before");
+        plan.remove(&port("c", 2).key());
+        assert_eq!(has(&plan), [false, false, false], "what was made and deleted");
+        plan.put(port("b", 1));
+        assert_eq!(has(&plan), [true, false, false], "a row that is there again");
     }
 }

@@ -119,10 +119,10 @@ impl<T: Serialize> Serialize for Named<T> {
 pub async fn list<T: NeutronResource>(call: Call) -> Result<Reply, Fault> {
     answer(async {
         let request = Request::read(call, false).await?;
-        let mut plan = Plan::new(request.snapshot.clone());
+        let mut plan = Plan::new(request.store.book());
         T::before_list(&mut plan, &request)?;
         let rows = if plan.is_empty() {
-            request.snapshot.clone()
+            plan.rows
         } else {
             request.commit(|plan| T::before_list(plan, &request)).await?;
             request.store.snapshot()

@@ -73,7 +73,7 @@ pub async fn withdraw<T: Send>(
         let rows: Vec<RbacPolicy> = rows.map(|policy| RbacPolicy { closing, ..policy.value.clone() }).collect();
         rows.into_iter().for_each(|policy| plan.put(policy));
     };
-    if which(&Plan::new(request.store.snapshot()))?.is_empty() {
+    if which(&Plan::new(request.store.book()))?.is_empty() {
         return request.commit(write).await;
     }
     let closing = request.commit(|plan| {

@@ -3,8 +3,8 @@
 
 use gate::Ref;
 use model::{
-    Change, Fault, FixedIp, FloatingIp, Holder, Index, Kind, NicRequest, Port, PortStatus, Subnet, Trunk, allocate,
-    default_security_group,
+    Change, Fault, FixedIp, FloatingIp, Holder, Index, Kind, NicRequest, Port, PortStatus, Subnet, Trunk,
+    default_security_group, free_address,
 };
 use model::{Network, Realm, SecurityGroup, Server};
 use serde_json::{Value, json};
@@ -206,7 +206,8 @@ fn any_addresses(subject: &Subject<'_>, network: &Network) -> Result<Vec<FixedIp
             .find::<Subnet>(Index::Network, &network.id)
             .filter(|s| s.base.is_ipv6() == v6 && (!v6 || s.ipv6_address_mode.as_deref() != Some("slaac")))
             .collect();
-        let found = subnets.iter().find_map(|s| Some((s.id.clone(), allocate(subject.snapshot, s, &[])?)));
+        let is_taken = |ip| subject.ledger.holder(&Port::address_claim(&network.id, ip)).is_some();
+        let found = subnets.iter().find_map(|s| Some((s.id.clone(), free_address(s, None, is_taken)?)));
         match found {
             Some((subnet_id, ip)) => fixed.push(FixedIp { subnet_id, ip }),
             None if subnets.is_empty() => {}

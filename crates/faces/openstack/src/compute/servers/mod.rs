@@ -24,7 +24,8 @@ pub mod update;
 pub mod view;
 
 use gate::View;
-use model::{Change, Entry, Fault, Index, Server, ServerAction, Snapshot};
+use model::{Change, Entry, Fault, Index, Ledger, Server, ServerAction, Snapshot};
+use store::Book;
 
 use super::fault::no_server;
 use crate::call::Call;
@@ -73,6 +74,8 @@ impl When {
 /// A server about to be changed, as of the transaction's snapshot.
 pub struct Subject<'a> {
     pub snapshot: &'a Snapshot,
+    /// The claims of these rows.
+    pub ledger: &'a Ledger,
     pub view: View<'a>,
     pub state: State,
     /// Further rows to write in the same transaction.
@@ -90,13 +93,13 @@ pub async fn act(
     let id = call.param("id");
     call.cloud
         .store
-        .transact(|snapshot| {
+        .transact_by_book(|Book { snapshot, ledger }| {
             let view = View::new(snapshot, who);
             let entry = find(&view, id)?;
             let state = status::state(snapshot, &entry);
             when.check(verb, &entry, &state, who.is_admin())?;
             let mut server = entry.value.clone();
-            let mut subject = Subject { snapshot, view, state, change: Change::new() };
+            let mut subject = Subject { snapshot, ledger, view, state, change: Change::new() };
             edit(&mut server, &mut subject)?;
             server.updated_at = call.now;
             let mut change = subject.change;
