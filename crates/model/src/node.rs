@@ -30,6 +30,9 @@ const CONDITIONS: [(Shortage, &str, &str, [&str; 2]); 2] = [
 
 const READY: &str = "Ready";
 
+/// The effect of the taints by which a host says that it is short of something.
+const EFFECT: &str = "NoSchedule";
+
 /// What the conditions of a host's nodes are: type, status, reason, message.
 type Conditions = Vec<(&'static str, &'static str, &'static str, String)>;
 
@@ -57,17 +60,24 @@ pub fn labels(host: &Host) -> [(&'static str, &str); 6] {
     ]
 }
 
-/// The taints by which a host keeps pods away, each with when it came: key, effect, moment.
+/// The taints by which a host keeps pods away, each with when it came: key, effect, moment. Of what a silent host is short is not known.
 pub fn taints(host: &Host) -> impl Iterator<Item = (&'static str, &'static str, Option<Time>)> {
-    let short = CONDITIONS.iter().filter(|(resource, ..)| host.status.short.contains(resource));
-    short.map(|(_, condition, key, _)| (*key, "NoSchedule", host.status.turned.get(*condition).copied()))
+    let short = CONDITIONS.iter().filter(|(resource, ..)| host.is_up() && host.status.short.contains(resource));
+    short.map(|(_, condition, key, _)| (*key, EFFECT, host.status.turned.get(*condition).copied()))
 }
 
 fn conditions(host: &Host) -> Conditions {
     let status = &host.status;
+    let kinds = CONDITIONS.iter().map(|(_, kind, ..)| *kind).chain([READY]);
+    if !host.is_up() {
+        let (reason, message) = match status.heartbeat {
+            Some(_) => ("NodeStatusUnknown", "Kubelet stopped posting node status."),
+            None => ("NodeStatusNeverUpdated", "Kubelet never posted node status."),
+        };
+        return kinds.map(|kind| (kind, "Unknown", reason, message.to_owned())).collect();
+    }
     let problem = status.parts.iter().find(|(part, problem)| part == "pods" && !problem.is_empty());
     let ready = match problem {
-        _ if !host.is_up() => (READY, "Unknown", "NodeStatusUnknown", "nothing is heard of the host".to_owned()),
         None => (READY, "True", "KubeletReady", "the agent is ready".to_owned()),
         Some((_, problem)) => (READY, "False", "ContainerRuntimeNotReady", problem.clone()),
     };
@@ -115,15 +125,12 @@ pub fn of(host: &Host, cluster: &Cluster, said: Option<&KubeObject>, heard: Opti
     }
     let set = object_in(&mut body["metadata"], "labels");
     labels(host).into_iter().for_each(|(label, value)| _ = set.insert(label.to_owned(), value.into()));
-    let mut all: Vec<Value> = list(&body["spec"], "taints").filter(|taint| !is_of_host(taint)).cloned().collect();
+    let mut all: Vec<Value> = own_taints(&body).cloned().collect();
     all.extend(taints(host).map(|(key, effect, since)| match since {
         Some(since) => json!({"key": key, "effect": effect, "timeAdded": seconds(since)}),
         None => json!({"key": key, "effect": effect}),
     }));
-    let spec = object_in(&mut body, "spec");
-    if !all.is_empty() {
-        spec.insert("taints".to_owned(), all.into());
-    }
+    taint(&mut body, all);
     body["status"] = status(host, &body["status"], heard);
     KubeObject {
         cluster_id: cluster.id.clone(),
@@ -157,12 +164,8 @@ pub fn said(body: &Value, host: &Host) -> Value {
     if set.is_empty() {
         object_in(&mut body, "metadata").remove("labels");
     }
-    let own: Vec<Value> = list(&body["spec"], "taints").filter(|taint| !is_of_host(taint)).cloned().collect();
-    let spec = object_in(&mut body, "spec");
-    match own.is_empty() {
-        true => _ = spec.remove("taints"),
-        false => _ = spec.insert("taints".to_owned(), own.into()),
-    }
+    let own = own_taints(&body).cloned().collect();
+    taint(&mut body, own);
     let (ours, mut status) = (status(host, &Value::Null, None), body["status"].take());
     for (field, value) in ours.as_object().into_iter().flatten() {
         match field.as_str() {
@@ -253,8 +256,19 @@ fn status(host: &Host, said: &Value, heard: Option<Time>) -> Value {
     status
 }
 
-fn is_of_host(taint: &Value) -> bool {
-    CONDITIONS.iter().any(|(_, _, key, _)| taint["key"] == **key)
+/// The taints of a Node that are not its host's to say.
+pub fn own_taints(body: &Value) -> impl Iterator<Item = &Value> {
+    let of_host =
+        |taint: &Value| taint["effect"] == EFFECT && CONDITIONS.iter().any(|(_, _, key, _)| taint["key"] == **key);
+    list(&body["spec"], "taints").filter(move |taint| !of_host(taint))
+}
+
+fn taint(body: &mut Value, taints: Vec<Value>) {
+    let spec = object_in(body, "spec");
+    match taints.is_empty() {
+        true => _ = spec.remove("taints"),
+        false => _ = spec.insert("taints".to_owned(), taints.into()),
+    }
 }
 
 fn is_condition(condition: &Value) -> bool {
@@ -329,6 +343,44 @@ mod tests {
         assert!(!is_another(&host(), &later));
         later.status.silent = true;
         assert!(is_another(&host(), &later));
+    }
+
+    #[test]
+    fn a_taint_is_of_the_host_by_key_and_effect() {
+        let (host, cluster) = (host(), cluster());
+        let taint = |effect: &str| json!({"key": "node.kubernetes.io/memory-pressure", "effect": effect});
+        let mut written = of(&host, &cluster, None, None);
+        written.body["spec"]["taints"] = json!([taint("NoSchedule"), taint("NoExecute")]);
+        written.body = said(&written.body, &host);
+        assert_eq!(written.body["spec"]["taints"], json!([taint("NoExecute")]));
+        let shown = of(&host, &cluster, Some(&written), None);
+        let effects: Vec<_> = list(&shown.body["spec"], "taints").map(|taint| taint["effect"].clone()).collect();
+        assert_eq!(effects, ["NoExecute", "NoSchedule"]);
+        // A Node that a cluster had before there was a host of its name.
+        let calm = Host { status: HostStatus { short: Vec::new(), ..host.status.clone() }, ..host };
+        written.body["spec"]["taints"] = json!([taint("NoSchedule")]);
+        assert_eq!(of(&calm, &cluster, Some(&written), None).body["spec"], json!({}));
+    }
+
+    #[test]
+    fn of_a_silent_host_nothing_is_known() {
+        let mut silent = host();
+        silent.status.silent = true;
+        let is = |host: &Host, reason: &str, message: &str| {
+            let fields = ["type", "status", "reason", "message"];
+            let shown = of(host, &cluster(), None, None);
+            let all = list(&shown.body["status"], "conditions");
+            let conditions: Vec<_> =
+                all.map(|one| fields.map(|field| one[field].as_str().unwrap().to_owned())).collect();
+            let unknown = |kind: &str| [kind, "Unknown", reason, message].map(str::to_owned);
+            assert_eq!(conditions, ["MemoryPressure", "DiskPressure", "Ready"].map(unknown));
+        };
+        is(&silent, "NodeStatusUnknown", "Kubelet stopped posting node status.");
+        is(&Host::new("new", at(0)), "NodeStatusNeverUpdated", "Kubelet never posted node status.");
+        let mut after = silent.clone();
+        turn(&mut after, &host(), at(7));
+        assert_eq!(after.status.turned["DiskPressure"], at(7));
+        assert_eq!(taints(&silent).count(), 0);
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Node {
         let mut labels: BTreeMap<String, String> = own.map(|(label, value)| (label.clone(), text(value))).collect();
         labels.extend(node::labels(host).map(|(label, value)| (label.to_owned(), value.to_owned())));
         let of_host = node::taints(host).map(|(key, effect, _)| (key.to_owned(), String::new(), effect.to_owned()));
-        let own = list(&said["spec"]["taints"]).map(|t| (text(&t["key"]), text(&t["value"]), text(&t["effect"])));
+        let own = node::own_taints(said).map(|t| (text(&t["key"]), text(&t["value"]), text(&t["effect"])));
         let taints = of_host.chain(own).map(|(key, value, effect)| Taint { key, value, effect }).collect();
         Self { name: host.name.clone(), labels, taints, cordoned: said["spec"]["unschedulable"] == true }
     }
