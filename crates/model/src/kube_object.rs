@@ -40,6 +40,16 @@ impl KubeObject {
         self.body["metadata"]["uid"].as_str().unwrap_or("")
     }
 
+    /// The uid of a host's Node in a cluster.
+    pub(crate) fn uid_of_node(cluster: &str, host: &str) -> String {
+        crate::derived_id(&["node", cluster, host])
+    }
+
+    /// Whether it is what its cluster said of a host, and not a Node that the cluster made.
+    pub fn is_of_host(&self) -> bool {
+        self.is("", "nodes") && self.uid() == Self::uid_of_node(&self.cluster_id, &self.name)
+    }
+
     pub fn is(&self, group: &str, resource: &str) -> bool {
         self.group == group && self.resource == resource
     }
@@ -272,7 +282,7 @@ impl Resource for KubeObject {
     }
     fn index(&self) -> Vec<(Index, String)> {
         let mut index: Vec<(Index, String)> = self.owners().map(|uid| (Index::Owner, uid.to_owned())).collect();
-        if !index.is_empty() || self.deleting() {
+        if !index.is_empty() || self.deleting() || self.is_of_host() {
             index.push((Index::Collectable, String::new()));
         }
         if (self.is_pod() || self.is("apps", "replicasets")) && self.controller().is_none() {

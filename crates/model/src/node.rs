@@ -43,7 +43,12 @@ pub fn key(cluster: &str, host: &str) -> Key {
 
 /// The uid of a host's Node in a cluster.
 pub fn uid(cluster: &str, host: &str) -> String {
-    crate::derived_id(&["node", cluster, host])
+    KubeObject::uid_of_node(cluster, host)
+}
+
+/// Whether an object is what a cluster said of a host that is gone: nobody sees it, and it is collected.
+pub fn is_left(rows: &Snapshot, object: &KubeObject) -> bool {
+    object.is_of_host() && rows.get::<Host>(&object.name).is_none()
 }
 
 /// The labels that a host gives its nodes; a cluster cannot say otherwise.

@@ -58,8 +58,8 @@ pub enum Index {
     Network,
     /// The row's unique name within its realm or domain, for look-ups by name.
     Name,
-    /// Of Kubernetes' objects those that the garbage collector may have to remove: they have owners, or are being deleted.
-    /// All under one value, the empty one.
+    /// Of Kubernetes' objects those that the garbage collector may have to remove: they have owners, are being deleted,
+    /// or say something of a host. All under one value, the empty one.
     Collectable,
     /// Pods that say where other pods shall be, by their cluster.
     Caring,

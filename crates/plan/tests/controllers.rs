@@ -235,6 +235,42 @@ fn what_a_host_owns_stays_as_long_as_the_host() {
     assert!(left(&world).is_empty());
 }
 
+/// Heard of when the host goes or when it is said too late, and found after a start. A Node that a cluster made stays.
+#[test]
+fn what_was_said_of_a_host_goes_with_it() {
+    let mut world = World::new();
+    let garbage = plan::PLANNERS.iter().position(|planner| planner.name == "garbage").unwrap();
+    let mut agenda = plan::Agenda::new(&world.0);
+    let mut taken = |world: &World, writes: &[Write]| {
+        let mut rows = world.0.clone();
+        let items = agenda.take(garbage, now());
+        agenda.landed(garbage, &items, &rows);
+        let commit = rows.apply(rows.revision() + 1, writes);
+        commit.events.iter().for_each(|event| agenda.touch(&rows, event, now()));
+        agenda.take(garbage, now()).len()
+    };
+    let said = |uid: &str| json!({"metadata": {"uid": uid, "finalizers": ["example.com/hold"]}});
+    let host = Host::new("h", now());
+    world.commit(&host.clone().into());
+    world.put("", "nodes", "h", said(&node::uid("c", "h")));
+    world.put("", "nodes", "own", said("own"));
+    world.settle(&[GARBAGE]);
+    assert!(world.get("", "nodes", "h").is_some());
+    let row = world.0.row(&host.key()).cloned().unwrap();
+    let gone = [Write::Delete { key: row.key.clone(), expected: row.modified }];
+    assert_eq!(taken(&world, &gone), 1, "whoever collects hears of the host");
+    world.0.apply(world.0.revision() + 1, &gone);
+    let late = world.0.at::<KubeObject>(&node::key("c", "h")).unwrap().value.clone();
+    let late = KubeObject { name: "late".into(), body: said(&node::uid("c", "late")), ..late };
+    assert_eq!(taken(&world, &[Write::Create(late.into())]), 1, "and of what is said of none");
+    let planned = GARBAGE.scan(&world.0, now());
+    let mut back = world.0.clone();
+    back.apply(back.revision() + 1, &[Write::Create(host.into())]);
+    assert!(back.prepare(&planned[0]).is_err(), "a host that is back keeps it");
+    world.settle(&[GARBAGE]);
+    assert_eq!((world.get("", "nodes", "h"), world.get("", "nodes", "own").is_some()), (None, true));
+}
+
 #[test]
 fn a_namespace_says_what_it_waits_for() {
     let mut world = World::new();

@@ -184,10 +184,7 @@ async fn a_host_that_is_reserved_for_others_is_not_seen() {
 #[tokio::test]
 async fn a_watch_tells_what_changes_and_not_that_hosts_live() {
     let (world, _) = world(&["a", "b"]).await;
-    let from = world.get(NODES).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let path = format!("{NODES}?watch=1&resourceVersion={from}");
-    let request = world.request(Method::GET, &path, "application/json", &Value::Null);
-    let mut answer = world.router.clone().oneshot(request).await.unwrap().into_body();
+    let mut answer = watched(&world).await;
     report(&world, "a", HostStatus::default()).await;
     world.patch(&format!("{NODES}/b"), MERGE, json!({"spec": {"unschedulable": true}})).await;
     assert_eq!(next(&mut answer).await, "MODIFIED b cordoned True");
@@ -200,6 +197,79 @@ async fn a_watch_tells_what_changes_and_not_that_hosts_live() {
     assert_eq!(next(&mut answer).await, "MODIFIED a True");
 }
 
+#[tokio::test]
+async fn with_a_host_goes_what_clusters_said_of_it_and_no_more() {
+    let (world, _) = world(&["a", "b"]).await;
+    assert_eq!(world.post(NODES, json!({"metadata": {"name": "mine"}})).await.0, 201);
+    let mine = Host {
+        status: world.store.snapshot().get::<Host>("a").unwrap().status.clone(),
+        ..Host::new("mine", Time::now())
+    };
+    world.store.commit(&Change::from(mine)).await.unwrap();
+    let cordon = json!({"metadata": {"finalizers": ["example.com/hold"]}, "spec": {"unschedulable": true}});
+    assert_eq!(world.patch(&format!("{NODES}/a"), MERGE, cordon).await.0, 200);
+    let mut answer = watched(&world).await;
+    for host in ["a", "b", "mine"] {
+        let mut change = Change::new();
+        change.delete(world.store.snapshot().get::<Host>(host).unwrap());
+        world.store.commit(&change).await.unwrap();
+    }
+    assert_eq!(next(&mut answer).await, "DELETED a cordoned True");
+    assert_eq!(next(&mut answer).await, "DELETED b True");
+    assert_eq!(next(&mut answer).await, "MODIFIED mine none");
+    assert_eq!(names(&world.get(NODES).await.1), ["mine"]);
+    for (method, body) in [(Method::GET, Value::Null), (Method::DELETE, Value::Null), (Method::PATCH, json!({}))] {
+        assert_eq!(world.ask(method, &format!("{NODES}/a"), MERGE, body).await.0, 404);
+    }
+    // Whoever collects says nothing that was not told.
+    let change = collected(&world);
+    world.store.commit(&change).await.unwrap();
+    assert_eq!(stored(&world).iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["mine"]);
+    assert_eq!(world.post(NODES, json!({"metadata": {"name": "a"}})).await.0, 201);
+    assert_eq!(next(&mut answer).await, "ADDED a none");
+}
+
+#[tokio::test]
+async fn a_node_takes_the_place_of_what_is_left_of_a_host() {
+    let (world, _) = world(&["a"]).await;
+    assert_eq!(world.patch(&format!("{NODES}/a"), MERGE, json!({"spec": {"unschedulable": true}})).await.0, 200);
+    let mut change = Change::new();
+    change.delete(world.store.snapshot().get::<Host>("a").unwrap());
+    world.store.commit(&change).await.unwrap();
+    let late = collected(&world);
+    let mut answer = watched(&world).await;
+    let (status, node) = world.post(NODES, json!({"metadata": {"name": "a"}})).await;
+    assert_eq!((status, &node["spec"]["unschedulable"]), (201, &Value::Null));
+    assert_eq!(next(&mut answer).await, "ADDED a none");
+    assert!(world.store.commit(&late).await.is_err(), "it was planned for another");
+    assert!(collected(&world).is_empty());
+    assert_eq!(names(&world.get(NODES).await.1), ["a"]);
+}
+
+/// What the collector of garbage does now.
+fn collected(world: &World) -> Change {
+    let garbage = plan::PLANNERS.iter().find(|planner| planner.name == "garbage").unwrap();
+    let mut all = Change::new();
+    for change in garbage.scan(&world.store.snapshot(), Time::now()) {
+        all.writes.extend(change.writes);
+        all.expects.extend(change.expects);
+    }
+    all
+}
+
+/// A watch of nodes from now on.
+async fn watched(world: &World) -> axum::body::Body {
+    let from = world.get(NODES).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    behind(world, &from, "").await
+}
+
+/// A watch of nodes from a revision on.
+async fn behind(world: &World, from: &str, selector: &str) -> axum::body::Body {
+    let path = format!("{NODES}?watch=1&resourceVersion={from}{selector}");
+    let request = world.request(Method::GET, &path, "application/json", &Value::Null);
+    world.router.clone().oneshot(request).await.unwrap().into_body()
+}
+
 /// The next event of a watch, in short; each is a piece of its own if nothing else happens before it is read.
 async fn next(answer: &mut axum::body::Body) -> String {
     let frame = tokio::time::timeout(Duration::from_secs(60), answer.frame()).await.expect("an event within a minute");
@@ -209,5 +279,7 @@ async fn next(answer: &mut axum::body::Body) -> String {
     let cordon = if node["spec"]["unschedulable"] == true { " cordoned" } else { "" };
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let (kind, name) = (text(&event["type"]), text(&node["metadata"]["name"]));
-    format!("{kind} {name}{cordon} {}", text(&condition(node, "Ready")["status"]))
+    let conditions = node["status"]["conditions"].as_array();
+    let ready = conditions.map_or("none".to_owned(), |_| text(&condition(node, "Ready")["status"]));
+    format!("{kind} {name}{cordon} {ready}")
 }

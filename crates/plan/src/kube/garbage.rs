@@ -1,7 +1,9 @@
-//! What lost its owners goes, and the finalizers that deletions leave behind are worked off: `foregroundDeletion` waits
+//! What lost its owners goes, so does what clusters said of a host that is gone, and the finalizers that deletions leave behind are worked off: `foregroundDeletion` waits
 //! for the dependents, `orphan` lets them go.
 
-use model::{Change, Cluster, Entry, Event, Host, Index, Key, Kind, KubeObject, Realm, Resource, Snapshot, Time, node};
+use model::{
+    Change, Cluster, Entry, Event, Expect, Host, Index, Key, Kind, KubeObject, Realm, Resource, Snapshot, Time, node,
+};
 use serde_json::Value;
 
 use super::{delete, release};
@@ -24,17 +26,19 @@ pub const PLANNER: Planner = Planner {
 
 fn touched(rows: &Snapshot, event: &Event, touched: &mut Touched) {
     if event.key.kind == Kind::Host {
-        // Its Nodes go with it, which are rows only where a cluster said something.
+        // Its Nodes go with it, which are rows only where a cluster said something; none is planned that is no row.
         let gone = event.after.is_none().then(|| rows.all::<Cluster>());
         for cluster in gone.into_iter().flatten() {
             let uid = node::uid(&cluster.id, &event.key.name);
             touched.items(rows.find::<KubeObject>(Index::Owner, &uid).map(|o| o.row.key.clone()));
+            let said = rows.row(&node::key(&cluster.id, &event.key.name));
+            touched.items(said.map(|row| row.key.clone()));
         }
         return;
     }
     let goes = event.after.as_ref().and_then(|row| KubeObject::of(&row.object)).is_none_or(KubeObject::deleting);
     for object in objects(event) {
-        if object.deleting() || object.owners().next().is_some() {
+        if object.deleting() || object.owners().next().is_some() || node::is_left(rows, object) {
             touched.item(event.key.clone());
         }
         if goes {
@@ -52,7 +56,13 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
     let mut plan = Plan::default();
     for object in items.iter().filter_map(|key| seen.rows.at::<KubeObject>(key)) {
         let mut change = Change::new();
-        if object.deleting() {
+        if node::is_left(seen.rows, object.value) {
+            change.delete(object);
+            // Of a host that is back it is said again.
+            change
+                .expects
+                .push(Expect { key: Key::new(Kind::Host, Realm::Cloud, object.name.as_str()), revision: None });
+        } else if object.deleting() {
             finish(&mut change, seen.rows, object, now);
         } else {
             sort_out(&mut change, seen.rows, object, now);

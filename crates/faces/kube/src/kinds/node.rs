@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core;
-use model::{Cluster, Event, Host, Kind, Realm, Resource, Row, Snapshot, node};
+use model::{Cluster, Entry, Event, Host, Kind, KubeObject, Realm, Resource, Row, Snapshot, node};
 use serde_json::Value;
 use store::{Concern, Store};
 
@@ -77,15 +77,28 @@ const DERIVED: Derived = Derived { rows, said, news: Concern { name: "nodes", ru
 
 fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str>) -> Rows {
     let make = |host: &Row| (node::key(&cluster.id, &host.key.name), shown(store, snapshot, host, cluster));
-    match name {
-        Some(name) => snapshot.get::<Host>(name).map(|host| make(host.row)).into_iter().collect(),
-        None => snapshot.of_kind(Kind::Host).map(|host| make(host)).collect(),
+    // What is left of hosts that are gone is not seen.
+    let gone = |node: &Entry<'_, KubeObject>| node::is_left(snapshot, node.value);
+    let hide = |node: Entry<'_, KubeObject>| (node.row.key.clone(), None);
+    if let Some(name) = name {
+        let left = snapshot.at(&node::key(&cluster.id, name)).filter(gone);
+        return snapshot.get::<Host>(name).map(|host| make(host.row)).or(left.map(hide)).into_iter().collect();
     }
+    let stored = snapshot.names(&Realm::cluster(&cluster.id), &KubeObject::prefix("", "nodes", ""), None);
+    snapshot.of_kind(Kind::Host).map(|host| make(host)).chain(stored.filter(gone).map(hide)).collect()
 }
 
 fn shown(store: &Store, snapshot: &Snapshot, host: &Row, cluster: &Cluster) -> Option<Row> {
     let said = snapshot.row(&node::key(&cluster.id, &host.key.name));
     node::row(host, cluster, said.map(|row| &**row), store.last_beat(&host.key.name))
+}
+
+/// A Node of a host, of what a cluster says, or both; what it said of a host that is gone is none.
+fn made(store: &Store, cluster: &Cluster, host: Option<&Row>, said: Option<&Row>) -> Option<Row> {
+    match host {
+        Some(host) => node::row(host, cluster, said, store.last_beat(&host.key.name)),
+        None => said.filter(|said| !KubeObject::of(&said.object).is_some_and(KubeObject::is_of_host)).cloned(),
+    }
 }
 
 fn said(snapshot: &Snapshot, name: &str, body: &Value) -> Value {
@@ -109,17 +122,15 @@ fn told(store: &Store, rows: &Snapshot, cluster: &Cluster, event: &Event) -> Opt
     }
     let both = [&event.before, &event.after];
     if event.key.kind == Kind::Host {
-        return Some(both.map(|row| row.as_ref().and_then(|host| shown(store, rows, host, cluster))));
+        let said = rows.row(&node::key(&cluster.id, &event.key.name)).map(|row| &**row);
+        return Some(both.map(|host| made(store, cluster, host.as_deref(), said)));
     }
     if event.key.realm != Realm::cluster(&cluster.id) {
         return None;
     }
     let name = event.key.name.rsplit('/').next().unwrap_or("");
-    let Some(host) = rows.get::<Host>(name) else {
-        return Some(both.map(|row| row.as_deref().cloned()));
-    };
-    let node = |said: &Option<Arc<Row>>| node::row(host.row, cluster, said.as_deref(), store.last_beat(name));
-    Some(both.map(node))
+    let host = rows.get::<Host>(name).map(|host| &**host.row);
+    Some(both.map(|said| made(store, cluster, host, said.as_deref())))
 }
 
 fn info(node: &Value, field: &str, none: &str) -> Value {
