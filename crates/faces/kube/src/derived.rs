@@ -1,6 +1,8 @@
 //! Kinds whose objects are made of other rows when somebody reads them. Of such an object only what the cluster itself says is
 //! stored. The verbs see a snapshot in which the objects stand as rows, so that nothing else knows of the difference.
 
+use std::sync::Arc;
+
 use model::{Cluster, Event, Key, Row, Snapshot};
 use serde_json::Value;
 use store::{Concern, Store};
@@ -11,6 +13,9 @@ pub type Turn = [Option<Row>; 2];
 /// What stands under some keys, and where nothing does.
 pub type Rows = Vec<(Key, Option<Row>)>;
 
+/// The row under a key, as it was then.
+pub type Then<'a> = &'a dyn Fn(&Key) -> Option<Arc<Row>>;
+
 /// How the objects of a kind are made.
 pub struct Derived {
     /// The rows of a cluster, that of one name or all; none where it does not see what it would be made of.
@@ -19,6 +24,6 @@ pub struct Derived {
     pub said: fn(&Snapshot, &str, &Value) -> Value,
     /// What wakes those who watch.
     pub news: Concern,
-    /// A cluster's object as it was before an event and after it, if the event is about one.
-    pub told: fn(&Store, &Snapshot, &Cluster, &Event) -> Option<Turn>,
+    /// A cluster's object as it was before an event and after it, if the event is about one; of other rows as they were then.
+    pub told: fn(&Store, &Cluster, &Event, Then<'_>) -> Option<Turn>,
 }

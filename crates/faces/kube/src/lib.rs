@@ -36,6 +36,7 @@ mod names;
 mod openapi;
 mod openapi_v2;
 mod pages;
+mod past;
 mod patch;
 mod protobuf;
 mod registry;

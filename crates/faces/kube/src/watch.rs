@@ -22,6 +22,7 @@ use crate::entrance::{Admitted, Entrance};
 use crate::fault::{Failure, Result};
 use crate::kind::ApiResource;
 use crate::kube::Kube;
+use crate::past::Past;
 use crate::shares::{Held, Holder};
 use crate::strategy::Column;
 use crate::table::{self, Include, OneRow, TableRow};
@@ -51,6 +52,8 @@ struct Stream {
     /// The columns were told.
     told: bool,
     watch: Watch,
+    /// Of a kind that is made of other rows: these as they were.
+    past: Option<Past>,
     /// What was there at the beginning and has not been told yet, and the bookmark that ends it.
     initial: Initial,
     initial_end: Option<Revision>,
@@ -86,8 +89,13 @@ pub async fn watch(call: &Call<'_>) -> Result<Response<Body>> {
         Some(derived) => Interest::Concern(derived.news),
         None => Interest::Rows { kind: Kind::KubeObject, realm: Some(call.realm()), prefix: selection.prefix.clone() },
     };
-    let watch = match call.kube.store.watch_part(from, interest) {
-        Ok(watch) => watch,
+    let derived = call.kind().strategy.derived();
+    let past = |watch| {
+        let past = derived.map(|derived| Past::new(&call.kube.store, derived.news, call.realm(), from)).transpose()?;
+        Ok((watch, past))
+    };
+    let (watch, past) = match call.kube.store.watch_part(from, interest).and_then(past) {
+        Ok(both) => both,
         Err(fault) => return Ok(response(stream::iter([Ok(failed(&expired(fault)))]))),
     };
     let mut tick = interval_at(Instant::now() + TICK, TICK);
@@ -111,6 +119,7 @@ pub async fn watch(call: &Call<'_>) -> Result<Response<Body>> {
         bookmarks,
         told: false,
         watch,
+        past,
         initial,
         initial_end,
         current: None,
@@ -306,7 +315,15 @@ impl Stream {
                 self.bookmark(revision, true);
                 return Ok(true);
             }
-            let Some(commit) = self.watch.next_now()? else { return Ok(false) };
+            let commit = self.watch.next_now()?;
+            if let Some(past) = &mut self.past {
+                if commit.is_none() {
+                    past.forget();
+                }
+                // Now, since what was not looked at may be forgotten by the next time.
+                past.newest()?;
+            }
+            let Some(commit) = commit else { return Ok(false) };
             self.current = Some((commit, 0));
         }
         if self.held.is_none() {
@@ -316,7 +333,7 @@ impl Stream {
             if told > 0 {
                 tokio::task::yield_now().await;
             }
-            self.commit(commit, told);
+            self.commit(commit, told)?;
             return Ok(true);
         }
         tokio::task::yield_now().await;
@@ -337,14 +354,14 @@ impl Stream {
     }
 
     /// Tells a commit's events, beginning behind those that were told; what is too much is told the next time.
-    fn commit(&mut self, commit: Arc<Committed>, told: usize) {
+    fn commit(&mut self, commit: Arc<Committed>, told: usize) -> std::result::Result<(), Fault> {
         let mut made = 0;
         for (i, event) in commit.events.iter().enumerate().skip(told) {
             if made >= TURN {
                 self.current = Some((commit.clone(), i));
-                return;
+                return Ok(());
             }
-            let Some([before, after]) = self.rows(event) else { continue };
+            let Some([before, after]) = self.rows(event)? else { continue };
             let ours = |row: &&Row| object(row).is_some_and(|object| self.selection.matches(object));
             let (before, after) = (before.as_deref().filter(ours), after.as_deref().filter(ours));
             made += match (before, after) {
@@ -355,21 +372,22 @@ impl Stream {
                 (Some(old), None) => self.event("DELETED", old, commit.revision),
             };
         }
+        Ok(())
     }
 
     /// The row that an event is about, as it was and as it is, if that may be one that is watched.
-    fn rows(&self, event: &Event) -> Option<[Option<Arc<Row>>; 2]> {
+    fn rows(&mut self, event: &Event) -> std::result::Result<Option<[Option<Arc<Row>>; 2]>, Fault> {
         let ours = |key: &Key| {
             key.kind == Kind::KubeObject && key.realm == self.realm && key.name.starts_with(&self.selection.prefix)
         };
-        match self.kind.strategy.derived() {
-            Some(derived) => {
-                let snapshot = self.kube.store.snapshot();
-                let cluster = snapshot.get::<Cluster>(&self.cluster_id)?;
-                Some((derived.told)(&self.kube.store, &snapshot, cluster.value, event)?.map(|row| row.map(Arc::new)))
-            }
-            None => ours(&event.key).then(|| [event.before.clone(), event.after.clone()]),
-        }
+        let (Some(derived), Some(past)) = (self.kind.strategy.derived(), &mut self.past) else {
+            return Ok(ours(&event.key).then(|| [event.before.clone(), event.after.clone()]));
+        };
+        let newest = past.newest()?;
+        let Some(cluster) = newest.get::<Cluster>(&self.cluster_id) else { return Ok(None) };
+        let told = (derived.told)(&self.kube.store, cluster.value, event, &|key| past.row(&newest, key));
+        past.pass(event);
+        Ok(told.map(|turn| turn.map(|row| row.map(Arc::new))))
     }
 
     /// Makes an event ready; how many bytes it has.

@@ -246,6 +246,53 @@ async fn a_node_takes_the_place_of_what_is_left_of_a_host() {
     assert_eq!(names(&world.get(NODES).await.1), ["a"]);
 }
 
+#[tokio::test]
+async fn a_watch_that_is_behind_tells_each_event_as_it_was() {
+    let (world, _) = world(&["a"]).await;
+    let from = world.get(NODES).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let cordon = async |value: Value| world.patch(&format!("{NODES}/a"), MERGE, json!({"spec": value})).await.0;
+    for change in plan::silent(&world.store.snapshot(), &Default::default(), Time::UNIX_EPOCH, Time::now()) {
+        world.store.commit(&change).await.unwrap();
+    }
+    assert_eq!(cordon(json!({"unschedulable": true})).await, 200);
+    report(&world, "a", HostStatus::default()).await;
+    assert_eq!(cordon(json!({"unschedulable": null})).await, 200);
+    let mut change = Change::new();
+    change.delete(world.store.snapshot().get::<Host>("a").unwrap());
+    world.store.commit(&change).await.unwrap();
+    world.store.commit(&collected(&world)).await.unwrap();
+    let mut all = behind(&world, &from, "").await;
+    for told in ["MODIFIED a Unknown", "MODIFIED a cordoned Unknown", "MODIFIED a cordoned True", "MODIFIED a True"] {
+        assert_eq!(next(&mut all).await, told);
+    }
+    assert_eq!(next(&mut all).await, "DELETED a True");
+    let mut some = behind(&world, &from, "&fieldSelector=spec.unschedulable%3Dtrue").await;
+    for told in ["ADDED a cordoned Unknown", "MODIFIED a cordoned True", "DELETED a cordoned True"] {
+        assert_eq!(next(&mut some).await, told);
+    }
+    // Both are where things happen now.
+    let node = json!({"metadata": {"name": "b"}, "spec": {"unschedulable": true}});
+    assert_eq!(world.post(NODES, node).await.0, 201);
+    assert_eq!(next(&mut all).await, "ADDED b cordoned none");
+    assert_eq!(next(&mut some).await, "ADDED b cordoned none");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_not_behind_does_not_expire() {
+    let (world, _) = world(&["a"]).await;
+    let mut answer = watched(&world).await;
+    assert_eq!(world.post(NODES, json!({"metadata": {"name": "b"}})).await.0, 201);
+    assert_eq!(next(&mut answer).await, "ADDED b none");
+    let path = "/api/v1/namespaces/default/configmaps";
+    assert_eq!(world.post(path, json!({"metadata": {"name": "other"}})).await.0, 201);
+    let later = async {
+        world.store.compact(world.store.snapshot().revision()).await.unwrap();
+        world.post(NODES, json!({"metadata": {"name": "c"}})).await.0
+    };
+    // It has looked for news before the rest is forgotten.
+    assert_eq!(tokio::join!(biased; next(&mut answer), later), ("ADDED c none".to_owned(), 201));
+}
+
 /// What the collector of garbage does now.
 fn collected(world: &World) -> Change {
     let garbage = plan::PLANNERS.iter().find(|planner| planner.name == "garbage").unwrap();

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core;
-use model::{Cluster, Entry, Event, Host, Kind, KubeObject, Realm, Resource, Row, Snapshot, node};
+use model::{Cluster, Entry, Event, Host, Key, Kind, KubeObject, Realm, Resource, Row, Snapshot, node};
 use serde_json::Value;
 use store::{Concern, Store};
 
-use crate::derived::{Derived, Rows, Turn};
+use crate::derived::{Derived, Rows, Then, Turn};
 
 use crate::kind::{ApiResource, Given::Nobody};
 use crate::strategy::{Column, Strategy, age_column, column, items, name_column, wide};
@@ -116,21 +116,21 @@ fn concerns_nodes(event: &Event) -> bool {
     }
 }
 
-fn told(store: &Store, rows: &Snapshot, cluster: &Cluster, event: &Event) -> Option<Turn> {
+fn told(store: &Store, cluster: &Cluster, event: &Event, row: Then<'_>) -> Option<Turn> {
     if !concerns_nodes(event) {
         return None;
     }
     let both = [&event.before, &event.after];
     if event.key.kind == Kind::Host {
-        let said = rows.row(&node::key(&cluster.id, &event.key.name)).map(|row| &**row);
-        return Some(both.map(|host| made(store, cluster, host.as_deref(), said)));
+        let said = row(&node::key(&cluster.id, &event.key.name));
+        return Some(both.map(|host| made(store, cluster, host.as_deref(), said.as_deref())));
     }
     if event.key.realm != Realm::cluster(&cluster.id) {
         return None;
     }
     let name = event.key.name.rsplit('/').next().unwrap_or("");
-    let host = rows.get::<Host>(name).map(|host| &**host.row);
-    Some(both.map(|said| made(store, cluster, host, said.as_deref())))
+    let host = row(&Key::new(Kind::Host, Realm::Cloud, name));
+    Some(both.map(|said| made(store, cluster, host.as_deref(), said.as_deref())))
 }
 
 fn info(node: &Value, field: &str, none: &str) -> Value {
