@@ -21,7 +21,7 @@ impl Hooks for WebHooks {
     fn call(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send + '_>> {
         Box::pin(async move {
             let public = public_ranges(&self.store.snapshot());
-            self.web.post(&hook.url, hook.authorities.as_deref(), hook.body, hook.most, &public).await
+            self.web.post(&hook.url, hook.authorities.as_deref(), hook.body, hook.most, hook.timeout, &public).await
         })
     }
 }

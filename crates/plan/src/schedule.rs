@@ -133,10 +133,13 @@ impl Unfit {
         match self {
             Self::Disabled => "node(s) were unschedulable".into(),
             Self::Silent => "node(s) had untolerated taint(s)".into(),
-            Self::Reserved => "node(s) were reserved for other projects".into(),
-            Self::NotAsked | Self::Zone | Self::Aggregate(_) | Self::Trait(_) | Self::Group | Self::Neighbours => {
-                "node(s) didn't match Pod's node affinity/selector".into()
-            }
+            Self::NotAsked
+            | Self::Reserved
+            | Self::Zone
+            | Self::Aggregate(_)
+            | Self::Trait(_)
+            | Self::Group
+            | Self::Neighbours => "node(s) didn't match Pod's node affinity/selector".into(),
             Self::Cpu { .. } => "Insufficient cpu".into(),
             Self::Memory { .. } => "Insufficient memory".into(),
             Self::Disk { .. } => "Insufficient ephemeral-storage".into(),

@@ -121,7 +121,7 @@ fn pods_keep_to_hosts_that_are_for_their_project() {
     w.add(aggregate("1", &["a"], &[("filter_tenant_id", "x")]));
     w.pod("p", "web", json!({}));
     w.settle();
-    assert_eq!(w.why("p"), "0/1 nodes are available: 1 node(s) were reserved for other projects.");
+    assert_eq!(w.why("p"), "no nodes available to schedule pods");
 }
 
 /// What a host says of itself holds in every cluster, without a Node of its own.

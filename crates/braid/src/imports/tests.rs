@@ -187,7 +187,7 @@ async fn webhooks_are_reached_as_images_are() {
         Web::new(Arc::new(Reach { ports: vec![port, elsewhere], allowed }), Vec::new)
     };
     let post = async |web: &Web, url: &str, authority: Option<&str>, most: usize| {
-        web.post(url, authority.map(str::as_bytes), "{}".into(), most, &[]).await
+        web.post(url, authority.map(str::as_bytes), "{}".into(), most, Duration::from_secs(30), &[]).await
     };
     let web = may("127.0.0.0/8");
     assert_eq!(post(&web, &url, Some(&authority), 10).await.unwrap(), "yes");
@@ -196,6 +196,8 @@ async fn webhooks_are_reached_as_images_are() {
         assert!(why.contains(words), "{why}");
     };
     refused(post(&web, &url, Some(&authority), 2).await, "cannot be read");
+    let impatient = web.post(&url, Some(authority.as_bytes()), "{}".into(), 10, Duration::ZERO, &[]).await;
+    refused(impatient, "took more than 0 seconds to answer");
     refused(post(&web, &url, Some(&other), 10).await, "certificate");
     refused(post(&web, &url, None, 10).await, "certificate");
     refused(post(&web, &url, Some("nothing"), 10).await, "no certificates");

@@ -31,7 +31,7 @@ use crate::listen::upload::{SILENCE, Upload};
 
 /// As curl's and browsers' bounds go, a small number.
 const REDIRECTS: usize = 5;
-/// To look up a name, to connect to one address, to agree on keys, and until the head of the answer has come: each.
+/// To look up a name, to connect to one address, to agree on keys, and until the head of an image's answer has come: each.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For all of it, however long its bytes go on to come.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
@@ -100,7 +100,7 @@ impl Web {
     async fn open(&self, uri: &str, public: &[Range]) -> Result<Response<Incoming>, String> {
         let mut target = self.reach.target(uri)?;
         for _ in 0..=REDIRECTS {
-            let answer = self.ask(&target, public, None, get(&target)?).await?;
+            let answer = self.ask(&target, public, None, get(&target)?, PATIENCE).await?;
             match answer.status() {
                 StatusCode::OK => return plain(answer),
                 StatusCode::MOVED_PERMANENTLY
@@ -139,6 +139,7 @@ impl Web {
         authorities: Option<&[u8]>,
         body: Bytes,
         most: usize,
+        patience: Duration,
         public: &[Range],
     ) -> Result<Bytes, String> {
         let target = self.reach.target(url)?;
@@ -149,7 +150,7 @@ impl Web {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))
             .map_err(|e| format!("{} cannot be sent to: {e}", target.path))?;
-        let answer = plain(self.ask(&target, public, authorities, request).await?)?;
+        let answer = plain(self.ask(&target, public, authorities, request, patience).await?)?;
         if answer.status() != StatusCode::OK {
             return Err(format!("the server answers {}", answer.status()));
         }
@@ -163,23 +164,25 @@ impl Web {
         public: &[Range],
         authorities: Option<&[u8]>,
         request: Request<Body>,
+        patience: Duration,
     ) -> Result<Response<Incoming>, String> {
         let stream = self.connect(target, public).await?;
         if !target.tls {
-            return send(TokioIo::new(stream), target, request).await;
+            return send(TokioIo::new(stream), target, request, patience).await;
         }
         let name = ServerName::try_from(target.host.clone()).map_err(|_| format!("{} is not a name", target.host))?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls(authorities)?));
         let stream = timeout(PATIENCE, connector.connect(name, stream)).await;
-        let stream = stream.map_err(|_| slow("agree on keys"))?.map_err(|e| format!("{}: {e}", target.host))?;
-        send(TokioIo::new(stream), target, request).await
+        let stream =
+            stream.map_err(|_| slow("agree on keys", PATIENCE))?.map_err(|e| format!("{}: {e}", target.host))?;
+        send(TokioIo::new(stream), target, request, patience).await
     }
 
     /// A connection to one of the addresses that the host has and that may be reached.
     async fn connect(&self, target: &Target, public: &[Range]) -> Result<TcpStream, String> {
         let host = &target.host;
         let found = timeout(PATIENCE, self.look_up(host.clone(), target.port)).await;
-        let found = found.map_err(|_| slow("be found by its name"))?;
+        let found = found.map_err(|_| slow("be found by its name", PATIENCE))?;
         // What the resolver says besides is nobody's business, nor is whether a name is known inside.
         let none = || format!("there is no address for {host} that may be reached");
         let found: Vec<SocketAddr> = found.ok_or_else(none)?;
@@ -196,7 +199,7 @@ impl Web {
             match timeout(PATIENCE, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(e)) => problem = format!("{host} does not answer: {e}"),
-                Err(_) => problem = slow("connect"),
+                Err(_) => problem = slow("connect", PATIENCE),
             }
         }
         Err(problem)
@@ -233,8 +236,8 @@ impl Web {
     }
 }
 
-fn slow(what: &str) -> String {
-    format!("the server took more than {} seconds to {what}", PATIENCE.as_secs())
+fn slow(what: &str, patience: Duration) -> String {
+    format!("the server took more than {} seconds to {what}", patience.as_secs())
 }
 
 /// Content that is encoded though nobody asked for that is not the image.
@@ -259,7 +262,12 @@ fn get(target: &Target) -> Result<Request<Body>, String> {
     request.map_err(|e| format!("{} cannot be asked for: {e}", target.path))
 }
 
-async fn send<S>(stream: S, target: &Target, request: Request<Body>) -> Result<Response<Incoming>, String>
+async fn send<S>(
+    stream: S,
+    target: &Target,
+    request: Request<Body>,
+    patience: Duration,
+) -> Result<Response<Incoming>, String>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -270,5 +278,5 @@ where
         tokio::spawn(connection);
         sender.send_request(request).await.map_err(broken)
     };
-    timeout(PATIENCE, asked).await.map_err(|_| slow("answer"))?
+    timeout(patience, asked).await.map_err(|_| slow("answer", patience))?
 }

@@ -124,8 +124,7 @@ impl Call<'_> {
             else {
                 continue;
             };
-            let made = || (derived.rows)(&self.kube.store, rows, self.cluster, Some(&object.name));
-            if makes && made().iter().any(|(_, row)| row.is_some()) {
+            if makes && !(derived.free)(rows, self.cluster, &object.name) {
                 return Err(Failure::exists(self.kind(), &object.name));
             }
             let body = (derived.said)(rows, &object.name, &object.body);

@@ -20,6 +20,8 @@ pub type Then<'a> = &'a dyn Fn(&Key) -> Option<Arc<Row>>;
 pub struct Derived {
     /// The rows of a cluster, that of one name or all; none where it does not see what it would be made of.
     pub rows: fn(&Store, &Snapshot, &Cluster, Option<&str>) -> Rows,
+    /// Whether a cluster may make an object of this name.
+    pub free: fn(&Snapshot, &Cluster, &str) -> bool,
     /// What is stored of a body under a name; all of it where nothing else says anything.
     pub said: fn(&Snapshot, &str, &Value) -> Value,
     /// What wakes those who watch.

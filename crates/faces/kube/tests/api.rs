@@ -291,6 +291,7 @@ async fn a_watch_can_begin_with_the_list() {
 async fn deletion_respects_grace_and_finalizers() {
     let world = World::new().await;
     let mut bound = pod("a");
+    world.post("/api/v1/nodes", json!({"metadata": {"name": "host"}})).await;
     bound["spec"]["nodeName"] = "host".into();
     world.post(PODS, bound).await;
     let path = format!("{PODS}/a");

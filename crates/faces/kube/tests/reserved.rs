@@ -35,12 +35,26 @@ async fn no_request_leads_to_a_host_that_is_reserved_for_others() {
         }
         json!({"metadata": {"name": name}, "spec": spec})
     };
-    for (name, node, status) in [("a", "theirs", 403), ("b", "ours", 201), ("c", "", 201)] {
+    for (name, node, status) in [("a", "theirs", 403), ("a", "nobodys", 403), ("b", "ours", 201), ("c", "", 201)] {
         let (found, body) = world.post(PODS, pod(name, node)).await;
         assert_eq!(found, status, "{body}");
+        let why = format!("pods \"a\" is forbidden: there is no node {node:?} for this cluster");
+        assert!(found == 201 || body["message"] == why, "{body}");
     }
     let binding = |node: &str| json!({"metadata": {"name": "c"}, "target": {"kind": "Node", "name": node}});
-    let (status, body) = world.post(&format!("{PODS}/c/binding"), binding("theirs")).await;
-    assert!(status == 403 && body["message"].as_str().unwrap().contains("reserved"), "{status} {body}");
+    for node in ["theirs", "nobodys"] {
+        let (status, body) = world.post(&format!("{PODS}/c/binding"), binding(node)).await;
+        assert!(status == 403 && body["message"].as_str().unwrap().contains("there is no node"), "{status} {body}");
+    }
     assert_eq!(world.post(&format!("{PODS}/c/binding"), binding("ours")).await.0, 201);
+
+    // A name is taken once, also by a host that is not seen.
+    let node = |name: &str, label: &str| json!({"metadata": {"name": name, "labels": {"label": label}}});
+    for (name, status) in [("theirs", 409), ("ours", 409), ("own", 201), ("own", 409)] {
+        let (found, body) = world.post("/api/v1/nodes", node(name, &status.to_string())).await;
+        assert_eq!(found, status, "{body}");
+    }
+    let (_, own) = world.get("/api/v1/nodes/own").await;
+    assert_eq!(own["metadata"]["labels"]["label"], "201");
+    assert_eq!(world.post(PODS, pod("d", "own")).await.0, 201);
 }

@@ -203,6 +203,8 @@ impl<'a> Placing<'a> {
                 .or_else(|| room.unfit(&demand))
                 .or_else(|| company().map(|why| Unfit::Node(why.to_owned())));
             match refusal {
+                // The cluster does not see it.
+                _ if !room.is_for(&demand.project) => {}
                 Some(why) => *reasons.entry(why.kube()).or_default() += 1,
                 None => {
                     fit.push((name, room.weight(&demand) + node.preference(&requirements)));
@@ -219,7 +221,7 @@ impl<'a> Placing<'a> {
         }
         // The first of the best.
         let best = fit.iter().rev().max_by_key(|(_, weight)| *weight);
-        best.map(|(host, _)| (*host).to_owned()).ok_or_else(|| unschedulable(&reasons, rooms.len()))
+        best.map(|(host, _)| (*host).to_owned()).ok_or_else(|| unschedulable(&reasons))
     }
 
     /// Adds the change of those that must be placed together.
@@ -279,7 +281,8 @@ pub fn waits(pod: &KubeObject) -> bool {
 }
 
 /// kube-scheduler's sentence for a pod that fits nowhere.
-fn unschedulable(reasons: &BTreeMap<String, usize>, hosts: usize) -> String {
+fn unschedulable(reasons: &BTreeMap<String, usize>) -> String {
+    let hosts: usize = reasons.values().sum();
     if hosts == 0 {
         return "no nodes available to schedule pods".into();
     }

@@ -64,13 +64,18 @@ impl Room<'_, '_> {
         }));
     }
 
+    /// Whether it is not reserved for other projects.
+    pub fn is_for(&self, project: &str) -> bool {
+        self.rooms.aggregates.admits(&self.host.name, project)
+    }
+
     pub fn unfit(&self, demand: &Demand) -> Option<Unfit> {
         let has = |name: &String| self.host.traits.contains(name);
         let aggregate = |(key, value): &&(String, String)| !self.rooms.aggregates.has(&self.host.name, key, value);
         let group_full = demand.group.as_ref().is_some_and(|group| group.forbids(&self.host.name));
         if demand.host.as_ref().is_some_and(|asked| *asked != self.host.name) {
             Some(Unfit::NotAsked)
-        } else if !self.rooms.aggregates.admits(&self.host.name, &demand.project) {
+        } else if !self.is_for(&demand.project) {
             Some(Unfit::Reserved)
         } else if demand.zone.as_ref().is_some_and(|zone| zone != self.rooms.aggregates.zone(&self.host.name)) {
             Some(Unfit::Zone)
@@ -125,10 +130,6 @@ impl<'a> Rooms<'a> {
     pub fn of(seen: &Seen<'a>, aggregates: &'a Aggregates<'a>) -> Self {
         let places = seen.rows.of_kind(Kind::Host).map(|row| Place { row, free: Cell::new(None) });
         Self { places: places.collect(), aggregates, ledger: seen.ledger }
-    }
-
-    pub fn len(&self) -> usize {
-        self.places.len()
     }
 
     pub fn hosts(&self) -> impl Iterator<Item = &'a Host> {

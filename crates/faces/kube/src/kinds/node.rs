@@ -73,7 +73,7 @@ impl Strategy for Node {
     }
 }
 
-const DERIVED: Derived = Derived { rows, said, news: Concern { name: "nodes", rule: concerns_nodes }, told };
+const DERIVED: Derived = Derived { rows, free, said, news: Concern { name: "nodes", rule: concerns_nodes }, told };
 
 fn rows(store: &Store, snapshot: &Snapshot, cluster: &Cluster, name: Option<&str>) -> Rows {
     let make = |host: &Row| (node::key(&cluster.id, &host.key.name), shown(store, snapshot, host, cluster));
@@ -99,6 +99,12 @@ fn made(store: &Store, cluster: &Cluster, host: Option<&Row>, said: Option<&Row>
         Some(host) => node::row(host, cluster, said, store.last_beat(&host.key.name)),
         None => said.filter(|said| !KubeObject::of(&said.object).is_some_and(KubeObject::is_of_host)).cloned(),
     }
+}
+
+/// Not if the name is a host's, seen or not: what the cluster said of it, before the host was reserved for others, stays.
+fn free(snapshot: &Snapshot, cluster: &Cluster, name: &str) -> bool {
+    let own = snapshot.at::<KubeObject>(&node::key(&cluster.id, name));
+    snapshot.get::<Host>(name).is_none() && own.is_none_or(|own| node::is_left(snapshot, own.value))
 }
 
 fn said(snapshot: &Snapshot, name: &str, body: &Value) -> Value {

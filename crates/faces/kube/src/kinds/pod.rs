@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::{core, policy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
-use model::{Aggregates, Cluster, KubeObject, Snapshot, Time};
+use model::{Aggregates, Cluster, Host, KubeObject, Snapshot, Time, node};
 use serde_json::Value;
 
 use super::{pod_validation, template};
@@ -139,12 +139,17 @@ fn gates(pod: &Value) -> Value {
     format!("{}/{total}", gates.filter(met).count()).into()
 }
 
-/// Refuses a node that is not for the cluster's project.
-pub fn check_node(snapshot: &Snapshot, cluster: &Cluster, host: &str) -> Result<()> {
-    if Aggregates::of(snapshot).admits(host, &cluster.project_id) {
-        return Ok(());
+/// Refuses a node that the cluster does not see. Whether there is a host of that name for others it is not told.
+pub fn check_node(snapshot: &Snapshot, cluster: &Cluster, name: &str) -> Result<()> {
+    let own = || snapshot.at::<KubeObject>(&node::key(&cluster.id, name));
+    let is_seen = match snapshot.get::<Host>(name) {
+        Some(_) => Aggregates::of(snapshot).admits(name, &cluster.project_id),
+        None => own().is_some_and(|own| !node::is_left(snapshot, own.value)),
+    };
+    match is_seen {
+        true => Ok(()),
+        false => Err(Denied::Forbidden(format!("there is no node {name:?} for this cluster"))),
     }
-    Err(Denied::Forbidden(format!("the node {host} is not for this project: hosts are reserved")))
 }
 
 /// The word in the column STATUS, by kubectl's own rules.

@@ -207,6 +207,8 @@ pub fn apply(
     let mine = mine.unwrap_or(owners.len() - 1);
     let mut all = FieldSet::default();
     owners.iter().for_each(|o| all.union(&o.fields));
+    // Nobody owns the name in it.
+    all.children.entry("f:metadata".to_owned()).or_default();
     prune(types, id, &mut object, &last, Some(&all));
 
     let Difference { mut changed, mut removed } = fields::compare(types, id, live, Some(&object));
@@ -352,6 +354,11 @@ fn prune(types: &Types, id: TypeId, object: &mut Value, last: &FieldSet, owned: 
 fn keep(types: &Types, id: TypeId, value: &mut Value, key: &str, last: &FieldSet, owned: Option<&FieldSet>) -> bool {
     let Some(last) = last.children.get(key) else { return true };
     match owned.and_then(|o| o.children.get(key)) {
+        // What nobody owns stays in a map beside what is given up; of a struct it is what the cloud filled in.
+        None if matches!(fields::topology(types, id), Topology::Fields { struct_: false }) => {
+            prune(types, id, value, last, None);
+            value.as_object().is_some_and(|map| !map.is_empty())
+        }
         None => false,
         Some(owned) => {
             prune(types, id, value, last, Some(owned));
@@ -392,6 +399,24 @@ mod tests {
         let second = applied(Some(&first), pod(json!({"a": "1"}), json!([{"name": "x"}])), "ann", false).unwrap();
         assert_eq!(second["metadata"]["labels"], json!({"a": "1"}));
         assert_eq!(second["spec"]["containers"], json!([{"name": "x"}]));
+        let mut told = second.clone();
+        told["metadata"]["annotations"] = json!({"of": "nobody"});
+        let mut config = pod(Value::Null, json!([{"name": "x"}]));
+        config["metadata"] = json!({"name": "a", "annotations": {"of": "ann's"}});
+        let third = applied(Some(&told), config.clone(), "ann", true).unwrap();
+        let metadata = |object: &Value| {
+            let mut metadata = object["metadata"].clone();
+            metadata.as_object_mut().unwrap().remove("managedFields");
+            metadata
+        };
+        assert_eq!(metadata(&third), json!({"name": "a", "annotations": {"of": "ann's"}}));
+        let mut beside = third.clone();
+        beside["metadata"]["annotations"]["beside"] = "nobody's".into();
+        config["metadata"] = json!({"name": "a"});
+        let bare = applied(Some(&beside), config.clone(), "ann", false).unwrap();
+        assert_eq!(metadata(&bare), json!({"name": "a", "annotations": {"beside": "nobody's"}}));
+        let bare = applied(Some(&third), config, "ann", false).unwrap();
+        assert_eq!(metadata(&bare), json!({"name": "a"}));
         let again = applied(Some(&second), pod(json!({"a": "1"}), json!([{"name": "x"}])), "ann", false).unwrap();
         assert_eq!(again, second);
     }
