@@ -56,5 +56,16 @@ async fn no_request_leads_to_a_host_that_is_reserved_for_others() {
     }
     let (_, own) = world.get("/api/v1/nodes/own").await;
     assert_eq!(own["metadata"]["labels"]["label"], "201");
+    let taint = |key: &str, value: &str, effect: &str| json!({"key": key, "value": value, "effect": effect});
+    for (taints, words) in [
+        (vec![taint("k", "v", "NoSchedule"), taint("k", "w", "NoSchedule")], "spec.taints[1]: Duplicate value"),
+        (vec![json!({"key": "k"})], "spec.taints[0].effect: Required value"),
+        (vec![taint("k", "a b", "NoExecute")], "spec.taints[0].value: Invalid value"),
+        (vec![taint("", "", "NoExecute")], "spec.taints[0].key: Invalid value"),
+    ] {
+        let (status, body) =
+            world.patch("/api/v1/nodes/own", "application/merge-patch+json", json!({"spec": {"taints": taints}})).await;
+        assert!(status == 422 && body["message"].as_str().unwrap().contains(words), "{status} {body}");
+    }
     assert_eq!(world.post(PODS, pod("d", "own")).await.0, 201);
 }

@@ -1,5 +1,5 @@
-//! What lost its owners goes, so does what clusters said of a host that is gone, and the finalizers that deletions leave behind are worked off: `foregroundDeletion` waits
-//! for the dependents, `orphan` lets them go.
+//! What lost its owners goes, so does what clusters said of a host that is gone, and the finalizers that deletions leave behind
+//! are worked off: `foregroundDeletion` waits for the dependents, `orphan` lets them go.
 
 use model::{
     Change, Cluster, Entry, Event, Expect, Host, Index, Key, Kind, KubeObject, Realm, Resource, Snapshot, Time, node,
@@ -59,9 +59,8 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
         if node::is_left(seen.rows, object.value) {
             change.delete(object);
             // Of a host that is back it is said again.
-            change
-                .expects
-                .push(Expect { key: Key::new(Kind::Host, Realm::Cloud, object.name.as_str()), revision: None });
+            let host = Key::new(Kind::Host, Realm::Cloud, object.name.as_str());
+            change.expects.push(Expect { key: host, revision: None });
         } else if object.deleting() {
             finish(&mut change, seen.rows, object, now);
         } else {

@@ -1,5 +1,6 @@
 //! Nodes: the hosts of the cloud, as a cluster sees them ([`model::node`]).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core;
@@ -11,7 +12,7 @@ use crate::derived::{Derived, Rows, Then, Turn};
 
 use crate::kind::{ApiResource, Given::Nobody};
 use crate::strategy::{Column, Strategy, age_column, column, items, name_column, wide};
-use crate::validate::Errors;
+use crate::validate::{Errors, key_problem, label_value_problem};
 
 pub fn kind() -> ApiResource {
     ApiResource::of::<core::v1::Node>(Node)
@@ -25,10 +26,22 @@ pub struct Node;
 
 impl Strategy for Node {
     fn validate(&self, node: &Value, errors: &mut Errors) {
+        let mut seen = HashSet::new();
         for (i, taint) in items(&node["spec"], "taints").enumerate() {
             let at = format!("spec.taints[{i}]");
-            if let Some(problem) = taint["key"].as_str().and_then(crate::validate::key_problem) {
+            let text = |field: &str| taint[field].as_str().unwrap_or("");
+            if let Some(problem) = key_problem(text("key")) {
                 errors.invalid(format!("{at}.key"), &taint["key"], problem);
+            }
+            if let Some(problem) = label_value_problem(text("value")) {
+                errors.invalid(format!("{at}.value"), &taint["value"], problem);
+            }
+            if !seen.insert((text("key"), text("effect"))) {
+                errors.duplicate(at.clone(), taint);
+            }
+            if text("effect").is_empty() {
+                errors.required(format!("{at}.effect"), "");
+                continue;
             }
             errors.one_of(format!("{at}.effect"), &taint["effect"], &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         }
