@@ -50,7 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         servers: number(0)?.max(1),
     };
     let folder = tempfile::tempdir()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).thread_name("scale").enable_all().build()?;
     let planners = ::planners::threads()?;
     let figures = runtime.block_on(async {
         let store = Store::open_sqlite(folder.path().join("db")).await?;

@@ -36,9 +36,14 @@ impl Cloud {
         let mut watch = store.watch_part(store.snapshot().revision(), PLACED)?;
         let (count, placed) = watch::channel(0);
         tokio::spawn(async move {
-            while let Ok(commits) = watch.next().await {
-                let events = commits.iter().flat_map(|commit| &commit.events);
-                count.send_modify(|count| *count += events.filter(|event| is_placed(event)).count());
+            loop {
+                match watch.next().await {
+                    Ok(commits) => {
+                        let events = commits.iter().flat_map(|commit| &commit.events);
+                        count.send_modify(|count| *count += events.filter(|event| is_placed(event)).count());
+                    }
+                    Err(fault) => return eprintln!("what has a host is not counted any more: {fault}"),
+                }
             }
         });
         let (progress, rows) = (placed.clone(), store.clone());
@@ -56,9 +61,14 @@ impl Cloud {
     pub async fn places(&mut self, more: usize) -> Result<(), Box<dyn Error>> {
         self.expected += more;
         let expected = self.expected;
-        let placed = timeout(PATIENCE, self.placed.wait_for(|placed| *placed >= expected)).await.map(drop);
+        let placed =
+            timeout(PATIENCE, self.placed.wait_for(|placed| *placed >= expected)).await.map(|placed| placed.is_ok());
         let there = *self.placed.borrow();
-        placed.map_err(|_| format!("{there} of {expected} have a host after {PATIENCE:?}").into())
+        match placed {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("{there} have a host, of more it is not known").into()),
+            Err(_) => Err(format!("{there} of {expected} have a host after {PATIENCE:?}").into()),
+        }
     }
 
     /// Waits until nothing more comes of what was done.
