@@ -71,22 +71,30 @@ impl Interest {
 #[derive(Debug)]
 struct Topic {
     commits: VecDeque<Arc<Committed>>,
+    /// Every commit of the topic after this revision is here. What was forgotten of others does not count.
+    complete_after: Revision,
     bell: watch::Sender<()>,
 }
 
 impl Topic {
-    fn new() -> Self {
-        Self { commits: VecDeque::new(), bell: watch::channel(()).0 }
+    fn new(complete_after: Revision, commits: VecDeque<Arc<Committed>>) -> Self {
+        Self { commits, complete_after, bell: watch::channel(()).0 }
     }
 
-    fn after(&self, revision: Revision, most: usize) -> Vec<Arc<Committed>> {
+    fn after(&self, revision: Revision, most: usize) -> Result<Vec<Arc<Committed>>, Fault> {
+        if revision < self.complete_after {
+            return Err(Fault::Expired(format!(
+                "revision {revision} is too old: what happened up to {} is no longer kept",
+                self.complete_after
+            )));
+        }
         let start = self.commits.partition_point(|commit| commit.revision <= revision);
-        self.commits.range(start..).take(most).cloned().collect()
+        Ok(self.commits.range(start..).take(most).cloned().collect())
     }
 
     fn forget(&mut self, revision: Revision) {
-        while self.commits.front().is_some_and(|commit| commit.revision <= revision) {
-            self.commits.pop_front();
+        while let Some(commit) = self.commits.pop_front_if(|commit| commit.revision <= revision) {
+            self.complete_after = commit.revision;
         }
     }
 }
@@ -97,22 +105,20 @@ pub struct History {
     all: Topic,
     weights: VecDeque<usize>,
     bytes: usize,
-    /// Every commit after this revision is here.
-    complete_after: Revision,
     topics: HashMap<Interest, Topic>,
 }
 
 impl History {
     /// The history of a store that begins, for this process, behind `complete_after` with these commits.
     pub fn new(complete_after: Revision, commits: Vec<Arc<Committed>>) -> Self {
-        let all = Topic::new();
-        let mut history = Self { all, weights: VecDeque::new(), bytes: 0, complete_after, topics: HashMap::new() };
+        let all = Topic::new(complete_after, VecDeque::new());
+        let mut history = Self { all, weights: VecDeque::new(), bytes: 0, topics: HashMap::new() };
         commits.into_iter().map(|commit| Weighed::new(commit, &[])).for_each(|commit| history.push(commit));
         history
     }
 
     pub fn complete_after(&self) -> Revision {
-        self.complete_after
+        self.all.complete_after
     }
 
     pub fn push(&mut self, Weighed(weight, commit): Weighed) {
@@ -136,7 +142,7 @@ impl History {
         self.all.forget(revision);
         let forgotten: usize = self.weights.drain(..before - self.all.commits.len()).sum();
         self.bytes -= forgotten;
-        self.complete_after = self.complete_after.max(revision);
+        self.all.complete_after = self.all.complete_after.max(revision);
         self.topics.values_mut().for_each(|topic| topic.forget(revision));
     }
 
@@ -157,14 +163,15 @@ impl History {
     pub fn subscribe(&mut self, interest: Option<&Interest>) -> watch::Receiver<()> {
         let Some(interest) = interest else { return self.all.bell.subscribe() };
         if !self.topics.contains_key(interest) {
-            let topic = Topic { commits: self.of(interest), ..Topic::new() };
+            let topic = self.topic(interest);
             self.topics.insert(interest.clone(), topic);
         }
         self.topics[interest].bell.subscribe()
     }
 
-    fn of(&self, interest: &Interest) -> VecDeque<Arc<Committed>> {
-        self.all.commits.iter().filter(|commit| interest.touched(commit)).cloned().collect()
+    fn topic(&self, interest: &Interest) -> Topic {
+        let commits = self.all.commits.iter().filter(|commit| interest.touched(commit)).cloned().collect();
+        Topic::new(self.complete_after(), commits)
     }
 
     /// The next commits of an interest after a revision, so many at most.
@@ -174,19 +181,13 @@ impl History {
         revision: Revision,
         most: usize,
     ) -> Result<Vec<Arc<Committed>>, Fault> {
-        if revision < self.complete_after {
-            return Err(Fault::Expired(format!(
-                "revision {revision} is too old: what happened up to {} is no longer kept",
-                self.complete_after
-            )));
-        }
-        Ok(match interest {
+        match interest {
             None => self.all.after(revision, most),
             Some(interest) => match self.topics.get(interest) {
                 Some(topic) => topic.after(revision, most),
-                None => Topic { commits: self.of(interest), ..Topic::new() }.after(revision, most),
+                None => self.topic(interest).after(revision, most),
             },
-        })
+        }
     }
 }
 

@@ -243,6 +243,16 @@ pub async fn parts(site: &dyn Site) {
         let commits = timeout(SOON, watch.next()).await.unwrap().unwrap();
         assert_eq!(commits.iter().map(|c| c.revision).collect::<Vec<_>>(), [late]);
     }
+    // What is forgotten of others makes no watch too old, what it has not heard itself does.
+    let news = [setting("later", 1).into(), pod("two", "later")];
+    let newest = put(&store, news).await;
+    store.compact(newest).await.unwrap();
+    let old = settings.next_now();
+    assert!(matches!(old, Err(Fault::Expired(_))), "{old:?}");
+    assert!(matches!(watches[1].next_now(), Ok(None)));
+    put(&store, [pod("one", "later")]).await;
+    let told = watches[2].next_now();
+    assert!(matches!(told, Ok(Some(_))), "{told:?}");
 }
 
 /// What was compacted is said to be; what was not can still be watched.
