@@ -35,7 +35,7 @@ const LISTEN: Duration = Duration::from_secs(5);
 /// What some planner reads.
 const NEWS: Interest = Interest::Concern(Concern { name: "planners", rule: plan::is_news });
 
-/// What the scheduler of the machine is told: these threads have a third of the weight of others (`setpriority(2)`).
+/// What the scheduler of the machine is told: these threads have a third of the weight of the process's others (`nice(2)`).
 const NICE: i32 = 5;
 
 /// Threads for [`run`]. Those of clients go before them: planning can fill every core for seconds, and a request that came
@@ -48,7 +48,7 @@ pub fn threads() -> std::io::Result<Runtime> {
         // A thread's start costs as much as a plan.
         .thread_keep_alive(Duration::from_secs(3600))
         .on_thread_start(|| {
-            if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            if let Err(error) = rustix::process::nice(NICE) {
                 tracing::debug!("planners are as important as clients: {error}");
             }
         })

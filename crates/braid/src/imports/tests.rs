@@ -169,6 +169,9 @@ async fn tls_server(text: String) -> (u16, String) {
             let (acceptor, text) = (tokio_rustls::TlsAcceptor::from(config.clone()), text.clone());
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
+                    if text.is_empty() {
+                        std::future::pending::<()>().await;
+                    }
                     answer(stream, &text).await;
                 }
             });
@@ -181,10 +184,11 @@ async fn tls_server(text: String) -> (u16, String) {
 async fn webhooks_are_reached_as_images_are() {
     let (port, authority) = tls_server(ok("yes")).await;
     let (elsewhere, other) = tls_server(redirect("https://example.com/")).await;
+    let (never, silent) = tls_server(String::new()).await;
     let url = format!("https://localhost:{port}/check");
     let may = |allowed: &str| {
         let allowed = Range::parse(allowed).into_iter().collect();
-        Web::new(Arc::new(Reach { ports: vec![port, elsewhere], allowed }), Vec::new)
+        Web::new(Arc::new(Reach { ports: vec![port, elsewhere, never], allowed }), Vec::new)
     };
     let post = async |web: &Web, url: &str, authority: Option<&str>, most: usize| {
         web.post(url, authority.map(str::as_bytes), "{}".into(), most, Duration::from_secs(30), &[]).await
@@ -196,8 +200,9 @@ async fn webhooks_are_reached_as_images_are() {
         assert!(why.contains(words), "{why}");
     };
     refused(post(&web, &url, Some(&authority), 2).await, "cannot be read");
-    let impatient = web.post(&url, Some(authority.as_bytes()), "{}".into(), 10, Duration::ZERO, &[]).await;
-    refused(impatient, "took more than 0 seconds to answer");
+    let slow = format!("https://localhost:{never}/");
+    let late = web.post(&slow, Some(silent.as_bytes()), "{}".into(), 10, Duration::from_secs(1), &[]).await;
+    refused(late, "took more than 1 seconds to answer");
     refused(post(&web, &url, Some(&other), 10).await, "certificate");
     refused(post(&web, &url, None, 10).await, "certificate");
     refused(post(&web, &url, Some("nothing"), 10).await, "no certificates");

@@ -204,7 +204,7 @@ impl<'a> Placing<'a> {
                 .or_else(|| company().map(|why| Unfit::Node(why.to_owned())));
             match refusal {
                 // The cluster does not see it.
-                _ if !room.is_for(&demand.project) => {}
+                Some(_) if !room.is_for(&demand.project) => {}
                 Some(why) => *reasons.entry(why.kube()).or_default() += 1,
                 None => {
                     fit.push((name, room.weight(&demand) + node.preference(&requirements)));
