@@ -155,7 +155,7 @@ async fn who_cannot_show_a_certificate_is_not_asked() {
     refused(fetched(&web, &uri, dir.path(), 9).await, "certificate");
 }
 
-/// The port of a server that answers in TLS, by a certificate of its own; and the certificate.
+/// The port of a server that answers in TLS, by a certificate of its own, or never if it has no words; and the certificate.
 async fn tls_server(text: String) -> (u16, String) {
     crate::tls::install_provider();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
