@@ -74,20 +74,24 @@ impl KubeObject {
         fields.filter(|(name, _)| *name != "status").map(|(name, value)| (name.as_str(), value))
     }
 
-    /// What the object takes of what its project may keep. Hosts and controllers write statuses, and must be able to: a
-    /// status is free up to a size. What is being deleted is free: it can always be.
+    /// What the object takes of what its project may keep. Hosts and controllers write statuses and events, and must be able
+    /// to: both are free up to a size. An event is not counted, since each cluster keeps only so many (`plan::kube::event`),
+    /// unless a finalizer holds it. What is being deleted takes no more than before: it can always be.
     fn kept(&self) -> Vec<Claim> {
-        if self.deleting() {
-            return Vec::new();
-        }
         let fields = self.body.as_object().into_iter().flatten();
         let bytes = fields.map(|(name, value)| match name.as_str() {
             "status" => json_size(value).saturating_sub(FREE_STATUS),
             _ => name.len() + 4 + json_size(value),
         });
-        let kilobytes = bytes.sum::<usize>().div_ceil(1024) as u64;
-        let uses = |name, amount| quota::uses(&self.project_id, name, amount);
-        [uses("kube_objects", 1), uses("kube_megabytes", kilobytes)].into_iter().flatten().collect()
+        let event = self.is("", "events");
+        let mut free = if event { FREE_EVENT } else { 0 };
+        if self.deleting() {
+            free += FREE_DELETION;
+        }
+        let kilobytes = bytes.sum::<usize>().saturating_sub(free).div_ceil(1024) as u64;
+        let objects = u64::from(!event || self.held());
+        let taken = [("kube_objects", objects), ("kube_megabytes", kilobytes)].into_iter().filter(|(_, n)| *n > 0);
+        taken.filter_map(|(name, amount)| quota::uses(&self.project_id, name, amount)).collect()
     }
 
     /// The definition that makes the kind of an object of a cluster's own, which cannot go while there are objects.
@@ -209,6 +213,10 @@ pub fn is_kubernetes_group(group: &str) -> bool {
 
 /// How many bytes of a status are free.
 const FREE_STATUS: usize = 16 << 10;
+/// How many bytes of an event are free: more than one of a host or a controller has.
+const FREE_EVENT: usize = 4 << 10;
+/// How many bytes more are free of what is being deleted: more than a deletion adds.
+const FREE_DELETION: usize = 1 << 10;
 
 /// The object in a field, which is made one.
 pub fn object_in<'a>(value: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
@@ -400,27 +408,45 @@ mod tests {
 
     #[test]
     fn objects_take_what_they_need_to_be_kept() {
-        let object = |meta: Value, data: usize, status: usize| KubeObject {
+        let object = |resource: &str, meta: Value, data: usize, status: usize| KubeObject {
             cluster_id: "c".into(),
             project_id: "p".into(),
             group: String::new(),
-            resource: "configmaps".into(),
+            resource: resource.into(),
             namespace: String::new(),
             name: "a".into(),
             body: json!({"metadata": meta, "data": "x".repeat(data), "status": "x".repeat(status)}),
         };
-        let kept = |object: KubeObject| -> Vec<(String, u64)> {
+        let kept = |object: &KubeObject| -> Vec<(String, u64)> {
             let uses = object.claims().into_iter().filter_map(|claim| match claim {
                 Claim::Use { pool, amount } => Some((pool, amount)),
                 _ => None,
             });
             uses.collect()
         };
-        let expected = |kib| vec![("quota/p/kube_objects".to_owned(), 1), ("quota/p/kube_megabytes".to_owned(), kib)];
-        assert_eq!(kept(object(json!({}), 5000, 0)), expected(5));
-        assert_eq!(kept(object(json!({}), 0, FREE_STATUS)), expected(1), "a status is free");
-        assert_eq!(kept(object(json!({}), 0, FREE_STATUS + 4096)), expected(5), "but not any");
-        assert_eq!(kept(object(json!({"deletionTimestamp": "t"}), 5000, 0)), [], "deleting is always possible");
+        let taken = |objects, kib| {
+            let taken = [("quota/p/kube_objects", objects), ("quota/p/kube_megabytes", kib)].into_iter();
+            taken.filter(|(_, n)| *n > 0).map(|(pool, n)| (pool.to_owned(), n)).collect::<Vec<_>>()
+        };
+        let map = |meta: Value, data, status| kept(&object("configmaps", meta, data, status));
+        assert_eq!(map(json!({}), 5000, 0), taken(1, 5));
+        assert_eq!(map(json!({}), 0, FREE_STATUS), taken(1, 1), "a status is free");
+        assert_eq!(map(json!({}), 0, FREE_STATUS + 4096), taken(1, 5), "but not any");
+
+        let dying = || json!({"deletionTimestamp": "t", "finalizers": ["a.example.com/b"]});
+        assert_eq!(map(dying(), 900 << 10, 0), taken(1, 900), "what is held is there, even when it is being deleted");
+        for data in 0..3000 {
+            let marked = json!({"deletionTimestamp": "2026-11-30T00:00:00Z", "deletionGracePeriodSeconds": 30, "generation": 10,
+                    "finalizers": ["foregroundDeletion", "braid/cleanup"]});
+            let (before, after) = (map(json!({}), data, 0), map(marked, data, 0));
+            let more = after.iter().find(|(pool, n)| before.iter().all(|(of, was)| of != pool || was < n));
+            assert_eq!(more, None, "a deletion takes more than there was: {data} bytes");
+        }
+
+        let event = |meta: Value, data| kept(&object("events", meta, data, 0));
+        assert_eq!(event(json!({}), 3000), taken(0, 0), "events are as many as a cluster keeps");
+        assert_eq!(event(json!({}), 900 << 10), taken(0, 897), "but not of any size");
+        assert_eq!(event(json!({"finalizers": ["a.example.com/b"]}), 0), taken(1, 0), "nor held");
     }
 
     #[test]

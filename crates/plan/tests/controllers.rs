@@ -602,3 +602,24 @@ fn nothing_holds_the_pods_of_a_job_that_is_gone() {
     world.settle(&[GARBAGE, JOB]);
     assert_eq!(world.all("", "pods").len(), 0);
 }
+
+#[test]
+fn a_cluster_keeps_its_latest_events_and_what_is_held_takes_no_room() {
+    let mut world = World::new();
+    let told = |minute: i64| json!(seconds(now().checked_sub(jiff::SignedDuration::from_mins(minute)).unwrap()));
+    let held = json!(["example.com/hold"]);
+    for n in 0..300 {
+        let body = json!({"metadata": {"finalizers": held.clone()}, "lastTimestamp": told(59)});
+        world.put("", "events", &format!("held-{n}"), body);
+    }
+    for n in 0..5020 {
+        let minute = if n < 20 { 50 } else { 1 };
+        world.put("", "events", &format!("told-{n}"), json!({"lastTimestamp": told(minute)}));
+    }
+    world.put("", "events", "over", json!({"lastTimestamp": told(61)}));
+    world.settle(&[&plan::kube::event::PLANNER]);
+    let names: Vec<&str> = world.all("", "events").iter().map(|event| event.name.as_str()).collect();
+    let kept = |prefix: &str| names.iter().filter(|name| name.starts_with(prefix)).count();
+    assert_eq!((kept("held-"), kept("told-"), kept("over")), (300, 5000, 0));
+    assert!(!names.contains(&"told-0") && names.contains(&"told-20"), "the oldest went");
+}

@@ -134,6 +134,11 @@ pub trait Strategy: Sync + Send {
         Vec::new()
     }
 
+    /// The warning of a deletion that says nothing of the object's parts, where they stay then.
+    fn preserves_parts(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Field selectors beside `metadata.name` and `metadata.namespace`.
     fn selectable(&self) -> Vec<&str> {
         Vec::new()

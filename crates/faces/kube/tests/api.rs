@@ -169,7 +169,17 @@ async fn what_is_kept_has_a_quota() {
     let (status, refused) = world.post(MAPS, map("b", 1)).await;
     let message = refused["message"].as_str().unwrap();
     assert!(status == 403 && message.contains("exceeded quota: kube_objects, requested: 1"), "{message}");
-    // A full project can still be emptied: by finalizers too.
+    // What happened in a full project can still be told, at some length.
+    let event = |name: &str, bytes: usize| {
+        let about = json!({"kind": "ConfigMap", "namespace": "default", "name": "a"});
+        json!({"metadata": {"name": name, "namespace": "default"}, "involvedObject": about, "message": "x".repeat(bytes)})
+    };
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    for (name, bytes, expected) in [("short", 1000, 201), ("long", 900 << 10, 403)] {
+        let (status, body) = world.post(EVENTS, event(name, bytes)).await;
+        assert_eq!(status, expected, "{body}");
+    }
+    // It can be emptied: by finalizers too.
     let held = json!({"metadata": {"finalizers": ["example.com/hold"]}});
     assert_eq!(world.patch(&format!("{MAPS}/a"), MERGE, held).await.0, 200);
     limit(&[("kube_megabytes", 0), ("kube_objects", 0)]).await;
@@ -291,7 +301,9 @@ async fn a_watch_can_begin_with_the_list() {
 async fn deletion_respects_grace_and_finalizers() {
     let world = World::new().await;
     let mut bound = pod("a");
-    world.post("/api/v1/nodes", json!({"metadata": {"name": "host"}})).await;
+    let room = model::Host::new("host", model::Time::now());
+    let room = model::Host { cpu_milli: 9000, memory_mib: 9000, disk_gib: 90, ..room };
+    world.store.commit(&room.into()).await.unwrap();
     bound["spec"]["nodeName"] = "host".into();
     world.post(PODS, bound).await;
     let path = format!("{PODS}/a");

@@ -3,6 +3,7 @@
 mod common;
 
 use common::World;
+use http::Method;
 use serde_json::{Value, json};
 
 const MERGE: &str = "application/merge-patch+json";
@@ -60,6 +61,59 @@ async fn what_a_job_cannot_be_is_said() {
         assert!(status == 422 && refused["message"].as_str().unwrap().contains("field is immutable"), "{refused}");
     }
     assert_eq!(world.patch(&path, MERGE, json!({"spec": {"parallelism": 2, "suspend": true}})).await.0, 200);
+}
+
+/// Where the pods of a Job shall be may be said until it begins, what they do may not.
+#[tokio::test]
+async fn a_job_that_has_not_begun_is_directed() {
+    let world = World::new().await;
+    assert_eq!(world.post(JOBS, job("j", json!({"suspend": true}))).await.0, 201);
+    let path = format!("{JOBS}/j");
+    let of_hosts = json!({"key": "k", "operator": "Exists"});
+    let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [of_hosts]}]}}});
+    let of_pods = json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}});
+    for (metadata, spec, status) in [
+        (json!({}), json!({"containers": [{"name": "c", "image": "other"}]}), 422),
+        (json!({}), json!({"terminationGracePeriodSeconds": 1}), 422),
+        (json!({}), json!({"affinity": of_pods}), 422),
+        (json!({"labels": {"a": "b"}, "annotations": {"c": "d"}}), json!({"nodeSelector": {"zone": "a"}}), 200),
+        (json!({}), json!({"affinity": affinity, "tolerations": [{"operator": "Exists"}]}), 200),
+        (json!({"annotations": null}), json!({"affinity": null, "tolerations": null}), 200),
+    ] {
+        let change = json!({"spec": {"template": {"metadata": metadata, "spec": spec}}});
+        let (found, body) = world.patch(&path, MERGE, change.clone()).await;
+        assert_eq!(found, status, "{change}: {body}");
+    }
+    assert_eq!(world.patch(&path, MERGE, json!({"spec": {"suspend": false}})).await.0, 200);
+    let late = json!({"spec": {"template": {"spec": {"nodeSelector": null}}}});
+    assert_eq!(world.patch(&path, MERGE, late).await.0, 422);
+}
+
+/// A deletion that does not say what becomes of the pods leaves them, with a warning; upstream's `batch/v1` does.
+#[tokio::test]
+async fn a_deletion_says_what_becomes_of_the_pods() {
+    let world = World::new().await;
+    let path = format!("{JOBS}/j");
+    let body = |policy: &str| json!({"propagationPolicy": policy});
+    let orphan = json!(["orphan"]);
+    for (said, finalizers, warns) in [
+        (Value::Null, &orphan, true),
+        (body("Orphan"), &orphan, false),
+        (body("Foreground"), &json!(["foregroundDeletion"]), false),
+        (body("Background"), &Value::Null, false),
+    ] {
+        assert_eq!(world.post(JOBS, job("j", json!({}))).await.0, 201);
+        let request = world.request(Method::DELETE, &path, "application/json", &said);
+        let (_, headers, _) = world.raw(request).await;
+        assert_eq!(headers.contains_key("warning"), warns, "{said}");
+        let (status, left) = world.get(&path).await;
+        match finalizers {
+            Value::Null => assert_eq!(status, 404, "{said}: {left}"),
+            _ => assert_eq!(&left["metadata"]["finalizers"], finalizers, "{said}: {left}"),
+        }
+        world.patch(&path, MERGE, json!({"metadata": {"finalizers": null}})).await;
+    }
 }
 
 const CRON_JOBS: &str = "/apis/batch/v1/namespaces/default/cronjobs";

@@ -1,4 +1,5 @@
 //! Events are of interest for an hour, and so many of a cluster: what happens often must not crowd out what was asked for.
+//! No quota counts them: hosts and controllers must be able to say what happened in a project that has reached its limits.
 
 use jiff::SignedDuration;
 use model::{Change, Cluster, Entry, Event, Key, Kind, KubeObject, Resource, Snapshot, Time, kube_event};
@@ -54,8 +55,9 @@ fn plan(seen: &Seen<'_>, items: &[Key], now: Time) -> Plan {
     let mut plan = Plan::default();
     for cluster in items.iter().filter_map(|key| seen.rows.at::<Cluster>(key)) {
         let end = |event: &KubeObject| kube_event::last_told(event)?.checked_add(KEPT).ok();
-        let mut all: Vec<_> =
-            events(seen.rows, &cluster.id).map(|event| (end(event.value).unwrap_or(Time::MAX), event)).collect();
+        // What a finalizer holds counts against a quota, and makes no room here.
+        let kept = events(seen.rows, &cluster.id).filter(|event| !event.held());
+        let mut all: Vec<_> = kept.map(|event| (end(event.value).unwrap_or(Time::MAX), event)).collect();
         let excess = all.len().saturating_sub(MOST);
         if excess > 0 {
             all.sort_by_key(|(end, event)| (*end, event.row.created));

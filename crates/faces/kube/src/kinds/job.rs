@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::pod_validation::{self, default_template};
 use crate::kind::{ApiResource, Given::View, Treatment};
 use crate::strategy::{
-    Column, Context, Result, Strategy, age_column, column, containers, default, duration, images, name_column, object,
-    selector, wide,
+    Column, Context, Result, Strategy, age_column, column, containers, default, duration, entry, images, name_column,
+    object, selector, wide,
 };
 use crate::validate::{self, Errors};
 
@@ -70,11 +70,18 @@ impl Strategy for Job {
         for field in ["completions", "selector", "completionMode", "podReplacementPolicy"] {
             errors.immutable(format!("spec.{field}"), &new["spec"][field], &old["spec"][field]);
         }
-        // Where the pods of one that has not begun shall be may still be said.
-        let waits = old["spec"]["suspend"] == true && old["status"]["startTime"].is_null();
-        if !waits {
-            errors.immutable("spec.template", &new["spec"]["template"], &old["spec"]["template"]);
+        let (new_template, mut old_template) = (&new["spec"]["template"], old["spec"]["template"].clone());
+        if old["spec"]["suspend"] == true && old["status"]["startTime"].is_null() {
+            direct(&mut old_template, new_template);
         }
+        errors.immutable("spec.template", new_template, &old_template);
+    }
+
+    fn preserves_parts(&self) -> Option<&'static str> {
+        Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+             set propagationPolicy=Orphan to suppress this warning",
+        )
     }
 
     fn selectable(&self) -> Vec<&str> {
@@ -107,6 +114,27 @@ pub fn default_spec(spec: &mut Value) {
     default(spec, "suspend", false);
     default(spec, "podReplacementPolicy", "TerminatingOrFailed");
     default_template(object(spec, "template"));
+}
+
+/// What may still be said of the pods of a Job that has not begun: where they shall be, labels and annotations.
+fn direct(template: &mut Value, said: &Value) {
+    let take = |to: &mut Value, from: &Value, field: &str| match &from[field] {
+        Value::Null => _ = to.as_object_mut().map(|to| to.remove(field)),
+        value => entry(to, field).clone_from(value),
+    };
+    for field in ["labels", "annotations"] {
+        take(object(template, "metadata"), &said["metadata"], field);
+    }
+    let (spec, said) = (object(template, "spec"), &said["spec"]);
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        take(spec, said, field);
+    }
+    if spec["affinity"].is_object() || said["affinity"].is_object() {
+        take(object(spec, "affinity"), &said["affinity"], "nodeAffinity");
+    }
+    if said["affinity"].is_null() && spec["affinity"] == json!({}) {
+        take(spec, said, "affinity");
+    }
 }
 
 /// The rules that a Job keeps, and one that is to be.

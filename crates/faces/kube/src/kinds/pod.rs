@@ -139,17 +139,17 @@ fn gates(pod: &Value) -> Value {
     format!("{}/{total}", gates.filter(met).count()).into()
 }
 
-/// Refuses a node that the cluster does not see. Whether there is a host of that name for others it is not told.
+/// Refuses a node that is no host which the cluster sees. Whether there is a host of that name for others it is not told, and
+/// a Node that it made itself gives it no place on a host that gets this name later.
 pub fn check_node(snapshot: &Snapshot, cluster: &Cluster, name: &str) -> Result<()> {
-    let own = || snapshot.at::<KubeObject>(&node::key(&cluster.id, name));
-    let is_seen = match snapshot.get::<Host>(name) {
-        Some(_) => Aggregates::of(snapshot).admits(name, &cluster.project_id),
-        None => own().is_some_and(|own| !node::is_left(snapshot, own.value)),
-    };
-    match is_seen {
-        true => Ok(()),
-        false => Err(Denied::Forbidden(format!("there is no node {name:?} for this cluster"))),
+    if snapshot.get::<Host>(name).is_some() && Aggregates::of(snapshot).admits(name, &cluster.project_id) {
+        return Ok(());
     }
+    let own = snapshot.at::<KubeObject>(&node::key(&cluster.id, name));
+    Err(Denied::Forbidden(match own.is_some_and(|own| !own.value.is_of_host()) {
+        true => format!("node {name:?} is no host of the cloud: nothing would start the pod there"),
+        false => format!("there is no node {name:?} for this cluster"),
+    }))
 }
 
 /// The word in the column STATUS, by kubectl's own rules.

@@ -50,6 +50,9 @@ impl DeleteOptions {
             options.propagation = Some(if orphan == "true" { "Orphan" } else { "Background" }.to_owned());
         }
         options.dry_run |= crate::request::WriteOptions::read(&call.query, "")?.dry_run;
+        if options.propagation.is_none() {
+            call.tell(call.kind().strategy.preserves_parts().into_iter().map(str::to_owned).collect());
+        }
         if let Some(policy) = options.propagation.as_deref()
             && !matches!(policy, "Orphan" | "Background" | "Foreground")
         {
@@ -190,7 +193,9 @@ fn marked(kind: &ApiResource, object: &KubeObject, options: &DeleteOptions, stay
     let meta = &object.body["metadata"];
     let grace = kind.strategy.grace(object, options.grace);
     let mut finalizers: Vec<Value> = items(meta, "finalizers").cloned().collect();
-    match options.propagation.as_deref() {
+    let is_said = finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND);
+    let preserved = kind.strategy.preserves_parts().filter(|_| !is_said).map(|_| "Orphan");
+    match options.propagation.as_deref().or(preserved) {
         Some("Foreground") => {
             finalizers.retain(|f| f != ORPHAN);
             if !finalizers.iter().any(|f| f == FOREGROUND) {
