@@ -8,8 +8,8 @@ enum Step {
     Member(String),
     Index(i64),
     All,
-    /// Items whose field is this text or truth: `[?(@.type=="Ready")]`.
-    Where(Vec<String>, String),
+    /// Items whose field is this text, number or truth: `[?(@.type=="Ready")]`.
+    Where(Vec<String>, Value),
 }
 
 /// A path into an object.
@@ -71,13 +71,9 @@ impl Step {
                 _ => items().iter().collect(),
             },
             Self::Where(field, wanted) => {
-                let fits = |item: &&Value| {
-                    let found = field.iter().fold(*item, |value, name| &value[name.as_str()]);
-                    match found {
-                        Value::String(text) => text == wanted,
-                        Value::Bool(yes) => wanted == if *yes { "true" } else { "false" },
-                        _ => false,
-                    }
+                let found = |item: &'v Value| field.iter().fold(item, |value, name| &value[name.as_str()]);
+                let fits = |item: &&'v Value| {
+                    found(item) == wanted || wanted.as_f64().is_some_and(|n| found(item).as_f64() == Some(n))
                 };
                 items().iter().filter(fits).collect()
             }
@@ -109,7 +105,7 @@ fn bracket(text: &str) -> Option<(Step, &str)> {
         let (test, left) = rest.split_once(")]")?;
         let (field, wanted) = test.split_once("==")?;
         let field = field.trim().split('.').map(str::to_owned).collect();
-        return Some((Step::Where(field, wanted.trim().trim_matches(['"', '\'']).to_owned()), left));
+        return Some((Step::Where(field, scalar(wanted.trim())?), left));
     }
     for quote in ['\'', '"'] {
         if let Some(rest) = text.strip_prefix(quote) {
@@ -122,6 +118,16 @@ fn bracket(text: &str) -> Option<(Step, &str)> {
         "*" => Some((Step::All, left)),
         number => Some((Step::Index(number.parse().ok()?), left)),
     }
+}
+
+/// What a filter compares with: a text in quotes, a number or a truth.
+fn scalar(text: &str) -> Option<Value> {
+    for quote in ['\'', '"'] {
+        if let Some(rest) = text.strip_prefix(quote) {
+            return rest.strip_suffix(quote).filter(|text| !text.contains(quote)).map(Value::from);
+        }
+    }
+    serde_json::from_str(text).ok().filter(|value: &Value| value.is_number() || value.is_boolean())
 }
 
 #[cfg(test)]
@@ -140,11 +146,17 @@ mod tests {
             (r".spec.x\.y", json!("dotted")),
             (".spec['x.y']", json!("dotted")),
             (r#".status.conditions[?(@.type=="Ready")].status"#, json!("True")),
+            (".spec.a[?(@.b==2)].b", json!(2)),
+            (".spec.a[?(@.b == 2.0)].b", json!(2)),
         ] {
             assert_eq!(Path::parse(path).unwrap().first(&object), Some(&found), "{path}");
         }
-        assert_eq!(Path::parse(".spec.none").unwrap().first(&object), None);
-        for path in ["", "spec", ".spec[", ".spec..a", "..a", ".a[?(@.b>1)]", ".a b"] {
+        for path in [".spec.none", r#".spec.a[?(@.b=="2")].b"#, ".spec.a[?(@.b==true)].b"] {
+            assert_eq!(Path::parse(path).unwrap().first(&object), None, "{path}");
+        }
+        for path in
+            ["", "spec", ".spec[", ".spec..a", "..a", ".a[?(@.b>1)]", ".a[?(@.b==c)]", r#".a[?(@.b=="c')]"#, ".a b"]
+        {
             assert_eq!(Path::parse(path), None, "{path}");
         }
     }

@@ -112,7 +112,11 @@ fn refusal(call: &Call<'_>, name: &str, refused: Refused) -> Failure {
     match refused {
         Refused::Stale(_) => Failure::modified(kind, name),
         Refused::Taken { name: taken, holder } if taken == holder.to_string() => Failure::exists(kind, name),
-        Refused::Taken { name: taken, .. } => Failure::conflict(kind, name, &format!("{taken} is already in use")),
+        Refused::Taken { name: taken, .. } => {
+            // A claim is named by what it is of, its place, and what the user gave: a name or an address.
+            let given = taken.rsplit('/').next().unwrap_or(&taken);
+            Failure::conflict(kind, name, &format!("{given:?} is already in use"))
+        }
         Refused::Exceeded { pool, asked, used, limit } => match quota::exceeded(&pool, asked, used, limit) {
             Some(why) => Failure::forbidden(kind, name, &why),
             None => {
