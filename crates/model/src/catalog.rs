@@ -33,7 +33,7 @@ impl CatalogRef {
 }
 
 /// A Keystone region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CatalogRegion {
     pub id: String,
     pub description: String,
@@ -51,7 +51,7 @@ impl Resource for CatalogRegion {
 }
 
 /// A Keystone service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CatalogService {
     pub id: String,
     pub service_type: String,

@@ -26,7 +26,7 @@ pub mod option {
 }
 
 /// A Keystone domain: a name space of projects, users and groups.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Domain {
     pub id: String,
     pub name: String,
@@ -100,7 +100,7 @@ impl Resource for Project {
 }
 
 /// A Keystone user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct User {
     pub id: String,
     pub name: String,
@@ -153,7 +153,7 @@ impl Resource for User {
 }
 
 /// A Keystone group of users.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     pub id: String,
     pub name: String,
@@ -181,7 +181,7 @@ impl Resource for Group {
 }
 
 /// A Keystone role. `admin`, `manager`, `member`, `reader` imply each other downwards.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Role {
     pub id: String,
     pub name: String,
@@ -271,7 +271,7 @@ impl Resource for Assignment {
 }
 
 /// A Keystone application credential: part of a user's rights on one project, under a secret of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AppCredential {
     pub id: String,
     pub name: String,

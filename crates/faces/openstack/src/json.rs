@@ -186,6 +186,12 @@ impl<'a> From<&'a BTreeMap<String, String>> for Json<'a> {
     }
 }
 
+impl<'a> From<&'a BTreeMap<String, Value>> for Json<'a> {
+    fn from(values: &'a BTreeMap<String, Value>) -> Self {
+        Self::Object(values.iter().map(|(name, value)| (name.as_str(), value.into())).collect())
+    }
+}
+
 impl<'a> From<&'a Value> for Json<'a> {
     fn from(value: &'a Value) -> Self {
         Self::Value(Cow::Borrowed(value))
@@ -227,5 +233,59 @@ borrowed!(String, IpAddr, Value, model::Key);
 impl<'a> From<&'a model::Key> for Json<'a> {
     fn from(key: &'a model::Key) -> Self {
         Self::from(&*key.name)
+    }
+}
+
+/// `{"network": …}`
+pub struct Named<T>(pub &'static str, pub T);
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(1))?;
+        map.serialize_entry(self.0, &self.1)?;
+        map.end()
+    }
+}
+
+/// A field of a row into which a value that fits is put. A value of another form changes nothing.
+pub trait Put {
+    fn put(&mut self, given: &Value);
+}
+
+impl Put for String {
+    fn put(&mut self, given: &Value) {
+        if let Some(text) = given.as_str() {
+            text.clone_into(self);
+        }
+    }
+}
+
+impl Put for bool {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_bool().unwrap_or(*self);
+    }
+}
+
+impl Put for u8 {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_u64().and_then(|number| Self::try_from(number).ok()).unwrap_or(*self);
+    }
+}
+
+impl Put for Option<String> {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_str().map(str::to_owned);
+    }
+}
+
+impl Put for Option<Value> {
+    fn put(&mut self, given: &Value) {
+        *self = (!given.is_null()).then(|| given.clone());
+    }
+}
+
+impl Put for Vec<String> {
+    fn put(&mut self, given: &Value) {
+        *self = given.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     }
 }

@@ -1,6 +1,6 @@
-//! What Neutron's resources declare of their attributes, as a page that a person can read: `docs/network.md`. This test holds it
-//! true, and looks at real resources for what an attribute is unless somebody sets it. `BLESS=1` writes it anew, and its
-//! difference is what a reviewer looks at.
+//! What resources declare of their attributes, as pages that a person can read: `docs/network.md`, `docs/compute.md` and
+//! `docs/identity.md`. These tests hold them true, and look at real resources for what an attribute is unless somebody sets it and for
+//! whether lists are filtered by it. `BLESS=1` writes them anew, and their difference is what a reviewer looks at.
 
 mod common;
 
@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use common::{Harness, text};
 use face_openstack::attrs::{Answers, DeclaredFilter};
+use face_openstack::identity::{self, By};
 use face_openstack::network::{Attr, Is, Set, declared};
 use face_openstack::service::Property;
 use serde_json::{Value, json};
@@ -100,21 +101,22 @@ async fn two_of_each(cloud: &Harness) -> BTreeMap<&'static str, [Value; 2]> {
     all
 }
 
+fn ids_of(kinds: &[model::Kind]) -> String {
+    let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().replace('-', " ")).collect();
+    format!("id of a {}", kinds.join(", "))
+}
+
 fn form(is: Is) -> String {
     let words = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    let kinds = |kinds: &[model::Kind]| {
-        let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().replace('-', " ")).collect();
-        format!("id of a {}", kinds.join(", "))
-    };
     match is {
         Is::Text(most) => format!("text, at most {most}"),
         Is::TextOrNull(most) => format!("text, at most {most}, or null"),
         Is::Domain => "DNS name".into(),
         Is::Bool => "boolean".into(),
         Is::Int(least, most) => format!("{least} to {most}"),
-        Is::Uuid(of) | Is::Id(of) => kinds(of),
-        Is::UuidOrNull(of) | Is::IdOrNull(of) => format!("{}, or null", kinds(of)),
-        Is::UuidList(of) => format!("list: {}", kinds(of)),
+        Is::Uuid(of) | Is::Id(of) => ids_of(of),
+        Is::UuidOrNull(of) | Is::IdOrNull(of) => format!("{}, or null", ids_of(of)),
+        Is::UuidList(of) => format!("list: {}", ids_of(of)),
         Is::IpOrNull => "address or null".into(),
         Is::IpList => "list of addresses".into(),
         Is::Mac => "MAC address".into(),
@@ -184,13 +186,18 @@ async fn the_page_says_what_is_declared() {
             );
         }
     }
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/network.md");
+    is_written(&page, "network.md");
+}
+
+/// Holds a page of `docs` true, or writes it anew.
+fn is_written(page: &str, name: &str) {
+    let file = format!("{}/../../../docs/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(file, &page).unwrap();
+        std::fs::write(&file, page).unwrap();
     }
-    let written = std::fs::read_to_string(file).unwrap_or_default();
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
     for (line, (is, should)) in page.lines().zip(written.lines()).enumerate() {
-        assert_eq!(is, should, "line {} of docs/network.md", line + 1);
+        assert_eq!(is, should, "line {} of docs/{name}", line + 1);
     }
     assert_eq!(page, written);
 }
@@ -282,15 +289,7 @@ fn novas_attributes_are_documented() {
             }
         }
     }
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/compute.md");
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(file, &text).unwrap();
-    }
-    let written = std::fs::read_to_string(file).unwrap_or_default();
-    for (line, (is, should)) in text.lines().zip(written.lines()).enumerate() {
-        assert_eq!(is, should, "line {} of docs/compute.md", line + 1);
-    }
-    assert_eq!(text, written);
+    is_written(&text, "compute.md");
 }
 
 /// No version shows an attribute twice in one answer, whoever asks.
@@ -310,4 +309,143 @@ fn an_attribute_is_shown_once() {
             }
         }
     }
+}
+
+const KEYSTONE: &str = "# Attributes of Keystone's resources
+
+Each attribute is declared once, in `crates/faces/openstack/src/identity/`; what is shown, what lists are filtered by, and what requests
+may set follows from it. Written and held true by `cargo test -p face-openstack --test attributes` (`BLESS=1` writes it anew).
+
+*set*: in creations (`POST`), changes (`PATCH`) or both; *required* in a creation. What may not be set is passed over, as by Keystone. *filter*: lists
+take a parameter of the attribute's name; *text* also with `__contains`, `__icontains`, `__startswith`, `__istartswith`, `__endswith` and
+`__iendswith` behind it; *tags* are `tags`, `tags-any`, `not-tags` and `not-tags-any`. All lists take `limit` and `marker`. Tokens, assignments of
+roles, EC2 credentials and what roles imply are written by hand: they are no rows, or others' rows in another form.
+";
+
+fn form_of_keystone(is: identity::Is) -> String {
+    match is {
+        identity::Is::Name(most) => format!("text, 1 to {most}"),
+        identity::Is::Text => "text".into(),
+        identity::Is::TextOrNull => "text or null".into(),
+        identity::Is::Flag => "boolean".into(),
+        identity::Is::Tags => "list of tags".into(),
+        identity::Is::Any => String::new(),
+        identity::Is::Id(of) => ids_of(of),
+        identity::Is::IdOrNull(of) => format!("{}, or null", ids_of(of)),
+    }
+}
+
+#[test]
+fn keystones_attributes_are_documented() {
+    let mut page = KEYSTONE.to_owned();
+    for identity::Declared { one, path, attrs, unknown } in identity::declared() {
+        let _ = write!(
+            page,
+            "\n## {one}: `{path}`\n\nWhat is not known is {unknown}.\n\n| attribute | form | set | filter | seen |\n| --- | --- | --- | --- | --- |\n"
+        );
+        for attr in attrs {
+            let set = match attr.set {
+                identity::Set::Never => "",
+                identity::Set::Create => "POST",
+                identity::Set::CreateUpdate => "POST, PATCH",
+            };
+            let required = if attr.required { ", required" } else { "" };
+            let filter = match attr.by {
+                By::Nothing => "",
+                By::Text => "text",
+                By::Flag => "boolean",
+                By::Tags => "tags",
+                By::Hand => "equal, by a rule",
+            };
+            let seen = if attr.alone { "not in lists" } else { "" };
+            let form = form_of_keystone(attr.is);
+            let _ = writeln!(page, "| `{}` | {form} | {set}{required} | {filter} | {seen} |", attr.name);
+        }
+    }
+    is_written(&page, "identity.md");
+}
+
+/// One of each of Keystone's resources, made by an administrator.
+async fn one_of_each(cloud: &Harness) -> BTreeMap<&'static str, (String, Value)> {
+    let (_, _, own) = cloud
+        .call_with("GET", "/identity/v3/auth/tokens", &cloud.admin, &[("x-subject-token", &cloud.admin)], Value::Null)
+        .await;
+    let (me, role) = (own["token"]["user"]["id"].clone(), own["token"]["roles"][0]["id"].clone());
+    let project = own["token"]["project"]["id"].clone();
+    let mut all = BTreeMap::new();
+    for resource in identity::declared() {
+        let body = match resource.one {
+            "credential" => json!({"user_id": me, "type": "cert", "blob": "x"}),
+            "application_credential" => {
+                json!({"name": "Made", "access_rules": [{"service": "compute", "method": "GET", "path": "/Made"}]})
+            }
+            "access_rule" => Value::Null,
+            "trust" => json!({"trustor_user_id": me, "trustee_user_id": me, "impersonation": false,
+                "project_id": project, "roles": [{"id": role}]}),
+            "region" => json!({"id": "Made"}),
+            "service" => json!({"type": "Made", "name": "Made"}),
+            "endpoint" => {
+                let service = all.get("service").map(|(_, row): &(String, Value)| row["id"].clone());
+                json!({"interface": "public", "url": "http://made", "service_id": service, "region_id": "Made"})
+            }
+            "project" => json!({"name": "Made", "tags": ["one", "two"]}),
+            _ => json!({"name": "Made"}),
+        };
+        let path = format!("/identity{}", resource.path.replace("{user_id}", text(&me)));
+        let made = match body {
+            Value::Null => cloud.ok("GET", &path, &cloud.admin, Value::Null).await.2["access_rules"][0].clone(),
+            _ => cloud.ok("POST", &path, &cloud.admin, json!({resource.one: body})).await.2[resource.one].clone(),
+        };
+        all.insert(resource.one, (path, made));
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_keystone_shows_and_filters_by_is_declared() {
+    let cloud = Harness::new().await;
+    let all = one_of_each(&cloud).await;
+    let mut tried = 0;
+    for resource in identity::declared() {
+        let (path, made) = &all[resource.one];
+        let (_, _, seen) = cloud.ok("GET", &format!("{path}/{}", text(&made["id"])), &cloud.admin, Value::Null).await;
+        let seen = &seen[resource.one];
+        for name in seen.as_object().unwrap().keys().filter(|name| *name != "links") {
+            assert!(resource.attrs.iter().any(|attr| attr.name == name), "{} shows {name}", resource.one);
+        }
+        for attr in &resource.attrs {
+            let value = &seen[attr.name];
+            let tries: Vec<(String, String, bool)> = match (attr.by, value) {
+                (By::Text, Value::String(value)) => {
+                    let (low, half) = (value.to_lowercase(), &value[..value.len() / 2]);
+                    [("", value.as_str(), true), ("", "else", false), ("__startswith", half, true)]
+                        .into_iter()
+                        .chain([("__icontains", low.as_str(), true), ("__endswith", "else", false)])
+                        .map(|(how, value, fits)| (format!("{}{how}", attr.name), value.to_owned(), fits))
+                        .collect()
+                }
+                (By::Flag, Value::Bool(flag)) => {
+                    [("true", *flag), ("0", !flag)].map(|(value, fits)| (attr.name.into(), value.into(), fits)).into()
+                }
+                (By::Tags, _) => [
+                    ("tags", "one,two", true),
+                    ("tags", "one,three", false),
+                    ("tags-any", "two,three", true),
+                    ("not-tags", "one,two", false),
+                    ("not-tags-any", "three", true),
+                ]
+                .map(|(name, value, fits)| (name.into(), value.into(), fits))
+                .into(),
+                _ => Vec::new(),
+            };
+            for (name, value, fits) in tries {
+                let (_, _, list) = cloud.ok("GET", &format!("{path}?{name}={value}"), &cloud.admin, Value::Null).await;
+                let list = list.as_object().unwrap().values().find_map(Value::as_array).unwrap();
+                let is_there = list.iter().any(|item| item["id"] == made["id"]);
+                assert_eq!(is_there, fits, "{}: {name}={value} of {seen}", resource.one);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 100, "only {tried} filters");
 }

@@ -160,6 +160,14 @@ async fn fill(cloud: &Harness, rows: &rows::Rows, token: &str, tag: &str, public
     let mut ids = Ids::new();
     ids.insert("project", project.clone());
     ids.insert("user", cloud.cloud.gate.inspect(token).await.unwrap().user_id);
+    let credential = json!({"credential": {"user_id": ids["user"], "type": "cert", "blob": tag}});
+    ids.insert("credential", made(cloud, token, "/identity/v3/credentials", credential).await);
+    let rule = json!({"service": "compute", "method": "GET", "path": "/v2.1/servers"});
+    let rules = json!({"application_credential": {"name": tag, "access_rules": [rule]}});
+    let user = format!("/identity/v3/users/{}", ids["user"]);
+    ids.insert("application-credential", made(cloud, token, &format!("{user}/application_credentials"), rules).await);
+    let (_, _, rules) = cloud.ok("GET", &format!("{user}/access_rules"), token, Value::Null).await;
+    ids.insert("access-rule", text(&rules["access_rules"][0]["id"]).to_owned());
     ids.insert("flavor", rows.small.clone());
     ids.insert("public", public.to_owned());
     ids.insert("network", new("networks", json!({"network": {"name": tag}})).await);

@@ -6,7 +6,8 @@
 use model::{AccessRule, AppCredential, Change, Fault, Index, Snapshot, free_place};
 use serde_json::{Value, json};
 
-use super::wire::{base, get, invalid, list, only_self, passes, self_or_admin, undelegated};
+use super::attrs::{self, Attr, By, KeystoneResource, field};
+use super::wire::{get, invalid, only_self, self_or_admin, undelegated};
 use crate::call::{Call, Reply};
 
 /// The most access rules of one credential, and the most bytes of each text in one, as Keystone has it.
@@ -97,23 +98,21 @@ fn rules_of(snapshot: &Snapshot, user_id: &str) -> Vec<AccessRule> {
     rules
 }
 
-fn view(call: &Call, rule: &AccessRule) -> Value {
-    let mut shown = kept(rule);
-    shown["links"] = json!({"self": format!("{}/users/{}/access_rules/{}", base(call), rule.user_id, rule.id)});
-    shown
+impl KeystoneResource for AccessRule {
+    const ONE: &'static str = "access_rule";
+    const MANY: &'static str = "access_rules";
+    const ATTRS: &'static [Attr<Self>] =
+        &[field!(id), field!(service).by(By::Text), field!(method).by(By::Text), field!(path).by(By::Text)];
+
+    fn path(&self) -> String {
+        format!("users/{}/access_rules/{}", self.user_id, self.id)
+    }
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
     only_self(&call, user_id, "list_access_rules")?;
-    let fits = |rule: &AccessRule| {
-        [("service", &rule.service), ("method", &rule.method), ("path", &rule.path)]
-            .into_iter()
-            .all(|(name, value)| passes(&call, name, value))
-    };
-    let rules = rules_of(&call.snapshot, user_id).into_iter().filter(fits);
-    let items = rules.map(|rule| view(&call, &rule)).collect();
-    Ok(list(&call, "access_rules", items))
+    attrs::list(&call, rules_of(&call.snapshot, user_id).iter())
 }
 
 fn find(snapshot: &Snapshot, call: &Call) -> Result<AccessRule, Fault> {
@@ -125,7 +124,7 @@ fn find(snapshot: &Snapshot, call: &Call) -> Result<AccessRule, Fault> {
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     only_self(&call, call.param("user_id"), "get_access_rule")?;
     let rule = find(&call.snapshot, &call)?;
-    Ok(Reply::ok(json!({"access_rule": view(&call, &rule)})))
+    Ok(attrs::reply(&call, 200, &rule))
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {

@@ -1,40 +1,57 @@
 //! `/v3/users/{user_id}/application_credentials`.
 
 use model::{AppCredential, Change, Credential, Fault, Index, Role, Snapshot, User, free_place};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::wire::{
-    Fields, base, duplicate, forbidden, future, get, invalid, list, only_self, passes, self_or_admin, undelegated,
-};
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, field, ruled, said, shown};
+use super::wire::{duplicate, forbidden, future, get, invalid, only_self, self_or_admin, undelegated};
 use super::{Deletion, access_rules};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
 /// The most bytes of a description.
 const LONGEST_DESCRIPTION: usize = 4096;
 
-fn view(call: &Call, credential: &AppCredential) -> Value {
-    let role = |id: &String| {
-        let role = call.snapshot.get::<Role>(id)?;
-        Some(json!({"id": role.id, "name": role.value.name, "domain_id": role.domain_id}))
-    };
-    let link = format!("{}/users/{}/application_credentials/{}", base(call), credential.user_id, credential.id);
-    let mut value = json!({
-        "id": credential.id,
-        "name": credential.name,
-        "description": credential.description,
-        "user_id": credential.user_id,
-        "project_id": credential.project_id,
-        "system": null,
-        "roles": credential.role_ids.iter().filter_map(role).collect::<Vec<_>>(),
+impl KeystoneResource for AppCredential {
+    const ONE: &'static str = "application_credential";
+    const MANY: &'static str = "application_credentials";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        field!(name: Is::Name(255)).required().by(By::Text).once(),
+        field!(description: Is::TextOrNull).once(),
+        field!(user_id),
+        field!(project_id),
+        shown::<Self>("system", |_, _| Json::Null),
+        ruled::<Self>("roles", Is::Any, roles_shown).once(),
         // Keystone shows this moment without a zone; it is UTC.
-        "expires_at": credential.expires_at.map(|t| t.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()),
-        "unrestricted": credential.unrestricted,
-        "links": {"self": link},
-    });
-    if !credential.access_rules.is_empty() {
-        value["access_rules"] = json!(credential.access_rules);
+        ruled::<Self>("expires_at", Is::Text, |_, own| {
+            own.expires_at.map(|end| end.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()).into()
+        })
+        .once(),
+        field!(unrestricted: Is::Flag).once(),
+        ruled::<Self>("access_rules", Is::Any, |_, own| match own.access_rules.is_empty() {
+            true => Json::Absent,
+            false => (&own.access_rules).into(),
+        })
+        .once(),
+        said::<Self>("secret", Is::Text).once(),
+    ];
+
+    fn path(&self) -> String {
+        format!("users/{}/application_credentials/{}", self.user_id, self.id)
     }
-    value
+}
+
+fn roles_shown<'a>(call: &'a Call, credential: &'a AppCredential) -> Json<'a> {
+    let role = |id: &String| {
+        let role = call.snapshot.get::<Role>(id)?.value;
+        Some(Json::object([
+            ("id", (&role.id).into()),
+            ("name", (&role.name).into()),
+            ("domain_id", (&role.domain_id).into()),
+        ]))
+    };
+    Json::List(credential.role_ids.iter().filter_map(role).collect())
 }
 
 /// The credential of the path, if it is the user's of the path.
@@ -48,42 +65,37 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
     only_self(&call, user_id, "list_application_credentials")?;
     get::<User>(&call.snapshot, user_id)?;
-    let own = call.snapshot.find::<AppCredential>(Index::Owner, user_id).filter(|c| passes(&call, "name", &c.name));
-    let items = own.map(|c| view(&call, c.value)).collect();
-    Ok(list(&call, "application_credentials", items))
+    attrs::list(&call, call.snapshot.find::<AppCredential>(Index::Owner, user_id).map(|own| own.value))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     only_self(&call, call.param("user_id"), "get_application_credential")?;
     let credential = find(&call.snapshot, &call)?;
-    Ok(Reply::ok(json!({"application_credential": view(&call, credential.value)})))
+    Ok(attrs::reply(&call, 200, credential.value))
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "application_credential").await?;
+    let given = Given::<AppCredential>::new(&mut call).await?;
     let who = call.who()?;
     if who.user_id != call.param("user_id") {
         return Err(forbidden("create_application_credential"));
     }
     undelegated(&call, "create_application_credential")?;
     let project_id = who.project_id().ok_or_else(|| forbidden("create_application_credential"))?.to_owned();
-    let asked = access_rules::asked(&call, fields.get("access_rules"))?;
-    let mut credential = AppCredential {
+    let asked = access_rules::asked(&call, given.get("access_rules"))?;
+    let mut credential = given.fill(AppCredential {
         id: gate::new_id(),
-        name: fields.new_name()?,
         user_id: who.user_id.clone(),
         project_id,
-        secret_hash: String::new(),
-        description: description(&fields)?,
-        expires_at: future(&call, "expires_at", fields.text("expires_at")?)?,
-        role_ids: roles(&call, fields.get("roles"))?,
-        unrestricted: fields.flag("unrestricted")?.unwrap_or(false),
+        expires_at: future(&call, "expires_at", given.text("expires_at")?)?,
+        role_ids: roles(&call, given.get("roles"))?,
         access_rules: asked.iter().map(access_rules::kept).collect(),
-        place: None,
-    };
+        ..AppCredential::default()
+    });
+    check_description(&credential)?;
     check_name(&call.snapshot, &credential)?;
     place(&call.snapshot, &credential.user_id)?;
-    let secret = fields.text("secret")?.unwrap_or_else(gate::new_secret);
+    let secret = given.text("secret")?.unwrap_or_else(gate::new_secret);
     credential.secret_hash = call.cloud.gate.passwords().hash(&secret, call.client).await?;
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &credential)?;
@@ -93,9 +105,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Ok((change, ()))
     });
     created.await?;
-    let mut value = view(&call, &credential);
-    value["secret"] = json!(secret);
-    Ok(Reply::json(201, &json!({"application_credential": value})))
+    Ok(attrs::reply_with(&call, 201, &credential, [("secret", Json::from(&secret))]))
 }
 
 fn check_name(snapshot: &Snapshot, new: &AppCredential) -> Result<(), Fault> {
@@ -117,11 +127,10 @@ fn place(snapshot: &Snapshot, user_id: &str) -> Result<u32, Fault> {
     })
 }
 
-fn description(fields: &Fields) -> Result<Option<String>, Fault> {
-    let text = fields.text("description")?;
-    match text.as_ref().is_some_and(|text| text.len() > LONGEST_DESCRIPTION) {
+fn check_description(credential: &AppCredential) -> Result<(), Fault> {
+    match credential.description.as_ref().is_some_and(|text| text.len() > LONGEST_DESCRIPTION) {
         true => Err(invalid("description", &format!("it is longer than {LONGEST_DESCRIPTION} bytes"))),
-        false => Ok(text),
+        false => Ok(()),
     }
 }
 

@@ -37,7 +37,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         true => given.flat_map(|line| follow(&call.snapshot, &line)).collect(),
         false => given.collect(),
     };
-    let items = lines.iter().filter(|line| passes(&call, line)).map(|line| view(&call, line, names)).collect();
+    let items = lines.iter().filter(|line| passes(&call, line)).map(|line| view(&call, line, names));
     Ok(list(&call, "role_assignments", items))
 }
 

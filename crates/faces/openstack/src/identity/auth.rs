@@ -5,9 +5,9 @@ use model::{AppCredential, Domain, Fault, Project, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::attrs;
 use super::catalog::{CatalogEntry, catalog};
 use super::wire::{base, forbidden, list, missing, time};
-use super::{domains, projects};
 use crate::call::{Call, Reply};
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
@@ -64,15 +64,13 @@ async fn subject(call: &Call) -> Result<(String, Principal), Fault> {
 pub async fn list_projects(call: Call) -> Result<Reply, Fault> {
     let ids = roles::projects_of(&call.snapshot, &call.who()?.user_id);
     let enabled = ids.iter().filter_map(|id| call.snapshot.get::<Project>(id)).filter(|p| p.enabled);
-    let items = enabled.map(|p| projects::view(&base(&call), p.value)).collect();
-    Ok(list(&call, "projects", items))
+    Ok(list(&call, "projects", enabled.map(|project| attrs::item(&call, project.value))))
 }
 
 pub async fn list_domains(call: Call) -> Result<Reply, Fault> {
     let ids = roles::domains_of(&call.snapshot, &call.who()?.user_id);
     let enabled = ids.iter().filter_map(|id| call.snapshot.get::<Domain>(id)).filter(|d| d.enabled);
-    let items = enabled.map(|d| domains::view(&base(&call), d.value)).collect();
-    Ok(list(&call, "domains", items))
+    Ok(list(&call, "domains", enabled.map(|domain| attrs::item(&call, domain.value))))
 }
 
 pub async fn list_system(call: Call) -> Result<Reply, Fault> {

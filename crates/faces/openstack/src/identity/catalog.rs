@@ -7,11 +7,9 @@ use std::sync::LazyLock;
 use gate::Principal;
 use model::{CatalogEndpoint, CatalogRef, CatalogService, Fault, Index, derived_id};
 use serde::Serialize;
-use serde_json::Value;
 
-use super::wire::passes;
 use crate::SERVICES;
-use crate::call::{Call, Reply};
+use crate::call::Call;
 
 pub const INTERFACES: [&str; 3] = ["public", "internal", "admin"];
 
@@ -134,29 +132,6 @@ pub fn fixed(what: &str, id: &str) -> Fault {
     Fault::Forbidden(format!(
         "The {what} {id} is this cloud's own: it follows from what is served and can be neither changed nor removed."
     ))
-}
-
-/// Those that pass the filters on these fields.
-pub fn filtered(call: &Call, items: Vec<Value>, fields: &[&str]) -> Vec<Value> {
-    let kept = |item: &Value| fields.iter().all(|f| passes(call, f, item[*f].as_str().unwrap_or_default()));
-    items.into_iter().filter(kept).collect()
-}
-
-/// The one of the path.
-pub fn one(call: &Call, what: &str, items: Vec<Value>) -> Result<Reply, Fault> {
-    let id = call.param("id");
-    let found = items.into_iter().find(|item| item["id"] == id);
-    let found = found.ok_or_else(|| Fault::NotFound { what: what.to_owned(), id: id.to_owned() })?;
-    Ok(Reply::ok(serde_json::json!({what: found})))
-}
-
-/// Attributes that Keystone keeps, with the known ones over them.
-pub fn with_extra(extra: &std::collections::BTreeMap<String, Value>, known: Value) -> Value {
-    let mut out: serde_json::Map<String, Value> = extra.clone().into_iter().collect();
-    if let Value::Object(known) = known {
-        out.extend(known);
-    }
-    Value::Object(out)
 }
 
 #[cfg(test)]

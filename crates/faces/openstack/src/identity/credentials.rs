@@ -7,29 +7,34 @@
 use std::collections::BTreeMap;
 
 use gate::{Ref, View, ec2};
-use model::{Change, Credential, Entry, Fault, Index, Project, Snapshot, User, free_place};
-use serde_json::{Value, json};
+use model::{Change, Credential, Entry, Fault, Index, Kind, Project, Snapshot, User, free_place};
+use serde_json::json;
 
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
 use super::reach;
-use super::wire::{Fields, base, forbidden, invalid, list, missing, passes, undelegated};
+use super::wire::{forbidden, invalid, missing, undelegated};
 use crate::access::reads_all;
 use crate::call::{Call, Reply};
-
-const KNOWN: [&str; 6] = ["id", "links", "user_id", "project_id", "type", "blob"];
 
 /// The most bytes of a credential's texts.
 const LONGEST: usize = 16 << 10;
 const LONGEST_TYPE: usize = 255;
 
-fn view(call: &Call, credential: &Credential) -> Value {
-    let mut value = json!(credential.extra);
-    value["id"] = json!(credential.id);
-    value["user_id"] = json!(credential.user_id);
-    value["project_id"] = json!(credential.project_id);
-    value["type"] = json!(credential.kind);
-    value["blob"] = json!(credential.blob);
-    value["links"] = json!({"self": format!("{}/credentials/{}", base(call), credential.id)});
-    value
+impl KeystoneResource for Credential {
+    const ONE: &'static str = "credential";
+    const MANY: &'static str = "credentials";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        ruled::<Self>("user_id", Is::Id(&[Kind::User]), |_, own| (&own.user_id).into()).required().by(By::Text),
+        ruled::<Self>("project_id", Is::IdOrNull(&[Kind::Project]), |_, own| (&own.project_id).into()),
+        field!("type" kind: Is::Text).required().by(By::Text),
+        field!(blob: Is::Text).required(),
+    ];
+    const UNKNOWN: Unknown<Self> = Unknown::Kept(|own| &own.extra, |own| &mut own.extra);
+
+    fn path(&self) -> String {
+        format!("credentials/{}", self.id)
+    }
 }
 
 /// Whether the caller may know of a credential.
@@ -61,32 +66,30 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         true => call.snapshot.all::<Credential>().collect(),
         false => call.snapshot.find::<Credential>(Index::Owner, &who.user_id).collect(),
     };
-    let mut items = Vec::new();
+    let mut seen = Vec::new();
     for row in rows {
-        if sees(&call, row.value)? && passes(&call, "user_id", &row.user_id) && passes(&call, "type", &row.kind) {
-            items.push(view(&call, row.value));
+        if sees(&call, row.value)? {
+            seen.push(row.value);
         }
     }
-    Ok(list(&call, "credentials", items))
+    attrs::list(&call, seen.into_iter())
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     undelegated(&call, "get_credential")?;
     let credential = find(&call.snapshot, &call)?;
-    Ok(Reply::ok(json!({"credential": view(&call, credential.value)})))
+    Ok(attrs::reply(&call, 200, credential.value))
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "credential").await?;
+    let given = Given::<Credential>::new(&mut call).await?;
     undelegated(&call, "create_credential")?;
-    let user = fields.reference::<User>("user_id")?.ok_or_else(|| missing("user_id"))?;
-    let kind = fields.text("type")?.ok_or_else(|| missing("type"))?;
-    let blob = fields.text("blob")?.ok_or_else(|| missing("blob"))?;
-    let project = fields.reference::<Project>("project_id")?;
-    let mut credential = new(&call, &user, kind, blob, project, "create_credential")?;
-    credential.extra = fields.extra(&KNOWN);
+    let user = given.reference::<User>("user_id")?.ok_or_else(|| missing("user_id"))?;
+    let text = |name: &str| Ok::<_, Fault>(given.text(name)?.unwrap_or_default());
+    let project = given.reference::<Project>("project_id")?;
+    let credential = given.fill(new(&call, &user, text("type")?, text("blob")?, project, "create_credential")?);
     store(&call, &credential).await?;
-    Ok(Reply::json(201, &json!({"credential": view(&call, &credential)})))
+    Ok(attrs::reply(&call, 201, &credential))
 }
 
 /// A credential for a user, which is nowhere yet.
@@ -179,11 +182,11 @@ pub async fn store(call: &Call, credential: &Credential) -> Result<(), Fault> {
 }
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "credential").await?;
+    let given = Given::<Credential>::change(&mut call).await?;
     undelegated(&call, "update_credential")?;
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = find_own(snapshot, &call, "update_credential")?;
-        let mut row = edited(&call, snapshot, &fields, entry.value)?;
+        let mut row = edited(&call, snapshot, &given, entry.value)?;
         if row.user_id != entry.user_id {
             row.place = place(snapshot, &row.user_id)?;
         }
@@ -193,29 +196,22 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         Ok((change, row))
     });
     let row = changed.await?;
-    Ok(Reply::ok(json!({"credential": view(&call, &row)})))
+    Ok(attrs::reply(&call, 200, &row))
 }
 
 /// A credential as a body wants it to be.
-fn edited(call: &Call, snapshot: &Snapshot, fields: &Fields, old: &Credential) -> Result<Credential, Fault> {
-    let mut row = old.clone();
-    if let Some(user) = fields.reference::<User>("user_id")?.filter(|user| !user.is(&old.user_id)) {
+fn edited(call: &Call, snapshot: &Snapshot, given: &Given<Credential>, old: &Credential) -> Result<Credential, Fault> {
+    let mut row = given.fill(old.clone());
+    if let Some(user) = given.reference::<User>("user_id")?.filter(|user| !user.is(&old.user_id)) {
         if !call.who()?.is_admin() {
             return Err(forbidden("update_credential"));
         }
         row.user_id = user_of(call, snapshot, &user)?;
     }
-    if let Some(kind) = fields.text("type")? {
-        row.kind = kind;
-    }
-    if let Some(blob) = fields.text("blob")? {
-        row.blob = blob;
-    }
-    if let Some(project) = fields.reference_or_null::<Project>("project_id")? {
+    if let Some(project) = given.reference_or_null::<Project>("project_id")? {
         let project = project.map(|project| reach::own_project(call, snapshot, &row.user_id, &project));
         row.project_id = project.transpose()?;
     }
-    row.extra.extend(fields.extra(&KNOWN));
     if row.kind == Credential::EC2 {
         let (access, _) = keys(&row)?;
         if ec2::by_access(snapshot, &access).is_some_and(|other| other.id != row.id) {

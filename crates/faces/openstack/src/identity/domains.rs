@@ -1,28 +1,30 @@
 //! `/v3/domains`.
 
-use model::{Assignment, Change, Domain, Fault, Group, Index, Options, Project, Role, Snapshot, Target, User};
-use serde_json::{Value, json};
+use model::{Assignment, Change, Domain, Fault, Group, Index, Project, Role, Snapshot, Target, User};
 
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, field, ruled, said};
 use super::options::{self, Wanted};
-use super::wire::{Fields, base, duplicate, forbidden, get, invalid, page, passes, passes_flag};
+use super::wire::{duplicate, forbidden, get, invalid};
 use super::{Deletion, groups, projects, users};
 use crate::access::reads_all;
 use crate::call::{Call, Reply};
 
-pub fn view(base: &str, domain: &Domain) -> Value {
-    json!({
-        "id": domain.id,
-        "name": domain.name,
-        "description": domain.description,
-        "enabled": domain.enabled,
-        "tags": domain.tags,
-        "options": domain.options,
-        "links": {"self": format!("{base}/domains/{}", domain.id)},
-    })
-}
+impl KeystoneResource for Domain {
+    const ONE: &'static str = "domain";
+    const MANY: &'static str = "domains";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        said::<Self>("explicit_domain_id", Is::Text).once(),
+        field!(name: Is::Name(64)).required().by(By::Text),
+        field!(description: Is::Text),
+        field!(enabled: Is::Flag).by(By::Flag),
+        field!(tags: Is::Tags),
+        ruled::<Self>("options", Is::Any, |_, domain| (&domain.options).into()),
+    ];
 
-fn reply(call: &Call, status: u16, domain: &Domain) -> Reply {
-    Reply::json(status, &json!({"domain": view(&base(call), domain)}))
+    fn path(&self) -> String {
+        format!("domains/{}", self.id)
+    }
 }
 
 fn check_name(snapshot: &Snapshot, id: &str, name: &str) -> Result<(), Fault> {
@@ -33,12 +35,7 @@ fn check_name(snapshot: &Snapshot, id: &str, name: &str) -> Result<(), Fault> {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let kept = call
-        .snapshot
-        .all::<Domain>()
-        .filter(|d| passes(&call, "name", &d.name) && passes_flag(&call, "enabled", d.enabled));
-    let items = kept.map(|d| view(&base(&call), d.value)).collect();
-    page(&call, "domains", items)
+    attrs::list(&call, call.snapshot.all::<Domain>().map(|domain| domain.value))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
@@ -50,25 +47,18 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
     if !reads_all(who) && !own && !scope {
         return Err(forbidden("get_domain"));
     }
-    Ok(reply(&call, 200, get::<Domain>(&call.snapshot, id)?.value))
+    Ok(attrs::reply(&call, 200, get::<Domain>(&call.snapshot, id)?.value))
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "domain").await?;
-    let options = Wanted::of_resource(&fields)?;
-    let id = match fields.text("explicit_domain_id")? {
+    let given = Given::<Domain>::new(&mut call).await?;
+    let options = Wanted::of_resource(&given)?;
+    let id = match given.text("explicit_domain_id")? {
         Some(id) if uuid::Uuid::try_parse(&id).is_ok_and(|u| u.simple().to_string() == id) => id,
         Some(_) => return Err(invalid("explicit_domain_id", "it is not 32 hexadecimal digits")),
         None => gate::new_id(),
     };
-    let mut domain = Domain {
-        id,
-        name: fields.new_name()?,
-        description: fields.text("description")?.unwrap_or_default(),
-        enabled: fields.flag("enabled")?.unwrap_or(true),
-        tags: fields.tags()?.unwrap_or_default(),
-        options: Options::new(),
-    };
+    let mut domain = given.fill(Domain { id, enabled: true, ..Domain::default() });
     options.apply(&mut domain.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, "", &domain.name)?;
@@ -78,31 +68,23 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Ok((Change::from(domain.clone()), ()))
     });
     created.await?;
-    Ok(reply(&call, 201, &domain))
+    Ok(attrs::reply(&call, 201, &domain))
 }
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "domain").await?;
-    let options = Wanted::of_resource(&fields)?;
-    let (name, description) = (fields.name()?, fields.text("description")?);
-    let (enabled, tags) = (fields.flag("enabled")?, fields.tags()?);
+    let given = Given::<Domain>::change(&mut call).await?;
+    let options = Wanted::of_resource(&given)?;
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
-        let mut domain = entry.value.clone();
-        options.check(&domain.options, "domain", &domain.id)?;
+        options.check(&entry.options, "domain", &entry.id)?;
+        let mut domain = given.fill(entry.value.clone());
         options.apply(&mut domain.options);
-        if let Some(name) = &name {
-            check_name(snapshot, &domain.id, name)?;
-            domain.name.clone_from(name);
-        }
-        domain.description = description.clone().unwrap_or(domain.description);
-        domain.enabled = enabled.unwrap_or(domain.enabled);
-        domain.tags = tags.clone().unwrap_or(domain.tags);
+        check_name(snapshot, &domain.id, &domain.name)?;
         let mut change = Change::new();
         change.update(entry, domain.clone());
         Ok((change, domain))
     });
-    Ok(reply(&call, 200, &updated.await?))
+    Ok(attrs::reply(&call, 200, &updated.await?))
 }
 
 /// Deletes a disabled domain with everything in it.

@@ -1,31 +1,47 @@
 //! Endpoints of the catalog: the cloud's own, which are where the client reached it, and those that an administrator names,
 //! also of the cloud's own services elsewhere.
 
-use model::{CatalogEndpoint, CatalogRef, CatalogRegion, CatalogService, Change, Entry, Fault, Snapshot};
-use serde_json::{Value, json};
+use model::{CatalogEndpoint, CatalogRef, CatalogRegion, CatalogService, Change, Entry, Fault, Kind, Snapshot};
 
-use super::catalog::{INTERFACES, filled, filtered, fixed, is_own_endpoint, one, own, service_ref, with_extra};
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
+use super::catalog::{INTERFACES, filled, fixed, is_own_endpoint, own, service_ref};
 use super::regions;
-use super::wire::{Fields, base, get, invalid, list, missing};
+use super::wire::{get, invalid};
 use crate::call::{Call, Reply};
-
-const KNOWN: [&str; 8] = ["id", "interface", "url", "enabled", "service_id", "region_id", "region", "links"];
+use crate::json::Json;
 
 /// The longest URL that Keystone takes.
 const LONGEST_URL: usize = 225;
 
-fn view(call: &Call, endpoint: &CatalogEndpoint) -> Value {
-    let links = json!({"self": format!("{}/endpoints/{}", base(call), endpoint.id)});
-    let region = endpoint.region.as_ref().map(CatalogRef::id);
-    let known = json!({
-        "id": endpoint.id, "interface": endpoint.interface, "url": endpoint.url, "enabled": endpoint.enabled,
-        "service_id": endpoint.service.id(), "region_id": region, "region": region, "links": links,
-    });
-    with_extra(&endpoint.extra, known)
+impl KeystoneResource for CatalogEndpoint {
+    const ONE: &'static str = "endpoint";
+    const MANY: &'static str = "endpoints";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        field!(interface: Is::Text).required().by(By::Text),
+        field!(url: Is::Text).required(),
+        field!(enabled: Is::Flag),
+        ruled::<Self>("service_id", Is::Id(&[Kind::CatalogService]), |_, endpoint| endpoint.service.id().into())
+            .required()
+            .by(By::Text),
+        ruled::<Self>("region_id", Is::IdOrNull(&[Kind::CatalogRegion]), |_, endpoint| region(endpoint)).by(By::Text),
+        // As clients said of old; it is made if it is not there.
+        ruled::<Self>("region", Is::Text, |_, endpoint| region(endpoint)),
+    ];
+    const UNKNOWN: Unknown<Self> = Unknown::Kept(|endpoint| &endpoint.extra, |endpoint| &mut endpoint.extra);
+
+    fn path(&self) -> String {
+        format!("endpoints/{}", self.id)
+    }
 }
 
-fn all(call: &Call) -> Vec<Value> {
-    let own = own(call).flat_map(|service| {
+fn region(endpoint: &CatalogEndpoint) -> Json<'_> {
+    endpoint.region.as_ref().map(CatalogRef::id).into()
+}
+
+/// The cloud's own.
+fn all_own(call: &Call) -> impl Iterator<Item = CatalogEndpoint> {
+    own(call).flat_map(|service| {
         let of_service = service.endpoints.into_iter().map(move |endpoint| CatalogEndpoint {
             id: endpoint.id.to_owned(),
             service: service_ref(service.id),
@@ -36,53 +52,65 @@ fn all(call: &Call) -> Vec<Value> {
             extra: Default::default(),
         });
         of_service.collect::<Vec<_>>()
-    });
-    let added = call.snapshot.all::<CatalogEndpoint>().map(|endpoint| view(call, &endpoint));
-    own.map(|endpoint| view(call, &endpoint)).chain(added).collect()
+    })
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let items = filtered(&call, all(&call), &["interface", "service_id", "region_id"]);
-    Ok(list(&call, "endpoints", items))
+    let own: Vec<CatalogEndpoint> = all_own(&call).collect();
+    attrs::list(&call, own.iter().chain(call.snapshot.all::<CatalogEndpoint>().map(|endpoint| endpoint.value)))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    one(&call, "endpoint", all(&call))
+    let id = call.param("id");
+    if let Some(own) = all_own(&call).find(|endpoint| endpoint.id == id) {
+        return Ok(attrs::reply(&call, 200, &own));
+    }
+    Ok(attrs::reply(&call, 200, find(&call.snapshot, id)?.value))
+}
+
+fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, CatalogEndpoint>, Fault> {
+    get(snapshot, id).map_err(|_| Fault::NotFound { what: "endpoint".into(), id: id.to_owned() })
 }
 
 /// The service and the region must be there; a region given as `region`, as clients did of old, is made if it is not.
-fn apply(
+fn filled_in(
     call: &Call,
     snapshot: &Snapshot,
-    fields: &Fields,
-    endpoint: &mut CatalogEndpoint,
-) -> Result<Option<CatalogRegion>, Fault> {
-    if let Some(interface) = fields.text("interface")? {
-        if !INTERFACES.contains(&interface.as_str()) {
-            return Err(invalid("interface", "it is not one of ['admin', 'internal', 'public']"));
-        }
-        endpoint.interface = interface;
+    given: &Given<CatalogEndpoint>,
+    endpoint: CatalogEndpoint,
+) -> Result<(CatalogEndpoint, Option<CatalogRegion>), Fault> {
+    let mut endpoint = given.fill(endpoint);
+    if !INTERFACES.contains(&endpoint.interface.as_str()) {
+        return Err(invalid("interface", "it is not one of ['admin', 'internal', 'public']"));
     }
-    if let Some(url) = fields.text("url")? {
-        let scheme =
-            |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c));
-        let formed = url.split_once(':').is_some_and(|(front, rest)| scheme(front) && !rest.is_empty());
-        if !formed || url.chars().count() > LONGEST_URL || filled(&url, |_| Some("")).is_none() {
-            return Err(Fault::invalid(format!("Invalid URL of an endpoint: {}", short(&url))));
-        }
-        endpoint.url = url;
+    if !is_url(&endpoint.url) {
+        return Err(Fault::invalid(format!("Invalid URL of an endpoint: {}", short(&endpoint.url))));
     }
-    if let Some(enabled) = fields.flag("enabled")? {
-        endpoint.enabled = enabled;
-    }
-    if let Some(id) = fields.text("service_id")? {
+    if let Some(id) = given.text("service_id")? {
         endpoint.service = service_ref(&id);
         if matches!(endpoint.service, CatalogRef::Row(_)) && snapshot.get::<CatalogService>(&id).is_none() {
             return Err(invalid("service_id", &format!("there is no service {}", short(&id))));
         }
     }
-    endpoint.extra.extend(fields.extra(&KNOWN));
-    let (region, old) = (fields.nullable("region_id")?, fields.text("region")?);
+    let region = place(call, snapshot, given, &mut endpoint)?;
+    Ok((endpoint, region))
+}
+
+fn is_url(url: &str) -> bool {
+    let scheme =
+        |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c));
+    let formed = url.split_once(':').is_some_and(|(front, rest)| scheme(front) && !rest.is_empty());
+    formed && url.chars().count() <= LONGEST_URL && filled(url, |_| Some("")).is_some()
+}
+
+/// Puts an endpoint into the region that is asked for, which may have to be made.
+fn place(
+    call: &Call,
+    snapshot: &Snapshot,
+    given: &Given<CatalogEndpoint>,
+    endpoint: &mut CatalogEndpoint,
+) -> Result<Option<CatalogRegion>, Fault> {
+    let (region, old) = (given.nullable("region_id")?, given.text("region")?);
     match (region, old) {
         (Some(Some(id)), _) => {
             let found = regions::find(call, snapshot, &id);
@@ -114,13 +142,10 @@ fn short(text: &str) -> String {
 
 /// `POST /v3/endpoints`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "endpoint").await?;
-    for field in ["interface", "service_id", "url"] {
-        fields.text(field)?.ok_or_else(|| missing(field))?;
-    }
+    let given = Given::<CatalogEndpoint>::new(&mut call).await?;
     let id = gate::new_id();
     let made = call.cloud.store.transact(|snapshot| {
-        let mut endpoint = CatalogEndpoint {
+        let endpoint = CatalogEndpoint {
             id: id.clone(),
             service: CatalogRef::Row(String::new()),
             region: None,
@@ -129,13 +154,12 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
             enabled: true,
             extra: Default::default(),
         };
-        let region = apply(&call, snapshot, &fields, &mut endpoint)?;
+        let (endpoint, region) = filled_in(&call, snapshot, &given, endpoint)?;
         let mut change = Change::from(endpoint.clone());
         region.map(|region| change.create(region));
         Ok((change, endpoint))
     });
-    let endpoint = made.await?;
-    Ok(Reply::json(201, &json!({"endpoint": view(&call, &endpoint)})))
+    Ok(attrs::reply(&call, 201, &made.await?))
 }
 
 fn changeable<'a>(call: &Call, snapshot: &'a Snapshot) -> Result<Entry<'a, CatalogEndpoint>, Fault> {
@@ -143,26 +167,24 @@ fn changeable<'a>(call: &Call, snapshot: &'a Snapshot) -> Result<Entry<'a, Catal
     if is_own_endpoint(id) {
         return Err(fixed("endpoint", id));
     }
-    get(snapshot, id).map_err(|_| Fault::NotFound { what: "endpoint".into(), id: id.to_owned() })
+    find(snapshot, id)
 }
 
 /// `PATCH /v3/endpoints/{id}`
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "endpoint").await?;
-    if fields.text("id")?.is_some_and(|other| other != call.param("id")) {
+    let given = Given::<CatalogEndpoint>::change(&mut call).await?;
+    if given.text("id")?.is_some_and(|other| other != call.param("id")) {
         return Err(Fault::invalid("Cannot change endpoint ID".to_owned()));
     }
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = changeable(&call, snapshot)?;
-        let mut endpoint = entry.value.clone();
-        let region = apply(&call, snapshot, &fields, &mut endpoint)?;
+        let (endpoint, region) = filled_in(&call, snapshot, &given, entry.value.clone())?;
         let mut change = Change::new();
         change.update(entry, endpoint.clone());
         region.map(|region| change.create(region));
         Ok((change, endpoint))
     });
-    let endpoint = changed.await?;
-    Ok(Reply::ok(json!({"endpoint": view(&call, &endpoint)})))
+    Ok(attrs::reply(&call, 200, &changed.await?))
 }
 
 /// `DELETE /v3/endpoints/{id}`

@@ -2,10 +2,9 @@
 //! parameters say who and where; `/OS-INHERIT/` says that the role holds below the place instead of in it.
 
 use model::{Actor, Assignment, Change, Domain, Fault, Group, Project, Role, Snapshot, Target, User};
-use serde_json::Value;
 
-use super::roles;
-use super::wire::{base, get, list};
+use super::attrs;
+use super::wire::{get, list};
 use crate::call::{Call, Reply};
 
 /// The assignment that a path names; without a role the role's id is empty.
@@ -62,8 +61,7 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     let given =
         given.filter(|a| a.actor == wanted.actor && a.target == wanted.target && a.inherited == wanted.inherited);
     let roles = given.filter_map(|a| call.snapshot.get::<Role>(&a.role_id));
-    let items: Vec<Value> = roles.map(|role| roles::view(&base(&call), role.value)).collect();
-    Ok(list(&call, "roles", items))
+    Ok(list(&call, "roles", roles.map(|role| attrs::item(&call, role.value))))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {

@@ -1,25 +1,26 @@
 //! `/v3/groups` and who is in them.
 
-use model::{Assignment, Change, Domain, Entry, Fault, Group, Index, Snapshot, User};
-use serde_json::{Value, json};
+use model::{Assignment, Change, Domain, Entry, Fault, Group, Index, Kind, Snapshot, User};
 
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, field, ruled};
 use super::reach::domain_of;
-use super::wire::{Fields, base, duplicate, get, invalid, page, passes, self_or_reader};
+use super::wire::{duplicate, get, invalid, self_or_reader};
 use super::{Deletion, reach};
 use crate::call::{Call, Reply};
 
-pub fn view(base: &str, group: &Group) -> Value {
-    json!({
-        "id": group.id,
-        "name": group.name,
-        "domain_id": group.domain_id,
-        "description": group.description,
-        "links": {"self": format!("{base}/groups/{}", group.id)},
-    })
-}
+impl KeystoneResource for Group {
+    const ONE: &'static str = "group";
+    const MANY: &'static str = "groups";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        field!(name: Is::Name(64)).required().by(By::Text),
+        ruled::<Self>("domain_id", Is::Id(&[Kind::Domain]), |_, group| (&group.domain_id).into()).by(By::Text),
+        field!(description: Is::Text),
+    ];
 
-fn reply(call: &Call, status: u16, group: &Group) -> Reply {
-    Reply::json(status, &json!({"group": view(&base(call), group)}))
+    fn path(&self) -> String {
+        format!("groups/{}", self.id)
+    }
 }
 
 fn check_name(snapshot: &Snapshot, group: &Group) -> Result<(), Fault> {
@@ -32,54 +33,40 @@ fn check_name(snapshot: &Snapshot, group: &Group) -> Result<(), Fault> {
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let within = reach::within(&call)?;
-    let kept = call
-        .snapshot
-        .all::<Group>()
-        .filter(|g| within(&g.domain_id))
-        .filter(|g| passes(&call, "name", &g.name) && passes(&call, "domain_id", &g.domain_id));
-    let items = kept.map(|g| view(&base(&call), g.value)).collect();
-    page(&call, "groups", items)
+    attrs::list(&call, call.snapshot.all::<Group>().map(|group| group.value).filter(|group| within(&group.domain_id)))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    Ok(reply(&call, 200, get::<Group>(&call.snapshot, call.param("group_id"))?.value))
+    Ok(attrs::reply(&call, 200, get::<Group>(&call.snapshot, call.param("group_id"))?.value))
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "group").await?;
-    let group = Group {
-        id: gate::new_id(),
-        name: fields.new_name()?,
-        domain_id: domain_of(&call, &fields)?,
-        description: fields.text("description")?.unwrap_or_default(),
-        members: Vec::new(),
-    };
+    let given = Given::<Group>::new(&mut call).await?;
+    let domain_id = domain_of(&call, &given)?;
+    let group = given.fill(Group { id: gate::new_id(), domain_id, ..Group::default() });
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &group)?;
         Ok((Change::from(group.clone()), ()))
     });
     created.await?;
-    Ok(reply(&call, 201, &group))
+    Ok(attrs::reply(&call, 201, &group))
 }
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "group").await?;
-    let (name, description) = (fields.name()?, fields.text("description")?);
-    let domain = fields.reference::<Domain>("domain_id")?;
+    let given = Given::<Group>::change(&mut call).await?;
+    let domain = given.reference::<Domain>("domain_id")?;
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Group>(snapshot, call.param("group_id"))?;
-        let mut group = entry.value.clone();
+        let group = given.fill(entry.value.clone());
         if domain.as_ref().is_some_and(|domain| !domain.is(&group.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }
-        group.name = name.clone().unwrap_or(group.name);
-        group.description = description.clone().unwrap_or(group.description);
         check_name(snapshot, &group)?;
         let mut change = Change::new();
         change.update(entry, group.clone());
         Ok((change, group))
     });
-    Ok(reply(&call, 200, &updated.await?))
+    Ok(attrs::reply(&call, 200, &updated.await?))
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {

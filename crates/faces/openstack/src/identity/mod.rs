@@ -9,6 +9,7 @@ mod absent;
 mod access_rules;
 mod app_credentials;
 mod assignments;
+mod attrs;
 mod auth;
 mod catalog;
 mod credentials;
@@ -28,7 +29,9 @@ mod trusts;
 mod users;
 mod wire;
 
+pub use attrs::{Attr, By, Declared, Is, Set};
 use deletion::Deletion;
+use http::Method;
 use model::Kind;
 
 use crate::endpoint;
@@ -84,7 +87,38 @@ pub static SERVICE: Service = Service {
 fn table() -> Vec<Endpoint> {
     let tables =
         [auth_endpoints(), credential_endpoints(), resource_endpoints(), role_endpoints(), catalog_endpoints()];
-    tables.into_iter().flatten().collect()
+    let mut rows: Vec<Endpoint> = tables.into_iter().flatten().collect();
+    for resource in declared() {
+        let path = resource.path;
+        for row in &mut rows {
+            let below = row.path.strip_prefix(path).and_then(|rest| rest.strip_prefix("/{"));
+            match row.method {
+                Method::POST if row.path == path => row.bodies = vec![resource.body(true)],
+                Method::PUT if below.is_some_and(|rest| !rest.contains('/')) => row.bodies = vec![resource.body(true)],
+                Method::PATCH if below.is_some() => row.bodies = vec![resource.body(false)],
+                _ => {}
+            }
+        }
+    }
+    rows
+}
+
+/// What is declared of each resource.
+pub fn declared() -> Vec<Declared> {
+    vec![
+        Declared::of::<model::Domain>("/v3/domains"),
+        Declared::of::<model::Project>("/v3/projects"),
+        Declared::of::<model::User>("/v3/users"),
+        Declared::of::<model::Group>("/v3/groups"),
+        Declared::of::<model::Role>("/v3/roles"),
+        Declared::of::<model::Credential>("/v3/credentials"),
+        Declared::of::<model::AppCredential>("/v3/users/{user_id}/application_credentials"),
+        Declared::of::<model::AccessRule>("/v3/users/{user_id}/access_rules"),
+        Declared::of::<model::Trust>("/v3/OS-TRUST/trusts"),
+        Declared::of::<model::CatalogRegion>("/v3/regions"),
+        Declared::of::<model::CatalogService>("/v3/services"),
+        Declared::of::<model::CatalogEndpoint>("/v3/endpoints"),
+    ]
 }
 
 fn auth_endpoints() -> Vec<Endpoint> {

@@ -2,45 +2,43 @@
 //! born with it in one commit, and it can only go when nothing of it stands on hosts, disks or networks any more.
 
 use gate::{View, roles};
-use model::{AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Index, Project, Snapshot, Target};
+use model::{
+    AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Index, Kind, Project, Snapshot, Target,
+};
 use serde_json::{Map, Value, json};
 
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
 use super::options::{self, Wanted};
 use super::reach::domain_of;
-use super::wire::{
-    Fields, base, duplicate, forbidden, get, invalid, is_tag, page, passes, passes_flag, self_or_reader, tags,
-};
+use super::wire::{Fields, duplicate, forbidden, get, invalid, is_tag, self_or_reader, tags};
 use super::{Deletion, app_credentials, reach, trusts};
 use crate::access::reads_all;
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
 /// How deep projects may be nested, as in Keystone.
 const DEEPEST: usize = 5;
 
-const KNOWN: [&str; 9] =
-    ["id", "name", "domain_id", "parent_id", "description", "enabled", "tags", "is_domain", "options"];
+impl KeystoneResource for Project {
+    const ONE: &'static str = "project";
+    const MANY: &'static str = "projects";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        field!(name: Is::Name(64)).required().by(By::Text),
+        ruled::<Self>("domain_id", Is::Id(&[Kind::Domain]), |_, project| (&project.domain_id).into()).by(By::Text),
+        ruled::<Self>("parent_id", Is::Id(&[Kind::Project, Kind::Domain]), |_, project| (&project.parent_id).into())
+            .by(By::Text),
+        ruled::<Self>("is_domain", Is::Flag, |_, _| false.into()).by(By::Flag),
+        field!(description: Is::Text),
+        field!(enabled: Is::Flag).by(By::Flag),
+        field!(tags: Is::Tags).by(By::Tags),
+        ruled::<Self>("options", Is::Any, |_, project| (&project.options).into()),
+    ];
+    const UNKNOWN: Unknown<Self> = Unknown::Kept(|project| &project.extra, |project| &mut project.extra);
 
-pub fn view(base: &str, project: &Project) -> Value {
-    let mut value = json!({
-        "id": project.id,
-        "name": project.name,
-        "domain_id": project.domain_id,
-        "description": project.description,
-        "enabled": project.enabled,
-        "parent_id": project.parent_id,
-        "is_domain": false,
-        "tags": project.tags,
-        "options": project.options,
-        "links": {"self": format!("{base}/projects/{}", project.id)},
-    });
-    for (name, extra) in &project.extra {
-        value[name] = extra.clone();
+    fn path(&self) -> String {
+        format!("projects/{}", self.id)
     }
-    value
-}
-
-fn reply(call: &Call, status: u16, project: &Project) -> Reply {
-    Reply::json(status, &json!({"project": view(&base(call), project)}))
 }
 
 fn check_name(snapshot: &Snapshot, project: &Project) -> Result<(), Fault> {
@@ -65,29 +63,10 @@ fn visible<'a>(call: &'a Call, action: &str) -> Result<Entry<'a, Project>, Fault
     get::<Project>(&call.snapshot, id)
 }
 
-fn passes_all(call: &Call, project: &Project) -> bool {
-    let has = |tag: &str| project.tags.iter().any(|t| t == tag);
-    let tags = |name: &str| call.query(name).map(|list| list.split(',').collect::<Vec<_>>());
-    passes(call, "name", &project.name)
-        && passes(call, "domain_id", &project.domain_id)
-        && passes(call, "parent_id", &project.parent_id)
-        && passes_flag(call, "enabled", project.enabled)
-        && passes_flag(call, "is_domain", false)
-        && tags("tags").is_none_or(|all| all.into_iter().all(has))
-        && tags("tags-any").is_none_or(|any| any.into_iter().any(has))
-        && tags("not-tags").is_none_or(|all| !all.into_iter().all(has))
-        && tags("not-tags-any").is_none_or(|any| !any.into_iter().any(has))
-}
-
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let within = reach::within(&call)?;
-    let items = call
-        .snapshot
-        .all::<Project>()
-        .filter(|p| within(&p.domain_id) && passes_all(&call, p))
-        .map(|p| view(&base(&call), p.value));
-    let items = items.collect();
-    page(&call, "projects", items)
+    let projects = call.snapshot.all::<Project>().map(|project| project.value);
+    attrs::list(&call, projects.filter(|project| within(&project.domain_id)))
 }
 
 /// `/v3/users/{user_id}/projects`: those on which a user has a role.
@@ -96,37 +75,33 @@ pub async fn of_user(call: Call) -> Result<Reply, Fault> {
     self_or_reader(&call, user_id, "list_user_projects")?;
     get::<model::User>(&call.snapshot, user_id)?;
     let ids = roles::projects_of(&call.snapshot, user_id);
-    let own = ids.iter().filter_map(|id| call.snapshot.get::<Project>(id)).filter(|p| passes_all(&call, p));
-    let items = own.map(|p| view(&base(&call), p.value)).collect();
-    page(&call, "projects", items)
+    attrs::list(&call, ids.iter().filter_map(|id| call.snapshot.get::<Project>(id)).map(|project| project.value))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let project = visible(&call, "get_project")?;
-    let mut value = view(&base(&call), project.value);
     let asked = |name: &str| call.query.iter().any(|(n, _)| n == name);
     // Of those above and below, whoever has no role on one learns its id and no more, as in Keystone.
     let own = roles::projects_of(&call.snapshot, &call.who()?.user_id);
     let domain = reach::domain(&call)?;
     let all = reads_all(call.who()?);
-    let known = |p: &Project| all || domain == Some(p.domain_id.as_str()) || own.contains(&p.id);
+    let known = |p: &&Project| all || domain == Some(p.domain_id.as_str()) || own.contains(&p.id);
+    let part = |p: &'_ Project| json!({"project": attrs::item(&call, p)});
+    let (mut above, mut below) = (Json::Absent, Json::Absent);
     if asked("parents_as_list") || asked("parents_as_ids") {
         let parents = parents(&call.snapshot, &project.parent_id);
-        value["parents"] = match asked("parents_as_ids") {
+        above = Json::from(match asked("parents_as_ids") {
             true => parents.iter().rev().fold(Value::Null, |above, p| json!({p.id.clone(): above})),
-            false => parents.iter().filter(|p| known(p)).map(|p| json!({"project": view(&base(&call), p)})).collect(),
-        };
+            false => parents.into_iter().filter(known).map(part).collect(),
+        });
     }
     if asked("subtree_as_list") || asked("subtree_as_ids") {
-        value["subtree"] = match asked("subtree_as_ids") {
+        below = Json::from(match asked("subtree_as_ids") {
             true => subtree_ids(&call.snapshot, &project.id),
-            false => {
-                let below = subtree(&call.snapshot, &project.id);
-                below.iter().filter(|p| known(p)).map(|p| json!({"project": view(&base(&call), p)})).collect()
-            }
-        };
+            false => subtree(&call.snapshot, &project.id).into_iter().filter(known).map(part).collect(),
+        });
     }
-    Ok(Reply::ok(json!({"project": value})))
+    Ok(attrs::reply_with(&call, 200, project.value, [("parents", above), ("subtree", below)]))
 }
 
 fn parents<'a>(snapshot: &'a Snapshot, id: &str) -> Vec<&'a Project> {
@@ -150,20 +125,13 @@ fn subtree_ids(snapshot: &Snapshot, id: &str) -> Value {
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "project").await?;
-    let options = Wanted::of_resource(&fields)?;
-    if fields.flag("is_domain")? == Some(true) {
+    let given = Given::<Project>::new(&mut call).await?;
+    let options = Wanted::of_resource(&given)?;
+    if given.flag("is_domain")? == Some(true) {
         return Err(Fault::NotImplemented("Projects that act as domains are not implemented; create a domain.".into()));
     }
-    let (domain_id, parent_id) = place(&call, &fields)?;
-    let mut project = Project {
-        parent_id,
-        description: fields.text("description")?.unwrap_or_default(),
-        enabled: fields.flag("enabled")?.unwrap_or(true),
-        tags: fields.tags()?.unwrap_or_default(),
-        extra: fields.extra(&KNOWN),
-        ..Project::new(gate::new_id(), fields.new_name()?, &domain_id)
-    };
+    let (domain_id, parent_id) = place(&call, &given)?;
+    let mut project = given.fill(Project { parent_id, ..Project::new(gate::new_id(), "", &domain_id) });
     options.apply(&mut project.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_parent(snapshot, &project)?;
@@ -171,7 +139,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Ok((gate::project_rows_in(snapshot, project.clone(), call.now), ()))
     });
     created.await?;
-    Ok(reply(&call, 201, &project))
+    Ok(attrs::reply(&call, 201, &project))
 }
 
 /// The domain and the parent of a new project: a project, or the domain itself.
@@ -221,19 +189,17 @@ fn check_parent(snapshot: &Snapshot, project: &Project) -> Result<(), Fault> {
 }
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "project").await?;
-    let options = Wanted::of_resource(&fields)?;
-    let (name, description) = (fields.name()?, fields.text("description")?);
-    let (enabled, tags, extra) = (fields.flag("enabled")?, fields.tags()?, fields.extra(&KNOWN));
-    let (domain, parent) = (fields.reference::<Domain>("domain_id")?, fields.reference::<Project>("parent_id")?);
-    if fields.flag("is_domain")? == Some(true) {
+    let given = Given::<Project>::change(&mut call).await?;
+    let options = Wanted::of_resource(&given)?;
+    let (domain, parent) = (given.reference::<Domain>("domain_id")?, given.reference::<Project>("parent_id")?);
+    if given.flag("is_domain")? == Some(true) {
         return Err(Fault::invalid("Update of `is_domain` is not allowed."));
     }
     let lifetime = call.cloud.gate.lifetime();
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Project>(snapshot, call.param("project_id"))?;
-        let mut project = entry.value.clone();
-        options.check(&project.options, "project", &project.id)?;
+        options.check(&entry.options, "project", &entry.id)?;
+        let mut project = given.fill(entry.value.clone());
         options.apply(&mut project.options);
         if parent.as_ref().is_some_and(|parent| !parent.is(&project.parent_id)) {
             return Err(Fault::Forbidden("Update of `parent_id` is not allowed.".into()));
@@ -241,11 +207,6 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         if domain.as_ref().is_some_and(|domain| !domain.is(&project.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }
-        project.name = name.clone().unwrap_or(project.name);
-        project.description = description.clone().unwrap_or(project.description);
-        project.enabled = enabled.unwrap_or(project.enabled);
-        project.tags = tags.clone().unwrap_or(project.tags);
-        project.extra.extend(extra.clone());
         check_name(snapshot, &project)?;
         let mut change = Change::new();
         if entry.enabled && !project.enabled {
@@ -258,7 +219,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         change.update(entry, project.clone());
         Ok((change, project))
     });
-    Ok(reply(&call, 200, &updated.await?))
+    Ok(attrs::reply(&call, 200, &updated.await?))
 }
 
 pub async fn delete(call: Call) -> Result<Reply, Fault> {

@@ -1,31 +1,34 @@
 //! Regions: the cloud's own, and those that an administrator names.
 
-use model::{CatalogEndpoint, CatalogRef, CatalogRegion, Change, Entry, Fault, Snapshot};
-use serde_json::{Value, json};
+use model::{CatalogEndpoint, CatalogRef, CatalogRegion, Change, Entry, Fault, Kind, Snapshot};
 
-use super::catalog::{filtered, fixed, one, region_ref, with_extra};
-use super::wire::{Fields, base, get, invalid, list};
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
+use super::catalog::{fixed, region_ref};
+use super::wire::{get, invalid};
 use crate::call::{Call, Reply};
 
-const KNOWN: [&str; 4] = ["id", "description", "parent_region_id", "links"];
+impl KeystoneResource for CatalogRegion {
+    const ONE: &'static str = "region";
+    const MANY: &'static str = "regions";
+    const ATTRS: &'static [Attr<Self>] = &[
+        ruled::<Self>("id", Is::Text, |_, region| (&region.id).into()),
+        field!(description: Is::TextOrNull)
+            .put(|region, given| region.description = given.as_str().unwrap_or_default().to_owned()),
+        ruled::<Self>("parent_region_id", Is::IdOrNull(&[Kind::CatalogRegion]), |_, region| {
+            region.parent.as_ref().map(CatalogRef::id).into()
+        })
+        .by(By::Text),
+    ];
+    const UNKNOWN: Unknown<Self> = Unknown::Kept(|region| &region.extra, |region| &mut region.extra);
 
-fn view(call: &Call, region: &CatalogRegion) -> Value {
-    let links = json!({"self": format!("{}/regions/{}", base(call), region.id)});
-    let parent = region.parent.as_ref().map(CatalogRef::id);
-    let known = json!({"id": region.id, "description": region.description, "parent_region_id": parent, "links": links});
-    with_extra(&region.extra, known)
+    fn path(&self) -> String {
+        format!("regions/{}", self.id)
+    }
 }
 
-fn all(call: &Call) -> Vec<Value> {
-    let own = CatalogRegion {
-        id: call.cloud.region.clone(),
-        description: String::new(),
-        parent: None,
-        extra: Default::default(),
-    };
-    let added = call.snapshot.all::<CatalogRegion>().filter(|region| region.id != own.id);
-    let added: Vec<Value> = added.map(|region| view(call, &region)).collect();
-    [vec![view(call, &own)], added].concat()
+/// The cloud's own.
+fn own(call: &Call) -> CatalogRegion {
+    CatalogRegion { id: call.cloud.region.clone(), ..CatalogRegion::default() }
 }
 
 /// A reference to a region that is there.
@@ -49,7 +52,7 @@ pub fn named(call: &Call, id: &str) -> Result<CatalogRegion, Fault> {
     if region_ref(call, id) == CatalogRef::Own(id.to_owned()) {
         return Err(taken(id));
     }
-    Ok(CatalogRegion { id: id.to_owned(), description: String::new(), parent: None, extra: Default::default() })
+    Ok(CatalogRegion { id: id.to_owned(), ..CatalogRegion::default() })
 }
 
 fn taken(id: &str) -> Fault {
@@ -57,65 +60,74 @@ fn taken(id: &str) -> Fault {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let items = filtered(&call, all(&call), &["parent_region_id"]);
-    Ok(list(&call, "regions", items))
+    let own = own(&call);
+    let added = call.snapshot.all::<CatalogRegion>().map(|region| region.value).filter(|region| region.id != own.id);
+    attrs::list(&call, std::iter::once(&own).chain(added))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    one(&call, "region", all(&call))
+    let id = call.param("id");
+    match region_ref(&call, id) {
+        CatalogRef::Own(_) => Ok(attrs::reply(&call, 200, &own(&call))),
+        CatalogRef::Row(_) => match get::<CatalogRegion>(&call.snapshot, id) {
+            Ok(region) => Ok(attrs::reply(&call, 200, region.value)),
+            Err(_) => Err(no_region(id)),
+        },
+    }
 }
 
 /// `POST /v3/regions`: as the body calls it, or by an id of ours.
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "region").await?;
-    let id = fields.text("id")?.filter(|id| !id.is_empty()).unwrap_or_else(gate::new_id);
-    store(&call, &fields, &id).await
+    let given = Given::new(&mut call).await?;
+    let id = given.text("id")?.filter(|id| !id.is_empty()).unwrap_or_else(gate::new_id);
+    store(&call, &given, &id).await
 }
 
 /// `PUT /v3/regions/{id}`
 pub async fn create_as(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "region").await?;
+    let given = Given::new(&mut call).await?;
     let id = call.param("id").to_owned();
-    if let Some(other) = fields.text("id")?.filter(|other| *other != id) {
+    if let Some(other) = given.text("id")?.filter(|other| *other != id) {
         return Err(Fault::invalid(format!("Conflicting region IDs specified: \"{id}\" != \"{other}\"")));
     }
-    store(&call, &fields, &id).await
+    store(&call, &given, &id).await
 }
 
-async fn store(call: &Call, fields: &Fields, id: &str) -> Result<Reply, Fault> {
+async fn store(call: &Call, given: &Given<CatalogRegion>, id: &str) -> Result<Reply, Fault> {
     let made = call.cloud.store.transact(|snapshot| {
-        let mut region = named(call, id)?;
+        let region = named(call, id)?;
         if snapshot.get::<CatalogRegion>(id).is_some() {
             return Err(taken(id));
         }
-        apply(call, snapshot, fields, &mut region)?;
+        let region = filled(call, snapshot, given, region)?;
         Ok((Change::from(region.clone()), region))
     });
-    Ok(Reply::json(201, &json!({"region": view(call, &made.await?)})))
+    Ok(attrs::reply(call, 201, &made.await?))
 }
 
-fn apply(call: &Call, snapshot: &Snapshot, fields: &Fields, region: &mut CatalogRegion) -> Result<(), Fault> {
-    if let Some(description) = fields.nullable("description")? {
-        region.description = description.unwrap_or_default();
-    }
-    if let Some(parent) = fields.nullable("parent_region_id")? {
+fn filled(
+    call: &Call,
+    snapshot: &Snapshot,
+    given: &Given<CatalogRegion>,
+    region: CatalogRegion,
+) -> Result<CatalogRegion, Fault> {
+    let mut region = given.fill(region);
+    if let Some(parent) = given.nullable("parent_region_id")? {
         region.parent = parent.map(|id| find(call, snapshot, &id)).transpose()?;
     }
-    region.extra.extend(fields.extra(&KNOWN));
-    Ok(())
+    Ok(region)
 }
 
 /// `PATCH /v3/regions/{id}`
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "region").await?;
+    let given = Given::change(&mut call).await?;
     let id = call.param("id");
-    if fields.text("id")?.is_some_and(|other| other != id) {
+    if given.text("id")?.is_some_and(|other| other != id) {
         return Err(Fault::invalid("Cannot change region ID".to_owned()));
     }
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = changeable(&call, snapshot)?;
-        let mut region = entry.value.clone();
-        apply(&call, snapshot, &fields, &mut region)?;
+        let region = filled(&call, snapshot, &given, entry.value.clone())?;
         let mut change = Change::new();
         // Above it nothing may change meanwhile, or two changes together would close a circle.
         for above in above(snapshot, region.parent.as_ref()) {
@@ -130,8 +142,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         change.update(entry, region.clone());
         Ok((change, region))
     });
-    let region = changed.await?;
-    Ok(Reply::ok(json!({"region": view(&call, &region)})))
+    Ok(attrs::reply(&call, 200, &changed.await?))
 }
 
 /// A parent, its parent, and so on.

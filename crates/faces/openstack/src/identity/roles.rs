@@ -3,27 +3,33 @@
 
 use gate::Ref;
 use gate::roles::{IMPLIED, implied_by};
-use model::{Assignment, Change, Domain, Entry, Fault, Index, Options, Role, Snapshot};
+use model::{Assignment, Change, Domain, Entry, Fault, Index, Kind, Options, Role, Snapshot};
 use serde_json::{Value, json};
 
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, field, ruled};
 use super::options::{self, Wanted};
-use super::wire::{Fields, base, duplicate, forbidden, get, invalid, list, page, passes};
+use super::wire::{base, duplicate, forbidden, get, invalid, list};
 use super::{Deletion, reach};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
-pub fn view(base: &str, role: &Role) -> Value {
-    json!({
-        "id": role.id,
-        "name": role.name,
-        "domain_id": role.domain_id,
-        "description": role.description,
-        "options": options_of(role),
-        "links": {"self": format!("{base}/roles/{}", role.id)},
-    })
-}
+impl KeystoneResource for Role {
+    const ONE: &'static str = "role";
+    const MANY: &'static str = "roles";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        field!(name: Is::Name(255)).required().by(By::Text),
+        ruled::<Self>("domain_id", Is::IdOrNull(&[Kind::Domain]), |_, role| (&role.domain_id).into()).by(By::Hand),
+        field!(description: Is::TextOrNull),
+        ruled::<Self>("options", Is::Any, |_, role| match is_built_in(role) {
+            true => Json::object([("immutable", true.into())]),
+            false => (&role.options).into(),
+        }),
+    ];
 
-fn reply(call: &Call, status: u16, role: &Role) -> Reply {
-    Reply::json(status, &json!({"role": view(&base(call), role)}))
+    fn path(&self) -> String {
+        format!("roles/{}", self.id)
+    }
 }
 
 fn is_built_in(role: &Role) -> bool {
@@ -52,26 +58,19 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
     if domain.is_some_and(|id| !matches!(reach::reaches(&call, id), Ok(true))) {
         return Err(forbidden("list_roles"));
     }
-    let kept =
-        call.snapshot.all::<Role>().filter(|r| r.domain_id.as_deref() == domain && passes(&call, "name", &r.name));
-    let items = kept.map(|r| view(&base(&call), r.value)).collect();
-    page(&call, "roles", items)
+    let roles = call.snapshot.all::<Role>().map(|role| role.value);
+    attrs::list(&call, roles.filter(|role| role.domain_id.as_deref() == domain))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    Ok(reply(&call, 200, get::<Role>(&call.snapshot, call.param("role_id"))?.value))
+    Ok(attrs::reply(&call, 200, get::<Role>(&call.snapshot, call.param("role_id"))?.value))
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "role").await?;
-    let options = Wanted::of_resource(&fields)?;
-    let mut role = Role {
-        id: gate::new_id(),
-        name: fields.new_name()?,
-        domain_id: fields.reference("domain_id")?.map(|id| reach::refer(&call, &call.snapshot, &id)).transpose()?,
-        description: fields.text("description")?,
-        options: Options::new(),
-    };
+    let given = Given::<Role>::new(&mut call).await?;
+    let options = Wanted::of_resource(&given)?;
+    let domain_id = given.reference("domain_id")?.map(|id| reach::refer(&call, &call.snapshot, &id)).transpose()?;
+    let mut role = given.fill(Role { id: gate::new_id(), domain_id, ..Role::default() });
     options.apply(&mut role.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &role)?;
@@ -82,33 +81,30 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Ok((change, ()))
     });
     created.await?;
-    Ok(reply(&call, 201, &role))
+    Ok(attrs::reply(&call, 201, &role))
 }
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "role").await?;
-    let options = Wanted::of_resource(&fields)?;
-    let (name, description, domain) =
-        (fields.name()?, fields.nullable("description")?, fields.reference_or_null::<Domain>("domain_id")?);
+    let given = Given::<Role>::change(&mut call).await?;
+    let options = Wanted::of_resource(&given)?;
+    let domain = given.reference_or_null::<Domain>("domain_id")?;
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Role>(snapshot, call.param("role_id"))?;
-        let mut role = entry.value.clone();
-        match is_built_in(&role) {
-            true => Wanted::default().check(&options_of(&role), "role", &role.id)?,
-            false => options.check(&role.options, "role", &role.id)?,
+        match is_built_in(&entry) {
+            true => Wanted::default().check(&options_of(&entry), "role", &entry.id)?,
+            false => options.check(&entry.options, "role", &entry.id)?,
         }
+        let mut role = given.fill(entry.value.clone());
         options.apply(&mut role.options);
         if domain.as_ref().is_some_and(|domain| !is_of(domain.as_ref(), &role)) {
             return Err(invalid("domain_id", "Update of `domain_id` is not allowed"));
         }
-        role.name = name.clone().unwrap_or(role.name);
-        role.description = description.clone().unwrap_or(role.description);
         check_name(snapshot, &role)?;
         let mut change = Change::new();
         change.update(entry, role.clone());
         Ok((change, role))
     });
-    Ok(reply(&call, 200, &updated.await?))
+    Ok(attrs::reply(&call, 200, &updated.await?))
 }
 
 fn is_of(domain: Option<&Ref<Domain>>, role: &Role) -> bool {
@@ -155,7 +151,7 @@ fn inference(call: &Call, role: &Role) -> Option<Value> {
 }
 
 pub async fn list_inferences(call: Call) -> Result<Reply, Fault> {
-    let all = call.snapshot.all::<Role>().filter_map(|role| inference(&call, role.value)).collect();
+    let all = call.snapshot.all::<Role>().filter_map(|role| inference(&call, role.value));
     Ok(list(&call, "role_inferences", all))
 }
 

@@ -5,25 +5,15 @@
 //! both would lend what the caller cannot use.
 
 use gate::{Scoped, roles as gate_roles};
-use model::{Entry, Fault, Index, Project, Role, Snapshot, Time, Trust, User, free_place};
-use serde_json::{Value, json};
+use model::{Entry, Fault, Index, Kind, Project, Role, Snapshot, Time, Trust, User, free_place};
+use serde_json::Value;
 
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled, said, shown};
 use super::wire::{Fields, base, forbidden, future, get, invalid, list, missing, time, unrestricted};
 use super::{Deletion, reach};
 use crate::access::reads_all;
 use crate::call::{Call, Reply};
-
-const KNOWN: [&str; 9] = [
-    "trustor_user_id",
-    "trustee_user_id",
-    "impersonation",
-    "project_id",
-    "roles",
-    "expires_at",
-    "remaining_uses",
-    "allow_redelegation",
-    "redelegation_count",
-];
+use crate::json::Json;
 
 /// The most roles in one trust.
 const MOST_ROLES: usize = 64;
@@ -31,36 +21,47 @@ const MOST_ROLES: usize = 64;
 /// How many trusts that have ended are swept away with a new one.
 const SWEEP: usize = 64;
 
-fn link(call: &Call, trust: &Trust) -> String {
-    format!("{}/OS-TRUST/trusts/{}", base(call), trust.id)
+impl KeystoneResource for Trust {
+    const ONE: &'static str = "trust";
+    const MANY: &'static str = "trusts";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        ruled::<Self>("trustor_user_id", Is::Id(&[Kind::User]), |_, trust| (&trust.trustor_user_id).into())
+            .once()
+            .required()
+            .by(By::Hand),
+        ruled::<Self>("trustee_user_id", Is::Id(&[Kind::User]), |_, trust| (&trust.trustee_user_id).into())
+            .once()
+            .required()
+            .by(By::Hand),
+        ruled::<Self>("project_id", Is::Id(&[Kind::Project]), |_, trust| (&trust.project_id).into()).once(),
+        field!(impersonation: Is::Flag).once().required(),
+        ruled::<Self>("expires_at", Is::Text, |_, trust| trust.expires_at.map(time).into()).once(),
+        ruled::<Self>("remaining_uses", Is::Any, |_, trust| trust.remaining_uses.into()).once(),
+        said::<Self>("allow_redelegation", Is::Flag).once(),
+        ruled::<Self>("redelegation_count", Is::Any, |_, trust| trust.redelegation_count.into()).once(),
+        shown::<Self>("redelegated_trust_id", |_, trust| (&trust.redelegated_trust_id).into()),
+        shown::<Self>("deleted_at", |_, _| Json::Null),
+        ruled::<Self>("roles", Is::Any, |call, trust| {
+            Json::List(roles_of(call, trust).map(|r| attrs::item(call, r)).collect())
+        })
+        .once()
+        .alone(),
+        shown::<Self>("roles_links", |call, trust| {
+            let own = format!("{}/{}/roles", base(call), trust.path());
+            Json::object([("self", own.into()), ("next", Json::Null), ("previous", Json::Null)])
+        })
+        .alone(),
+    ];
+    const UNKNOWN: Unknown<Self> = Unknown::Refused;
+
+    fn path(&self) -> String {
+        format!("OS-TRUST/trusts/{}", self.id)
+    }
 }
 
-fn plain_view(call: &Call, trust: &Trust) -> Value {
-    json!({
-        "id": trust.id,
-        "trustor_user_id": trust.trustor_user_id,
-        "trustee_user_id": trust.trustee_user_id,
-        "project_id": trust.project_id,
-        "impersonation": trust.impersonation,
-        "expires_at": trust.expires_at.map(time),
-        "remaining_uses": trust.remaining_uses,
-        "redelegation_count": trust.redelegation_count,
-        "redelegated_trust_id": trust.redelegated_trust_id,
-        "deleted_at": null,
-        "links": {"self": link(call, trust)},
-    })
-}
-
-fn view(call: &Call, trust: &Trust) -> Value {
-    let mut value = plain_view(call, trust);
-    value["roles"] = json!(roles_of(call, trust));
-    value["roles_links"] = json!({"self": format!("{}/roles", link(call, trust)), "next": null, "previous": null});
-    value
-}
-
-fn roles_of(call: &Call, trust: &Trust) -> Vec<Value> {
-    let found = trust.role_ids.iter().filter_map(|id| call.snapshot.get::<Role>(id));
-    found.map(|role| super::roles::view(&base(call), role.value)).collect()
+fn roles_of<'a>(call: &'a Call, trust: &'a Trust) -> impl Iterator<Item = &'a Role> {
+    trust.role_ids.iter().filter_map(|id| call.snapshot.get::<Role>(id)).map(|role| role.value)
 }
 
 /// The trust of the path, if it is still good and the caller may know of it.
@@ -83,38 +84,31 @@ pub async fn index(call: Call) -> Result<Reply, Fault> {
         (None, None) => true,
         _ => trustor == Some(&trust.trustor_user_id) || trustee == Some(&trust.trustee_user_id),
     };
-    let items = call.snapshot.all::<Trust>().filter(|trust| wanted(trust.value));
-    let items = items.map(|trust| plain_view(&call, trust.value)).collect();
-    Ok(list(&call, "trusts", items))
+    attrs::list(&call, call.snapshot.all::<Trust>().map(|trust| trust.value).filter(|trust| wanted(trust)))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let trust = find(&call.snapshot, &call)?;
-    Ok(Reply::ok(json!({"trust": view(&call, trust.value)})))
+    Ok(attrs::reply(&call, 200, trust.value))
 }
 
 pub async fn list_roles(call: Call) -> Result<Reply, Fault> {
     let trust = find(&call.snapshot, &call)?;
-    let items = roles_of(&call, trust.value);
-    Ok(list(&call, "roles", items))
+    Ok(list(&call, "roles", roles_of(&call, trust.value).map(|role| attrs::item(&call, role))))
 }
 
 pub async fn show_role(call: Call) -> Result<Reply, Fault> {
     let trust = find(&call.snapshot, &call)?;
     let id = call.param("role_id");
-    let role = roles_of(&call, trust.value).into_iter().find(|role| role["id"] == id);
-    let role = role.ok_or_else(|| Fault::NotFound { what: "role".into(), id: id.to_owned() })?;
-    Ok(Reply::ok(json!({"role": role})))
+    let role = roles_of(&call, trust.value).find(|role| role.id == id);
+    Ok(attrs::reply(&call, 200, role.ok_or_else(|| Fault::NotFound { what: "role".into(), id: id.to_owned() })?))
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "trust").await?;
+    let given = Given::<Trust>::new(&mut call).await?;
     unrestricted(&call, "create_trust")?;
-    if let Some(name) = fields.extra(&KNOWN).keys().next() {
-        return Err(invalid("trust", &format!("'{name}' is unknown")));
-    }
     let created = call.cloud.store.transact(|snapshot| {
-        let trust = wanted(&call, snapshot, &fields)?;
+        let trust = wanted(&call, snapshot, &given)?;
         let mut deletion = Deletion::default();
         for old in ended(snapshot, &trust.trustor_user_id, call.now) {
             gather(snapshot, &old, &mut deletion);
@@ -124,7 +118,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Ok((change, trust))
     });
     let trust = created.await?;
-    Ok(Reply::json(201, &json!({"trust": view(&call, &trust)})))
+    Ok(attrs::reply(&call, 201, &trust))
 }
 
 fn given_by<'a>(snapshot: &'a Snapshot, user_id: &'a str) -> impl Iterator<Item = Entry<'a, Trust>> {

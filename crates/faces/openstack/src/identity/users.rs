@@ -4,55 +4,47 @@ use std::collections::BTreeSet;
 
 use gate::{Proof, ScopeRequest, revoke};
 use model::{
-    AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Keypair, Options,
+    AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Keypair, Kind,
     Project, Snapshot, User, option,
 };
-use serde_json::{Value, json};
 
+use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled, said, shown};
 use super::options::Wanted;
 use super::reach::domain_of;
-use super::wire::{Fields, base, duplicate, get, invalid, list, missing, page, passes, passes_flag, self_or_reader};
-use super::{Deletion, groups, reach, trusts};
+use super::wire::{Fields, duplicate, get, invalid, missing, self_or_reader};
+use super::{Deletion, reach, trusts};
 use crate::call::{Call, Reply};
+use crate::json::Json;
 
-const KNOWN: [&str; 10] = [
-    "id",
-    "name",
-    "domain_id",
-    "enabled",
-    "password",
-    "original_password",
-    "description",
-    "email",
-    "default_project_id",
-    "options",
-];
-
-pub fn view(base: &str, user: &User) -> Value {
-    let mut value = json!({
-        "id": user.id,
-        "name": user.name,
-        "domain_id": user.domain_id,
-        "enabled": user.enabled,
-        "password_expires_at": null,
-        "options": user.options,
-        "links": {"self": format!("{base}/users/{}", user.id)},
-    });
-    let optional =
-        [("default_project_id", &user.default_project_id), ("description", &user.description), ("email", &user.email)];
-    for (name, text) in optional {
-        if let Some(text) = text {
-            value[name] = json!(text);
-        }
-    }
-    for (name, extra) in &user.extra {
-        value[name] = extra.clone();
-    }
-    value
+/// A text that is shown if there is one.
+macro_rules! optional {
+    ($field:ident) => {
+        field!($field: Is::TextOrNull).get(|_, user| user.$field.as_ref().map_or(Json::Absent, Json::from))
+    };
 }
 
-fn reply(call: &Call, status: u16, user: &User) -> Reply {
-    Reply::json(status, &json!({"user": view(&base(call), user)}))
+impl KeystoneResource for User {
+    const ONE: &'static str = "user";
+    const MANY: &'static str = "users";
+    const ATTRS: &'static [Attr<Self>] = &[
+        field!(id),
+        field!(name: Is::Name(255)).required().by(By::Text),
+        ruled::<Self>("domain_id", Is::Id(&[Kind::Domain]), |_, user| (&user.domain_id).into()).by(By::Text),
+        field!(enabled: Is::Flag).by(By::Flag),
+        said::<Self>("password", Is::TextOrNull),
+        // Of the endpoint that changes a password; here it says nothing.
+        said::<Self>("original_password", Is::Any),
+        shown::<Self>("password_expires_at", |_, _| Json::Null),
+        optional!(description),
+        optional!(email),
+        optional!(default_project_id),
+        ruled::<Self>("options", Is::Any, |_, user| (&user.options).into()),
+    ];
+    const UNKNOWN: Unknown<Self> = Unknown::Kept(|user| &user.extra, |user| &mut user.extra);
+
+    fn path(&self) -> String {
+        format!("users/{}", self.id)
+    }
 }
 
 fn check_name(snapshot: &Snapshot, user: &User) -> Result<(), Fault> {
@@ -72,30 +64,16 @@ fn check_default_project(snapshot: &Snapshot, user: &User) -> Result<(), Fault> 
     Ok(())
 }
 
-fn passes_all(call: &Call, user: &User) -> bool {
-    passes(call, "name", &user.name)
-        && passes(call, "domain_id", &user.domain_id)
-        && passes_flag(call, "enabled", user.enabled)
-}
-
 pub async fn index(call: Call) -> Result<Reply, Fault> {
     let within = reach::within(&call)?;
-    let items = call
-        .snapshot
-        .all::<User>()
-        .filter(|u| within(&u.domain_id) && passes_all(&call, u))
-        .map(|u| view(&base(&call), u.value));
-    let items = items.collect();
-    page(&call, "users", items)
+    attrs::list(&call, call.snapshot.all::<User>().map(|user| user.value).filter(|user| within(&user.domain_id)))
 }
 
 /// `/v3/groups/{group_id}/users`.
 pub async fn of_group(call: Call) -> Result<Reply, Fault> {
     let group = get::<Group>(&call.snapshot, call.param("group_id"))?;
     let members: BTreeSet<&String> = group.members.iter().collect();
-    let users = members.into_iter().filter_map(|id| call.snapshot.get::<User>(id)).filter(|u| passes_all(&call, u));
-    let items = users.map(|u| view(&base(&call), u.value)).collect();
-    page(&call, "users", items)
+    attrs::list(&call, members.into_iter().filter_map(|id| call.snapshot.get::<User>(id)).map(|user| user.value))
 }
 
 /// `/v3/users/{user_id}/groups`.
@@ -103,36 +81,23 @@ pub async fn list_groups(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
     self_or_reader(&call, user_id, "list_groups_for_user")?;
     get::<User>(&call.snapshot, user_id)?;
-    let groups = call.snapshot.find::<Group>(Index::Owner, user_id).filter(|g| passes(&call, "name", &g.name));
-    let items = groups.map(|g| groups::view(&base(&call), g.value)).collect();
-    Ok(list(&call, "groups", items))
+    attrs::list(&call, call.snapshot.find::<Group>(Index::Owner, user_id).map(|group| group.value))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
     let user_id = call.param("user_id");
     self_or_reader(&call, user_id, "get_user")?;
-    Ok(reply(&call, 200, get::<User>(&call.snapshot, user_id)?.value))
+    Ok(attrs::reply(&call, 200, get::<User>(&call.snapshot, user_id)?.value))
 }
 
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "user").await?;
-    let options = Wanted::of_user(&fields)?;
-    let mut user = User {
-        id: gate::new_id(),
-        name: fields.new_name()?,
-        domain_id: domain_of(&call, &fields)?,
-        enabled: fields.flag("enabled")?.unwrap_or(true),
-        password_hash: None,
-        password_history: Vec::new(),
-        description: fields.text("description")?,
-        email: fields.text("email")?,
-        default_project_id: fields.text("default_project_id")?,
-        extra: fields.extra(&KNOWN),
-        options: Options::new(),
-    };
+    let given = Given::<User>::new(&mut call).await?;
+    let options = Wanted::of_user(&given)?;
+    let domain_id = domain_of(&call, &given)?;
+    let mut user = given.fill(User { id: gate::new_id(), domain_id, enabled: true, ..User::default() });
     options.apply(&mut user.options);
     check_name(&call.snapshot, &user)?;
-    if let Some(password) = fields.text("password")? {
+    if let Some(password) = given.text("password")? {
         user.password_hash = Some(call.cloud.gate.passwords().hash(&password, call.client).await?);
     }
     let created = call.cloud.store.transact(|snapshot| {
@@ -141,18 +106,15 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Ok((Change::from(user.clone()), ()))
     });
     created.await?;
-    Ok(reply(&call, 201, &user))
+    Ok(attrs::reply(&call, 201, &user))
 }
 
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
-    let fields = Fields::read(&mut call, "user").await?;
-    let options = Wanted::of_user(&fields)?;
-    let (name, enabled, extra) = (fields.name()?, fields.flag("enabled")?, fields.extra(&KNOWN));
-    let (description, email) = (fields.nullable("description")?, fields.nullable("email")?);
-    let (default_project_id, domain) =
-        (fields.nullable("default_project_id")?, fields.reference::<Domain>("domain_id")?);
+    let given = Given::<User>::change(&mut call).await?;
+    let options = Wanted::of_user(&given)?;
+    let domain = given.reference::<Domain>("domain_id")?;
     get::<User>(&call.snapshot, call.param("user_id"))?;
-    let hash = match fields.nullable("password")? {
+    let hash = match given.nullable("password")? {
         Some(Some(password)) => Some(Some(call.cloud.gate.passwords().hash(&password, call.client).await?)),
         Some(None) => Some(None),
         None => None,
@@ -160,19 +122,13 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let lifetime = call.cloud.gate.lifetime();
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<User>(snapshot, call.param("user_id"))?;
-        let mut user = entry.value.clone();
+        let mut user = given.fill(entry.value.clone());
         if domain.as_ref().is_some_and(|domain| !domain.is(&user.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }
-        user.name = name.clone().unwrap_or(user.name);
-        user.enabled = enabled.unwrap_or(user.enabled);
-        user.description = description.clone().unwrap_or(user.description);
-        user.email = email.clone().unwrap_or(user.email);
-        user.default_project_id = default_project_id.clone().unwrap_or(user.default_project_id);
         if let Some(hash) = &hash {
             gate::password::replace(&mut user, hash.clone());
         }
-        user.extra.extend(extra.clone());
         options.apply(&mut user.options);
         check_name(snapshot, &user)?;
         check_default_project(snapshot, &user)?;
@@ -183,7 +139,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
         change.update(entry, user.clone());
         Ok((change, user))
     });
-    Ok(reply(&call, 200, &updated.await?))
+    Ok(attrs::reply(&call, 200, &updated.await?))
 }
 
 /// `/v3/users/{user_id}/password`: the old password is the credential, so no token is needed.

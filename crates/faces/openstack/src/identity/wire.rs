@@ -1,8 +1,6 @@
 //! What Keystone's resources have in common on the wire: bodies named after the resource, lists with links, filters,
 //! and the sentences of refusals.
 
-use std::collections::BTreeMap;
-
 use gate::{Ref, Scope};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -11,20 +9,14 @@ use serde_json::{Map, Value, json};
 
 use crate::access::reads_all;
 use crate::call::{Call, Reply};
+use crate::json::Json;
 use crate::pages::Page;
-
-/// The longest names that Keystone stores: of users and roles, and of domains, projects and groups.
-const LONGEST_NAME: usize = 255;
-const LONGEST_SHORT_NAME: usize = 64;
 
 /// The most tags of a project.
 const MOST_TAGS: usize = 80;
 
 /// The object in a body that stands under the resource's name.
-pub struct Fields {
-    fields: Map<String, Value>,
-    longest_name: usize,
-}
+pub struct Fields(Map<String, Value>);
 
 impl Fields {
     pub async fn read(call: &mut Call, resource: &str) -> Result<Self, Fault> {
@@ -34,10 +26,7 @@ impl Fields {
     /// Those of a body that was read.
     pub fn of(mut body: Value, resource: &str) -> Result<Self, Fault> {
         match body.get_mut(resource).map(Value::take) {
-            Some(Value::Object(fields)) => {
-                let short = matches!(resource, "domain" | "project" | "group");
-                Ok(Self { fields, longest_name: if short { LONGEST_SHORT_NAME } else { LONGEST_NAME } })
-            }
+            Some(Value::Object(fields)) => Ok(Self(fields)),
             Some(other) => Err(invalid(resource, &format!("{} is not of type 'object'", short(&other)))),
             None => Err(Fault::invalid(format!(
                 "Expecting to find {resource} in request body. The server could not comply with the request since it \
@@ -47,12 +36,12 @@ impl Fields {
     }
 
     pub fn get(&self, field: &str) -> Option<&Value> {
-        self.fields.get(field)
+        self.0.get(field)
     }
 
     /// A text; `None` if absent, `Some(None)` if null.
     pub fn nullable(&self, field: &str) -> Result<Option<Option<String>>, Fault> {
-        match self.fields.get(field) {
+        match self.0.get(field) {
             None => Ok(None),
             Some(Value::Null) => Ok(Some(None)),
             Some(Value::String(text)) => Ok(Some(Some(text.clone()))),
@@ -75,41 +64,17 @@ impl Fields {
         Ok(self.nullable(field)?.map(|id| id.as_deref().map(Ref::sent)))
     }
 
-    /// The name, which must not be empty.
-    pub fn name(&self) -> Result<Option<String>, Fault> {
-        let Some(value) = self.fields.get("name") else { return Ok(None) };
-        let name =
-            value.as_str().ok_or_else(|| invalid("name", &format!("{} is not of type 'string'", short(value))))?;
-        if name.trim().is_empty() {
-            return Err(invalid("name", &format!("{} does not match '[\\\\S]+'", short(value))));
-        }
-        if name.chars().count() > self.longest_name {
-            return Err(invalid("name", &format!("{} is too long", short(value))));
-        }
-        Ok(Some(name.to_owned()))
-    }
-
-    /// The name of something new.
-    pub fn new_name(&self) -> Result<String, Fault> {
-        self.name()?.ok_or_else(|| missing("name"))
+    /// The names of all that is there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     pub fn flag(&self, field: &str) -> Result<Option<bool>, Fault> {
-        match self.fields.get(field) {
+        match self.0.get(field) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(other) => Err(invalid(field, &format!("{} is not of type 'boolean'", short(other)))),
         }
-    }
-
-    pub fn tags(&self) -> Result<Option<Vec<String>>, Fault> {
-        self.fields.get("tags").map(tags).transpose()
-    }
-
-    /// The attributes that are none of these: Keystone keeps what it does not know.
-    pub fn extra(&self, known: &[&str]) -> BTreeMap<String, Value> {
-        let unknown = self.fields.iter().filter(|(name, _)| !known.contains(&name.as_str()));
-        unknown.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 
@@ -140,15 +105,21 @@ pub fn base(call: &Call) -> String {
     call.url("/v3")
 }
 
-/// A list of resources under their plural.
-pub fn list(call: &Call, plural: &str, items: Vec<Value>) -> Reply {
-    paged(call, plural, items, None)
+/// A list under its name.
+pub fn list<'a>(call: &Call, plural: &str, items: impl IntoIterator<Item = impl Into<Json<'a>>>) -> Reply {
+    page(call, plural, items, None)
 }
 
-fn paged(call: &Call, plural: &str, items: Vec<Value>, next: Option<&str>) -> Reply {
-    let mut body = Map::from_iter([(plural.to_owned(), Value::from(items))]);
-    body.extend(pages(&call.page(plural, next)));
-    Reply::ok(body)
+/// A page of a list, and the last of it where there is another after it.
+pub fn page<'a>(
+    call: &Call,
+    plural: &str,
+    items: impl IntoIterator<Item = impl Into<Json<'a>>>,
+    next: Option<&str>,
+) -> Reply {
+    let links = pages(&call.page(plural, next));
+    let links = links.iter().map(|(name, value)| (name.as_str(), value.into()));
+    Reply::ok(Json::Object(links.chain([(plural, Json::list(items))]).collect()).sorted())
 }
 
 /// The links of a list: to itself and to the next page.
@@ -156,45 +127,6 @@ pub fn pages(page: &Page<'_>) -> Vec<(String, Value)> {
     let next = page.next.map(|next| format!("{}{}?{}", page.base, page.path(), page.query_at(next, &[])));
     let own = format!("{}{}", page.base, page.uri);
     vec![("links".to_owned(), json!({"next": next, "self": own, "previous": null}))]
-}
-
-/// A page of a list in the order of its items' ids, if one is asked for: so many, after the one whose id is the marker,
-/// which need not be there any more.
-pub fn page(call: &Call, plural: &str, mut items: Vec<Value>) -> Result<Reply, Fault> {
-    let (limit, marker) = (call.query("limit"), call.query("marker"));
-    if limit.is_none() && marker.is_none() {
-        return Ok(list(call, plural, items));
-    }
-    let limit = match limit {
-        Some(text) => Some(text.parse::<usize>().map_err(|_| invalid("limit", &format!("'{text}' is not a number")))?),
-        None => None,
-    };
-    let id = |item: &Value| item["id"].as_str().unwrap_or_default().to_owned();
-    items.sort_by_key(id);
-    items.retain(|item| marker.is_none_or(|marker| id(item).as_str() > marker));
-    let more = limit.is_some_and(|limit| limit > 0 && items.len() > limit);
-    items.truncate(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX));
-    let last = items.last().filter(|_| more).map(id);
-    Ok(paged(call, plural, items, last.as_deref()))
-}
-
-/// Whether a value passes the filters on a field: `name=x`, `name__contains=x` and the like.
-pub fn passes(call: &Call, field: &str, value: &str) -> bool {
-    call.query.iter().all(|(name, wanted)| match name.strip_prefix(field) {
-        Some("") => value == wanted,
-        Some("__contains") => value.contains(wanted.as_str()),
-        Some("__icontains") => value.to_lowercase().contains(&wanted.to_lowercase()),
-        Some("__startswith") => value.starts_with(wanted.as_str()),
-        Some("__istartswith") => value.to_lowercase().starts_with(&wanted.to_lowercase()),
-        Some("__endswith") => value.ends_with(wanted.as_str()),
-        Some("__iendswith") => value.to_lowercase().ends_with(&wanted.to_lowercase()),
-        _ => true,
-    })
-}
-
-/// Whether a flag passes the filter `field=true`. As in Keystone, everything but `0` and `false` means yes.
-pub fn passes_flag(call: &Call, field: &str, value: bool) -> bool {
-    call.query(field).is_none_or(|wanted| asked(wanted) == value)
 }
 
 /// Whether a query parameter that is a switch is on.
@@ -283,7 +215,7 @@ pub fn time(time: model::Time) -> String {
 }
 
 /// A value in a message: enough of it to be recognised.
-fn short(value: &Value) -> String {
+pub fn short(value: &Value) -> String {
     let text = match value {
         Value::String(text) => format!("'{text}'"),
         other => other.to_string(),

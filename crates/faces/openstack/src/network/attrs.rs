@@ -220,7 +220,7 @@ macro_rules! field {
     };
     ($name:expr, $field:ident, $is:expr) => {
         $crate::network::attrs::ruled::<Self>($name, $is, |_, row| (&row.$field).into())
-            .put(|row, given| $crate::network::attrs::Put::put(&mut row.$field, given))
+            .put(|row, given| $crate::json::Put::put(&mut row.$field, given))
     };
 }
 pub(super) use field;
@@ -252,49 +252,6 @@ macro_rules! owned {
     };
 }
 pub(super) use owned;
-
-/// A field of a row into which a value that fits is put. A value of another form changes nothing.
-pub trait Put {
-    fn put(&mut self, given: &Value);
-}
-
-impl Put for String {
-    fn put(&mut self, given: &Value) {
-        if let Some(text) = given.as_str() {
-            text.clone_into(self);
-        }
-    }
-}
-
-impl Put for bool {
-    fn put(&mut self, given: &Value) {
-        *self = given.as_bool().unwrap_or(*self);
-    }
-}
-
-impl Put for u8 {
-    fn put(&mut self, given: &Value) {
-        *self = given.as_u64().and_then(|number| Self::try_from(number).ok()).unwrap_or(*self);
-    }
-}
-
-impl Put for Option<String> {
-    fn put(&mut self, given: &Value) {
-        *self = given.as_str().map(str::to_owned);
-    }
-}
-
-impl Put for Option<Value> {
-    fn put(&mut self, given: &Value) {
-        *self = (!given.is_null()).then(|| given.clone());
-    }
-}
-
-impl Put for Vec<String> {
-    fn put(&mut self, given: &Value) {
-        *self = given.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    }
-}
 
 /// What all rows of Neutron's have that are changed by requests.
 pub trait Updated {

@@ -3,7 +3,6 @@
 
 use gate::{Ref, View};
 use model::{Entry, Fault, Index, Key, Object, RbacPolicy, Realm, Resource};
-use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::attrs::{Attr, Item, Updated};
@@ -13,7 +12,7 @@ use super::list::{self, Listed, Rendered};
 use super::request::{Plan, Request, project_for};
 use super::sharing;
 use crate::call::{Call, Reply};
-use crate::json::Json;
+use crate::json::{Json, Named};
 
 /// The most resources that one request may create.
 const MAX_BULK: usize = 1000;
@@ -102,17 +101,6 @@ fn one<'l, 'a, T: NeutronResource>(
     attrs: &'l [&'static Attr<T>],
 ) -> Rendered<'l, 'a, T> {
     Rendered { view, attrs, item: entry.into() }
-}
-
-/// `{"network": …}`
-pub struct Named<T>(pub &'static str, pub T);
-
-impl<T: Serialize> Serialize for Named<T> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_map(Some(1))?;
-        map.serialize_entry(self.0, &self.1)?;
-        map.end()
-    }
 }
 
 /// `GET /networks`

@@ -12,10 +12,10 @@ use super::error::NeutronError;
 use super::list::{self, Rendered};
 use super::networks::NETWORK_TYPE;
 use super::request::{Plan, Request};
-use super::resource::{self, Named, NeutronResource, answer, changeable, referred_own};
+use super::resource::{self, NeutronResource, answer, changeable, referred_own};
 use super::uses;
 use crate::call::{Call, Reply};
-use crate::json::Json;
+use crate::json::{Json, Named};
 
 /// The only sort of tags that there is.
 const VLAN: &str = "vlan";
