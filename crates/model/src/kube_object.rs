@@ -128,6 +128,24 @@ impl KubeObject {
         format!("{cluster}/{group}/{resource}/{namespace}")
     }
 
+    /// Under what the bindings of a place (a namespace, or the whole cluster: empty) are found that name a subject. Of a service
+    /// account the name is `namespace:name`.
+    pub fn bound(cluster: &str, place: &str, kind: &str, name: &str) -> String {
+        format!("{cluster}/{place}/{kind}/{name}")
+    }
+
+    /// What a binding is found by.
+    fn bindings(&self) -> impl Iterator<Item = (Index, String)> {
+        let is_binding = self.group == "rbac.authorization.k8s.io" && self.resource.ends_with("bindings");
+        let subjects = self.body["subjects"].as_array().filter(|_| is_binding).into_iter().flatten();
+        subjects.filter_map(|subject| {
+            let (kind, name) = (subject["kind"].as_str()?, subject["name"].as_str()?);
+            let account = || format!("{}:{name}", subject["namespace"].as_str().unwrap_or(&self.namespace));
+            let name = if kind == "ServiceAccount" { account() } else { name.to_owned() };
+            Some((Index::Bound, Self::bound(&self.cluster_id, &self.namespace, kind, &name)))
+        })
+    }
+
     /// Takes an owner off.
     pub fn disown(&mut self, uid: &str) {
         let meta = &mut self.body["metadata"];
@@ -307,6 +325,7 @@ impl Resource for KubeObject {
         }
         // Pods and services are found by uid too: events and ports name them so.
         index.push((Index::Name, self.uid().to_owned()));
+        index.extend(self.bindings());
         index
     }
 }

@@ -65,6 +65,8 @@ pub enum Index {
     Caring,
     /// Of Kubernetes' objects those that no controller has, by [`crate::KubeObject::kin`]: one may adopt them.
     Uncontrolled,
+    /// Bindings of roles, by [`crate::KubeObject::bound`]: one for each subject.
+    Bound,
 }
 
 macro_rules! kinds {

@@ -9,7 +9,7 @@
 //!   `check`, `validate`: their shapes and rules; `upstream`: what is known of Kubernetes' own types beside their schemas
 //! * `admission`: who is asked between a write's draft and its commit
 //! * `verbs`, `patch`, `watch`, `table`, `selectors`: what is done with objects
-//! * `discovery`, `openapi`: what the API says about itself; `reviews`, `authz`: who may what
+//! * `discovery`, `openapi`: what the API says about itself; `reviews`, `authz`: who may what; `giving`: who gives it to whom
 //! * `stream`: logs, exec, attach, port-forward; `protobuf`: bodies of typed Go clients
 //! * [`cluster_rows`]: what a new cluster begins with; [`renew`]: what those get that exist
 //!
@@ -27,6 +27,7 @@ mod discovery;
 mod entrance;
 mod fault;
 mod fields;
+mod giving;
 mod kind;
 mod kinds;
 mod known;

@@ -6,7 +6,8 @@ use model::{Change, Cluster, Fault, KubeObject, Realm, Setting, Snapshot, Time, 
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::authz::{BINDINGS, CLUSTER_BINDINGS, covered};
+use crate::authz::RBAC;
+use crate::giving::covered;
 use crate::rows::cluster_rows;
 use crate::strategy::items;
 
@@ -47,7 +48,10 @@ fn completed(snapshot: &Snapshot, cluster: &Cluster) -> Change {
             continue;
         }
         let held: Vec<&Value> = items(&row.value.body, "rules").collect();
-        let lacking: Vec<Value> = items(&wanted.body, "rules").filter(|rule| !covered(rule, &held)).cloned().collect();
+        let lacking: Vec<Value> = items(&wanted.body, "rules")
+            .filter(|rule| covered(rule, &held, &mut usize::MAX.clone()) != Some(true))
+            .cloned()
+            .collect();
         if !lacking.is_empty() {
             let mut new = row.value.clone();
             let rules = items(&row.value.body, "rules").cloned().chain(lacking).collect();
@@ -63,7 +67,8 @@ fn completed(snapshot: &Snapshot, cluster: &Cluster) -> Change {
 fn rename(change: &mut Change, snapshot: &Snapshot, cluster: &Cluster) {
     let project = Scoped::Project(cluster.project_id.clone());
     let realm = Realm::cluster(&cluster.id);
-    for prefix in [CLUSTER_BINDINGS, BINDINGS] {
+    for kind in ["clusterrolebindings", "rolebindings"] {
+        let prefix = &format!("{RBAC}/{kind}/");
         for row in snapshot.names::<KubeObject>(&realm, prefix, None) {
             let bare = items(&row.value.body, "subjects").filter(|s| s["kind"] == "User");
             let bare: Vec<&str> = bare.filter_map(|s| s["name"].as_str()).filter(|n| !n.contains(':')).collect();

@@ -7,7 +7,7 @@ use model::Snapshot;
 use serde_json::{Value, json};
 
 use crate::admission::{self, Review};
-use crate::authz::{self, Attributes, Grant, Subject};
+use crate::authz::{self, Attributes, Grant, Rules, Subject};
 use crate::body;
 use crate::call::Call;
 use crate::fault::{Failure, Result};
@@ -15,6 +15,9 @@ use crate::meta;
 use crate::request::WriteOptions;
 use crate::strategy::items;
 use crate::verbs::{Expected, decode};
+
+/// The most groups that somebody may be asked about with.
+const MOST_GROUPS: usize = 1000;
 
 /// `POST` of a review.
 pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
@@ -29,6 +32,10 @@ pub async fn create(call: &Call<'_>, bytes: Bytes) -> Result<Response<Body>> {
         "subjectaccessreviews" | "localsubjectaccessreviews" => {
             let spec = &review["spec"];
             let groups = items(spec, "groups").filter_map(|g| g.as_str().map(str::to_owned)).collect();
+            if items(spec, "groups").len() > MOST_GROUPS {
+                let message = format!("spec.groups: Too many: must have at most {MOST_GROUPS} items");
+                return Err(Failure::new(422, "Invalid", &message));
+            }
             let user = spec["user"].as_str().unwrap_or("");
             if user.is_empty() && items(spec, "groups").len() == 0 {
                 return Err(Failure::new(
@@ -104,8 +111,14 @@ fn rules(call: &Call<'_>, snapshot: &Snapshot, spec: &Value) -> Value {
         add(&json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         add(&json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
-    authz::rules(snapshot, call.cluster, call.who, namespace).for_each(&mut add);
-    json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": call.who.grant == Grant::View})
+    let mut rules = Rules::of(snapshot, call.cluster, call.who, namespace);
+    rules.by_ref().for_each(&mut add);
+    let incomplete = call.who.grant == Grant::View || rules.is_cut();
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete});
+    if rules.is_cut() {
+        status["evaluationError"] = "there are more rules than are looked at".into();
+    }
+    status
 }
 
 async fn token(call: &Call<'_>, spec: &Value) -> Value {

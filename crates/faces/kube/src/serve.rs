@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use axum::body::Body;
 use gate::audit::Actor;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use model::{Cluster, Revision, Time};
 
 use crate::authz::{self, Attributes, Subject};
@@ -47,7 +47,14 @@ async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> 
     let path = crate::request::decode(&path.replace('+', "%2B"))?;
     let kinds = kube.kinds(&cluster);
     match target(&kinds, &path).ok_or_else(Failure::no_path)? {
-        Target::Document(parts) => document(kube, request, &cluster, &kinds, &who, &parts),
+        Target::Document(parts) => {
+            // What tells of a cluster's own kinds is made of all of them.
+            let is_large = parts.first().is_some_and(|part| *part == "openapi") && kinds.documents().is_some();
+            let _held = if is_large { Some(kube.pools.large.take(&holder, 1).await) } else { None };
+            let asked = (request.method().clone(), request.headers().clone());
+            let reply = async { document(kube, &asked, &cluster, &kinds, &who, &parts) };
+            if is_large { aside(reply).await } else { reply.await }
+        }
         Target::Resource(path) => {
             let verb = verb(request.method(), &path, &query).ok_or_else(Failure::method_not_allowed)?;
             let form = if path.subresource == "log" { Form::Object } else { Form::of(request.headers())? };
@@ -79,20 +86,19 @@ async fn answer(kube: &Kube, request: &mut Request<Body>, actor: &mut Actor) -> 
 
 fn document(
     kube: &Kube,
-    request: &Request<Body>,
+    (method, headers): &(Method, HeaderMap),
     cluster: &Cluster,
     kinds: &Kinds,
     who: &Subject,
     parts: &[&str],
 ) -> Result<Response<Body>> {
     let path = format!("/{}", parts.join("/"));
-    let verb = request.method().as_str().to_ascii_lowercase();
+    let verb = method.as_str().to_ascii_lowercase();
     let what = Attributes { verb: &verb, path: &path, ..Attributes::default() };
     authz::check(&kube.store.snapshot(), cluster, who, &what)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Failure::method_not_allowed());
     }
-    let headers = request.headers();
     match parts {
         ["version"] => Ok(discovery::version()),
         ["healthz" | "livez" | "readyz", ..] => Ok(body::bytes_reply(200, "text/plain; charset=utf-8", "ok".into())),
@@ -147,7 +153,8 @@ async fn act_aside(call: &Call<'_>, method: &Method, bytes: bytes::Bytes, large:
     Ok(response)
 }
 
-/// What has more bytes, as a body or as the object that it is about, is worked on aside.
+/// What has more bytes, as a body or as the object that it is about, is worked on aside; and so are tables whose columns a cluster
+/// made, and what is written of roles, since all that their author holds is gone through.
 const LARGE: usize = 32 << 10;
 
 fn is_large(call: &Call<'_>, bytes: &bytes::Bytes) -> bool {
@@ -155,7 +162,10 @@ fn is_large(call: &Call<'_>, bytes: &bytes::Bytes) -> bool {
         let snapshot = call.kube.store.snapshot();
         call.row(&snapshot).is_ok_and(|entry| check::larger(&entry.value.body, LARGE))
     };
-    bytes.len() > LARGE || (matches!(call.verb, "update" | "patch") && about())
+    let table = call.form == Form::Table && call.kind().origin.is_some();
+    let roles = call.kind().group == authz::RBAC && !matches!(call.verb, "get" | "list");
+    let rules = call.kind().plural == "selfsubjectrulesreviews";
+    bytes.len() > LARGE || table || roles || rules || (matches!(call.verb, "update" | "patch") && about())
 }
 
 /// Lets others have this thread meanwhile: work on much data has no point at which it would give it back.

@@ -56,6 +56,10 @@ impl Errors {
         self.push("FieldValueTooLong", field, format!("Too long: may not be more than {limit} bytes"));
     }
 
+    pub fn too_many(&mut self, field: impl Into<String>, count: usize, most: usize) {
+        self.push("FieldValueTooMany", field, format!("Too many: {count}: must have at most {most} items"));
+    }
+
     /// The value, where present, must be one of these.
     pub fn one_of(&mut self, field: impl Into<String>, value: &Value, supported: &[&str]) {
         if let Some(text) = value.as_str()

@@ -343,8 +343,16 @@ async fn configurations_that_would_not_be_kept_to_are_refused_in_words() {
             "operations: Required value",
         ),
         (json!({"name": "short"}), "at least three segments"),
+        (
+            json!({"rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": vec!["pods"; 129]}]}),
+            "resources: Too many: 129: must have at most 128 items",
+        ),
     ] {
         let (code, body) = world.post(CONFIGURATIONS, configuration("a", change.clone())).await;
         assert!(code == 422 && body["message"].as_str().unwrap().contains(words), "{change}: {words}: {body}");
+    }
+    for n in 0..=50 {
+        let (code, body) = world.post(CONFIGURATIONS, configuration(&format!("n{n}"), json!({}))).await;
+        assert_eq!(code, if n < 50 { 201 } else { 403 }, "{n}: {body}");
     }
 }

@@ -258,6 +258,13 @@ async fn definitions_that_are_not_kept_to_are_refused_in_words() {
             |d| d["spec"]["versions"][0]["additionalPrinterColumns"][0]["jsonPath"] = ".a[?(@.b>1)]".into(),
             "must be a path",
         ),
+        (
+            |d| {
+                let column = d["spec"]["versions"][0]["additionalPrinterColumns"][0].clone();
+                d["spec"]["versions"][0]["additionalPrinterColumns"] = vec![column; 65].into();
+            },
+            "Too many: 65: must have at most 64 items",
+        ),
     ];
     for (change, words) in changes {
         let mut wrong = definition(plain());

@@ -80,3 +80,99 @@ async fn who_loses_a_role_while_a_body_comes_has_lost_it() {
     assert_eq!(answer.await.unwrap().unwrap().status(), 401);
     assert!(world.store.snapshot().all::<KubeObject>().all(|object| object.name != "late"));
 }
+
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+
+/// The token of a service account that may write roles in its namespace, without being let to escalate.
+async fn author(world: &World) -> String {
+    let account = "/api/v1/namespaces/default/serviceaccounts/author";
+    world.post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "author"}})).await;
+    let writes = json!({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["create"]});
+    let reads = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]});
+    let role = json!({"metadata": {"name": "author"}, "rules": [writes, reads]});
+    assert_eq!(world.post(ROLES, role).await.0, 201);
+    let subject = json!({"kind": "ServiceAccount", "name": "author", "namespace": "default"});
+    let given = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "author"});
+    let binding = json!({"metadata": {"name": "author"}, "roleRef": given, "subjects": [subject]});
+    assert_eq!(world.post(&ROLES.replace("roles", "rolebindings"), binding).await.0, 201);
+    let (status, token) = world.post(&format!("{account}/token"), json!({"spec": {}})).await;
+    assert_eq!(status, 201, "{token}");
+    token["status"]["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_an_author_gives_is_compared_within_bounds() {
+    let mut world = World::new().await;
+    world.token = author(&world).await;
+    let many = |text: &str| -> Vec<String> { (0..300).map(|i| format!("{text}{i}")).collect() };
+    let product =
+        json!({"verbs": many("get"), "apiGroups": many("g"), "resources": many("r"), "resourceNames": many("n")});
+    let names = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": many("n")});
+    let again = json!({"verbs": vec!["get"; 300], "apiGroups": vec![""; 300], "resources": vec!["pods"; 300]});
+    for (name, rules, status, words) in [
+        ("held", json!([again, names]), 201, ""),
+        ("none", Value::Null, 201, ""),
+        ("more", json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]), 403, "not currently held"),
+        ("product", json!([product]), 403, ""),
+        ("entries", json!([{"verbs": ["get"], "apiGroups": [""], "resources": vec!["pods"; 10_001]}]), 422, "Too many"),
+    ] {
+        let role = json!({"metadata": {"name": name}, "rules": rules});
+        let (found, body) = world.post(ROLES, role).await;
+        assert!(found == status && body.to_string().contains(words), "{name}: {found} {body}");
+    }
+}
+
+/// The same role is gone through once, however often it is bound, and what is gone through has an end.
+#[tokio::test]
+async fn what_somebody_may_is_told_within_bounds() {
+    let mut world = World::new().await;
+    let token = author(&world).await;
+    let subject = json!({"kind": "ServiceAccount", "name": "author", "namespace": "default"});
+    let names: Vec<String> = (0..9_000).map(|i| format!("n{i}")).collect();
+    let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": names});
+    let role = json!({"metadata": {"name": "large"}, "rules": [rule]});
+    assert_eq!(world.post(ROLES, role).await.0, 201);
+    let binding = |name: String, role: &str| {
+        let given = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role});
+        json!({"metadata": {"name": name}, "roleRef": given, "subjects": [subject]})
+    };
+    let bindings = ROLES.replace("roles", "rolebindings");
+    for i in 0..20 {
+        assert_eq!(world.post(&bindings, binding(format!("b{i}"), "large")).await.0, 201);
+    }
+    let master = std::mem::replace(&mut world.token, token.clone());
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let asked = json!({"spec": {"namespace": "default"}});
+    let (_, told) = world.post(reviews, asked.clone()).await;
+    assert_eq!(told["status"]["resourceRules"].as_array().unwrap().len(), 3, "each rule once");
+    assert_eq!(told["status"]["incomplete"], false);
+    assert_eq!(world.get("/api/v1/namespaces/default/configmaps/n8999").await.0, 404, "it may look");
+
+    world.token = master;
+    for i in 0..12 {
+        let mut copy = json!({"metadata": {"name": format!("large{i}")}, "rules": [rule]});
+        copy["rules"][0]["resources"] = json!([format!("r{i}")]);
+        assert_eq!(world.post(ROLES, copy).await.0, 201);
+        assert_eq!(world.post(&bindings, binding(format!("c{i}"), &format!("large{i}"))).await.0, 201);
+    }
+    world.token = token;
+    let (_, told) = world.post(reviews, asked).await;
+    assert_eq!(told["status"]["incomplete"], true, "100,000 entries are looked at");
+    assert!(told.to_string().len() < 4 << 20, "{} bytes", told.to_string().len());
+    let (status, refused) = world.get("/api/v1/namespaces/default/secrets/s").await;
+    assert!(status == 403 && refused["message"].as_str().unwrap().contains("entries that are looked at"), "{refused}");
+}
+
+/// What an object weighs counts with its owners, and what was let in can be let go of.
+#[tokio::test]
+async fn an_object_that_is_made_can_be_changed() {
+    let world = World::new().await;
+    let data = |n: usize| (0..n).map(|i| (format!("k{i}"), json!(""))).collect::<serde_json::Map<_, _>>();
+    let map = |n: usize| json!({"metadata": {"name": "m", "finalizers": ["a.example.com/b"]}, "data": data(n)});
+    assert_eq!(world.post(MAPS, map(90_000)).await.0, 413);
+    assert_eq!(world.post(MAPS, map(50_000)).await.0, 201);
+    let free = json!({"metadata": {"finalizers": null}});
+    assert_eq!(world.delete(&format!("{MAPS}/m"), Value::Null).await.0, 200);
+    assert_eq!(world.patch(&format!("{MAPS}/m"), "application/merge-patch+json", free).await.0, 200);
+    assert_eq!(world.get(&format!("{MAPS}/m")).await.0, 404);
+}

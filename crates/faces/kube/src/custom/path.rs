@@ -18,6 +18,8 @@ pub struct Path(Vec<Step>);
 
 /// How many steps a path has at most.
 const MAX_STEPS: usize = 32;
+/// At how many items one path looks in an object.
+const LOOKED_AT: usize = 1000;
 
 impl Path {
     /// Reads `.status.conditions[?(@.type=="Ready")].status`. `None` if it is not one of these.
@@ -47,35 +49,45 @@ impl Path {
         })
     }
 
-    /// The first value at the path.
-    pub fn first<'v>(&self, object: &'v Value) -> Option<&'v Value> {
-        let mut found = vec![object];
-        for step in &self.0 {
-            found = found.into_iter().flat_map(|value| step.below(value)).collect();
-        }
-        found.into_iter().next()
+    /// The first value at the path, among the items that are looked at.
+    pub fn first<'v>(&'v self, object: &'v Value) -> Option<&'v Value> {
+        first(&self.0, object, &mut LOOKED_AT.clone())
     }
 }
 
+/// The first value at these steps, of which `left` may still be taken.
+fn first<'v>(steps: &'v [Step], value: &'v Value, left: &mut usize) -> Option<&'v Value> {
+    let Some((step, rest)) = steps.split_first() else { return Some(value) };
+    for below in step.below(value) {
+        *left = left.checked_sub(1)?;
+        if let Some(found) = below.and_then(|below| first(rest, below, left)) {
+            return Some(found);
+        }
+    }
+    None
+}
+
 impl Step {
-    fn below<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+    /// What is below a value by this step; nothing in the place of an item that a filter leaves out.
+    fn below<'v>(&'v self, value: &'v Value) -> Box<dyn Iterator<Item = Option<&'v Value>> + 'v> {
         let items = || value.as_array().map_or(&[][..], Vec::as_slice);
         match self {
-            Self::Member(name) => value.get(name).into_iter().collect(),
+            Self::Member(name) => Box::new(std::iter::once(value.get(name))),
             Self::Index(i) => {
                 let place = if *i < 0 { items().len() as i64 + i } else { *i };
-                usize::try_from(place).ok().and_then(|i| items().get(i)).into_iter().collect()
+                Box::new(std::iter::once(usize::try_from(place).ok().and_then(|i| items().get(i))))
             }
             Self::All => match value {
-                Value::Object(fields) => fields.values().collect(),
-                _ => items().iter().collect(),
+                Value::Object(fields) => Box::new(fields.values().map(Some)),
+                _ => Box::new(items().iter().map(Some)),
             },
             Self::Where(field, wanted) => {
                 let found = |item: &'v Value| field.iter().fold(item, |value, name| &value[name.as_str()]);
-                let fits = |item: &&'v Value| {
-                    found(item) == wanted || wanted.as_f64().is_some_and(|n| found(item).as_f64() == Some(n))
+                let fits = move |item: &'v Value| {
+                    let found = found(item);
+                    found == wanted || wanted.as_f64().is_some_and(|n| found.as_f64() == Some(n))
                 };
-                items().iter().filter(fits).collect()
+                Box::new(items().iter().map(move |item| Some(item).filter(|item| fits(item))))
             }
         }
     }

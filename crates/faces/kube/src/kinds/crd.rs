@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
-use model::{KubeObject, Realm};
+use model::{KubeObject, Realm, json_size};
 use serde_json::{Value, json};
 
 use crate::custom::{path::Path, schema, shape, storage_version};
@@ -37,8 +37,13 @@ const APPROVED: &str = "api-approved.kubernetes.io";
 const MAX_DEFINITIONS: usize = 500;
 const MAX_PARTS: usize = 200_000;
 
+/// How large all definitions of a cluster may be: they are shown in one document of the API.
+const MAX_BYTES: usize = 32 << 20;
+
 /// The most versions of one kind.
 const MAX_VERSIONS: usize = 16;
+/// The most columns of a version, each of which is looked for in each object of a list.
+const MAX_COLUMNS: usize = 64;
 
 impl Strategy for CustomResourceDefinition {
     fn default(&self, definition: &mut Value) {
@@ -131,16 +136,20 @@ impl Strategy for CustomResourceDefinition {
 fn room(definition: &Value, context: &Context<'_>) -> Result<()> {
     let (realm, prefix) = (Realm::cluster(&context.cluster.id), KubeObject::prefix(GROUP, PLURAL, ""));
     let name = meta::text(definition, "name");
-    let (mut count, mut parts) = (1, schema::parts(&definition["spec"]["versions"]));
+    let size = |definition: &Value| json_size(&definition["spec"]);
+    let (mut count, mut bytes, mut parts) = (1, size(definition), schema::parts(&definition["spec"]["versions"]));
     for other in context.snapshot.names::<KubeObject>(&realm, &prefix, None).filter(|other| other.value.name != name) {
         count += 1;
         parts += schema::parts(&other.value.body["spec"]["versions"]);
-        if count > MAX_DEFINITIONS || parts > MAX_PARTS {
+        bytes += size(&other.value.body);
+        if count > MAX_DEFINITIONS || parts > MAX_PARTS || bytes > MAX_BYTES {
             break;
         }
     }
-    if count > MAX_DEFINITIONS || parts > MAX_PARTS {
-        let why = format!("a cluster may have {MAX_DEFINITIONS} definitions, of {MAX_PARTS} parts in all");
+    if count > MAX_DEFINITIONS || parts > MAX_PARTS || bytes > MAX_BYTES {
+        let mib = MAX_BYTES >> 20;
+        let why =
+            format!("a cluster may have {MAX_DEFINITIONS} definitions, of {MAX_PARTS} parts and {mib} MiB in all");
         return Err(Denied::Forbidden(why));
     }
     Ok(())
@@ -266,6 +275,11 @@ fn defaults(schema: &schema::Schema, at: &str, errors: &mut Errors) {
 
 /// Columns, subresources and selectable fields must lead somewhere that can be shown.
 fn shown(version: &Value, at: &str, errors: &mut Errors) {
+    let columns = items(version, "additionalPrinterColumns").len();
+    if columns > MAX_COLUMNS {
+        errors.too_many(format!("{at}.additionalPrinterColumns"), columns, MAX_COLUMNS);
+        return;
+    }
     for (i, column) in items(version, "additionalPrinterColumns").enumerate() {
         let at = format!("{at}.additionalPrinterColumns[{i}]");
         if column["name"].as_str().is_none_or(str::is_empty) {

@@ -3,6 +3,7 @@
 use k8s_openapi::api::rbac;
 use serde_json::Value;
 
+use crate::authz::{RBAC, entries};
 use crate::kind::{
     ApiResource,
     Given::{Admin, Nobody},
@@ -33,7 +34,10 @@ pub fn role_binding() -> ApiResource {
 pub struct Role;
 pub struct Binding;
 
-const RBAC: &str = "rbac.authorization.k8s.io";
+/// The most entries of a role's rules (verbs, resources, names …): every check of whoever has the role goes through them.
+const MOST_ENTRIES: usize = 10_000;
+/// The most subjects of a binding, each of which it is found by.
+const MOST_SUBJECTS: usize = 1_000;
 
 impl Strategy for Role {
     fn name_rule(&self) -> NameRule {
@@ -41,6 +45,10 @@ impl Strategy for Role {
     }
 
     fn validate(&self, role: &Value, errors: &mut Errors) {
+        let entries: usize = items(role, "rules").map(entries).sum();
+        if entries > MOST_ENTRIES {
+            errors.too_many("rules", entries, MOST_ENTRIES);
+        }
         for (i, rule) in items(role, "rules").enumerate() {
             let at = format!("rules[{i}]");
             if items(rule, "verbs").len() == 0 {
@@ -85,6 +93,10 @@ impl Strategy for Binding {
     }
 
     fn validate(&self, binding: &Value, errors: &mut Errors) {
+        let subjects = items(binding, "subjects").len();
+        if subjects > MOST_SUBJECTS {
+            errors.too_many("subjects", subjects, MOST_SUBJECTS);
+        }
         let role = &binding["roleRef"];
         let kinds: &[&str] = if binding["kind"] == "RoleBinding" { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
         errors.one_of("roleRef.apiGroup", &role["apiGroup"], &[RBAC]);

@@ -5,10 +5,14 @@ use std::collections::HashSet;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::admissionregistration;
+use model::{KubeObject, Realm};
 use serde_json::{Value, json};
 
+use crate::denied::Denied;
 use crate::kind::{ApiResource, Given::Nobody, WHOLE};
-use crate::strategy::{Column, Strategy, age_column, count, default, items, items_mut, name_column, size};
+use crate::strategy::{
+    Column, Context, Result, Strategy, age_column, count, default, items, items_mut, name_column, size,
+};
 use crate::validate::{self, Errors, is_subdomain};
 
 pub fn kind() -> ApiResource {
@@ -20,8 +24,12 @@ pub fn kind() -> ApiResource {
 
 pub struct ValidatingWebhookConfiguration;
 
-/// The most webhooks of one configuration: every write that they are about is shown to each of them.
+/// The most configurations of a cluster, and webhooks of one: every write that they are about is shown to each of them.
+const MOST_CONFIGURATIONS: usize = 50;
 const MOST: usize = 16;
+/// The most rules of a webhook, and entries of a list in one: every write is compared with them.
+const MOST_RULES: usize = 32;
+const MOST_ENTRIES: usize = 128;
 
 impl Strategy for ValidatingWebhookConfiguration {
     fn default(&self, configuration: &mut Value) {
@@ -34,6 +42,15 @@ impl Strategy for ValidatingWebhookConfiguration {
             for rule in items_mut(hook, "rules") {
                 default(rule, "scope", "*");
             }
+        }
+    }
+
+    fn create(&self, _: &mut Value, context: &Context<'_>) -> Result<()> {
+        let prefix = KubeObject::prefix("admissionregistration.k8s.io", "validatingwebhookconfigurations", "");
+        let all = context.snapshot.names::<KubeObject>(&Realm::cluster(&context.cluster.id), &prefix, None);
+        match all.count() < MOST_CONFIGURATIONS {
+            true => Ok(()),
+            false => Err(Denied::Forbidden(format!("a cluster may have {MOST_CONFIGURATIONS} of them"))),
         }
     }
 
@@ -92,6 +109,11 @@ fn webhook(hook: &Value, at: &str, errors: &mut Errors) {
     for selector in ["namespaceSelector", "objectSelector"] {
         validate::label_selector(&hook[selector], &format!("{at}.{selector}"), errors);
     }
+    let count = items(hook, "rules").len();
+    if count > MOST_RULES {
+        errors.too_many(format!("{at}.rules"), count, MOST_RULES);
+        return;
+    }
     for (i, rule) in items(hook, "rules").enumerate() {
         rules(rule, &format!("{at}.rules[{i}]"), errors);
     }
@@ -100,8 +122,11 @@ fn webhook(hook: &Value, at: &str, errors: &mut Errors) {
 
 fn rules(rule: &Value, at: &str, errors: &mut Errors) {
     for field in ["operations", "apiGroups", "apiVersions", "resources"] {
-        if items(rule, field).len() == 0 {
+        let count = items(rule, field).len();
+        if count == 0 {
             errors.required(format!("{at}.{field}"), "");
+        } else if count > MOST_ENTRIES {
+            errors.too_many(format!("{at}.{field}"), count, MOST_ENTRIES);
         }
     }
     for (i, operation) in items(rule, "operations").enumerate() {

@@ -1,17 +1,18 @@
 //! From a body to the row that is committed: metadata, defaults, the kind's strategy, validation, owners of fields.
 //! Pure functions of a snapshot, so that they can be run again when somebody else got in between.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use model::{Entry, KubeObject, Snapshot, json_size};
 use serde_json::Value;
 
 use super::namespace_lives;
-use crate::authz;
 use crate::call::Call;
 use crate::check::MAX_OBJECT;
 use crate::fault::{Failure, Result};
 use crate::fields;
+use crate::giving;
 use crate::kind::ApiResource;
 use crate::meta;
 use crate::patch::apply::{self, Manager};
@@ -69,6 +70,7 @@ pub fn new_object(call: &Call<'_>, snapshot: &Snapshot, mut object: Value, owner
     validate(call, &object, None, &name)?;
     if let Owners::Track(manager) = owners {
         track(call, None, &mut object, manager);
+        bounded(&object, None)?;
     }
     let object = KubeObject {
         cluster_id: call.cluster.id.clone(),
@@ -79,7 +81,7 @@ pub fn new_object(call: &Call<'_>, snapshot: &Snapshot, mut object: Value, owner
         name,
         body: object,
     };
-    authz::may_give(snapshot, call.cluster, call.who, &object)?;
+    giving::may_give(snapshot, call.cluster, call.who, &object)?;
     Ok(object)
 }
 
@@ -128,10 +130,7 @@ fn identity(call: &Call<'_>, object: &mut Value) -> Result<(String, String)> {
 
 fn validate(call: &Call<'_>, new: &Value, old: Option<&Value>, name: &str) -> Result<()> {
     let kind = call.kind();
-    if json_size(new) > MAX_OBJECT {
-        let message = format!("Request entity too large: an object may have {MAX_OBJECT} bytes");
-        return Err(Failure::new(413, "RequestEntityTooLarge", message));
-    }
+    bounded(new, old)?;
     let mut errors = Errors::default();
     if old.is_none()
         && let Some(problem) = name_problem(kind.strategy.name_rule(), name)
@@ -145,6 +144,16 @@ fn validate(call: &Call<'_>, new: &Value, old: Option<&Value>, name: &str) -> Re
         kind.strategy.validate_update(new, old, &mut errors);
     }
     if errors.is_empty() { Ok(()) } else { Err(Failure::invalid(kind, name, errors.into_causes())) }
+}
+
+/// Refuses what is too large, unless it is smaller than it was.
+fn bounded(new: &Value, old: Option<&Value>) -> Result<()> {
+    let size = json_size(new);
+    if size > MAX_OBJECT && old.is_none_or(|old| size >= json_size(old)) {
+        let message = format!("Request entity too large: an object may have {MAX_OBJECT} bytes");
+        return Err(Failure::new(413, "RequestEntityTooLarge", message));
+    }
+    Ok(())
 }
 
 fn track(call: &Call<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
@@ -178,10 +187,7 @@ pub fn changed_object(
     match call.path.subresource {
         "status" => {
             status_only(&mut new, old);
-            if json_size(&new) > MAX_OBJECT {
-                let message = "Request entity too large: the status is too long";
-                return Err(Failure::new(413, "RequestEntityTooLarge", message));
-            }
+            bounded(&new, Some(old))?;
             let mut errors = Errors::default();
             kind.strategy.validate_status(&new, &mut errors);
             if !errors.is_empty() {
@@ -214,13 +220,14 @@ pub fn changed_object(
             keep_owners(&mut new, old);
         }
         track(call, Some(old), &mut new, manager);
+        bounded(&new, Some(old))?;
     }
     let object = KubeObject { body: new, ..shell(entry.value) };
     if object.body["rules"] != old["rules"]
         || object.body["roleRef"] != old["roleRef"]
         || object.body["subjects"] != old["subjects"]
     {
-        authz::may_give(snapshot, call.cluster, call.who, &object)?;
+        giving::may_give(snapshot, call.cluster, call.who, &object)?;
     }
     let object = Arc::new(object);
     Ok(if released(kind, &object) { Updated::Gone(object) } else { Updated::Changed(object) })
@@ -337,13 +344,16 @@ fn finalizers_only(new: &mut Value, old: &Value) {
     }
 }
 
+fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    items(&object["metadata"], "finalizers").filter_map(Value::as_str)
+}
+
 fn no_new_finalizers(call: &Call<'_>, new: &Value, old: &Value) -> Result<()> {
     if !old["metadata"]["deletionTimestamp"].is_string() {
         return Ok(());
     }
-    let before: Vec<&Value> = items(&old["metadata"], "finalizers").collect();
-    let added: Vec<&str> =
-        items(&new["metadata"], "finalizers").filter(|f| !before.contains(f)).filter_map(Value::as_str).collect();
+    let before: HashSet<&str> = finalizers(old).collect();
+    let added: Vec<&str> = finalizers(new).filter(|finalizer| !before.contains(finalizer)).collect();
     if added.is_empty() {
         return Ok(());
     }
