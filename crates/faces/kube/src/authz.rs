@@ -10,9 +10,8 @@ use serde_json::Value;
 use crate::fault::{Failure, Result};
 use crate::names::qualified;
 use crate::rows;
+use crate::rule::{RBAC, entries};
 use crate::strategy::items;
-
-pub const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// What somebody wants to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -199,13 +198,6 @@ impl<'a> Iterator for Rules<'a> {
         }
         None
     }
-}
-
-/// How many entries a rule has; a long one counts for several.
-pub fn entries(rule: &Value) -> usize {
-    let lists = ["verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"];
-    let texts = lists.iter().flat_map(|field| items(rule, field)).filter_map(Value::as_str);
-    1 + texts.map(|text| 1 + text.len() / 64).sum::<usize>()
 }
 
 /// The kinds and names by which bindings name somebody.

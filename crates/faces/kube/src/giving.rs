@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use model::{Cluster, KubeObject, Snapshot};
 use serde_json::{Value, json};
 
-use crate::authz::{Attributes, RBAC, Rules, Subject, allowed, entries, permits, role};
+use crate::authz::{Attributes, Rules, Subject, allowed, permits, role};
 use crate::fault::{Failure, Result};
 use crate::names::qualified;
+use crate::rule::{RBAC, entries};
 use crate::strategy::items;
 
 /// The most entries of held rules that are compared for one request.

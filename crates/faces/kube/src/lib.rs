@@ -45,6 +45,7 @@ mod renew;
 mod request;
 mod reviews;
 mod rows;
+mod rule;
 mod selectors;
 mod serve;
 mod shares;

@@ -6,9 +6,9 @@ use model::{Change, Cluster, Fault, KubeObject, Realm, Setting, Snapshot, Time, 
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::authz::RBAC;
 use crate::giving::covered;
 use crate::rows::cluster_rows;
+use crate::rule::RBAC;
 use crate::strategy::items;
 
 /// With "false" a cluster role is left as its owner made it.

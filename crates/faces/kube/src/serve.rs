@@ -16,6 +16,7 @@ use crate::kind::ApiResource;
 use crate::known::Kinds;
 use crate::kube::Kube;
 use crate::request::{Query, ResourcePath, Target, target, verb};
+use crate::rule::RBAC;
 use crate::shares::Holder;
 use crate::verbs::{create, delete, get, pod, scale, token, update};
 use crate::{body, check, discovery, openapi, reviews, stream, watch};
@@ -163,7 +164,7 @@ fn is_large(call: &Call<'_>, bytes: &bytes::Bytes) -> bool {
         call.row(&snapshot).is_ok_and(|entry| check::larger(&entry.value.body, LARGE))
     };
     let table = call.form == Form::Table && call.kind().origin.is_some();
-    let roles = call.kind().group == authz::RBAC && !matches!(call.verb, "get" | "list");
+    let roles = call.kind().group == RBAC && !matches!(call.verb, "get" | "list");
     let rules = call.kind().plural == "selfsubjectrulesreviews";
     bytes.len() > LARGE || table || roles || rules || (matches!(call.verb, "update" | "patch") && about())
 }

@@ -148,48 +148,6 @@ async fn quota_is_shared_and_exact() {
 }
 
 #[tokio::test]
-async fn what_is_kept_has_a_quota() {
-    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-    let world = World::new().await;
-    let limit = async |limits: &[(&str, u64)]| {
-        let snapshot = world.store.snapshot();
-        let quota = snapshot.all::<Quota>().find(|q| q.project_id == world.cluster.project_id).unwrap();
-        let mut change = Change::new();
-        change.edit(quota, |q| q.limits.extend(limits.iter().map(|(name, limit)| ((*name).to_owned(), Some(*limit)))));
-        world.store.commit(&change).await.unwrap();
-    };
-    let map = |name: &str, bytes: usize| json!({"metadata": {"name": name}, "data": {"a": "x".repeat(bytes)}});
-    assert_eq!(world.post(MAPS, map("a", 600 << 10)).await.0, 201);
-    limit(&[("kube_megabytes", 1)]).await;
-    let (status, refused) = world.post(MAPS, map("b", 900 << 10)).await;
-    let message = refused["message"].as_str().unwrap();
-    assert!(status == 403 && message.contains("exceeded quota: kube_megabytes, requested: 0.8"), "{message}");
-    let used = world.store.pool(&model::quota::pool(&world.cluster.project_id, "kube_objects")).used;
-    limit(&[("kube_objects", used)]).await;
-    let (status, refused) = world.post(MAPS, map("b", 1)).await;
-    let message = refused["message"].as_str().unwrap();
-    assert!(status == 403 && message.contains("exceeded quota: kube_objects, requested: 1"), "{message}");
-    // What happened in a full project can still be told, at some length.
-    let event = |name: &str, bytes: usize| {
-        let about = json!({"kind": "ConfigMap", "namespace": "default", "name": "a"});
-        json!({"metadata": {"name": name, "namespace": "default"}, "involvedObject": about, "message": "x".repeat(bytes)})
-    };
-    const EVENTS: &str = "/api/v1/namespaces/default/events";
-    for (name, bytes, expected) in [("short", 1000, 201), ("long", 900 << 10, 403)] {
-        let (status, body) = world.post(EVENTS, event(name, bytes)).await;
-        assert_eq!(status, expected, "{body}");
-    }
-    // It can be emptied: by finalizers too.
-    let held = json!({"metadata": {"finalizers": ["example.com/hold"]}});
-    assert_eq!(world.patch(&format!("{MAPS}/a"), MERGE, held).await.0, 200);
-    limit(&[("kube_megabytes", 0), ("kube_objects", 0)]).await;
-    assert_eq!(world.delete(&format!("{MAPS}/a"), Value::Null).await.0, 200);
-    let free = json!({"metadata": {"finalizers": null}});
-    assert_eq!(world.patch(&format!("{MAPS}/a"), MERGE, free).await.0, 200);
-    assert_eq!(world.get(&format!("{MAPS}/a")).await.0, 404);
-}
-
-#[tokio::test]
 async fn lists_are_paged_selected_and_consistent() {
     let world = World::new().await;
     for i in 0..5 {

@@ -3,12 +3,12 @@
 use k8s_openapi::api::rbac;
 use serde_json::Value;
 
-use crate::authz::{RBAC, entries};
 use crate::kind::{
     ApiResource,
     Given::{Admin, Nobody},
     WHOLE,
 };
+use crate::rule::{RBAC, entries};
 use crate::strategy::{Column, Strategy, age_column, column, default, items, items_mut, name_column, wide};
 use crate::validate::{Errors, NameRule};
 
