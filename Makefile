@@ -2,7 +2,7 @@
 #
 #   make up          set up what is missing, build, start the whole cloud, run the tour (PROFILE=release: for use)
 #   make test        everything: unit, simulation, real clients, real VMs and containers
-#   make lint        formatting, clippy, floors and rooms, licences, shell scripts
+#   make lint        formatting, clippy, licences, shell scripts
 #   make fuzz        mutated inputs for every reader of strangers' bytes, FUZZ_SECONDS=20 each; GUIDED=1 by coverage
 #   make bench       figures, with a baseline of the same run
 #   make acceptance  tempest's SCS-0128 tests against a cloud that it starts
@@ -66,8 +66,13 @@ acceptance: setup images
 docs:
 	@cargo doc --workspace --no-deps
 
+# By the very program that runs, which may be of another profile or not be there any more, or by any that was built.
 down:
-	@$(BUILT)/braid down --dir $(BRAID_DIR) --purge
+	@running=/proc/$$(cat $(BRAID_DIR)/braid.pid 2>/dev/null)/exe; \
+	case $$(readlink "$$running") in */braid | */"braid (deleted)") ;; *) running= ;; esac; \
+	for braid in $$running $(BUILT)/braid $(CARGO_TARGET_DIR)/{debug,release}/braid; do \
+	    if [ -x $$braid ]; then exec $$braid down --dir $(BRAID_DIR) --purge; fi; \
+	done; echo "no braid is built that could remove what is in $(BRAID_DIR): cargo build --bin braid, and again" >&2; exit 1
 
 clean:
 	@cargo clean
