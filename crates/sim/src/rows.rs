@@ -75,7 +75,7 @@ pub fn network() -> Network {
     Network { name: "net".into(), ..Network::new(NETWORK, PROJECT, 1000, now()) }
 }
 
-/// A network with fourteen addresses, so that they run out.
+/// A network with thirteen addresses, so that they run out.
 fn addresses(change: &mut Change) {
     let network = network();
     let ip = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
