@@ -72,7 +72,8 @@ down:
 	case $$(readlink "$$running") in */braid | */"braid (deleted)") ;; *) running= ;; esac; \
 	for braid in $$running $(BUILT)/braid $(CARGO_TARGET_DIR)/{debug,release}/braid; do \
 	    if [ -x $$braid ]; then exec $$braid down --dir $(BRAID_DIR) --purge; fi; \
-	done; echo "no braid is built that could remove what is in $(BRAID_DIR): cargo build --bin braid, and again" >&2; exit 1
+	done; [ -e $(BRAID_DIR) ] || { echo "there is nothing in $(BRAID_DIR)"; exit 0; }; \
+	echo "no braid is built that could remove what is in $(BRAID_DIR): cargo build --bin braid, and again" >&2; exit 1
 
 clean:
 	@cargo clean
