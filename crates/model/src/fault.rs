@@ -21,8 +21,8 @@ pub enum Fault {
     /// The project's limit would be exceeded. 403 in both faces. Amounts are in the resource's own unit, see [`crate::quota`].
     #[error("quota exceeded for {resource}: asked {asked}, used {used}, limit {limit}")]
     Quota { resource: String, asked: String, used: String, limit: String },
-    /// Nothing there, or nothing that the caller may know of. 404.
-    #[error("{what} '{id}' was not found")]
+    /// Nothing there, or nothing that the caller may know of. 404. Without an id `what` is a sentence of its own.
+    #[error("{what}{}", if id.is_empty() { String::new() } else { format!(" '{id}' was not found") })]
     NotFound { what: String, id: String },
     /// The state of things forbids it. 409.
     #[error("{0}")]
