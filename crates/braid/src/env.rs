@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use base64::Engine as _;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::{Deserialize, Serialize};
@@ -68,11 +69,12 @@ impl Access {
         args.extend((who == Who::Admin).then(|| "--admin".to_owned()));
         let user = who.user();
         let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
+        let ca = read_text(&dir.ca())?;
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "demo",
             "clusters": [{"name": "demo", "cluster": {
                 "server": format!("https://{}/clusters/{}", self.authority, self.cluster_id),
-                "certificate-authority": dir.ca(),
+                "certificate-authority-data": base64::engine::general_purpose::STANDARD.encode(&ca),
             }}],
             "users": [{"name": user, "user": {"exec": {
                 "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": program,

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+
 struct Ran {
     status: i32,
     words: String,
@@ -64,6 +66,11 @@ fn people_log_in_as_members_and_as_the_administrator_if_they_say_so() {
     assert!(admin.contains("OS_USERNAME=admin\n"), "{admin}");
     let folder = std::fs::canonicalize(&cloud).unwrap();
     assert!(member.contains(&format!("BRAID_DIR={}\n", folder.display())), "{member}");
+    let kubectls = std::fs::read(cloud.join("kubeconfig")).unwrap();
+    let kubectls: serde_json::Value = serde_json::from_slice(&kubectls).unwrap();
+    let kept = kubectls["clusters"][0]["cluster"]["certificate-authority-data"].as_str().unwrap();
+    let authority = base64::engine::general_purpose::STANDARD.decode(kept).unwrap();
+    assert_eq!(authority, std::fs::read(cloud.join("ca.pem")).unwrap());
     let by_variable = run(Command::new(env!("CARGO_BIN_EXE_braid")).arg("env").envs([("BRAID_DIR", &cloud)]));
     assert_eq!(by_variable.words, member);
     for (arguments, is_admin) in [(&["token"][..], false), (&["token", "--admin"], true)] {
