@@ -1,16 +1,12 @@
 //! `braid down`: stops the control plane, and with `--purge` everything that it ever made on this machine.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use driver::{NetDriver, VmDriver};
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::paths::Dir;
-use crate::{DirArg, Problem, say, up};
+use crate::{DirArg, Problem, holder, say, up};
 
 #[derive(Args)]
 pub struct DownArgs {
@@ -21,9 +17,6 @@ pub struct DownArgs {
     purge: bool,
 }
 
-/// How long the process may take to end before it is killed.
-const PATIENCE: Duration = Duration::from_secs(15);
-
 pub fn run(args: &DownArgs) -> Result<ExitCode, Problem> {
     if args.purge && !args.dir.dir.exists() {
         say(format_args!("there is nothing in {}", args.dir.dir.display()));
@@ -33,7 +26,12 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Problem> {
     if args.purge {
         dir.must_be_a_clouds()?;
     }
-    stop(&dir)?;
+    let stopped = match holder::stop(&dir)? {
+        true if up::host::is_real(&dir) && !args.purge => "stopped; VMs and containers go on running",
+        true => "stopped",
+        false => "the cloud was not running",
+    };
+    say(stopped);
     if args.purge {
         // A simulated cloud, which any user may have, has made nothing outside its folder.
         if up::host::is_real(&dir) {
@@ -44,44 +42,6 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Problem> {
         say(format_args!("removed everything in {}", dir.path().display()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Ends the process that holds the folder, if one does. The lock tells, so that no other process is ever hit.
-fn stop(dir: &Dir) -> Result<(), Problem> {
-    let begun = Instant::now();
-    let mut asked = false;
-    loop {
-        let Some(pid) = holder(dir)? else {
-            say(match asked {
-                true if up::host::is_real(dir) => "stopped; VMs and containers go on running",
-                true => "stopped",
-                false => "the cloud was not running",
-            });
-            return Ok(());
-        };
-        let signal = if begun.elapsed() > PATIENCE { Signal::SIGKILL } else { Signal::SIGTERM };
-        if !asked || signal == Signal::SIGKILL {
-            // It may have ended by itself just now.
-            let _ = kill(pid, signal);
-            asked = true;
-        }
-        std::thread::sleep(Duration::from_millis(30));
-    }
-}
-
-/// The process that holds the folder.
-fn holder(dir: &Dir) -> Result<Option<Pid>, Problem> {
-    let Ok(file) = std::fs::File::open(dir.pid()) else { return Ok(None) };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(_) => Ok(None),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            let text = std::fs::read_to_string(dir.pid()).map_err(Problem::io("reading the pid file"))?;
-            let pid = text.trim().parse::<i32>().ok().filter(|pid| *pid > 1);
-            let pid = pid.ok_or_else(|| Problem::words(format!("{} does not hold a pid", dir.pid().display())))?;
-            Ok(Some(Pid::from_raw(pid)))
-        }
-        Err((_, e)) => Err(Problem::words(format!("looking at {}: {e}", dir.pid().display()))),
-    }
 }
 
 async fn purge(dir: &Dir) -> Result<(), Problem> {

@@ -1,5 +1,5 @@
 //! `braid`: the only binary. It parses the command line and hands over to one module for each command; `up` wires the
-//! crates together, and nothing else may know a real driver.
+//! crates together, and beside it only a purge (`down`) knows a real driver.
 
 mod bootstrap;
 mod client;
@@ -7,6 +7,7 @@ mod control;
 mod door;
 mod down;
 mod env;
+mod holder;
 mod hooks;
 mod imports;
 mod listen;

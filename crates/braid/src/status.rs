@@ -42,8 +42,11 @@ pub fn tell(dir: &Dir, path: &str) -> Result<Value, Problem> {
 
 fn send(dir: &Dir, request: http::Request<axum::body::Body>) -> Result<Value, Problem> {
     let answer = crate::small_runtime()?.block_on(client::unix(&dir.control(), request));
-    let answer =
-        answer.map_err(|e| Problem::words(format!("the cloud in {} is not running ({e})", dir.path().display())))?;
+    let path = dir.path().display();
+    let down = |e| {
+        Problem::words(format!("the cloud in {path} is not running ({e}); `braid up --detach --dir {path}` starts it"))
+    };
+    let answer = answer.map_err(down)?;
     let value = answer.json();
     match value["error"].as_str() {
         Some(error) => Err(Problem::words(error)),

@@ -1,7 +1,6 @@
 //! `braid up`: wires the crates together and serves. The order matters only for what must exist first; everything else
 //! waits for rows.
 
-use std::fs::File;
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,7 +14,6 @@ use clap::{Args, ValueEnum};
 use gate::Gate;
 use model::reach::Reach;
 use model::{Fault, KubeObject, Time};
-use nix::fcntl::{Flock, FlockArg};
 use store::{EtcdTls, Store};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -24,7 +22,7 @@ use crate::control::{self, About};
 use crate::env::{Access, quoted};
 use crate::listen::{self, Faces};
 use crate::paths::{Dir, Who, read_text, write_private};
-use crate::{DirArg, Problem, imports, ranges, say, streams, tls};
+use crate::{DirArg, Problem, holder, imports, ranges, say, streams, tls};
 
 mod detach;
 pub mod host;
@@ -49,7 +47,7 @@ pub struct UpArgs {
     /// The address and port of the APIs; without it, those of the last start, or 127.0.0.1:8443
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
     pub listen: Option<SocketAddr>,
-    /// Go to the background when ready
+    /// Go to the background when ready; a cloud that another build of braid runs in the background goes on with this one
     #[arg(long)]
     pub detach: bool,
     /// Run nothing for real: simulated VMs, pods and networks, no root needed
@@ -140,7 +138,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode, Problem> {
         return detach::run(&dir, &args);
     }
     let started = Instant::now();
-    let lock = hold(&dir)?;
+    let lock = holder::hold(&dir)?;
     stays_what_it_is(&dir, args.sim)?;
     if !args.sim && !nix::unistd::geteuid().is_root() {
         let words = "VMs, pods and networks need root: sudo braid up. Without it there is `braid up --sim`";
@@ -191,24 +189,6 @@ fn runtime(name: &str) -> Result<Runtime, Problem> {
         .enable_all()
         .build()
         .map_err(Problem::io("starting"))
-}
-
-/// Takes the folder for this process, or says who has it.
-fn hold(dir: &Dir) -> Result<Flock<File>, Problem> {
-    let what = || format!("taking {}", dir.pid().display());
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(dir.pid())
-        .map_err(Problem::io(what()))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
-        let pid = std::fs::read_to_string(dir.pid()).unwrap_or_default();
-        Problem::words(format!("the cloud in {} is up already (pid {})", dir.path().display(), pid.trim()))
-    })?;
-    std::fs::write(dir.pid(), std::process::id().to_string()).map_err(Problem::io(what()))?;
-    Ok(lock)
 }
 
 fn log_to_stderr() {
@@ -337,7 +317,7 @@ async fn serve(
             false => say(format_args!("first start: the password of the user admin is in {}", file.display())),
         }
     }
-    wait_for_end().await;
+    wait_for_end(args.sim).await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -424,7 +404,7 @@ fn server_names(address: SocketAddr) -> Vec<String> {
     names
 }
 
-async fn wait_for_end() {
+async fn wait_for_end(simulated: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         return std::future::pending().await;
@@ -433,7 +413,7 @@ async fn wait_for_end() {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
-    tracing::info!("stopping; VMs and containers go on running");
+    tracing::info!("stopping{}", if simulated { "" } else { "; VMs and containers go on running" });
 }
 
 /// Keeps the keys of tokens young, until the process ends.

@@ -135,11 +135,40 @@ fn a_cloud_that_is_not_the_one_asked_for_is_not_gone_on_with() {
     assert!(elsewhere.status == 1 && elsewhere.words.contains("not at 127.0.0.1:1"), "{}", elsewhere.words);
     assert!(braid(&[], &cloud, &["status"]).words.contains(", simulated\n"));
     assert_eq!(braid(&[], &cloud, &["down"]).status, 0);
+    let asked = braid(&[], &cloud, &["status"]);
+    assert!(asked.status == 1 && asked.words.contains("`braid up --detach --dir "), "{}", asked.words);
     let log = std::fs::read_to_string(cloud.join("braid.log")).unwrap();
     assert!(!log.contains("ERROR"), "{log}");
     let real = braid(&[], &cloud, &UP);
     let words = "is simulated: start it with --sim";
     assert!(real.status == 1 && real.words.contains(words), "{}", real.words);
+}
+
+#[test]
+fn what_another_build_runs_goes_on_with_this_one() {
+    let root = tempfile::tempdir().unwrap();
+    let (old, cloud) = (root.path().join("braid"), root.path().join("cloud"));
+    std::fs::copy(env!("CARGO_BIN_EXE_braid"), &old).unwrap();
+    let _ends = Ends(&cloud);
+    // A relative path, from another folder than this one.
+    let words = [&SIM[..], &["--keep-trash", "48", "--dir", "cloud"]].concat();
+    let up = run(Command::new(&old).args(words).current_dir(root.path()));
+    assert_eq!(up.status, 0, "{}", up.words);
+    std::fs::remove_file(&old).unwrap();
+    let is = || -> (String, serde_json::Value) {
+        let status: serde_json::Value = serde_json::from_str(&braid(&[], &cloud, &["status", "--json"]).words).unwrap();
+        let line = std::fs::read_to_string(format!("/proc/{}/cmdline", status["pid"])).unwrap();
+        (line.replace('\0', " "), status)
+    };
+    let (_, before) = is();
+    let up = braid(&[], &cloud, &["up", "--detach"]);
+    assert!(up.status == 0 && up.words.contains("another build of braid"), "{}", up.words);
+    let (line, after) = is();
+    assert!(before["pid"] != after["pid"] && before["url"] == after["url"], "{before} {after}");
+    assert!(line.starts_with(env!("CARGO_BIN_EXE_braid")) && line.contains("--keep-trash 48"), "{line}");
+    let again = braid(&[], &cloud, &["up", "--detach"]);
+    assert!(again.status == 0 && again.words.contains("is up already"), "{}", again.words);
+    assert_eq!(is().1["pid"], after["pid"]);
 }
 
 #[test]

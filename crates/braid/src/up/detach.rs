@@ -1,7 +1,13 @@
-//! `braid up --detach`: starts this program again in the background and returns when it is ready, or says why it is not.
+//! `braid up --detach`: starts this program again in the background and returns when it is ready, or says why it is not. A
+//! cloud that another build of braid runs goes on with this one, which adopts what runs: who has just built or installed one
+//! would go on with the old one unawares.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -9,7 +15,7 @@ use serde_json::Value;
 
 use super::UpArgs;
 use crate::paths::Dir;
-use crate::{Problem, client, say};
+use crate::{Problem, client, holder, say};
 
 /// The exit status of a cloud that is up but cannot run all that it should.
 const PARTLY: u8 = 3;
@@ -21,14 +27,25 @@ const FOR_PEOPLE: [&str; 4] = ["braid is up", "first start: ", "no VM image ", "
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn run(dir: &Dir, args: &UpArgs) -> Result<ExitCode, Problem> {
-    if let Some(status) = status(dir) {
-        return is_as_asked(&status, args).map(|()| ExitCode::SUCCESS);
-    }
+    let start = match status(dir) {
+        Some(status) => match another(dir, &status, args)? {
+            None => return Ok(ExitCode::SUCCESS),
+            Some(start) => start,
+        },
+        None => {
+            Start { arguments: std::env::args_os().skip(1).filter(|arg| arg != "--detach").collect(), folder: None }
+        }
+    };
     let program = std::env::current_exe().map_err(Problem::io("finding this program"))?;
     let log = super::log::open(dir)?;
     let from = log.metadata().map_or(0, |m| m.len());
-    let mut child = Command::new(program)
-        .args(std::env::args_os().skip(1).filter(|arg| arg != "--detach"))
+    let mut command = Command::new(program);
+    if let Some(folder) = start.folder.filter(|folder| folder.is_dir()) {
+        command.current_dir(folder);
+    }
+    let mut child = command
+        .args(start.arguments)
+        .env("BRAID_DIR", dir.path())
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(Problem::io("opening the log"))?)
         .stderr(log)
@@ -55,9 +72,58 @@ pub fn run(dir: &Dir, args: &UpArgs) -> Result<ExitCode, Problem> {
     }
 }
 
-/// Whether the cloud that runs in the folder is the one that was asked for: people who mistake a folder would go on in a
-/// cloud of somebody else.
-fn is_as_asked(status: &Value, args: &UpArgs) -> Result<(), Problem> {
+/// How the process in the background is started.
+struct Start {
+    arguments: Vec<OsString>,
+    /// What relative paths in them begin at, if not here.
+    folder: Option<PathBuf>,
+}
+
+/// Ends the cloud that runs in the folder if another program than this one runs it; how this one starts in its place. A
+/// program that runs cannot be written to: the same file is the same build.
+fn another(dir: &Dir, status: &Value, args: &UpArgs) -> Result<Option<Start>, Problem> {
+    let rest = if has_options() { "; the options are for its next start, after `braid down`" } else { "" };
+    let url = is_as_asked(status, args)?;
+    let pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
+    let program = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino()));
+    // What cannot be told is taken for the same.
+    if program(&pid.to_string()).ok().is_none_or(|other| program("self").is_ok_and(|this| this == other)) {
+        say(format_args!("braid is up already at {url}{rest}"));
+        return Ok(None);
+    }
+    let folder = dir.path().display();
+    if !super::log::is_stderr(&dir.log(), pid) {
+        return Err(Problem::words(format!(
+            "the cloud in {folder} is up already at {url}, run by another build of braid in the foreground (pid {pid}): end it \
+             where it was started, or with `braid down --dir {folder}`; what runs in it is adopted by the next"
+        )));
+    }
+    let read = || -> std::io::Result<Start> {
+        let arguments = but_listen(&std::fs::read(format!("/proc/{pid}/cmdline"))?);
+        Ok(Start { arguments, folder: Some(std::fs::read_link(format!("/proc/{pid}/cwd"))?) })
+    };
+    let start = read().map_err(Problem::io(format!("looking how the process {pid} was started")))?;
+    say(format_args!(
+        "another build of braid runs the cloud in {folder}: this one takes over, with the same options{rest}"
+    ));
+    holder::stop(dir)?;
+    Ok(Some(start))
+}
+
+/// A process's arguments but for the address, which is remembered: port 0 would be another one now.
+fn but_listen(line: &[u8]) -> Vec<OsString> {
+    let mut is_address = false;
+    let keeps = |word: &&[u8]| {
+        let skip = std::mem::replace(&mut is_address, *word == b"--listen") || is_address;
+        !skip && !word.starts_with(b"--listen=")
+    };
+    let words = line.strip_suffix(b"\0").unwrap_or(line).split(|byte| *byte == 0).skip(1);
+    words.filter(keeps).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+}
+
+/// Whether the cloud that runs in the folder is the one that was asked for, and its URL: people who mistake a folder would go
+/// on in a cloud of somebody else.
+fn is_as_asked<'a>(status: &'a Value, args: &UpArgs) -> Result<&'a str, Problem> {
     let url = status["url"].as_str().unwrap_or_default();
     let listens = |asked: &SocketAddr| {
         let here = url.trim_start_matches("https://").parse::<SocketAddr>();
@@ -68,11 +134,7 @@ fn is_as_asked(status: &Value, args: &UpArgs) -> Result<(), Problem> {
     let other = match args.listen {
         Some(asked) if !listens(&asked) => format!("not at {asked}"),
         _ if args.sim && !simulated => "and not simulated".to_owned(),
-        _ => {
-            let rest = if has_options() { "; the options are for its next start, after `braid down`" } else { "" };
-            say(format_args!("braid is up already at {url}{rest}"));
-            return Ok(());
-        }
+        _ => return Ok(url),
     };
     let dir = args.dir.dir.display();
     Err(Problem::words(format!(

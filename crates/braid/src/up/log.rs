@@ -26,7 +26,7 @@ fn append(path: &Path) -> std::io::Result<File> {
 
 /// Keeps the log of this process short, if it is what stderr leads to.
 pub async fn keep_short(path: PathBuf) {
-    if !is_stderr(&path) {
+    if !is_stderr(&path, std::process::id()) {
         return;
     }
     loop {
@@ -38,8 +38,9 @@ pub async fn keep_short(path: PathBuf) {
     }
 }
 
-fn is_stderr(path: &Path) -> bool {
-    let (Ok(log), Ok(stderr)) = (fs::metadata(path), fs::metadata("/proc/self/fd/2")) else { return false };
+/// Whether it is what a process's stderr leads to.
+pub fn is_stderr(path: &Path, pid: u32) -> bool {
+    let (Ok(log), Ok(stderr)) = (fs::metadata(path), fs::metadata(format!("/proc/{pid}/fd/2"))) else { return false };
     (log.dev(), log.ino()) == (stderr.dev(), stderr.ino())
 }
 
