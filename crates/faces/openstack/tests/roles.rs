@@ -202,7 +202,7 @@ async fn every_role_may_what_the_table_says() {
     }
     let written = std::fs::read_to_string(file).unwrap_or_default();
     for (line, (is, should)) in text.lines().zip(written.lines()).enumerate() {
-        assert_eq!(is, should, "line {} of docs/roles.md", line + 1);
+        assert_eq!(is, should, "line {} of docs/roles.md: BLESS=1 writes it as it is now", line + 1);
     }
-    assert_eq!(text, written);
+    assert_eq!(text, written, "docs/roles.md: BLESS=1 writes it as it is now");
 }
