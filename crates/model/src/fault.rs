@@ -105,3 +105,15 @@ impl From<Refused> for Fault {
 fn short(key: &Key) -> String {
     format!("{} {}", key.kind.as_str(), key.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_named_or_has_a_sentence_of_its_own() {
+        assert_eq!(Fault::not_found(Kind::Image, "a").to_string(), "image 'a' was not found");
+        let sentence = Fault::NotFound { what: "No image found with ID a".into(), id: String::new() };
+        assert_eq!(sentence.to_string(), "No image found with ID a");
+    }
+}
