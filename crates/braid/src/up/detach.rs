@@ -82,7 +82,7 @@ struct Start {
 /// Ends the cloud that runs in the folder if another program than this one runs it; how this one starts in its place. A
 /// program that runs cannot be written to: the same file is the same build.
 fn another(dir: &Dir, status: &Value, args: &UpArgs) -> Result<Option<Start>, Problem> {
-    let rest = if has_options() { "; the options are for its next start, after `braid down`" } else { "" };
+    let rest = if has_options() { "; the options given now are for its next start, after `braid down`" } else { "" };
     let url = is_as_asked(status, args)?;
     let pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
     let program = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino()));
@@ -104,7 +104,7 @@ fn another(dir: &Dir, status: &Value, args: &UpArgs) -> Result<Option<Start>, Pr
     };
     let start = read().map_err(Problem::io(format!("looking how the process {pid} was started")))?;
     say(format_args!(
-        "another build of braid runs the cloud in {folder}: this one takes over, with the same options{rest}"
+        "another build of braid runs the cloud in {folder}: this one takes over, with the options that it was started with{rest}"
     ));
     holder::stop(dir)?;
     Ok(Some(start))
