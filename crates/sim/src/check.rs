@@ -277,6 +277,7 @@ pub fn settled(world: &World) -> Result<(), String> {
             return Err(format!("the network of {host} is not what the rows say"));
         }
     }
+    undying(world, &snapshot)?;
     let alive = |port: &Port| match &port.holder {
         // A client's own.
         None => true,
@@ -292,6 +293,18 @@ pub fn settled(world: &World) -> Result<(), String> {
 /// It cannot be removed, and says so.
 fn held(world: &World, vm: &Vm) -> bool {
     world.stubborn.is_some() && vm.host == world.stubborn && vm.status.message.starts_with("cannot be removed yet")
+}
+
+/// What cannot be removed although somebody wants it keeps its row, which says so.
+fn undying(world: &World, snapshot: &Snapshot) -> Result<(), String> {
+    let says = |id: &&String| {
+        let mut vms = snapshot.all::<Vm>().filter(|vm| held(world, vm.value));
+        vms.any(|vm| Vm::id(&vm.server_id, vm.incarnation) == **id)
+    };
+    match world.undying.iter().find(|id| !says(id)) {
+        Some(id) => Err(format!("the VM {id} cannot be removed, and no row says so: {}", world.describe())),
+        None => Ok(()),
+    }
 }
 
 /// Each VM has the disk that it shall have, and no other disk is left.

@@ -67,7 +67,7 @@ async fn play(seed: u64, mutation: Option<Mutation>) -> Result<Report, String> {
         pass(1);
         check::always(&mut world).map_err(|e| format!("after step {step} ({what}): {e}"))?;
     }
-    world.heal_most();
+    world.heal_most().await;
     world.suspend_cron_jobs(true).await?;
     settle(&mut world).await?;
     if world.stubborn.is_some() {

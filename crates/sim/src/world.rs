@@ -54,6 +54,8 @@ pub struct World {
     pub(crate) made_for: BTreeMap<String, u32>,
     /// A host on which nothing can be removed although everything else is healed.
     pub(crate) stubborn: Option<String>,
+    /// VMs there that somebody wants to go.
+    pub(crate) undying: BTreeSet<String>,
     pub(crate) pods: BTreeSet<String>,
     /// Jobs that were accepted and not deleted.
     pub(crate) jobs: BTreeSet<String>,
@@ -109,6 +111,7 @@ impl World {
             servers,
             made_for: BTreeMap::new(),
             stubborn: None,
+            undying: BTreeSet::new(),
             pods,
             jobs,
             chronicle: Chronicle::default(),
@@ -389,14 +392,35 @@ impl World {
         from.iter().nth(at).cloned()
     }
 
-    /// From now on nothing fails, but that in some runs nothing can be removed on one of the hosts.
-    pub fn heal_most(&mut self) {
+    /// From now on nothing fails, but that in some runs nothing can be removed on one of the hosts, where somebody wants that.
+    pub async fn heal_most(&mut self) {
         self.heal();
-        if self.chance.u8(0..3) == 0 {
-            let (name, machine) = &self.machines[self.chance.usize(0..self.machines.len())];
-            let removes = |act: &str| matches!(act, "remove VM" | "remove pod");
-            machine.set_fates(Box::new(move |act| if removes(act) { Fate::Before } else { Fate::Well }));
-            self.stubborn = Some(name.clone());
+        if self.chance.u8(0..3) > 0 {
+            return;
+        }
+        let snapshot = self.store.snapshot();
+        let has_vms = |(name, _): &&(String, Late)| snapshot.find::<Vm>(Index::Host, name).any(|vm| !vm.deleting);
+        let mut hosts: Vec<&(String, Late)> = self.machines.iter().filter(has_vms).collect();
+        if hosts.is_empty() {
+            hosts = self.machines.iter().collect();
+        }
+        let (name, machine) = hosts[self.chance.usize(0..hosts.len())];
+        let removes = |act: &str| matches!(act, "remove VM" | "remove pod");
+        machine.set_fates(Box::new(move |act| if removes(act) { Fate::Before } else { Fate::Well }));
+        let host = name.clone();
+        self.delete_servers_of(&host).await;
+        self.stubborn = Some(host);
+    }
+
+    async fn delete_servers_of(&mut self, host: &str) {
+        let snapshot = self.store.snapshot();
+        for vm in snapshot.find::<Vm>(Index::Host, host).filter(|vm| !vm.deleting) {
+            let Some(server) = snapshot.get::<Server>(&vm.server_id) else { continue };
+            let change = std::mem::take(Change::new().edit(server, |server: &mut Server| server.deleting = true));
+            if self.commit(&change).await {
+                self.servers.remove(&vm.server_id);
+                self.undying.insert(Vm::id(&vm.server_id, vm.incarnation));
+            }
         }
     }
 
@@ -404,6 +428,7 @@ impl World {
     pub fn heal(&mut self) {
         self.machines.iter().for_each(|(_, machine)| machine.heal());
         self.stubborn = None;
+        self.undying.clear();
     }
 
     /// Hears what was committed since it last did.
