@@ -107,17 +107,26 @@ fn basic(what: &Attributes<'_>) -> bool {
 
 /// Whether the subject may.
 pub fn allowed(snapshot: &Snapshot, cluster: &Cluster, who: &Subject, what: &Attributes<'_>) -> bool {
+    judged(snapshot, cluster, who, what).is_ok()
+}
+
+/// Whether the subject may; if not, whether there may be more rules than were looked at.
+fn judged(
+    snapshot: &Snapshot,
+    cluster: &Cluster,
+    who: &Subject,
+    what: &Attributes<'_>,
+) -> std::result::Result<(), bool> {
     if who.is_master() || basic(what) || (who.grant == Grant::View && viewed(what)) {
-        return true;
+        return Ok(());
     }
-    Rules::of(snapshot, cluster, who, what.namespace).any(|rule| permits(rule, what))
+    let mut rules = Rules::of(snapshot, cluster, who, what.namespace);
+    if rules.any(|rule| permits(rule, what)) { Ok(()) } else { Err(rules.is_cut()) }
 }
 
 /// The refusal of what the subject may not.
 pub fn check(snapshot: &Snapshot, cluster: &Cluster, who: &Subject, what: &Attributes<'_>) -> Result<()> {
-    if allowed(snapshot, cluster, who, what) {
-        return Ok(());
-    }
+    let Err(is_cut) = judged(snapshot, cluster, who, what) else { return Ok(()) };
     if !what.path.is_empty() {
         let message = format!("forbidden: User {:?} cannot {} path {:?}", who.user, what.verb, what.path);
         return Err(Failure::denied(message, "", "", ""));
@@ -131,9 +140,7 @@ pub fn check(snapshot: &Snapshot, cluster: &Cluster, who: &Subject, what: &Attri
         namespace => format!("in the namespace {namespace:?}"),
     };
     let object = if what.name.is_empty() { String::new() } else { format!(" {:?}", what.name) };
-    let mut rules = Rules::of(snapshot, cluster, who, what.namespace);
-    rules.by_ref().for_each(drop);
-    let cut = if rules.is_cut() {
+    let cut = if is_cut {
         format!("; it has more rules than the {ENTRIES} entries that are looked at")
     } else {
         String::new()

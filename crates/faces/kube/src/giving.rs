@@ -40,7 +40,7 @@ pub fn may_give(snapshot: &Snapshot, cluster: &Cluster, who: &Subject, object: &
         }
         &object.body
     };
-    let held: Vec<&Value> = Rules::of(snapshot, cluster, who, namespace).collect();
+    let held = Held::new(Rules::of(snapshot, cluster, who, namespace));
     let mut left = COMPARED;
     let mut missing: Vec<&Value> = Vec::new();
     for rule in items(given, "rules") {
@@ -67,28 +67,39 @@ fn refused(object: &KubeObject, why: &str) -> Failure {
     Failure::denied(message, RBAC, &object.resource, &object.name)
 }
 
-/// Whether rules that are held give at least what a rule gives, piece by piece; `*` is only given by `*`. What is compared is taken from
-/// what is `left`; `None` if that is not enough.
-pub fn covered(rule: &Value, held: &[&Value], left: &mut usize) -> Option<bool> {
-    let texts = |field: &str| -> BTreeSet<&str> { items(rule, field).filter_map(Value::as_str).collect() };
-    let (verbs, groups, resources, mut names) =
-        (texts("verbs"), texts("apiGroups"), texts("resources"), texts("resourceNames"));
-    if names.is_empty() {
-        names.insert("");
+/// Rules that somebody has, each with its entries.
+pub struct Held<'a>(Vec<(&'a Value, usize)>);
+
+impl<'a> Held<'a> {
+    pub fn new(rules: impl Iterator<Item = &'a Value>) -> Self {
+        Self(rules.map(|rule| (rule, entries(rule))).collect())
     }
-    let sizes: Vec<usize> = held.iter().map(|rule| entries(rule)).collect();
-    let mut given = |what: &Attributes<'_>| -> Option<bool> {
-        for (rule, size) in held.iter().zip(&sizes) {
+
+    /// Whether one of them gives this. What is compared is taken from what is `left`; `None` if that is not enough.
+    fn gives(&self, what: &Attributes<'_>, left: &mut usize) -> Option<bool> {
+        for (rule, size) in &self.0 {
             *left = left.checked_sub(*size)?;
             if permits(rule, what) {
                 return Some(true);
             }
         }
         Some(false)
-    };
+    }
+}
+
+/// Whether rules that are held give at least what a rule gives, piece by piece; `*` is only given by `*`. `None`: what is `left` to be
+/// compared is not enough.
+pub fn covered(rule: &Value, held: &Held<'_>, left: &mut usize) -> Option<bool> {
+    let texts = |field: &str| -> BTreeSet<&str> { items(rule, field).filter_map(Value::as_str).collect() };
+    let (verbs, groups, resources, mut names) =
+        (texts("verbs"), texts("apiGroups"), texts("resources"), texts("resourceNames"));
+    if names.is_empty() {
+        names.insert("");
+    }
+    let paths = texts("nonResourceURLs");
     for verb in &verbs {
-        for path in &texts("nonResourceURLs") {
-            if !given(&Attributes { verb, path, ..Default::default() })? {
+        for path in &paths {
+            if !held.gives(&Attributes { verb, path, ..Default::default() }, left)? {
                 return Some(false);
             }
         }
@@ -97,7 +108,7 @@ pub fn covered(rule: &Value, held: &[&Value], left: &mut usize) -> Option<bool> 
                 let (resource, subresource) = entry.split_once('/').unwrap_or((entry, ""));
                 for name in &names {
                     let what = Attributes { verb, group, resource, subresource, name, ..Default::default() };
-                    if !given(&what)? {
+                    if !held.gives(&what, left)? {
                         return Some(false);
                     }
                 }
@@ -112,7 +123,8 @@ mod tests {
     use super::*;
 
     fn gives(rule: &Value, held: &[&Value]) -> Option<bool> {
-        covered(rule, held, &mut COMPARED.clone())
+        let mut left = COMPARED;
+        covered(rule, &Held::new(held.iter().copied()), &mut left)
     }
 
     #[test]
@@ -133,12 +145,16 @@ mod tests {
             "resourceNames": many("n", n)})
         };
         let mut left = COMPARED;
-        assert_eq!(covered(&rule(300), &[&rule(300)], &mut left), None, "a product of four lists of 300");
+        assert_eq!(
+            covered(&rule(300), &Held::new([&rule(300)].into_iter()), &mut left),
+            None,
+            "a product of four lists of 300"
+        );
         assert_eq!(gives(&rule(8), &[&rule(8)]), Some(true));
         // What is said again is compared once.
         let again = json!({"verbs": vec!["get"; 300], "apiGroups": vec![""; 300], "resources": vec!["pods"; 300]});
         let mut left = COMPARED;
-        assert_eq!(covered(&again, &[&again], &mut left), Some(true));
+        assert_eq!(covered(&again, &Held::new([&again].into_iter()), &mut left), Some(true));
         assert_eq!(COMPARED - left, entries(&again), "one comparison");
     }
 }

@@ -6,7 +6,7 @@ use model::{Change, Cluster, Fault, KubeObject, Realm, Setting, Snapshot, Time, 
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::giving::covered;
+use crate::giving::{Held, covered};
 use crate::rows::cluster_rows;
 use crate::rule::RBAC;
 use crate::strategy::items;
@@ -47,11 +47,9 @@ fn completed(snapshot: &Snapshot, cluster: &Cluster) -> Change {
         if row.body["metadata"]["annotations"][AUTOUPDATE] == "false" {
             continue;
         }
-        let held: Vec<&Value> = items(&row.value.body, "rules").collect();
-        let lacking: Vec<Value> = items(&wanted.body, "rules")
-            .filter(|rule| covered(rule, &held, &mut usize::MAX.clone()) != Some(true))
-            .cloned()
-            .collect();
+        let (held, mut left) = (Held::new(items(&row.value.body, "rules")), usize::MAX);
+        let mut lacks = |rule: &&Value| covered(rule, &held, &mut left) != Some(true);
+        let lacking: Vec<Value> = items(&wanted.body, "rules").filter(|rule| lacks(rule)).cloned().collect();
         if !lacking.is_empty() {
             let mut new = row.value.clone();
             let rules = items(&row.value.body, "rules").cloned().chain(lacking).collect();

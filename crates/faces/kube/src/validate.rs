@@ -56,8 +56,17 @@ impl Errors {
         self.push("FieldValueTooLong", field, format!("Too long: may not be more than {limit} bytes"));
     }
 
-    pub fn too_many(&mut self, field: impl Into<String>, count: usize, most: usize) {
-        self.push("FieldValueTooMany", field, format!("Too many: {count}: must have at most {most} items"));
+    pub fn too_many(&mut self, field: impl Into<String>, actual: usize, most: usize) {
+        self.push("FieldValueTooMany", field, format!("Too many: {actual}: must have at most {most} items"));
+    }
+
+    /// The list may have so many items at most. Whether it has: of too many none needs a look.
+    pub fn at_most(&mut self, most: usize, field: impl Into<String>, list: &Value) -> bool {
+        let actual = list.as_array().map_or(0, Vec::len);
+        if actual > most {
+            self.too_many(field, actual, most);
+        }
+        actual <= most
     }
 
     /// The value, where present, must be one of these.

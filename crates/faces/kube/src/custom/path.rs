@@ -51,7 +51,8 @@ impl Path {
 
     /// The first value at the path, among the items that are looked at.
     pub fn first<'v>(&'v self, object: &'v Value) -> Option<&'v Value> {
-        first(&self.0, object, &mut LOOKED_AT.clone())
+        let mut left = LOOKED_AT;
+        first(&self.0, object, &mut left)
     }
 }
 

@@ -275,9 +275,8 @@ fn defaults(schema: &schema::Schema, at: &str, errors: &mut Errors) {
 
 /// Columns, subresources and selectable fields must lead somewhere that can be shown.
 fn shown(version: &Value, at: &str, errors: &mut Errors) {
-    let columns = items(version, "additionalPrinterColumns").len();
-    if columns > MAX_COLUMNS {
-        errors.too_many(format!("{at}.additionalPrinterColumns"), columns, MAX_COLUMNS);
+    let columns = &version["additionalPrinterColumns"];
+    if !errors.at_most(MAX_COLUMNS, format!("{at}.additionalPrinterColumns"), columns) {
         return;
     }
     for (i, column) in items(version, "additionalPrinterColumns").enumerate() {

@@ -93,10 +93,7 @@ impl Strategy for Binding {
     }
 
     fn validate(&self, binding: &Value, errors: &mut Errors) {
-        let subjects = items(binding, "subjects").len();
-        if subjects > MOST_SUBJECTS {
-            errors.too_many("subjects", subjects, MOST_SUBJECTS);
-        }
+        errors.at_most(MOST_SUBJECTS, "subjects", &binding["subjects"]);
         let role = &binding["roleRef"];
         let kinds: &[&str] = if binding["kind"] == "RoleBinding" { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
         errors.one_of("roleRef.apiGroup", &role["apiGroup"], &[RBAC]);

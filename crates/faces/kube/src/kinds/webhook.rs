@@ -109,9 +109,7 @@ fn webhook(hook: &Value, at: &str, errors: &mut Errors) {
     for selector in ["namespaceSelector", "objectSelector"] {
         validate::label_selector(&hook[selector], &format!("{at}.{selector}"), errors);
     }
-    let count = items(hook, "rules").len();
-    if count > MOST_RULES {
-        errors.too_many(format!("{at}.rules"), count, MOST_RULES);
+    if !errors.at_most(MOST_RULES, format!("{at}.rules"), &hook["rules"]) {
         return;
     }
     for (i, rule) in items(hook, "rules").enumerate() {
@@ -122,12 +120,10 @@ fn webhook(hook: &Value, at: &str, errors: &mut Errors) {
 
 fn rules(rule: &Value, at: &str, errors: &mut Errors) {
     for field in ["operations", "apiGroups", "apiVersions", "resources"] {
-        let count = items(rule, field).len();
-        if count == 0 {
+        if items(rule, field).len() == 0 {
             errors.required(format!("{at}.{field}"), "");
-        } else if count > MOST_ENTRIES {
-            errors.too_many(format!("{at}.{field}"), count, MOST_ENTRIES);
         }
+        errors.at_most(MOST_ENTRIES, format!("{at}.{field}"), &rule[field]);
     }
     for (i, operation) in items(rule, "operations").enumerate() {
         errors.one_of(format!("{at}.operations[{i}]"), operation, &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]);

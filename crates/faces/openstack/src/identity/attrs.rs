@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use model::{Fault, Kind, Resource};
+use model::{Entry, Fault, Kind, Resource, Snapshot};
 use serde_json::{Value, json};
 
 use super::wire::{self, Fields, asked, base, invalid, missing, short};
@@ -236,15 +236,11 @@ impl<T: KeystoneResource> Given<T> {
     async fn read(call: &mut Call, creates: bool) -> Result<Self, Fault> {
         let given = Self { fields: Fields::read(call, T::ONE).await?, creates, of: PhantomData };
         for attr in given.settable() {
-            match given.get(attr.name) {
+            match given.get(attr.name).filter(|value| !attr.is.is_absent(value)) {
                 Some(value) => attr.is.check(attr.name, value)?,
                 None if creates && attr.required => return Err(missing(attr.name)),
                 None => {}
             }
-        }
-        let absent = |attr: &&Attr<T>| given.get(attr.name).is_some_and(|value| attr.is.is_absent(value));
-        if let Some(attr) = given.settable().find(|attr| creates && attr.required && absent(attr)) {
-            return Err(missing(attr.name));
         }
         let known = |name: &str| given.settable().any(|attr| attr.name == name);
         if let (Unknown::Refused, Some(name)) = (T::UNKNOWN, given.names().find(|name| !known(name))) {
@@ -291,6 +287,11 @@ fn object<'a, T: KeystoneResource>(call: &'a Call, row: &'a T, alone: bool) -> V
 /// A resource in a list.
 pub fn item<'a, T: KeystoneResource>(call: &'a Call, row: &'a T) -> Json<'a> {
     Json::Object(object(call, row, false)).sorted()
+}
+
+/// The row with this id.
+pub fn find<'a, T: KeystoneResource>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, T>, Fault> {
+    snapshot.get::<T>(id).ok_or_else(|| Fault::NotFound { what: T::ONE.into(), id: id.to_owned() })
 }
 
 /// An answer with one resource.

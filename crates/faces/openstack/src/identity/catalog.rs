@@ -8,8 +8,9 @@ use gate::Principal;
 use model::{CatalogEndpoint, CatalogRef, CatalogService, Fault, Index, derived_id};
 use serde::Serialize;
 
+use super::attrs::{self, KeystoneResource};
 use crate::SERVICES;
-use crate::call::Call;
+use crate::call::{Call, Reply};
 
 pub const INTERFACES: [&str; 3] = ["public", "internal", "admin"];
 
@@ -132,6 +133,23 @@ pub fn fixed(what: &str, id: &str) -> Fault {
     Fault::Forbidden(format!(
         "The {what} {id} is this cloud's own: it follows from what is served and can be neither changed nor removed."
     ))
+}
+
+/// A list of the cloud's own and of what an administrator added.
+pub fn list_with<T: KeystoneResource>(call: &Call, own: impl Iterator<Item = T>) -> Result<Reply, Fault> {
+    let own: Vec<T> = own.collect();
+    let is_own = |row: &T| own.iter().any(|own| own.name() == row.name());
+    let added = call.snapshot.all::<T>().map(|row| row.value).filter(|row| !is_own(row));
+    attrs::list(call, own.iter().chain(added))
+}
+
+/// The one of the path, of the cloud's own or of what an administrator added.
+pub fn show_with<T: KeystoneResource>(call: &Call, mut own: impl Iterator<Item = T>) -> Result<Reply, Fault> {
+    let id = call.param("id");
+    match own.find(|own| own.name() == id) {
+        Some(own) => Ok(attrs::reply(call, 200, &own)),
+        None => Ok(attrs::reply(call, 200, attrs::find::<T>(&call.snapshot, id)?.value)),
+    }
 }
 
 #[cfg(test)]

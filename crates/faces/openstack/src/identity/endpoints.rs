@@ -4,9 +4,9 @@
 use model::{CatalogEndpoint, CatalogRef, CatalogRegion, CatalogService, Change, Entry, Fault, Kind, Snapshot};
 
 use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
-use super::catalog::{INTERFACES, filled, fixed, is_own_endpoint, own, service_ref};
+use super::catalog::{INTERFACES, filled, fixed, is_own_endpoint, list_with, own, service_ref, show_with};
 use super::regions;
-use super::wire::{get, invalid};
+use super::wire::invalid;
 use crate::call::{Call, Reply};
 use crate::json::Json;
 
@@ -56,20 +56,11 @@ fn all_own(call: &Call) -> impl Iterator<Item = CatalogEndpoint> {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let own: Vec<CatalogEndpoint> = all_own(&call).collect();
-    attrs::list(&call, own.iter().chain(call.snapshot.all::<CatalogEndpoint>().map(|endpoint| endpoint.value)))
+    list_with(&call, all_own(&call))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    let id = call.param("id");
-    if let Some(own) = all_own(&call).find(|endpoint| endpoint.id == id) {
-        return Ok(attrs::reply(&call, 200, &own));
-    }
-    Ok(attrs::reply(&call, 200, find(&call.snapshot, id)?.value))
-}
-
-fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, CatalogEndpoint>, Fault> {
-    get(snapshot, id).map_err(|_| Fault::NotFound { what: "endpoint".into(), id: id.to_owned() })
+    show_with(&call, all_own(&call))
 }
 
 /// The service and the region must be there; a region given as `region`, as clients did of old, is made if it is not.
@@ -167,7 +158,7 @@ fn changeable<'a>(call: &Call, snapshot: &'a Snapshot) -> Result<Entry<'a, Catal
     if is_own_endpoint(id) {
         return Err(fixed("endpoint", id));
     }
-    find(snapshot, id)
+    attrs::find(snapshot, id)
 }
 
 /// `PATCH /v3/endpoints/{id}`

@@ -3,8 +3,8 @@
 use model::{CatalogEndpoint, CatalogRef, CatalogRegion, Change, Entry, Fault, Kind, Snapshot};
 
 use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
-use super::catalog::{fixed, region_ref};
-use super::wire::{get, invalid};
+use super::catalog::{fixed, list_with, region_ref, show_with};
+use super::wire::invalid;
 use crate::call::{Call, Reply};
 
 impl KeystoneResource for CatalogRegion {
@@ -35,13 +35,9 @@ fn own(call: &Call) -> CatalogRegion {
 pub fn find(call: &Call, snapshot: &Snapshot, id: &str) -> Result<CatalogRef, Fault> {
     let found = region_ref(call, id);
     if matches!(found, CatalogRef::Row(_)) {
-        get::<CatalogRegion>(snapshot, id).map_err(|_| no_region(id))?;
+        attrs::find::<CatalogRegion>(snapshot, id)?;
     }
     Ok(found)
-}
-
-fn no_region(id: &str) -> Fault {
-    Fault::NotFound { what: "region".into(), id: id.to_owned() }
 }
 
 /// A region that is new, and nothing but a name.
@@ -60,20 +56,11 @@ fn taken(id: &str) -> Fault {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let own = own(&call);
-    let added = call.snapshot.all::<CatalogRegion>().map(|region| region.value).filter(|region| region.id != own.id);
-    attrs::list(&call, std::iter::once(&own).chain(added))
+    list_with(&call, std::iter::once(own(&call)))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    let id = call.param("id");
-    match region_ref(&call, id) {
-        CatalogRef::Own(_) => Ok(attrs::reply(&call, 200, &own(&call))),
-        CatalogRef::Row(_) => match get::<CatalogRegion>(&call.snapshot, id) {
-            Ok(region) => Ok(attrs::reply(&call, 200, region.value)),
-            Err(_) => Err(no_region(id)),
-        },
-    }
+    show_with(&call, std::iter::once(own(&call)))
 }
 
 /// `POST /v3/regions`: as the body calls it, or by an id of ours.
@@ -158,7 +145,7 @@ fn changeable<'a>(call: &Call, snapshot: &'a Snapshot) -> Result<Entry<'a, Catal
     let id = call.param("id");
     match region_ref(call, id) {
         CatalogRef::Own(_) => Err(fixed("region", id)),
-        CatalogRef::Row(_) => get(snapshot, id).map_err(|_| no_region(id)),
+        CatalogRef::Row(_) => attrs::find(snapshot, id),
     }
 }
 

@@ -4,8 +4,8 @@ use model::{CatalogEndpoint, CatalogRef, CatalogService, Change, Entry, Fault, I
 use serde_json::json;
 
 use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
-use super::catalog::{fixed, own, service_ref};
-use super::wire::{get, invalid};
+use super::catalog::{fixed, list_with, own, service_ref, show_with};
+use super::wire::invalid;
 use crate::call::{Call, Reply};
 use crate::json::Json;
 
@@ -42,20 +42,11 @@ fn all_own(call: &Call) -> impl Iterator<Item = CatalogService> {
 }
 
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let own: Vec<CatalogService> = all_own(&call).collect();
-    attrs::list(&call, own.iter().chain(call.snapshot.all::<CatalogService>().map(|service| service.value)))
+    list_with(&call, all_own(&call))
 }
 
 pub async fn show(call: Call) -> Result<Reply, Fault> {
-    let id = call.param("id");
-    if let Some(own) = all_own(&call).find(|service| service.id == id) {
-        return Ok(attrs::reply(&call, 200, &own));
-    }
-    Ok(attrs::reply(&call, 200, find(&call.snapshot, id)?.value))
-}
-
-fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<Entry<'a, CatalogService>, Fault> {
-    get(snapshot, id).map_err(|_| Fault::NotFound { what: "service".into(), id: id.to_owned() })
+    show_with(&call, all_own(&call))
 }
 
 fn check(service: &CatalogService) -> Result<(), Fault> {
@@ -78,7 +69,7 @@ fn changeable<'a>(call: &Call, snapshot: &'a Snapshot) -> Result<Entry<'a, Catal
     let id = call.param("id");
     match service_ref(id) {
         CatalogRef::Own(_) => Err(fixed("service", id)),
-        CatalogRef::Row(_) => find(snapshot, id),
+        CatalogRef::Row(_) => attrs::find(snapshot, id),
     }
 }
 
