@@ -140,7 +140,8 @@ impl KubeObject {
         let subjects = self.body["subjects"].as_array().filter(|_| is_binding).into_iter().flatten();
         subjects.filter_map(|subject| {
             let (kind, name) = (subject["kind"].as_str()?, subject["name"].as_str()?);
-            let account = || format!("{}:{name}", subject["namespace"].as_str().unwrap_or(&self.namespace));
+            let namespace = subject["namespace"].as_str().filter(|namespace| !namespace.is_empty());
+            let account = || format!("{}:{name}", namespace.unwrap_or(&self.namespace));
             let name = if kind == "ServiceAccount" { account() } else { name.to_owned() };
             Some((Index::Bound, Self::bound(&self.cluster_id, &self.namespace, kind, &name)))
         })

@@ -10,7 +10,7 @@ use crate::kind::{
 };
 use crate::rule::{RBAC, entries};
 use crate::strategy::{Column, Strategy, age_column, column, default, items, items_mut, name_column, wide};
-use crate::validate::{Errors, NameRule};
+use crate::validate::{Errors, NameRule, name_problem};
 
 /// Why roles and bindings have no table.
 const READ: &str = "who may what: every field is read by each check";
@@ -45,6 +45,9 @@ impl Strategy for Role {
     }
 
     fn validate(&self, role: &Value, errors: &mut Errors) {
+        if !role["aggregationRule"].is_null() {
+            errors.forbidden("aggregationRule", "rules of other roles are not gathered here: name them in `rules`");
+        }
         let entries: usize = items(role, "rules").map(entries).sum();
         if entries > MOST_ENTRIES {
             errors.too_many("rules", entries, MOST_ENTRIES);
@@ -76,6 +79,29 @@ impl Strategy for Role {
     }
 }
 
+/// To whom a binding gives its role.
+fn subject(subject: &Value, at: &str, namespaced: bool, errors: &mut Errors) {
+    let is_named = subject["name"].as_str().is_some_and(|name| !name.is_empty());
+    if !is_named {
+        errors.required(format!("{at}.name"), "");
+    }
+    let group = &subject["apiGroup"];
+    match subject["kind"].as_str() {
+        Some("ServiceAccount") => {
+            let name = subject["name"].as_str().filter(|_| is_named);
+            if let Some(detail) = name.and_then(|name| name_problem(NameRule::Subdomain, name)) {
+                errors.invalid(format!("{at}.name"), &subject["name"], detail);
+            }
+            errors.one_of(format!("{at}.apiGroup"), group, &[""]);
+            if !namespaced && subject["namespace"].is_null() {
+                errors.required(format!("{at}.namespace"), "");
+            }
+        }
+        Some("User" | "Group") => errors.one_of(format!("{at}.apiGroup"), group, &[RBAC]),
+        _ => errors.unsupported(format!("{at}.kind"), &subject["kind"], &["ServiceAccount", "User", "Group"]),
+    }
+}
+
 impl Strategy for Binding {
     fn name_rule(&self) -> NameRule {
         NameRule::Path
@@ -86,6 +112,9 @@ impl Strategy for Binding {
             default(role, "apiGroup", RBAC);
         }
         for subject in items_mut(binding, "subjects") {
+            if let Some(subject) = subject.as_object_mut() {
+                subject.retain(|field, value| !["apiGroup", "namespace"].contains(&field.as_str()) || value != "");
+            }
             if subject["kind"] != "ServiceAccount" {
                 default(subject, "apiGroup", RBAC);
             }
@@ -103,18 +132,8 @@ impl Strategy for Binding {
         if role["name"].as_str().is_none_or(str::is_empty) {
             errors.required("roleRef.name", "");
         }
-        for (i, subject) in items(binding, "subjects").enumerate() {
-            let at = format!("subjects[{i}]");
-            if subject["name"].as_str().is_none_or(str::is_empty) {
-                errors.required(format!("{at}.name"), "");
-            }
-            match subject["kind"].as_str() {
-                Some("ServiceAccount") if binding["kind"] == "ClusterRoleBinding" && subject["namespace"].is_null() => {
-                    errors.required(format!("{at}.namespace"), "");
-                }
-                Some("ServiceAccount" | "User" | "Group") => {}
-                _ => errors.unsupported(format!("{at}.kind"), &subject["kind"], &["ServiceAccount", "User", "Group"]),
-            }
+        for (i, given) in items(binding, "subjects").enumerate() {
+            subject(given, &format!("subjects[{i}]"), binding["kind"] == "RoleBinding", errors);
         }
     }
 
