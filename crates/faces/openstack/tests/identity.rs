@@ -655,6 +655,18 @@ async fn malformed_bodies_are_refused_in_words() {
     }
     let missing = json!({"project": {"name": "x", "domain_id": "nowhere"}});
     assert_eq!(cloud.call("POST", "/identity/v3/projects", &cloud.admin, missing).await.0, 404);
+    // What is named in the path stays what it is.
+    let own = user_id(&cloud, &cloud.demo).await;
+    for (id, expected) in [(json!("other"), 400), (json!(7), 400), (json!(own), 200), (Value::Null, 200)] {
+        let (path, change) = (format!("/identity/v3/users/{own}"), json!({"user": {"id": id}}));
+        assert_eq!(cloud.call("PATCH", &path, &cloud.admin, change).await.0, expected, "{id}");
+    }
+    for (filter, expected) in [("gt:2030-01-31T00:00:00Z", 200), ("2030-01-31T00:00:00Z", 400), ("gt:soon", 400)] {
+        let path = format!("/identity/v3/users?password_expires_at={filter}");
+        let (status, _, found) = cloud.call("GET", &path, &cloud.admin, Value::Null).await;
+        assert_eq!(status, expected, "{filter}: {found}");
+        assert!(status != 200 || found["users"] == json!([]), "no password expires: {found}");
+    }
 }
 
 /// A token for a domain, of a new user of it with a role on it.

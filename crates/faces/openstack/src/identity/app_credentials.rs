@@ -91,7 +91,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         role_ids: roles(&call, given.get("roles"))?,
         access_rules: asked.iter().map(access_rules::kept).collect(),
         ..AppCredential::default()
-    });
+    })?;
     check_description(&credential)?;
     check_name(&call.snapshot, &credential)?;
     place(&call.snapshot, &credential.user_id)?;

@@ -17,6 +17,9 @@ use crate::call::{Call, Reply};
 use crate::json::{Json, Named};
 use crate::service::{Property, Takes};
 
+/// The most bytes of one text, and of all that is kept of a resource without being known: what a text of Keystone's tables holds.
+const LONGEST: usize = u16::MAX as usize;
+
 /// The form of an attribute's value.
 #[derive(Clone, Copy, Debug)]
 pub enum Is {
@@ -52,6 +55,7 @@ impl Is {
         match (self, value) {
             (Self::Name(most), Value::String(text)) => check_name(name, value, text, most),
             (Self::Name(_), _) => wrong("'string'"),
+            (_, Value::String(text)) if text.len() > LONGEST => Err(too_long(name, value)),
             (Self::Text | Self::TextOrNull | Self::Id(_) | Self::IdOrNull(_), Value::String(_) | Value::Null) => Ok(()),
             (Self::Text | Self::TextOrNull | Self::Id(_) | Self::IdOrNull(_), _) => wrong("'string', 'null'"),
             (Self::Flag, Value::Bool(_)) | (Self::Any, _) => Ok(()),
@@ -66,9 +70,13 @@ fn check_name(name: &str, value: &Value, text: &str, most: usize) -> Result<(), 
         return Err(invalid(name, &format!("{} does not match '[\\\\S]+'", short(value))));
     }
     match text.chars().count() > most {
-        true => Err(invalid(name, &format!("{} is too long", short(value)))),
+        true => Err(too_long(name, value)),
         false => Ok(()),
     }
+}
+
+fn too_long(name: &str, value: &Value) -> Fault {
+    invalid(name, &format!("{} is too long", short(value)))
 }
 
 /// When an attribute may be set. What may not be set is passed over, as by Keystone.
@@ -228,9 +236,14 @@ impl<T: KeystoneResource> Given<T> {
         Self::read(call, true).await
     }
 
-    /// The body of an update.
+    /// The body of an update of what the path names.
     pub async fn change(call: &mut Call) -> Result<Self, Fault> {
-        Self::read(call, false).await
+        let given = Self::read(call, false).await?;
+        let other = |id: &Value| !id.is_null() && call.params.values().all(|own| id != own.as_str());
+        if given.get("id").is_some_and(other) {
+            return Err(Fault::invalid("Cannot change ID"));
+        }
+        Ok(given)
     }
 
     async fn read(call: &mut Call, creates: bool) -> Result<Self, Fault> {
@@ -254,8 +267,9 @@ impl<T: KeystoneResource> Given<T> {
         T::ATTRS.iter().filter(move |attr| attr.may_be_set(creates))
     }
 
-    /// The row with the plain attributes that were given, and with what is kept without being known.
-    pub fn fill(&self, mut row: T) -> T {
+    /// The row with the plain attributes that were given, and with what is kept without being known. That may only become less where it is
+    /// too much already.
+    pub fn fill(&self, mut row: T) -> Result<T, Fault> {
         for attr in self.settable() {
             if let (Some(put), Some(value)) = (attr.put, self.get(attr.name).filter(|value| !attr.is.is_absent(value)))
             {
@@ -263,12 +277,24 @@ impl<T: KeystoneResource> Given<T> {
             }
         }
         if let Unknown::Kept(_, kept) = T::UNKNOWN {
+            let kept = kept(&mut row);
+            let before = size(kept);
             let unknown = self.names().filter(|name| !is_declared::<T>(name));
-            let unknown = unknown.filter_map(|name| Some((name.to_owned(), self.get(name)?.clone())));
-            kept(&mut row).extend(unknown);
+            kept.extend(unknown.filter_map(|name| Some((name.to_owned(), self.get(name)?.clone()))));
+            let after = size(kept);
+            if after > LONGEST.max(before) {
+                let why =
+                    format!("attributes that are not Keystone's have {after} bytes together, of at most {LONGEST}");
+                return Err(invalid(T::ONE, &why));
+            }
         }
-        row
+        Ok(row)
     }
+}
+
+/// The bytes of attributes that are kept without being known.
+pub fn size(extra: &Extra) -> usize {
+    json!(extra).to_string().len()
 }
 
 /// A resource as an answer shows it, by itself or in a list.

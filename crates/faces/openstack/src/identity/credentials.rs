@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use gate::{Ref, View, ec2};
 use model::{Change, Credential, Entry, Fault, Index, Kind, Project, Snapshot, User, free_place};
-use serde_json::json;
 
 use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled};
 use super::reach;
@@ -87,7 +86,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let user = given.reference::<User>("user_id")?.ok_or_else(|| missing("user_id"))?;
     let text = |name: &str| Ok::<_, Fault>(given.text(name)?.unwrap_or_default());
     let project = given.reference::<Project>("project_id")?;
-    let credential = given.fill(new(&call, &user, text("type")?, text("blob")?, project, "create_credential")?);
+    let credential = given.fill(new(&call, &user, text("type")?, text("blob")?, project, "create_credential")?)?;
     store(&call, &credential).await?;
     Ok(attrs::reply(&call, 201, &credential))
 }
@@ -139,7 +138,7 @@ fn check(call: &Call, snapshot: &Snapshot, credential: &Credential) -> Result<()
     if credential.kind.is_empty() || credential.kind.len() > LONGEST_TYPE {
         return Err(invalid("type", &format!("it must have 1 to {LONGEST_TYPE} bytes")));
     }
-    if credential.blob.len() + json!(credential.extra).to_string().len() > LONGEST {
+    if credential.blob.len() + attrs::size(&credential.extra) > LONGEST {
         return Err(invalid("blob", &format!("the credential is longer than {LONGEST} bytes")));
     }
     // The user may have lost the project since, and the credential may have got another user.
@@ -201,7 +200,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
 
 /// A credential as a body wants it to be.
 fn edited(call: &Call, snapshot: &Snapshot, given: &Given<Credential>, old: &Credential) -> Result<Credential, Fault> {
-    let mut row = given.fill(old.clone());
+    let mut row = given.fill(old.clone())?;
     if let Some(user) = given.reference::<User>("user_id")?.filter(|user| !user.is(&old.user_id)) {
         if !call.who()?.is_admin() {
             return Err(forbidden("update_credential"));

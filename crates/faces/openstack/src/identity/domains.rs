@@ -58,7 +58,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         Some(_) => return Err(invalid("explicit_domain_id", "it is not 32 hexadecimal digits")),
         None => gate::new_id(),
     };
-    let mut domain = given.fill(Domain { id, enabled: true, ..Domain::default() });
+    let mut domain = given.fill(Domain { id, enabled: true, ..Domain::default() })?;
     options.apply(&mut domain.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, "", &domain.name)?;
@@ -77,7 +77,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Domain>(snapshot, call.param("domain_id"))?;
         options.check(&entry.options, "domain", &entry.id)?;
-        let mut domain = given.fill(entry.value.clone());
+        let mut domain = given.fill(entry.value.clone())?;
         options.apply(&mut domain.options);
         check_name(snapshot, &domain.id, &domain.name)?;
         let mut change = Change::new();

@@ -70,7 +70,7 @@ fn filled_in(
     given: &Given<CatalogEndpoint>,
     endpoint: CatalogEndpoint,
 ) -> Result<(CatalogEndpoint, Option<CatalogRegion>), Fault> {
-    let mut endpoint = given.fill(endpoint);
+    let mut endpoint = given.fill(endpoint)?;
     if !INTERFACES.contains(&endpoint.interface.as_str()) {
         return Err(invalid("interface", "it is not one of ['admin', 'internal', 'public']"));
     }

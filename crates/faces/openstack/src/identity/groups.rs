@@ -43,7 +43,7 @@ pub async fn show(call: Call) -> Result<Reply, Fault> {
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let given = Given::<Group>::new(&mut call).await?;
     let domain_id = domain_of(&call, &given)?;
-    let group = given.fill(Group { id: gate::new_id(), domain_id, ..Group::default() });
+    let group = given.fill(Group { id: gate::new_id(), domain_id, ..Group::default() })?;
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &group)?;
         Ok((Change::from(group.clone()), ()))
@@ -57,7 +57,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let domain = given.reference::<Domain>("domain_id")?;
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Group>(snapshot, call.param("group_id"))?;
-        let group = given.fill(entry.value.clone());
+        let group = given.fill(entry.value.clone())?;
         if domain.as_ref().is_some_and(|domain| !domain.is(&group.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }

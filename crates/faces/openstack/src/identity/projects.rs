@@ -131,7 +131,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         return Err(Fault::NotImplemented("Projects that act as domains are not implemented; create a domain.".into()));
     }
     let (domain_id, parent_id) = place(&call, &given)?;
-    let mut project = given.fill(Project { parent_id, ..Project::new(gate::new_id(), "", &domain_id) });
+    let mut project = given.fill(Project { parent_id, ..Project::new(gate::new_id(), "", &domain_id) })?;
     options.apply(&mut project.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_parent(snapshot, &project)?;
@@ -199,7 +199,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<Project>(snapshot, call.param("project_id"))?;
         options.check(&entry.options, "project", &entry.id)?;
-        let mut project = given.fill(entry.value.clone());
+        let mut project = given.fill(entry.value.clone())?;
         options.apply(&mut project.options);
         if parent.as_ref().is_some_and(|parent| !parent.is(&project.parent_id)) {
             return Err(Fault::Forbidden("Update of `parent_id` is not allowed.".into()));

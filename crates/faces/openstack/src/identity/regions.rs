@@ -98,7 +98,7 @@ fn filled(
     given: &Given<CatalogRegion>,
     region: CatalogRegion,
 ) -> Result<CatalogRegion, Fault> {
-    let mut region = given.fill(region);
+    let mut region = given.fill(region)?;
     if let Some(parent) = given.nullable("parent_region_id")? {
         region.parent = parent.map(|id| find(call, snapshot, &id)).transpose()?;
     }
@@ -108,10 +108,6 @@ fn filled(
 /// `PATCH /v3/regions/{id}`
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let given = Given::change(&mut call).await?;
-    let id = call.param("id");
-    if given.text("id")?.is_some_and(|other| other != id) {
-        return Err(Fault::invalid("Cannot change region ID".to_owned()));
-    }
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = changeable(&call, snapshot)?;
         let region = filled(&call, snapshot, &given, entry.value.clone())?;

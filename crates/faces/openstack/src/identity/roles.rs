@@ -70,7 +70,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let given = Given::<Role>::new(&mut call).await?;
     let options = Wanted::of_resource(&given)?;
     let domain_id = given.reference("domain_id")?.map(|id| reach::refer(&call, &call.snapshot, &id)).transpose()?;
-    let mut role = given.fill(Role { id: gate::new_id(), domain_id, ..Role::default() });
+    let mut role = given.fill(Role { id: gate::new_id(), domain_id, ..Role::default() })?;
     options.apply(&mut role.options);
     let created = call.cloud.store.transact(|snapshot| {
         check_name(snapshot, &role)?;
@@ -94,7 +94,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
             true => Wanted::default().check(&options_of(&entry), "role", &entry.id)?,
             false => options.check(&entry.options, "role", &entry.id)?,
         }
-        let mut role = given.fill(entry.value.clone());
+        let mut role = given.fill(entry.value.clone())?;
         options.apply(&mut role.options);
         if domain.as_ref().is_some_and(|domain| !is_of(domain.as_ref(), &role)) {
             return Err(invalid("domain_id", "Update of `domain_id` is not allowed"));

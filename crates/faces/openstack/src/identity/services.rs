@@ -59,7 +59,7 @@ fn check(service: &CatalogService) -> Result<(), Fault> {
 /// `POST /v3/services`
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let given = Given::<CatalogService>::new(&mut call).await?;
-    let service = given.fill(CatalogService { id: gate::new_id(), enabled: true, ..CatalogService::default() });
+    let service = given.fill(CatalogService { id: gate::new_id(), enabled: true, ..CatalogService::default() })?;
     check(&service)?;
     call.cloud.store.transact(|_| Ok((Change::from(service.clone()), ()))).await?;
     Ok(attrs::reply(&call, 201, &service))
@@ -81,7 +81,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     }
     let changed = call.cloud.store.transact(|snapshot| {
         let entry = changeable(&call, snapshot)?;
-        let service = given.fill(entry.value.clone());
+        let service = given.fill(entry.value.clone())?;
         check(&service)?;
         let mut change = Change::new();
         change.update(entry, service.clone());

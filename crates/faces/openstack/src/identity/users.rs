@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gate::{Proof, ScopeRequest, revoke};
 use model::{
     AccessRule, AppCredential, Assignment, Change, Credential, Domain, Entry, Fault, Group, Index, Keypair, Kind,
-    Project, Snapshot, User, option,
+    Project, Snapshot, Time, User, option,
 };
 
 use super::attrs::{self, Attr, By, Given, Is, KeystoneResource, Unknown, field, ruled, said, shown};
@@ -64,15 +64,30 @@ fn check_default_project(snapshot: &Snapshot, user: &User) -> Result<(), Fault> 
     Ok(())
 }
 
+/// Whether a list may have users in it: none has a password that expires, so that none is meant by a moment of that.
+fn listed(call: &Call) -> Result<bool, Fault> {
+    const NAME: &str = "password_expires_at";
+    let Some(asked) = call.query(NAME) else { return Ok(true) };
+    let formed = |(how, moment): (&str, &str)| {
+        ["lt", "lte", "gt", "gte", "eq", "neq"].contains(&how) && moment.parse::<Time>().is_ok()
+    };
+    match asked.split_once(':').is_some_and(formed) {
+        true => Ok(false),
+        false => Err(invalid(NAME, "it must be like gt:2030-01-31T00:00:00Z, with lt, lte, gt, gte, eq or neq")),
+    }
+}
+
 pub async fn index(call: Call) -> Result<Reply, Fault> {
-    let within = reach::within(&call)?;
-    attrs::list(&call, call.snapshot.all::<User>().map(|user| user.value).filter(|user| within(&user.domain_id)))
+    let (listed, within) = (listed(&call)?, reach::within(&call)?);
+    let users = call.snapshot.all::<User>().map(|user| user.value);
+    attrs::list(&call, users.filter(|user| listed && within(&user.domain_id)))
 }
 
 /// `/v3/groups/{group_id}/users`.
 pub async fn of_group(call: Call) -> Result<Reply, Fault> {
     let group = get::<Group>(&call.snapshot, call.param("group_id"))?;
-    let members: BTreeSet<&String> = group.members.iter().collect();
+    let listed = listed(&call)?;
+    let members: BTreeSet<&String> = group.members.iter().filter(|_| listed).collect();
     attrs::list(&call, members.into_iter().filter_map(|id| call.snapshot.get::<User>(id)).map(|user| user.value))
 }
 
@@ -94,7 +109,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let given = Given::<User>::new(&mut call).await?;
     let options = Wanted::of_user(&given)?;
     let domain_id = domain_of(&call, &given)?;
-    let mut user = given.fill(User { id: gate::new_id(), domain_id, enabled: true, ..User::default() });
+    let mut user = given.fill(User { id: gate::new_id(), domain_id, enabled: true, ..User::default() })?;
     options.apply(&mut user.options);
     check_name(&call.snapshot, &user)?;
     if let Some(password) = given.text("password")? {
@@ -122,7 +137,7 @@ pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let lifetime = call.cloud.gate.lifetime();
     let updated = call.cloud.store.transact(|snapshot| {
         let entry = get::<User>(snapshot, call.param("user_id"))?;
-        let mut user = given.fill(entry.value.clone());
+        let mut user = given.fill(entry.value.clone())?;
         if domain.as_ref().is_some_and(|domain| !domain.is(&user.domain_id)) {
             return Err(invalid("domain_id", "Cannot change Domain ID"));
         }
