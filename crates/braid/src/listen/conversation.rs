@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -64,7 +65,10 @@ where
         tower::service_fn(move |request: Request<Incoming>| {
             let (router, busy) = (router.clone(), activity.begin());
             async move {
-                let response = router.oneshot(readable(request)).await.unwrap_or_else(|never| match never {});
+                let response = match is_coded(&request) {
+                    true => (StatusCode::NOT_IMPLEMENTED, "the only Transfer-Encoding is chunked\n").into_response(),
+                    false => router.oneshot(readable(request)).await.unwrap_or_else(|never| match never {}),
+                };
                 Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
             }
         })
@@ -91,6 +95,12 @@ where
     if let Err(e) = ended {
         tracing::trace!("a connection ended: {e}");
     }
+}
+
+/// Whether a body comes in a form that nobody here undoes (RFC 9112, 6.1): it would be kept as if it were what it stands for.
+fn is_coded(request: &Request<Incoming>) -> bool {
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The request as the faces read it: the host by which the client calls us is in one place for both versions of HTTP.

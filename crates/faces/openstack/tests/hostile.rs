@@ -5,13 +5,16 @@ mod common;
 #[path = "common/cloud.rs"]
 mod rows;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use common::{Harness, text};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::Request;
+use http_body::{Frame, SizeHint};
 use model::{Actor, Assignment, Change, Image, Keypair, ServerAction, Time, Trust, User, VmPhase};
 use rows::Rows;
 use serde_json::{Value, json};
@@ -215,6 +218,54 @@ async fn an_image_says_so_much() {
 }
 
 #[tokio::test]
+async fn what_keystone_does_not_know_has_an_end() {
+    let h = Harness::new().await;
+    let (long, longer) = ("x".repeat(40_000), "x".repeat(70_000));
+    let resources = [
+        ("user", "users", json!({"name": "x"})),
+        ("project", "projects", json!({"name": "x"})),
+        ("region", "regions", json!({"id": "x"})),
+        ("service", "services", json!({"type": "x"})),
+    ];
+    for (one, many, mut body) in resources {
+        let many = format!("/identity/v3/{many}");
+        body["a"] = json!(longer);
+        assert_eq!(h.call("POST", &many, &h.admin, json!({one: body})).await.0, 400, "{one}");
+        body["a"] = json!(long);
+        let (_, _, made) = h.ok("POST", &many, &h.admin, json!({one: body})).await;
+        let path = format!("{many}/{}", text(&made[one]["id"]));
+        let patch = async |change: Value| h.call("PATCH", &path, &h.admin, json!({one: change})).await;
+        let (status, _, answer) = patch(json!({"b": long})).await;
+        assert_eq!(status, 400, "{one}: {answer}");
+        assert!(text(&answer["error"]["message"]).contains("80015 bytes together, of at most 65535"), "{answer}");
+        assert_eq!(patch(json!({"description": longer})).await.0, 400, "{one}");
+        assert_eq!(patch(json!({"a": null, "b": long})).await.0, 200, "{one}");
+    }
+}
+
+#[tokio::test]
+async fn who_says_too_much_already_is_disabled_all_the_same() {
+    let h = Harness::new().await;
+    let user = async || {
+        let demo = user_id(&h, &h.demo).await;
+        h.cloud.store.snapshot().get::<User>(&demo).expect("the user").value.clone()
+    };
+    let mut large = user().await;
+    let path = format!("/identity/v3/users/{}", large.id);
+    large.extra.insert("a".into(), json!("x".repeat(1 << 20)));
+    let written = h.cloud.store.transact(|rows| {
+        let mut change = Change::new();
+        change.update(rows.get::<User>(&large.id).expect("the user"), large.clone());
+        Ok((change, ()))
+    });
+    written.await.expect("written");
+    let patch = async |change: Value| h.call("PATCH", &path, &h.admin, json!({"user": change})).await.0;
+    assert_eq!(patch(json!({"b": "more"})).await, 400);
+    assert_eq!(patch(json!({"enabled": false})).await, 200);
+    assert_eq!(patch(json!({"a": "less"})).await, 200);
+}
+
+#[tokio::test]
 async fn an_upload_ends_where_the_quota_does() {
     let h = Harness::new().await;
     let quota = json!({"quota": {"image_size_total": 1}});
@@ -233,6 +284,54 @@ async fn an_upload_ends_where_the_quota_does() {
     let answer = h.face.clone().dispatch(request.body(Body::from_stream(endless)).expect("a request")).await;
     assert_eq!(answer.status().as_u16(), 413);
     assert!(asked.load(Ordering::Relaxed) < 100, "{asked:?}");
+
+    // What says at the beginning that it is too long is not read at all.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let long = Announced { bytes: 2 << 20, asked: asked.clone() };
+    let request = Request::builder().method("PUT").uri(format!("/image/v2/images/{}/file", text(&image["id"])));
+    let request = request.header("x-auth-token", &h.demo).header("content-type", "application/octet-stream");
+    let answer = h.face.clone().dispatch(request.body(Body::new(long)).expect("a request")).await;
+    assert_eq!((answer.status().as_u16(), asked.load(Ordering::Relaxed)), (413, 0));
+}
+
+/// A body whose length is known before it comes.
+struct Announced {
+    bytes: u64,
+    asked: Arc<AtomicUsize>,
+}
+
+impl HttpBody for Announced {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Some(Err(std::io::Error::other("it was read"))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes)
+    }
+}
+
+#[tokio::test]
+async fn an_upload_ends_with_its_image() {
+    let h = Harness::new().await;
+    let new = json!({"name": "i", "disk_format": "raw", "container_format": "bare"});
+    let (_, _, image) = h.ok("POST", "/image/v2/images", &h.demo, new).await;
+    let path = format!("/image/v2/images/{}", text(&image["id"]));
+    let (begun, waited) = oneshot::channel();
+    let first = stream::once(async move {
+        begun.send(()).expect("somebody waits");
+        Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+    });
+    let request = Request::builder().method("PUT").uri(format!("{path}/file"));
+    let request = request.header("x-auth-token", &h.demo).header("content-type", "application/octet-stream");
+    let silent = Body::from_stream(first.chain(stream::pending()));
+    let upload = tokio::spawn(h.face.clone().dispatch(request.body(silent).expect("a request")));
+    waited.await.expect("it began");
+    h.ok("DELETE", &path, &h.demo, Value::Null).await;
+    assert_eq!(upload.await.expect("an answer").status().as_u16(), 410);
 }
 
 #[tokio::test]

@@ -75,6 +75,20 @@ async fn who_says_nothing_is_let_go_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_packed_is_not_taken_for_what_is_in_it() {
+    let address = serve(router(), NEVER).await;
+    let sent = |coding: &str| {
+        format!(
+            "PUT /refused HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: {coding}\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+        )
+    };
+    for (coding, status) in [("chunked", 401), ("Chunked", 401), ("gzip, chunked", 501), ("chunked, chunked", 501)] {
+        let answer = said(client(&address, &sent(coding)).await).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{coding}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_work_is_not_cut() {
     let address = serve(router(), Limits { first: SOON, idle: SOON, head: SOON, reading: SOON }).await;
     for two in [false, true] {

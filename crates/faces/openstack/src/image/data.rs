@@ -2,11 +2,12 @@
 
 use std::io::SeekFrom;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use blob::{BlobFault, Blobs, Digest};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use model::{Change, Fault, Image, ImageStatus, Staged};
+use model::{Change, Fault, Image, ImageStatus, Resource, Staged};
+use store::{Interest, Store};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::fault::refusal;
@@ -31,9 +32,7 @@ pub async fn upload(mut call: Call) -> Result<Reply, Fault> {
         .store
         .transact(|snapshot| {
             let entry = access::own(snapshot, who, id, "upload_image").map_err(|fault| match fault {
-                Fault::NotFound { .. } => Fault::Expired(format!(
-                    "Image {id} could not be found after upload. The image may have been deleted during the upload."
-                )),
+                Fault::NotFound { .. } => lost(id),
                 other => other,
             })?;
             ready(&entry, "saving")?;
@@ -84,8 +83,9 @@ pub async fn stage(mut call: Call) -> Result<Reply, Fault> {
 
 /// The bytes that a client sends for an image that shall become `next`, durable, and what their head tells.
 async fn take(call: &mut Call, next: &str) -> Result<(Digest, Found), Fault> {
-    let expected = announced(call)?;
+    let said = announced(call)?;
     let body = call.take_body();
+    let expected = said.or_else(|| body.size_hint().exact());
     let id = call.param("image_id");
     let image = access::own(&call.snapshot, call.who()?, id, "upload_image")?;
     ready(&image, next)?;
@@ -96,11 +96,36 @@ async fn take(call: &mut Call, next: &str) -> Result<(Digest, Found), Fault> {
         return Err(too_large(room));
     }
     call.cloud.blobs.admit(expected.unwrap_or(0)).map_err(blob_fault)?;
-    let (digest, found) = receive(&call.cloud.blobs, room, body).await?;
-    if expected.is_some_and(|size| size != digest.size) {
+    let (digest, found) = tokio::select! {
+        received = receive(&call.cloud.blobs, room, body) => received?,
+        () = deleted(&call.cloud.store, &image) => return Err(lost(id)),
+    };
+    if said.is_some_and(|size| size != digest.size) {
         return Err(Fault::Invalid(format!("{} bytes came instead of those announced.", digest.size)));
     }
     Ok((digest, found))
+}
+
+fn lost(id: &str) -> Fault {
+    Fault::Expired(format!(
+        "Image {id} could not be found after upload. The image may have been deleted during the upload."
+    ))
+}
+
+/// Returns when there is no such image any more: nobody wants the rest of its bytes.
+async fn deleted(store: &Store, image: &Image) {
+    let key = image.key();
+    let interest = Interest::Rows { kind: key.kind, realm: Some(key.realm.clone()), prefix: key.name.to_string() };
+    loop {
+        let rows = store.snapshot();
+        if rows.row(&key).is_none() {
+            return;
+        }
+        // One that is too far behind begins anew.
+        if let Ok(mut watch) = store.watch_part(rows.revision(), interest.clone()) {
+            _ = watch.next().await;
+        }
+    }
 }
 
 /// The bytes are what the image says, and depend on nothing else.
